@@ -1,0 +1,41 @@
+# Two commands do everything on a new machine: `make run` and `make test`.
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: help setup run demo test lint bench docs clean
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(STAMP): pyproject.toml compat/tldw/pyproject.toml requirements/constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/constraints.txt -e '.[dev]' -e compat/tldw
+	touch $@
+
+setup: $(STAMP)  ## install everything into .venv; the program is .venv/bin/echoic
+
+run: $(STAMP)  ## start the server on loopback with the model that comes with the install
+	$(BIN)/echoic serve
+
+demo: $(STAMP)  ## stream a real recording through a running server, live transcript in the terminal
+	$(BIN)/echoic demo
+
+test: $(STAMP)  ## all tests
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)  ## style, types and layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP)  ## measure, print ratios, write benchmarks/results/*.json
+	$(BIN)/python -m benchmarks
+
+docs: $(STAMP)  ## check that every command and link in the documents holds
+	$(BIN)/python -m pytest tests/docs
+
+clean:  ## remove what setup made
+	rm -rf $(VENV)

@@ -1,0 +1,1 @@
+"""Sound as numbers: the bounded tape, the resampler, the speech gate."""

@@ -1,0 +1,30 @@
+"""Where there is speech: the Protocols of the voice-activity model and of the gate's answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class VoiceActivity(Protocol):
+    """One stream's voice-activity detector: keeps its state, shares its weights."""
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples per second of what it hears."""
+
+    @property
+    def frame_samples(self) -> int:
+        """Samples of one frame; one probability a frame."""
+
+    def probabilities(self, frames: NDArray[np.float32]) -> Sequence[float]:
+        """Return the probability of speech (0..1) of each frame.
+
+        Args:
+            frames: float32, shape ``(n, frame_samples)``, -1..1, contiguous in time with the last call.
+        """

@@ -1,0 +1,1 @@
+"""Recognisers behind one Protocol, and the voice-activity model."""

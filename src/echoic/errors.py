@@ -1,0 +1,113 @@
+"""The tree of errors, and what each does to a connection."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Detail = str | int | float | bool | None
+
+
+class ErrorCode(StrEnum):
+    """The ``code`` of an ``error`` frame."""
+
+    BAD_JSON = "bad_json"
+    UNKNOWN_TYPE = "unknown_type"
+    MISSING_FIELD = "missing_field"
+    BAD_AUDIO = "bad_audio"
+    INVALID_CONFIG = "invalid_config"
+    MODEL_UNAVAILABLE = "model_unavailable"
+    DECODE_FAILED = "decode_failed"
+    FRAME_TOO_LARGE = "frame_too_large"
+    UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
+    QUOTA_EXCEEDED = "quota_exceeded"
+    SERVER_BUSY = "server_busy"
+    DRAINING = "draining"
+    IDLE_TIMEOUT = "idle_timeout"
+    INTERNAL_ERROR = "internal_error"
+
+
+#: What follows an ``error`` frame: the WebSocket close code, or None where the session goes on.
+CLOSE_CODES: Mapping[ErrorCode, int | None] = MappingProxyType(
+    {
+        ErrorCode.BAD_JSON: None,
+        ErrorCode.UNKNOWN_TYPE: None,
+        ErrorCode.MISSING_FIELD: None,
+        ErrorCode.BAD_AUDIO: None,
+        ErrorCode.INVALID_CONFIG: None,
+        ErrorCode.MODEL_UNAVAILABLE: None,
+        ErrorCode.DECODE_FAILED: None,
+        ErrorCode.FRAME_TOO_LARGE: 1009,
+        ErrorCode.UNAUTHORIZED: 4401,
+        ErrorCode.FORBIDDEN: 4403,
+        ErrorCode.QUOTA_EXCEEDED: 4003,
+        ErrorCode.SERVER_BUSY: 1013,
+        ErrorCode.DRAINING: 1013,
+        ErrorCode.IDLE_TIMEOUT: 1001,
+        ErrorCode.INTERNAL_ERROR: 1011,
+    }
+)
+
+#: A stream that ended as the client asked.
+CLOSE_NORMAL = 1000
+#: The server goes away after it has delivered what it heard.
+CLOSE_GOING_AWAY = 1001
+
+
+class EchoicError(Exception):
+    """Something a person can be told: a code, a sentence, and named details.
+
+    Args:
+        code: Which row of the table this is.
+        message: A sentence for the person at the client; never a foreign exception's text.
+        **detail: Further keys of the ``error`` frame.
+    """
+
+    def __init__(self, code: ErrorCode, message: str, **detail: Detail) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.detail: dict[str, Detail] = detail
+
+
+class ProtocolError(EchoicError):
+    """A client's message that is not what the protocol allows."""
+
+
+class ModelUnavailable(EchoicError):
+    """A model that cannot be had here, with the command that would bring it.
+
+    Args:
+        model: The model's name as the client asked for it.
+        reason: What is missing, in a sentence.
+        install: The command that installs what is missing, if there is one.
+    """
+
+    def __init__(self, model: str, reason: str, install: str | None = None) -> None:
+        hint = f" To install it: {install}" if install else ""
+        super().__init__(
+            ErrorCode.MODEL_UNAVAILABLE,
+            f"The model {model!r} is not available here. {reason}{hint}",
+            model=model,
+            reason=reason,
+            install=install,
+        )
+        self.model = model
+        self.reason = reason
+        self.install = install
+
+
+class DecodeFailed(EchoicError):
+    """An engine that could not decode a window; the message is ours, the cause is chained."""
+
+    def __init__(self, message: str = "The engine could not decode this audio.") -> None:
+        super().__init__(ErrorCode.DECODE_FAILED, message)
+
+
+class AccessRefused(EchoicError):
+    """A connection that may not be: no key, wrong key, server full, draining."""

@@ -1,0 +1,1 @@
+"""Words: hypotheses, seams, the transcript."""

@@ -1,0 +1,1 @@
+"""The wire: protocol frames and their text and binary forms."""

@@ -1,0 +1,181 @@
+"""All frames of the protocol, client's and server's, as frozen dataclasses.
+
+Times are seconds of the client's audio since the session's clock was last at zero.
+``msgspec.UNSET`` marks a key that is left out of the JSON.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from msgspec import UNSET, UnsetType
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from echoic.errors import Detail
+
+# ---- what a client sends
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """``config``: settings of the session as the client wrote them, not yet validated."""
+
+    values: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """``audio``, or a binary message: raw samples in the session's format (little-endian)."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """``commit``: finalise what is pending and return the transcript."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """``reset``: forget everything, clock to zero."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """``stop``: deliver what is pending and close."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """``ping``: answered by ``pong`` at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """``auth``: a key as the first message."""
+
+    token: str = field(repr=False)
+
+
+ClientFrame = Config | Audio | Commit | Reset | Stop | Ping | Auth
+
+# ---- what the server sends
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word of a final: times in seconds on the session's clock, confidence in 0..1."""
+
+    word: str
+    start: float
+    end: float
+    confidence: float | UnsetType = UNSET
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partial:
+    """``partial``: what is heard so far beyond the last final; may change."""
+
+    type: Literal["partial"] = "partial"
+    text: str
+    is_final: Literal[False] = False
+    segment_id: int
+    segment_start: float
+    segment_end: float
+    buffer_duration: float
+    cumulative_audio: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Final:
+    """``final``: a segment's text and its exact place; never changes."""
+
+    type: Literal["final"] = "final"
+    text: str
+    is_final: Literal[True] = True
+    segment_id: int
+    segment_start: float
+    segment_end: float
+    chunk_duration: float
+    overlap: float
+    chunk_start: float
+    chunk_end: float
+    new_audio_duration: float
+    cumulative_audio: float
+    words: tuple[Word, ...] | UnsetType = UNSET
+    speaker_id: int | UnsetType = UNSET
+    speaker_label: str | UnsetType = UNSET
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FullTranscript:
+    """``full_transcript``: the finals' texts since the last commit, joined."""
+
+    type: Literal["full_transcript"] = "full_transcript"
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configured:
+    """``status`` ``configured``: the values now in force, and the keys nobody knew."""
+
+    type: Literal["status"] = "status"
+    state: Literal["configured"] = "configured"
+    model: str
+    model_variant: str
+    active_model: str
+    sample_rate: int
+    channels: int
+    audio_format: str
+    chunk_duration: float
+    overlap_duration: float
+    language: str | None
+    enable_partial: bool
+    partial_interval: float
+    min_partial_duration: float
+    word_timestamps: bool
+    diarization: bool
+    insights: bool
+    ignored: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """``status``: a state the session has reached (``reset``, ``authenticated``)."""
+
+    type: Literal["status"] = "status"
+    state: Literal["reset", "authenticated"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warning:  # noqa: A001  # the protocol's word
+    """``warning``: something is less than was asked for; never ends anything."""
+
+    type: Literal["warning"] = "warning"
+    code: str
+    message: str
+    fallback: bool | UnsetType = UNSET
+    original_model: str | UnsetType = UNSET
+    active_model: str | UnsetType = UNSET
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Error:
+    """``error``: a row of the table in ``echoic.errors``; ``detail`` is spread into the frame."""
+
+    code: str
+    message: str
+    detail: Mapping[str, Detail] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pong:
+    """``pong``."""
+
+    type: Literal["pong"] = "pong"
+
+
+ServerFrame = Partial | Final | FullTranscript | Configured | Status | Warning | Error | Pong
