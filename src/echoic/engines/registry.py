@@ -1,0 +1,240 @@
+"""The table of models: what they are called, whether they can be had here, and how they are loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from echoic.errors import ModelUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from echoic.engines.base import Engine
+    from echoic.session.effects import ModelRequest
+
+#: The model that answers when another cannot, and comes with the install.
+DEFAULT = "moonshine-tiny-en"
+
+#: Names a client may use: the model, and the variant that the name itself implies.
+NAMES: Mapping[str, tuple[str, str | None]] = MappingProxyType(
+    {
+        "parakeet": ("parakeet", None),
+        "parakeet-standard": ("parakeet", "standard"),
+        "parakeet-onnx": ("parakeet", "onnx"),
+        "parakeet-mlx": ("parakeet", "mlx"),
+        "parakeet-tdt-0.6b-v3-onnx": ("parakeet", "onnx"),
+        "whisper": ("whisper", None),
+        "whisper-1": ("whisper", None),
+        "moonshine": (DEFAULT, None),
+        "moonshine-tiny-en": (DEFAULT, None),
+        "scripted": ("scripted", None),
+    }
+)
+
+
+def resolve_name(model: str, variant: str | None = None) -> str:
+    """Return the id of the seat that a client's ``model`` and ``variant`` mean.
+
+    An explicit variant beats the name's suffix; without either it is ``standard``. Only Parakeet has
+    variants, other models take no notice of one. A name nobody knows is returned as it is.
+
+    Args:
+        model: As the client wrote it; case does not matter.
+        variant: Explicitly asked for, or None.
+    """
+    name = model.strip().lower()
+    family, suffix = NAMES.get(name, (name, None))
+    return f"{family}-{variant or suffix or 'standard'}" if family == "parakeet" else family
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Why a model cannot be had: a sentence, and the command that would help if there is one."""
+
+    reason: str
+    install: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """One row of the status endpoint.
+
+    Attributes:
+        id: The name that no other model has.
+        model: The model.
+        variant: Its variant; ``standard`` where there is but one.
+        available: True if its library is there and its weights are.
+        reason: What is missing, or None.
+        install: The command that brings it, or None.
+    """
+
+    id: str
+    model: str
+    variant: str
+    available: bool
+    reason: str | None
+    install: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A model's place in the table.
+
+    Attributes:
+        id: What ``resolve_name`` returns for it.
+        model: The model.
+        variant: Its variant; ``standard`` where there is but one.
+        probe: Says what is missing, without importing the model's library; None: nothing.
+        load: Returns the loaded engine; may take long.
+    """
+
+    id: str
+    model: str
+    variant: str
+    probe: Callable[[], Missing | None]
+    load: Callable[[], Engine]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The model that answers a request.
+
+    Attributes:
+        name: Its id.
+        fallback: Why it is not the one asked for (sentences for the client), or None.
+    """
+
+    name: str
+    fallback: str | None = None
+
+
+class Registry:
+    """The models this server knows.
+
+    Args:
+        seats: One for each model.
+        default: The id of the model that stands in for others.
+    """
+
+    def __init__(self, seats: Iterable[Seat], default: str = DEFAULT) -> None:
+        self._seats = {seat.id: seat for seat in seats}
+        self._default = default
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names a client may ask for, available or not."""
+        aliases = [name for name in NAMES if resolve_name(name) in self._seats]
+        return (*aliases, *(name for name in self._seats if name not in NAMES))
+
+    def describe(self) -> list[ModelStatus]:
+        """Return a row for each model, probed now."""
+        return [_status(seat) for seat in self._seats.values()]
+
+    def resolve(self, request: ModelRequest, *, fallback: bool) -> Choice:
+        """Return the model asked for, or with ``fallback`` the default in its stead.
+
+        Raises:
+            ModelUnavailable: Nobody knows the name (whatever ``fallback`` says), or the model cannot be
+                had and no other may or can stand in.
+        """
+        seat = self._seats.get(resolve_name(request.model, request.variant))
+        if seat is None:
+            known = ", ".join(self.names)
+            raise ModelUnavailable(request.model, f"There is no such model. The names known here: {known}.")
+        if missing := seat.probe():
+            refusal = ModelUnavailable(request.model, missing.reason, missing.install)
+            return self.stand_in(seat.id, refusal, fallback=fallback)
+        return Choice(seat.id)
+
+    def stand_in(self, name: str, refusal: ModelUnavailable, *, fallback: bool) -> Choice:
+        """Return the default for the model ``name`` that cannot be had.
+
+        Raises:
+            ModelUnavailable: ``refusal``, if there may be no fallback, or the default cannot be had either.
+        """
+        seat = self._seats.get(self._default)
+        if not fallback or seat is None or seat.id == name or seat.probe():
+            raise refusal
+        return Choice(seat.id, f"{refusal.message} The model {seat.id!r} answers instead.")
+
+    def load(self, name: str) -> Engine:
+        """Return the loaded engine of the seat ``name``; blocks, perhaps for many seconds.
+
+        Raises:
+            ModelUnavailable: Something is missing.
+            KeyError: There is no such seat.
+            Exception: Whatever the model's library raises.
+        """
+        seat = self._seats[name]
+        if missing := seat.probe():
+            raise ModelUnavailable(name, missing.reason, missing.install)
+        return seat.load()
+
+
+def standard_registry(*, scripted: bool = False) -> Registry:
+    """Return the table of all models of this version; with ``scripted`` also the one for tests and load."""
+    seats = [
+        _empty_seat("parakeet-standard", "parakeet", "standard", {"nemo": "nemo_toolkit"}),
+        _empty_seat("parakeet-onnx", "parakeet", "onnx", {"onnxruntime": "onnxruntime"}),
+        _empty_seat("parakeet-mlx", "parakeet", "mlx", {"mlx": "mlx", "parakeet_mlx": "parakeet-mlx"}),
+        _empty_seat("whisper", "whisper", "standard", {"faster_whisper": "faster-whisper"}),
+        Seat(DEFAULT, "moonshine", "standard", _probe_moonshine, _load_moonshine),
+    ]
+    if scripted:
+        seats.append(Seat("scripted", "scripted", "standard", _nothing_missing, _load_scripted))
+    return Registry(seats)
+
+
+def _status(seat: Seat) -> ModelStatus:
+    missing = seat.probe()
+    if missing is None:
+        return ModelStatus(seat.id, seat.model, seat.variant, available=True, reason=None, install=None)
+    return ModelStatus(
+        seat.id, seat.model, seat.variant, available=False, reason=missing.reason, install=missing.install
+    )
+
+
+def _empty_seat(name: str, model: str, variant: str, libraries: Mapping[str, str]) -> Seat:
+    """Return the seat of a model that has no engine yet; ``libraries``: modules and their packages."""
+
+    def probe() -> Missing:
+        absent = [package for module, package in libraries.items() if find_spec(module) is None]
+        also = f" Not installed either: {', '.join(absent)}." if absent else ""
+        return Missing(f"This version of echoic has no engine for it yet.{also}")
+
+    def load() -> Engine:
+        raise ModelUnavailable(name, probe().reason)
+
+    return Seat(name, model, variant, probe, load)
+
+
+def _probe_moonshine() -> Missing | None:
+    if find_spec("onnxruntime") is None:
+        return Missing("The package onnxruntime is not installed.", "pip install onnxruntime")
+    try:
+        from echoic.engines import moonshine  # noqa: PLC0415  # a seat imports its engine when asked
+    except ImportError:
+        return Missing("The package onnxruntime is installed but cannot be imported.")
+    found = moonshine.probe()
+    if found.available:
+        return None
+    return Missing(found.reason or "Its weights are missing.", found.install)
+
+
+def _load_moonshine() -> Engine:
+    from echoic.engines.moonshine import Moonshine  # noqa: PLC0415  # a seat imports its engine when asked
+
+    return Moonshine()
+
+
+def _nothing_missing() -> None:
+    return None
+
+
+def _load_scripted() -> Engine:
+    from echoic.engines.scripted import Scripted  # noqa: PLC0415  # a seat imports its engine when asked
+
+    return Scripted()

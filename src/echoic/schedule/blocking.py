@@ -1,0 +1,44 @@
+"""Waiting for a blocking call without holding up the event loop, or the end of the program."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_T = TypeVar("_T")
+
+
+async def in_thread(call: Callable[[], _T], name: str) -> _T:
+    """Return what ``call`` returns in a daemon thread of its own.
+
+    An executor's threads are joined when the program ends, so a library that hangs would keep it from
+    ending; a daemon thread does not.
+
+    Args:
+        call: Must not raise.
+        name: The thread's name.
+    """
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[_T] = loop.create_future()
+
+    def settle(result: _T) -> None:
+        if not answer.done():
+            answer.set_result(result)
+
+    def run() -> None:
+        result = call()
+        call_on(loop, lambda: settle(result))
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return await answer
+
+
+def call_on(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
+    """Call ``callback`` on the loop, from another thread; not at all once the loop is closed."""
+    with contextlib.suppress(RuntimeError):  # what asyncio raises for a closed loop: nobody listens there
+        loop.call_soon_threadsafe(callback)

@@ -1,0 +1,216 @@
+"""The async door to all models of a process."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from echoic.errors import DecodeFailed, ModelUnavailable
+from echoic.schedule.blocking import call_on, in_thread
+from echoic.schedule.queue import Job
+from echoic.schedule.worker import Raised, Worker, attempt
+from echoic.session.effects import ModelAnswer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable
+
+    from echoic.engines.registry import Registry
+    from echoic.schedule.worker import Batch, ModelLoad
+    from echoic.session.effects import Decode, ModelRequest
+    from echoic.text.hypothesis import Hypothesis
+
+_T = TypeVar("_T")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    job: Job
+    done: Callable[[int, Hypothesis | DecodeFailed], None]
+
+
+class Engines:
+    """Loads models once and lets windows of all clients be decoded; for one event loop.
+
+    Args:
+        registry: The models there are.
+        threads: The most threads of one model; its engine may allow fewer.
+        patience: Seconds that ``close`` waits for a model's threads, and for models being loaded.
+    """
+
+    def __init__(self, registry: Registry, *, threads: int = 1, patience: float = 5.0) -> None:
+        self._registry = registry
+        self._threads = threads
+        self._patience = patience
+        self._workers: dict[str, Worker] = {}
+        self._loads: dict[str, asyncio.Task[Worker]] = {}
+        self._waiting: dict[Hashable, dict[int, _Waiting]] = {}
+        self._closed = False
+
+    @property
+    def loaded(self) -> tuple[str, ...]:
+        """The ids of the models that are ready."""
+        return tuple(self._workers)
+
+    @property
+    def loading(self) -> tuple[str, ...]:
+        """The ids of the models that are being loaded."""
+        return tuple(self._loads)
+
+    def snapshot(self) -> tuple[ModelLoad, ...]:
+        """Return what each loaded model has to do and has done."""
+        return tuple(worker.load() for worker in self._workers.values())
+
+    async def open(self, request: ModelRequest, *, fallback: bool) -> ModelAnswer:
+        """Return the model that answers ``request``, loaded.
+
+        However many ask for it at once, a model is loaded once. A load that failed is tried again for the
+        next who asks.
+
+        Raises:
+            ModelUnavailable: It cannot be had, and with ``fallback`` no other stands in.
+        """
+        choice = await self._aside(request.model, lambda: self._registry.resolve(request, fallback=fallback))
+        try:
+            worker = await self._worker(choice.name)
+        except ModelUnavailable as refusal:
+            choice = self._registry.stand_in(choice.name, refusal, fallback=fallback)
+            worker = await self._worker(choice.name)
+        return ModelAnswer(choice.name, worker.engine.needs, choice.fallback)
+
+    def submit(
+        self, client: Hashable, decode: Decode, done: Callable[[int, Hypothesis | DecodeFailed], None]
+    ) -> None:
+        """Let a window be decoded in its turn.
+
+        Args:
+            client: Who waits for it.
+            decode: The window; its model must be open.
+            done: Called once with the key and the outcome, on the event loop and never from within
+                ``submit``; not called after ``drop`` or ``leave``.
+
+        Raises:
+            KeyError: The model is not open.
+            ValueError: The client already waits for a decode with this key.
+        """
+        worker = self._workers[decode.model]
+        job = Job(client, decode.key, decode.window, decode.final)
+        mine = self._waiting.setdefault(client, {})
+        if decode.key in mine:
+            raise ValueError(f"key {decode.key} is already waited for")
+        mine[decode.key] = _Waiting(job, done)
+        if self._closed:
+            asyncio.get_running_loop().call_soon(self._answer, job, DecodeFailed())
+        else:
+            worker.submit(job)
+
+    def drop(self, client: Hashable, keys: Iterable[int]) -> None:
+        """Forget these decodes of the client: begun or not, they are not answered."""
+        dropped = tuple(keys)
+        for worker in self._workers.values():
+            worker.drop(client, dropped)
+        mine = self._waiting.get(client, {})
+        for key in dropped:
+            mine.pop(key, None)
+        if not mine:
+            self._waiting.pop(client, None)
+
+    def leave(self, client: Hashable) -> None:
+        """Forget everything of the client."""
+        if self._waiting.pop(client, None):
+            for worker in self._workers.values():
+                worker.leave(client)
+
+    async def close(self, *, finish: bool = False) -> None:
+        """Stop all models; may be called twice.
+
+        Every decode still waited for is answered, by ``DecodeFailed`` if need be.
+
+        Args:
+            finish: True: first decode what waits, for as long as the patience lasts.
+        """
+        self._closed = True
+        if self._loads:
+            await asyncio.wait(self._loads.values(), timeout=self._patience)
+        closing = (self._stop(worker, finish=finish) for worker in self._workers.values())
+        await asyncio.gather(*closing)
+        loop = asyncio.get_running_loop()
+        for mine in self._waiting.values():
+            for waiting in mine.values():
+                loop.call_soon(self._answer, waiting.job, DecodeFailed())
+        await asyncio.sleep(0)  # lets the loop make those calls
+
+    async def _stop(self, worker: Worker, *, finish: bool) -> None:
+        stop = functools.partial(worker.close, self._patience, finish=finish)
+        if not await in_thread(stop, f"echoic-close-{worker.name}"):
+            _log.warning("engine_hangs model=%s", worker.name)
+
+    async def _worker(self, name: str) -> Worker:
+        if self._closed:
+            raise _closing(name)
+        if name in self._workers:
+            return self._workers[name]
+        if name not in self._loads:
+            load = self._loads[name] = asyncio.create_task(self._load(name))
+            load.add_done_callback(functools.partial(self._load_ended, name))
+        # One client that goes away while it waits must not take the load from the others.
+        return await asyncio.shield(self._loads[name])
+
+    async def _load(self, name: str) -> Worker:
+        engine = await self._aside(name, lambda: self._registry.load(name))
+        if self._closed:
+            attempt(engine.close)
+            raise _closing(name)
+        loop = asyncio.get_running_loop()
+        worker = Worker(
+            name, engine, self._threads, lambda batch: call_on(loop, lambda: self._deliver(batch))
+        )
+        worker.start()
+        self._workers[name] = worker
+        return worker
+
+    async def _aside(self, name: str, call: Callable[[], _T]) -> _T:
+        """Return what ``call`` returns, made off the event loop: it reads files and imports libraries.
+
+        Raises:
+            ModelUnavailable: Whatever it raised, as a refusal of the model ``name``.
+        """
+        answer = await in_thread(lambda: attempt(call), f"echoic-open-{name}")
+        if isinstance(answer, Raised):
+            raise _refusal(name, answer.error) from answer.error
+        return answer
+
+    def _load_ended(self, name: str, load: asyncio.Task[Worker]) -> None:
+        del self._loads[name]
+        if not load.cancelled():
+            load.exception()  # seen, even if everyone who waited for it has left
+
+    def _deliver(self, batch: Batch) -> None:
+        """Answer for each job in a loop callback of its own, so that one that raises harms no other."""
+        loop = asyncio.get_running_loop()
+        for job, outcome in zip(batch.jobs, batch.outcomes, strict=True):
+            loop.call_soon(self._answer, job, outcome)
+
+    def _answer(self, job: Job, outcome: Hypothesis | DecodeFailed) -> None:
+        mine = self._waiting.get(job.client)
+        waiting = mine.get(job.key) if mine else None
+        if mine is None or waiting is None or waiting.job is not job:
+            return
+        del mine[job.key]
+        if not mine:
+            del self._waiting[job.client]
+        waiting.done(job.key, outcome)
+
+
+def _closing(name: str) -> ModelUnavailable:
+    return ModelUnavailable(name, "The server is closing.")
+
+
+def _refusal(name: str, error: BaseException) -> ModelUnavailable:
+    if isinstance(error, ModelUnavailable):
+        return ModelUnavailable(error.model, error.reason, error.install)
+    _log.warning("engine_load_failed model=%s error=%s", name, type(error).__name__)
+    return ModelUnavailable(name, "It is installed but could not be loaded.")
