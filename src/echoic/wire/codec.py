@@ -152,9 +152,9 @@ _READERS: Mapping[str, Callable[[_Probe, str], ClientFrame]] = MappingProxyType(
 
 def _deeper_than(levels: int, value: object) -> bool:
     level = [value]
-    for _ in range(levels + 1):
+    for _ in range(levels):
         level = [inner for outer in level for inner in _contents(outer)]
-    return bool(level)
+    return any(isinstance(inner, dict | list) for inner in level)
 
 
 def _contents(value: object) -> Iterable[object]:

@@ -1,0 +1,65 @@
+"""The table of errors."""
+
+from __future__ import annotations
+
+import pytest
+
+from echoic.errors import CLOSE_CODES, DecodeFailed, EchoicError, ErrorCode, ModelUnavailable, ProtocolError
+
+#: The table of the protocol, section 7.
+TABLE = {
+    "bad_json": None,
+    "unknown_type": None,
+    "missing_field": None,
+    "bad_audio": None,
+    "invalid_config": None,
+    "model_unavailable": None,
+    "decode_failed": None,
+    "frame_too_large": 1009,
+    "unauthorized": 4401,
+    "forbidden": 4403,
+    "quota_exceeded": 4003,
+    "server_busy": 1013,
+    "draining": 1013,
+    "idle_timeout": 1001,
+    "internal_error": 1011,
+}
+
+
+def test_every_code_has_its_row() -> None:
+    assert {ErrorCode(code): close for code, close in TABLE.items()} == CLOSE_CODES
+    assert set(CLOSE_CODES) == set(ErrorCode)
+
+
+@pytest.mark.parametrize("close", [close for close in CLOSE_CODES.values() if close is not None])
+def test_a_close_code_is_one_that_a_server_may_send(close: int) -> None:
+    assert close in {1001, 1009, 1011, 1013} or 4000 <= close <= 4999
+
+
+def test_an_error_carries_its_code_its_sentence_and_its_details() -> None:
+    error = ProtocolError(ErrorCode.MISSING_FIELD, "A sentence.", field="data")
+    assert (error.code, error.message, error.detail) == ("missing_field", "A sentence.", {"field": "data"})
+    assert str(error) == "A sentence."
+    assert isinstance(error, EchoicError)
+
+
+def test_a_model_that_is_away_says_how_to_bring_it() -> None:
+    error = ModelUnavailable("parakeet", "NeMo is not installed.", "pip install nemo")
+    assert error.code is ErrorCode.MODEL_UNAVAILABLE
+    assert error.message == (
+        "The model 'parakeet' is not available here. NeMo is not installed. To install it: pip install nemo"
+    )
+    assert error.detail == {
+        "model": "parakeet",
+        "reason": "NeMo is not installed.",
+        "install": "pip install nemo",
+    }
+
+
+def test_a_model_that_nothing_brings_gives_no_command() -> None:
+    assert "install" not in ModelUnavailable("x", "No such model.").message
+
+
+def test_a_failed_decode_has_a_sentence_of_ours() -> None:
+    assert DecodeFailed().code is ErrorCode.DECODE_FAILED
+    assert DecodeFailed().message == "The engine could not decode this audio."
