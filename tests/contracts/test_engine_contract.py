@@ -1,0 +1,204 @@
+"""What every engine promises; each implementation runs all of it."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from echoic.engines import moonshine
+from echoic.engines.registry import standard_registry
+from echoic.engines.scripted import CARRIED, PLAIN, UTTERANCE, VOCABULARY, Scripted, draw
+from echoic.session.window import Window, WindowNeeds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from echoic.engines.base import Engine
+    from echoic.text.hypothesis import Hypothesis, Token
+
+AHEAD = WindowNeeds("carried", left_context=0.5, right_context=0.4)
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    make: Callable[[], Engine]
+    sounds: tuple[NDArray[np.float32], ...]
+
+
+def scripted(needs: WindowNeeds) -> Callable[[], Engine]:
+    return lambda: Scripted(needs, threads=4)
+
+
+def drawn() -> tuple[NDArray[np.float32], ...]:
+    return tuple(draw(VOCABULARY[start : start + 5]) for start in range(0, 20, 5))
+
+
+def babble() -> tuple[NDArray[np.float32], ...]:
+    """Six vowel-like sounds each: no recording, but a recogniser hears some words in them."""
+    return tuple(syllables(seed) for seed in (0, 2, 7))
+
+
+def syllables(seed: int, size: int = 4_000, count: int = 6) -> NDArray[np.float32]:
+    chance = np.random.default_rng(seed)
+    times, pitches = np.arange(size * count) / 16_000, np.fft.rfftfreq(size, 1 / 16_000)
+    voice = np.sign(np.sin(2 * np.pi * chance.integers(90, 220) * times)).reshape(count, size)
+    low, high = chance.integers(300, 900, (count, 1)), chance.integers(900, 2_500, (count, 1))
+    mouth = 1 / (1 + ((pitches - low) / 80) ** 2) + 0.6 / (1 + ((pitches - high) / 120) ** 2)
+    sound = np.fft.irfft(np.fft.rfft(voice) * mouth, size) * np.hanning(size)
+    return (0.3 * sound / np.abs(sound).max()).astype(np.float32).ravel()
+
+
+CASES = [
+    Case("scripted-carried", scripted(CARRIED), drawn()),
+    Case("scripted-carried-ahead", scripted(AHEAD), drawn()),
+    Case("scripted-utterance", scripted(UTTERANCE), drawn()),
+    Case("scripted-plain", scripted(PLAIN), drawn()),
+    Case("moonshine", lambda: standard_registry().load("moonshine-tiny-en"), babble()),
+]
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: case.name)
+def case(request: pytest.FixtureRequest) -> Case:
+    chosen: Case = request.param
+    if chosen.name == "moonshine" and not moonshine.probe().available:
+        pytest.skip("its weights are not here")
+    return chosen
+
+
+@pytest.fixture(scope="module")
+def engine(case: Case) -> Engine:
+    return case.make()
+
+
+@pytest.fixture
+def windows(case: Case, engine: Engine) -> list[Window]:
+    return [whole(audio, engine) for audio in case.sounds]
+
+
+def whole(audio: NDArray[np.float32], engine: Engine) -> Window:
+    quiet = audio.copy()
+    quiet.flags.writeable = False
+    return Window(quiet, engine.needs.sample_rate or 16_000, 0.0, left=0, new=audio.size, right=0, last=True)
+
+
+def said(hypothesis: Hypothesis) -> tuple[tuple[Token, ...], tuple[Token, ...]]:
+    return hypothesis.committed, hypothesis.volatile
+
+
+def test_it_has_a_name_and_room_for_at_least_one_window(engine: Engine) -> None:
+    assert engine.name
+    assert engine.lanes >= 1
+    assert engine.threads >= 1
+
+
+def test_no_windows_have_no_hypotheses(engine: Engine) -> None:
+    assert engine.decode([]) == []
+
+
+def test_each_window_has_its_hypothesis_in_order_whatever_else_is_in_the_batch(
+    engine: Engine, windows: list[Window]
+) -> None:
+    alone = [said(engine.decode([window])[0]) for window in windows]
+    assert len(set(alone)) == len(windows), "the sounds must tell windows apart"
+    assert [said(one) for one in engine.decode(windows)] == alone
+    backwards = engine.decode(windows[::-1])
+    assert [said(one) for one in backwards] == alone[::-1]
+    twice = engine.decode([windows[0], windows[0]])
+    assert [said(one) for one in twice] == [alone[0]] * 2
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.001, 1.0])
+def test_no_audio_and_silence_say_nothing(engine: Engine, seconds: float) -> None:
+    silence = whole(np.zeros(round(16_000 * seconds), np.float32), engine)
+    assert [said(one) for one in engine.decode([silence])] == [((), ())]
+
+
+def test_the_audio_may_be_read_only_and_is_left_as_it_is(engine: Engine, windows: list[Window]) -> None:
+    before = [window.audio.copy() for window in windows]
+    engine.decode(windows)
+    for window, audio in zip(windows, before, strict=True):
+        assert np.array_equal(window.audio, audio)
+
+
+def test_times_lie_inside_the_window_and_do_not_go_back(engine: Engine, windows: list[Window]) -> None:
+    for window, hypothesis in zip(windows, engine.decode(windows), strict=True):
+        last = 0.0
+        for token in (*hypothesis.committed, *hypothesis.volatile):
+            if token.start is None:
+                assert token.duration is None
+                continue
+            end = token.start + (token.duration or 0.0)
+            assert last <= token.start <= end <= window.audio.size / window.sample_rate + 1e-6
+            last = token.start
+
+
+def test_an_engine_without_state_commits_nothing(engine: Engine, windows: list[Window]) -> None:
+    if engine.needs.reading == "carried":
+        return
+    for hypothesis in engine.decode(windows):
+        assert hypothesis.committed == ()
+        assert hypothesis.carry is None
+
+
+@pytest.mark.parametrize("pieces", [2, 3, 7, 16])
+def test_a_carried_decode_in_pieces_commits_what_one_decode_commits(
+    engine: Engine, windows: list[Window], pieces: int
+) -> None:
+    if engine.needs.reading != "carried":
+        return
+    for window in windows:
+        [at_once] = engine.decode([window])
+        assert in_pieces(engine, window, pieces) == in_place(at_once.committed, 0.0)
+
+
+def in_pieces(engine: Engine, window: Window, pieces: int) -> list[tuple[str, float | None]]:
+    rate, size = window.sample_rate, window.audio.size
+    left, right = (round(rate * s) for s in (engine.needs.left_context, engine.needs.right_context))
+    heard: list[tuple[str, float | None]] = []
+    carry: object = None
+    for number in range(pieces):
+        start, end = size * number // pieces, size * (number + 1) // pieces
+        first, last = max(0, start - left), min(size, end + right)
+        piece = replace(
+            window,
+            audio=window.audio[first:last],
+            start=first / rate,
+            left=start - first,
+            new=end - start,
+            right=last - end,
+            last=number == pieces - 1,
+            carry=carry,
+        )
+        [hypothesis] = engine.decode([piece])
+        carry = hypothesis.carry
+        heard += in_place(hypothesis.committed, first / rate)
+    return heard
+
+
+def in_place(tokens: tuple[Token, ...], begins: float) -> list[tuple[str, float | None]]:
+    return [(t.text, None if t.start is None else round(begins + t.start, 4)) for t in tokens]
+
+
+def test_as_many_threads_as_it_allows_hear_what_one_hears(engine: Engine, windows: list[Window]) -> None:
+    alone = [said(one) for one in engine.decode(windows)]
+    together = threading.Barrier(engine.threads)
+
+    def hear() -> list[tuple[tuple[Token, ...], tuple[Token, ...]]]:
+        together.wait(timeout=30)
+        return [said(engine.decode([window])[0]) for window in windows]
+
+    with ThreadPoolExecutor(engine.threads) as pool:
+        answers = [pool.submit(hear) for _ in range(engine.threads)]
+        assert [answer.result() for answer in answers] == [alone] * engine.threads
+
+
+def test_it_can_be_closed(case: Case) -> None:
+    case.make().close()

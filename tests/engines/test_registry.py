@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from echoic.engines import registry as table
+from echoic.engines.registry import Missing, Registry, Seat, resolve_name, standard_registry
+from echoic.engines.scripted import Scripted
+from echoic.errors import ModelUnavailable
+from echoic.session.effects import ModelRequest
+
+
+def seat(name: str, missing: Missing | None = None) -> Seat:
+    return Seat(name, name, "standard", lambda: missing, Scripted)
+
+
+@pytest.mark.parametrize(
+    ("model", "variant", "name"),
+    [
+        ("parakeet", None, "parakeet-standard"),
+        ("parakeet", "standard", "parakeet-standard"),
+        ("parakeet", "onnx", "parakeet-onnx"),
+        ("parakeet-mlx", None, "parakeet-mlx"),
+        ("parakeet-onnx", None, "parakeet-onnx"),
+        ("parakeet-standard", None, "parakeet-standard"),
+        ("parakeet-mlx", "onnx", "parakeet-onnx"),
+        ("parakeet-mlx", "standard", "parakeet-standard"),
+        ("parakeet-tdt-0.6b-v3-onnx", None, "parakeet-onnx"),
+        ("parakeet-tdt-0.6b-v3-onnx", "mlx", "parakeet-mlx"),
+        (" Parakeet-MLX ", None, "parakeet-mlx"),
+        ("whisper", "standard", "whisper"),
+        ("whisper-1", "onnx", "whisper"),
+        ("moonshine", None, "moonshine-tiny-en"),
+        ("moonshine-tiny-en", "standard", "moonshine-tiny-en"),
+        ("no-such", "onnx", "no-such"),
+    ],
+)
+def test_a_name_means(model: str, variant: str | None, name: str) -> None:
+    assert resolve_name(model, variant) == name
+
+
+def test_models_without_an_engine_are_listed_with_an_honest_reason_and_no_install_hint() -> None:
+    rows = {row.id: row for row in standard_registry().describe()}
+    assert set(rows) == {
+        "parakeet-standard",
+        "parakeet-onnx",
+        "parakeet-mlx",
+        "whisper",
+        "moonshine-tiny-en",
+    }
+    for name in ("parakeet-standard", "parakeet-onnx", "parakeet-mlx", "whisper"):
+        row = rows[name]
+        assert not row.available
+        assert row.install is None
+        assert "This version of echoic has no engine for it yet." in str(row.reason)
+
+
+def test_a_missing_library_is_named_and_one_that_is_there_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "find_spec", lambda module: None if module == "nemo" else object())
+    rows = {row.id: row for row in standard_registry().describe()}
+    assert str(rows["parakeet-standard"].reason).endswith("Not installed either: nemo_toolkit.")
+    assert str(rows["parakeet-mlx"].reason).endswith("yet.")
+
+
+def test_a_model_without_an_engine_cannot_be_loaded() -> None:
+    with pytest.raises(ModelUnavailable, match="no engine for it yet"):
+        standard_registry().load("parakeet-standard")
+
+
+def test_the_default_is_unavailable_without_its_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "find_spec", lambda _module: None)
+    row = next(row for row in standard_registry().describe() if row.id == table.DEFAULT)
+    assert (row.available, row.install) == (False, "pip install onnxruntime")
+
+
+def test_the_default_is_unavailable_if_its_runtime_cannot_be_imported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr("echoic.engines.moonshine", raising=False)
+    monkeypatch.setitem(sys.modules, "echoic.engines.moonshine", None)
+    row = next(row for row in standard_registry().describe() if row.id == table.DEFAULT)
+    assert not row.available
+    assert "cannot be imported" in str(row.reason)
+
+
+def test_the_scripted_model_is_there_only_when_asked_for() -> None:
+    with pytest.raises(ModelUnavailable):
+        standard_registry().resolve(ModelRequest("scripted", "standard"), fallback=True)
+    with_it = standard_registry(scripted=True)
+    assert with_it.resolve(ModelRequest("scripted", "standard"), fallback=False).name == "scripted"
+    assert with_it.load("scripted").name == "scripted"
+    assert "scripted" not in standard_registry().names
+
+
+def test_an_available_model_is_given_without_a_word() -> None:
+    choice = Registry([seat("scripted")]).resolve(ModelRequest("scripted", "standard"), fallback=True)
+    assert (choice.name, choice.fallback) == ("scripted", None)
+
+
+def test_an_unavailable_model_is_refused_with_its_reason_and_install_command() -> None:
+    registry = Registry(
+        [seat("whisper", Missing("No wheel.", "pip install wheel")), seat("scripted")], "scripted"
+    )
+    with pytest.raises(ModelUnavailable) as refused:
+        registry.resolve(ModelRequest("whisper-1", "standard"), fallback=False)
+    assert refused.value.detail == {
+        "model": "whisper-1",
+        "reason": "No wheel.",
+        "install": "pip install wheel",
+    }
+
+
+def test_with_fallback_the_default_answers_and_says_why() -> None:
+    registry = Registry([seat("whisper", Missing("No wheel.")), seat("scripted")], "scripted")
+    choice = registry.resolve(ModelRequest("whisper", "standard"), fallback=True)
+    assert choice.name == "scripted"
+    assert choice.fallback == (
+        "The model 'whisper' is not available here. No wheel. The model 'scripted' answers instead."
+    )
+
+
+def test_a_default_that_is_missing_too_is_no_fallback() -> None:
+    registry = Registry(
+        [seat("whisper", Missing("No wheel.")), seat("scripted", Missing("Gone."))], "scripted"
+    )
+    for name in ("whisper", "scripted"):
+        with pytest.raises(ModelUnavailable) as refused:
+            registry.resolve(ModelRequest(name, "standard"), fallback=True)
+        assert refused.value.model == name
+
+
+@pytest.mark.parametrize("fallback", [True, False])
+def test_an_unknown_name_is_refused_with_the_known_ones_even_with_fallback(*, fallback: bool) -> None:
+    with pytest.raises(ModelUnavailable, match=r"parakeet, .*whisper-1, moonshine, moonshine-tiny-en"):
+        standard_registry().resolve(ModelRequest("gpt-9", "standard"), fallback=fallback)

@@ -1,0 +1,404 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+
+from echoic.engines.registry import Missing, Registry, Seat, standard_registry
+from echoic.engines.scripted import PLAIN, Scripted, draw
+from echoic.errors import DecodeFailed, ModelUnavailable
+from echoic.schedule.blocking import call_on
+from echoic.schedule.pool import Engines
+from echoic.session.effects import Decode, ModelAnswer, ModelRequest
+from echoic.session.window import Window
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Hashable
+
+    from echoic.engines.base import Engine
+    from echoic.text.hypothesis import Hypothesis
+
+ASKED = ModelRequest("scripted", "standard")
+
+
+@dataclass
+class Loader:
+    """Loads what it is given; can be made to fail or to wait, and counts."""
+
+    engine: Engine = field(default_factory=Scripted)
+    failures: list[BaseException] = field(default_factory=list)
+    begun: threading.Event = field(default_factory=threading.Event)
+    allowed: threading.Event | None = None
+    loads: int = 0
+
+    def __call__(self) -> Engine:
+        self.loads += 1
+        self.begun.set()
+        if self.allowed:
+            assert self.allowed.wait(30)
+        if self.failures:
+            raise self.failures.pop(0)
+        return self.engine
+
+
+@dataclass
+class Gate:
+    """A hook that tells when it was reached, and waits until it is opened."""
+
+    reached: threading.Event = field(default_factory=threading.Event)
+    opened: threading.Event = field(default_factory=threading.Event)
+
+    def __call__(self) -> None:
+        self.reached.set()
+        assert self.opened.wait(30)
+
+
+class Client:
+    """Keeps what it is answered, and can wait for it."""
+
+    def __init__(self, engines: Engines, name: Hashable = "ann") -> None:
+        self.engines, self.name = engines, name
+        self.answers: dict[int, str] = {}
+        self._more = asyncio.Event()
+
+    def ask(self, key: int, *words: str, final: bool = True) -> None:
+        self.engines.submit(self.name, decode(key, *words, final=final), self.take)
+
+    def take(self, key: int, outcome: Hypothesis | DecodeFailed) -> None:
+        assert key not in self.answers, "answered twice"
+        self.answers[key] = said(outcome)
+        self._more.set()
+
+    async def wait_for(self, count: int) -> dict[int, str]:
+        while len(self.answers) < count:
+            self._more.clear()
+            await asyncio.wait_for(self._more.wait(), 30)
+        return self.answers
+
+
+def said(outcome: Hypothesis | DecodeFailed) -> str:
+    if isinstance(outcome, DecodeFailed):
+        return "failed"
+    return "".join(token.text for token in outcome.committed).strip()
+
+
+def decode(key: int, *words: str, final: bool = True, model: str = "scripted") -> Decode:
+    audio = draw(words)
+    return Decode(key, Window(audio, 16_000, 0.0, 0, audio.size, 0, last=True), model, final)
+
+
+def registry(load: Callable[[], Engine], *more: Seat) -> Registry:
+    seat = Seat("scripted", "scripted", "standard", lambda: None, load)
+    return Registry([seat, *more], default="scripted")
+
+
+@contextlib.asynccontextmanager
+async def opened(engine: Engine, threads: int = 1) -> AsyncIterator[Engines]:
+    engines = Engines(registry(Loader(engine)), threads=threads)
+    await engines.open(ASKED, fallback=False)
+    try:
+        yield engines
+    finally:
+        await engines.close()
+
+
+async def reached(event: threading.Event) -> None:
+    assert await asyncio.to_thread(event.wait, 30)
+
+
+def raising(error: BaseException) -> Callable[[], None]:
+    def hook() -> None:
+        raise error
+
+    return hook
+
+
+# ---- opening
+
+
+async def test_a_model_is_loaded_once_however_many_ask_at_once() -> None:
+    load = Loader(Scripted(PLAIN), allowed=threading.Event())
+    engines = Engines(registry(load))
+    asking = [asyncio.create_task(engines.open(ASKED, fallback=False)) for _ in range(50)]
+    await reached(load.begun)
+    assert (engines.loaded, engines.loading) == ((), ("scripted",))
+    load.allowed.set()  # type: ignore[union-attr]  # given above
+    assert await asyncio.gather(*asking) == [ModelAnswer("scripted", PLAIN)] * 50
+    assert await engines.open(ASKED, fallback=False) == ModelAnswer("scripted", PLAIN)
+    assert load.loads == 1
+    assert (engines.loaded, engines.loading) == (("scripted",), ())
+    await engines.close()
+
+
+@pytest.mark.parametrize("error", [OSError("disk"), SystemExit(1), ModelUnavailable("scripted", "Torn.")])
+async def test_a_load_that_fails_is_a_refusal_and_may_succeed_later(error: BaseException) -> None:
+    load = Loader(failures=[error])
+    engines = Engines(registry(load))
+    with pytest.raises(ModelUnavailable) as refused:
+        await engines.open(ASKED, fallback=False)
+    assert "disk" not in refused.value.message
+    assert engines.loading == ()
+    assert (await engines.open(ASKED, fallback=False)).name == "scripted"
+    assert load.loads == 2
+    await engines.close()
+
+
+async def test_all_who_wait_for_a_load_that_fails_are_refused() -> None:
+    load = Loader(failures=[OSError()], allowed=threading.Event())
+    engines = Engines(registry(load))
+    asking = [asyncio.create_task(engines.open(ASKED, fallback=False)) for _ in range(5)]
+    await reached(load.begun)
+    load.allowed.set()  # type: ignore[union-attr]  # given above
+    answers = await asyncio.gather(*asking, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [ModelUnavailable] * 5
+    await engines.close()
+
+
+async def test_a_client_that_goes_away_does_not_take_the_load_from_another() -> None:
+    load = Loader(allowed=threading.Event())
+    engines = Engines(registry(load))
+    leaver, stayer = (asyncio.create_task(engines.open(ASKED, fallback=False)) for _ in range(2))
+    await reached(load.begun)
+    leaver.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaver
+    load.allowed.set()  # type: ignore[union-attr]  # given above
+    assert (await stayer).name == "scripted"
+    assert load.loads == 1
+    await engines.close()
+
+
+async def test_with_fallback_the_default_answers_for_a_model_that_is_missing() -> None:
+    missing = Seat("whisper", "whisper", "standard", lambda: Missing("No wheel."), Scripted)
+    engines = Engines(registry(Scripted, missing))
+    answer = await engines.open(ModelRequest("whisper", "standard"), fallback=True)
+    assert answer.name == "scripted"
+    assert "No wheel." in str(answer.fallback)
+    with pytest.raises(ModelUnavailable):
+        await engines.open(ModelRequest("whisper", "standard"), fallback=False)
+    await engines.close()
+
+
+async def test_with_fallback_the_default_answers_for_a_model_that_does_not_load() -> None:
+    torn = Seat("whisper", "whisper", "standard", lambda: None, Loader(failures=[OSError(), OSError()]))
+    engines = Engines(registry(Scripted, torn))
+    answer = await engines.open(ModelRequest("whisper", "standard"), fallback=True)
+    assert answer.name == "scripted"
+    assert "could not be loaded" in str(answer.fallback)
+    with pytest.raises(ModelUnavailable):
+        await engines.open(ModelRequest("whisper", "standard"), fallback=False)
+    await engines.close()
+
+
+async def test_the_standard_table_gives_an_unknown_name_no_fallback() -> None:
+    engines = Engines(standard_registry(scripted=True))
+    with pytest.raises(ModelUnavailable, match="no such model"):
+        await engines.open(ModelRequest("gpt-9", "standard"), fallback=True)
+    await engines.close()
+
+
+# ---- decoding
+
+
+async def test_an_answer_comes_once_on_the_event_loops_thread_and_not_from_within_submit() -> None:
+    async with opened(Scripted()) as engines:
+        threads: list[str] = []
+        answered = asyncio.Event()
+
+        def done(_key: int, _outcome: object) -> None:
+            threads.append(threading.current_thread().name)
+            answered.set()
+
+        engines.submit("ann", decode(1, "one"), done)
+        assert threads == []
+        await asyncio.wait_for(answered.wait(), 30)
+        assert threads == [threading.current_thread().name]
+
+
+async def test_finals_of_all_are_answered_before_partials_of_any() -> None:
+    gate = Gate()
+    async with opened(Scripted(lanes=1, hooks={"zulu": gate})) as engines:
+        order: list[tuple[str, int]] = []
+        finished = asyncio.Event()
+
+        def note(client: str) -> Callable[[int, object], None]:
+            def done(key: int, _outcome: object) -> None:
+                order.append((client, key))
+                if len(order) == 5:
+                    finished.set()
+
+            return done
+
+        engines.submit("ann", decode(0, "zulu"), note("ann"))
+        await reached(gate.reached)
+        engines.submit("ann", decode(1, "one", final=False), note("ann"))
+        engines.submit("ann", decode(2, "one"), note("ann"))
+        engines.submit("ann", decode(3, "one"), note("ann"))
+        engines.submit("bob", decode(1, "one"), note("bob"))
+        gate.opened.set()
+        await asyncio.wait_for(finished.wait(), 30)
+        assert order == [("ann", 0), ("ann", 2), ("bob", 1), ("ann", 3), ("ann", 1)]
+
+
+async def test_a_window_that_fails_is_told_to_its_client_alone() -> None:
+    gate = Gate()
+    async with opened(Scripted(hooks={"zulu": gate, "two": raising(RuntimeError())})) as engines:
+        ann, bob = Client(engines, "ann"), Client(engines, "bob")
+        ann.ask(0, "zulu")
+        await reached(gate.reached)
+        ann.ask(1, "one")
+        bob.ask(1, "two")
+        gate.opened.set()
+        assert await ann.wait_for(2) == {0: "zulu", 1: "one"}
+        assert await bob.wait_for(1) == {1: "failed"}
+
+
+async def test_an_answer_that_raises_does_not_keep_others_from_theirs() -> None:
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context["exception"]))
+    gate, error = Gate(), RuntimeError("a fault of a client")
+    async with opened(Scripted(hooks={"zulu": gate})) as engines:
+        ann = Client(engines)
+        ann.ask(0, "zulu")
+        await reached(gate.reached)
+        engines.submit("bob", decode(1, "one"), lambda _key, _outcome: raising(error)())
+        ann.ask(1, "one")
+        gate.opened.set()
+        assert await ann.wait_for(2) == {0: "zulu", 1: "one"}
+    assert told == [error]
+
+
+async def test_a_client_that_left_during_a_decode_hears_nothing_even_under_the_same_key_again() -> None:
+    gate = Gate()
+    async with opened(Scripted(lanes=1, hooks={"zulu": gate})) as engines:
+        gone, back = Client(engines), Client(engines)
+        gone.ask(1, "zulu")
+        gone.ask(2, "two")
+        await reached(gate.reached)
+        engines.leave("ann")
+        back.ask(1, "one")
+        gate.opened.set()
+        assert await back.wait_for(1) == {1: "one"}
+        assert gone.answers == {}
+
+
+async def test_dropped_keys_are_not_answered_whether_begun_or_not() -> None:
+    gate = Gate()
+    async with opened(Scripted(lanes=1, hooks={"zulu": gate})) as engines:
+        ann = Client(engines)
+        ann.ask(1, "zulu")
+        await reached(gate.reached)
+        ann.ask(2, "two")
+        ann.ask(3, "three")
+        engines.drop("ann", (1, 2, 99))
+        gate.opened.set()
+        assert await ann.wait_for(1) == {3: "three"}
+        assert engines.snapshot()[0].windows == 2
+
+
+async def test_what_cannot_be_submitted_is_refused_at_once() -> None:
+    gate = Gate()
+    async with opened(Scripted(hooks={"zulu": gate})) as engines:
+        ann = Client(engines)
+        with pytest.raises(KeyError):
+            engines.submit("ann", decode(1, "one", model="whisper"), ann.take)
+        ann.ask(1, "zulu")
+        with pytest.raises(ValueError, match="already"):
+            ann.ask(1, "one")
+        gate.opened.set()
+        await ann.wait_for(1)
+        engines.leave("nobody")
+        engines.drop("nobody", (1,))
+
+
+async def test_a_thousand_clients_get_their_own_answers_and_nothing_is_lost() -> None:
+    words = ("one", "two", "three", "four", "five")
+    async with opened(Scripted(lanes=8, threads=2), threads=2) as engines:
+        clients = [Client(engines, number) for number in range(1_000)]
+        for key in range(3):
+            for number, client in enumerate(clients):
+                client.ask(key, words[(number + key) % 5], final=key < 2)
+        for client in clients[::10]:
+            engines.leave(client.name)
+        for number, client in enumerate(clients):
+            if number % 10:
+                assert await client.wait_for(3) == {key: words[(number + key) % 5] for key in range(3)}
+        left = Counter(len(client.answers) for client in clients[::10])
+        assert left == {0: 100}
+        load = engines.snapshot()[0]
+        assert (load.queued_finals, load.queued_partials, load.failures) == (0, 0, 0)
+        assert 2_700 <= load.windows <= 3_000
+
+
+# ---- closing
+
+
+async def test_closing_answers_what_waits_and_what_comes_after_by_a_failure() -> None:
+    gate = Gate()
+    engines = Engines(registry(Loader(Scripted(lanes=1, hooks={"zulu": gate}))))
+    await engines.open(ASKED, fallback=False)
+    ann = Client(engines)
+    ann.ask(1, "zulu")
+    ann.ask(2, "two")
+    await reached(gate.reached)
+    closing = asyncio.create_task(engines.close())
+    await asyncio.sleep(0)
+    ann.ask(3, "three")
+    gate.opened.set()
+    await closing
+    assert await ann.wait_for(3) == {1: "zulu", 2: "failed", 3: "failed"}
+    with pytest.raises(ModelUnavailable, match="closing"):
+        await engines.open(ASKED, fallback=True)
+    await engines.close()
+
+
+async def test_closing_can_finish_what_waits() -> None:
+    engines = Engines(registry(Loader(Scripted(lanes=1))))
+    await engines.open(ASKED, fallback=False)
+    ann = Client(engines)
+    for key in range(20):
+        ann.ask(key, "one")
+    await engines.close(finish=True)
+    assert ann.answers == dict.fromkeys(range(20), "one")
+
+
+async def test_a_decode_that_hangs_does_not_keep_the_server_from_closing() -> None:
+    gate = Gate()
+    engines = Engines(registry(Loader(Scripted(hooks={"zulu": gate}))), patience=0.0)
+    await engines.open(ASKED, fallback=False)
+    ann = Client(engines)
+    ann.ask(1, "zulu")
+    await reached(gate.reached)
+    await engines.close()
+    assert ann.answers == {1: "failed"}
+    gate.opened.set()
+
+
+async def test_a_model_that_is_still_loading_when_all_closes_is_closed_when_it_is_there() -> None:
+    closed = threading.Event()
+
+    class Noted(Scripted):
+        def close(self) -> None:
+            closed.set()
+
+    load = Loader(Noted(), allowed=threading.Event())
+    engines = Engines(registry(load), patience=0.0)
+    asking = asyncio.create_task(engines.open(ASKED, fallback=False))
+    await reached(load.begun)
+    await engines.close()
+    load.allowed.set()  # type: ignore[union-attr]  # given above
+    with pytest.raises(ModelUnavailable, match="closing"):
+        await asking
+    assert closed.is_set()
+    assert engines.loaded == ()
+
+
+def test_an_answer_for_a_loop_that_is_closed_is_dropped() -> None:
+    loop = asyncio.new_event_loop()
+    loop.close()
+    call_on(loop, lambda: pytest.fail("nobody listens"))
