@@ -72,6 +72,11 @@ class Drop:
 
 
 @dataclass(frozen=True, slots=True)
+class Again:
+    """There is audio left to work through: call ``Session.proceed`` once others had their turn."""
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     """Close the connection once everything before this effect is sent. Nothing follows it."""
 
@@ -79,4 +84,4 @@ class Close:
     reason: str = ""
 
 
-Effect = Send | OpenModel | Decode | Drop | Close
+Effect = Send | OpenModel | Decode | Drop | Again | Close

@@ -22,6 +22,7 @@ class WindowNeeds:
         left_context: Seconds before the new part (``carried``).
         right_context: Seconds after the new part, decoded later (``carried``).
         longest: Seconds of the longest window (``utterance``).
+        times: Whether its tokens have times.
     """
 
     reading: Literal["carried", "utterance", "plain"]
@@ -29,6 +30,7 @@ class WindowNeeds:
     left_context: float = 0.0
     right_context: float = 0.0
     longest: float = 20.0
+    times: bool = False
 
 
 @dataclass(frozen=True, slots=True)

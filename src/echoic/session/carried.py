@@ -1,0 +1,116 @@
+"""The reading of engines that carry their decoder's state on: no text is ever merged."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from echoic.session.reading import Answer, Cut, Piece, Spoken, words_of
+from echoic.units import to_samples
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from echoic.session.window import WindowNeeds
+    from echoic.text.hypothesis import Token
+
+#: Seconds after a word's last piece from which on no further piece of it is expected.
+_WORD_GAP = 0.4
+#: Seconds before the present that a skipped window leaves to be decoded with the next one, since
+#: the gate hears the beginning of a word a little late.
+_ONSET = 0.3
+
+
+class CarriedReading:
+    """Decodes new audio only, from where the decoder stood; holds back a word cut by the edge.
+
+    Args:
+        needs: The engine's wishes: contexts in seconds.
+        rate: Samples per second of the tape.
+        seconds: Turns a position on the tape into seconds on the session's clock.
+        speech: Whether there is speech between two positions, or None to decode everything.
+    """
+
+    ahead = 1
+
+    def __init__(
+        self,
+        needs: WindowNeeds,
+        rate: int,
+        seconds: Callable[[int], float],
+        speech: Callable[[int, int], bool] | None,
+    ) -> None:
+        self._left = to_samples(needs.left_context, rate)
+        self._right = to_samples(needs.right_context, rate)
+        self._onset = to_samples(_ONSET, rate)
+        self._seconds = seconds
+        self._speech = speech
+        self._walked = 0
+        self._open = False
+        self._decoded_until = 0.0
+        self._held: list[Token] = []
+        self.carry: object = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether anything was planned since the last flush."""
+        return self._open
+
+    @property
+    def needs_from(self) -> int:
+        """The left context of what is not yet decoded."""
+        return self._walked - self._left
+
+    def plan(self, cut: Cut) -> tuple[Piece, ...]:
+        """Return the window of what is not yet decoded, up to the right context."""
+        pieces = self.look(cut)
+        self._open = not cut.flush
+        if pieces:
+            self._walked = pieces[0].right
+        else:
+            self._walked = max(self._walked, cut.end - self._right - (0 if cut.flush else self._onset))
+        return pieces
+
+    def look(self, cut: Cut) -> tuple[Piece, ...]:
+        """Return the same window without moving on."""
+        if self._walked >= cut.end or (self._speech and not self._speech(self._walked, cut.end)):
+            return ()
+        right = cut.end if cut.flush else max(self._walked, cut.end - self._right)
+        if right == self._walked:
+            return ()
+        return (Piece(self._walked - self._left, self._walked, right, cut.end, last=cut.flush),)
+
+    def say(self, answers: Sequence[Answer], *, flush: bool) -> list[Spoken]:
+        """Return the words that are whole, those held back before them first."""
+        for answer in answers:
+            if answer.hypothesis is not None:
+                self._held += _placed(answer.hypothesis.committed, answer.begins)
+                self.carry = answer.hypothesis.carry
+                self._decoded_until = self._seconds(answer.piece.right)
+        whole = len(self._held) if flush or not answers else self._whole()
+        words = words_of(self._held[:whole], 0.0)
+        self._held = self._held[whole:]
+        return words
+
+    def glimpse(self, answers: Sequence[Answer]) -> list[Spoken]:
+        """Return what is held, what this window commits and what it only suspects."""
+        tokens = list(self._held)
+        for answer in answers:
+            if answer.hypothesis is not None:
+                tokens += _placed(answer.hypothesis.committed, answer.begins)
+                tokens += _placed(answer.hypothesis.volatile, answer.begins)
+        return words_of(tokens, 0.0)
+
+    def _whole(self) -> int:
+        """How many held tokens make whole words: all, or all but those of the last word."""
+        if not self._held:
+            return 0
+        last = self._held[-1]
+        if last.start is not None and last.start + (last.duration or 0.0) + _WORD_GAP <= self._decoded_until:
+            return len(self._held)
+        starts = [i for i, token in enumerate(self._held) if token.text.startswith(" ")]
+        return starts[-1] if starts else 0
+
+
+def _placed(tokens: Sequence[Token], begins: float) -> list[Token]:
+    return [t if t.start is None else replace(t, start=t.start + begins) for t in tokens]

@@ -1,0 +1,182 @@
+"""What a client may set, its defaults, and the reading of a ``config`` frame."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from echoic.errors import ErrorCode, ProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+Variant = Literal["standard", "onnx", "mlx"]
+AudioFormat = Literal["f32le", "s16le"]
+
+_VARIANTS: tuple[Variant, ...] = ("standard", "onnx", "mlx")
+_FORMATS: tuple[AudioFormat, ...] = ("f32le", "s16le")
+_LONGEST_NAME = 128
+#: The overlap nobody asked for, as a share of the chunk, where the default would not fit into it.
+_OVERLAP_SHARE = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class StreamConfig:
+    """The settings of a session, all valid.
+
+    Attributes:
+        model: The model's name as the client wrote it.
+        model_variant: An explicit variant, or None: the name's suffix decides, else ``standard``.
+        sample_rate: Samples per second of the client's audio.
+        chunk_duration: Seconds of a window.
+        overlap_duration: Seconds of it that are context from the window before; less than a chunk.
+        language: Hint to the engine, or None.
+        enable_partial: Whether partials are sent.
+        partial_interval: Seconds of audio from one partial to the next.
+        min_partial_duration: Seconds of new audio before a segment's first partial.
+        word_timestamps: Whether finals carry words with times, where the engine knows them.
+        audio_format: Coding of a sample in audio messages.
+        channels: Interleaved channels, averaged to mono.
+        diarization: Whether speaker labels were asked for.
+        insights: Whether insights were asked for.
+        vocabulary: Whether a custom vocabulary was given.
+    """
+
+    model: str = "parakeet"
+    model_variant: Variant | None = None
+    sample_rate: int = 16_000
+    chunk_duration: float = 2.0
+    overlap_duration: float = 0.5
+    language: str | None = None
+    enable_partial: bool = True
+    partial_interval: float = 0.5
+    min_partial_duration: float = 0.5
+    word_timestamps: bool = False
+    audio_format: AudioFormat = "f32le"
+    channels: int = 1
+    diarization: bool = False
+    insights: bool = False
+    vocabulary: bool = False
+
+    @property
+    def variant(self) -> Variant:
+        """The variant in force: the explicit one, else the name's suffix, else ``standard``."""
+        if self.model_variant is not None:
+            return self.model_variant
+        suffix = self.model.rpartition("-")[2].lower()
+        return next((variant for variant in _VARIANTS if variant == suffix), "standard")
+
+
+def invalid(name: str, must: str, value: object) -> ProtocolError:
+    """Return the error for a ``config`` key whose value is not what it must be."""
+    shown = value if isinstance(value, int | float | bool | None) else str(value)[:40]
+    if isinstance(shown, float) and not math.isfinite(shown):
+        shown = str(shown)
+    return ProtocolError(ErrorCode.INVALID_CONFIG, f"{name} must be {must}.", field=name, value=shown)
+
+
+def read_config(values: Mapping[str, object], current: StreamConfig) -> tuple[StreamConfig, tuple[str, ...]]:
+    """Return the settings after a ``config`` frame, and the keys that mean nothing here.
+
+    A key that is absent or null keeps its current value.
+
+    Args:
+        values: The frame without its ``type``.
+        current: The settings in force.
+
+    Raises:
+        ProtocolError: ``invalid_config`` naming the first field that is wrong.
+    """
+    given = {key: value for key, value in values.items() if value is not None}
+    changes: dict[str, object] = {}
+    for key, value in given.items():
+        if key in _READERS:
+            name, read = _READERS[key]
+            changes[name] = read(key, value)
+    if "model" in changes and "model_variant" not in changes:
+        changes["model_variant"] = None
+    config = replace(current, **changes)  # type: ignore[arg-type]  # each reader returns its field's type
+    ignored = tuple(sorted(key for key in values if key not in _READERS))
+    return _with_fitting_overlap(config, asked="overlap_duration" in changes), ignored
+
+
+def _with_fitting_overlap(config: StreamConfig, *, asked: bool) -> StreamConfig:
+    if config.overlap_duration < config.chunk_duration:
+        return config
+    if asked:
+        raise invalid("overlap_duration", "less than chunk_duration", config.overlap_duration)
+    return replace(config, overlap_duration=config.chunk_duration * _OVERLAP_SHARE)
+
+
+def _number(low: float, high: float) -> Callable[[str, object], float]:
+    def read(name: str, value: object) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            raise invalid(name, f"a number from {low:g} to {high:g}", value)
+        return float(value)
+
+    return read
+
+
+def _whole(low: int, high: int) -> Callable[[str, object], int]:
+    def read(name: str, value: object) -> int:
+        whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+        if isinstance(value, bool) or not whole or not low <= value <= high:  # type: ignore[operator]
+            raise invalid(name, f"a whole number from {low} to {high}", value)
+        return int(value)  # type: ignore[call-overload,no-any-return]
+
+    return read
+
+
+def _switch(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise invalid(name, "true or false", value)
+    return value
+
+
+def _name(name: str, value: object) -> str:
+    if not isinstance(value, str) or not value.strip() or len(value) > _LONGEST_NAME:
+        raise invalid(name, f"a name of 1 to {_LONGEST_NAME} characters", value)
+    return value.strip()
+
+
+def _one_of(choices: tuple[str, ...]) -> Callable[[str, object], str]:
+    def read(name: str, value: object) -> str:
+        if not isinstance(value, str) or value.strip().lower() not in choices:
+            raise invalid(name, f"one of {', '.join(choices)}", value)
+        return value.strip().lower()
+
+    return read
+
+
+def _add_on(name: str, value: object) -> bool:
+    if isinstance(value, dict):
+        return _switch(f"{name}.enabled", value.get("enabled", True))
+    return _switch(name, value)
+
+
+def _vocabulary(name: str, value: object) -> bool:
+    if not isinstance(value, dict):
+        raise invalid(name, "an object with terms, replacements or both", value)
+    return bool(value.get("terms") or value.get("replacements"))
+
+
+_READERS: Mapping[str, tuple[str, Callable[[str, object], object]]] = {
+    "model": ("model", _name),
+    "model_variant": ("model_variant", _one_of(_VARIANTS)),
+    "variant": ("model_variant", _one_of(_VARIANTS)),
+    "sample_rate": ("sample_rate", _whole(8_000, 192_000)),
+    "chunk_duration": ("chunk_duration", _number(0.2, 60.0)),
+    "overlap_duration": ("overlap_duration", _number(0.0, 60.0)),
+    "language": ("language", _name),
+    "enable_partial": ("enable_partial", _switch),
+    "partial_interval": ("partial_interval", _number(0.1, 60.0)),
+    "min_partial_duration": ("min_partial_duration", _number(0.0, 60.0)),
+    "word_timestamps": ("word_timestamps", _switch),
+    "audio_format": ("audio_format", _one_of(_FORMATS)),
+    "channels": ("channels", _whole(1, 8)),
+    "diarization": ("diarization", _add_on),
+    "diarize": ("diarization", _add_on),
+    "insights": ("insights", _add_on),
+    "vocabulary": ("vocabulary", _vocabulary),
+}

@@ -1,0 +1,121 @@
+"""How an engine's windows are cut and its answers read: what the readings have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from echoic.text.hypothesis import Hypothesis, Token
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The audio that a segment speaks for, in samples of the tape.
+
+    Attributes:
+        context: Where the segment's window begins.
+        start: End of the window before.
+        end: End of this one: all that is heard.
+        flush: Nothing follows soon: everything heard is to be said.
+    """
+
+    context: int
+    start: int
+    end: int
+    flush: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A window to be cut from the tape: ``start ≤ new ≤ right ≤ end``, in samples of the tape."""
+
+    start: int
+    new: int
+    right: int
+    end: int
+    last: bool = False
+    closes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """A word that may be said: its text, and its place in seconds on the session's clock if known."""
+
+    word: str
+    start: float | None = None
+    end: float | None = None
+    confidence: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back for a piece: the hypothesis (None if it failed) and the second it begins at."""
+
+    piece: Piece
+    begins: float
+    hypothesis: Hypothesis | None
+
+
+class Reading(Protocol):
+    """One stretch of audio through one engine: plans windows, and turns answers into words.
+
+    ``plan`` and ``say`` are called for each segment in order and move on; ``look`` and ``glimpse``
+    are their counterparts for partials and change nothing. Several segments may be planned before
+    the first is said, if ``ahead`` allows it. Plans depend on the audio alone.
+    """
+
+    @property
+    def ahead(self) -> int:
+        """How many decodes of this stretch may run at the same time."""
+
+    @property
+    def carry(self) -> object:
+        """The decoder's state for the next window."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether words of audio already planned may still be unsaid."""
+
+    @property
+    def needs_from(self) -> int:
+        """The first sample that a later plan may still ask for."""
+
+    def plan(self, cut: Cut) -> tuple[Piece, ...]:
+        """Return the windows that this segment's words are in; none if nobody spoke."""
+
+    def look(self, cut: Cut) -> tuple[Piece, ...]:
+        """Return the windows for a partial at this point."""
+
+    def say(self, answers: Sequence[Answer], *, flush: bool) -> list[Spoken]:
+        """Return the words that are new with this segment."""
+
+    def glimpse(self, answers: Sequence[Answer]) -> list[Spoken]:
+        """Return the words heard beyond what was said, settled or not."""
+
+
+def words_of(tokens: Sequence[Token], begins: float) -> list[Spoken]:
+    """Return tokens grouped into words, their times moved from the window to the session's clock.
+
+    Args:
+        tokens: In order; a leading space starts a word, and so does the first.
+        begins: Seconds on the session's clock of the window's first sample.
+    """
+    words: list[list[Token]] = []
+    for token in tokens:
+        if token.text.startswith(" ") or not words:
+            words.append([token])
+        else:
+            words[-1].append(token)
+    spoken = (_word(pieces, begins) for pieces in words)
+    return [word for word in spoken if word.word]
+
+
+def _word(pieces: Sequence[Token], begins: float) -> Spoken:
+    first, final = pieces[0], pieces[-1]
+    start = None if first.start is None else begins + first.start
+    end = None if final.start is None else begins + final.start + (final.duration or 0.0)
+    known = [p.confidence for p in pieces if p.confidence is not None]
+    return Spoken("".join(p.text for p in pieces).strip(), start, end, min(known) if known else None)

@@ -1,0 +1,141 @@
+"""What the session has to say, as frames of the protocol."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import UNSET, UnsetType
+
+from echoic.errors import ErrorCode
+from echoic.units import TIME_DECIMALS
+from echoic.wire import frames
+from echoic.wire.frames import Configured, Error, Final, Partial, Word
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from echoic.errors import EchoicError
+    from echoic.session.config import StreamConfig
+    from echoic.session.effects import ModelAnswer
+    from echoic.session.reading import Spoken
+    from echoic.session.stretch import Plan
+
+
+def text_of(words: Sequence[Spoken]) -> str:
+    """Return the words joined by single spaces."""
+    return " ".join(word.word for word in words)
+
+
+def final_frame(plan: Plan, segment_id: int, words: Sequence[Spoken], *, timed: bool) -> Final:
+    """Return the final of a segment."""
+    span, at = plan.span, plan.stretch.segments
+    return Final(
+        text=text_of(words),
+        segment_id=segment_id,
+        segment_start=at.seconds(span.start),
+        segment_end=at.seconds(span.end),
+        chunk_duration=at.duration(span.end - span.context),
+        overlap=at.duration(span.start - span.context),
+        chunk_start=at.seconds(span.context),
+        chunk_end=at.seconds(span.end),
+        new_audio_duration=at.duration(span.end - span.start),
+        cumulative_audio=at.seconds(span.end),
+        words=_timed(words) if timed else UNSET,
+    )
+
+
+def _timed(words: Sequence[Spoken]) -> tuple[Word, ...] | UnsetType:
+    if any(word.start is None or word.end is None for word in words):
+        return UNSET
+    return tuple(
+        Word(
+            word=word.word,
+            start=round(word.start or 0.0, TIME_DECIMALS),
+            end=round(word.end or 0.0, TIME_DECIMALS),
+            confidence=UNSET if word.confidence is None else round(word.confidence, 4),
+        )
+        for word in words
+    )
+
+
+def partial_frame(plan: Plan, segment_id: int, words: Sequence[Spoken]) -> Partial:
+    """Return the partial of what is heard since the last window."""
+    span, at = plan.span, plan.stretch.segments
+    return Partial(
+        text=text_of(words),
+        segment_id=segment_id,
+        segment_start=at.seconds(span.start),
+        segment_end=at.seconds(span.end),
+        buffer_duration=plan.decoded,
+        cumulative_audio=at.seconds(span.start),
+    )
+
+
+def error_frame(error: EchoicError) -> Error:
+    """Return the frame that tells a client of an error."""
+    return Error(code=error.code, message=error.message, detail=error.detail)
+
+
+def decode_failed(plan: Plan) -> Error:
+    """Return the frame that names the gap a failed decode leaves."""
+    at = plan.stretch.segments
+    start, end = at.seconds(plan.span.context), at.seconds(plan.span.end)
+    return Error(
+        code=ErrorCode.DECODE_FAILED,
+        message=f"The audio from {start:g} to {end:g} s could not be decoded; its words may be missing.",
+        detail={"start": start, "end": end, "model": plan.stretch.model.name},
+    )
+
+
+def configured(config: StreamConfig, model: ModelAnswer, ignored: tuple[str, ...]) -> Configured:
+    """Return the reply to a ``config`` frame: the values now in force."""
+    return Configured(
+        model=config.model,
+        model_variant=config.variant,
+        active_model=model.name,
+        sample_rate=config.sample_rate,
+        channels=config.channels,
+        audio_format=config.audio_format,
+        chunk_duration=config.chunk_duration,
+        overlap_duration=config.overlap_duration,
+        language=config.language,
+        enable_partial=config.enable_partial,
+        partial_interval=config.partial_interval,
+        min_partial_duration=config.min_partial_duration,
+        word_timestamps=config.word_timestamps and model.needs.times,
+        diarization=False,
+        insights=False,
+        ignored=ignored,
+    )
+
+
+def warnings(config: StreamConfig, model: ModelAnswer, *, announce: bool) -> Iterator[frames.Warning]:
+    """Yield a warning for each thing that was asked for and is not to be had.
+
+    Args:
+        config: What was asked for.
+        model: What is there.
+        announce: Whether the model is new to the client.
+    """
+    if announce and model.fallback:
+        yield frames.Warning(
+            code="model_fallback",
+            message=model.fallback,
+            fallback=True,
+            original_model=config.model,
+            active_model=model.name,
+        )
+    if config.diarization:
+        yield frames.Warning(
+            code="diarization_unavailable", message="This version does not tell speakers apart yet."
+        )
+    if config.insights:
+        yield frames.Warning(code="insights_unavailable", message="This version gives no live insights yet.")
+    if config.vocabulary:
+        yield frames.Warning(
+            code="vocabulary_unavailable", message="This version knows no custom vocabulary yet."
+        )
+    if config.word_timestamps and not model.needs.times:
+        yield frames.Warning(
+            code="word_timestamps_unavailable", message=f"{model.name} gives no times of words."
+        )

@@ -1,0 +1,198 @@
+"""One stretch of audio: at one sample rate, through one engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from echoic.audio.resample import Resampler
+from echoic.audio.speech import SpeechTracker
+from echoic.audio.tape import Tape
+from echoic.session.carried import CarriedReading
+from echoic.session.plain import PlainReading
+from echoic.session.reading import Answer, Cut, Piece, Reading
+from echoic.session.segments import Segments, Span
+from echoic.session.utterance import UtteranceReading
+from echoic.session.window import DecodeOptions, Window
+from echoic.units import TIME_DECIMALS, rescale, to_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from numpy.typing import NDArray
+
+    from echoic.audio.speech import VoiceActivity
+    from echoic.session.config import StreamConfig
+    from echoic.session.effects import ModelAnswer
+    from echoic.session.window import WindowNeeds
+    from echoic.text.hypothesis import Hypothesis
+
+
+@dataclass(slots=True)
+class Slot:
+    """A planned window and what became of it.
+
+    Attributes:
+        piece: Where the window lies on the tape.
+        key: The decode under way, or None.
+        begins: Seconds on the session's clock of the window's first sample, once it was cut.
+        failures: How often its decode failed.
+        answer: What came back.
+    """
+
+    piece: Piece
+    key: int | None = None
+    begins: float = 0.0
+    failures: int = 0
+    answer: Answer | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether its decode is under way or done."""
+        return self.key is not None or self.answer is not None
+
+    def settle(self, hypothesis: Hypothesis | None) -> None:
+        """Take the hypothesis, or None: the decode is given up."""
+        self.answer = Answer(self.piece, self.begins, hypothesis)
+
+
+@dataclass(slots=True, eq=False)
+class Plan:
+    """The windows of one segment or one partial.
+
+    Attributes:
+        span: The segment's place, in samples of the client's audio.
+        stretch: Where its audio is.
+        slots: Its windows.
+        flush: Everything heard is to be said.
+        edge: float32, what the resampler still held back when the plan was made; for these windows
+            it follows the tape's position ``edge_at``.
+        edge_at: The tape's end when the plan was made.
+    """
+
+    span: Span
+    stretch: Stretch
+    slots: tuple[Slot, ...]
+    flush: bool
+    edge: NDArray[np.float32] = field(repr=False)
+    edge_at: int
+
+    @property
+    def running(self) -> tuple[int, ...]:
+        """Keys of the decodes under way."""
+        return tuple(slot.key for slot in self.slots if slot.key is not None)
+
+    @property
+    def complete(self) -> list[Answer] | None:
+        """All answers, or None while some are missing."""
+        answers = [slot.answer for slot in self.slots if slot.answer is not None]
+        return answers if len(answers) == len(self.slots) else None
+
+    @property
+    def decoded(self) -> float:
+        """Seconds of audio that it decodes."""
+        return self.stretch.decoded_seconds(self.slots)
+
+
+class Stretch:
+    """The audio of a session since its sample rate or its engine last changed.
+
+    Args:
+        config: The session's settings.
+        model: The engine that decodes it.
+        voice: Makes the voice-activity detector, or None: everything is taken for speech.
+        base: Seconds on the session's clock where the stretch begins.
+    """
+
+    def __init__(
+        self,
+        config: StreamConfig,
+        model: ModelAnswer,
+        voice: Callable[[], VoiceActivity] | None,
+        base: float = 0.0,
+    ) -> None:
+        self.model = model
+        self.segments = Segments(config.sample_rate, config.chunk_duration, config.overlap_duration, base)
+        self._rate = model.needs.sample_rate or config.sample_rate
+        self._resampler = Resampler(config.sample_rate, self._rate)
+        self._tape = Tape()
+        self._tracker = SpeechTracker(voice(), longest=model.needs.longest) if voice else None
+        self.reading: Reading = self._reading(model.needs)
+        self.options = DecodeOptions(config.language)
+
+    def _reading(self, needs: WindowNeeds) -> Reading:
+        speech = self._tracker.speech_between if self._tracker else None
+        match needs.reading:
+            case "carried":
+                return CarriedReading(needs, self._rate, self._clock, speech)
+            case "utterance":
+                return UtteranceReading(needs, self._rate, self._tracker)
+            case "plain":
+                return PlainReading(self._rate, self._clock, speech, timed=needs.times)
+
+    def _clock(self, position: int) -> float:
+        """Return a position on the tape as seconds on the session's clock."""
+        return round(self.segments.base + position / self._rate, TIME_DECIMALS)
+
+    def hear(self, samples: NDArray[np.float32]) -> int:
+        """Take samples up to the end of the window that is due and return how many were taken."""
+        taken = samples[: self.segments.due - self.segments.heard]
+        heard = self._resampler.push(taken)
+        self._tape.append(heard)
+        if self._tracker:
+            self._tracker.push(heard)
+        self.segments.heard += len(taken)
+        return len(taken)
+
+    def close_segment(self, *, flush: bool) -> Plan:
+        """End the segment here and return the windows that its words are in."""
+        span = self.segments.close()
+        return self._plan(span, self.reading.plan(self._cut(span, flush=flush)), flush=flush)
+
+    def glance(self) -> Plan:
+        """Return the windows for a partial at what is heard."""
+        span = self.segments.span()
+        return self._plan(span, self.reading.look(self._cut(span, flush=False)), flush=False)
+
+    def _cut(self, span: Span, *, flush: bool) -> Cut:
+        rate = self.segments.rate
+        context, start, end = (rescale(p, rate, self._rate) for p in (span.context, span.start, span.end))
+        return Cut(context, start, end, flush=flush)
+
+    def _plan(self, span: Span, pieces: tuple[Piece, ...], *, flush: bool) -> Plan:
+        slots = tuple(Slot(piece) for piece in pieces)
+        return Plan(span, self, slots, flush, self._resampler.tail(), self._tape.end)
+
+    def window(self, plan: Plan, slot: Slot) -> Window:
+        """Cut a planned window from the tape."""
+        piece = slot.piece
+        start = max(piece.start, self._tape.start)
+        on_tape = max(start, min(piece.end, plan.edge_at))
+        audio = self._tape.read(start, on_tape)
+        if piece.end > on_tape:
+            audio = np.concatenate([audio, plan.edge[on_tape - plan.edge_at : piece.end - plan.edge_at]])
+        slot.begins = self._clock(start)
+        return Window(
+            audio,
+            self._rate,
+            slot.begins,
+            left=max(piece.new - start, 0),
+            new=piece.right - max(piece.new, start),
+            right=piece.end - piece.right,
+            last=piece.last,
+            carry=self.reading.carry,
+            options=self.options,
+        )
+
+    def decoded_seconds(self, slots: Iterable[Slot]) -> float:
+        """Return the seconds of audio in these windows."""
+        samples = sum(slot.piece.end - max(slot.piece.start, 0) for slot in slots)
+        return to_seconds(samples, self._rate)
+
+    def forget(self, plans: Iterable[Plan]) -> None:
+        """Drop audio that neither these plans nor a later one will ask for."""
+        places = [slot.piece.start for p in plans if p.stretch is self for slot in p.slots]
+        context = rescale(self.segments.span().context, self.segments.rate, self._rate)
+        self._tape.forget(min([*places, context, self.reading.needs_from]))

@@ -1,0 +1,333 @@
+"""The session, frame by frame: protocol.md, sections 2 to 7."""
+
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+import pytest
+
+from echoic.engines.scripted import CARRIED, Scripted, draw
+from echoic.errors import ModelUnavailable
+from echoic.session.config import StreamConfig
+from echoic.session.core import Session
+from echoic.session.effects import ModelAnswer
+from echoic.session.window import WindowNeeds
+from echoic.wire.codec import decode_message
+from echoic.wire.frames import Audio
+from support.play import Play, kind, texts, zeros
+from support.speakers import Answering, saying
+
+TEN = StreamConfig(sample_rate=10, chunk_duration=1.0, overlap_duration=0.2, enable_partial=False)
+
+
+def _place(frame: dict[str, object]) -> tuple[object, ...]:
+    keys = ("segment_id", "segment_start", "segment_end", "overlap", "chunk_start", "chunk_end")
+    return tuple(frame[key] for key in (*keys, "chunk_duration", "new_audio_duration", "cumulative_audio"))
+
+
+def test_the_worked_case_at_ten_samples_a_second() -> None:
+    play = Play(saying("foo"), Session(defaults=TEN))
+    (first,) = play.hear(np.ones(15, np.float32))
+    assert _place(first) == (1, 0.0, 1.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0)
+    (second,) = play.hear(np.ones(10, np.float32))
+    assert _place(second) == (2, 1.0, 1.8, 0.2, 0.8, 1.8, 1.0, 0.8, 1.8)
+    assert texts([first, second]) == ["foo", "foo"]
+
+
+def test_one_and_a_half_seconds_are_a_partial_and_then_a_final() -> None:
+    play = Play(saying("hello"))
+    (partial,) = play.hear(zeros(1.5))
+    assert partial == {
+        "type": "partial",
+        "text": "hello",
+        "is_final": False,
+        "segment_id": 1,
+        "segment_start": 0.0,
+        "segment_end": 1.5,
+        "buffer_duration": 1.5,
+        "cumulative_audio": 0.0,
+    }
+    final, transcript = play.send({"type": "commit"})
+    assert _place(final) == (1, 0.0, 1.5, 0.0, 0.0, 1.5, 1.5, 1.5, 1.5)
+    assert transcript == {"type": "full_transcript", "text": "hello"}
+
+
+def test_finals_are_due_at_two_then_every_one_and_a_half_seconds() -> None:
+    play = Play(saying("word"))
+    finals = kind(play.hear(zeros(8.0)), "final")
+    assert [f["segment_end"] for f in finals] == [2.0, 3.5, 5.0, 6.5, 8.0]
+    assert [f["segment_id"] for f in finals] == [1, 2, 3, 4, 5]
+
+
+def test_a_window_without_words_sends_nothing_and_the_clock_moves_on() -> None:
+    play = Play(Answering(lambda w: "late" if np.any(w.audio) else ""))
+    assert play.hear(zeros(39.5)) == []
+    (final,) = kind(play.hear(np.full(24_000, 0.5, np.float32)), "final")
+    assert (final["segment_id"], final["segment_start"], final["segment_end"]) == (1, 39.5, 41.0)
+
+
+def test_a_commit_without_new_audio_brings_no_extra_final() -> None:
+    play = Play(saying("foo"))
+    play.hear(zeros(2.0))
+    assert [f["type"] for f in play.send({"type": "commit"})] == ["full_transcript"]
+    assert play.send({"type": "commit"}) == [{"type": "full_transcript", "text": ""}]
+
+
+def test_a_commit_starts_the_transcript_afresh_and_leaves_clock_and_ids() -> None:
+    play = Play(saying("foo"))
+    play.hear(zeros(1.0))
+    assert texts(play.send({"type": "commit"}), "full_transcript") == ["foo"]
+    play.hear(zeros(0.5))
+    final, transcript = play.send({"type": "commit"})
+    assert (final["segment_id"], final["segment_start"], final["segment_end"]) == (2, 1.0, 1.5)
+    assert transcript["text"] == "foo"
+
+
+def test_reset_is_a_fresh_session() -> None:
+    play, fresh = Play(saying("foo")), Play(saying("foo"))
+    play.hear(zeros(3.3))
+    assert play.send({"type": "reset"}) == [{"type": "status", "state": "reset"}]
+    for one in (play, fresh):
+        one.frames.clear()
+        one.hear(zeros(5.1))
+        one.send({"type": "commit"})
+    assert play.frames == fresh.frames
+
+
+def test_reset_forgets_decodes_that_are_under_way() -> None:
+    play = Play(saying("foo"))
+    play.do(play.session.receive(Audio(zeros(2.0).tobytes())))
+    late = play.open
+    assert late
+    assert play.send({"type": "reset"}) == [{"type": "status", "state": "reset"}]
+    assert all(not play.session.finished(d.key, play.engine.decode([d.window])[0]) for d in late)
+
+
+def test_stop_delivers_what_is_pending_and_closes() -> None:
+    play = Play(saying("tail"))
+    play.hear(zeros(0.7))
+    assert [f["type"] for f in play.send({"type": "stop"})] == ["final", "full_transcript"]
+    assert play.closed == 1000
+
+
+def test_nothing_follows_a_close() -> None:
+    play = Play(saying("foo"))
+    play.send({"type": "stop"})
+    assert play.send({"type": "ping"}) == []
+    assert play.hear(zeros(5.0)) == []
+
+
+def test_ping_is_answered_while_a_decode_runs() -> None:
+    play = Play(saying("foo"))
+    play.do(play.session.receive(Audio(zeros(2.0).tobytes())))
+    assert play.open
+    play.do(play.session.receive(decode_message('{"type": "ping"}')))
+    assert play.frames == [{"type": "pong"}]
+
+
+def test_a_config_is_answered_with_the_values_in_force() -> None:
+    play = Play(saying("foo"))
+    (status,) = play.send({"type": "config", "model": "parakeet", "sample_rate": 8000, "shape": "round"})
+    assert status["state"] == "configured"
+    assert (status["sample_rate"], status["chunk_duration"], status["model_variant"]) == (
+        8000,
+        2.0,
+        "standard",
+    )
+    assert status["active_model"] == "answering"
+    assert status["ignored"] == ["shape"]
+
+
+def test_a_bad_config_changes_nothing_and_ends_nothing() -> None:
+    play = Play(saying("foo"))
+    play.send({"type": "config", "chunk_duration": 1.0, "overlap_duration": 0.0})
+    (error,) = play.send({"type": "config", "chunk_duration": -1})
+    assert (error["code"], error["error_type"], error["field"]) == (
+        "invalid_config",
+        "invalid_config",
+        "chunk_duration",
+    )
+    assert [f["segment_end"] for f in kind(play.hear(zeros(3.0)), "final")] == [1.0, 2.0, 3.0]
+
+
+def test_a_config_in_the_middle_finalises_what_is_pending_and_goes_on() -> None:
+    play = Play(saying("foo"))
+    play.hear(zeros(2.6))
+    final, status = play.send({"type": "config", "chunk_duration": 1.0, "overlap_duration": 0.2})
+    assert (final["segment_start"], final["segment_end"]) == (2.0, 2.6)
+    assert status["state"] == "configured"
+    (next_final,) = kind(play.hear(zeros(0.8)), "final")
+    assert _place(next_final) == (3, 2.6, 3.4, 0.2, 2.4, 3.4, 1.0, 0.8, 3.4)
+
+
+def test_a_new_sample_rate_keeps_the_clock() -> None:
+    play = Play(saying("foo"))
+    play.hear(zeros(2.5))
+    play.send({"type": "config", "sample_rate": 48_000})
+    (final,) = kind(play.hear(zeros(1.5, 48_000)), "final")
+    assert (final["segment_start"], final["segment_end"], final["chunk_start"]) == (2.5, 4.0, 2.0)
+
+
+def test_audio_before_any_config_is_transcribed_with_the_defaults() -> None:
+    play = Play(saying("foo"))
+    payload = base64.b64encode(zeros(2.0).tobytes()).decode()
+    (final,) = kind(play.send({"type": "audio", "data": payload}), "final")
+    assert final["text"] == "foo"
+
+
+def test_bad_audio_is_named_and_dropped_and_the_session_goes_on() -> None:
+    play = Play(saying("foo"))
+    assert play.send(b"abc")[0]["code"] == "bad_audio"
+    assert play.send(np.array([np.nan], np.float32).tobytes())[0]["code"] == "bad_audio"
+    assert kind(play.hear(zeros(2.0)), "final")
+
+
+def test_a_model_that_is_not_there_is_an_error_and_another_config_may_follow() -> None:
+    def answer(request: object) -> ModelAnswer | ModelUnavailable:
+        model = getattr(request, "model", "")
+        if model == "whisper":
+            return ModelAnswer("whisper", WindowNeeds("plain"))
+        return ModelUnavailable(model, "It is not installed.", "pip install it")
+
+    play = Play(saying("foo"), model=answer)
+    (error,) = play.send({"type": "config", "model": "parakeet"})
+    assert (error["code"], error["install"]) == ("model_unavailable", "pip install it")
+    assert play.hear(zeros(2.0))[0]["code"] == "model_unavailable"
+    (status,) = play.send({"type": "config", "model": "whisper"})
+    assert status["active_model"] == "whisper"
+    assert texts(play.hear(zeros(2.0))) == ["foo"]
+
+
+def test_a_model_that_is_not_there_leaves_the_old_one_at_work() -> None:
+    def answer(request: object) -> ModelAnswer | ModelUnavailable:
+        if getattr(request, "model", "") == "parakeet":
+            return ModelAnswer("parakeet", WindowNeeds("plain"))
+        return ModelUnavailable("whisper", "It is not installed.")
+
+    play = Play(saying("foo"), model=answer)
+    play.hear(zeros(2.0))
+    assert kind(play.send({"type": "config", "model": "whisper", "sample_rate": 8000}), "error")
+    (final,) = kind(play.hear(zeros(1.5)), "final")
+    assert (final["segment_start"], final["segment_end"]) == (2.0, 3.5)
+
+
+def test_a_fallback_is_announced_once_before_the_status() -> None:
+    play = Play(
+        saying("foo"), model=lambda _: ModelAnswer("moonshine", WindowNeeds("plain"), "It stands in.")
+    )
+    warning, status = play.send({"type": "config", "model_variant": "onnx"})
+    assert (warning["code"], warning["fallback"]) == ("model_fallback", True)
+    assert (warning["original_model"], warning["active_model"]) == ("parakeet", "moonshine")
+    assert status["state"] == "configured"
+    assert [f["type"] for f in play.send({"type": "config", "language": "en"})] == ["status"]
+
+
+def test_what_comes_while_a_model_loads_waits_its_turn_but_ping_does_not() -> None:
+    play = Play(saying("foo"))
+    session = play.session
+    session.receive(decode_message('{"type": "config", "model": "parakeet"}'))
+    assert session.receive(Audio(zeros(2.0).tobytes())) == []
+    assert session.backlog == pytest.approx(2.0)
+    play.do(session.receive(decode_message('{"type": "ping"}')))
+    play.do(session.receive(decode_message('{"type": "commit"}')))
+    play.do(session.opened(ModelAnswer("answering", WindowNeeds("plain"))))
+    play.settle()
+    assert [f["type"] for f in play.frames] == ["pong", "status", "final", "full_transcript"]
+
+
+def test_a_failed_decode_is_tried_again() -> None:
+    calls = iter([RuntimeError("no"), None])
+
+    def answer(_: object) -> str:
+        problem = next(calls)
+        if problem:
+            raise problem
+        return "second time"
+
+    play = Play(Answering(answer), Session(defaults=StreamConfig(enable_partial=False)))
+    assert texts(play.hear(zeros(2.0))) == ["second time"]
+
+
+def test_a_window_that_cannot_be_decoded_is_a_gap_with_its_times_and_no_words() -> None:
+    def answer(window: object) -> str:
+        if 3.0 < getattr(window, "start", 0.0) + 2.0 < 4.0:
+            raise RuntimeError("the text of a foreign error")
+        return "foo"
+
+    play = Play(Answering(answer), Session(defaults=StreamConfig(enable_partial=False)))
+    frames = play.hear(zeros(5.0))
+    assert [f["type"] for f in frames] == ["final", "error", "final"]
+    assert (frames[1]["code"], frames[1]["start"], frames[1]["end"]) == ("decode_failed", 1.5, 3.5)
+    assert "foreign" not in str(frames)
+    assert frames[2]["segment_start"] == 3.5
+
+
+def test_finals_leave_in_order_whatever_order_decodes_finish_in() -> None:
+    straight = Play(saying("foo"))
+    straight.hear(zeros(40.0))
+    for seed in range(5):
+        play = Play(saying("foo"), shuffle=seed)
+        play.hear(zeros(40.0))
+        assert play.frames == straight.frames
+
+
+def test_a_partial_that_newer_audio_overtook_is_dropped() -> None:
+    play = Play(saying("foo"))
+    for _ in range(3):
+        play.do(play.session.receive(Audio(zeros(0.5).tobytes())))
+    (waiting,) = play.open
+    assert waiting.window.audio.size == 24_000
+    play.do(play.session.receive(Audio(zeros(0.5).tobytes())))
+    assert [d.final for d in play.open] == [True]
+    play.settle()
+    assert [f["type"] for f in play.frames] == ["final"]
+
+
+def test_partials_keep_a_cadence_of_audio() -> None:
+    play = Play(saying("foo"))
+    play.hear_in(zeros(3.6), [1_600] * 40)
+    assert [p["segment_end"] for p in kind(play.frames, "partial")] == [0.5, 1.0, 1.5, 2.5, 3.0]
+    assert [p["segment_id"] for p in kind(play.frames, "partial")] == [1, 1, 1, 2, 2]
+
+
+def test_partials_can_be_switched_off() -> None:
+    play = Play(saying("foo"))
+    play.send({"type": "config", "enable_partial": False})
+    play.hear_in(zeros(4.0), [1_600] * 40)
+    assert kind(play.frames, "partial") == []
+
+
+def test_an_end_from_outside_delivers_first() -> None:
+    play = Play(saying("tail"))
+    play.hear(zeros(0.8))
+    play.do(play.session.end(1001))
+    play.settle()
+    assert texts(play.frames) == ["tail"]
+    assert play.closed == 1001
+
+
+def test_a_long_message_is_worked_through_in_bites_and_loses_nothing() -> None:
+    session = Session(defaults=StreamConfig(enable_partial=False))
+    play = Play(saying("foo"), session)
+    play.hear(zeros(0.1))
+    first = session.receive(Audio(zeros(40.0).tobytes()))
+    assert len(first) < 10
+    assert session.backlog > 30
+    play.do(first)
+    play.do(session.end(1001))
+    play.settle()
+    assert [f["segment_end"] for f in kind(play.frames, "final")][-1] == 40.1
+
+
+def test_words_carry_times_where_the_engine_knows_them() -> None:
+    engine = Scripted(CARRIED)
+    play = Play(engine, model=lambda _: ModelAnswer("scripted", WindowNeeds("carried", times=True)))
+    play.send({"type": "config", "word_timestamps": True})
+    play.hear(draw(["one", ("", 1.0), "two"]))
+    play.send({"type": "commit"})
+    words = [w for f in kind(play.frames, "final") for w in f["words"]]  # type: ignore[attr-defined]
+    assert [(w["word"], w["start"]) for w in words] == [
+        ("one", pytest.approx(0.0)),
+        ("two", pytest.approx(1.4, abs=0.01)),
+    ]
