@@ -53,7 +53,7 @@ def syllables(seed: int, size: int = 4_000, count: int = 6) -> NDArray[np.float3
     low, high = chance.integers(300, 900, (count, 1)), chance.integers(900, 2_500, (count, 1))
     mouth = 1 / (1 + ((pitches - low) / 80) ** 2) + 0.6 / (1 + ((pitches - high) / 120) ** 2)
     sound = np.fft.irfft(np.fft.rfft(voice) * mouth, size) * np.hanning(size)
-    return (0.3 * sound / np.abs(sound).max()).astype(np.float32).ravel()
+    return np.asarray(0.3 * sound / np.abs(sound).max(), np.float32).ravel()
 
 
 CASES = [

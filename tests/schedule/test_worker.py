@@ -56,8 +56,8 @@ class Bench:
         self.batches: SimpleQueue[Batch] = SimpleQueue()
         self._workers: list[Worker] = []
 
-    def worker(self, engine: Engine, threads: int = 1) -> Worker:
-        worker = Worker("scripted", engine, threads, self.batches.put)
+    def worker(self, engine: Engine, threads: int = 1, name: str = "scripted") -> Worker:
+        worker = Worker(name, engine, threads, self.batches.put)
         self._workers.append(worker)
         return worker
 
@@ -66,7 +66,12 @@ class Bench:
 
     def close(self) -> None:
         for worker in self._workers:
-            worker.close(30, finish=False)
+            close(worker)
+
+
+def close(worker: Worker, patience: float = 30, *, finish: bool = False) -> bool:
+    worker.stop(finish=finish)
+    return worker.join(patience)
 
 
 @pytest.fixture
@@ -156,15 +161,16 @@ def test_it_uses_as_many_threads_as_engine_and_configuration_allow(
 ) -> None:
     meeting = threading.Barrier(threads + 1)
     engine = Scripted(hooks={"one": lambda: meeting.wait(timeout=30)}, lanes=1, threads=allowed)
-    worker = bench.worker(engine, configured)
+    worker = bench.worker(engine, configured, "counted")
     for key in range(threads):
         worker.submit(job("one", key=key))
     worker.submit(job("two", key=99))
     worker.start()
     meeting.wait(timeout=30)  # only passes when so many decode at the same time
     assert sum(len(bench.next().jobs) for _ in range(threads + 1)) == threads + 1
-    names = [thread.name for thread in threading.enumerate() if thread.name.startswith("echoic-scripted-")]
-    assert len(names) == threads
+    names = {thread.name for thread in threading.enumerate()}
+    assert "echoic-counted-0" in names
+    assert f"echoic-counted-{threads}" not in names
 
 
 def test_what_is_dropped_or_left_before_it_began_is_not_decoded(bench: Bench) -> None:
@@ -182,7 +188,7 @@ def test_finishing_decodes_what_waits(bench: Bench) -> None:
     for key in range(5):
         worker.submit(job("one", key=key))
     worker.start()
-    assert worker.close(30, finish=True)
+    assert close(worker, finish=True)
     assert bench.batches.qsize() == 5
 
 
@@ -198,9 +204,9 @@ def test_abandoning_delivers_only_what_is_being_decoded(bench: Bench) -> None:
     worker.submit(job("one", key=1))
     begun.wait(30)
     worker.submit(job("two", key=2))
-    assert not worker.close(0.0, finish=False)
+    assert not close(worker, 0.0)
     go_on.set()
-    assert worker.close(30, finish=False)
+    assert close(worker)
     assert [one.key for one in bench.next().jobs] == [1]
     assert bench.batches.empty()
 
@@ -214,7 +220,7 @@ def test_an_engine_that_cannot_close_does_not_stop_the_shutdown(
 
     worker = bench.worker(Stuck())
     worker.start()
-    assert worker.close(30, finish=False)
+    assert close(worker)
     assert "engine_close_failed model=scripted error=OSError" in caplog.text
 
 
@@ -225,7 +231,7 @@ def test_it_counts_what_it_did(bench: Bench) -> None:
     before = worker.load()
     assert (before.queued_finals, before.queued_partials, before.running) == (2, 1, 0)
     worker.start()
-    worker.close(30, finish=True)
+    close(worker, finish=True)
     after = worker.load()
     assert (after.queued_finals, after.queued_partials, after.running) == (0, 0, 0)
     assert (after.batches, after.batch_sizes, after.windows, after.failures) == (2, {2: 1, 1: 1}, 3, 1)

@@ -62,7 +62,7 @@ class Engines:
 
     def snapshot(self) -> tuple[ModelLoad, ...]:
         """Return what each loaded model has to do and has done."""
-        return tuple(worker.load() for worker in self._workers.values())
+        return tuple(worker.load() for worker in tuple(self._workers.values()))
 
     async def open(self, request: ModelRequest, *, fallback: bool) -> ModelAnswer:
         """Return the model that answers ``request``, loaded.
@@ -133,19 +133,19 @@ class Engines:
             finish: True: first decode what waits, for as long as the patience lasts.
         """
         self._closed = True
+        for worker in self._workers.values():
+            worker.stop(finish=finish)
         if self._loads:
             await asyncio.wait(self._loads.values(), timeout=self._patience)
-        closing = (self._stop(worker, finish=finish) for worker in self._workers.values())
-        await asyncio.gather(*closing)
+        await asyncio.gather(*map(self._join, self._workers.values()))
         loop = asyncio.get_running_loop()
         for mine in self._waiting.values():
             for waiting in mine.values():
                 loop.call_soon(self._answer, waiting.job, DecodeFailed())
         await asyncio.sleep(0)  # lets the loop make those calls
 
-    async def _stop(self, worker: Worker, *, finish: bool) -> None:
-        stop = functools.partial(worker.close, self._patience, finish=finish)
-        if not await in_thread(stop, f"echoic-close-{worker.name}"):
+    async def _join(self, worker: Worker) -> None:
+        if not await in_thread(lambda: worker.join(self._patience), f"echoic-close-{worker.name}"):
             _log.warning("engine_hangs model=%s", worker.name)
 
     async def _worker(self, name: str) -> Worker:

@@ -149,28 +149,34 @@ class Worker:
                 decode_seconds=self._decode_seconds,
             )
 
-    def close(self, patience: float, *, finish: bool) -> bool:
-        """Stop the threads and close the engine; return whether they stopped in time.
-
-        A thread that hangs in the engine is left behind (it is a daemon), and the engine stays open under it.
+    def stop(self, *, finish: bool) -> None:
+        """Let the threads end; what is being decoded is delivered either way.
 
         Args:
-            patience: Seconds to wait for the threads, altogether.
-            finish: True: decode what waits; False: forget it. What is being decoded is delivered either way.
+            finish: True: after what waits is decoded; False: forget it.
         """
         with self._changed:
             self._closing = True
             if not finish:
                 self._queue = FairQueue()
             self._changed.notify_all()
+
+    def join(self, patience: float) -> bool:
+        """Wait for the threads to end after ``stop``, close the engine; return whether they ended in time.
+
+        A thread that hangs in the engine is left behind (it is a daemon), and the engine stays open under it.
+
+        Args:
+            patience: Seconds to wait for the threads, altogether.
+        """
         deadline = time.monotonic() + patience
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join(max(0.0, deadline - time.monotonic()))
-        stopped = not any(thread.is_alive() for thread in self._threads)
-        if stopped and isinstance(raised := attempt(self.engine.close), Raised):
+        ended = not any(thread.is_alive() for thread in self._threads)
+        if ended and isinstance(raised := attempt(self.engine.close), Raised):
             _warn("engine_close_failed", self.name, raised.error)
-        return stopped
+        return ended
 
     def _run(self) -> None:
         while jobs := self._take():
