@@ -11,7 +11,7 @@ help:  ## this list
 
 $(STAMP): pyproject.toml compat/tldw/pyproject.toml requirements/constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/constraints.txt -e '.[dev]' -e compat/tldw
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/constraints.txt -e '.[dev]' ./compat/tldw
 	touch $@
 
 setup: $(STAMP)  ## install everything into .venv; the program is .venv/bin/echoic

@@ -1,0 +1,203 @@
+"""The library façade: the seed's example and what a caller may rely on."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import threading
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from echoic.embed import ParakeetCoreTranscriber, StreamingConfig
+from echoic.engines.scripted import CARRIED, Scripted, draw
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def _zeros(seconds: float, rate: int = 16_000) -> NDArray[np.float32]:
+    return np.zeros(round(seconds * rate), np.float32)
+
+
+def _says(text: str) -> ParakeetCoreTranscriber:
+    return ParakeetCoreTranscriber(decode_fn=lambda _audio, _rate: text)
+
+
+async def test_the_seeds_example_gives_a_partial_and_a_final() -> None:
+    config = StreamingConfig(
+        sample_rate=16000,
+        chunk_duration=2.0,
+        overlap_duration=0.5,
+        model="parakeet",
+        model_variant="standard",
+        enable_partial=True,
+    )
+    tx = ParakeetCoreTranscriber(config, decode_fn=lambda _audio, _rate: "hello")
+    partial = await tx.process_audio_chunk(_zeros(1.5))
+    assert partial is not None
+    assert (partial["type"], partial["text"], partial["segment_end"]) == ("partial", "hello", 1.5)
+    final = await tx.flush()
+    assert final is not None
+    assert (final["type"], final["segment_start"], final["segment_end"]) == ("final", 0.0, 1.5)
+
+
+async def test_the_worked_case_of_ten_samples_a_second() -> None:
+    config = StreamingConfig(sample_rate=10, chunk_duration=1.0, overlap_duration=0.2)
+    tx = ParakeetCoreTranscriber(config, decode_fn=lambda _audio, _rate: "foo")
+    first = await tx.process_audio_chunk(np.zeros(15, np.float32))
+    second = await tx.process_audio_chunk(np.zeros(10, np.float32))
+    assert first is not None
+    assert second is not None
+    assert (first["type"], first["segment_id"], first["cumulative_audio"]) == ("final", 1, 1.0)
+    assert (second["type"], second["segment_id"]) == ("final", 2)
+    assert (second["chunk_start"], second["segment_start"], second["segment_end"]) == (0.8, 1.0, 1.8)
+
+
+async def test_the_decoder_is_given_float32_and_the_rate() -> None:
+    seen: list[tuple[str, int, int]] = []
+
+    def decode(audio: NDArray[np.float32], rate: int) -> str:
+        audio[:] = 0  # a caller's decoder may work in place
+        seen.append((str(audio.dtype), audio.size, rate))
+        return "x"
+
+    tx = ParakeetCoreTranscriber(StreamingConfig(sample_rate=8_000), decode_fn=decode)
+    await tx.process_audio_chunk(_zeros(2.0, 8_000).astype(np.float64))
+    assert seen == [("float32", 16_000, 8_000)]
+
+
+async def test_frames_that_a_call_leaves_over_come_with_the_next_ones() -> None:
+    tx = _says("foo")
+    first = await tx.process_audio_chunk(_zeros(8.0))
+    assert first is not None
+    assert first["segment_id"] == 1
+    second = await tx.process_audio_chunk(_zeros(0.1))
+    assert second is not None
+    assert second["segment_id"] == 2
+    assert [frame["segment_id"] for frame in tx.frames()] == [3, 4, 5]
+    assert tx.frames() == []
+
+
+async def test_the_transcript_is_of_all_finals_until_a_reset() -> None:
+    tx = _says("foo")
+    await tx.process_audio_chunk(_zeros(3.5))
+    await tx.flush()
+    await tx.process_audio_chunk(_zeros(0.4))
+    await tx.flush()
+    assert tx.get_full_transcript() == "foo foo foo"
+    await tx.reset()
+    assert tx.get_full_transcript() == ""
+    frame = await tx.process_audio_chunk(_zeros(2.0))
+    assert frame is not None
+    assert (frame["segment_id"], frame["segment_start"]) == (1, 0.0)
+
+
+async def test_a_flush_without_anything_new_returns_nothing() -> None:
+    tx = _says("foo")
+    await tx.process_audio_chunk(_zeros(2.0))
+    assert await tx.flush() is None
+
+
+async def test_a_decoder_that_blocks_does_not_block_the_loop() -> None:
+    started, go_on = threading.Event(), threading.Event()
+
+    def decode(_audio: object, _rate: int) -> str:
+        started.set()
+        assert go_on.wait(10)
+        return "late"
+
+    tx = ParakeetCoreTranscriber(decode_fn=decode)
+    task = asyncio.create_task(tx.process_audio_chunk(_zeros(2.0)))
+    assert await asyncio.to_thread(started.wait, 10)
+    go_on.set()  # reached while the decoder is inside its call
+    frame = await task
+    assert frame is not None
+    assert frame["text"] == "late"
+
+
+async def test_a_coroutine_function_decodes_too() -> None:
+    async def decode(_audio: object, _rate: int) -> str:
+        await asyncio.sleep(0)
+        return "awaited"
+
+    frame = await ParakeetCoreTranscriber(decode_fn=decode).process_audio_chunk(_zeros(2.0))
+    assert frame is not None
+    assert frame["text"] == "awaited"
+
+
+async def test_what_a_decoder_raises_is_a_gap_and_not_words() -> None:
+    def decode(_audio: object, _rate: int) -> str:
+        raise RuntimeError("CUDA out of memory")
+
+    tx = ParakeetCoreTranscriber(StreamingConfig(enable_partial=False), decode_fn=decode)
+    frame = await tx.process_audio_chunk(_zeros(2.0))
+    assert frame is not None
+    assert (frame["type"], frame["code"], frame["start"], frame["end"]) == (
+        "error",
+        "decode_failed",
+        0.0,
+        2.0,
+    )
+    assert "CUDA" not in str(frame)
+    assert tx.get_full_transcript() == ""
+
+
+async def test_a_decoder_that_returns_no_text_is_a_failure() -> None:
+    tx = ParakeetCoreTranscriber(decode_fn=lambda _audio, _rate: None)  # type: ignore[arg-type,return-value]
+    await tx.process_audio_chunk(_zeros(0.7))
+    frame = await tx.flush()
+    assert frame is not None
+    assert frame["code"] == "decode_failed"
+
+
+async def test_an_engine_with_state_needs_no_stitching() -> None:
+    spoken = ["one", "two", "two", "three", "four", "five", "six", "seven"]
+    tx = ParakeetCoreTranscriber(engine=Scripted(CARRIED))
+    await tx.process_audio_chunk(draw(spoken))
+    await tx.flush()
+    assert tx.get_full_transcript() == " ".join(spoken)
+
+
+@pytest.mark.parametrize(
+    "audio", [np.zeros(4, np.int16), np.zeros((2, 4), np.float32), np.zeros((), np.float32), ["a"]]
+)
+async def test_audio_that_is_no_row_of_floats_is_a_type_error(audio: object) -> None:
+    with pytest.raises(TypeError, match="floats of shape"):
+        await _says("foo").process_audio_chunk(audio)  # type: ignore[arg-type]
+
+
+async def test_samples_that_are_no_numbers_are_an_error_frame() -> None:
+    frame = await _says("foo").process_audio_chunk(np.array([np.nan], np.float32))
+    assert frame is not None
+    assert frame["code"] == "bad_audio"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"sample_rate": 0}, {"chunk_duration": 0.0}, {"overlap_duration": 2.0}, {"overlap_duration": -0.1}],
+)
+def test_settings_out_of_range_are_refused(settings: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        StreamingConfig(**settings)  # type: ignore[arg-type]
+
+
+def test_a_decoder_or_an_engine_is_needed() -> None:
+    with pytest.raises(ValueError, match="decode_fn or an engine"):
+        ParakeetCoreTranscriber()
+
+
+async def test_a_closed_transcriber_says_so() -> None:
+    tx = _says("foo")
+    await tx.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        await tx.process_audio_chunk(_zeros(1.0))
+
+
+def test_the_seeds_import_path_leads_here_and_shadows_nothing() -> None:
+    path = "tldw_Server_API.app.core.Ingestion_Media_Processing.Audio.Parakeet_Core_Streaming"
+    assert importlib.import_module(f"{path}.transcriber").ParakeetCoreTranscriber is ParakeetCoreTranscriber
+    assert importlib.import_module(f"{path}.config").StreamingConfig is StreamingConfig
+    package = importlib.import_module("tldw_Server_API")
+    assert package.__file__ is None, "a namespace: a real tldw_server beside it is found as well"
