@@ -1,0 +1,5 @@
+"""``python -m echoic``: the command line."""
+
+from echoic.cli import main
+
+main()

@@ -1,0 +1,57 @@
+"""A server of one's own, for a command that was given none."""
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from fastapi import FastAPI
+
+from echoic.client.address import stream_address
+from echoic.server.app import build_app
+from echoic.server.run import EchoicServer
+from echoic.server.settings import Settings, load_settings
+
+#: Settings of the environment that a server for one command on this machine takes no notice of.
+_NOT_HERE = frozenset({"ECHOIC_API_KEY", "ECHOIC_HOST", "ECHOIC_PORT", "ECHOIC_LOG_LEVEL"})
+
+
+class _QuietServer(EchoicServer):
+    """A server in a thread that says when it is up, and greets nobody."""
+
+    def __init__(self, app: FastAPI, settings: Settings) -> None:
+        super().__init__(app, settings)
+        self.is_up = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super(EchoicServer, self).startup(sockets)
+        self.is_up.set()
+
+
+@contextmanager
+def local_server() -> Iterator[str]:
+    """Serve on a free loopback port while the block runs.
+
+    Yields:
+        The URL of its stream endpoint.
+
+    Raises:
+        SettingsError: The environment's settings cannot be used.
+        RuntimeError: It did not start; its log says why.
+    """
+    env = {name: value for name, value in os.environ.items() if name not in _NOT_HERE}
+    settings = load_settings(None, env, host="127.0.0.1", port=0, preload_model="")
+    listener = socket.create_server((settings.host, 0))
+    server = _QuietServer(build_app(settings), settings)
+    thread = threading.Thread(target=server.run, args=([listener],), name="echoic server", daemon=True)
+    thread.start()
+    try:
+        while not server.is_up.wait(0.1):
+            if not thread.is_alive():
+                raise RuntimeError("The server for this command did not start.")
+        yield stream_address(f"{settings.host}:{listener.getsockname()[1]}")
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()

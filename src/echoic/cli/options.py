@@ -1,0 +1,46 @@
+"""Options that several commands share, and how a command fails."""
+
+from typing import Annotated, NoReturn
+
+import typer
+
+Url = Annotated[
+    str | None,
+    typer.Option(
+        "--url",
+        "--server",
+        envvar="ECHOIC_URL",
+        help="The server: ws://host:port, http://host:port or host:port.",
+    ),
+]
+Key = Annotated[
+    str | None,
+    typer.Option("--key", envvar="ECHOIC_API_KEY", show_default=False, help="The server's API key."),
+]
+Model = Annotated[str | None, typer.Option("--model", help="The model; `echoic models` lists them.")]
+Language = Annotated[str | None, typer.Option("--language", help="A hint to the model, such as en or de.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Speed = Annotated[
+    float, typer.Option("--speed", min=0.1, max=1000, help="How many times as fast as it was spoken.")
+]
+
+
+def complain(message: str) -> None:
+    """Print a sentence about something that went wrong to stderr."""
+    typer.echo(f"echoic: {message}", err=True)
+
+
+def give_up(message: str, status: int = 1) -> NoReturn:
+    """Print a sentence to stderr and leave.
+
+    Raises:
+        typer.Exit: Always, with ``status``.
+    """
+    complain(message)
+    raise typer.Exit(status)
+
+
+def config_of(model: str | None, language: str | None, **more: object) -> dict[str, object]:
+    """Return the keys of a ``config`` frame that are set."""
+    values = {"model": model, "language": language, **more}
+    return {key: value for key, value in values.items() if value is not None}

@@ -1,0 +1,41 @@
+"""What a running server says about itself."""
+
+import json
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import ProxyHandler, Request, build_opener
+
+from echoic.client import ServerError
+from echoic.client.address import LOOPBACK, shown_address, status_address
+
+#: Seconds a server may take to answer.
+_PATIENCE = 10.0
+
+
+def fetch_models(address: str, key: str | None) -> list[dict[str, object]]:
+    """Return the ``models`` of a server's status endpoint.
+
+    Args:
+        address: The server, in any form that ``stream_address`` takes.
+        key: Its key.
+
+    Raises:
+        ServerError: No server answers there, or something else does.
+        ValueError: That is no address.
+    """
+    url = status_address(address)
+    request = Request(url, headers={"Authorization": f"Bearer {key}"} if key else {})  # noqa: S310  # http(s) only
+    opener = build_opener(ProxyHandler({})) if urlsplit(url).hostname in LOOPBACK else build_opener()
+    try:
+        with opener.open(request, timeout=_PATIENCE) as answer:
+            models = json.load(answer)["models"]
+    except HTTPError as error:
+        message = f"{shown_address(url)} answers, but not as an echoic server does (HTTP {error.code})."
+        raise ServerError("unreachable", message) from None
+    except OSError:
+        raise ServerError("unreachable", f"No echoic server answers at {shown_address(url)}.") from None
+    except (ValueError, KeyError, TypeError):
+        raise ServerError(
+            "unreachable", f"What answers at {shown_address(url)} is no echoic server."
+        ) from None
+    return [model for model in models if isinstance(model, dict)]

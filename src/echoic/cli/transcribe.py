@@ -1,0 +1,169 @@
+"""``echoic transcribe``."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from echoic.cli.options import Key, Language, Model, Url, complain, config_of, give_up
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from echoic.wire.frames import Final
+
+#: Seconds of audio that may be sent and not yet be decoded; what is older counts as done.
+_AHEAD = 60.0
+
+
+class Form(StrEnum):
+    """Formats of a transcript."""
+
+    TXT = "txt"
+    SRT = "srt"
+    VTT = "vtt"
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class _Errand:
+    """What one call is to do."""
+
+    form: Form
+    folder: Path | None
+    key: str | None
+    config: dict[str, object]
+
+
+def transcribe(  # noqa: PLR0913  # each is an option of the command
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE…", help="Audio or video files.", show_default=False)
+    ],
+    *,
+    url: Url = None,
+    form: Annotated[Form, typer.Option("--format", "-f", help="How the transcript is written.")] = Form.TXT,
+    output_dir: Annotated[
+        Path | None, typer.Option("--output-dir", "-o", help="Write a file for each into this folder.")
+    ] = None,
+    model: Model = None,
+    language: Language = None,
+    key: Key = None,
+) -> None:
+    """Turn recordings into text or subtitles; without --url on this machine, by a server of its own.
+
+    The text goes to stdout, or with -o into files. A file that fails does not keep the others from being
+    done; the exit code is then 1.
+    """
+    from echoic.server.settings import SettingsError
+
+    if len(files) > 1 and form is not Form.TXT and output_dir is None:
+        give_up(f"Several files as {form} need a folder to be written to: -o FOLDER.", 2)
+    config = config_of(model, language, enable_partial=False, word_timestamps=form is not Form.TXT)
+    errand = _Errand(form, output_dir, key, config)
+    try:
+        if output_dir is not None:
+            output_dir.mkdir(parents=True, exist_ok=True)
+        with _server(url) as address:
+            failed = [file for file, name in _names(files, form) if not _do(file, name, address, errand)]
+    except (ValueError, RuntimeError, SettingsError) as error:
+        give_up(str(error), 2)
+    except OSError as error:
+        give_up(f"{error.filename or output_dir}: {(error.strerror or 'cannot be written').lower()}.")
+    if failed:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _server(url: str | None) -> Iterator[str]:
+    from echoic.cli.local import local_server
+    from echoic.client import stream_address
+
+    if url is not None:
+        yield stream_address(url)
+        return
+    with local_server() as address:
+        yield address
+
+
+def _names(files: list[Path], form: Form) -> Iterator[tuple[Path, str]]:
+    """Yield each file with the name of its transcript: the whole name where two have the same stem."""
+    stems = Counter(file.stem for file in files)
+    for file in files:
+        yield file, f"{file.stem if stems[file.stem] == 1 else file.name}.{form}"
+
+
+def _do(file: Path, name: str, address: str, errand: _Errand) -> bool:
+    """Transcribe one file and write it; return whether nothing went wrong."""
+    from echoic.client import ServerError
+    from echoic.media import UnreadableAudio
+    from echoic.subtitles import render
+
+    try:
+        with _progress(file) as advance:
+            finals, problems = asyncio.run(_hear(file, address, errand, advance))
+    except (UnreadableAudio, ServerError) as error:
+        complain(str(error) if isinstance(error, UnreadableAudio) else f"{file}: {error}")
+        return False
+    for problem in problems:
+        complain(f"{file}: {problem}")
+    text = render(finals, errand.form.value)
+    if errand.folder is None:
+        typer.echo(text, nl=False)
+    else:
+        (errand.folder / name).write_text(text, "utf-8")
+        typer.echo(errand.folder / name)
+    return not problems
+
+
+async def _hear(
+    file: Path, address: str, errand: _Errand, advance: "Callable[[float], None]"
+) -> "tuple[list[Final], list[str]]":
+    """Return the file's finals, and a sentence for every stretch that could not be decoded."""
+    from echoic.cli.talk import Talk, converse
+    from echoic.media import read_audio
+    from echoic.wire.frames import Error, Final, Warning  # noqa: A004  # the protocol's word
+
+    finals: list[Final] = []
+    problems: list[str] = []
+
+    def show(frame: object) -> None:
+        if isinstance(frame, Final):
+            finals.append(frame)
+            advance(frame.segment_end)
+        elif isinstance(frame, Warning):
+            complain(f"{file}: {frame.message}")
+        elif isinstance(frame, Error):
+            problems.append(frame.message)
+
+    pieces = read_audio(file)
+    talk = Talk(pieces, show, lambda sent: advance(sent - _AHEAD), key=errand.key, config=errand.config)
+    await converse(address, talk, asyncio.Event())
+    return finals, problems
+
+
+@contextmanager
+def _progress(file: Path) -> "Iterator[Callable[[float], None]]":
+    """Show a bar on a terminal's stderr; yield what takes the seconds that are done."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from echoic.media import audio_seconds
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(file.name, total=audio_seconds(file))
+        furthest = 0.0
+
+        def advance(seconds: float) -> None:
+            nonlocal furthest
+            furthest = max(furthest, seconds)
+            progress.update(task, completed=furthest)
+
+        yield advance

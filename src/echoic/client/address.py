@@ -1,0 +1,49 @@
+"""Addresses of a server's endpoints, from whatever form of its address a person writes."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit, urlunsplit
+
+#: Where ``echoic serve`` listens when nothing else is said.
+DEFAULT_SERVER = "ws://127.0.0.1:8000"
+STREAM_PATH = "/api/v1/audio/stream/transcribe"
+STATUS_PATH = "/api/v1/audio/stream/status"
+#: Hosts that no proxy leads to.
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+_WEBSOCKET = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
+_PLAIN = {"ws": "http", "wss": "https"}
+
+
+def stream_address(address: str) -> str:
+    """Return the WebSocket URL of a server's stream endpoint.
+
+    Args:
+        address: A full WebSocket URL, which stays as it is, or only a server: ``host:port``,
+            ``http://host:port``, ``wss://host``.
+
+    Raises:
+        ValueError: The address has no host or another scheme than ws, wss, http, https.
+    """
+    parts = urlsplit(address if "://" in address else f"ws://{address}")
+    scheme = _WEBSOCKET.get(parts.scheme)
+    if scheme is None or not parts.hostname:
+        raise ValueError("The server's address must look like ws://host:port, http://host:port or host:port.")
+    path = parts.path if parts.path not in ("", "/") else STREAM_PATH
+    return urlunsplit((scheme, parts.netloc, path, parts.query, ""))
+
+
+def status_address(address: str) -> str:
+    """Return the HTTP URL of the status endpoint of the server at ``address`` (any form).
+
+    Raises:
+        ValueError: As ``stream_address``.
+    """
+    parts = urlsplit(stream_address(address))
+    return urlunsplit((_PLAIN[parts.scheme], parts.netloc, STATUS_PATH, "", ""))
+
+
+def shown_address(address: str) -> str:
+    """Return ``address`` without query and user part: they may hold a key, and this may be printed."""
+    parts = urlsplit(address if "://" in address else f"ws://{address}")
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

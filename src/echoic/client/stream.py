@@ -1,0 +1,226 @@
+"""One stream to a server: samples in, frames out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
+from websockets.exceptions import ConnectionClosed
+
+from echoic.client.failure import ServerError
+from echoic.client.incoming import Received, read_frame
+from echoic.client.outgoing import as_messages
+from echoic.errors import CLOSE_CODES, CLOSE_NORMAL, ErrorCode
+from echoic.wire.frames import Configured, Error, FullTranscript, Pong, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from websockets.asyncio.client import ClientConnection
+
+
+class Stream:
+    """An open stream; made by ``connect``.
+
+    Iterating yields the server's frames in their order, until the stream ends. What answers a call
+    of this object (``configured``, ``pong``, ``reset``) is not among them; ``full_transcript`` is.
+    Reading goes on while nobody iterates, so a client may send first and look later.
+    """
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket = socket
+        self._inbox: deque[Received] = deque()
+        self._news = asyncio.Event()
+        self._answers: dict[type, deque[asyncio.Future[Any]]] = {}
+        self._failure: ServerError | None = None
+        self._last_error: Error | None = None
+        self._configured: Configured | None = None
+        self._reader = asyncio.create_task(self._read(), name="echoic stream reader")
+
+    @property
+    def configured(self) -> Configured:
+        """The values that the server put into force."""
+        if self._configured is None:
+            raise RuntimeError("The stream is not configured yet.")
+        return self._configured
+
+    async def send(self, samples: NDArray[np.floating[Any]]) -> None:
+        """Send samples; waits while the server takes no more.
+
+        Args:
+            samples: Floats in -1..1 at the stream's ``sample_rate``, shape ``(n,)`` for mono or
+                ``(n, channels)``, which are averaged; any length.
+
+        Raises:
+            TypeError: The samples are not floats.
+            ValueError: The array has another shape.
+            ServerError: The stream has ended.
+        """
+        for message in as_messages(samples):
+            await self._send(message)
+
+    async def commit(self) -> str:
+        """Have everything sent so far finalised and return the transcript since the last commit.
+
+        Raises:
+            ServerError: The stream ended before the answer.
+        """
+        answer: FullTranscript = await self._ask({"type": "commit"}, FullTranscript)
+        return answer.text
+
+    async def reset(self) -> None:
+        """Have the server forget everything: transcript empty, clock at zero.
+
+        Raises:
+            ServerError: The stream ended before the answer.
+        """
+        await self._ask({"type": "reset"}, Status)
+
+    async def ping(self) -> float:
+        """Return the seconds until the server's ``pong``.
+
+        Raises:
+            ServerError: The stream ended before the answer.
+        """
+        start = time.perf_counter()
+        await self._ask({"type": "ping"}, Pong)
+        return time.perf_counter() - start
+
+    async def stop(self) -> str:
+        """Have what is pending delivered, wait for the server to close, and return the transcript.
+
+        Returns:
+            The transcript since the last commit; the finals can still be iterated.
+
+        Raises:
+            ServerError: The stream ended in another way.
+        """
+        transcripts = self._answers.setdefault(FullTranscript, deque())
+        answer: asyncio.Future[FullTranscript] = asyncio.get_running_loop().create_future()
+        transcripts.append(answer)
+        await self._send(_json({"type": "stop"}))
+        await asyncio.wait([self._reader])
+        if self._failure is not None:
+            raise self._failure
+        return answer.result().text if answer.done() and not answer.cancelled() else ""
+
+    async def close(self) -> None:
+        """Close the connection at once, whatever is pending; does nothing if it is closed."""
+        await self._socket.close()
+        await asyncio.wait([self._reader])
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Received:
+        while not self._inbox:
+            if self._reader.done():
+                if self._failure is not None:
+                    raise self._failure
+                raise StopAsyncIteration
+            self._news.clear()
+            await self._news.wait()
+        return self._inbox.popleft()
+
+    async def configure(self, values: Mapping[str, object]) -> None:
+        """Send a ``config`` frame and wait until its values are in force; ``connect`` has done it once.
+
+        Args:
+            values: Keys of the frame.
+
+        Raises:
+            ServerError: The server cannot take this configuration (the one before stays), or the
+                stream ended before the answer.
+        """
+        answer = await self._ask({**values, "type": "config"}, Configured)
+        if isinstance(answer, Error):
+            raise ServerError(answer.code, answer.message, answer.detail)
+        self._configured = answer
+
+    async def _ask(self, frame: Mapping[str, object], kind: type) -> Any:  # noqa: ANN401  # an instance of ``kind``
+        answer = asyncio.get_running_loop().create_future()
+        self._answers.setdefault(kind, deque()).append(answer)
+        await self._send(_json(frame))
+        await asyncio.wait([answer, self._reader], return_when=asyncio.FIRST_COMPLETED)
+        if answer.done() and not answer.cancelled():
+            return answer.result()
+        raise self._failure or _closed()
+
+    async def _send(self, message: str | bytes) -> None:
+        try:
+            await self._socket.send(message)
+        except ConnectionClosed:
+            await asyncio.wait([self._reader])
+            raise (self._failure or _closed()) from None
+        await asyncio.sleep(0)  # a socket that takes everything never yields, and frames want reading
+
+    async def _read(self) -> None:
+        try:
+            async for message in self._socket:
+                self._take(read_frame(message))
+                self._news.set()
+        except ConnectionClosed:
+            pass  # the close code says what happened
+        except ValueError as error:
+            self._failure = ServerError("closed", str(error))
+            await self._socket.close(1002)
+        finally:
+            self._settle()
+
+    def _take(self, frame: Received) -> None:
+        if isinstance(frame, Error) and self._is_answer_or_end(frame):
+            return
+        if isinstance(frame, Configured | Status | Pong):
+            if self._answer(frame):
+                return
+        elif isinstance(frame, FullTranscript):
+            self._answer(frame)
+        self._inbox.append(frame)
+
+    def _is_answer_or_end(self, error: Error) -> bool:
+        if _close_code(error.code) is not None:
+            self._last_error = error
+            return True
+        waiting = self._answers.get(Configured)
+        if waiting:
+            waiting.popleft().set_result(error)
+            return True
+        return False
+
+    def _answer(self, frame: Configured | Status | Pong | FullTranscript) -> bool:
+        waiting = self._answers.get(type(frame))
+        while waiting:
+            answer = waiting.popleft()
+            if not answer.done():
+                answer.set_result(frame)
+                return True
+        return False
+
+    def _settle(self) -> None:
+        code = self._socket.close_code
+        error = self._last_error
+        if error is not None:
+            self._failure = ServerError(error.code, error.message, error.detail, code)
+        elif self._failure is None and code != CLOSE_NORMAL:
+            self._failure = _closed(code)
+        self._news.set()
+
+
+def _closed(close_code: int | None = None) -> ServerError:
+    return ServerError("closed", "The connection to the server was lost.", close_code=close_code)
+
+
+def _close_code(code: str) -> int | None:
+    with suppress(ValueError):
+        return CLOSE_CODES[ErrorCode(code)]
+    return None
+
+
+def _json(frame: Mapping[str, object]) -> str:
+    return msgspec.json.encode(frame).decode()
