@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 #: Where ``echoic serve`` listens when nothing else is said.
 DEFAULT_SERVER = "ws://127.0.0.1:8000"
@@ -12,6 +12,7 @@ STATUS_PATH = "/api/v1/audio/stream/status"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 _WEBSOCKET = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
+_FORMS = "The server's address must look like ws://host:port, http://host:port or host:port."
 _PLAIN = {"ws": "http", "wss": "https"}
 
 
@@ -25,10 +26,10 @@ def stream_address(address: str) -> str:
     Raises:
         ValueError: The address has no host or another scheme than ws, wss, http, https.
     """
-    parts = urlsplit(address if "://" in address else f"ws://{address}")
+    parts = _split(address)
     scheme = _WEBSOCKET.get(parts.scheme)
     if scheme is None or not parts.hostname:
-        raise ValueError("The server's address must look like ws://host:port, http://host:port or host:port.")
+        raise ValueError(_FORMS)
     path = parts.path if parts.path not in ("", "/") else STREAM_PATH
     return urlunsplit((scheme, parts.netloc, path, parts.query, ""))
 
@@ -45,5 +46,17 @@ def status_address(address: str) -> str:
 
 def shown_address(address: str) -> str:
     """Return ``address`` without query and user part: they may hold a key, and this may be printed."""
-    parts = urlsplit(address if "://" in address else f"ws://{address}")
+    try:
+        parts = _split(address)
+    except ValueError:
+        return "the address given"
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def _split(address: str) -> SplitResult:
+    try:
+        parts = urlsplit(address if "://" in address else f"ws://{address}")
+        _ = parts.port  # it is checked when it is read
+    except ValueError:
+        raise ValueError(_FORMS) from None  # its text quotes the address, which may hold a key
+    return parts

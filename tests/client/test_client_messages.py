@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from echoic.client import stream_address
+from echoic.client.address import shown_address, status_address
+from echoic.client.incoming import read_frame
+from echoic.client.outgoing import MESSAGE_SAMPLES, as_messages
+
+ENDPOINT = "/api/v1/audio/stream/transcribe"
+
+
+@given(st.integers(0, 3 * MESSAGE_SAMPLES))
+def test_samples_of_any_length_come_out_whole_and_in_bounded_messages(count: int) -> None:
+    samples = np.arange(count, dtype=np.float32)
+    messages = list(as_messages(samples))
+    assert b"".join(messages) == samples.tobytes()
+    assert all(0 < len(message) <= 4 * MESSAGE_SAMPLES for message in messages)
+
+
+def test_channels_are_averaged_and_other_floats_converted() -> None:
+    (message,) = as_messages(np.array([[1.0, 0.0], [-0.5, -0.5]]))
+    assert np.frombuffer(message, "<f4").tolist() == [0.5, -0.5]
+    (message,) = as_messages(np.array([0.25, 0.5], dtype=np.float16)[::-1])
+    assert np.frombuffer(message, "<f4").tolist() == [0.5, 0.25]
+    (message,) = as_messages(np.array([0.25], dtype=">f4"))
+    assert np.frombuffer(message, "<f4").tolist() == [0.25]
+
+
+def test_integers_are_refused_with_what_to_do() -> None:
+    with pytest.raises(TypeError, match="divide int16 by 32768"):
+        list(as_messages(np.zeros(3, np.int16)))
+
+
+@pytest.mark.parametrize("shape", [(), (2, 2, 2), (4, 0)])
+def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="shape"):
+        list(as_messages(np.zeros(shape, np.float32)))
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("localhost:8000", f"ws://localhost:8000{ENDPOINT}"),
+        ("ws://h:1", f"ws://h:1{ENDPOINT}"),
+        ("http://h:1/", f"ws://h:1{ENDPOINT}"),
+        ("https://h", f"wss://h{ENDPOINT}"),
+        ("wss://h/core/parakeet/stream?token=k", "wss://h/core/parakeet/stream?token=k"),
+        ("[::1]:8000", f"ws://[::1]:8000{ENDPOINT}"),
+    ],
+)
+def test_a_servers_address_may_be_written_short(written: str, meant: str) -> None:
+    assert stream_address(written) == meant
+
+
+@pytest.mark.parametrize("written", ["", "ftp://h", "ws://", "/home/x", "ws://[h", "h:port", "h:99999"])
+def test_what_is_no_address_is_refused(written: str) -> None:
+    with pytest.raises(ValueError, match="must look like"):
+        stream_address(written)
+
+
+def test_what_is_shown_of_an_address_holds_no_key() -> None:
+    assert shown_address("ws://user:key@h:1/x?token=key#key") == "ws://h:1/x"
+    assert status_address("wss://h/core/parakeet/stream?token=key") == "https://h/api/v1/audio/stream/status"
+
+
+@given(st.text() | st.binary())
+def test_a_message_is_a_frame_or_a_value_error(message: str | bytes) -> None:
+    try:
+        frame = read_frame(message)
+    except ValueError:
+        return
+    assert frame is not None

@@ -1,0 +1,279 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from echoic.client import ServerError, connect, transcribe
+from echoic.wire.frames import Error, Final, FullTranscript, Partial, Warning  # noqa: A004  # the protocol's word
+from support.fake_server import CONFIGURED, Peer, fake_server, final, serving
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import websockets
+    from numpy.typing import NDArray
+
+SECOND = np.linspace(-1, 1, 16_000, dtype=np.float32)
+
+
+async def commit(peer: Peer, text: str) -> None:
+    await peer.send({"type": "full_transcript", "text": text})
+
+
+async def test_a_stream_brings_finals_and_the_transcript() -> None:
+    heard = b""
+
+    async def play(peer: Peer) -> None:
+        nonlocal heard
+        heard = await peer.expect("commit")
+        await peer.send(final(1, "one"))
+        await commit(peer, "one")
+        await peer.expect("stop")
+        await commit(peer, "")
+
+    async with fake_server(play) as url, connect(url) as stream:
+        await stream.send(SECOND)
+        assert await stream.commit() == "one"
+        assert await stream.stop() == ""
+        frames = [frame async for frame in stream]
+    assert heard == SECOND.tobytes()
+    assert [type(frame) for frame in frames] == [Final, FullTranscript, FullTranscript]
+
+
+async def test_the_config_is_the_first_frame_and_its_answer_is_kept() -> None:
+    config: dict[str, object] = {}
+
+    async def play(peer: Peer) -> None:
+        config.update(peer.config)
+        await peer.expect("stop")
+
+    async with fake_server(play) as url, connect(url, sample_rate=16_000, language="en") as stream:
+        assert stream.configured.active_model == "moonshine-tiny-en"
+        await stream.stop()
+    assert config == {"type": "config", "sample_rate": 16_000, "language": "en"}
+
+
+async def test_the_key_goes_into_a_header_and_into_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    headers: dict[str, str] = {}
+
+    async def play(peer: Peer) -> None:
+        headers.update(peer.headers)
+        await peer.expect("stop")
+
+    async with fake_server(play) as url, connect(url, key="s3cret") as stream:
+        assert "s3cret" not in repr(vars(stream))
+        await stream.stop()
+    assert headers["Authorization"] == "Bearer s3cret"
+    client = [record.getMessage() for record in caplog.records if record.name.startswith("echoic")]
+    assert "s3cret" not in "".join(client)
+
+
+async def test_frames_are_typed_and_unknown_ones_come_as_they_are() -> None:
+    unknown = {"type": "insight", "summary": ["a"], "insight_id": 1}
+    partial = {
+        "type": "partial",
+        "text": "o",
+        "is_final": False,
+        "segment_id": 1,
+        "segment_start": 0.0,
+        "segment_end": 0.5,
+        "buffer_duration": 0.5,
+        "cumulative_audio": 0.0,
+        "new_key": 1,
+    }
+    strange = {"type": "final", "text": 5}
+
+    async def play(peer: Peer) -> None:
+        for frame in (unknown, partial, strange, {"type": "warning", "code": "x", "message": "m"}):
+            await peer.send(frame)
+        await peer.send(
+            {"type": "error", "code": "bad_audio", "message": "No.", "error_type": "bad_audio", "n": 3}
+        )
+        await peer.socket.close()
+
+    async with fake_server(play) as url, connect(url) as stream:
+        frames = [frame async for frame in stream]
+    assert frames[0] == unknown
+    assert isinstance(frames[1], Partial)
+    assert frames[2] == strange
+    assert isinstance(frames[3], Warning)
+    assert frames[4] == Error(code="bad_audio", message="No.", detail={"n": 3})
+
+
+async def test_pings_and_resets_are_answered_while_the_rest_waits_to_be_read() -> None:
+    async def play(peer: Peer) -> None:
+        await peer.expect("ping")
+        await peer.send(final(1, "one"))
+        await peer.send({"type": "pong"})
+        await peer.expect("reset")
+        await peer.send({"type": "status", "state": "reset"})
+        await peer.socket.close()
+
+    async with fake_server(play) as url, connect(url) as stream:
+        assert 0 < await stream.ping() < 5
+        await stream.reset()
+        assert [type(frame) for frame in [frame async for frame in stream]] == [Final]
+
+
+async def test_a_commit_that_was_given_up_takes_nobody_elses_answer() -> None:
+    async def play(peer: Peer) -> None:
+        await peer.expect("commit")
+        await peer.expect("commit")
+        await commit(peer, "first")
+        await commit(peer, "second")
+
+    async with fake_server(play) as url, connect(url) as stream:
+        given_up = asyncio.create_task(stream.commit())
+        await asyncio.sleep(0)
+        given_up.cancel()
+        await asyncio.wait([given_up])
+        assert await stream.commit() == "second"
+
+
+async def test_an_error_that_closes_is_raised_by_whatever_is_waiting() -> None:
+    async def play(peer: Peer) -> None:
+        await peer.expect("commit")
+        await peer.send(final(1, "heard"))
+        detail = {"quota": "daily_minutes", "limit": 30.0, "used": 30.0}
+        await peer.send({"type": "error", "code": "quota_exceeded", "message": "No more today.", **detail})
+        await peer.socket.close(4003)
+
+    async with fake_server(play) as url, connect(url) as stream:
+        with pytest.raises(ServerError, match="No more today") as caught:
+            await stream.commit()
+        assert caught.value.close_code == 4003
+        assert caught.value.detail["quota"] == "daily_minutes"
+        assert isinstance(await anext(stream), Final)
+        for _ in range(2):
+            with pytest.raises(ServerError, match="No more today"):
+                await anext(stream)
+        with pytest.raises(ServerError, match="No more today"):
+            await stream.send(SECOND)
+
+
+async def test_a_connection_that_breaks_is_an_error() -> None:
+    async def play(peer: Peer) -> None:
+        peer.socket.transport.abort()
+
+    async with fake_server(play) as url, connect(url) as stream:
+        with pytest.raises(ServerError, match="was lost"):
+            await stream.commit()
+        with pytest.raises(ServerError, match="was lost"):
+            await anext(stream)
+
+
+async def test_a_server_that_sends_no_json_is_an_error() -> None:
+    async def play(peer: Peer) -> None:
+        await peer.socket.send("[1]")
+        await peer.socket.wait_closed()
+
+    async with fake_server(play) as url, connect(url) as stream:
+        with pytest.raises(ServerError, match="not a JSON object"):
+            await anext(stream)
+
+
+async def test_a_config_that_the_server_cannot_take_raises() -> None:
+    async def handle(socket: websockets.ServerConnection) -> None:
+        await socket.recv()
+        message = {
+            "type": "error",
+            "code": "invalid_config",
+            "message": "No such rate.",
+            "field": "sample_rate",
+        }
+        await socket.send(json.dumps(message))
+        await socket.wait_closed()
+
+    async with serving(handle) as url:
+        with pytest.raises(ServerError, match="No such rate") as caught:
+            async with connect(url, sample_rate=1):
+                pass
+    assert caught.value.detail == {"field": "sample_rate"}
+
+
+async def test_warnings_before_the_config_is_in_force_are_not_lost() -> None:
+    async def handle(socket: websockets.ServerConnection) -> None:
+        await socket.recv()
+        await socket.send(json.dumps({"type": "warning", "code": "model_fallback", "message": "Another."}))
+        await socket.send(json.dumps(CONFIGURED))
+        await socket.wait_closed()
+
+    async with serving(handle) as url, connect(url) as stream:
+        frame = await anext(stream)
+    assert isinstance(frame, Warning)
+    assert frame.code == "model_fallback"
+
+
+@pytest.mark.parametrize(
+    "url", ["ws://127.0.0.1:1/x?token=s3cret", "http//:x?token=s3cret", "ws://[x?token=s3cret"]
+)
+async def test_no_server_is_a_sentence_without_the_key(url: str) -> None:
+    with pytest.raises(ServerError) as caught:
+        async with connect(url):
+            pass
+    assert caught.value.code == "unreachable"
+    assert "s3cret" not in str(caught.value)
+
+
+async def test_reading_goes_on_while_sending_so_neither_side_waits_for_the_other() -> None:
+    """The server sends more than any buffer holds before it reads on, and so does the client."""
+    many, long = 300, "word " * 20_000
+
+    async def play(peer: Peer) -> None:
+        for number in range(1, many + 1):
+            await peer.send(final(number, long))
+        heard = await peer.expect("stop")
+        await commit(peer, str(len(heard)))
+
+    async with fake_server(play) as url, connect(url) as stream:
+        for _ in range(30):
+            await stream.send(np.zeros(262_144, np.float32))
+        assert await stream.stop() == str(30 * 262_144 * 4)
+        frames = [frame async for frame in stream]
+    assert len(frames) == many + 1
+
+
+async def test_two_tasks_may_read_one_stream() -> None:
+    async def play(peer: Peer) -> None:
+        for number in range(1, 21):
+            await peer.send(final(number, str(number)))
+        await peer.expect("stop")
+
+    async with fake_server(play) as url, connect(url) as stream:
+
+        async def texts() -> list[str]:
+            return [frame.text async for frame in stream if isinstance(frame, Final)]
+
+        readers = [asyncio.create_task(texts()) for _ in range(2)]
+        await stream.stop()
+        heard = [text for reader in readers for text in await reader]
+    assert sorted(heard, key=int) == [str(number) for number in range(1, 21)]
+
+
+async def test_transcribe_sends_everything_and_returns_the_finals() -> None:
+    async def play(peer: Peer) -> None:
+        heard = await peer.expect("stop")
+        for number in range(1, len(heard) // 64_000 + 1):
+            await peer.send(final(number, f"word{number}"))
+        await commit(peer, "")
+
+    async def slowly() -> AsyncIterator[NDArray[np.float32]]:
+        yield SECOND
+        yield SECOND
+
+    async with fake_server(play) as url:
+        finals = await transcribe(url, [SECOND] * 3)
+        assert [one.text for one in finals] == ["word1", "word2", "word3"]
+        assert len(await transcribe(url, slowly())) == 2
+
+
+async def test_the_sample_format_is_not_the_callers_to_choose() -> None:
+    with pytest.raises(ValueError, match="audio_format, channels"):
+        async with connect("ws://127.0.0.1:1/", audio_format="s16le", channels=2):
+            pass

@@ -1,0 +1,106 @@
+"""A server that a test plays itself: for what a real one does only when something is wrong."""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import websockets
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    Play = Callable[["Peer"], Awaitable[None]]
+
+CONFIGURED: dict[str, Any] = {
+    "type": "status",
+    "state": "configured",
+    "model": "parakeet",
+    "model_variant": "standard",
+    "active_model": "moonshine-tiny-en",
+    "sample_rate": 16_000,
+    "channels": 1,
+    "audio_format": "f32le",
+    "chunk_duration": 2.0,
+    "overlap_duration": 0.5,
+    "language": None,
+    "enable_partial": True,
+    "partial_interval": 0.5,
+    "min_partial_duration": 0.5,
+    "word_timestamps": False,
+    "diarization": False,
+    "insights": False,
+    "ignored": [],
+}
+
+
+def final(number: int, text: str) -> dict[str, Any]:
+    """The JSON of a final of one second."""
+    return {
+        "type": "final",
+        "text": text,
+        "is_final": True,
+        "segment_id": number,
+        "segment_start": number - 1.0,
+        "segment_end": float(number),
+        "chunk_duration": 1.0,
+        "overlap": 0.0,
+        "chunk_start": number - 1.0,
+        "chunk_end": float(number),
+        "new_audio_duration": 1.0,
+        "cumulative_audio": float(number),
+    }
+
+
+class Peer:
+    """The server's end of one connection."""
+
+    def __init__(self, socket: websockets.ServerConnection) -> None:
+        self.socket = socket
+        self.headers = dict(socket.request.headers.raw_items()) if socket.request else {}
+        self.config: dict[str, Any] = {}
+
+    async def send(self, frame: dict[str, Any]) -> None:
+        await self.socket.send(json.dumps(frame))
+
+    async def receive(self) -> bytes | dict[str, Any]:
+        """The next message: samples, or a frame."""
+        message = await self.socket.recv()
+        return message if isinstance(message, bytes) else dict(json.loads(message))
+
+    async def configure(self) -> None:
+        """Take the config that opens every stream."""
+        frame = await self.receive()
+        assert isinstance(frame, dict)
+        self.config = frame
+        await self.send(CONFIGURED)
+
+    async def expect(self, kind: str) -> bytes:
+        """Take samples until a frame of this type comes; return them."""
+        heard = b""
+        while isinstance(message := await self.receive(), bytes):
+            heard += message
+        assert message["type"] == kind
+        return heard
+
+
+@asynccontextmanager
+async def fake_server(play: Play) -> AsyncIterator[str]:
+    """Serve ``play`` on a free loopback port, configured first; yield the URL."""
+
+    async def handle(socket: websockets.ServerConnection) -> None:
+        peer = Peer(socket)
+        await peer.configure()
+        await play(peer)
+
+    async with serving(handle) as url:
+        yield url
+
+
+@asynccontextmanager
+async def serving(handle: Callable[[websockets.ServerConnection], Awaitable[None]]) -> AsyncIterator[str]:
+    """Serve bare connections on a free loopback port; yield the URL."""
+    async with websockets.serve(handle, "127.0.0.1", 0, compression=None, max_size=2**24) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        yield f"ws://127.0.0.1:{port}/api/v1/audio/stream/transcribe"
