@@ -31,6 +31,7 @@ class CarriedReading:
         speech: Whether there is speech between two positions, or None to decode everything.
     """
 
+    repeats = False
     ahead = 1
 
     def __init__(

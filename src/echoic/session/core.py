@@ -149,6 +149,7 @@ class Session:
         slot.key = None
         if not isinstance(outcome, DecodeFailed):
             slot.settle(outcome)
+            plan.stretch.remember(plan, slot, outcome)
         elif plan is self._partial:
             self._partial = None
         else:
@@ -357,7 +358,7 @@ class Session:
     def _deliver_segment(self, plan: Plan) -> Iterator[Effect]:
         answers = plan.complete or []
         words = plan.stretch.reading.say(answers, flush=plan.flush)
-        if any(answer.hypothesis is None for answer in answers):
+        if any(a.hypothesis is None and a.piece.vital for a in answers):
             yield Send(decode_failed(plan))
         if words:
             self._finals += 1

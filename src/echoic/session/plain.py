@@ -31,6 +31,7 @@ class PlainReading:
     """
 
     carry = None
+    repeats = False
     ahead = _AHEAD
 
     def __init__(

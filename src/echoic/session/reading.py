@@ -30,7 +30,17 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A window to be cut from the tape: ``start ≤ new ≤ right ≤ end``, in samples of the tape."""
+    """A window to be cut from the tape: ``start ≤ new ≤ right ≤ end``, in samples of the tape.
+
+    Attributes:
+        start: First sample, context included.
+        new: First sample that is new.
+        right: First sample of the context after it.
+        end: The sample after its last.
+        last: Everything in it is to be committed.
+        closes: The utterance it holds is over.
+        vital: Words are lost if it cannot be decoded; otherwise a later window brings them.
+    """
 
     start: int
     new: int
@@ -38,6 +48,7 @@ class Piece:
     end: int
     last: bool = False
     closes: bool = False
+    vital: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +77,10 @@ class Reading(Protocol):
     are their counterparts for partials and change nothing. Several segments may be planned before
     the first is said, if ``ahead`` allows it. Plans depend on the audio alone.
     """
+
+    @property
+    def repeats(self) -> bool:
+        """Whether it may ask for a window twice: its hypothesis is then kept for a while."""
 
     @property
     def ahead(self) -> int:

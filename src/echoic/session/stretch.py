@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from echoic.audio.resample import Resampler
-from echoic.audio.speech import SpeechTracker
 from echoic.audio.tape import Tape
 from echoic.session.carried import CarriedReading
+from echoic.session.ear import AllSpeech, Ear
 from echoic.session.plain import PlainReading
 from echoic.session.reading import Answer, Cut, Piece, Reading
 from echoic.session.segments import Segments, Span
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from echoic.session.effects import ModelAnswer
     from echoic.session.window import WindowNeeds
     from echoic.text.hypothesis import Hypothesis
+
+
+#: Hypotheses kept for windows that are asked for again: those of the last partials.
+_KNOWN = 8
 
 
 @dataclass(slots=True)
@@ -118,17 +122,19 @@ class Stretch:
         self._rate = model.needs.sample_rate or config.sample_rate
         self._resampler = Resampler(config.sample_rate, self._rate)
         self._tape = Tape()
-        self._tracker = SpeechTracker(voice(), longest=model.needs.longest) if voice else None
+        self._ear = Ear(voice(), self._rate, model.needs.longest) if voice else None
         self.reading: Reading = self._reading(model.needs)
+        self._known: dict[tuple[int, int], Hypothesis] = {}
         self.options = DecodeOptions(config.language)
 
     def _reading(self, needs: WindowNeeds) -> Reading:
-        speech = self._tracker.speech_between if self._tracker else None
+        speech = self._ear.speech_between if self._ear else None
         match needs.reading:
             case "carried":
                 return CarriedReading(needs, self._rate, self._clock, speech)
             case "utterance":
-                return UtteranceReading(needs, self._rate, self._tracker)
+                self._ear = self._ear or Ear(AllSpeech(), self._rate, needs.longest)
+                return UtteranceReading(self._ear)
             case "plain":
                 return PlainReading(self._rate, self._clock, speech, timed=needs.times)
 
@@ -141,8 +147,8 @@ class Stretch:
         taken = samples[: self.segments.due - self.segments.heard]
         heard = self._resampler.push(taken)
         self._tape.append(heard)
-        if self._tracker:
-            self._tracker.push(heard)
+        if self._ear:
+            self._ear.push(heard)
         self.segments.heard += len(taken)
         return len(taken)
 
@@ -162,8 +168,21 @@ class Stretch:
         return Cut(context, start, end, flush=flush)
 
     def _plan(self, span: Span, pieces: tuple[Piece, ...], *, flush: bool) -> Plan:
-        slots = tuple(Slot(piece) for piece in pieces)
+        slots = tuple(self._slot(piece) for piece in pieces)
         return Plan(span, self, slots, flush, self._resampler.tail(), self._tape.end)
+
+    def _slot(self, piece: Piece) -> Slot:
+        slot = Slot(piece, begins=self._clock(piece.start))
+        if known := self._known.get((piece.start, piece.end)):
+            slot.settle(known)
+        return slot
+
+    def remember(self, plan: Plan, slot: Slot, hypothesis: Hypothesis) -> None:
+        """Keep a hypothesis for when its window is asked for again, if all its audio was on the tape."""
+        if self.reading.repeats and slot.piece.end <= plan.edge_at:
+            self._known[slot.piece.start, slot.piece.end] = hypothesis
+            if len(self._known) > _KNOWN:
+                del self._known[next(iter(self._known))]
 
     def window(self, plan: Plan, slot: Slot) -> Window:
         """Cut a planned window from the tape."""
@@ -196,3 +215,5 @@ class Stretch:
         places = [slot.piece.start for p in plans if p.stretch is self for slot in p.slots]
         context = rescale(self.segments.span().context, self.segments.rate, self._rate)
         self._tape.forget(min([*places, context, self.reading.needs_from]))
+        if self._ear:
+            self._ear.forget(min(context, self.reading.needs_from))
