@@ -1,0 +1,133 @@
+"""The application: everything a server holds, and the routes that lead to it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+
+import echoic
+from echoic.engines.registry import standard_registry
+from echoic.errors import ModelUnavailable
+from echoic.schedule.pool import Engines
+from echoic.server.endpoint import Service
+from echoic.server.guard import Guard
+from echoic.server.load import EngineLoad
+from echoic.server.log import event
+from echoic.server.means import Limits, Means
+from echoic.server.metrics import Metrics
+from echoic.server.outbox import Bounds
+from echoic.server.page import page_router
+from echoic.server.routes import api_router
+from echoic.server.streams import Streams
+from echoic.server.voice import loudness, silero
+from echoic.session.effects import ModelRequest
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from echoic.engines.registry import Registry
+    from echoic.server.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class Readiness:
+    """Whether the model that streams get by default can transcribe."""
+
+    def __init__(self) -> None:
+        #: What is waited for, or why it failed, in a sentence; None: ready.
+        self.waits_for: str | None = "The server is starting."
+        #: Set when the default model is loaded, or will not be.
+        self.settled = asyncio.Event()
+
+    def settle(self, problem: str | None = None) -> None:
+        """Note that it is ready, or why it will not be."""
+        self.waits_for = problem
+        self.settled.set()
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """Everything that one server holds; ``app.state.house``.
+
+    Attributes:
+        settings: What it was told.
+        registry: The models there are.
+        guard: Who may.
+        service: What its streams share.
+        ready: Whether it can transcribe.
+    """
+
+    settings: Settings
+    registry: Registry
+    guard: Guard
+    service: Service
+    ready: Readiness
+
+
+def build_app(settings: Settings, registry: Registry | None = None) -> FastAPI:
+    """Return the application; several in one process share nothing.
+
+    Args:
+        settings: What it is told.
+        registry: The models there are; None: all of this version.
+    """
+    house = _furnish(settings, registry or standard_registry(scripted=settings.scripted_engine))
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        warming = asyncio.create_task(_preload(house))
+        yield
+        warming.cancel()
+        await asyncio.wait({warming})
+        await house.service.means.engines.close()
+
+    # The interactive documentation would be loaded from other people's servers.
+    app = FastAPI(
+        title="echoic", version=echoic.__version__, docs_url=None, redoc_url=None, lifespan=lifespan
+    )
+    app.state.house = house
+    app.include_router(api_router(house))
+    app.include_router(page_router())
+    return app
+
+
+def _furnish(settings: Settings, registry: Registry) -> House:
+    engines = Engines(registry, threads=settings.worker_threads)
+    metrics = Metrics()
+    streams = Streams(settings.max_sessions)
+    metrics.active.set_function(lambda: len(streams))
+    metrics.add(EngineLoad(engines))
+    bounds = Bounds(settings.send_queue_frames, settings.send_queue_bytes, settings.send_timeout_seconds)
+    limits = Limits(backlog=settings.max_backlog_seconds, idle=settings.idle_timeout_seconds, outbox=bounds)
+    return House(
+        settings=settings,
+        registry=registry,
+        guard=Guard(settings.api_key, settings.allow_query_token, settings.auth_timeout_seconds),
+        service=Service(
+            Means(engines, metrics, limits), streams, loudness() if settings.scripted_engine else silero()
+        ),
+        ready=Readiness(),
+    )
+
+
+async def _preload(house: House) -> None:
+    settings, ready = house.settings, house.ready
+    if not settings.preload_model:
+        ready.settle()
+        return
+    ready.waits_for = f"The model {settings.preload_model!r} is being loaded."
+    request = ModelRequest(settings.preload_model, "")
+    try:
+        answer = await house.service.means.engines.open(request, fallback=settings.streaming_fallback)
+    except ModelUnavailable as error:
+        event(log, logging.ERROR, "model.unavailable", model=error.model, reason=error.reason)
+        ready.settle(error.message)
+    else:
+        event(log, logging.INFO, "model.ready", model=answer.name)
+        ready.settle()

@@ -1,0 +1,72 @@
+"""The portable router: the core endpoint for any FastAPI application."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+from fastapi import APIRouter
+from starlette.routing import WebSocketRoute
+
+from echoic.engines.registry import standard_registry
+from echoic.schedule.pool import Engines
+from echoic.server.endpoint import Service, StreamEndpoint
+from echoic.server.means import Limits, Means
+from echoic.server.metrics import Metrics
+from echoic.server.streams import Streams
+from echoic.server.voice import silero
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from echoic.audio.speech import VoiceActivity
+    from echoic.engines.registry import Registry
+
+CORE_PATH: Final = "/core/parakeet/stream"
+_MOST_STREAMS: Final = 200
+
+
+class _Core:
+    """The service of one included router: made for the first stream, gone when the application stops."""
+
+    def __init__(self, registry: Registry | None, voice: Callable[[], VoiceActivity] | None) -> None:
+        self._registry = registry
+        self._voice = voice
+        self._service: Service | None = None
+
+    def service(self) -> Service:
+        if self._service is None:
+            engines = Engines(self._registry or standard_registry())
+            self._service = Service(
+                Means(engines, Metrics(), Limits()), Streams(_MOST_STREAMS), self._voice or silero()
+            )
+        return self._service
+
+    async def close(self) -> None:
+        service, self._service = self._service, None
+        if service is not None:
+            await service.means.engines.close()
+
+
+def core_router(
+    registry: Registry | None = None, voice: Callable[[], VoiceActivity] | None = None
+) -> APIRouter:
+    """Return a router with ``WS /core/parakeet/stream``: streams without keys, quotas or fallback.
+
+    It brings its own models, loaded when first asked for, and frees them when the application that
+    includes it shuts down. Each call returns a router that shares nothing with another.
+
+    Args:
+        registry: The models there are; None: all of this version.
+        voice: Makes a stream's voice-activity detector; None: Silero's.
+    """
+    core = _Core(registry, voice)
+
+    @asynccontextmanager
+    async def lifespan(_: object) -> AsyncIterator[None]:
+        yield
+        await core.close()
+
+    router = APIRouter(lifespan=lifespan)
+    router.routes.append(WebSocketRoute(CORE_PATH, StreamEndpoint(core.service), name="core_stream"))
+    return router

@@ -1,0 +1,109 @@
+"""A WebSocket endpoint as a bare ASGI application: lets the client in, then drives its stream."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from secrets import token_hex
+from typing import TYPE_CHECKING
+
+from echoic.errors import CLOSE_CODES, AccessRefused
+from echoic.server.connection import Connection
+from echoic.server.guard import Guard
+from echoic.server.log import event
+from echoic.server.means import Disconnected, Means, Peer
+from echoic.session.core import Session
+from echoic.wire.codec import encode_frame
+from echoic.wire.frames import Error, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, MutableMapping
+    from typing import Any
+
+    from echoic.audio.speech import VoiceActivity
+    from echoic.server.means import AsgiReceive
+    from echoic.server.outbox import AsgiSend
+    from echoic.server.streams import Streams
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What a stream needs of the server it runs in.
+
+    Attributes:
+        means: What every stream shares.
+        streams: The open ones.
+        voice: Makes a voice-activity detector for a stream, or None: every window is decoded.
+    """
+
+    means: Means
+    streams: Streams
+    voice: Callable[[], VoiceActivity] | None = None
+
+
+class StreamEndpoint:
+    """Serves streams.
+
+    Args:
+        service: Called for each stream, in the running server.
+        guard: Who may.
+        fallback: Whether another model may answer when the one asked for cannot.
+    """
+
+    def __init__(
+        self, service: Callable[[], Service], guard: Guard | None = None, *, fallback: bool = False
+    ) -> None:
+        self._service = service
+        self._guard = guard or Guard()
+        self._fallback = fallback
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: AsgiReceive, send: AsgiSend) -> None:
+        """Serve one WebSocket (ASGI)."""
+        await receive()  # websocket.connect
+        try:
+            await send({"type": "websocket.accept"})
+            await self._serve(scope, Peer(receive, send), self._service())
+        except (Disconnected, OSError):  # gone before there was a stream
+            return
+
+    async def _serve(self, scope: MutableMapping[str, Any], peer: Peer, service: Service) -> None:
+        try:
+            await self._let_in(scope, peer)
+            service.streams.admit()
+        except AccessRefused as refusal:
+            await self._refuse(refusal, peer, service)
+            return
+        await self._run(peer, service)
+
+    async def _let_in(self, scope: MutableMapping[str, Any], peer: Peer) -> None:
+        if self._guard.admits(scope["headers"], scope["query_string"]):
+            return
+        await self._guard.hear(peer.message)
+        await peer.send({"type": "websocket.send", "text": encode_frame(Status(state="authenticated"))})
+
+    async def _refuse(self, refusal: AccessRefused, peer: Peer, service: Service) -> None:
+        frame = Error(code=refusal.code, message=refusal.message, detail=refusal.detail)
+        code = CLOSE_CODES[refusal.code] or 1011
+        service.means.metrics.sent(frame)
+        service.means.metrics.closed(code)
+        event(log, logging.WARNING, "stream.refused", code=refusal.code)
+        await peer.send({"type": "websocket.send", "text": encode_frame(frame)})
+        await peer.send({"type": "websocket.close", "code": code, "reason": ""})
+
+    async def _run(self, peer: Peer, service: Service) -> None:
+        metrics = service.means.metrics
+        connection = Connection(
+            token_hex(6), Session(service.voice), peer, service.means, fallback=self._fallback
+        )
+        service.streams.enter(connection)
+        metrics.opened.inc()
+        event(log, logging.INFO, "stream.opened", stream=connection.name, open=len(service.streams))
+        code = 1006
+        try:
+            code = await connection.run()
+        finally:
+            service.streams.leave(connection)
+            metrics.closed(code)
+            event(log, logging.INFO, "stream.closed", stream=connection.name, code=code)

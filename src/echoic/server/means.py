@@ -1,0 +1,76 @@
+"""What a stream is given: its client, what all streams share, and how much it may take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from echoic.server.outbox import CLOSE_ABNORMAL, Bounds
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, MutableMapping
+    from typing import Any
+
+    from echoic.schedule.pool import Engines
+    from echoic.server.metrics import Metrics
+    from echoic.server.outbox import AsgiSend
+
+    AsgiReceive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+
+class Disconnected(Exception):
+    """The client went away.
+
+    Args:
+        code: Its close code.
+    """
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one stream may take; times in seconds.
+
+    Attributes:
+        backlog: Seconds of audio heard and not yet decoded above which the client is not read.
+        idle: A client that says nothing for so long is told ``idle_timeout``.
+        closing: An ended stream is cut off if it has not delivered what it heard by then.
+        outbox: How much may wait for a slow client.
+    """
+
+    backlog: float = 30.0
+    idle: float = 300.0
+    closing: float = 60.0
+    outbox: Bounds = field(default_factory=Bounds)
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The client's end of an accepted WebSocket, as ASGI gives it."""
+
+    receive: AsgiReceive
+    send: AsgiSend
+
+    async def message(self) -> str | bytes:
+        """Return the next message.
+
+        Raises:
+            Disconnected: There will be none.
+        """
+        message = await self.receive()
+        if message["type"] == "websocket.disconnect":
+            raise Disconnected(message.get("code") or CLOSE_ABNORMAL)
+        text: str | None = message.get("text")
+        return text if text is not None else bytes(message.get("bytes") or b"")
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What every stream of a server shares."""
+
+    engines: Engines
+    metrics: Metrics
+    limits: Limits

@@ -1,0 +1,129 @@
+"""A server as a process: its socket, its signals, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from typing import TYPE_CHECKING, Final
+
+import uvicorn
+
+from echoic.server.app import House, build_app
+from echoic.server.log import set_up_logging
+from echoic.server.routes import STREAM_PATH
+from echoic.server.settings import is_loopback
+from echoic.wire.codec import MAX_MESSAGE_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+    from fastapi import FastAPI
+
+    from echoic.server.settings import Settings
+
+#: Up to here an over-long message is read, so that its sender can be told ``frame_too_large``.
+_LONGEST_READ: Final = 2 * MAX_MESSAGE_BYTES
+#: Seconds between pings to the client, which keep proxies from closing a silent connection.
+_PING_SECONDS: Final = 20.0
+#: Seconds that HTTP answers may take once all streams are closed.
+_LAST_ANSWERS_SECONDS: Final = 2
+
+
+def serve(settings: Settings) -> None:
+    """Serve until a signal stops it; the streams that are open then deliver what they heard.
+
+    A second signal ends the process at once.
+
+    Raises:
+        SystemExit: The address cannot be listened on (status 1).
+    """
+    set_up_logging(settings)
+    try:
+        listener = _listen(settings)
+    except OSError as error:
+        number = error.errno or 0  # negative where the name could not be found
+        reason = (os.strerror(number) if number > 0 else str(error.strerror)).lower()
+        sys.stderr.write(f"echoic cannot listen on {settings.host} port {settings.port}: {reason}.\n")
+        raise SystemExit(1) from None
+    app = build_app(settings)
+    EchoicServer(app, settings).run([listener])
+
+
+class EchoicServer(uvicorn.Server):
+    """Uvicorn that says where it is, and lets streams finish before it goes.
+
+    Args:
+        app: From ``build_app``.
+        settings: What it was told.
+    """
+
+    def __init__(self, app: FastAPI, settings: Settings) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                host=settings.host,
+                port=settings.port,
+                log_config=None,
+                access_log=False,
+                ws="websockets-sansio",
+                ws_max_size=_LONGEST_READ,
+                ws_per_message_deflate=False,
+                ws_ping_interval=_PING_SECONDS,
+                ws_ping_timeout=None,  # a client that is not read for a while cannot be heard to answer
+                timeout_graceful_shutdown=_LAST_ANSWERS_SECONDS,
+            )
+        )
+        self._house: House = app.state.house
+        self._greeting: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and greet once the default model is loaded."""
+        await super().startup(sockets)
+        if sockets:
+            self._greeting = asyncio.create_task(self._greet(sockets[0].getsockname()[1]))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let the streams deliver what they heard, then stop."""
+        await self._house.service.streams.drain(self._house.settings.drain_seconds)
+        if self._greeting is not None:
+            self._greeting.cancel()
+        await super().shutdown(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # signal's signature
+        """Stop at the first signal; end at once at the second."""
+        if self.should_exit:
+            os._exit(128 + sig)
+        self.should_exit = True
+
+    async def _greet(self, port: int) -> None:
+        await self._house.ready.settled.wait()
+        sys.stdout.write("\n".join(_greeting(self._house, port)) + "\n")
+        sys.stdout.flush()
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    # A peer that acknowledges nothing for so long is gone; accepted sockets inherit the option.
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        milliseconds = round(settings.send_timeout_seconds * 1000)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+    return listener
+
+
+def _greeting(house: House, port: int) -> Iterator[str]:
+    settings = house.settings
+    host = settings.host if settings.host not in ("0.0.0.0", "::") else "localhost"  # noqa: S104  # compared only
+    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    if house.ready.waits_for is not None:
+        yield f"echoic cannot transcribe yet: {house.ready.waits_for}"
+    else:
+        yield f"echoic is ready ({', '.join(house.service.means.engines.loaded) or 'no model loaded yet'})."
+    yield f"  page       http://{place}/"
+    yield f"  WebSocket  ws://{place}{STREAM_PATH}"
+    yield f"  try it     echoic stream FILE --url ws://{place}"
+    if settings.api_key is None and not is_loopback(settings.host):
+        yield "  Everyone in the network may use it: no API key is set."

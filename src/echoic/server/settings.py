@@ -1,0 +1,243 @@
+"""Settings: the one place that reads the environment and a file.
+
+What is given by name wins over the environment (``ECHOIC_PORT``), which wins over the file (INI sections).
+"""
+
+from __future__ import annotations
+
+import configparser
+import ipaddress
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from echoic.server.guard import key_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+ENV_PREFIX: Final = "ECHOIC_"
+#: Environment names of the protocol that bear no prefix of ours.
+ENV_NAMES: Final = {"AUDIO_STREAM_TTL_SECONDS": "stream_ttl_seconds"}
+#: Names with our prefix that are not settings of the server: read by the command line and the client.
+ENV_OF_OTHERS: Final = frozenset({"ECHOIC_CONFIG", "ECHOIC_URL"})
+#: Seconds; a stream's lease is kept within them (protocol, section 9).
+SHORTEST_TTL: Final = 30
+LONGEST_TTL: Final = 3600
+
+
+class SettingsError(Exception):
+    """Settings that cannot be used.
+
+    Args:
+        problems: A sentence for each thing that is wrong, all of them.
+    """
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(
+            "\n".join(("The settings cannot be used:", *(f"- {line}" for line in self.problems)))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """The section of the file that a setting stands in."""
+
+    name: str
+
+
+SERVER: Final = Section("Server")
+AUTH: Final = Section("Auth")
+STT: Final = Section("STT-Settings")
+QUOTA: Final = Section("Audio-Quota")
+
+
+def _clamped_ttl(value: object) -> object:
+    number = int(value) if isinstance(value, str) and value.strip().lstrip("+-").isdigit() else value
+    return min(max(number, SHORTEST_TTL), LONGEST_TTL) if isinstance(number, int) else number
+
+
+def _digest(value: object) -> object:
+    return key_digest(value) if isinstance(value, str) else value
+
+
+class Settings(BaseModel):
+    """Everything about a server that can be set; times in seconds.
+
+    Attributes:
+        host: Address to listen on.
+        port: Port to listen on; 0: any free one.
+        allow_open_network: Serve beyond loopback although no key is set.
+        max_sessions: Streams at the same time; more are told ``server_busy``.
+        max_backlog_seconds: Audio heard and not yet decoded above which a stream is not read further.
+        send_queue_frames: Frames that may wait for a slow client before it is not read further.
+        send_queue_bytes: Bytes that may wait for it.
+        send_timeout_seconds: A client that takes nothing for so long is cut off.
+        idle_timeout_seconds: A client that says nothing for so long is told ``idle_timeout``.
+        drain_seconds: The most that a stop waits for running streams.
+        worker_threads: Threads that decode.
+        core_endpoint: Serve ``/core/parakeet/stream``, which asks for no key; None: only where nobody but
+            this machine can reach it, or the network is open anyway.
+        scripted_engine: Offer the recogniser for tests and load, and take every sound for speech.
+        log_level: What is logged.
+        log_format: ``text`` (key=value) or ``json``.
+        api_key: Digest of the one key (``guard.key_digest``), or None: no key. The key itself is not kept.
+        allow_query_token: Take the key from ``?token=`` too.
+        auth_timeout_seconds: How long the first message may take when it has to bring the key.
+        streaming_fallback: On the unified endpoint another model answers when the one asked for cannot.
+        preload_model: Loaded at start, and what ``/readyz`` waits for; empty: none.
+        stream_ttl_seconds: A stream's lease where several processes count streams together.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: Annotated[str, SERVER, Field(min_length=1)] = "127.0.0.1"
+    port: Annotated[int, SERVER, Field(ge=0, le=65_535)] = 8000
+    allow_open_network: Annotated[bool, SERVER] = False
+    max_sessions: Annotated[int, SERVER, Field(ge=1)] = 200
+    max_backlog_seconds: Annotated[float, SERVER, Field(gt=0)] = 30.0
+    send_queue_frames: Annotated[int, SERVER, Field(ge=1)] = 256
+    send_queue_bytes: Annotated[int, SERVER, Field(ge=1024)] = 2**20
+    send_timeout_seconds: Annotated[float, SERVER, Field(gt=0)] = 30.0
+    idle_timeout_seconds: Annotated[float, SERVER, Field(gt=0)] = 300.0
+    drain_seconds: Annotated[float, SERVER, Field(ge=0)] = 30.0
+    worker_threads: Annotated[int, SERVER, Field(ge=1, le=256)] = 2
+    core_endpoint: Annotated[bool | None, SERVER] = None
+    scripted_engine: Annotated[bool, SERVER] = False
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], SERVER] = "info"
+    log_format: Annotated[Literal["text", "json"], SERVER] = "text"
+    api_key: Annotated[bytes | None, AUTH, BeforeValidator(_digest), Field(repr=False)] = None
+    allow_query_token: Annotated[bool, AUTH] = True
+    auth_timeout_seconds: Annotated[float, AUTH, Field(gt=0)] = 5.0
+    streaming_fallback: Annotated[bool, STT] = True
+    preload_model: Annotated[str, STT] = "parakeet"
+    stream_ttl_seconds: Annotated[int, QUOTA, BeforeValidator(_clamped_ttl)] = 120
+
+    @property
+    def serves_core(self) -> bool:
+        """Whether the endpoint that asks for no key is served."""
+        if self.core_endpoint is not None:
+            return self.core_endpoint
+        return self.allow_open_network or is_loopback(self.host)
+
+
+def load_settings(config_file: Path | None, env: Mapping[str, str], **overrides: object) -> Settings:
+    """Return the settings from a file, the environment and what is given by name, in rising order.
+
+    Args:
+        config_file: An INI file, or None.
+        env: The environment; an empty value counts as not set.
+        **overrides: Settings by name; None counts as not given.
+
+    Raises:
+        SettingsError: Anything unknown or unusable, all of it at once.
+    """
+    problems: list[str] = []
+    given = _Given()
+    if config_file is not None:
+        _read_file(config_file, given, problems)
+    _read_environment(env, given, problems)
+    for name, value in overrides.items():
+        if value is not None:
+            given.put(name, value, name)
+            problems += (
+                () if name in Settings.model_fields else (_unknown(name, name, Settings.model_fields),)
+            )
+    settings = _validated(given, problems)
+    if settings is not None and not _is_safe(settings):
+        problems.append(
+            f"host = {settings.host} opens the server to the network, but no API key is set: "
+            "set [Auth] api_key (ECHOIC_API_KEY), or say [Server] allow_open_network = yes."
+        )
+    if problems or settings is None:
+        raise SettingsError(problems)
+    return settings
+
+
+class _Given:
+    """Values by the name of their setting, with the place where each was found."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, object] = {}
+        self.places: dict[str, str] = {}
+
+    def put(self, name: str, value: object, place: str) -> None:
+        self.values[name] = value
+        self.places[name] = place
+
+
+def _read_file(file: Path, given: _Given, problems: list[str]) -> None:
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read_string(file.read_text("utf-8"), source=str(file))
+    except OSError as error:
+        problems.append(f"The file {file} cannot be read: {error.strerror}.")
+        return
+    except (configparser.Error, UnicodeDecodeError):
+        problems.append(
+            f"The file {file} is not an INI file of sections with 'name = value' lines, each name once."
+        )
+        return
+    sections = _sections()
+    for section in parser.sections():
+        if section not in sections:
+            problems.append(_unknown(f"[{section}]", section, sections))
+            continue
+        for name, value in parser.items(section):
+            if name in sections[section]:
+                given.put(name, value, f"[{section}] {name}")
+            else:
+                problems.append(_unknown(f"[{section}] {name}", name, Settings.model_fields))
+
+
+def _read_environment(env: Mapping[str, str], given: _Given, problems: list[str]) -> None:
+    known = {ENV_PREFIX + name.upper(): name for name in Settings.model_fields} | ENV_NAMES
+    for variable, value in env.items():
+        if not value or variable in ENV_OF_OTHERS:
+            continue
+        if variable in known:
+            given.put(known[variable], value, variable)
+        elif variable.startswith(ENV_PREFIX):
+            problems.append(_unknown(variable, variable, known))
+
+
+def _validated(given: _Given, problems: list[str]) -> Settings | None:
+    values = {name: value for name, value in given.values.items() if name in Settings.model_fields}
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        for one in error.errors(include_url=False, include_input=False, include_context=False):
+            place = given.places[str(one["loc"][0])]
+            problems.append(f"{place}: {one['msg'][0].lower()}{one['msg'][1:]}.")
+    return None
+
+
+def _sections() -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for name, field in Settings.model_fields.items():
+        for mark in field.metadata:
+            if isinstance(mark, Section):
+                found.setdefault(mark.name, set()).add(name)
+    return found
+
+
+def _unknown(place: str, name: str, known: Iterable[str]) -> str:
+    nearest = get_close_matches(name.lower(), (one.lower() for one in known), n=1, cutoff=0.5)
+    real = next((one for one in known if nearest and one.lower() == nearest[0]), None)
+    return f"{place} is not a setting." + (f" Did you mean {real}?" if real else "")
+
+
+def _is_safe(settings: Settings) -> bool:
+    return settings.api_key is not None or settings.allow_open_network or is_loopback(settings.host)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach a server that listens on ``host``."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"

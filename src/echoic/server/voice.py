@@ -1,0 +1,34 @@
+"""Which voice-activity detector the streams of a server get."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from echoic.errors import ModelUnavailable
+from echoic.server.log import event
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from echoic.audio.speech import VoiceActivity
+
+log = logging.getLogger(__name__)
+
+
+def silero() -> Callable[[], VoiceActivity] | None:
+    """Return what makes a stream's detector, or None where the model is missing: every window is decoded."""
+    from echoic.engines.silero import SileroModel  # noqa: PLC0415  # an optional part is imported where it is used
+
+    try:
+        return SileroModel().voice
+    except ModelUnavailable as error:
+        event(log, logging.WARNING, "voice.unavailable", reason=error.reason, install=error.install)
+        return None
+
+
+def loudness() -> Callable[[], VoiceActivity]:
+    """Return what makes a detector that takes every sound for speech, as the scripted recogniser needs it."""
+    from echoic.engines.scripted import PlateauVoice  # noqa: PLC0415  # for tests and load only
+
+    return PlateauVoice

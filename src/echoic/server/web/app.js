@@ -1,0 +1,191 @@
+const STREAM = "/api/v1/audio/stream/transcribe";
+const STATUS = "/api/v1/audio/stream/status";
+const BUFFERED = 256 * 1024; // bytes on their way above which a file waits
+
+const part = (id) => document.getElementById(id);
+const record = part("record");
+
+function say(text, alarm = false) {
+  part("state").textContent = text;
+  part("state").classList.toggle("alarm", alarm);
+}
+
+async function showModels() {
+  const line = part("models");
+  try {
+    const status = await (await fetch(STATUS)).json();
+    const names = status.available_models;
+    line.textContent = names.length
+      ? `Ready to transcribe with ${names.join(", ")}.`
+      : `No model is available here. ${status.models[0]?.reason ?? ""} ${status.models[0]?.install ?? ""}`;
+  } catch {
+    line.textContent = "The server does not answer.";
+  }
+}
+
+// One stream to the server. `ready` resolves when it is configured, `over` when it is closed.
+class Stream {
+  constructor(sampleRate) {
+    const address = new URL(STREAM, location.href);
+    address.protocol = address.protocol.replace("http", "ws");
+    this.parts = [];
+    this.trouble = "";
+    this.socket = new WebSocket(address);
+    this.socket.onopen = () => this.begin(sampleRate);
+    this.socket.onmessage = ({ data }) => this.hear(JSON.parse(data));
+    this.ready = new Promise((resolve) => (this.isReady = resolve));
+    this.over = new Promise((resolve) => {
+      this.socket.onclose = ({ code }) => {
+        this.isReady();
+        if (code !== 1000 && !this.trouble) this.trouble = `The connection was closed (code ${code}).`;
+        resolve(this.trouble);
+      };
+    });
+    part("settled").textContent = part("volatile").textContent = "";
+    part("result").hidden = true;
+  }
+
+  begin(sampleRate) {
+    const key = part("key").value;
+    if (key) this.send({ type: "auth", token: key });
+    this.send({ type: "config", sample_rate: sampleRate });
+  }
+
+  get open() {
+    return this.socket.readyState === WebSocket.OPEN;
+  }
+
+  send(frame) {
+    if (this.open) this.socket.send(JSON.stringify(frame));
+  }
+
+  sendAudio(samples) {
+    if (this.open) this.socket.send(samples);
+  }
+
+  stop() {
+    this.send({ type: "stop" });
+  }
+
+  hear(frame) {
+    if (frame.type === "partial") {
+      part("volatile").textContent = frame.text;
+    } else if (frame.type === "final") {
+      this.parts.push(frame.text);
+      part("settled").textContent = this.parts.join(" ");
+      part("volatile").textContent = "";
+    } else if (frame.type === "full_transcript") {
+      part("transcript").textContent = frame.text || "Nothing was understood.";
+      part("result").hidden = false;
+    } else if (frame.type === "warning") {
+      say(frame.message);
+    } else if (frame.type === "error") {
+      this.trouble = frame.message;
+      say(frame.message, true);
+    } else if (frame.state === "configured") {
+      this.isReady();
+    }
+  }
+}
+
+let microphone = null;
+
+async function startMicrophone() {
+  record.disabled = true;
+  say("Waiting for the microphone…");
+  try {
+    const source = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1 } });
+    const context = new AudioContext();
+    await context.audioWorklet.addModule("/recorder.js");
+    const stream = new Stream(context.sampleRate);
+    const recorder = new AudioWorkletNode(context, "recorder", { numberOfOutputs: 0 });
+    recorder.port.onmessage = ({ data }) => stream.sendAudio(data);
+    microphone = { source, context, stream, recorder };
+    stream.over.then(endMicrophone);
+    await stream.ready;
+    if (!stream.open) return;
+    context.createMediaStreamSource(source).connect(recorder);
+    say("Listening. Press the button again to stop.");
+    record.textContent = "Stop";
+    record.setAttribute("aria-pressed", "true");
+  } catch (error) {
+    say(`The microphone cannot be used: ${error.message}`, true);
+    endMicrophone();
+  }
+  record.disabled = false;
+}
+
+function stopMicrophone() {
+  record.disabled = true;
+  say("Waiting for the last words…");
+  const { recorder, stream } = microphone;
+  const pass = recorder.port.onmessage;
+  recorder.port.onmessage = (message) => {
+    pass(message); // what was heard since the last tenth of a second
+    stream.stop();
+  };
+  recorder.port.postMessage("hand over");
+}
+
+function endMicrophone(trouble = "") {
+  microphone?.source.getTracks().forEach((track) => track.stop());
+  microphone?.context.close();
+  if (microphone) say(trouble || "Stopped.", Boolean(trouble));
+  microphone = null;
+  record.textContent = "Start the microphone";
+  record.setAttribute("aria-pressed", "false");
+  record.disabled = false;
+}
+
+async function transcribeFile(file) {
+  record.disabled = true;
+  say(`Reading ${file.name}…`);
+  try {
+    const context = new OfflineAudioContext(1, 1, 16000); // decodes to 16 kHz
+    const audio = await context.decodeAudioData(await file.arrayBuffer());
+    const stream = new Stream(audio.sampleRate);
+    await stream.ready;
+    say(`Transcribing ${file.name} (${Math.round(audio.duration)} s)…`);
+    await sendAll(stream, mono(audio), audio.sampleRate);
+    stream.stop();
+    const trouble = await stream.over;
+    say(trouble || `Finished ${file.name}.`, Boolean(trouble));
+  } catch (error) {
+    say(`${file.name} cannot be read as audio: ${error.message}`, true);
+  }
+  record.disabled = false;
+}
+
+function mono(audio) {
+  const sum = audio.getChannelData(0).slice();
+  for (let channel = 1; channel < audio.numberOfChannels; channel++) {
+    audio.getChannelData(channel).forEach((value, at) => (sum[at] += value));
+  }
+  return sum.map((value) => value / audio.numberOfChannels);
+}
+
+async function sendAll(stream, samples, block) {
+  for (let at = 0; at < samples.length && stream.open; at += block) {
+    stream.sendAudio(samples.slice(at, at + block));
+    while (stream.socket.bufferedAmount > BUFFERED && stream.open) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+}
+
+record.addEventListener("click", () => (microphone ? stopMicrophone() : startMicrophone()));
+part("file").addEventListener("change", ({ target }) => target.files[0] && transcribeFile(target.files[0]));
+part("copy").addEventListener("click", () => navigator.clipboard.writeText(part("transcript").textContent));
+document.addEventListener("dragover", (event) => {
+  event.preventDefault();
+  document.body.classList.add("dropping");
+});
+document.addEventListener("dragleave", () => document.body.classList.remove("dropping"));
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  document.body.classList.remove("dropping");
+  const [file] = event.dataTransfer.files;
+  if (file && !microphone) transcribeFile(file);
+});
+
+showModels();

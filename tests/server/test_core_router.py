@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from echoic.engines.registry import Missing, Registry, Seat
+from echoic.engines.scripted import PlateauVoice, Scripted, draw
+from echoic.server.core_router import core_router
+from support.memory_socket import MemorySocket
+
+CORE = "/core/parakeet/stream"
+
+
+def registry() -> Registry:
+    gone = Seat("parakeet-standard", "parakeet", "standard", lambda: Missing("It is not here."), Scripted)
+    return Registry([gone, Seat("scripted", "scripted", "standard", lambda: None, Scripted)], "scripted")
+
+
+async def test_a_foreign_application_serves_streams_by_including_the_router() -> None:
+    app = FastAPI()
+
+    @app.get("/own")
+    def own() -> str:
+        return "mine"
+
+    app.include_router(core_router(registry(), PlateauVoice), prefix="/speech")
+    async with app.router.lifespan_context(app), MemorySocket(app, "/speech" + CORE) as socket:
+        socket.send({"type": "config", "model": "scripted"})
+        assert (await socket.until("status"))[-1]["active_model"] == "scripted"
+        socket.send(draw(["one", "two"]).tobytes())
+        socket.send({"type": "stop"})
+        assert (await socket.until("full_transcript"))[-1]["text"] == "one two"
+        assert await socket.next() == {"type": "close", "code": 1000}
+
+
+async def test_the_core_endpoint_asks_for_no_key_and_never_falls_back() -> None:
+    app = FastAPI()
+    app.include_router(core_router(registry()))
+    async with app.router.lifespan_context(app), MemorySocket(app, CORE) as socket:
+        socket.send({"type": "config", "model": "parakeet"})
+        error = await socket.next()
+        assert (error["code"], error["reason"]) == ("model_unavailable", "It is not here.")
+        socket.send({"type": "ping"})
+        assert await socket.next() == {"type": "pong"}
+
+
+async def test_after_a_restart_the_router_serves_again() -> None:
+    app = FastAPI()
+    app.include_router(core_router(registry()))
+    for _ in range(2):
+        async with app.router.lifespan_context(app), MemorySocket(app, CORE) as socket:
+            socket.send({"type": "config", "model": "scripted"})
+            assert (await socket.next())["state"] == "configured"

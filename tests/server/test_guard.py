@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from echoic.server.guard import credential, key_digest
+from support.memory_socket import MemorySocket
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from server.conftest import StartApp
+
+KEY = "the-right-key"
+AUTHENTICATED = {"type": "status", "state": "authenticated"}
+
+
+@pytest.fixture
+async def app(start_app: StartApp) -> FastAPI:
+    return await start_app(api_key=KEY)
+
+
+async def is_refused(socket: MemorySocket) -> bool:
+    error, close = await socket.next(), await socket.next()
+    assert error["type"] == "error"
+    assert error["code"] == error["error_type"] == "unauthorized"
+    return close == {"type": "close", "code": 4401}
+
+
+@pytest.mark.parametrize(
+    ("headers", "query"),
+    [
+        ({"authorization": f"Bearer {KEY}"}, ""),
+        ({"authorization": f"bearer  {KEY}"}, "token=wrong"),
+        ({"x-api-key": KEY}, ""),
+        ({"x-api-key": KEY, "authorization": "Basic abc"}, "token=wrong"),
+        ({}, f"a=b&token={KEY}"),
+    ],
+)
+async def test_the_right_key_in_a_header_or_the_query_opens_a_stream(
+    app: FastAPI, headers: dict[str, str], query: str
+) -> None:
+    async with MemorySocket(app, headers=headers, query=query) as socket:
+        socket.send({"type": "ping"})
+        assert await socket.next() == {"type": "pong"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "query"),
+    [
+        ({"authorization": "Bearer wrong", "x-api-key": KEY}, f"token={KEY}"),
+        ({"authorization": "Bearer "}, ""),
+        ({"x-api-key": KEY + "x"}, f"token={KEY}"),
+        ({}, "token="),
+        ({}, f"token={KEY[:-1]}"),
+    ],
+)
+async def test_the_first_credential_counts_and_a_wrong_one_is_refused(
+    app: FastAPI, headers: dict[str, str], query: str
+) -> None:
+    async with MemorySocket(app, headers=headers, query=query) as socket:
+        assert await is_refused(socket)
+
+
+async def test_the_first_message_may_bring_the_key(app: FastAPI) -> None:
+    async with MemorySocket(app) as socket:
+        socket.send({"type": "auth", "token": KEY})
+        assert await socket.next() == AUTHENTICATED
+        socket.send({"type": "ping"})
+        assert await socket.next() == {"type": "pong"}
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        '{"type":"auth","token":"wrong"}',
+        '{"type":"auth"}',
+        '{"type":"ping"}',
+        '{"type":"config"}',
+        "not json",
+    ],
+)
+async def test_another_first_message_is_refused(app: FastAPI, first: str) -> None:
+    async with MemorySocket(app) as socket:
+        socket.send_text(first)
+        assert await is_refused(socket)
+
+
+async def test_audio_as_the_first_message_is_refused(app: FastAPI) -> None:
+    async with MemorySocket(app) as socket:
+        socket.send(bytes(64))
+        assert await is_refused(socket)
+
+
+async def test_no_first_message_in_time_is_refused(start_app: StartApp) -> None:
+    app = await start_app(api_key=KEY, auth_timeout_seconds=0.02)
+    async with MemorySocket(app) as socket:
+        assert await is_refused(socket)
+
+
+async def test_the_query_does_not_count_where_it_is_not_allowed(start_app: StartApp) -> None:
+    app = await start_app(api_key=KEY, allow_query_token=False)
+    async with MemorySocket(app, query=f"token={KEY}") as socket:
+        socket.send({"type": "ping"})
+        assert await is_refused(socket)
+
+
+async def test_a_client_that_leaves_before_its_key_leaves_nothing_behind(app: FastAPI) -> None:
+    async with MemorySocket(app) as socket:
+        socket.leave()
+        await socket.ended()
+    assert len(app.state.house.service.streams) == 0
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def test_with_no_key_set_credentials_are_ignored_and_auth_is_answered(start_app: StartApp) -> None:
+    app = await start_app()
+    async with MemorySocket(app, headers={"x-api-key": "any"}, query="token=YOUR_API_KEY") as socket:
+        socket.send({"type": "auth", "token": "whatever"})
+        assert await socket.next() == AUTHENTICATED
+
+
+def test_no_credential_is_none() -> None:
+    assert credential([(b"authorization", b"Basic x")], b"tokens=1", allow_query=True) is None
+    assert credential([], b"token=k", allow_query=False) is None
+
+
+def test_a_digest_of_a_digest_is_itself() -> None:
+    assert key_digest(f"sha256:{key_digest(KEY).hex()}") == key_digest(KEY)

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import importlib.util
+import re
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from echoic.engines.registry import Missing, Registry, Seat, standard_registry
+from echoic.engines.scripted import Scripted, draw
+from support.memory_socket import MemorySocket
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from fastapi import FastAPI
+
+    from server.conftest import StartApp
+
+API = "/api/v1/audio/stream"
+
+
+@asynccontextmanager
+async def browsing(app: FastAPI, **headers: str) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://server", headers=headers) as client:
+        yield client
+
+
+async def test_status_tells_the_truth_about_every_model(start_app: StartApp) -> None:
+    gone = Seat(
+        "gone", "gone", "onnx", lambda: Missing("Its weights are missing.", "pip install x"), Scripted
+    )
+    here = Seat("here", "here", "standard", lambda: None, Scripted)
+    app = await start_app(Registry([gone, here], "here"), preload_model="here")
+    async with browsing(app) as client:
+        status = (await client.get(f"{API}/status")).json()
+    assert status["status"] == "available"
+    assert status["available_models"] == ["here"]
+    assert status["websocket_endpoint"] == f"{API}/transcribe"
+    assert status["supported_features"]["partial_results"] is True
+    assert status["models"] == [
+        {
+            "id": "gone",
+            "model": "gone",
+            "variant": "onnx",
+            "available": False,
+            "reason": "Its weights are missing.",
+            "install": "pip install x",
+        },
+        {
+            "id": "here",
+            "model": "here",
+            "variant": "standard",
+            "available": True,
+            "reason": None,
+            "install": None,
+        },
+    ]
+
+
+async def test_the_limits_of_a_server_without_keys_are_those_of_a_local_user(start_app: StartApp) -> None:
+    app = await start_app(max_sessions=1)
+    async with browsing(app) as client:
+        before = (await client.get(f"{API}/limits")).json()
+        async with MemorySocket(app) as socket:
+            socket.send({"type": "ping"})
+            await socket.next()
+            during = (await client.get(f"{API}/limits")).json()
+    assert before["tier"] == "local"
+    assert before["limits"] == {"daily_minutes": None, "concurrent_streams": None}
+    assert (before["active_streams"], before["can_start_stream"]) == (0, True)
+    assert (during["active_streams"], during["can_start_stream"]) == (1, False)
+
+
+async def test_the_limits_are_told_only_to_who_has_the_key(start_app: StartApp) -> None:
+    app = await start_app(api_key="right")
+    async with browsing(app) as client:
+        nobody = await client.get(f"{API}/limits")
+        wrong = await client.get(f"{API}/limits", headers={"x-api-key": "wrong"})
+        right = await client.get(f"{API}/limits", headers={"authorization": "Bearer right"})
+    assert (nobody.status_code, wrong.status_code) == (401, 401)
+    assert nobody.json()["code"] == "unauthorized"
+    assert right.json()["tier"] == "single-key"
+
+
+async def test_ready_means_that_the_default_model_is_loaded(start_app: StartApp) -> None:
+    app = await start_app()
+    async with browsing(app) as client:
+        assert (await client.get("/healthz")).status_code == 200
+        ready = await client.get("/readyz")
+        assert (ready.status_code, ready.json()["models"]) == (200, ["scripted"])
+        app.state.house.service.streams.draining = True
+        assert (await client.get("/readyz")).status_code == 503
+
+
+async def test_not_ready_says_what_is_waited_for(start_app: StartApp) -> None:
+    missing = Seat("scripted", "scripted", "standard", lambda: Missing("Its weights are missing."), Scripted)
+    app = await start_app(Registry([missing], "scripted"))
+    async with browsing(app) as client:
+        answer = await client.get("/readyz")
+    assert answer.status_code == 503
+    assert "Its weights are missing." in answer.json()["waits_for"]
+
+
+async def test_the_metrics_can_be_read_and_count_what_happened(app: FastAPI) -> None:
+    async with MemorySocket(app) as socket:
+        socket.send({"type": "config", "model": "scripted"})
+        socket.send(draw(["one", "two"]).tobytes())
+        socket.send({"type": "commit"})
+        await socket.until("full_transcript")
+        async with browsing(app) as client:
+            text = (await client.get("/metrics")).text
+    found = {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert found["echoic_streams_active",] == 1
+    assert found["echoic_frames_total", "commit", "in"] == 1
+    assert found["echoic_frames_total", "final", "out"] == 1
+    assert found["echoic_audio_seconds_total",] == pytest.approx(0.8)
+    assert found["echoic_windows_total", "scripted"] >= 1
+    assert ("echoic_windows_queued", "final", "scripted") in found
+
+
+async def test_two_applications_in_a_process_share_nothing(start_app: StartApp) -> None:
+    one, other = await start_app(max_sessions=1), await start_app(max_sessions=1)
+    async with MemorySocket(one) as socket, MemorySocket(other) as another:
+        for each in (socket, another):
+            each.send({"type": "ping"})
+            assert await each.next() == {"type": "pong"}
+        assert one.state.house.service.means.metrics.registry.get_sample_value("echoic_streams_total") == 1
+
+
+async def test_the_page_and_its_files_come_with_a_strict_policy(app: FastAPI) -> None:
+    async with browsing(app) as client:
+        page = await client.get("/")
+        assert page.headers["content-type"].startswith("text/html")
+        for name in re.findall(r'(?:src|href)="(/[^"]*)"', page.text):
+            file = await client.get(name)
+            assert file.status_code == 200
+            assert "default-src 'none'" in file.headers["content-security-policy"]
+            assert not re.search(r"https?://", file.text)
+    policy = page.headers["content-security-policy"]
+    assert "unsafe" not in policy
+    assert "*" not in policy
+    assert not re.search(r"https?://|<script>|style=|onclick", page.text)
+
+
+async def test_every_field_and_button_of_the_page_has_a_name(app: FastAPI) -> None:
+    async with browsing(app) as client:
+        text = (await client.get("/")).text
+    assert '<html lang="en">' in text
+    assert len(re.findall(r"<label[^>]*>[^<]+<input", text)) == text.count("<input")
+    assert all(name.strip() for name in re.findall(r"<button[^>]*>([^<]*)</button>", text))
+
+
+async def test_nothing_is_loaded_from_elsewhere_for_a_documentation_page(app: FastAPI) -> None:
+    async with browsing(app) as client:
+        assert (await client.get("/docs")).status_code == 404
+        assert (await client.get("/openapi.json")).status_code == 200
+
+
+@pytest.mark.skipif(importlib.util.find_spec("onnxruntime") is None, reason="needs onnxruntime")
+def test_the_names_in_the_status_are_names_that_a_config_may_bear() -> None:
+    registry = standard_registry()
+    assert {row.id for row in registry.describe()} <= set(registry.names)

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+import urllib.request
+from contextlib import AsyncExitStack, suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import websockets
+from websockets.asyncio.client import connect
+
+from echoic.engines.scripted import draw
+from echoic.wire.codec import MAX_MESSAGE_BYTES
+from support.live import STREAM, ServerProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from websockets.asyncio.client import ClientConnection
+
+CONFIG = '{"type":"config","model":"scripted"}'
+PATIENCE = 20.0
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """One process for all tests that leave it as it was."""
+    with ServerProcess() as process:
+        yield process.place
+        process.process.send_signal(signal.SIGTERM)
+        code, _ = process.ended()
+        assert code == 0
+
+
+async def heard(socket: ClientConnection) -> tuple[list[dict[str, Any]], int | None]:
+    """Return the frames until the close, and its code."""
+    frames = []
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                frames.append(json.loads(await socket.recv()))
+    except websockets.ConnectionClosed:
+        return frames, socket.close_code
+
+
+async def test_a_real_client_is_transcribed(server: str) -> None:
+    async with connect(f"ws://{server}{STREAM}?token=YOUR_API_KEY", max_size=2**23) as client:
+        await client.send(CONFIG)
+        await client.send(draw(["one", "two", "three"]).tobytes())
+        await client.send('{"type":"stop"}')
+        frames, code = await heard(client)
+    assert (frames[-1], code) == ({"type": "full_transcript", "text": "one two three"}, 1000)
+
+
+@pytest.mark.parametrize("more", [1, 2**20])
+async def test_an_over_long_message_is_told_before_the_close(server: str, more: int) -> None:
+    async with connect(f"ws://{server}{STREAM}") as client:
+        await client.send(bytes(MAX_MESSAGE_BYTES + more))
+        frames, code = await heard(client)
+    assert ([frame["code"] for frame in frames], code) == (["frame_too_large"], 1009)
+
+
+async def test_a_message_far_too_long_is_not_even_read(server: str) -> None:
+    async with connect(f"ws://{server}{STREAM}") as client:
+        with suppress(websockets.ConnectionClosed):
+            await client.send(bytes(4 * MAX_MESSAGE_BYTES))
+        assert await heard(client) == ([], 1009)
+
+
+def test_the_page_is_served(server: str) -> None:
+    with urllib.request.urlopen(f"http://{server}/") as answer:  # our own server
+        assert b"echoic" in answer.read()
+
+
+async def test_connections_that_break_at_any_moment_leave_nothing_behind(server: str) -> None:
+    host, _, port = server.partition(":")
+    audio = draw(["one", "two"]).tobytes()
+    for number in range(100):
+        client = await connect(f"ws://{server}{STREAM}", ping_interval=None)
+        for _ in range(number % 4):
+            await client.send(CONFIG)
+            await client.send(audio)
+        client.transport.abort()  # a reset, not a close
+        await client.wait_closed()
+        raw = socket.create_connection((host, int(port)))
+        raw.send(b"GET / HTTP/1.1\r\n")
+        raw.close()
+    async with asyncio.timeout(PATIENCE):
+        while not await asyncio.to_thread(is_idle, server):
+            pass
+
+
+def is_idle(server: str) -> bool:
+    with urllib.request.urlopen(f"http://{server}/metrics") as answer:  # our own server
+        return b"\nechoic_streams_active 0.0\n" in answer.read()
+
+
+async def test_a_stop_lets_running_streams_deliver_and_refuses_new_ones() -> None:
+    with ServerProcess(max_backlog_seconds="60") as server:
+        place = server.place
+        async with AsyncExitStack() as stack:
+            clients = [await stack.enter_async_context(connect(f"ws://{place}{STREAM}")) for _ in range(8)]
+            for client in clients:
+                await client.send(CONFIG)
+                await client.send(draw(["one", "two"] * 10).tobytes())
+                await client.send('{"type":"ping"}')
+                while json.loads(await client.recv())["type"] != "pong":
+                    pass
+            server.process.send_signal(signal.SIGTERM)
+            for frames, code in await asyncio.gather(*map(heard, clients)):
+                assert frames[-1] == {"type": "full_transcript", "text": " ".join(["one two"] * 10)}
+                assert code == 1001
+        code, log = server.ended()
+        assert code == 0
+        assert "one two" not in log
+        assert "token" not in log
+
+
+async def test_while_it_stops_new_streams_are_told_so_and_a_deaf_client_cannot_hold_it() -> None:
+    with ServerProcess(drain_seconds="1") as server:
+        place = server.place
+        async with AsyncExitStack() as stack:
+            deaf = await stack.enter_async_context(connect(f"ws://{place}{STREAM}", max_queue=1))
+            speaking = asyncio.ensure_future(speak_without_listening(deaf))
+            last = await stack.enter_async_context(connect(f"ws://{place}{STREAM}"))
+            await asyncio.wait({speaking}, timeout=0.5)
+            server.process.send_signal(signal.SIGTERM)
+            assert (await heard(last)) == ([], 1001)
+            late = await stack.enter_async_context(connect(f"ws://{place}{STREAM}"))
+            frames, code = await heard(late)
+            assert ([frame["code"] for frame in frames], code) == (["draining"], 1013)
+            assert (await asyncio.to_thread(server.ended))[0] == 0
+            deaf.transport.abort()
+            await asyncio.wait({speaking})
+
+
+async def speak_without_listening(client: ClientConnection) -> None:
+    """Ask for so many long answers that the server cannot get rid of them."""
+    config = {"type": "config", "model": "scripted", "x" * 900_000: 1}
+    with suppress(websockets.ConnectionClosed):
+        for _ in range(40):
+            await client.send(json.dumps(config))
+
+
+async def test_a_second_signal_ends_it_at_once() -> None:
+    with ServerProcess(idle_timeout_seconds="60", drain_seconds="60") as server:
+        async with connect(f"ws://{server.place}{STREAM}") as client:
+            await client.send(CONFIG)
+            await client.recv()
+            server.process.send_signal(signal.SIGSTOP)  # both signals are there when it goes on
+            server.process.send_signal(signal.SIGTERM)
+            server.process.send_signal(signal.SIGINT)
+            server.process.send_signal(signal.SIGCONT)
+            assert server.ended()[0] in (128 + signal.SIGTERM, 128 + signal.SIGINT)
+
+
+def test_a_port_in_use_is_one_sentence_and_exit_code_1() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with ServerProcess(port=str(port)) as server:
+            code, log = server.ended()
+    assert code == 1
+    assert log == f"echoic cannot listen on 127.0.0.1 port {port}: address already in use.\n"
+
+
+def test_what_it_prints_says_where_it_is_and_how_to_send_audio() -> None:
+    with ServerProcess() as server:
+        place = server.place
+        assert server.said[0].startswith("echoic is ready")
+        assert server.said[1].endswith(f"http://{place}/")
+        assert server.said[2].endswith(f"ws://{place}{STREAM}")
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.stdout is not None
+        assert f"echoic stream FILE --url ws://{place}" in server.process.stdout.read()
+        assert server.ended()[0] == 0

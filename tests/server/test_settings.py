@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from echoic.server.guard import key_digest
+from echoic.server.settings import Settings, SettingsError, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Callable[[str], Path]:
+    def write(text: str) -> Path:
+        file = tmp_path / "echoic.ini"
+        file.write_text(text, "utf-8")
+        return file
+
+    return write
+
+
+def problems_of(
+    file: Path | None = None, env: dict[str, str] | None = None, **overrides: object
+) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(file, env or {}, **overrides)
+    for problem in caught.value.problems:
+        assert problem in str(caught.value)
+    return list(caught.value.problems)
+
+
+def test_without_anything_the_defaults_hold_and_only_this_machine_is_served() -> None:
+    settings = load_settings(None, {})
+    assert settings == Settings()
+    assert (settings.host, settings.port, settings.api_key) == ("127.0.0.1", 8000, None)
+
+
+def test_what_is_given_wins_over_the_environment_which_wins_over_the_file(
+    written: Callable[[str], Path],
+) -> None:
+    file = written("[Server]\nport = 1\nmax_sessions = 2\nidle_timeout_seconds = 3.5\n")
+    settings = load_settings(file, {"ECHOIC_PORT": "10", "ECHOIC_MAX_SESSIONS": "20"}, port=100, host=None)
+    assert (settings.port, settings.max_sessions, settings.idle_timeout_seconds) == (100, 20, 3.5)
+    assert settings.host == "127.0.0.1"
+
+
+def test_every_section_of_the_file_is_read(written: Callable[[str], Path]) -> None:
+    file = written(
+        "[Server]\nallow_open_network = yes\n[Auth]\napi_key = s3cret # no comment\nallow_query_token = no\n"
+        "[STT-Settings]\nstreaming_fallback = off\n[Audio-Quota]\nstream_ttl_seconds = 60\n"
+    )
+    settings = load_settings(file, {})
+    assert settings.allow_open_network
+    assert settings.api_key == key_digest("s3cret # no comment")
+    assert not settings.allow_query_token
+    assert not settings.streaming_fallback
+    assert settings.stream_ttl_seconds == 60
+
+
+def test_all_problems_are_told_at_once_with_the_nearest_known_name(written: Callable[[str], Path]) -> None:
+    file = written("[Server]\nprot = 1\nmax_sessions = many\n[Serve]\nport = 1\n")
+    told = problems_of(file, {"ECHOIC_PROT": "1", "ECHOIC_PORT": "70000"}, idle_timeout=3)
+    assert len(told) == 6
+    assert "[Server] prot is not a setting. Did you mean port?" in told
+    assert "[Serve] is not a setting. Did you mean Server?" in told
+    assert "ECHOIC_PROT is not a setting. Did you mean ECHOIC_PORT?" in told
+    assert "idle_timeout is not a setting. Did you mean idle_timeout_seconds?" in told
+    assert any(line.startswith("[Server] max_sessions: ") for line in told)
+    assert any(line.startswith("ECHOIC_PORT: ") and "65535" in line for line in told)
+
+
+@pytest.mark.parametrize("text", ["no section", "[Server]\nport = 1\nport = 2\n", "[Server\n"])
+def test_a_file_that_is_no_ini_file_is_one_problem(written: Callable[[str], Path], text: str) -> None:
+    assert len(problems_of(written(text))) == 1
+
+
+def test_a_file_that_is_not_there_is_a_problem_that_names_it(tmp_path: Path) -> None:
+    (told,) = problems_of(tmp_path / "missing.ini")
+    assert "missing.ini" in told
+
+
+def test_an_empty_variable_and_those_of_other_programs_count_as_not_set() -> None:
+    env = {"ECHOIC_API_KEY": "", "PATH": "/bin", "ECHOIC_CONFIG": "x.ini"}
+    assert load_settings(None, env) == Settings()
+
+
+def test_the_key_itself_is_not_kept() -> None:
+    settings = load_settings(None, {"ECHOIC_API_KEY": "s3cret"})
+    assert settings.api_key == key_digest("s3cret")
+    assert "s3cret" not in repr(settings) + str(settings.model_dump())
+    assert "api_key" not in repr(settings)
+
+
+def test_a_key_may_be_given_as_its_digest() -> None:
+    digest = key_digest("s3cret")
+    assert load_settings(None, {"ECHOIC_API_KEY": f"sha256:{digest.hex()}"}).api_key == digest
+    (told,) = problems_of(None, {"ECHOIC_API_KEY": "sha256:0123"})
+    assert "64 hexadecimal digits" in told
+    assert "0123" not in told
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])  # noqa: S104  # refused
+def test_without_a_key_only_loopback_is_served_unless_told_by_name(host: str) -> None:
+    (told,) = problems_of(host=host)
+    assert "allow_open_network" in told
+    assert load_settings(None, {}, host=host, allow_open_network=True).host == host
+    assert load_settings(None, {"ECHOIC_API_KEY": "k"}, host=host).host == host
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
+def test_loopback_needs_no_key(host: str) -> None:
+    assert load_settings(None, {}, host=host).host == host
+
+
+def test_the_endpoint_without_keys_is_not_served_where_a_key_protects_an_open_network() -> None:
+    assert load_settings(None, {"ECHOIC_API_KEY": "k"}).serves_core
+    assert load_settings(None, {}, host="::", allow_open_network=True).serves_core
+    guarded = {"ECHOIC_API_KEY": "k", "ECHOIC_HOST": "::"}
+    assert not load_settings(None, guarded).serves_core
+    assert load_settings(None, guarded | {"ECHOIC_CORE_ENDPOINT": "yes"}).serves_core
+
+
+@pytest.mark.parametrize(("given", "held"), [("1", 30), ("-5", 30), ("90", 90), ("99999", 3600)])
+def test_the_lease_time_is_clamped_and_its_variable_wins_over_the_file(
+    written: Callable[[str], Path], given: str, held: int
+) -> None:
+    file = written("[Audio-Quota]\nstream_ttl_seconds = 500\n")
+    assert load_settings(file, {"AUDIO_STREAM_TTL_SECONDS": given}).stream_ttl_seconds == held
+    assert load_settings(file, {}).stream_ttl_seconds == 500
+
+
+def test_a_lease_time_that_is_no_number_is_an_error_that_names_it() -> None:
+    (told,) = problems_of(None, {"AUDIO_STREAM_TTL_SECONDS": "soon"})
+    assert told.startswith("AUDIO_STREAM_TTL_SECONDS: ")

@@ -1,0 +1,64 @@
+"""A real server in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from typing import Self
+
+STREAM = "/api/v1/audio/stream/transcribe"
+PATIENCE = 30.0
+
+_PROGRAM = """
+import os, sys
+from echoic.server.run import serve
+from echoic.server.settings import load_settings
+serve(load_settings(None, os.environ))
+"""
+
+
+class ServerProcess:
+    """``serve`` in a process; ``place`` is its ``host:port`` once it said that it is ready.
+
+    Args:
+        **settings: As in the environment, names without the prefix.
+    """
+
+    def __init__(self, **settings: str) -> None:
+        given = {"port": "0", "scripted_engine": "yes", "preload_model": "scripted"} | settings
+        env = {name: value for name, value in os.environ.items() if not name.startswith("ECHOIC_")}
+        env |= {"PYTHONPATH": os.pathsep.join(sys.path)}
+        env |= {"ECHOIC_" + name.upper(): value for name, value in given.items()}
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _PROGRAM],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=env,
+        )
+        self.said: list[str] = []
+
+    @property
+    def place(self) -> str:
+        """Wait until it is ready; return where."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.said.append(line.rstrip())
+            if found := re.search(r"ws://(\S+?)/", line):
+                return found[1]
+        raise AssertionError(f"it never said where it is: {self.said}")
+
+    def ended(self) -> tuple[int, str]:
+        """Wait until it ends; return its exit code and what it logged."""
+        _, log = self.process.communicate(timeout=PATIENCE)
+        return self.process.returncode, log
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate(timeout=PATIENCE)
