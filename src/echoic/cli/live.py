@@ -17,10 +17,11 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from echoic.cli.notices import Notices
 from echoic.cli.options import complain
 from echoic.cli.talk import Talk, converse
 from echoic.client import Received
-from echoic.wire.frames import Error, Final, FullTranscript, Partial, Warning  # noqa: A004  # the protocol's word
+from echoic.wire.frames import Final, FullTranscript, Partial
 
 #: Seconds of audio in a message: what a microphone's driver gives.
 PIECE = 0.1
@@ -35,7 +36,10 @@ class View(AbstractContextManager["View"], Protocol):
     """Shows a stream's frames as they come."""
 
     def show(self, frame: Received) -> None:
-        """Show a frame."""
+        """Show a partial or a final."""
+
+    def tell(self, sentence: str) -> None:
+        """Show what went wrong."""
 
 
 class PlainView:
@@ -50,12 +54,14 @@ class PlainView:
         pass
 
     def show(self, frame: Received) -> None:
-        """Print a final, a warning or an error."""
+        """Print a final."""
         if isinstance(frame, Final):
             sys.stdout.write(frame.text + "\n")
             sys.stdout.flush()
-        elif isinstance(frame, Warning | Error):
-            complain(frame.message)
+
+    def tell(self, sentence: str) -> None:
+        """Print what went wrong."""
+        complain(sentence)
 
 
 class LiveView:
@@ -85,10 +91,11 @@ class LiveView:
             self._partial, self._heard = frame.text, frame.segment_end
         elif isinstance(frame, Final):
             self._add(frame)
-        elif isinstance(frame, Warning | Error):
-            colour = "red" if isinstance(frame, Error) else "yellow"
-            self._console.print(Text(frame.message, style=colour))
         self._update()
+
+    def tell(self, sentence: str) -> None:
+        """Print what went wrong above what is being said."""
+        self._console.print(Text(sentence, style="yellow"))
 
     def _add(self, final: Final) -> None:
         if not self._paragraph:
@@ -100,8 +107,9 @@ class LiveView:
 
     def _end_paragraph(self) -> None:
         if self._paragraph:
-            self._console.print(_line(self._start, self._paragraph))
-        self._paragraph = ""
+            line, self._paragraph = _line(self._start, self._paragraph), ""
+            self._update()  # what is printed now stands above the view, which must not show it too
+            self._console.print(line)
 
     def _update(self) -> None:
         line = _line(self._start if self._paragraph else self._heard, self._paragraph)
@@ -168,13 +176,15 @@ async def listen(
         ServerError: No server is there, it refused, or it ended the stream.
         UnreadableAudio: The audio cannot be decoded.
     """
-    heard, clock = Heard(), _Clock()
+    heard, clock, notices = Heard(), _Clock(), Notices(config or {})
 
     def show(frame: Received) -> None:
         if isinstance(frame, Final):
             heard.delays.append(clock.since(frame.segment_end))
         elif isinstance(frame, FullTranscript):
             heard.transcript = frame.text
+        if (sentence := notices.sentence(frame)) is not None:
+            view.tell(sentence)
         view.show(frame)
 
     talk = Talk(pieces, show, clock.note, speed, key, config or {})

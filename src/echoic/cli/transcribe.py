@@ -16,6 +16,8 @@ from echoic.cli.options import Key, Language, Model, Url, complain, config_of, g
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from echoic.cli.notices import Notices
+    from echoic.client import Received
     from echoic.wire.frames import Final
 
 #: Seconds of audio that may be sent and not yet be decoded; what is older counts as done.
@@ -33,12 +35,13 @@ class Form(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class _Errand:
-    """What one call is to do."""
+    """What one call is to do, for each of its files."""
 
     form: Form
     folder: Path | None
     key: str | None
     config: dict[str, object]
+    notices: "Notices"
 
 
 def transcribe(  # noqa: PLR0913  # each is an option of the command
@@ -60,12 +63,13 @@ def transcribe(  # noqa: PLR0913  # each is an option of the command
     The text goes to stdout, or with -o into files. A file that fails does not keep the others from being
     done; the exit code is then 1.
     """
+    from echoic.cli.notices import Notices
     from echoic.server.settings import SettingsError
 
     if len(files) > 1 and form is not Form.TXT and output_dir is None:
         give_up(f"Several files as {form} need a folder to be written to: -o FOLDER.", 2)
     config = config_of(model, language, enable_partial=False, word_timestamps=form is not Form.TXT)
-    errand = _Errand(form, output_dir, key, config)
+    errand = _Errand(form, output_dir, key, config, Notices(config))
     try:
         if output_dir is not None:
             output_dir.mkdir(parents=True, exist_ok=True)
@@ -127,19 +131,19 @@ async def _hear(
     """Return the file's finals, and a sentence for every stretch that could not be decoded."""
     from echoic.cli.talk import Talk, converse
     from echoic.media import read_audio
-    from echoic.wire.frames import Error, Final, Warning  # noqa: A004  # the protocol's word
+    from echoic.wire.frames import Error, Final
 
     finals: list[Final] = []
     problems: list[str] = []
 
-    def show(frame: object) -> None:
+    def show(frame: "Received") -> None:
         if isinstance(frame, Final):
             finals.append(frame)
             advance(frame.segment_end)
-        elif isinstance(frame, Warning):
-            complain(f"{file}: {frame.message}")
         elif isinstance(frame, Error):
             problems.append(frame.message)
+        elif (sentence := errand.notices.sentence(frame)) is not None:
+            complain(sentence)
 
     pieces = read_audio(file)
     talk = Talk(pieces, show, lambda sent: advance(sent - _AHEAD), key=errand.key, config=errand.config)
