@@ -1,0 +1,240 @@
+"""Moonshine tiny (English), the embedded default: small, quick on one core, its weights come by pip.
+
+The weights are those that moonshine-voice 0.0.73 ships (Moonshine AI, MIT). They run on plain
+onnxruntime; the package itself is found but never imported, because importing it loads native
+libraries of its own.
+Source: Jeffries et al., "Moonshine: Speech Recognition for Live Transcription and Voice Commands",
+https://arxiv.org/abs/2410.15608; limits on tokens: https://github.com/moonshine-ai/moonshine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnxruntime as ort
+
+from echoic.errors import ModelUnavailable
+from echoic.session.window import WindowNeeds
+from echoic.text.hypothesis import Hypothesis, hypothesis_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from echoic.session.window import Window
+
+NAME = "moonshine-tiny-en"
+INSTALL = "pip install moonshine-voice==0.0.73"
+FILES = ("encoder_model.ort", "decoder_model_merged.ort", "tokenizer.bin")
+
+SAMPLE_RATE = 16_000
+LAYERS, HEADS, HEAD_SIZE = 6, 8, 36
+BEGIN, END = 1, 2
+#: The decoder loops on audio that it cannot read; English speech needs fewer tokens than this.
+TOKENS_PER_SECOND = 6.5
+TOKENS_AT_LEAST = 4
+#: Samples below which there is nothing to read (the encoder itself needs 0.06 s).
+SHORTEST = SAMPLE_RATE // 10
+#: The loudest sample of a window that holds nothing: three steps of 16-bit audio.
+SILENCE_PEAK = 1e-4
+#: So many equal runs of tokens at the end of a decode that met its limit are a loop.
+LOOP_REPEATS = 3
+#: Seconds of the longest window it reads well.
+LONGEST = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Whether the model can be loaded here.
+
+    Attributes:
+        available: True if nothing is missing.
+        reason: What is missing, in a sentence; None if nothing is.
+        install: The command that brings it; None if nothing is missing.
+    """
+
+    available: bool
+    reason: str | None = None
+    install: str | None = None
+
+
+def packaged_folder() -> Path | None:
+    """Return the folder of the weights inside moonshine-voice, or None without that package."""
+    spec = find_spec("moonshine_voice")
+    if spec is None or spec.origin is None:
+        return None
+    return Path(spec.origin).parent / "assets" / "tiny-en"
+
+
+def probe(folder: Path | None = None) -> Probe:
+    """Return whether the weights are in ``folder`` (default: in the package), without loading them."""
+    folder = folder or packaged_folder()
+    if folder is None:
+        return _lacking("The package moonshine-voice, which brings its weights, is not installed.")
+    missing = [name for name in FILES if not (folder / name).is_file()]
+    if missing:
+        return _lacking(f"Missing among its weights: {', '.join(missing)}.")
+    return Probe(available=True)
+
+
+class Moonshine:
+    """Moonshine tiny for English, by onnxruntime (``engines.base.Engine``).
+
+    Args:
+        folder: Where its files are; None: inside the package moonshine-voice.
+        threads: The most decodes at the same time; each uses one core.
+
+    Raises:
+        ModelUnavailable: Something is missing.
+    """
+
+    def __init__(self, folder: Path | None = None, threads: int = 2) -> None:
+        found = probe(folder)
+        place = folder or packaged_folder()
+        if not found.available or place is None:
+            raise ModelUnavailable(NAME, found.reason or "Its weights are missing.", found.install)
+        self._threads = threads
+        self._encoder = _session(place / FILES[0])
+        self._decoder = _session(place / FILES[1])
+        outputs = [output.name for output in self._decoder.get_outputs()]
+        self._first_outputs = outputs
+        self._later_outputs = [name for name in outputs if ".encoder." not in name]
+        self._pieces = read_pieces((place / FILES[2]).read_bytes())
+
+    @property
+    def name(self) -> str:
+        """The model's own name."""
+        return NAME
+
+    @property
+    def needs(self) -> WindowNeeds:
+        """Whole utterances at 16 kHz, 20 s at most."""
+        return WindowNeeds(reading="utterance", sample_rate=SAMPLE_RATE, longest=LONGEST)
+
+    @property
+    def lanes(self) -> int:
+        """One: on a CPU it is no cheaper to decode windows together."""
+        return 1
+
+    @property
+    def threads(self) -> int:
+        """The most ``decode`` calls at the same time."""
+        return self._threads
+
+    def decode(self, windows: Sequence[Window]) -> list[Hypothesis]:
+        """Return the text of each window; digital silence and less than 0.1 s have none.
+
+        Raises:
+            ValueError: A window is not at 16 kHz.
+        """
+        return [self._read(window) for window in windows]
+
+    def close(self) -> None:
+        """Release the weights."""
+        del self._encoder, self._decoder
+
+    def _read(self, window: Window) -> Hypothesis:
+        if window.sample_rate != SAMPLE_RATE:
+            raise ValueError(f"Moonshine reads {SAMPLE_RATE} Hz, not {window.sample_rate} Hz.")
+        audio = np.ascontiguousarray(window.audio, dtype=np.float32)
+        if len(audio) < SHORTEST or float(np.abs(audio).max()) < SILENCE_PEAK:
+            return Hypothesis()
+        return hypothesis_of(text_of(self._tokens(audio), self._pieces))
+
+    def _tokens(self, audio: NDArray[np.float32]) -> list[int]:
+        """Return what the decoder says, most probable token first and only, without begin and end."""
+        limit = max(TOKENS_AT_LEAST, int(len(audio) / SAMPLE_RATE * TOKENS_PER_SECOND))
+        mask = np.ones((1, len(audio)), dtype=np.int64)
+        (heard,) = self._encoder.run(None, {"input_values": audio[np.newaxis], "attention_mask": mask})
+        feed: dict[str, NDArray[np.generic]] = {
+            "encoder_hidden_states": heard,
+            "encoder_attention_mask": mask,
+            "use_cache_branch": np.array([False]),
+            **_empty_cache(),
+        }
+        said: list[int] = []
+        token = BEGIN
+        for _ in range(limit):
+            feed["input_ids"] = np.array([[token]], dtype=np.int64)
+            token = self._step(feed, self._later_outputs if said else self._first_outputs)
+            if token == END:
+                return said
+            said.append(token)
+        return without_loop(said)
+
+    def _step(self, feed: dict[str, NDArray[np.generic]], outputs: list[str]) -> int:
+        """Return the next token; keep its keys and values in ``feed`` (the encoder's: once)."""
+        answer = dict(zip(outputs, self._decoder.run(outputs, feed), strict=True))
+        token = int(answer.pop("logits")[0, -1].argmax())
+        for name, value in answer.items():
+            feed[name.replace("present", "past_key_values")] = value
+        feed["use_cache_branch"] = np.array([True])
+        return token
+
+
+def read_pieces(data: bytes) -> tuple[bytes, ...]:
+    """Return the vocabulary of ``tokenizer.bin``: pieces in UTF-8, each after its length.
+
+    A length of 128 or more takes two bytes: ``128 + low``, then how many times 128; 0 is an unused id.
+    """
+    pieces: list[bytes] = []
+    at = 0
+    while at < len(data):
+        length = data[at]
+        at += 1
+        if length >= 128:  # noqa: PLR2004  # the bit that says a second byte follows
+            length += 128 * data[at] - 128
+            at += 1
+        pieces.append(data[at : at + length])
+        at += length
+    return tuple(pieces)
+
+
+def text_of(tokens: Sequence[int], pieces: Sequence[bytes]) -> str:
+    """Return the text that ``tokens`` spell; control pieces such as ``<s>`` are left out."""
+    spelled = (pieces[token] for token in tokens)
+    kept = b"".join(piece for piece in spelled if not _is_control(piece))
+    return kept.decode("utf-8", errors="ignore").replace("\N{LOWER ONE EIGHTH BLOCK}", " ").strip()
+
+
+def without_loop(tokens: Sequence[int]) -> list[int]:
+    """Return ``tokens`` with a run that is repeated at the end, three times or more, kept once."""
+    size = len(tokens)
+    for period in range(1, size // LOOP_REPEATS + 1):
+        start = size - period
+        while start >= period and list(tokens[start - period : start]) == list(tokens[size - period :]):
+            start -= period
+        if size - start >= LOOP_REPEATS * period:
+            return list(tokens[: start + period])
+    return list(tokens)
+
+
+def _lacking(reason: str) -> Probe:
+    return Probe(available=False, reason=reason, install=INSTALL)
+
+
+def _is_control(piece: bytes) -> bool:
+    return piece.startswith(b"<") and piece.endswith(b">") and len(piece) > 2  # noqa: PLR2004  # "<>" is text
+
+
+def _session(file: Path) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+
+
+def _empty_cache() -> dict[str, NDArray[np.generic]]:
+    nothing: NDArray[np.generic] = np.zeros((1, HEADS, 0, HEAD_SIZE), dtype=np.float32)
+    return {
+        f"past_key_values.{layer}.{side}.{part}": nothing
+        for layer in range(LAYERS)
+        for side in ("decoder", "encoder")
+        for part in ("key", "value")
+    }
