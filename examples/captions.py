@@ -1,0 +1,37 @@
+"""Live captions of a file: what is final stands, what may still change is in brackets.
+
+Start a server (``echoic serve``), then: ``python examples/captions.py FILE``.
+"""
+
+import asyncio
+import sys
+from pathlib import Path
+
+from echoic.client import Stream, connect, stream_address
+from echoic.media import read_audio
+from echoic.wire.frames import Final, Partial
+
+PIECE = 0.1  # seconds
+
+
+async def speak(stream: Stream, file: Path) -> None:
+    """Send the file at the pace of speech, then have the rest delivered."""
+    for piece in read_audio(file, chunk=PIECE):
+        await stream.send(piece)
+        await asyncio.sleep(PIECE)
+    await stream.stop()
+
+
+async def main(file: Path, server: str) -> None:
+    """Print captions while the file plays."""
+    async with connect(stream_address(server), chunk_duration=2.0) as stream, asyncio.TaskGroup() as tasks:
+        tasks.create_task(speak(stream, file))
+        async for frame in stream:
+            if isinstance(frame, Partial):
+                print(f"\r[{frame.text}]", end="\033[K", flush=True)
+            elif isinstance(frame, Final):
+                print(f"\r{frame.segment_start:6.1f} s  {frame.text}", end="\033[K\n", flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "ws://127.0.0.1:8000"))  # noqa: PLR2004

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from typer.testing import CliRunner
+
+import echoic
+from echoic.cli import app, checks, demo
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COMMANDS = ["serve", "transcribe", "stream", "models", "doctor", "demo"]
+
+
+@pytest.fixture
+def runner(monkeypatch: pytest.MonkeyPatch) -> CliRunner:
+    for name in [name for name in os.environ if name.startswith("ECHOIC_")]:
+        monkeypatch.delenv(name)
+    return CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1"})
+
+
+def test_help_names_every_command_and_imports_nothing_heavy() -> None:
+    program = (
+        "import sys\nfrom echoic.cli import app\n"
+        "try:\n    app(['--help'])\nexcept SystemExit:\n    pass\n"
+        "print(sorted({'numpy', 'av', 'fastapi', 'websockets', 'onnxruntime'} & sys.modules.keys()))"
+    )
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=env, check=True
+    )
+    assert done.stdout.rstrip().endswith("[]")
+    assert all(command in done.stdout for command in COMMANDS)
+
+
+def test_version(runner: CliRunner) -> None:
+    assert runner.invoke(app, ["--version"]).stdout == f"echoic {echoic.__version__}\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_never_shows_the_key(runner: CliRunner, command: str) -> None:
+    done = runner.invoke(app, [command, "--help"], env={"ECHOIC_API_KEY": "s3cret"})
+    assert done.exit_code == 0
+    assert "s3cret" not in done.output
+
+
+def test_models_lists_what_is_there_and_what_is_missing(runner: CliRunner) -> None:
+    done = runner.invoke(app, ["models"])
+    assert done.exit_code == 0
+    assert "parakeet-onnx" in done.stdout
+    rows = json.loads(runner.invoke(app, ["models", "--json"]).stdout)
+    assert {"id", "model", "variant", "available", "reason", "install"} == rows[0].keys()
+
+
+def test_doctor_finds_that_the_server_can_work(runner: CliRunner) -> None:
+    done = runner.invoke(app, ["doctor", "--json", "--port", "0"])
+    report = json.loads(done.stdout)
+    assert (done.exit_code, report["works"]) == (0, True)
+    names = {check["name"] for check in report["checks"]}
+    assert {"python", "cores", "memory", "onnxruntime", "port", "write access"} <= names
+    assert "The server can work here." in runner.invoke(app, ["doctor"]).stdout
+
+
+def test_doctor_says_how_to_get_what_is_missing(runner: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(checks.REQUIRED, "no_such_module", "no-such-package")
+    done = runner.invoke(app, ["doctor"])
+    assert done.exit_code == 1
+    assert "pip install no-such-package" in done.stdout
+    assert "cannot work" in done.stdout
+
+
+def test_a_library_that_does_not_load_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken_library.py").write_text("raise ImportError('a shared object')")
+    monkeypatch.syspath_prepend(tmp_path)
+    check = checks.library("broken_library", "broken-library")
+    assert (check.state, check.found) == ("missing", "installed, but cannot be imported")
+
+
+def test_a_port_that_is_taken_is_worth_a_note() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        check = checks.free_port("127.0.0.1", taken.getsockname()[1])
+    assert check.state == "note"
+    assert check.fix
+
+
+@pytest.mark.parametrize("command", [["stream"], ["transcribe", "--url", "127.0.0.1:1"]])
+def test_a_file_that_is_none_is_a_sentence(runner: CliRunner, tmp_path: Path, command: list[str]) -> None:
+    done = runner.invoke(app, [*command, str(tmp_path / "none.wav")])
+    assert done.exit_code == 1
+    assert done.stdout == ""
+    assert done.stderr == f"echoic: {tmp_path / 'none.wav'} cannot be opened: no such file or directory.\n"
+
+
+def test_settings_that_cannot_be_used_are_all_named(runner: CliRunner) -> None:
+    done = runner.invoke(app, ["serve", "--host", "0.0.0.0"], env={"ECHOIC_LOG_LEVEL": "loud"})  # noqa: S104  # refused
+    assert done.exit_code == 2
+    assert "ECHOIC_LOG_LEVEL" in done.stderr
+
+
+def test_several_subtitles_want_a_folder(runner: CliRunner) -> None:
+    done = runner.invoke(app, ["transcribe", "-f", "srt", "a.wav", "b.wav"])
+    assert done.exit_code == 2
+    assert "-o FOLDER" in done.stderr
+
+
+@pytest.mark.parametrize("command", [["models"], ["stream", __file__], ["transcribe", __file__]])
+def test_an_address_that_is_none_is_a_sentence(runner: CliRunner, command: list[str]) -> None:
+    done = runner.invoke(app, [*command, "--url", "ftp://x"])
+    assert done.exit_code != 0
+    assert "must look like" in done.stderr
+
+
+def test_models_of_a_server_that_is_not_there(runner: CliRunner) -> None:
+    done = runner.invoke(app, ["models", "--url", "127.0.0.1:1"])
+    assert done.exit_code == 1
+    assert "No echoic server answers" in done.stderr
+
+
+def test_the_demo_says_which_package_brings_its_recording(
+    runner: CliRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "_recording", lambda: None)
+    done = runner.invoke(app, ["demo"])
+    assert done.exit_code == 1
+    assert "pip install" in done.stderr

@@ -1,0 +1,185 @@
+"""The commands against a real server, with the recogniser that hears what was drawn into the audio."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+import wave
+from typing import TYPE_CHECKING
+
+import pytest
+
+from echoic.engines.scripted import VOCABULARY, draw
+from support.live import ServerProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+WORDS = VOCABULARY[:12]
+PATIENCE = 60.0
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[str]:
+    with ServerProcess() as server:
+        yield server.place
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    """A file of 4.8 s."""
+    file = tmp_path / "words.wav"
+    with wave.open(str(file), "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(16_000)
+        out.writeframes((draw(WORDS) * 32768).astype("<i2").tobytes())
+    return file
+
+
+def start(*args: str, **more: str) -> subprocess.Popen[str]:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("ECHOIC_")}
+    env |= {"PYTHONPATH": os.pathsep.join(sys.path), **more}
+    command = [sys.executable, "-m", "echoic.cli", *args]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+
+
+def run(*args: str, **more: str) -> tuple[int, str, str]:
+    process = start(*args, **more)
+    out, err = process.communicate(timeout=PATIENCE)
+    return process.returncode, out, err
+
+
+def test_transcribe_prints_the_text_and_nothing_else(place: str, recording: Path) -> None:
+    status, out, err = run("transcribe", str(recording), "--url", place, "--model", "scripted")
+    assert (status, out, err) == (0, " ".join(WORDS) + "\n", "")
+
+
+def test_transcribe_without_a_server_says_the_same_and_needs_no_key(recording: Path) -> None:
+    more = {"ECHOIC_SCRIPTED_ENGINE": "yes", "ECHOIC_API_KEY": "s3cret"}
+    status, out, err = run("transcribe", str(recording), "--model", "scripted", **more)
+    assert (status, out, err) == (0, " ".join(WORDS) + "\n", "")
+
+
+def test_one_file_that_fails_does_not_keep_the_others_from_being_done(
+    place: str, recording: Path, tmp_path: Path
+) -> None:
+    bad, folder = tmp_path / "bad.mp4", tmp_path / "out"
+    bad.write_bytes(b"none")
+    twin = tmp_path / "words.WAV"
+    twin.write_bytes(recording.read_bytes())
+    files = (str(bad), str(recording), str(twin))
+    status, out, err = run(
+        "transcribe", *files, "-f", "json", "-o", str(folder), "--url", place, "--model", "scripted"
+    )
+    assert status == 1
+    assert err == f"echoic: {bad} is not an audio or video file.\n"
+    assert out.split() == [str(folder / "words.wav.json"), str(folder / "words.WAV.json")]
+    assert json.loads((folder / "words.wav.json").read_text())["text"] == " ".join(WORDS)
+
+
+def test_stream_prints_a_line_for_each_final(place: str, recording: Path) -> None:
+    status, out, err = run("stream", str(recording), "--url", place, "--model", "scripted", "--speed", "8")
+    assert (status, err) == (0, "")
+    assert out.split() == list(WORDS)
+    assert len(out.splitlines()) > 1
+
+
+def test_models_of_a_running_server(place: str) -> None:
+    status, out, _ = run("models", "--url", place, "--json")
+    assert status == 0
+    assert "scripted" in [row["id"] for row in json.loads(out)]
+
+
+def test_no_server_says_how_to_start_one(recording: Path) -> None:
+    status, out, err = run("stream", str(recording), "--url", "127.0.0.1:1")
+    assert (status, out) == (1, "")
+    assert "echoic serve" in err
+
+
+def test_serve_greets_serves_and_stops_on_a_signal(recording: Path) -> None:
+    more = {"ECHOIC_SCRIPTED_ENGINE": "yes", "ECHOIC_PRELOAD_MODEL": "scripted", "ECHOIC_API_KEY": "s3cret"}
+    process = start("serve", "--port", "0", **more)
+    try:
+        assert process.stdout is not None
+        place = next(found[1] for line in process.stdout if (found := re.search(r"ws://(\S+?)/", line)))
+        args = ("transcribe", str(recording), "--url", place, "--model", "scripted")
+        status, out, err = run(*args, ECHOIC_API_KEY="wrong")
+        assert (status, out) == (1, "")
+        assert "not the right one" in err
+        assert run(*args, ECHOIC_API_KEY="s3cret")[:2] == (0, " ".join(WORDS) + "\n")
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode in (0, -signal.SIGTERM)
+    assert "s3cret" not in out + err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are a thing of Unix")
+class TestTerminal:
+    def test_words_appear_while_they_are_spoken_and_stay(self, place: str, recording: Path) -> None:
+        terminal = Terminal("stream", str(recording), "--url", place, "--model", "scripted", "--speed", "4")
+        terminal.wait_for(WORDS[-1])
+        assert terminal.wait() == 0
+        assert "\x1b[2;3m" in terminal.seen  # what was dim and in motion
+        assert all(word in terminal.seen for word in WORDS)
+
+    def test_ctrl_c_delivers_what_was_heard(self, place: str, recording: Path) -> None:
+        terminal = Terminal("stream", str(recording), "--url", place, "--model", "scripted", "--speed", "0.8")
+        terminal.wait_for(WORDS[2])
+        terminal.write(b"\x03")
+        assert terminal.wait() == 130
+        assert WORDS[-1] not in terminal.seen
+        assert "Traceback" not in terminal.seen
+
+
+class Terminal:
+    """The program in a pseudo-terminal."""
+
+    def __init__(self, *args: str) -> None:
+        self._end, other_end = os.openpty()
+        env = {name: value for name, value in os.environ.items() if not name.startswith("ECHOIC_")}
+        env |= {"PYTHONPATH": os.pathsep.join(sys.path), "TERM": "xterm-256color", "COLUMNS": "200"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "echoic.cli", *args],
+            env=env,
+            preexec_fn=lambda: os.login_tty(other_end),  # noqa: PLW1509  # Ctrl-C needs a controlling terminal
+        )
+        os.close(other_end)
+        self.seen = ""
+
+    def wait_for(self, text: str) -> None:
+        """Read until ``text`` was seen."""
+        until = time.monotonic() + PATIENCE
+        while text not in self.seen:
+            if time.monotonic() > until or not self._read():
+                self.process.kill()
+                raise AssertionError(self.seen)
+
+    def write(self, keys: bytes) -> None:
+        os.write(self._end, keys)
+
+    def wait(self) -> int:
+        """Read to the end; return the exit code."""
+        while self._read():
+            pass
+        os.close(self._end)
+        return self.process.wait(PATIENCE)
+
+    def _read(self) -> bool:
+        ready, _, _ = select.select([self._end], [], [], PATIENCE)
+        try:
+            data = os.read(self._end, 65_536) if ready else b""
+        except OSError:  # the program has ended
+            data = b""
+        self.seen += data.decode(errors="replace")
+        return bool(data)

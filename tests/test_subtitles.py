@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import json
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import UNSET
+
+from echoic.subtitles import LINE_LENGTH, LINES, LONGEST_CUE, cues, render, srt, transcript, vtt
+from echoic.wire.frames import Final, Word
+
+
+def final(
+    text: str, start: float, end: float, *, words: tuple[Word, ...] | None = None, speaker: str | None = None
+) -> Final:
+    return Final(
+        text=text,
+        segment_id=1,
+        segment_start=start,
+        segment_end=end,
+        chunk_duration=end - start,
+        overlap=0.0,
+        chunk_start=start,
+        chunk_end=end,
+        new_audio_duration=end - start,
+        cumulative_audio=end,
+        words=UNSET if words is None else words,
+        speaker_label=UNSET if speaker is None else speaker,
+    )
+
+
+def test_a_final_is_a_cue() -> None:
+    assert srt([final("Hello there.", 0.5, 2.0)]) == "1\n00:00:00,500 --> 00:00:02,000\nHello there.\n"
+    assert vtt([final("Hello.", 0.5, 2.0)]) == "WEBVTT\n\n00:00:00.500 --> 00:00:02.000\nHello.\n"
+
+
+def test_hours_are_written_out() -> None:
+    assert "27:46:40,250 --> 27:46:41,000" in srt([final("Late.", 100_000.25, 100_001.0)])
+
+
+def test_nothing_heard_is_still_a_file() -> None:
+    assert render([], "srt") == ""
+    assert render([], "vtt") == "WEBVTT\n"
+    assert render([], "txt") == "\n"
+    assert json.loads(render([], "json")) == {"text": "", "segments": []}
+
+
+def test_a_sentence_over_several_finals_is_one_cue_and_its_end_ends_it() -> None:
+    found = cues([final("We went", 0, 2), final("home.", 2, 3.5), final("Then we", 3.5, 5)])
+    assert [cue.lines for cue in found] == [("We went home.",), ("Then we",)]
+    assert (found[0].start, found[0].end) == (0, 3500)
+
+
+def test_a_pause_ends_a_cue() -> None:
+    assert len(cues([final("one", 0, 1), final("two", 2.5, 3)])) == 2
+    assert len(cues([final("one", 0, 1), final("two", 1.5, 3)])) == 1
+
+
+def test_words_that_bear_times_decide_when_a_cue_is_shown() -> None:
+    words = (Word("Hello", 0.4, 0.7), Word("there.", 0.8, 1.1))
+    (cue,) = cues([final("Hello there.", 0, 2, words=words)])
+    assert (cue.start, cue.end) == (400, 1100)
+
+
+def test_long_text_shares_its_time_by_length() -> None:
+    text = " ".join(["word"] * 40)
+    found = cues([final(text, 0, 6)])
+    assert " ".join(line for cue in found for line in cue.lines) == text
+    lengths = [sum(len(line) for line in cue.lines) / (cue.end - cue.start) for cue in found]
+    assert max(lengths) < 1.2 * min(lengths)
+
+
+def test_text_without_spaces_is_cut_into_lines_and_loses_nothing() -> None:
+    text = "東京" * 60
+    found = cues([final(text, 0, 6)])
+    assert "".join(line for cue in found for line in cue.lines) == text
+    assert len(found) > 1
+
+
+def test_what_the_formats_use_as_marks_is_escaped() -> None:
+    finals = [final("a --> b <i> & c\n\n2", 0, 1)]
+    assert "a --&gt; b &lt;i&gt; &amp; c 2" in vtt(finals)
+    assert srt(finals).count("-->") == 1
+    assert "\n\n" not in srt(finals)
+
+
+def test_another_speaker_begins_another_cue() -> None:
+    finals = [final("Yes", 0, 1, speaker="A & B"), final("no", 1, 2, speaker="SPEAKER_01")]
+    assert "<v A &amp; B>Yes" in vtt(finals)
+    assert "<v SPEAKER_01>no" in vtt(finals)
+    assert len(cues(finals)) == 2
+
+
+def test_json_holds_segments_words_and_speakers() -> None:
+    words = (Word("Hi", 0.0, 0.5), Word("you", 0.5, 1.0, 0.9))
+    body = json.loads(render([final("Hi you", 0, 1, words=words, speaker="SPEAKER_00")], "json"))
+    assert body["text"] == "Hi you"
+    assert body["segments"][0]["words"] == [
+        {"word": "Hi", "start": 0.0, "end": 0.5},
+        {"word": "you", "start": 0.5, "end": 1.0, "confidence": 0.9},
+    ]
+    assert body["segments"][0]["speaker"] == "SPEAKER_00"
+    assert "words" not in json.loads(render([final("Hi", 0, 1)], "json"))["segments"][0]
+
+
+times = st.floats(0, 500, allow_nan=False)
+any_words = st.lists(st.builds(Word, st.text(min_size=1, max_size=60), times, times), max_size=8).map(tuple)
+any_finals = st.lists(
+    st.builds(
+        lambda text, start, length, words, speaker: final(
+            text, start, start + length, words=words, speaker=speaker
+        ),
+        st.text(max_size=300),
+        times,
+        st.floats(0, 60),
+        st.none() | any_words,
+        st.none() | st.sampled_from(["A", "B"]),
+    ),
+    max_size=8,
+)
+
+
+@given(any_finals)
+def test_whatever_was_heard_cues_follow_each_other_and_fit(finals: list[Final]) -> None:
+    at = 0
+    for cue in cues(finals):
+        assert at <= cue.start < cue.end
+        at = cue.end
+        assert 1 <= len(cue.lines) <= LINES
+        assert all(0 < len(line) <= LINE_LENGTH for line in cue.lines)
+    assert vtt(finals).count("-->") == srt(finals).count("-->") == len(cues(finals))
+
+
+@given(st.lists(st.text("ab .", max_size=200), max_size=6))
+def test_no_word_is_lost_or_doubled(texts: list[str]) -> None:
+    finals = [final(text, float(2 * i), float(2 * i + 2)) for i, text in enumerate(texts)]
+    shown = "".join(line for cue in cues(finals) for line in cue.lines)
+    assert re.sub(r"\s", "", shown) == re.sub(r"\s", "", transcript(finals))
+
+
+@given(st.integers(1, 200), st.floats(0.5, 20))
+def test_no_cue_stands_too_long(words: int, seconds: float) -> None:
+    finals = [final("word", i * seconds, (i + 1) * seconds) for i in range(words)]
+    assert all(cue.end - cue.start <= 1000 * max(LONGEST_CUE, seconds) + 1 for cue in cues(finals))
