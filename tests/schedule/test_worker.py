@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -237,3 +238,16 @@ def test_it_counts_what_it_did(bench: Bench) -> None:
     assert (after.batches, after.batch_sizes, after.windows, after.failures) == (2, {2: 1, 1: 1}, 3, 1)
     assert after.audio_seconds == pytest.approx(1.2)
     assert after.decode_seconds > 0
+
+
+def test_a_worker_that_waits_holds_on_to_no_client(bench: Bench) -> None:
+    class Client:
+        pass
+
+    worker, client, forgotten = bench.worker(Scripted()), Client(), threading.Event()
+    worker.start()
+    weakref.finalize(client, forgotten.set)
+    worker.submit(Job(client, 1, job("one").window, final=True))
+    del client
+    assert text(bench.next().outcomes[0]) == "one"
+    assert forgotten.wait(30)

@@ -179,11 +179,22 @@ class Worker:
         return ended
 
     def _run(self) -> None:
-        while jobs := self._take():
-            began = time.perf_counter()
-            outcomes = decode_all(self.engine, jobs)
-            self._count(jobs, outcomes, time.perf_counter() - began)
-            self._deliver(Batch(jobs, outcomes))
+        while self._work():
+            pass
+
+    def _work(self) -> bool:
+        """Decode and deliver what has gathered; return whether to go on.
+
+        A thread that waits for the next jobs holds on to none: they name their clients.
+        """
+        jobs = self._take()
+        if not jobs:
+            return False
+        began = time.perf_counter()
+        outcomes = decode_all(self.engine, jobs)
+        self._count(jobs, outcomes, time.perf_counter() - began)
+        self._deliver(Batch(jobs, outcomes))
+        return True
 
     def _take(self) -> list[Job]:
         """Wait for jobs and return what has gathered; nothing if the worker closes."""

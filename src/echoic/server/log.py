@@ -73,7 +73,9 @@ def set_up_logging(settings: Settings) -> None:
     """
     handler = logging.StreamHandler()
     handler.setFormatter(EventFormatter(as_json=settings.log_format == "json"))
-    for name, level in (("echoic", settings.log_level.upper()), ("uvicorn", "WARNING")):
+    # asyncio warns of every write to a client that is gone, which is nothing to act on.
+    levels = {"echoic": settings.log_level.upper(), "uvicorn": "WARNING", "asyncio": "ERROR"}
+    for name, level in levels.items():
         logger = logging.getLogger(name)
         logger.handlers[:] = [handler]
         logger.setLevel(level)
