@@ -1,5 +1,6 @@
 const STREAM = "/api/v1/audio/stream/transcribe";
 const STATUS = "/api/v1/audio/stream/status";
+const LIMITS = "/api/v1/audio/stream/limits";
 const BUFFERED = 256 * 1024; // bytes on their way above which a file waits
 
 const part = (id) => document.getElementById(id);
@@ -18,6 +19,7 @@ async function showModels() {
     line.textContent = names.length
       ? `Ready to transcribe with ${names.join(", ")}.`
       : `No model is available here. ${status.models[0]?.reason ?? ""} ${status.models[0]?.install ?? ""}`;
+    part("key-field").hidden = (await fetch(LIMITS)).status !== 401; // asked for only where it is needed
   } catch {
     line.textContent = "The server does not answer.";
   }
