@@ -12,6 +12,7 @@ help:  ## this list
 $(STAMP): pyproject.toml compat/tldw/pyproject.toml requirements/constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/constraints.txt -e '.[dev]' ./compat/tldw
+	if command -v npm >/dev/null; then npm install --prefix tests/e2e/clients --no-package-lock --no-audit --no-fund --silent; fi
 	touch $@
 
 setup: $(STAMP)  ## install everything into .venv; the program is .venv/bin/echoic
