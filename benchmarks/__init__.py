@@ -1,0 +1,1 @@
+"""Measurements: what echoic does with real speech, under load, and when it is ill-treated."""

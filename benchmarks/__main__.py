@@ -1,0 +1,34 @@
+"""``python -m benchmarks [PART …] [--quick]``: run parts of the benchmarks, all if none is named."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+import time
+
+from benchmarks.report import ROOT
+
+PARTS = ("speech", "overhead", "load", "memory", "disconnects", "fuzz")
+
+
+def main() -> None:
+    """Run the parts that are asked for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--quick", action="store_true", help="two minutes instead of a quarter of an hour")
+    given = parser.parse_args()
+    if unknown := set(given.parts) - set(PARTS):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    for folder in ("src", "tests"):  # tests/support drives sessions and makes garbage
+        sys.path.insert(0, str(ROOT / folder))
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for part in given.parts or PARTS:
+        began = time.perf_counter()
+        importlib.import_module(f"benchmarks.{part}").measure(quick=given.quick)
+        print(f"  [{part}: {time.perf_counter() - began:.0f} s]")
+
+
+if __name__ == "__main__":
+    main()

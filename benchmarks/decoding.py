@@ -1,0 +1,157 @@
+"""The same recording decoded in four ways: whole utterances, the session, a naive join, a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from benchmarks.recordings import RATE
+from echoic.audio.speech import SpeechRules, SpeechTracker
+from echoic.session.core import Session
+from echoic.session.window import Window
+from support.play import Play
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from websockets.asyncio.client import ClientConnection
+
+    from echoic.engines.base import Engine
+    from echoic.engines.silero import SileroModel
+    from echoic.session.window import WindowNeeds
+    from echoic.text.hypothesis import Hypothesis
+
+Json = dict[str, object]
+
+#: The protocol's defaults, in samples.
+_CHUNK, _STEP = 2 * RATE, 3 * RATE // 2
+
+
+class Remembering:
+    """An engine that decodes the same audio once; its answers depend on the audio alone.
+
+    Args:
+        engine: Whose answers are remembered.
+    """
+
+    lanes, threads = 1, 1
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._known: dict[bytes, Hypothesis] = {}
+
+    @property
+    def name(self) -> str:
+        """The engine's name."""
+        return self._engine.name
+
+    @property
+    def needs(self) -> WindowNeeds:
+        """The engine's needs."""
+        return self._engine.needs
+
+    def decode(self, windows: Sequence[Window]) -> list[Hypothesis]:
+        """Return the engine's answer for each window."""
+        return [self._one(window) for window in windows]
+
+    def text(self, audio: NDArray[np.float32]) -> str:
+        """Return the text of a piece of audio."""
+        hypothesis = self._one(Window(audio, RATE, 0.0, left=0, new=len(audio), right=0, last=True))
+        return "".join(token.text for token in (*hypothesis.committed, *hypothesis.volatile)).strip()
+
+    def close(self) -> None:
+        """Do nothing: the engine belongs to another."""
+
+    def _one(self, window: Window) -> Hypothesis:
+        key = hashlib.blake2b(np.ascontiguousarray(window.audio).tobytes(), digest_size=16).digest()
+        if key not in self._known:
+            self._known[key] = self._engine.decode([window])[0]
+        return self._known[key]
+
+
+@dataclass(slots=True)
+class Streamed:
+    """What a session said of a recording.
+
+    Attributes:
+        frames: Finals and partials in order, as JSON.
+        decoded: Seconds of audio that were given to the engine.
+    """
+
+    frames: list[Json] = field(default_factory=list)
+    decoded: float = 0.0
+
+    @property
+    def finals(self) -> list[Json]:
+        """The final frames."""
+        return [frame for frame in self.frames if frame["type"] == "final"]
+
+    @property
+    def texts(self) -> list[str]:
+        """The finals' texts."""
+        return [str(frame["text"]) for frame in self.finals]
+
+
+def stream(
+    engine: Remembering, silero: SileroModel, audio: NDArray[np.float32], message: float, *, partials: bool
+) -> Streamed:
+    """Stream audio in messages of so many seconds through a session that is answered at once."""
+    play = Play(engine, Session(silero.voice))
+    play.send({"type": "config", "enable_partial": partials})
+    size = max(1, round(message * RATE))
+    for start in range(0, len(audio), size):
+        play.hear(audio[start : start + size])
+    play.send({"type": "stop"})
+    kept = [frame for frame in play.frames if frame["type"] in ("final", "partial")]
+    return Streamed(kept, play.decoded_seconds)
+
+
+def offline(engine: Remembering, silero: SileroModel, audio: NDArray[np.float32]) -> str:
+    """Decode each utterance of the whole recording once, as the session's own tracker makes them out."""
+    tracker = SpeechTracker(silero.voice(), SpeechRules(longest=engine.needs.longest))
+    tracker.push(audio)
+    tracker.close()
+    pieces = [audio[found.start : found.end] for found in tracker.utterances]
+    return " ".join(engine.text(piece) for piece in pieces)
+
+
+def naive(engine: Remembering, audio: NDArray[np.float32]) -> list[str]:
+    """Decode each window of 2.0 s, 0.5 s of it overlap, by itself; the texts are to be joined as they are."""
+    ends = range(_CHUNK, len(audio) + _STEP, _STEP)
+    return [engine.text(audio[max(0, end - _CHUNK) : end]) for end in ends]
+
+
+def over_socket(url: str, audio: NDArray[np.float32], message: float) -> list[Json]:
+    """Stream audio to a server as fast as it takes it, and return the finals."""
+    return asyncio.run(_over_socket(url, audio, message))
+
+
+async def _over_socket(url: str, audio: NDArray[np.float32], message: float) -> list[Json]:
+    size = max(1, round(message * RATE))
+    async with connect(url, compression=None, ping_interval=None) as socket, asyncio.timeout(300):
+        reader = asyncio.create_task(_finals(socket))
+        await socket.send('{"type":"config","model":"moonshine-tiny-en","enable_partial":false}')
+        for start in range(0, len(audio), size):
+            await socket.send(audio[start : start + size].astype("<f4").tobytes())
+        await socket.send('{"type":"stop"}')
+        return await reader
+
+
+async def _finals(socket: ClientConnection) -> list[Json]:
+    found: list[Json] = []
+    try:
+        async for message in socket:
+            frame: Json = json.loads(message)
+            if frame["type"] == "final":
+                found.append(frame)
+    except ConnectionClosed:
+        pass
+    return found

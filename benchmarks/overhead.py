@@ -1,0 +1,77 @@
+"""What the server itself costs: processor time outside the recogniser, per second of audio."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks import report
+from benchmarks.process import Server
+from benchmarks.streams import Script, speak, speak_bare, words
+from echoic.engines.silero import SileroModel
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+AIM_MS = 1.0
+
+
+def measure(*, quick: bool) -> None:
+    """Measure, print and save."""
+    streams, seconds = (20, 5.0) if quick else (50, 15.0)
+    rows: list[list[report.Cell]] = []
+    for reading in ("carried", "utterance"):
+        with Server("--engine", "free", "--reading", reading) as server:
+            asyncio.run(_run(server, streams, 2.0, speak, binary=True))  # warm
+            for binary in (True, False):
+                name = f"{reading}, {'binary' if binary else 'base64 JSON'}"
+                bare = asyncio.run(_run(server, streams, seconds, speak_bare, binary=binary))
+                full = asyncio.run(_run(server, streams, seconds, speak, binary=binary))
+                rows.append([name, full, bare, full - bare, full / bare, full / AIM_MS])
+    silero = silero_ms(5.0 if quick else 30.0)
+    header = ["reading, messages of 100 ms", "ms/s", "bare socket", "difference", "ratio", "of the aim"]
+    report.table(f"Server, ms of processor time per second of audio ({streams} streams)", header, rows)
+    print(f"  Beside it Silero's voice activity costs {silero:.2f} ms per second of audio.")
+    names = ("case", "ms_per_audio_second", "bare_ms", "difference_ms", "ratio_to_bare", "share_of_aim")
+    figures = [dict(zip(names, row, strict=True)) for row in rows]
+    report.save("overhead", {"streams": streams, "aim_ms": AIM_MS, "cases": figures, "silero_ms": silero})
+
+
+def silero_ms(seconds: float) -> float:
+    """Return the milliseconds of processor time that Silero takes for a second of audio."""
+    voice = SileroModel().voice()
+    noise = np.random.default_rng(1).normal(0, 0.1, round(seconds * 16_000)).astype(np.float32)
+    frames = noise[: len(noise) // 512 * 512].reshape(-1, 512)
+    voice.probabilities(frames[:30])
+    began = time.process_time()
+    voice.probabilities(frames)
+    return 1000 * (time.process_time() - began) / seconds
+
+
+async def _run(
+    server: Server,
+    streams: int,
+    seconds: float,
+    play: Callable[[str, Script], Awaitable[object]],
+    *,
+    binary: bool,
+) -> float:
+    """Return the server's ms of processor time per second of audio, less what it uses when idle."""
+    url = server.bare_url if play is speak_bare else server.url
+    idle = await _idle(server)
+    audio = words(seconds)[1]
+    scripts = [Script(audio, wait=1.5 * number / streams, binary=binary) for number in range(streams)]
+    before, began = server.cpu, time.perf_counter()
+    await asyncio.gather(*(play(url, script) for script in scripts))
+    used = server.cpu - before - idle * (time.perf_counter() - began)
+    return 1000 * used / (streams * len(audio) / 16_000)
+
+
+async def _idle(server: Server) -> float:
+    """Return the processor time per second that the server uses with nobody there."""
+    before = server.cpu
+    await asyncio.sleep(1.0)
+    return server.cpu - before

@@ -1,0 +1,100 @@
+"""Real recordings with references: a folder with ``manifest.tsv`` and RTTM files beside the audio."""
+
+from __future__ import annotations
+
+import csv
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks.report import ROOT
+from echoic.media import read_audio
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+RATE = 16_000
+#: Seconds by which a clip and its place in a longer recording may differ in length.
+_SAME_LENGTH = 0.002
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """What one speaker says in one go: its place in seconds, and its words if they are known."""
+
+    start: float
+    end: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A recording: its file, what is said in it, and its passages in order (if an RTTM file tells them)."""
+
+    path: Path
+    reference: str
+    seconds: float
+    passages: tuple[Passage, ...]
+
+    @property
+    def name(self) -> str:
+        """The file's name without its ending."""
+        return self.path.stem
+
+    def audio(self) -> NDArray[np.float32]:
+        """Return the samples: float32, shape ``(n,)``, mono, 16 kHz, -1..1."""
+        return np.concatenate(list(read_audio(self.path, RATE)))
+
+
+def speech_folder() -> Path | None:
+    """Return the folder of the recordings: ``ECHOIC_SPEECH`` or ``../shared/speech``; None: none."""
+    folder = Path(os.environ.get("ECHOIC_SPEECH") or ROOT.parent / "shared" / "speech")
+    return folder if (folder / "manifest.tsv").is_file() else None
+
+
+def recordings(folder: Path) -> list[Recording]:
+    """Return the recordings of a folder that have a reference and are there."""
+    with (folder / "manifest.tsv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    clips = {(row["speakers"], float(row["duration_s"])): row["reference"] for row in rows if not row["rttm"]}
+    return [
+        Recording(
+            folder / row["path"],
+            row["reference"],
+            float(row["duration_s"]),
+            _passages((folder / row["path"]).with_suffix(".rttm"), clips),
+        )
+        for row in rows
+        if row["reference"] and (folder / row["path"]).is_file()
+    ]
+
+
+def named(found: Sequence[Recording], *beginnings: str) -> list[Recording]:
+    """Return those whose names begin with one of these."""
+    return [recording for recording in found if recording.name.startswith(beginnings)]
+
+
+def _passages(rttm: Path, clips: dict[tuple[str, float], str]) -> tuple[Passage, ...]:
+    """Return the passages of an RTTM file, with the words of the clip of the same speaker and length."""
+    if not rttm.is_file():
+        return ()
+    found = []
+    for line in rttm.read_text("utf-8").splitlines():
+        fields = line.split()
+        if fields and fields[0] == "SPEAKER":
+            start, seconds, speaker = float(fields[3]), float(fields[4]), fields[7]
+            text = next(
+                (
+                    words
+                    for (who, length), words in clips.items()
+                    if who == speaker and abs(length - seconds) < _SAME_LENGTH
+                ),
+                "",
+            )
+            found.append(Passage(start, start + seconds, text))
+    return tuple(sorted(found, key=lambda passage: passage.start))

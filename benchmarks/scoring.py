@@ -1,0 +1,144 @@
+"""Scores of transcripts: word error rates, and what is doubled or lost where texts are joined.
+
+Both sides go through one normalisation, ``normalise``, and nothing else: lower case, no punctuation.
+Numbers and abbreviations stay as they are written ("mr" is not "mister").
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import jiwer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_APOSTROPHES = str.maketrans({"\N{RIGHT SINGLE QUOTATION MARK}": "'", "\N{MODIFIER LETTER APOSTROPHE}": "'"})
+_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+#: Words that fit into the second before a boundary; an engine without times gives no better measure.
+_NEAR = 3
+
+
+def normalise(text: str) -> list[str]:
+    """Return the words of ``text``: lower case, punctuation off, an apostrophe inside a word kept."""
+    return _WORD.findall(text.translate(_APOSTROPHES).lower())
+
+
+@dataclass(frozen=True, slots=True)
+class Errors:
+    """Edits that turn a reference into a hypothesis, and the reference's number of words."""
+
+    substitutions: int = 0
+    deletions: int = 0
+    insertions: int = 0
+    words: int = 0
+
+    def __add__(self, other: Errors) -> Errors:
+        return Errors(
+            self.substitutions + other.substitutions,
+            self.deletions + other.deletions,
+            self.insertions + other.insertions,
+            self.words + other.words,
+        )
+
+    @property
+    def rate(self) -> float:
+        """The word error rate in percent; of an empty reference, 0."""
+        edits = self.substitutions + self.deletions + self.insertions
+        return 100.0 * edits / self.words if self.words else 0.0
+
+
+def errors(reference: str, hypothesis: str) -> Errors:
+    """Return the edits between two texts, both normalised."""
+    expected, found = normalise(reference), normalise(hypothesis)
+    if not expected:
+        return Errors(insertions=len(found))
+    out = jiwer.process_words(" ".join(expected), " ".join(found))
+    return Errors(out.substitutions, out.deletions, out.insertions, len(expected))
+
+
+def partners(expected: Sequence[str], found: Sequence[str]) -> list[int | None]:
+    """Return for each expected word the index of the found word it is aligned to, None if it is missing."""
+    places: list[int | None] = [None] * len(expected)
+    if not expected or not found:
+        return places
+    for chunk in jiwer.process_words(" ".join(expected), " ".join(found)).alignments[0]:
+        if chunk.type in ("equal", "substitute"):
+            for offset in range(chunk.ref_end_idx - chunk.ref_start_idx):
+                places[chunk.ref_start_idx + offset] = chunk.hyp_start_idx + offset
+    return places
+
+
+@dataclass(frozen=True, slots=True)
+class Seams:
+    """What joining segments did to a transcript, against one that was decoded without joins.
+
+    Attributes:
+        boundaries: How many joins there are.
+        doubled: Words that were added and repeat one of the three words before or after them.
+        added: Other words that were added near a join.
+        lost: Words that are missing near a join.
+    """
+
+    boundaries: int = 0
+    doubled: int = 0
+    added: int = 0
+    lost: int = 0
+
+    def __add__(self, other: Seams) -> Seams:
+        return Seams(
+            self.boundaries + other.boundaries,
+            self.doubled + other.doubled,
+            self.added + other.added,
+            self.lost + other.lost,
+        )
+
+
+def seams(whole: str, segments: Iterable[str]) -> Seams:
+    """Return what is doubled, added and lost in joined segments near their boundaries.
+
+    Near is within three words of a boundary, about a second of speech.
+
+    Args:
+        whole: The same audio's transcript without joins.
+        segments: The texts that were joined.
+    """
+    found, edges = _joined(segments)
+    expected = normalise(whole)
+    if not expected or not found:
+        return Seams(len(edges), 0, 0, 0)
+    doubled = added = lost = 0
+    for chunk in jiwer.process_words(" ".join(expected), " ".join(found)).alignments[0]:
+        if chunk.type == "delete" and _near(chunk.hyp_start_idx, edges):
+            lost += chunk.ref_end_idx - chunk.ref_start_idx
+        elif chunk.type == "insert":
+            for at in range(chunk.hyp_start_idx, chunk.hyp_end_idx):
+                if _near(at, edges):
+                    again = found[at] in found[max(0, at - _NEAR) : at] + found[at + 1 : at + 1 + _NEAR]
+                    doubled, added = doubled + again, added + (not again)
+    return Seams(len(edges), doubled, added, lost)
+
+
+def _joined(segments: Iterable[str]) -> tuple[list[str], list[int]]:
+    found: list[str] = []
+    edges: list[int] = []
+    for text in segments:
+        words = normalise(text)
+        if words and found:
+            edges.append(len(found))
+        found += words
+    return found, edges
+
+
+def _near(at: int, edges: Iterable[int]) -> bool:
+    return any(edge - _NEAR <= at <= edge + _NEAR for edge in edges)
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """Return the nearest-rank percentile of ``values``; NaN if there are none."""
+    if not values:
+        return float("nan")
+    rank = max(1, -(-len(values) * percent // 100))
+    return sorted(values)[min(len(values), int(rank)) - 1]

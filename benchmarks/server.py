@@ -1,0 +1,113 @@
+"""The server under test, as a process of its own: ``python -m benchmarks.server``.
+
+The real server with a recogniser of known cost. Two routes are added: what it holds just now, and a bare
+WebSocket that reads messages and answers nothing, which is what the transport alone costs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import socket
+from typing import TYPE_CHECKING, Any
+
+from starlette.routing import Route, WebSocketRoute
+
+from echoic.engines.registry import Registry, Seat, standard_registry
+from echoic.engines.scripted import CARRIED, UTTERANCE, Cost, Scripted
+from echoic.server.app import House, build_app
+from echoic.server.connection import Connection
+from echoic.server.log import set_up_logging
+from echoic.server.run import EchoicServer
+from echoic.server.settings import Settings
+from echoic.session.core import Session
+from echoic.text.hypothesis import Hypothesis, Token
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping, Sequence
+
+    from starlette.requests import Request
+    from starlette.responses import JSONResponse
+
+    from echoic.server.means import AsgiReceive
+    from echoic.server.outbox import AsgiSend
+    from echoic.session.window import Window
+
+STATE_PATH = "/benchmarks/state"
+BARE_PATH = "/benchmarks/bare"
+_READINGS = {"carried": CARRIED, "utterance": UTTERANCE}
+
+
+class Free(Scripted):
+    """A recogniser that costs nothing: it says one word a window and looks at no sample."""
+
+    def decode(self, windows: Sequence[Window]) -> list[Hypothesis]:
+        """Return one word for each window, at its new part's start."""
+        return [_one_word(window) for window in windows]
+
+
+def _one_word(window: Window) -> Hypothesis:
+    word = Token(" word", start=window.left / window.sample_rate, duration=0.1, confidence=1.0)
+    return Hypothesis(committed=(word,))
+
+
+class Bare:
+    """Accepts a WebSocket and reads it, as an ASGI application."""
+
+    async def __call__(self, _: MutableMapping[str, Any], receive: AsgiReceive, send: AsgiSend) -> None:
+        """Serve one WebSocket."""
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+
+
+def main() -> None:
+    """Serve on a free port of this machine until told to stop."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--engine", choices=("scripted", "free", "embedded"), default="scripted")
+    parser.add_argument("--reading", choices=tuple(_READINGS), default="carried")
+    parser.add_argument("--batch-cost", type=float, default=0.0, help="seconds")
+    parser.add_argument("--threads", type=int, default=1, help="that decode")
+    given = parser.parse_args()
+    scripted = given.engine != "embedded"
+    settings = Settings(
+        port=0,
+        scripted_engine=scripted,
+        preload_model="scripted" if scripted else "moonshine-tiny-en",
+        max_sessions=5_000,
+        log_level="error",
+    )
+    set_up_logging(settings)
+    kind = Free if given.engine == "free" else Scripted
+    engine = kind(_READINGS[given.reading], threads=given.threads, cost=Cost(batch=given.batch_cost))
+    seat = Seat("scripted", "scripted", "standard", lambda: None, lambda: engine)
+    app = build_app(settings, Registry([seat], "scripted") if scripted else standard_registry())
+    app.router.routes.append(Route(STATE_PATH, _state))
+    app.router.routes.append(WebSocketRoute(BARE_PATH, Bare()))
+    EchoicServer(app, settings).run([socket.create_server((settings.host, 0), backlog=2048)])
+
+
+async def _state(request: Request) -> JSONResponse:
+    """Answer with what the server holds just now."""
+    from starlette.responses import JSONResponse  # noqa: PLC0415  # the name is only a type above
+
+    house: House = request.app.state.house
+    gc.collect()
+    kinds = [type(thing) for thing in gc.get_objects()]
+    load = house.service.means.engines.snapshot()
+    return JSONResponse(
+        {
+            "streams": len(house.service.streams),
+            "sessions": kinds.count(Session),
+            "connections": kinds.count(Connection),
+            "queued": sum(one.queued_finals + one.queued_partials for one in load),
+            "running": sum(one.running for one in load),
+            "tasks": len(asyncio.all_tasks()),
+        }
+    )
+
+
+if __name__ == "__main__":
+    main()
