@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: help setup run demo test lint bench docs clean
 
@@ -11,7 +12,8 @@ help:  ## this list
 
 $(STAMP): pyproject.toml compat/tldw/pyproject.toml requirements/constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/constraints.txt -e '.[dev]' ./compat/tldw
+	$(PIP) -c requirements/constraints.txt -e '.[dev]'
+	$(PIP) --no-deps ./compat/tldw
 	if command -v npm >/dev/null; then npm install --prefix tests/e2e/clients --no-package-lock --no-audit --no-fund --silent; fi
 	touch $@
 
