@@ -78,7 +78,8 @@ class Play:
         return self.frames[before:]
 
     def do(self, effects: Iterable[Effect]) -> None:
-        """Carry out effects; decodes wait until ``settle``."""
+        """Carry out effects, audio that is left over last; decodes wait until ``settle``."""
+        again = False
         for effect in effects:
             assert self.closed is None, f"{effect} after the close"
             match effect:
@@ -93,9 +94,11 @@ class Play:
                 case OpenModel(request):
                     self.do(self.session.opened(self._answer(request)))
                 case Again():
-                    self.do(self.session.proceed())
+                    again = True
                 case Close(code):
                     self.closed = code
+        if again:
+            self.do(self.session.proceed())
 
     def settle(self) -> None:
         """Finish every decode that is asked for, and those that follow."""

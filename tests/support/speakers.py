@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from echoic.engines.scripted import Scripted
 from echoic.session.window import WindowNeeds
 from echoic.text.hypothesis import Hypothesis, hypothesis_of
 
@@ -38,6 +40,28 @@ class Answering:
 
     def close(self) -> None:
         """Have nothing to release."""
+
+
+class Timed(Scripted):
+    """Says each window's words anew, with their times: what is drawn, also where an edge cuts it.
+
+    Args:
+        sample_rate: Samples per second it wants; None: whatever the client sends.
+    """
+
+    def __init__(self, sample_rate: int | None = 16_000) -> None:
+        super().__init__()
+        self._own = WindowNeeds("plain", sample_rate=sample_rate, times=True)
+
+    @property
+    def needs(self) -> WindowNeeds:
+        """Whole windows, with times."""
+        return self._own
+
+    def decode(self, windows: Sequence[Window]) -> list[Hypothesis]:
+        """Return the words of each window, all of them volatile."""
+        whole = [replace(w, left=0, new=len(w.audio), right=0, carry=None) for w in windows]
+        return [Hypothesis(volatile=heard.committed) for heard in super().decode(whole)]
 
 
 def saying(text: str) -> Answering:

@@ -389,7 +389,8 @@ class Session:
         plans = [item for item in self._outbox if isinstance(item, Plan)]
         if self._partial:
             plans.append(self._partial)
-        ahead: Counter[Stretch] = Counter(p.stretch for p in plans for slot in p.slots if slot.begun)
+        decodes = ((p.stretch, slot) for p in plans for slot in p.slots if not slot.known)
+        ahead: Counter[Stretch] = Counter(stretch for stretch, slot in decodes if slot.begun)
         for plan in plans:
             for slot in plan.slots:
                 if not slot.begun and ahead[plan.stretch] < plan.stretch.reading.ahead:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from echoic.audio.resample import Resampler
 from echoic.audio.speech import SpeechRules, SpeechTracker, Utterance
-from echoic.units import rescale
+from echoic.units import rescale, to_samples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +40,10 @@ class Ear:
     def __init__(self, voice: VoiceActivity, rate: int, longest: float) -> None:
         self.rate = rate
         self._own_rate = voice.sample_rate
-        self._tracker = SpeechTracker(voice, SpeechRules(longest=longest))
+        rules = SpeechRules(longest=longest)
+        self._tracker = SpeechTracker(voice, rules)
+        unseen = to_samples(rules.least + rules.pause + rules.padding, voice.sample_rate)
+        self._unseen = unseen + 2 * voice.frame_samples
         self._resampler = Resampler(rate, voice.sample_rate)
 
     def push(self, samples: NDArray[np.float32]) -> None:
@@ -51,6 +54,11 @@ class Ear:
     def heard(self) -> int:
         """Samples of the tape that the detector has heard."""
         return self._there(self._tracker.heard)
+
+    @property
+    def settled(self) -> int:
+        """The sample before which no utterance begins that does not show yet."""
+        return self._there(self._tracker.heard - self._unseen)
 
     @property
     def utterances(self) -> tuple[Utterance, ...]:

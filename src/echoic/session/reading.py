@@ -19,12 +19,14 @@ class Cut:
         context: Where the segment's window begins.
         start: End of the window before.
         end: End of this one: all that is heard.
+        shared: Samples before ``end`` that the next window's overlap will cover.
         flush: Nothing follows soon: everything heard is to be said.
     """
 
     context: int
     start: int
     end: int
+    shared: int
     flush: bool
 
 

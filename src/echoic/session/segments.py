@@ -61,8 +61,11 @@ class Segments:
 
     def span(self) -> Span:
         """Return the window from the last one's end to what is heard."""
-        before = self.last_end + to_samples(self.base, self.rate)
-        return Span(self.last_end - min(self._overlap, before), self.last_end, self.heard)
+        return Span(self.last_end - self.overlap_at(self.last_end), self.last_end, self.heard)
+
+    def overlap_at(self, position: int) -> int:
+        """Return the samples of context of a window whose new part begins at ``position``."""
+        return min(self._overlap, position + to_samples(self.base, self.rate))
 
     def close(self) -> Span:
         """Return the same window and begin the next one after it."""

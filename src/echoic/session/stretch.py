@@ -44,6 +44,7 @@ class Slot:
         begins: Seconds on the session's clock of the window's first sample, once it was cut.
         failures: How often its decode failed.
         answer: What came back.
+        known: The answer was there before the window was planned.
     """
 
     piece: Piece
@@ -51,6 +52,7 @@ class Slot:
     begins: float = 0.0
     failures: int = 0
     answer: Answer | None = None
+    known: bool = False
 
     @property
     def begun(self) -> bool:
@@ -164,8 +166,10 @@ class Stretch:
 
     def _cut(self, span: Span, *, flush: bool) -> Cut:
         rate = self.segments.rate
-        context, start, end = (rescale(p, rate, self._rate) for p in (span.context, span.start, span.end))
-        return Cut(context, start, end, flush=flush)
+        shared = self.segments.overlap_at(span.end)
+        places = (span.context, span.start, span.end, shared)
+        context, start, end, shared = (rescale(samples, rate, self._rate) for samples in places)
+        return Cut(context, start, end, shared, flush=flush)
 
     def _plan(self, span: Span, pieces: tuple[Piece, ...], *, flush: bool) -> Plan:
         slots = tuple(self._slot(piece) for piece in pieces)
@@ -175,6 +179,7 @@ class Stretch:
         slot = Slot(piece, begins=self._clock(piece.start))
         if known := self._known.get((piece.start, piece.end)):
             slot.settle(known)
+            slot.known = True
         return slot
 
     def remember(self, plan: Plan, slot: Slot, hypothesis: Hypothesis) -> None:

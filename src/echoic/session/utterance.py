@@ -26,8 +26,6 @@ _PROBE = 1.0
 _LEAST_PROBE = 0.5
 #: Seconds that a partial must have to be worth it.
 _LEAST_GLANCE = 0.3
-#: Seconds before the present at which a new utterance may still turn out to begin.
-_ONSET = 0.3
 
 
 class UtteranceReading:
@@ -52,7 +50,7 @@ class UtteranceReading:
     def needs_from(self) -> int:
         """The start of the first utterance that is not yet planned to its end."""
         starts = [max(u.start, self._flushed) for u in self._ear.utterances[:1]]
-        return min([*starts, self._ear.heard - to_samples(_ONSET, self._rate)])
+        return min([*starts, self._ear.settled])
 
     def plan(self, cut: Cut) -> tuple[Piece, ...]:
         """Return the windows of the utterances that are over, and two of the one that goes on."""

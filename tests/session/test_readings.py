@@ -1,0 +1,56 @@
+"""What each reading owes its windows: the seams of engines that carry state, give times, or neither."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from echoic.engines.scripted import UTTERANCE, PlateauVoice, Scripted, draw
+from echoic.session.core import Session
+from support.play import Play, texts, zeros
+from support.speakers import Timed
+
+COMMIT: dict[str, object] = {"type": "commit"}
+
+
+@pytest.mark.parametrize(("chunk", "overlap"), [(0.2, 0.1), (1.0, 0.9), (0.7, 0.1), (1.0, 0.2)])
+def test_a_word_longer_than_its_windows_is_said_once_where_there_are_times(
+    chunk: float, overlap: float
+) -> None:
+    for lengths in itertools.product([0.1, 0.25, 0.4, 0.9], repeat=3):
+        play = Play(Timed())
+        play.send({"type": "config", "chunk_duration": chunk, "overlap_duration": overlap})
+        play.hear(draw([("one", seconds) for seconds in lengths]))
+        assert play.send(COMMIT)[-1]["text"] == "one one one", lengths
+
+
+def test_a_word_that_a_commit_cuts_at_once_is_said_after_it_where_there_are_times() -> None:
+    play = Play(Timed())
+    audio = draw([("", 1.0), ("one", 0.3), ("two", 0.3)])
+    play.hear(audio[:16_100])
+    assert play.send(COMMIT)[-1]["text"] == ""
+    play.hear(audio[16_100:])
+    assert play.send(COMMIT)[-1]["text"] == "one two"
+
+
+def test_windows_whose_answer_is_known_do_not_keep_others_from_being_decoded() -> None:
+    play = Play(Scripted(UTTERANCE))
+    play.send({"type": "config", "chunk_duration": 0.2, "overlap_duration": 0.1})
+    play.hear(zeros(1.7))
+    play.hear(zeros(2.3))
+    assert texts(play.send(COMMIT), "full_transcript") == [""]
+
+
+def test_an_utterance_begins_at_the_same_sample_however_late_it_shows() -> None:
+    audio = draw(["", *["one"] * 3, ("", 1.0), *["two"] * 3])
+    said = []
+    for step in (len(audio), 1_600, 320):
+        play = Play(Scripted(UTTERANCE), Session(PlateauVoice))
+        play.send({"type": "config", "chunk_duration": 0.2, "overlap_duration": 0.1, "enable_partial": False})
+        play.hear_in(audio, [step] * (len(audio) // step + 1))
+        play.send(COMMIT)
+        said.append(play.frames)
+    assert said[0] == said[1] == said[2]
+    assert np.all([texts(frames, "full_transcript") == ["one one one two two two"] for frames in said])
