@@ -1,0 +1,101 @@
+"""What Hypothesis draws for tests of the session: speech, ways to cut it, and whole conversations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+from hypothesis import strategies as st
+
+from echoic.engines.scripted import VOCABULARY, draw
+from echoic.wire.codec import MAX_MESSAGE_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+#: Of a word, with the gap after it: none is so short that a cut in its middle leaves nothing to hear.
+_WORD_SECONDS = st.sampled_from([0.1, 0.25, 0.3, 0.4, 0.9])
+_PAUSES = st.sampled_from([0.0, 0.0, 0.0, 0.3, 1.3, 4.0])
+
+
+@dataclass(frozen=True)
+class Speech:
+    """Words, and the audio that a scripted recogniser hears them in (float32, mono, 0..1)."""
+
+    words: tuple[str, ...]
+    rate: int
+    samples: NDArray[np.float32]
+
+    def __repr__(self) -> str:
+        return f"Speech({len(self.samples) / self.rate:g} s at {self.rate}: {' '.join(self.words)})"
+
+
+@st.composite
+def speeches(draw_from: st.DrawFn, *, rate: int = 16_000, most: int = 14) -> Speech:
+    """Words of different lengths with pauses between them."""
+    said: list[str | tuple[str, float]] = [("", draw_from(_PAUSES))]
+    words = draw_from(st.lists(st.sampled_from(VOCABULARY[:12]), max_size=most))
+    for word in words:
+        said += [(word, draw_from(_WORD_SECONDS)), ("", draw_from(_PAUSES))]
+    return Speech(tuple(words), rate, draw(said, rate=rate))
+
+
+@dataclass(frozen=True)
+class Coding:
+    """How samples are written into messages."""
+
+    rate: int = 16_000
+    audio_format: str = "f32le"
+    channels: int = 1
+
+    @property
+    def config(self) -> dict[str, object]:
+        """The keys of a config frame."""
+        return {"sample_rate": self.rate, "audio_format": self.audio_format, "channels": self.channels}
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of a sample of all channels."""
+        return (4 if self.audio_format == "f32le" else 2) * self.channels
+
+    def encode(self, samples: NDArray[np.float32]) -> bytes:
+        """Return the samples, the same in every channel."""
+        wide = np.repeat(samples, self.channels)
+        return (
+            wide.astype("<f4").tobytes()
+            if self.audio_format == "f32le"
+            else (wide * 32_768).astype("<i2").tobytes()
+        )
+
+
+CODINGS = st.builds(
+    Coding,
+    st.sampled_from([8_000, 16_000, 44_100, 48_000]),
+    st.sampled_from(["f32le", "s16le"]),
+    st.integers(1, 2),
+)
+
+
+def cuts(samples: int) -> st.SearchStrategy[list[int]]:
+    """Places to cut so many samples at: few or many, anywhere."""
+    anywhere = st.lists(st.integers(0, samples), max_size=12).map(sorted)
+    evenly = st.sampled_from([1_600, 320, 8_000, 12_345]).map(lambda step: list(range(step, samples, step)))
+    return anywhere | evenly
+
+
+def pieces(data: bytes, frame_bytes: int, places: list[int]) -> Iterator[bytes]:
+    """Yield the data cut at these samples, and where a message would be too long."""
+    end = len(data) // frame_bytes
+    edges = sorted([0, *places, *range(0, end, MAX_MESSAGE_BYTES // frame_bytes), end])
+    for start, end in pairwise(edges):
+        yield data[start * frame_bytes : end * frame_bytes]
+
+
+#: A chunk's and an overlap's seconds that fit together.
+DURATIONS = st.sampled_from(
+    [(2.0, 0.5), (1.0, 0.2), (0.2, 0.1), (0.7, 0.1), (3.0, 2.5), (5.0, 0.0), (1.0, 0.9)]
+)
