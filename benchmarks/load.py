@@ -42,7 +42,7 @@ _HEADER = (
 
 def measure(*, quick: bool) -> None:
     """Measure, print and save."""
-    seconds = 14.0 if quick else 60.0
+    seconds = 14.0 if quick else 40.0
     rows: list[list[report.Cell]] = []
     wrong = 0
     for cost, threads in _CASES:

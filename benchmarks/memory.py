@@ -50,16 +50,13 @@ async def _idle(server: Server, spoken: float) -> tuple[float, float]:
     """
     await _warm(server)
     before = server.rss
+    said = list(messages(Script(words(spoken)[1])))
     async with AsyncExitStack() as stack:
-        sockets = [
-            await stack.enter_async_context(connect(server.url, ping_interval=None)) for _ in range(IDLE)
-        ]
-        for socket in sockets:
+        for _ in range(IDLE):  # one after another: what is measured is what each keeps, not a burst
+            socket = await stack.enter_async_context(connect(server.url, ping_interval=None))
             await configure(socket)
-        for message in messages(Script(words(spoken)[1])):
-            for socket in sockets:
+            for message in said:
                 await socket.send(message)
-        for socket in sockets:
             await socket.send('{"type":"commit"}')
             await full_transcript(socket)
         each = (server.rss - before) / IDLE / 1000

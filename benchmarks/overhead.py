@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,20 +18,22 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 AIM_MS = 1.0
+#: Name, raw samples or base64 in JSON, partials.
+_CASES = (("binary", True, True), ("binary, no partials", True, False), ("base64 JSON", False, True))
 
 
 def measure(*, quick: bool) -> None:
     """Measure, print and save."""
-    streams, seconds = (20, 5.0) if quick else (50, 15.0)
+    streams, seconds = (20, 4.0) if quick else (50, 10.0)
     rows: list[list[report.Cell]] = []
-    for reading in ("carried", "utterance"):
+    for reading in ("carried",) if quick else ("carried", "utterance"):
         with Server("--engine", "free", "--reading", reading) as server:
-            asyncio.run(_run(server, streams, 2.0, speak, binary=True))  # warm
-            for binary in (True, False):
-                name = f"{reading}, {'binary' if binary else 'base64 JSON'}"
-                bare = asyncio.run(_run(server, streams, seconds, speak_bare, binary=binary))
-                full = asyncio.run(_run(server, streams, seconds, speak, binary=binary))
-                rows.append([name, full, bare, full - bare, full / bare, full / AIM_MS])
+            asyncio.run(_run(server, streams, Script(words(2.0)[1]), speak))  # warm
+            for name, binary, partials in _CASES:
+                script = Script(words(seconds)[1], binary=binary, config={"enable_partial": partials})
+                bare = asyncio.run(_run(server, streams, script, speak_bare))
+                full = asyncio.run(_run(server, streams, script, speak))
+                rows.append([f"{reading}, {name}", full, bare, full - bare, full / bare, full / AIM_MS])
     silero = silero_ms(5.0 if quick else 30.0)
     header = ["reading, messages of 100 ms", "ms/s", "bare socket", "difference", "ratio", "of the aim"]
     report.table(f"Server, ms of processor time per second of audio ({streams} streams)", header, rows)
@@ -52,22 +55,16 @@ def silero_ms(seconds: float) -> float:
 
 
 async def _run(
-    server: Server,
-    streams: int,
-    seconds: float,
-    play: Callable[[str, Script], Awaitable[object]],
-    *,
-    binary: bool,
+    server: Server, streams: int, script: Script, play: Callable[[str, Script], Awaitable[object]]
 ) -> float:
     """Return the server's ms of processor time per second of audio, less what it uses when idle."""
     url = server.bare_url if play is speak_bare else server.url
     idle = await _idle(server)
-    audio = words(seconds)[1]
-    scripts = [Script(audio, wait=1.5 * number / streams, binary=binary) for number in range(streams)]
+    scripts = [replace(script, wait=1.5 * number / streams) for number in range(streams)]
     before, began = server.cpu, time.perf_counter()
-    await asyncio.gather(*(play(url, script) for script in scripts))
+    await asyncio.gather(*(play(url, one) for one in scripts))
     used = server.cpu - before - idle * (time.perf_counter() - began)
-    return 1000 * used / (streams * len(audio) / 16_000)
+    return 1000 * used / (streams * len(script.audio) / 16_000)
 
 
 async def _idle(server: Server) -> float:
