@@ -132,6 +132,43 @@ async def test_above_the_high_mark_the_client_is_not_read(start_app: StartApp) -
         await socket.until("pong")
 
 
+async def test_a_client_that_asks_faster_than_models_are_found_is_not_read(start_app: StartApp) -> None:
+    found = threading.Event()
+
+    def probe() -> None:
+        assert found.wait(PATIENCE)
+
+    slow = Seat("slow", "slow", "standard", probe, Scripted)
+    app = await start_app(Registry([seat_of("scripted", Scripted), slow], "scripted"))
+    async with MemorySocket(app) as socket:
+        for _ in range(300):
+            socket.send({"type": "config", "model": "slow"})
+        await quiet(socket)
+        assert socket.waiting > 200
+        found.set()
+        socket.send({"type": "stop"})
+        answers = [await socket.next() for _ in range(300)]
+        assert {frame["state"] for frame in answers} == {"configured"}
+        assert await socket.next() == {"type": "close", "code": 1000}
+
+
+async def test_a_client_that_asks_faster_than_windows_are_decoded_is_not_read(start_app: StartApp) -> None:
+    doors = Doors()
+    app = await start_app(doors.registry())
+    async with MemorySocket(app) as socket:
+        socket.send(CONFIG)
+        await socket.until("status")
+        socket.send(draw([("alpha", 1.9), ("one", 0.5)]).tobytes())
+        await asyncio.to_thread(doors.reached.wait, PATIENCE)
+        for _ in range(300):
+            socket.send({"type": "commit"})
+        await quiet(socket)
+        assert socket.waiting > 200
+        doors.open.set()
+        frames = await socket.until("full_transcript")
+        assert frames[-1]["text"] == "alpha one"
+
+
 async def quiet(socket: MemorySocket) -> None:
     """Wait until the application takes no more messages."""
     before = -1

@@ -124,7 +124,8 @@ class Connection:
 
     @property
     def _is_crowded(self) -> bool:
-        return self._session.backlog > self._limits.backlog or self._outbox.full
+        session, limits = self._session, self._limits
+        return session.backlog > limits.backlog or session.full or self._outbox.full
 
     # ---- the session speaks
 

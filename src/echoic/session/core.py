@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 #: Seconds of audio that one call works through before it asks to be called ``Again``: a message may
 #: hold minutes, and the voice-activity model would keep everyone else waiting.
 _BITE = 2.0
+#: Frames other than audio, or replies to them, that may wait before a client should not be read further.
+_MOST_WAITING = 64
+#: Audio frames that may wait; half a minute in messages of 20 ms.
+_MOST_AUDIO = 1_500
 #: A window is decoded at most this often before it is given up.
 _ATTEMPTS = 2
 
@@ -170,6 +174,13 @@ class Session:
         left = 0 if self._rest is None else len(self._rest)
         queued = sum(len(f.data) for f in self._waiting if isinstance(f, Audio)) / self._bytes_per_second
         return due + left / self._config.sample_rate + queued
+
+    @property
+    def full(self) -> bool:
+        """Whether so many frames or replies wait (for a model, for decodes) that no more should come."""
+        asked = sum(not isinstance(frame, Audio) for frame in self._waiting)
+        replies = sum(not isinstance(item, Plan) for item in self._outbox)
+        return asked + replies > _MOST_WAITING or len(self._waiting) > _MOST_AUDIO
 
     # ---- frames
 
