@@ -69,6 +69,11 @@ class MemorySocket:
         """Messages that the application has not taken yet."""
         return self._to_app.qsize()
 
+    @property
+    def unread(self) -> int:
+        """Messages of the application that were not taken yet."""
+        return self._from_app.qsize()
+
     def send(self, frame: dict[str, object] | bytes) -> None:
         """Send a frame, or binary audio."""
         key, value = ("bytes", frame) if isinstance(frame, bytes) else ("text", json.dumps(frame))

@@ -1,0 +1,284 @@
+"""docs/protocol.md, section 3."""
+
+from __future__ import annotations
+
+from conformance.line import (
+    CORE,
+    Line,
+    ask,
+    case,
+    commit,
+    configure,
+    finals,
+    place,
+    say,
+    silence,
+    sound,
+    text,
+    until,
+)
+
+DEFAULTS = {
+    "type": "status",
+    "state": "configured",
+    "model": "parakeet",
+    "model_variant": "standard",
+    "active_model": "parakeet-standard",
+    "sample_rate": 16_000,
+    "channels": 1,
+    "audio_format": "f32le",
+    "chunk_duration": 2.0,
+    "overlap_duration": 0.5,
+    "language": None,
+    "enable_partial": True,
+    "partial_interval": 0.5,
+    "min_partial_duration": 0.5,
+    "word_timestamps": False,
+    "diarization": False,
+    "insights": False,
+    "ignored": [],
+}
+
+
+@case("P3.1", "P3.2")
+async def an_empty_config_is_answered_with_the_defaults(line: Line) -> None:
+    assert await configure(line) == DEFAULTS
+
+
+@case("P3.1")
+async def the_reply_gives_the_values_in_force(line: Line) -> None:
+    given = {
+        "model": "parakeet",
+        "model_variant": "mlx",
+        "sample_rate": 48_000,
+        "channels": 2,
+        "audio_format": "s16le",
+        "chunk_duration": 3.0,
+        "overlap_duration": 1.0,
+        "language": "en",
+        "enable_partial": False,
+        "partial_interval": 1.0,
+        "min_partial_duration": 0.0,
+    }
+    assert await configure(line, **given) == DEFAULTS | given | {"active_model": "parakeet-mlx"}
+
+
+BAD: list[tuple[str, object]] = [
+    ("model", ""),
+    ("model", "x" * 129),
+    ("model", 5),
+    ("model_variant", "cuda"),
+    ("sample_rate", 7_999),
+    ("sample_rate", 192_001),
+    ("sample_rate", 16_000.5),
+    ("sample_rate", "16000"),
+    ("chunk_duration", 0.19),
+    ("chunk_duration", 60.1),
+    ("chunk_duration", -1),
+    ("chunk_duration", 0),
+    ("chunk_duration", True),
+    ("overlap_duration", -0.1),
+    ("overlap_duration", 2.0),
+    ("overlap_duration", 61),
+    ("language", 5),
+    ("enable_partial", 1),
+    ("partial_interval", 0.09),
+    ("partial_interval", 61),
+    ("min_partial_duration", -1),
+    ("min_partial_duration", 61),
+    ("word_timestamps", "yes"),
+    ("audio_format", "mp3"),
+    ("channels", 0),
+    ("channels", 9),
+    ("diarization", "yes"),
+    ("insights", 1),
+    ("vocabulary", ["a"]),
+]
+
+
+@case("P3.3", "P7.6")
+async def a_value_that_is_not_allowed_is_named_and_changes_nothing(line: Line) -> None:
+    await configure(line, chunk_duration=2.0, overlap_duration=0.0, model="foo")
+    for name, value in BAD:
+        error = await ask(line, {"type": "config", "chunk_duration": 1.0, name: value})
+        assert (error["code"], error["field"]) == ("invalid_config", name), (name, value)
+        assert "value" in error
+    await line.send(silence(1.5) + sound(0.5))
+    assert place(finals(await commit(line))[0]) == (1, 0.0, 2.0, 0.0, 0.0, 2.0, 2.0, 2.0, 2.0)
+
+
+@case("P3.4")
+async def zero_is_zero(line: Line) -> None:
+    status = await configure(line, model="foo", overlap_duration=0, min_partial_duration=0)
+    assert (status["overlap_duration"], status["min_partial_duration"]) == (0.0, 0.0)
+    await line.send(sound(6.0))
+    frames = finals(await commit(line))
+    assert [f["segment_end"] for f in frames] == [2.0, 4.0, 6.0]
+    assert [f["overlap"] for f in frames] == [0.0, 0.0, 0.0]
+
+
+@case("P3.5")
+async def an_overlap_must_be_less_than_a_chunk(line: Line) -> None:
+    for overlap in (1.0, 1.5):
+        error = await ask(line, {"type": "config", "chunk_duration": 1.0, "overlap_duration": overlap})
+        assert (error["code"], error["field"]) == ("invalid_config", "overlap_duration")
+    status = await configure(line, chunk_duration=0.4)
+    assert (status["chunk_duration"], status["overlap_duration"]) == (0.4, 0.1)
+
+
+@case("P3.6")
+async def unknown_keys_are_listed(line: Line) -> None:
+    status = await configure(line, shape="round", colour=None, sample_rate=8_000)
+    assert status["ignored"] == ["colour", "shape"]
+    assert status["sample_rate"] == 8_000
+
+
+@case("P3.7")
+async def what_is_absent_or_null_keeps_its_value(line: Line) -> None:
+    await configure(line, chunk_duration=4.0, language="de")
+    status = await configure(line, chunk_duration=None, overlap_duration=1.0)
+    assert (status["chunk_duration"], status["overlap_duration"], status["language"]) == (4.0, 1.0, "de")
+
+
+@case("P3.8")
+async def a_name_may_imply_the_variant_and_an_explicit_one_beats_it(line: Line) -> None:
+    assert (await configure(line, model="parakeet-mlx"))["active_model"] == "parakeet-mlx"
+    assert (await configure(line, model="parakeet-standard"))["active_model"] == "parakeet-standard"
+    assert (await configure(line, model="Whisper-1"))["active_model"] == "whisper"
+    both = await configure(line, model="parakeet-onnx", model_variant="mlx")
+    assert (both["model_variant"], both["active_model"]) == ("mlx", "parakeet-mlx")
+    alias = await configure(line, model="parakeet", variant="mlx")
+    assert alias["active_model"] == "parakeet-mlx"
+
+
+@case("P3.9")
+async def a_new_model_forgets_the_old_ones_variant(line: Line) -> None:
+    await configure(line, model="parakeet", model_variant="mlx")
+    assert (await configure(line, language="en"))["model_variant"] == "mlx"
+    assert (await configure(line, model="parakeet"))["model_variant"] == "standard"
+
+
+@case("P3.10", "P1.1", "P7.17")
+async def a_model_that_cannot_be_had_is_replaced_and_that_is_told_once(line: Line) -> None:
+    warning = await ask(line, {"type": "config", "model": "parakeet", "model_variant": "onnx"})
+    assert (warning["type"], warning["code"], warning["fallback"]) == ("warning", "model_fallback", True)
+    assert (warning["original_model"], warning["active_model"]) == ("parakeet", "scripted")
+    assert warning["message"]
+    assert (await line.receive())["active_model"] == "scripted"
+    await configure(line, language="en")
+    await line.send(say("one"))
+    assert text(await commit(line)) == "one"
+
+
+@case("P3.11", "P1.2", "P7.7", path=CORE)
+async def without_fallback_it_is_an_error_and_another_config_may_follow(line: Line) -> None:
+    error = await ask(line, {"type": "config", "model": "parakeet-onnx"})
+    assert (error["code"], error["model"]) == ("model_unavailable", "parakeet-onnx")
+    assert (error["reason"], error["install"]) == ("Its weights are missing.", "get it")
+    error = await ask(line, {"type": "config", "model": "parakeet-tdt-0.6b-v3-onnx"})
+    assert (error["code"], error["reason"]) == ("model_unavailable", "Its weights are missing.")
+    await configure(line, model="parakeet")
+    await line.send(say("two"))
+    assert text(await commit(line)) == "two"
+
+
+@case("P3.12")
+async def a_name_that_nobody_knows_is_an_error_on_the_unified_endpoint(line: Line) -> None:
+    await unknown_name(line)
+
+
+@case("P3.12", path=CORE)
+async def a_name_that_nobody_knows_is_an_error_on_the_core_endpoint(line: Line) -> None:
+    await unknown_name(line)
+
+
+async def unknown_name(line: Line) -> None:
+    error = await ask(line, {"type": "config", "model": "no-such-model"})
+    assert (error["code"], error["model"], error["install"]) == ("model_unavailable", "no-such-model", None)
+
+
+@case("P3.13")
+async def the_model_at_work_stays_when_another_cannot_be_had(line: Line) -> None:
+    await configure(line, enable_partial=False)
+    await line.send(say("one", "two"))
+    await line.send({"type": "config", "model": "no-such-model", "sample_rate": 8_000})
+    assert (await until(line, "error"))[-1]["code"] == "model_unavailable"
+    await line.send(say("three"))
+    assert (await commit(line))[-1]["text"] == "one two three"
+
+
+@case("P3.14")
+async def a_config_amid_audio_finalises_what_is_pending_and_goes_on(line: Line) -> None:
+    await configure(line, model="foo", enable_partial=False)
+    await line.send(sound(2.6))
+    await line.send({"type": "config", "chunk_duration": 1.0, "overlap_duration": 0.2})
+    frames = await until(line, "status")
+    assert [f["type"] for f in frames] == ["final", "final", "status"]
+    assert place(frames[1]) == (2, 2.0, 2.6, 0.5, 1.5, 2.6, 1.1, 0.6, 2.6)
+    await line.send(sound(0.8))
+    rest = await commit(line)
+    assert place(rest[0]) == (3, 2.6, 3.4, 0.2, 2.4, 3.4, 1.0, 0.8, 3.4)
+    assert rest[-1]["text"] == "foo foo foo"
+
+
+@case("P3.15")
+async def a_new_sample_rate_keeps_the_clock(line: Line) -> None:
+    await configure(line, model="foo", enable_partial=False)
+    await line.send(sound(2.5))
+    await line.send({"type": "config", "sample_rate": 48_000})
+    await until(line, "status")
+    await line.send(sound(1.5, 48_000))
+    (final, _) = await commit(line)
+    assert place(final) == (3, 2.5, 4.0, 0.5, 2.0, 4.0, 2.0, 1.5, 4.0)
+
+
+@case("P3.16")
+async def what_this_version_has_not_is_answered_by_a_warning(line: Line) -> None:
+    asked: list[tuple[str, object, str]] = [
+        ("diarization", True, "diarization_unavailable"),
+        ("diarize", {"enabled": True, "num_speakers": 2}, "diarization_unavailable"),
+        ("insights", {}, "insights_unavailable"),
+        ("insights", {"enabled": True}, "insights_unavailable"),
+        ("vocabulary", {"terms": ["C++"]}, "vocabulary_unavailable"),
+    ]
+    for name, value, code in asked:
+        await line.send({"type": "config", name: value})
+        warning, status = await until(line, "status")
+        assert (warning["type"], warning["code"]) == ("warning", code)
+        assert (status["diarization"], status["insights"]) == (False, False)
+        off: object = {} if name == "vocabulary" else False
+        await configure(line, **{name: off})
+    await configure(line, diarization={"enabled": False}, insights={"enabled": False})
+
+
+@case("P3.17", "P4.9")
+async def words_have_times_where_the_model_knows_them(line: Line) -> None:
+    status = await configure(line, model="with-times", word_timestamps=True)
+    assert status["word_timestamps"] is True
+    await line.send(say("one", ("", 1.0), "two"))
+    words = [word for final in finals(await commit(line)) for word in list_of(final["words"])]
+    assert [(w["word"], w["start"], w["confidence"]) for w in words] == [("one", 0.0, 1.0), ("two", 1.4, 1.0)]
+    await configure(line, word_timestamps=False)
+    await line.send(say("three"))
+    assert all("words" not in final for final in finals(await commit(line)))
+
+
+@case("P3.17")
+async def where_it_does_not_that_is_told(line: Line) -> None:
+    await line.send({"type": "config", "model": "foo", "word_timestamps": True})
+    warning, status = await until(line, "status")
+    assert warning["code"] == "word_timestamps_unavailable"
+    assert status["word_timestamps"] is False
+
+
+@case("P3.18")
+async def a_config_has_a_longest_and_a_deepest(line: Line) -> None:
+    error = await ask(line, {"type": "config", "x": "y" * 2**20})
+    assert (error["code"], error["limit"]) == ("invalid_config", 1_048_576)
+    assert (await ask(line, '{"type":"config","x":' + "[" * 17 + "]" * 17 + "}"))["code"] == "bad_json"
+    await configure(line, x=[[[]]])
+
+
+def list_of(value: object) -> list[dict[str, object]]:
+    assert isinstance(value, list)
+    return value

@@ -1,0 +1,30 @@
+"""Each script runs against the bare session, the application in memory and a server on a real socket."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conformance.cases import CASES
+from conformance.doors import Doors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from conformance.line import Case, Way
+
+
+@pytest.fixture(scope="module")
+def doors() -> Iterator[Doors]:
+    doors = Doors()
+    yield doors
+    doors.close()
+
+
+@pytest.mark.parametrize(
+    ("case", "way"), [pytest.param(case, way, id=f"{case.name}-{way}") for case in CASES for way in case.ways]
+)
+async def test_the_server_does_as_documented(case: Case, way: Way, doors: Doors) -> None:
+    async with doors.door(way, case.settings, spends=case.spends) as door:
+        await case.run(door)
