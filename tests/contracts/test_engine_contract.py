@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 from echoic.engines import moonshine
+from echoic.engines.parakeet_onnx import ParakeetOnnx, Tuning
 from echoic.engines.registry import standard_registry
 from echoic.engines.scripted import CARRIED, PLAIN, UTTERANCE, VOCABULARY, Scripted, draw
 from echoic.session.window import Window, WindowNeeds
+from support.tiny_parakeet import FOLDER, recordings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from echoic.text.hypothesis import Hypothesis, Token
 
 AHEAD = WindowNeeds("carried", left_context=0.5, right_context=0.4)
+#: Contexts that cover every recording of the tiny Parakeet, so that pieces and the whole show it the same.
+COVERED = Tuning(left_context=30.0, right_context=30.0)
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,11 @@ CASES = [
     Case("scripted-carried-ahead", scripted(AHEAD), drawn()),
     Case("scripted-utterance", scripted(UTTERANCE), drawn()),
     Case("scripted-plain", scripted(PLAIN), drawn()),
+    Case(
+        "parakeet-onnx",
+        lambda: ParakeetOnnx(FOLDER, COVERED),
+        tuple(audio for audio, _ in recordings()[3:7]),
+    ),
     Case("moonshine", lambda: standard_registry().load("moonshine-tiny-en"), babble()),
 ]
 

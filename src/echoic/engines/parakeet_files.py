@@ -1,0 +1,182 @@
+"""The folder of a Parakeet export: which files it must hold, and what is wrong with those that are there.
+
+The layout is that of onnx-asr, which the published exports have: ``encoder-model[.Q].onnx``,
+``decoder_joint-model[.Q].onnx``, ``vocab.txt``, ``config.json``; ``Q`` names a quantization.
+Source: https://github.com/istupakov/onnx-asr.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, cast
+
+from echoic.errors import ModelUnavailable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAME = "parakeet-onnx"
+#: The command that brings a model.
+INSTALL = "echoic models get parakeet-tdt-0.6b-v3-onnx"
+ENCODER, JOINT = "encoder-model", "decoder_joint-model"
+VOCABULARY, CONFIG = "vocab.txt", "config.json"
+#: Quantizations of the encoder in the order in which they are taken if none is asked for: the fastest on
+#: a CPU first. The empty one is full precision, which has no suffix.
+QUANTIZATIONS = ("mmint8", "int8", "", "fp16")
+#: The same for the networks that decode: full precision first, because it decodes lanes together without
+#: one changing what another says (see ``quantized_by_company``), and is small anyway.
+JOINT_QUANTIZATIONS = ("", "fp16", "int8")
+#: Architectures that can be read, by the ``model_type`` of ``config.json``.
+KINDS = {"nemo-conformer-tdt": "tdt", "nemo-conformer-rnnt": "rnnt"}
+BLANK = "<blk>"
+_MANY_BANDS = 512
+_LARGE_POINTER = b"version https://git-lfs"
+_CONTROL = re.compile(r"<unk>|<\|.*\|>")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """A folder that was looked through.
+
+    Attributes:
+        encoder: The encoder's file.
+        joint: The file of the prediction network and the joint network.
+        pieces: The vocabulary as text, a leading space where a word starts; the blank is not in it.
+        kind: Whether it says durations (``tdt``) or not.
+        bands: Mel bands that it wants.
+        subsampling: Feature frames to one frame of the encoder.
+        max_symbols: Tokens at one frame after which the next one is taken.
+    """
+
+    encoder: Path
+    joint: Path
+    pieces: tuple[str, ...]
+    kind: Literal["tdt", "rnnt"]
+    bands: int
+    subsampling: int
+    max_symbols: int
+
+
+def look_through(folder: Path, quantization: str | None = None) -> ModelFiles:
+    """Return what is in a folder; nothing is loaded.
+
+    Args:
+        folder: In onnx-asr's layout.
+        quantization: The encoder's: a suffix such as ``int8``, empty for full precision, None: the first
+            of ``QUANTIZATIONS`` that is there, or else any.
+
+    Raises:
+        ModelUnavailable: Something is missing or unusable: what, and what to do.
+    """
+    if not folder.is_dir():
+        raise unusable(f"There is no folder {folder}.")
+    kind, config = _read_config(folder)
+    encoder = _chosen(folder, ENCODER, QUANTIZATIONS, quantization)
+    own = encoder.name.removeprefix(ENCODER).removesuffix(".onnx").removeprefix(".")
+    joint = _chosen(folder, JOINT, (*JOINT_QUANTIZATIONS, own), None)
+    return ModelFiles(
+        encoder,
+        joint,
+        read_pieces(folder / VOCABULARY),
+        kind,
+        bands=_whole(config, "features_size", 80, _MANY_BANDS),
+        subsampling=_whole(config, "subsampling_factor", 8, 64),
+        max_symbols=_whole(config, "max_tokens_per_step", 10, 1_000),
+    )
+
+
+def read_pieces(file: Path) -> tuple[str, ...]:
+    """Return the vocabulary of ``vocab.txt``: a piece and its number in each line, the blank last.
+
+    The mark of a word's start becomes a space; control pieces become empty.
+
+    Raises:
+        ModelUnavailable: It is missing, or is not that.
+    """
+    try:
+        lines = _present(file).read_text("utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise unusable(f"{file} is not UTF-8 text.") from None
+    rows = [line.rpartition(" ") for line in lines if line]
+    numbers = [int(number) if number.isdecimal() else -1 for _, _, number in rows]
+    if not rows or numbers != list(range(len(rows))) or rows[-1][0] != BLANK:
+        raise unusable(
+            f"{file} is not a vocabulary: each line is to hold a piece and its number, from 0 on, and the "
+            f"last one {BLANK}."
+        )
+    return tuple(_text(piece) for piece, _, _ in rows[:-1])
+
+
+def quantized_by_company(file: Path) -> bool:
+    """Return whether a graph finds the scale of its activations anew in each call.
+
+    Such a graph (the usual dynamic int8) takes one scale from everything in the call, so what it says of a
+    window depends a little on the windows beside it.
+    """
+    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return data.find(b"DynamicQuantize") >= 0
+
+
+def unusable(reason: str) -> ModelUnavailable:
+    """Return the refusal of a model with the command that brings a good one."""
+    return ModelUnavailable(NAME, reason, INSTALL)
+
+
+def _read_config(folder: Path) -> tuple[Literal["tdt", "rnnt"], dict[str, object]]:
+    if (folder / "model.onnx").exists() and not (folder / CONFIG).exists():
+        raise unusable(f"{folder} holds a CTC export; only TDT and RNNT exports are read.")
+    file = _present(folder / CONFIG)
+    try:
+        config = json.loads(file.read_bytes())
+    except ValueError:
+        raise unusable(f"{file} is not JSON.") from None
+    if not isinstance(config, dict):
+        raise unusable(f"{file} is not a JSON object.")
+    kind = KINDS.get(str(config.get("model_type")))
+    if kind is None:
+        raise unusable(
+            f"{file} names the architecture {config.get('model_type')!r}; "
+            f"only {' and '.join(KINDS)} are read."
+        )
+    return cast("Literal['tdt', 'rnnt']", kind), config
+
+
+def _whole(config: dict[str, object], key: str, usual: int, most: int) -> int:
+    value = config.get(key, usual)
+    if not isinstance(value, int) or not 1 <= value <= most:
+        raise unusable(f"{CONFIG} says {key} = {value!r}, which is not a whole number from 1 to {most}.")
+    return value
+
+
+def _chosen(folder: Path, stem: str, order: tuple[str, ...], quantization: str | None) -> Path:
+    if quantization is not None:
+        return _present(folder / _file_name(stem, quantization))
+    for suffix in order:
+        if (file := folder / _file_name(stem, suffix)).exists():
+            return _present(file)
+    others = sorted(folder.glob(f"{stem}.*.onnx"))
+    return _present(others[0] if others else folder / _file_name(stem, ""))
+
+
+def _file_name(stem: str, quantization: str) -> str:
+    return f"{stem}.{quantization}.onnx" if quantization else f"{stem}.onnx"
+
+
+def _present(file: Path) -> Path:
+    """Return ``file`` if there is something in it."""
+    if not file.is_file():
+        raise unusable(f"{file.name} is missing in {file.parent}.")
+    with file.open("rb") as opened:
+        beginning = opened.read(len(_LARGE_POINTER))
+    if not beginning:
+        raise unusable(f"{file} is empty.")
+    if beginning == _LARGE_POINTER:
+        raise unusable(f"{file} is a Git LFS pointer and not the file itself: run `git lfs pull` there.")
+    return file
+
+
+def _text(piece: str) -> str:
+    return "" if _CONTROL.fullmatch(piece) else piece.replace("\N{LOWER ONE EIGHTH BLOCK}", " ")
