@@ -37,7 +37,7 @@ def measure(*, quick: bool) -> None:
     """Measure, print and save."""
     count = 200 if quick else 1_000
     with Server("--batch-cost", "0.02") as server:
-        warm = asyncio.run(_all(server, count // 4, seed=0))  # the allocator's and libraries' first needs
+        warm = asyncio.run(_all(server, count, seed=0))  # the same once: what the allocator keeps is no leak
         _settle(server)
         before = _facts(server)
         began = time.perf_counter()

@@ -17,7 +17,7 @@ IDLE, SPEAKING = 200, 50
 
 def measure(*, quick: bool) -> None:
     """Measure, print and save; each case has a fresh server, so that none lives on another's memory."""
-    seconds = 6.0 if quick else 20.0
+    seconds = 3.0 if quick else 20.0
     rows: list[list[report.Cell]] = []
     for name, spoken in (("idle, configured", 0.0), ("idle, after 4 s of speech", 4.0)):
         with Server() as server:
