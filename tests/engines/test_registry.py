@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -9,6 +10,10 @@ from echoic.engines.registry import Missing, Registry, Seat, resolve_name, stand
 from echoic.engines.scripted import Scripted
 from echoic.errors import ModelUnavailable
 from echoic.session.effects import ModelRequest
+from support.tiny_parakeet import FOLDER
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def seat(name: str, missing: Missing | None = None) -> Seat:
@@ -49,11 +54,46 @@ def test_models_without_an_engine_are_listed_with_an_honest_reason_and_no_instal
         "whisper",
         "moonshine-tiny-en",
     }
-    for name in ("parakeet-standard", "parakeet-onnx", "parakeet-mlx", "whisper"):
+    for name in ("parakeet-standard", "parakeet-mlx", "whisper"):
         row = rows[name]
         assert not row.available
         assert row.install is None
         assert "This version of echoic has no engine for it yet." in str(row.reason)
+
+
+def test_parakeet_by_onnxruntime_without_weights_names_the_command_that_brings_them(tmp_path: Path) -> None:
+    rows = {row.id: row for row in standard_registry(models_dir=tmp_path).describe()}
+    row = rows["parakeet-onnx"]
+    assert (row.available, row.reason) == (False, "Its weights are not here.")
+    assert row.install == "echoic models get parakeet-tdt-0.6b-v3-onnx"
+
+
+def test_parakeet_by_onnxruntime_is_there_with_a_folder_or_what_was_fetched(tmp_path: Path) -> None:
+    given = standard_registry(parakeet_onnx_dir=FOLDER, models_dir=tmp_path)
+    assert given.resolve(ModelRequest("parakeet-onnx", "onnx"), fallback=False).fallback is None
+    assert given.load("parakeet-onnx").needs.reading == "carried"
+    (tmp_path / "parakeet-tdt-0.6b-v2-onnx").symlink_to(FOLDER)
+    fetched = standard_registry(models_dir=tmp_path)
+    assert fetched.resolve(ModelRequest("parakeet-onnx", "onnx"), fallback=False).name == "parakeet-onnx"
+
+
+def test_parakeet_by_onnxruntime_says_what_is_wrong_with_its_folder(tmp_path: Path) -> None:
+    registry = standard_registry(parakeet_onnx_dir=tmp_path / "none")
+    row = next(row for row in registry.describe() if row.id == "parakeet-onnx")
+    assert str(row.reason).startswith("There is no folder")
+    with pytest.raises(ModelUnavailable, match="There is no folder"):
+        registry.load("parakeet-onnx")
+
+
+def test_another_parakeet_stands_in_before_the_default() -> None:
+    registry = standard_registry(parakeet_onnx_dir=FOLDER)
+    choice = registry.resolve(ModelRequest("parakeet", "standard"), fallback=True)
+    assert choice.name == "parakeet-onnx"
+    assert str(choice.fallback).endswith("The model 'parakeet-onnx' answers instead.")
+    refusal = ModelUnavailable("parakeet-onnx", "It is damaged.")
+    if not registry.describe()[-1].available:
+        pytest.skip("the default model is not here")
+    assert registry.stand_in("parakeet-onnx", refusal, fallback=True).name == table.DEFAULT
 
 
 def test_a_missing_library_is_named_and_one_that_is_there_is_not(monkeypatch: pytest.MonkeyPatch) -> None:

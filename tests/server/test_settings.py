@@ -135,3 +135,13 @@ def test_the_lease_time_is_clamped_and_its_variable_wins_over_the_file(
 def test_a_lease_time_that_is_no_number_is_an_error_that_names_it() -> None:
     (told,) = problems_of(None, {"AUDIO_STREAM_TTL_SECONDS": "soon"})
     assert told.startswith("AUDIO_STREAM_TTL_SECONDS: ")
+
+
+def test_folders_of_models_may_begin_at_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    env = {"ECHOIC_PARAKEET_ONNX_DIR": "~/parakeet", "ECHOIC_MODELS_DIR": "/models"}
+    settings = load_settings(None, env)
+    assert settings.parakeet_onnx_dir == tmp_path / "parakeet"
+    assert settings.models_dir == Path("/models")
+    assert load_settings(None, {}).models_dir is None

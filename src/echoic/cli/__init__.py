@@ -16,7 +16,7 @@ app = typer.Typer(
 app.command("serve")(serve.serve)
 app.command("transcribe")(transcribe.transcribe)
 app.command("stream")(stream.stream)
-app.command("models")(models.models)
+app.add_typer(models.app, name="models")
 app.command("doctor")(doctor.doctor)
 app.command("demo")(demo.demo)
 

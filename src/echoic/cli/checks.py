@@ -91,9 +91,9 @@ def library(module: str, package: str) -> Check:
 
 def models() -> list[Check]:
     """Return a check for each model; the server cannot work if there is none."""
-    from echoic.engines.registry import standard_registry
+    from echoic.cli.places import registry_here
 
-    rows = standard_registry().describe()
+    rows = registry_here().describe()
     worst: State = "note" if any(row.available for row in rows) else "missing"
     return [
         Check(f"model {row.id}", "ok" if row.available else worst, row.reason or "there", row.install)

@@ -5,11 +5,18 @@ from dataclasses import asdict
 
 import typer
 
+from echoic.cli.models_get import get
 from echoic.cli.options import AsJson, Key, Url, give_up
 
+app = typer.Typer(invoke_without_command=True)
+app.command("get")(get)
 
-def models(*, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
+
+@app.callback()
+def models(context: typer.Context, *, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """List the models: what is there, what is missing, and how to get it; with --url those of a server."""
+    if context.invoked_subcommand:
+        return
     rows = _rows(url, key)
     if as_json:
         typer.echo(json.dumps(rows, ensure_ascii=False, indent=2))
@@ -27,9 +34,9 @@ def models(*, url: Url = None, key: Key = None, as_json: AsJson = False) -> None
 
 def _rows(url: str | None, key: str | None) -> list[dict[str, object]]:
     if url is None:
-        from echoic.engines.registry import standard_registry
+        from echoic.cli.places import registry_here
 
-        return [asdict(status) for status in standard_registry().describe()]
+        return [asdict(status) for status in registry_here().describe()]
     from echoic.cli.status import fetch_models
     from echoic.client import ServerError
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from importlib.util import find_spec
 from types import MappingProxyType
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING
 from echoic.errors import ModelUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from echoic.engines.base import Engine
     from echoic.session.effects import ModelRequest
@@ -111,17 +113,21 @@ class Choice:
     fallback: str | None = None
 
 
+_NO_RUNTIME = Missing("The package onnxruntime is not installed.", "pip install onnxruntime")
+
+
 class Registry:
     """The models this server knows.
 
     Args:
         seats: One for each model.
         default: The id of the model that stands in for others.
+        preferred: The ids of those that do so before it where they can be had, the best first.
     """
 
-    def __init__(self, seats: Iterable[Seat], default: str = DEFAULT) -> None:
+    def __init__(self, seats: Iterable[Seat], default: str = DEFAULT, preferred: Sequence[str] = ()) -> None:
         self._seats = {seat.id: seat for seat in seats}
-        self._default = default
+        self._stand_ins = (*preferred, default)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -134,7 +140,7 @@ class Registry:
         return [_status(seat) for seat in self._seats.values()]
 
     def resolve(self, request: ModelRequest, *, fallback: bool) -> Choice:
-        """Return the model asked for, or with ``fallback`` the default in its stead.
+        """Return the model asked for, or with ``fallback`` the first that can stand in for it.
 
         Raises:
             ModelUnavailable: Nobody knows the name (whatever ``fallback`` says), or the model cannot be
@@ -150,15 +156,16 @@ class Registry:
         return Choice(seat.id)
 
     def stand_in(self, name: str, refusal: ModelUnavailable, *, fallback: bool) -> Choice:
-        """Return the default for the model ``name`` that cannot be had.
+        """Return the first model that can be had in the stead of ``name``, which cannot.
 
         Raises:
-            ModelUnavailable: ``refusal``, if there may be no fallback, or the default cannot be had either.
+            ModelUnavailable: ``refusal``, if there may be no fallback, or none can be had either.
         """
-        seat = self._seats.get(self._default)
-        if not fallback or seat is None or seat.id == name or seat.probe():
-            raise refusal
-        return Choice(seat.id, f"{refusal.message} The model {seat.id!r} answers instead.")
+        for other in self._stand_ins if fallback else ():
+            seat = self._seats.get(other)
+            if seat is not None and seat.id != name and not seat.probe():
+                return Choice(seat.id, f"{refusal.message} The model {seat.id!r} answers instead.")
+        raise refusal
 
     def load(self, name: str) -> Engine:
         """Return the loaded engine of the seat ``name``; blocks, perhaps for many seconds.
@@ -174,18 +181,26 @@ class Registry:
         return seat.load()
 
 
-def standard_registry(*, scripted: bool = False) -> Registry:
-    """Return the table of all models of this version; with ``scripted`` also the one for tests and load."""
+def standard_registry(
+    *, scripted: bool = False, parakeet_onnx_dir: Path | None = None, models_dir: Path | None = None
+) -> Registry:
+    """Return the table of all models of this version.
+
+    Args:
+        scripted: With the one for tests and load.
+        parakeet_onnx_dir: The folder of the model ``parakeet-onnx``; None: one that was fetched.
+        models_dir: The folder that models are fetched to; None: in this user's cache.
+    """
     seats = [
         _empty_seat("parakeet-standard", "parakeet", "standard", {"nemo": "nemo_toolkit"}),
-        _empty_seat("parakeet-onnx", "parakeet", "onnx", {"onnxruntime": "onnxruntime"}),
+        _parakeet_onnx_seat(parakeet_onnx_dir, models_dir),
         _empty_seat("parakeet-mlx", "parakeet", "mlx", {"mlx": "mlx", "parakeet_mlx": "parakeet-mlx"}),
         _empty_seat("whisper", "whisper", "standard", {"faster_whisper": "faster-whisper"}),
         Seat(DEFAULT, "moonshine", "standard", _probe_moonshine, _load_moonshine),
     ]
     if scripted:
         seats.append(Seat("scripted", "scripted", "standard", _nothing_missing, _load_scripted))
-    return Registry(seats)
+    return Registry(seats, preferred=("parakeet-onnx",))
 
 
 def _status(seat: Seat) -> ModelStatus:
@@ -211,9 +226,38 @@ def _empty_seat(name: str, model: str, variant: str, libraries: Mapping[str, str
     return Seat(name, model, variant, probe, load)
 
 
+def _parakeet_onnx_seat(folder: Path | None, cache: Path | None) -> Seat:
+    """Return the seat of Parakeet by onnxruntime; the folder is looked for with each probe."""
+
+    def place() -> Path:
+        from echoic.engines import parakeet_files, weights  # noqa: PLC0415  # a seat imports when asked
+
+        found = folder or weights.find_model(cache or weights.user_cache(os.environ))
+        if found is None:
+            raise parakeet_files.unusable("Its weights are not here.")
+        parakeet_files.look_through(found)
+        return found
+
+    def probe() -> Missing | None:
+        if find_spec("onnxruntime") is None:
+            return _NO_RUNTIME
+        try:
+            place()
+        except ModelUnavailable as refusal:
+            return Missing(refusal.reason, refusal.install)
+        return None
+
+    def load() -> Engine:
+        from echoic.engines.parakeet_onnx import ParakeetOnnx  # noqa: PLC0415  # the same
+
+        return ParakeetOnnx(place())
+
+    return Seat("parakeet-onnx", "parakeet", "onnx", probe, load)
+
+
 def _probe_moonshine() -> Missing | None:
     if find_spec("onnxruntime") is None:
-        return Missing("The package onnxruntime is not installed.", "pip install onnxruntime")
+        return _NO_RUNTIME
     try:
         from echoic.engines import moonshine  # noqa: PLC0415  # a seat imports its engine when asked
     except ImportError:

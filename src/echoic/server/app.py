@@ -77,7 +77,7 @@ def build_app(settings: Settings, registry: Registry | None = None) -> FastAPI:
         settings: What it is told.
         registry: The models there are; None: all of this version.
     """
-    house = _furnish(settings, registry or standard_registry(scripted=settings.scripted_engine))
+    house = _furnish(settings, registry or models_of(settings))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -95,6 +95,15 @@ def build_app(settings: Settings, registry: Registry | None = None) -> FastAPI:
     app.include_router(api_router(house))
     app.include_router(page_router())
     return app
+
+
+def models_of(settings: Settings) -> Registry:
+    """Return the models of this version, found where the settings say."""
+    return standard_registry(
+        scripted=settings.scripted_engine,
+        parakeet_onnx_dir=settings.parakeet_onnx_dir,
+        models_dir=settings.models_dir,
+    )
 
 
 def _furnish(settings: Settings, registry: Registry) -> House:

@@ -9,15 +9,15 @@ import configparser
 import ipaddress
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path  # noqa: TC003  # pydantic reads the annotations
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from echoic.server.guard import key_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
 ENV_PREFIX: Final = "ECHOIC_"
 #: Environment names of the protocol that bear no prefix of ours.
@@ -65,6 +65,10 @@ def _digest(value: object) -> object:
     return key_digest(value) if isinstance(value, str) else value
 
 
+def _expanded(folder: Path | None) -> Path | None:
+    return folder.expanduser() if folder else None
+
+
 class Settings(BaseModel):
     """Everything about a server that can be set; times in seconds.
 
@@ -90,6 +94,8 @@ class Settings(BaseModel):
         auth_timeout_seconds: How long the first message may take when it has to bring the key.
         streaming_fallback: On the unified endpoint another model answers when the one asked for cannot.
         preload_model: Loaded at start, and what ``/readyz`` waits for; empty: none.
+        parakeet_onnx_dir: The folder of the model ``parakeet-onnx``; None: one that was fetched.
+        models_dir: The folder that models are fetched to; None: in this user's cache.
         stream_ttl_seconds: A stream's lease where several processes count streams together.
     """
 
@@ -115,6 +121,8 @@ class Settings(BaseModel):
     auth_timeout_seconds: Annotated[float, AUTH, Field(gt=0)] = 5.0
     streaming_fallback: Annotated[bool, STT] = True
     preload_model: Annotated[str, STT] = "parakeet"
+    parakeet_onnx_dir: Annotated[Path | None, STT, AfterValidator(_expanded)] = None
+    models_dir: Annotated[Path | None, STT, AfterValidator(_expanded)] = None
     stream_ttl_seconds: Annotated[int, QUOTA, BeforeValidator(_clamped_ttl)] = 120
 
     @property
