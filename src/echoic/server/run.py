@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import socket
 import sys
 from typing import TYPE_CHECKING, Final
@@ -124,6 +125,13 @@ def _greeting(house: House, port: int) -> Iterator[str]:
         yield f"echoic is ready ({', '.join(house.service.means.engines.loaded) or 'no model loaded yet'})."
     yield f"  page       http://{place}/"
     yield f"  WebSocket  ws://{place}{STREAM_PATH}"
-    yield f"  try it     echoic stream FILE --url ws://{place}"
+    yield f"  try it     {_program()} stream FILE --url ws://{place}"
     if settings.api_key is None and not is_loopback(settings.host):
         yield "  Everyone in the network may use it: no API key is set."
+
+
+def _program() -> str:
+    """Return how this program is called: its name if the shell finds it, else its place from here."""
+    if shutil.which("echoic"):
+        return "echoic"
+    return os.path.relpath(sys.argv[0]) if sys.argv[0].endswith("echoic") else f"{sys.executable} -m echoic"
