@@ -263,7 +263,7 @@ def test_the_fastest_quantization_is_taken_first_and_another_if_asked_for(copy: 
     for name in ("encoder-model.int8.onnx", "encoder-model.onnx", "decoder_joint-model.int8.onnx"):
         (copy / name).write_bytes(b"x")
     assert look_through(copy).encoder.name == "encoder-model.int8.onnx"
-    assert look_through(copy).joint.name == JOINT
+    assert look_through(copy).joint.name == "decoder_joint-model.int8.onnx"
     assert look_through(copy, "fp16").encoder.name == ENCODER
     assert look_through(copy, "").encoder.name == "encoder-model.onnx"
     with pytest.raises(ModelUnavailable, match=r"encoder-model\.q4\.onnx is missing"):

@@ -155,6 +155,15 @@ def test_files_that_belong_to_the_encoder_come_with_it(shelf: Shelf, tmp_path: P
     assert shelf.sent[-1][0] == "encoder-model.onnx"
 
 
+def test_the_networks_that_decode_come_in_the_same_quantization_if_they_are_there(
+    shelf: Shelf, tmp_path: Path
+) -> None:
+    shelf.files["decoder_joint-model.int8.onnx"] = b"small"
+    names = {file.name for file in fetch(shelf, tmp_path).iterdir()}
+    assert "decoder_joint-model.int8.onnx" in names
+    assert JOINT not in names
+
+
 def test_a_repository_without_a_file_is_refused(shelf: Shelf, tmp_path: Path) -> None:
     del shelf.files["vocab.txt"]
     with pytest.raises(ModelUnavailable, match=r"has no file vocab\.txt"):

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 PADDING = 16
 #: NVIDIA's models know five durations: none, and 1 to 4 frames.
 MOST_DURATIONS = 16
+#: Frames of a lane that one step of decoding asks about: a TDT passes over blanks by itself, an RNNT has one
+#: at most frames.
+LOOKAHEAD = {"tdt": 2, "rnnt": 8}
 #: Digits of a confidence: so many are the same however many lanes were decoded together.
 CONFIDENCE_DECIMALS = 3
 #: The loudest sample of a window that holds nothing: three steps of 16-bit audio.
@@ -143,6 +146,7 @@ class ParakeetOnnx:
             self._joint,
             len(files.pieces),
             range(self._durations(files)),
+            lookahead=LOOKAHEAD[files.kind],
             max_symbols=files.max_symbols,
             together=tuning.together or not quantized_by_company(files.joint),
         )

@@ -216,7 +216,7 @@ def _wanted(files: Sequence[RemoteFile], quantization: str) -> list[RemoteFile]:
     """Return the files to fetch, the encoder itself last."""
     there = {file.path: file for file in files if len(PurePosixPath(file.path).parts) == 1}
     suffix = f".{quantization}.onnx" if quantization else ".onnx"
-    joints = [JOINT + ".onnx", JOINT + suffix]
+    joints = [JOINT + suffix, JOINT + ".onnx"]
     joint = next((path for path in joints if path in there), joints[0])
     stems = (joint, ENCODER + suffix)
     data = [path for path in there if path.startswith(tuple(stem + "." for stem in stems))]
