@@ -14,7 +14,7 @@ from echoic.session.core import Session
 from echoic.session.effects import ModelAnswer
 from echoic.session.window import WindowNeeds
 from echoic.wire.codec import decode_message
-from echoic.wire.frames import Audio
+from echoic.wire.frames import Audio, Commit, Reset
 from support.play import Play, kind, texts, zeros
 from support.speakers import Answering, saying
 
@@ -102,6 +102,16 @@ def test_reset_forgets_decodes_that_are_under_way() -> None:
     assert late
     assert play.send({"type": "reset"}) == [{"type": "status", "state": "reset"}]
     assert all(not play.session.finished(d.key, play.engine.decode([d.window])[0]) for d in late)
+
+
+def test_what_was_committed_before_a_reset_is_delivered_before_it() -> None:
+    play = Play(saying("foo"))
+    for message in (Audio(zeros(0.9).tobytes()), Commit(), Audio(zeros(0.7).tobytes()), Reset()):
+        play.do(play.session.receive(message))
+    play.do(play.session.receive(Audio(zeros(2.0).tobytes())))
+    play.settle()
+    assert [f["type"] for f in play.frames] == ["final", "full_transcript", "status", "final"]
+    assert (play.frames[-1]["segment_id"], play.frames[-1]["segment_start"]) == (1, 0.0)
 
 
 def test_stop_delivers_what_is_pending_and_closes() -> None:

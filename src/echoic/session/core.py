@@ -69,6 +69,11 @@ class _Transcript:
 
 
 @dataclass(frozen=True, slots=True)
+class _Afresh:
+    """The session starts afresh here."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Goodbye:
     """The connection closes here."""
 
@@ -83,7 +88,7 @@ class _End:
     error: Error | None = None
 
 
-_Item = Plan | _Reply | _Transcript | _Goodbye
+_Item = Plan | _Reply | _Transcript | _Afresh | _Goodbye
 
 
 class Session:
@@ -215,18 +220,20 @@ class Session:
         yield from ()
 
     def _on_reset(self, _: Reset) -> Iterator[Effect]:
-        running = tuple(self._running)
-        self._running.clear()
-        self._outbox.clear()
-        self._partial = None
+        """Forget what no reply waits for: what was committed before is still delivered."""
+        forgotten: list[int] = []
         self._partial_mark = 0
-        self._finals = 0
-        self._transcript.take()
-        if running:
-            yield Drop(running)
+        yield from self._drop_partial()
+        while self._outbox and isinstance(plan := self._outbox[-1], Plan):
+            self._outbox.pop()
+            forgotten += plan.running
+        for key in forgotten:
+            del self._running[key]
+        if forgotten:
+            yield Drop(tuple(forgotten))
         if self._stretch:
             self._stretch = Stretch(self._config, self._stretch.model, self._voice)
-        yield Send(Status(state="reset"))
+        self._outbox.append(_Afresh())
 
     def _on_stop(self, _: Stop) -> Iterator[Effect]:
         return self._on_end(_End(CLOSE_NORMAL))
@@ -262,6 +269,7 @@ class Session:
         if old and old.model == model and self._config.sample_rate == config.sample_rate:
             old.segments.retune(config.chunk_duration, config.overlap_duration)
             old.options = DecodeOptions(config.language)
+            old.timed = config.word_timestamps
         else:
             base = old.segments.seconds(old.segments.heard) if old else 0.0
             self._stretch = Stretch(config, model, self._voice, base)
@@ -359,6 +367,10 @@ class Session:
                 text = self._transcript.take()
                 if text or always:
                     yield Send(FullTranscript(text=text))
+            case _Afresh():
+                self._finals = 0
+                self._transcript.take()
+                yield Send(Status(state="reset"))
             case _Goodbye(code):
                 yield from self._leave(code)
             case Plan():
@@ -373,7 +385,7 @@ class Session:
             yield Send(decode_failed(plan))
         if words:
             self._finals += 1
-            frame = final_frame(plan, self._finals, words, timed=self._config.word_timestamps)
+            frame = final_frame(plan, self._finals, words)
             self._transcript.add(frame.text)
             yield Send(frame)
 

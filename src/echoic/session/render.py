@@ -26,7 +26,7 @@ def text_of(words: Sequence[Spoken]) -> str:
     return " ".join(word.word for word in words)
 
 
-def final_frame(plan: Plan, segment_id: int, words: Sequence[Spoken], *, timed: bool) -> Final:
+def final_frame(plan: Plan, segment_id: int, words: Sequence[Spoken]) -> Final:
     """Return the final of a segment."""
     span, at = plan.span, plan.stretch.segments
     return Final(
@@ -40,7 +40,7 @@ def final_frame(plan: Plan, segment_id: int, words: Sequence[Spoken], *, timed: 
         chunk_end=at.seconds(span.end),
         new_audio_duration=at.duration(span.end - span.start),
         cumulative_audio=at.seconds(span.end),
-        words=_timed(words) if timed else UNSET,
+        words=_timed(words) if plan.timed else UNSET,
     )
 
 

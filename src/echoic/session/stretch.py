@@ -76,6 +76,7 @@ class Plan:
         edge: float32, what the resampler still held back when the plan was made; for these windows
             it follows the tape's position ``edge_at``.
         edge_at: The tape's end when the plan was made.
+        timed: Whether its words go out with their times.
     """
 
     span: Span
@@ -84,6 +85,7 @@ class Plan:
     flush: bool
     edge: NDArray[np.float32] = field(repr=False)
     edge_at: int
+    timed: bool
 
     @property
     def running(self) -> tuple[int, ...]:
@@ -128,6 +130,7 @@ class Stretch:
         self.reading: Reading = self._reading(model.needs)
         self._known: dict[tuple[int, int], Hypothesis] = {}
         self.options = DecodeOptions(config.language)
+        self.timed = config.word_timestamps
 
     def _reading(self, needs: WindowNeeds) -> Reading:
         speech = self._ear.speech_between if self._ear else None
@@ -173,7 +176,7 @@ class Stretch:
 
     def _plan(self, span: Span, pieces: tuple[Piece, ...], *, flush: bool) -> Plan:
         slots = tuple(self._slot(piece) for piece in pieces)
-        return Plan(span, self, slots, flush, self._resampler.tail(), self._tape.end)
+        return Plan(span, self, slots, flush, self._resampler.tail(), self._tape.end, self.timed)
 
     def _slot(self, piece: Piece) -> Slot:
         slot = Slot(piece, begins=self._clock(piece.start))
