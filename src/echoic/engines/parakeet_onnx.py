@@ -345,10 +345,11 @@ def _session(file: Path, cores: int) -> ort.InferenceSession:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         session = ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    except _LOAD_FAILURES:
+    except _LOAD_FAILURES as failure:
         raise unusable(
-            f"{file} cannot be loaded: it is cut off or damaged, or a file beside it (.data) is missing."
-        ) from None
+            f"{file} cannot be loaded: it is cut off or damaged, a file beside it (.data) is missing, or it "
+            f"needs another onnxruntime than {ort.__version__}."
+        ) from failure
     takes, gives = _INTERFACES[file.name.partition("-")[0]]
     found = {one.name for one in session.get_inputs()}, {one.name for one in session.get_outputs()}
     if not takes <= found[0] or not gives <= found[1]:
