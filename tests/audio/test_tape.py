@@ -60,8 +60,8 @@ class TapeAgainstAList(RuleBasedStateMachine):
         assert (self.tape.start, self.tape.end) == (self.start, self.start + len(self.held))
 
     @invariant()
-    def stays_within_four_times_what_it_holds(self) -> None:
-        assert self.tape.nbytes <= max(4 * 4 * len(self.held), 4096)
+    def stays_within_twice_what_it_holds(self) -> None:
+        assert self.tape.nbytes <= max(2 * 4 * len(self.held), 4096)
         assert self.held or self.tape.nbytes == 0
 
 
@@ -100,4 +100,4 @@ def test_a_rolling_window_keeps_its_memory_for_an_hour() -> None:
         tape.forget(tape.end - 40_000)
         largest = max(largest, tape.nbytes)
     assert tape.end == 57_600_000
-    assert largest <= 4 * 4 * 41_600
+    assert largest <= 2 * 4 * 41_600

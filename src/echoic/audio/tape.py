@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 #: Samples below which a smaller store is not worth a copy.
 _SMALLEST = 1024
 #: A store more than this many times larger than what it holds is cut down.
-_SPARE = 4
+_SPARE = 2
 
 
 def _nothing() -> NDArray[np.float32]:
@@ -23,7 +23,7 @@ class Tape:
     """A mono float32 store addressed by absolute sample position.
 
     What is held lies contiguously in one array, so appending and forgetting cost amortised constant
-    time a sample. Memory is at most four times what is held, plus 4 KiB; an empty tape holds nothing.
+    time a sample. Memory is at most twice what is held, plus 4 KiB; an empty tape holds nothing.
 
     Args:
         start: The position of the first sample that will be appended.
@@ -95,7 +95,7 @@ class Tape:
         self._head += dropped
         self._size -= dropped
         if len(self._store) > max(_SPARE * self._size, _SMALLEST if self._size else 0):
-            self._move(2 * self._size)
+            self._move(self._size + self._size // 4)
 
     def clear(self, start: int = 0) -> None:
         """Drop everything; the next sample goes to the position ``start``."""
@@ -104,12 +104,12 @@ class Tape:
         self._start = start
 
     def _make_room(self, size: int) -> None:
-        """Let ``size`` samples fit: in this store if they fill half of it at most, else in a larger one."""
-        if 2 * size <= len(self._store):
+        """Let ``size`` samples fit: in this store if they leave a quarter of it, else in a larger one."""
+        if 4 * size <= 3 * len(self._store):
             self._store[: self._size] = self._store[self._head : self._head + self._size]
             self._head = 0
         else:
-            self._move(2 * size)
+            self._move(size + size // 2)
 
     def _move(self, capacity: int) -> None:
         store = np.empty(capacity, dtype=np.float32)
