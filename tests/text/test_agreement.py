@@ -121,3 +121,21 @@ def test_decodes_that_never_change_their_mind_give_every_word_once(whole: Words,
         text.grow(whole[:end], whole[: data.draw(st.integers(min_value=0, max_value=end))])
     text.close(whole)
     assert text.said == whole
+
+
+def test_words_said_beyond_a_cut_begin_the_next_utterance() -> None:
+    text = UtteranceText()
+    heard = ("we", "play", "back", "audio", "this", "tool", "allows")
+    assert text.grow((*heard, "you"), heard) == heard
+    until_the_cut = ("We", "play", "back", "audio.")
+    assert text.close(until_the_cut) == ()
+    assert text.surplus(until_the_cut) == ("this", "tool", "allows")
+    following = UtteranceText(text.surplus(until_the_cut))
+    assert following.beyond(("This", "tool", "allows", "you", "to")) == ("you", "to")
+
+
+def test_an_utterance_that_ended_by_itself_leaves_nothing_over() -> None:
+    text = UtteranceText()
+    text.grow(("one", "two", "three"), ("one", "two"))
+    text.close(("one", "two", "three", "four"))
+    assert text.surplus(("one", "two", "three", "four")) == ()

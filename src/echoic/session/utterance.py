@@ -74,28 +74,51 @@ class UtteranceReading:
         least = to_samples(_LEAST_GLANCE, self._rate)
         return tuple(_piece(start, end) for start, end in spans if end - start >= least)
 
-    def say(self, answers: Sequence[Answer], *, flush: bool) -> list[Spoken]:  # noqa: ARG002  # a close is planned
+    def say(self, answers: Sequence[Answer], *, flush: bool) -> list[Spoken]:
         """Return what is settled of the utterance that goes on, and the rest of those that are over."""
         said: list[str] = []
         for place, answer in enumerate(answers):
+            start = answer.piece.start
             if answer.hypothesis is None:
                 continue
-            words, start = words_of(answer.hypothesis), answer.piece.start
+            words = words_of(answer.hypothesis)
             if answer.piece.closes:
-                said += self._texts.pop(start, UtteranceText()).close(words)
+                said += self._close(answer.piece, words)
             elif place == 0 or answers[place - 1].piece.start != start:
                 text = self._texts.setdefault(start, UtteranceText())
                 said += text.grow(words, _probe(answers[place + 1 :], start))
+        self._forget(answers, flush=flush)
         return [Spoken(word) for word in said]
 
     def glimpse(self, answers: Sequence[Answer]) -> list[Spoken]:
         """Return the words beyond those said, utterance by utterance."""
         seen: list[str] = []
+        texts = dict(self._texts)
         for answer in answers:
             if answer.hypothesis is not None:
-                text = self._texts.get(answer.piece.start, UtteranceText())
-                seen += text.beyond(words_of(answer.hypothesis))
+                words = words_of(answer.hypothesis)
+                text = texts.get(answer.piece.start, UtteranceText())
+                seen += text.beyond(words)
+                texts[answer.piece.end] = UtteranceText(text.surplus(words))
         return [Spoken(word) for word in seen]
+
+    def _close(self, piece: Piece, words: Words) -> Words:
+        """Say the rest of an utterance; what was said beyond its end begins the one that starts there.
+
+        That happens where an utterance grew too long and was cut at a place that lies some seconds back.
+        """
+        text = self._texts.pop(piece.start, UtteranceText())
+        rest = text.close(words)
+        self._texts[piece.end] = UtteranceText(text.surplus(words))
+        return rest
+
+    def _forget(self, answers: Sequence[Answer], *, flush: bool) -> None:
+        """Drop the texts that no later answer can belong to."""
+        if flush:
+            self._texts.clear()
+        elif answers:
+            latest = answers[-1].piece.start
+            self._texts = {start: text for start, text in self._texts.items() if start >= latest}
 
     def _growing(self, start: int, end: int) -> list[Piece]:
         probe = end - to_samples(_PROBE, self._rate)

@@ -32,10 +32,14 @@ def words_of(hypothesis: Hypothesis) -> Words:
 
 
 class UtteranceText:
-    """The text of one utterance while it grows; what was said stays said, and is said once."""
+    """The text of one utterance while it grows; what was said stays said, and is said once.
 
-    def __init__(self) -> None:
-        self._said: list[str] = []
+    Args:
+        said: Words at its beginning that were said already (see ``surplus``).
+    """
+
+    def __init__(self, said: Words = ()) -> None:
+        self._said = list(said)
         self._before: Words | None = None
 
     @property
@@ -66,6 +70,13 @@ class UtteranceText:
     def close(self, words: Words) -> Words:
         """Return the words not yet said of ``words``, the decode of the whole utterance."""
         return self._say(self.beyond(words))
+
+    def surplus(self, words: Words) -> Words:
+        """Return the words said that are not in ``words``, the decode up to where the utterance was cut.
+
+        They were heard beyond the cut: the next utterance, which begins there, begins with them.
+        """
+        return self.said[_place(_keys(words), _keys(self.said)) :]
 
     def beyond(self, words: Words) -> Words:
         """Return what of ``words``, a decode from the utterance's start, comes after the words said.
