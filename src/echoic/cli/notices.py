@@ -24,7 +24,7 @@ class Notices:
             case Warning(code="word_timestamps_unavailable"):
                 return None
             case Warning(code="model_fallback", active_model=str(name)) if not self._model_named:
-                return self._once(f"{name} transcribes: the default model is not there (see: echoic models).")
+                return self._once(f"{name} transcribes (others: echoic models).")
             case Warning(message=message):
                 return self._once(message)
         return None
