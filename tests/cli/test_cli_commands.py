@@ -56,7 +56,8 @@ def test_models_lists_what_is_there_and_what_is_missing(runner: CliRunner) -> No
     assert done.exit_code == 0
     assert "parakeet-onnx" in done.stdout
     rows = json.loads(runner.invoke(app, ["models", "--json"]).stdout)
-    assert {"id", "model", "variant", "available", "reason", "install"} == rows[0].keys()
+    keys = {"id", "model", "variant", "available", "reason", "install", "word_timestamps"}
+    assert keys == rows[0].keys()
 
 
 def test_doctor_finds_that_the_server_can_work(runner: CliRunner) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from echoic.client import ServerError, connect, transcribe
 from echoic.wire.frames import Error, Final, FullTranscript, Partial, Warning  # noqa: A004  # the protocol's word
-from support.fake_server import CONFIGURED, Peer, fake_server, final, serving
+from support.fake_server import CONFIGURED, Peer, fake_server, final, refusing, serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -208,6 +209,40 @@ async def test_warnings_before_the_config_is_in_force_are_not_lost() -> None:
         frame = await anext(stream)
     assert isinstance(frame, Warning)
     assert frame.code == "model_fallback"
+
+
+@pytest.mark.parametrize("scheme", ["ws", "http"])
+async def test_an_address_without_a_path_means_the_unified_endpoint(scheme: str) -> None:
+    paths: list[str] = []
+
+    async def play(peer: Peer) -> None:
+        paths.append(peer.socket.request.path if peer.socket.request else "")
+        await peer.expect("stop")
+
+    async with fake_server(play) as url:
+        host = url.split("/")[2]
+        async with connect(f"{scheme}://{host}") as stream:
+            await stream.stop()
+    assert paths == ["/api/v1/audio/stream/transcribe"]
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "sentence"),
+    [
+        (HTTPStatus.UNAUTHORIZED, "unauthorized", "asks for a valid key"),
+        (HTTPStatus.NOT_FOUND, "unreachable", "There is no stream endpoint at"),
+        (HTTPStatus.FORBIDDEN, "unreachable", "there may be no stream endpoint there"),
+        (HTTPStatus.BAD_GATEWAY, "unreachable", "not as an echoic server does"),
+    ],
+)
+async def test_a_refused_handshake_is_told_as_what_it_is(
+    status: HTTPStatus, code: str, sentence: str
+) -> None:
+    async with refusing(status) as url:
+        with pytest.raises(ServerError, match=sentence) as caught:
+            async with connect(url):
+                pass
+    assert caught.value.code == code
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,12 @@ async def status_tells_what_is_there(door: Door) -> None:
         "available": False,
         "reason": "Its weights are missing.",
         "install": "get it",
+        "word_timestamps": False,
     }
+    assert models["with-times"]["word_timestamps"] is True
+    features = body["supported_features"]
+    assert isinstance(features, dict)
+    assert features["word_timestamps"] is True
     assert models["parakeet-mlx"]["available"] is True
     assert body["available_models"] == [name for name, model in models.items() if model["available"]]
 

@@ -85,6 +85,16 @@ def test_parakeet_by_onnxruntime_says_what_is_wrong_with_its_folder(tmp_path: Pa
         registry.load("parakeet-onnx")
 
 
+def test_the_status_knows_without_loading_which_models_give_times() -> None:
+    registry = standard_registry(scripted=True, parakeet_onnx_dir=FOLDER)
+    there = [row for row in registry.describe() if row.available]
+    assert {row.id for row in there} >= {"parakeet-onnx", "scripted"}
+    for row in there:
+        engine = registry.load(row.id)
+        assert engine.needs.times is row.word_timestamps, row.id
+        engine.close()
+
+
 def test_another_parakeet_stands_in_before_the_default() -> None:
     registry = standard_registry(parakeet_onnx_dir=FOLDER)
     choice = registry.resolve(ModelRequest("parakeet", "standard"), fallback=True)

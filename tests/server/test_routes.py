@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import re
+import threading
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from echoic.engines.registry import Missing, Registry, Seat, standard_registry
 from echoic.engines.scripted import Scripted, draw
+from echoic.server.app import build_app
+from echoic.server.settings import Settings
 from support.memory_socket import MemorySocket
 
 if TYPE_CHECKING:
@@ -50,6 +54,7 @@ async def test_status_tells_the_truth_about_every_model(start_app: StartApp) -> 
             "available": False,
             "reason": "Its weights are missing.",
             "install": "pip install x",
+            "word_timestamps": False,
         },
         {
             "id": "here",
@@ -58,8 +63,23 @@ async def test_status_tells_the_truth_about_every_model(start_app: StartApp) -> 
             "available": True,
             "reason": None,
             "install": None,
+            "word_timestamps": False,
         },
     ]
+
+
+@pytest.mark.parametrize("here", [True, False])
+async def test_word_timestamps_are_promised_only_if_a_model_that_is_there_gives_them(
+    start_app: StartApp, *, here: bool
+) -> None:
+    probe = (lambda: None) if here else (lambda: Missing("It is not here."))
+    timed = Seat("timed", "timed", "standard", probe, Scripted, word_timestamps=True)
+    bare = Seat("bare", "bare", "standard", lambda: None, Scripted)
+    app = await start_app(Registry([timed, bare], "bare"), preload_model="")
+    async with browsing(app) as client:
+        status = (await client.get(f"{API}/status")).json()
+    assert status["supported_features"]["word_timestamps"] is here
+    assert [model["word_timestamps"] for model in status["models"]] == [True, False]
 
 
 async def test_the_limits_of_a_server_without_keys_are_those_of_a_local_user(start_app: StartApp) -> None:
@@ -104,6 +124,28 @@ async def test_not_ready_says_what_is_waited_for(start_app: StartApp) -> None:
         answer = await client.get("/readyz")
     assert answer.status_code == 503
     assert "Its weights are missing." in answer.json()["waits_for"]
+
+
+async def test_while_a_model_loads_in_anothers_stead_it_is_named() -> None:
+    gone = Seat("parakeet-standard", "parakeet", "standard", lambda: Missing("It is not here."), Scripted)
+    begun, allowed = threading.Event(), threading.Event()
+
+    def load() -> Scripted:
+        begun.set()
+        assert allowed.wait(20)
+        return Scripted()
+
+    small = Seat("small", "small", "standard", lambda: None, load)
+    app = build_app(Settings(), Registry([gone, small], "small"))
+    async with app.router.lifespan_context(app), browsing(app) as client:
+        try:
+            assert await asyncio.to_thread(begun.wait, 20)
+            waits_for = (await client.get("/readyz")).json()["waits_for"]
+        finally:
+            allowed.set()
+        await app.state.house.ready.settled.wait()
+        assert (await client.get("/readyz")).json()["waits_for"] is None
+    assert waits_for == "The model 'small' is being loaded."
 
 
 async def test_the_metrics_can_be_read_and_count_what_happened(app: FastAPI) -> None:

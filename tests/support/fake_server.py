@@ -10,6 +10,7 @@ import websockets
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from http import HTTPStatus
 
     Play = Callable[["Peer"], Awaitable[None]]
 
@@ -102,5 +103,20 @@ async def fake_server(play: Play) -> AsyncIterator[str]:
 async def serving(handle: Callable[[websockets.ServerConnection], Awaitable[None]]) -> AsyncIterator[str]:
     """Serve bare connections on a free loopback port; yield the URL."""
     async with websockets.serve(handle, "127.0.0.1", 0, compression=None, max_size=2**24) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        yield f"ws://127.0.0.1:{port}/api/v1/audio/stream/transcribe"
+
+
+@asynccontextmanager
+async def refusing(status: HTTPStatus) -> AsyncIterator[str]:
+    """Answer every handshake on a free loopback port with ``status``; yield the URL."""
+
+    def answer(connection: websockets.ServerConnection, _: websockets.Request) -> websockets.Response:
+        return connection.respond(status, "No.")
+
+    async def never(_: websockets.ServerConnection) -> None:
+        raise AssertionError
+
+    async with websockets.serve(never, "127.0.0.1", 0, process_request=answer) as server:
         port = next(iter(server.sockets)).getsockname()[1]
         yield f"ws://127.0.0.1:{port}/api/v1/audio/stream/transcribe"

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from websockets.asyncio.client import connect as open_socket
 from websockets.exceptions import InvalidStatus, InvalidURI, WebSocketException
 
-from echoic.client.address import LOOPBACK, shown_address
+from echoic.client.address import LOOPBACK, shown_address, stream_address
 from echoic.client.failure import ServerError
 from echoic.client.stream import Stream
 from echoic.wire.frames import Final
@@ -28,7 +28,8 @@ MAX_MESSAGE = 2**23
 #: it can decode, so a busy server answers late; only one that is gone stays silent this long.
 PING_TIMEOUT = 300.0
 
-_REFUSED = frozenset({401, 403})
+#: What a server answers in place of a handshake: who is asked for a key, and who asks in the wrong place.
+_NO_KEY, _FORBIDDEN, _NOT_FOUND = 401, 403, 404
 
 
 @asynccontextmanager
@@ -36,7 +37,8 @@ async def connect(url: str, *, key: str | None = None, **config: object) -> Asyn
     """Open a stream, configured and ready for samples; leaving the block closes it.
 
     Args:
-        url: The WebSocket URL of the stream endpoint (see ``stream_address`` for shorter forms).
+        url: The server, ``ws://host:port`` or any other form that ``stream_address`` takes: without a
+            path the unified endpoint is meant.
         key: The key, sent as ``Authorization: Bearer``; never logged.
         **config: Keys of the protocol's ``config`` frame, e.g. ``sample_rate=48000, language="en"``.
 
@@ -67,7 +69,7 @@ async def transcribe(
     """Send all chunks as fast as the server takes them and return the finals.
 
     Args:
-        url: The WebSocket URL of the stream endpoint.
+        url: As for ``connect``.
         chunks: Floats in -1..1, each ``(n,)`` or ``(n, channels)``.
         key: The key.
         **config: Keys of the ``config`` frame.
@@ -90,13 +92,14 @@ async def _open(url: str, key: str | None) -> ClientConnection:
     shown = shown_address(url)
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
+        address = stream_address(url)
         return await open_socket(
-            url,
+            address,
             additional_headers=headers,
             compression=None,
             max_size=MAX_MESSAGE,
             ping_timeout=PING_TIMEOUT,
-            proxy=None if urlsplit(url).hostname in LOOPBACK else True,
+            proxy=None if urlsplit(address).hostname in LOOPBACK else True,
             logger=_socket_log(),
         )
     except (InvalidURI, ValueError):
@@ -109,8 +112,16 @@ async def _open(url: str, key: str | None) -> ClientConnection:
 
 
 def _refused(shown: str, status: int) -> ServerError:
-    if status in _REFUSED:
+    if status == _NO_KEY:
         return ServerError("unauthorized", f"The server at {shown} asks for a valid key.")
+    if status == _NOT_FOUND:
+        return ServerError("unreachable", f"There is no stream endpoint at {shown} (HTTP 404).")
+    if status == _FORBIDDEN:  # many servers answer so for a path that they do not know
+        return ServerError(
+            "unreachable",
+            f"The server lets nobody in at {shown} (HTTP 403): there may be no stream endpoint there, or "
+            "something in front of it wants a key.",
+        )
     return ServerError("unreachable", f"{shown} answers, but not as an echoic server does (HTTP {status}).")
 
 

@@ -71,6 +71,7 @@ class ModelStatus:
         available: True if its library is there and its weights are.
         reason: What is missing, or None.
         install: The command that brings it, or None.
+        word_timestamps: True if it gives times of words.
     """
 
     id: str
@@ -79,6 +80,7 @@ class ModelStatus:
     available: bool
     reason: str | None
     install: str | None
+    word_timestamps: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,7 @@ class Seat:
         variant: Its variant; ``standard`` where there is but one.
         probe: Says what is missing, without importing the model's library; None: nothing.
         load: Returns the loaded engine; may take long.
+        word_timestamps: Whether that engine's ``needs.times`` is true, known without loading it.
     """
 
     id: str
@@ -98,6 +101,7 @@ class Seat:
     variant: str
     probe: Callable[[], Missing | None]
     load: Callable[[], Engine]
+    word_timestamps: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,10 +209,14 @@ def standard_registry(
 
 def _status(seat: Seat) -> ModelStatus:
     missing = seat.probe()
-    if missing is None:
-        return ModelStatus(seat.id, seat.model, seat.variant, available=True, reason=None, install=None)
     return ModelStatus(
-        seat.id, seat.model, seat.variant, available=False, reason=missing.reason, install=missing.install
+        seat.id,
+        seat.model,
+        seat.variant,
+        available=missing is None,
+        reason=missing.reason if missing else None,
+        install=missing.install if missing else None,
+        word_timestamps=seat.word_timestamps,
     )
 
 
@@ -252,7 +260,7 @@ def _parakeet_onnx_seat(folder: Path | None, cache: Path | None) -> Seat:
 
         return ParakeetOnnx(place())
 
-    return Seat("parakeet-onnx", "parakeet", "onnx", probe, load)
+    return Seat("parakeet-onnx", "parakeet", "onnx", probe, load, word_timestamps=True)
 
 
 def _probe_moonshine() -> Missing | None:

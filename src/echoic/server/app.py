@@ -22,7 +22,7 @@ from echoic.server.means import Limits, Means
 from echoic.server.metrics import Metrics
 from echoic.server.outbox import Bounds
 from echoic.server.page import page_router
-from echoic.server.routes import api_router
+from echoic.server.routes import api_router, nowhere
 from echoic.server.streams import Streams
 from echoic.server.voice import loudness, silero
 from echoic.session.effects import ModelRequest
@@ -94,6 +94,7 @@ def build_app(settings: Settings, registry: Registry | None = None) -> FastAPI:
     app.state.house = house
     app.include_router(api_router(house))
     app.include_router(page_router())
+    app.router.routes.append(nowhere())
     return app
 
 
@@ -130,7 +131,7 @@ async def _preload(house: House) -> None:
     if not settings.preload_model:
         ready.settle()
         return
-    ready.waits_for = f"The model {settings.preload_model!r} is being loaded."
+    ready.waits_for = f"The model {settings.preload_model!r} is being looked for."
     request = ModelRequest(settings.preload_model, "")
     try:
         answer = await house.service.means.engines.open(request, fallback=settings.streaming_fallback)

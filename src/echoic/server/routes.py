@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.routing import WebSocketRoute
 
 from echoic.errors import AccessRefused, ErrorCode
@@ -15,6 +15,8 @@ from echoic.server.endpoint import StreamEndpoint
 from echoic.server.metrics import CONTENT_TYPE
 
 if TYPE_CHECKING:
+    from starlette.websockets import WebSocket
+
     from echoic.server.app import House
     from echoic.server.endpoint import Service
 
@@ -22,11 +24,10 @@ STREAM_PATH: Final = "/api/v1/audio/stream/transcribe"
 STATUS_PATH: Final = "/api/v1/audio/stream/status"
 LIMITS_PATH: Final = "/api/v1/audio/stream/limits"
 
-#: What this version does and does not do.
+#: What this version does and does not do, whichever models there are.
 FEATURES: Final = {
     "partial_results": True,
     "segment_metadata": True,
-    "word_timestamps": True,
     "concurrent_streams": True,
     "binary_audio": True,
     "custom_vocabulary": False,
@@ -60,6 +61,19 @@ def _streams(house: House) -> list[WebSocketRoute]:
     return routes
 
 
+def nowhere() -> WebSocketRoute:
+    """Return the route for WebSockets at any other path, which answers the handshake with 404."""
+
+    async def refuse(socket: WebSocket) -> None:
+        if "websocket.http.response" in socket.scope.get("extensions", {}):
+            answer = PlainTextResponse(f"There is no stream here; there is one at {STREAM_PATH}.", 404)
+            await socket.send_denial_response(answer)
+        else:
+            await socket.close()
+
+    return WebSocketRoute("/{path:path}", refuse, name="nowhere")
+
+
 def _describe(router: APIRouter, house: House) -> None:
     @router.get(STATUS_PATH)
     def status() -> dict[str, object]:
@@ -69,7 +83,8 @@ def _describe(router: APIRouter, house: House) -> None:
             "status": "available" if available else "unavailable",
             "available_models": available,
             "websocket_endpoint": STREAM_PATH,
-            "supported_features": FEATURES,
+            "supported_features": FEATURES
+            | {"word_timestamps": any(model.available and model.word_timestamps for model in models)},
             "models": [asdict(model) for model in models],
         }
 
@@ -103,6 +118,14 @@ def _refusal(house: House, request: Request) -> JSONResponse | None:
     return JSONResponse(body, 401, {"WWW-Authenticate": "Bearer"})
 
 
+def _waits_for(house: House) -> str | None:
+    """Return what the default model waits for; while one is being loaded, that one by its name."""
+    loading = house.service.means.engines.loading
+    if loading and not house.ready.settled.is_set():
+        return f"The model {loading[0]!r} is being loaded."
+    return house.ready.waits_for
+
+
 def _watch(router: APIRouter, house: House) -> None:
     @router.get("/healthz")
     async def healthz() -> dict[str, str]:
@@ -111,7 +134,7 @@ def _watch(router: APIRouter, house: House) -> None:
     @router.get("/readyz")
     async def readyz(response: Response) -> dict[str, object]:
         streams = house.service.streams
-        waits_for = "The server is about to stop." if streams.draining else house.ready.waits_for
+        waits_for = "The server is about to stop." if streams.draining else _waits_for(house)
         response.status_code = 200 if waits_for is None else 503
         return {
             "status": "ready" if waits_for is None else "not ready",
