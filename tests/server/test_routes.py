@@ -201,6 +201,14 @@ async def test_every_field_and_button_of_the_page_has_a_name(app: FastAPI) -> No
     assert all(name.strip() for name in re.findall(r"<button[^>]*>([^<]*)</button>", text))
 
 
+async def test_the_page_hears_the_microphone_as_it_is_and_says_where_there_is_none(app: FastAPI) -> None:
+    async with browsing(app) as client:
+        text = (await client.get("/app.js")).text
+    for processing in ("echoCancellation", "noiseSuppression", "autoGainControl"):
+        assert f"{processing}: false" in text
+    assert "The microphone needs https or localhost." in text
+
+
 async def test_nothing_is_loaded_from_elsewhere_for_a_documentation_page(app: FastAPI) -> None:
     async with browsing(app) as client:
         assert (await client.get("/docs")).status_code == 404

@@ -3,6 +3,10 @@ const STATUS = "/api/v1/audio/stream/status";
 const LIMITS = "/api/v1/audio/stream/limits";
 const BUFFERED = 256 * 1024; // bytes on their way above which a file waits
 
+const NEAR_THE_END = 24; // pixels, less than a line, that the end may be out of view and still be followed
+// The browser's processing is made for calls: it takes the beginning of speech for noise.
+const MICROPHONE = { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+
 const part = (id) => document.getElementById(id);
 const record = part("record");
 
@@ -25,6 +29,19 @@ async function showModels() {
   }
 }
 
+// Shows the live text; its end stays in view unless the user has scrolled away from it.
+const live = part("live");
+let follows = true;
+live.addEventListener("scroll", () => {
+  follows = live.scrollHeight - live.scrollTop - live.clientHeight <= NEAR_THE_END;
+});
+
+function show(settled, volatile) {
+  part("settled").textContent = settled;
+  part("volatile").textContent = volatile;
+  if (follows) live.scrollTop = live.scrollHeight;
+}
+
 // One stream to the server. `ready` resolves when it is configured, `over` when it is closed.
 class Stream {
   constructor(sampleRate) {
@@ -43,8 +60,10 @@ class Stream {
         resolve(this.trouble);
       };
     });
-    part("settled").textContent = part("volatile").textContent = "";
+    follows = true;
+    show("", "");
     part("result").hidden = true;
+    live.scrollIntoView({ block: "nearest" });
   }
 
   begin(sampleRate) {
@@ -71,11 +90,10 @@ class Stream {
 
   hear(frame) {
     if (frame.type === "partial") {
-      part("volatile").textContent = frame.text;
+      show(this.parts.join(" "), frame.text);
     } else if (frame.type === "final") {
       this.parts.push(frame.text);
-      part("settled").textContent = this.parts.join(" ");
-      part("volatile").textContent = "";
+      show(this.parts.join(" "), "");
     } else if (frame.type === "full_transcript") {
       part("transcript").textContent = frame.text || "Nothing was understood.";
       part("result").hidden = false;
@@ -93,10 +111,14 @@ class Stream {
 let microphone = null;
 
 async function startMicrophone() {
+  if (!navigator.mediaDevices) {
+    say("The microphone needs https or localhost.", true); // browsers hide it from pages that came over plain http
+    return;
+  }
   record.disabled = true;
   say("Waiting for the microphone…");
   try {
-    const source = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1 } });
+    const source = await navigator.mediaDevices.getUserMedia({ audio: MICROPHONE });
     const context = new AudioContext();
     await context.audioWorklet.addModule("/recorder.js");
     const stream = new Stream(context.sampleRate);
