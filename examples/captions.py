@@ -7,10 +7,11 @@ import asyncio
 import sys
 from pathlib import Path
 
-from echoic.client import Stream, connect, stream_address
+from echoic.client import Stream, connect
 from echoic.media import read_audio
 from echoic.wire.frames import Final, Partial
 
+SERVER = "ws://127.0.0.1:8000"
 PIECE = 0.1  # seconds
 
 
@@ -24,7 +25,7 @@ async def speak(stream: Stream, file: Path) -> None:
 
 async def main(file: Path, server: str) -> None:
     """Print captions while the file plays."""
-    async with connect(stream_address(server), chunk_duration=2.0) as stream, asyncio.TaskGroup() as tasks:
+    async with connect(server, chunk_duration=2.0) as stream, asyncio.TaskGroup() as tasks:
         tasks.create_task(speak(stream, file))
         async for frame in stream:
             if isinstance(frame, Partial):
@@ -34,4 +35,13 @@ async def main(file: Path, server: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "ws://127.0.0.1:8000"))  # noqa: PLR2004
+    match sys.argv[1:]:
+        case [name]:
+            asyncio.run(main(Path(name), SERVER))
+        case [name, address]:
+            asyncio.run(main(Path(name), address))
+        case _:
+            sys.stderr.write(
+                f"Usage: python {sys.argv[0]} FILE [SERVER]; the server is {SERVER} if not given.\n"
+            )
+            sys.exit(2)

@@ -68,6 +68,12 @@ def test_a_file_at_the_wanted_rate_comes_out_as_it_is(tmp_path: Path) -> None:
     assert np.abs(heard - samples).max() < 1e-4
 
 
+def test_a_file_may_be_named_by_a_string(tmp_path: Path) -> None:
+    file = write_wave(tmp_path / "a.wav", sine(0.5, 16_000)[:, None], 16_000)
+    assert sum(map(len, read_audio(str(file)))) == 8_000
+    assert audio_seconds(str(file)) == pytest.approx(0.5)
+
+
 def test_pieces_are_of_the_length_asked_for_and_only_the_last_is_shorter(tmp_path: Path) -> None:
     file = write_wave(tmp_path / "a.wav", sine(1.05, 16_000)[:, None], 16_000)
     assert [len(piece) for piece in read_audio(file, chunk=0.25)] == [4000] * 4 + [800]

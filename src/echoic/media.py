@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import av
@@ -12,7 +13,6 @@ from av.error import FFmpegError, InvalidDataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
     from av.audio.stream import AudioStream
     from av.container import InputContainer
@@ -29,7 +29,7 @@ class UnreadableAudio(Exception):
     """A file that holds no audio that can be read; the message is a sentence that names it."""
 
 
-def read_audio(path: Path, rate: int = 16_000, chunk: float = 0.5) -> Iterator[NDArray[np.float32]]:
+def read_audio(path: Path | str, rate: int = 16_000, chunk: float = 0.5) -> Iterator[NDArray[np.float32]]:
     """Return a file's first audio track in pieces; no more than a piece or two is held in memory.
 
     Where the track begins late or has a gap there is silence, so that a sample's place is its time in
@@ -47,17 +47,18 @@ def read_audio(path: Path, rate: int = 16_000, chunk: float = 0.5) -> Iterator[N
         UnreadableAudio: The file cannot be opened or has no audio; while iterating: nothing of the
             track can be decoded.
     """
+    path = Path(path)
     container, track = _open(path)
     return _pieces(_samples(path, container, track, rate), round(chunk * rate))
 
 
-def audio_seconds(path: Path) -> float | None:
+def audio_seconds(path: Path | str) -> float | None:
     """Return the length of a file in seconds as it says itself, or None if it does not say.
 
     Raises:
         UnreadableAudio: As ``read_audio``.
     """
-    container, _ = _open(path)
+    container, _ = _open(Path(path))
     with container:
         return container.duration / _TICKS if container.duration else None
 

@@ -1,0 +1,110 @@
+"""The programs in the documents run as they stand, but for the port."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from support.live import PATIENCE, ServerProcess
+from support.tiny_parakeet import FOLDER, recordings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+PORT_IN_THE_DOCUMENTS = "127.0.0.1:8000"
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[str]:
+    """A server whose Parakeet is the tiny one."""
+    with ServerProcess(
+        scripted_engine="no", parakeet_onnx_dir=str(FOLDER), preload_model="parakeet"
+    ) as server:
+        yield server.place
+
+
+def snippet(document: str, having: str) -> str:
+    """Return the first piece of Python of a document that holds ``having``."""
+    text = (ROOT / document).read_text("utf-8")
+    pieces: list[str] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    return next(code for code in pieces if having in code)
+
+
+def output(code: str, folder: Path) -> list[str]:
+    """Run a program and return the lines that it prints."""
+    program = folder / "snippet.py"
+    program.write_text(code, "utf-8")
+    done = subprocess.run(
+        [sys.executable, str(program)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+        env={"PYTHONPATH": str(ROOT / "src")},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+async def run_inside(code: str, **names: Any) -> None:  # noqa: ANN401  # whatever the piece uses
+    """Run a piece of Python that may await at its top."""
+    program = compile(code, "snippet", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    made = eval(program, names)  # noqa: S307  # our own document
+    if inspect.isawaitable(made):
+        async with asyncio.timeout(PATIENCE):
+            await made
+
+
+def test_the_readmes_bare_client_is_answered(place: str, tmp_path: Path) -> None:
+    code = snippet("README.md", "websockets.connect")
+    assert PORT_IN_THE_DOCUMENTS in code
+    lines = output(code.replace(PORT_IN_THE_DOCUMENTS, place), tmp_path)
+    assert [ast.literal_eval(line)["type"] for line in lines] == ["warning", "status"]
+
+
+async def test_the_readmes_client_prints_what_was_said(
+    place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = snippet("README.md", "from echoic.client import connect")
+    assert PORT_IN_THE_DOCUMENTS in code
+    samples, text = recordings()[3]
+    await run_inside(code.replace(PORT_IN_THE_DOCUMENTS, place), samples=samples)
+    assert capsys.readouterr().out.strip() == text
+
+
+def test_the_librarys_client_prints_finals(place: str, tmp_path: Path) -> None:
+    code = snippet("docs/library.md", "from echoic.client import transcribe")
+    assert PORT_IN_THE_DOCUMENTS in code
+    recording = str(FOLDER / "speech" / "00039.flac")
+    lines = output(code.replace(PORT_IN_THE_DOCUMENTS, place).replace("talk.mp4", recording), tmp_path)
+    assert " ".join(line.partition(" ")[2] for line in lines) in {text for _, text in recordings()}
+
+
+def test_the_captions_say_how_they_are_called_if_no_file_is_named() -> None:
+    example = ROOT / "examples" / "captions.py"
+    done = subprocess.run(
+        [sys.executable, str(example)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+        env={"PYTHONPATH": str(ROOT / "src")},
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Usage: python ")
+
+
+def test_the_librarys_first_program_prints_a_partial_a_final_and_the_transcript(tmp_path: Path) -> None:
+    partial, final, transcript = output(snippet("docs/library.md", "decode_fn"), tmp_path)
+    assert ast.literal_eval(partial)["type"] == "partial"
+    assert ast.literal_eval(final)["text"] == "hello"
+    assert transcript == "hello"
