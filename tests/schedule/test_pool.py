@@ -402,3 +402,11 @@ def test_an_answer_for_a_loop_that_is_closed_is_dropped() -> None:
     loop = asyncio.new_event_loop()
     loop.close()
     call_on(loop, lambda: pytest.fail("nobody listens"))
+
+
+async def test_the_answer_says_which_languages_the_engine_knows() -> None:
+    class English(Scripted):
+        languages = ("en",)
+
+    async with opened(English()) as engines:
+        assert (await engines.open(ASKED, fallback=False)).languages == ("en",)

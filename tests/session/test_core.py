@@ -11,10 +11,10 @@ from echoic.engines.scripted import CARRIED, Scripted, draw
 from echoic.errors import ModelUnavailable
 from echoic.session.config import StreamConfig
 from echoic.session.core import Session
-from echoic.session.effects import ModelAnswer
+from echoic.session.effects import ModelAnswer, Send
 from echoic.session.window import WindowNeeds
 from echoic.wire.codec import decode_message
-from echoic.wire.frames import Audio, Commit, Reset
+from echoic.wire.frames import Audio, Commit, Config, Reset, Warning  # noqa: A004  # the protocol's word
 from support.play import Play, kind, texts, zeros
 from support.speakers import Answering, saying
 
@@ -341,3 +341,25 @@ def test_words_carry_times_where_the_engine_knows_them() -> None:
         ("one", pytest.approx(0.0)),
         ("two", pytest.approx(1.4, abs=0.01)),
     ]
+
+
+@pytest.mark.parametrize(
+    ("language", "languages", "warned"),
+    [
+        ("de", ("en",), True),
+        ("en", ("en",), False),
+        ("en-GB", ("en",), False),
+        ("EN_us", ("en",), False),
+        (None, ("en",), False),
+        ("de", (), False),
+    ],
+)
+def test_a_language_that_the_model_does_not_know_is_told(
+    language: str | None, languages: tuple[str, ...], *, warned: bool
+) -> None:
+    answer = ModelAnswer("small", WindowNeeds("plain"), languages=languages)
+    session = Session()
+    session.receive(Config({"language": language}))
+    sent = [effect.frame for effect in session.opened(answer) if isinstance(effect, Send)]
+    codes = [frame.code for frame in sent if isinstance(frame, Warning)]
+    assert codes == (["language_unsupported"] if warned else [])

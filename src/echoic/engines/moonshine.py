@@ -117,6 +117,11 @@ class Moonshine:
         return WindowNeeds(reading="utterance", sample_rate=SAMPLE_RATE, longest=LONGEST)
 
     @property
+    def languages(self) -> tuple[str, ...]:
+        """English only."""
+        return ("en",)
+
+    @property
     def lanes(self) -> int:
         """One: on a CPU it is no cheaper to decode windows together."""
         return 1

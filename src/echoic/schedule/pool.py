@@ -79,7 +79,8 @@ class Engines:
         except ModelUnavailable as refusal:
             choice = self._registry.stand_in(choice.name, refusal, fallback=fallback)
             worker = await self._worker(choice.name)
-        return ModelAnswer(choice.name, worker.engine.needs, choice.fallback)
+        languages = getattr(worker.engine, "languages", ())
+        return ModelAnswer(choice.name, worker.engine.needs, choice.fallback, languages)
 
     def submit(
         self, client: Hashable, decode: Decode, done: Callable[[int, Hypothesis | DecodeFailed], None]

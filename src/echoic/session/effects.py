@@ -26,11 +26,13 @@ class ModelAnswer:
         name: The active model's own name.
         needs: How it wants its windows.
         fallback: Why another model than the one asked for answers (a sentence), or None.
+        languages: The languages it knows, lower-case and without region; empty: any, or nobody says.
     """
 
     name: str
     needs: WindowNeeds
     fallback: str | None = None
+    languages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

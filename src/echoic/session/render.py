@@ -125,6 +125,11 @@ def warnings(config: StreamConfig, model: ModelAnswer, *, announce: bool) -> Ite
             original_model=config.model,
             active_model=model.name,
         )
+    if config.language and not _knows(model, config.language):
+        yield frames.Warning(
+            code="language_unsupported",
+            message=f"{model.name} does not know the language {config.language!r}.",
+        )
     if config.diarization:
         yield frames.Warning(
             code="diarization_unavailable", message="This version does not tell speakers apart yet."
@@ -139,3 +144,8 @@ def warnings(config: StreamConfig, model: ModelAnswer, *, announce: bool) -> Ite
         yield frames.Warning(
             code="word_timestamps_unavailable", message=f"{model.name} gives no times of words."
         )
+
+
+def _knows(model: ModelAnswer, language: str) -> bool:
+    known = language.lower().replace("_", "-").partition("-")[0] in model.languages
+    return known or not model.languages
