@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from echoic.engines.scripted import UTTERANCE, VOCABULARY, PlateauVoice, Scripted, draw
+from echoic.session.config import StreamConfig
 from echoic.session.core import Session
-from support.play import Play, texts
+from echoic.session.window import WindowNeeds
+from support.play import Play, kind, texts
+from support.speakers import Answering
 
 
 def _spoken(count: int) -> list[str]:
@@ -22,6 +26,38 @@ def test_speech_without_a_pause_is_said_once_and_whole(count: int, size: int) ->
     play.hear_in(audio, [size] * (len(audio) // size + 1))
     (transcript,) = play.send({"type": "commit"})[-1:]
     assert str(transcript["text"]).split() == words
+
+
+@pytest.mark.parametrize("chunk", [2.0, 10.0, 60.0])
+def test_a_segment_may_hold_many_utterances(chunk: float) -> None:
+    config = StreamConfig(chunk_duration=chunk, enable_partial=False)
+    play = Play(Scripted(UTTERANCE), Session(PlateauVoice, config))
+    for _ in range(8):
+        play.hear(draw(["one", "two", ("", 1.0)]))
+    play.send({"type": "stop"})
+    assert play.closed == 1000
+    assert " ".join(texts(play.frames)) == " ".join(["one two"] * 8)
+
+
+def test_a_gap_is_named_by_the_utterance_that_is_lost() -> None:
+    def answer(_: object) -> str:
+        raise RuntimeError
+
+    play = Play(Answering(answer, UTTERANCE), Session(PlateauVoice))
+    play.hear(draw([("", 1.0), *["one"] * 20, ("", 3.0)]))
+    (error,) = kind(play.frames, "error")
+    assert (error["start"], error["end"]) == (pytest.approx(0.8, abs=0.1), pytest.approx(9.2, abs=0.2))
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 44_100, 48_000, 96_000])
+@pytest.mark.parametrize("more", [1, 300, 2_000])
+def test_audio_that_the_resampler_still_holds_is_decoded_too(rate: int, more: int) -> None:
+    config = StreamConfig(sample_rate=rate, overlap_duration=0.0)
+    play = Play(Answering(lambda _: "word", WindowNeeds("plain")), Session(None, config))
+    play.hear(np.full(2 * rate, 0.5, np.float32))
+    play.send({"type": "commit"})
+    play.hear(np.full(more, 0.5, np.float32))
+    assert texts(play.send({"type": "stop"})) == ["word"]
 
 
 def test_partials_do_not_repeat_what_was_said_before_a_cut() -> None:

@@ -172,6 +172,11 @@ class Session:
         return self.receive(_End(code, error))
 
     @property
+    def ending(self) -> bool:
+        """Whether it delivers what was heard and then closes, or has closed."""
+        return self._state in (State.ENDING, State.CLOSED)
+
+    @property
     def backlog(self) -> float:
         """Seconds of audio that finals are due for and that is not delivered yet."""
         plans = [item for item in self._outbox if isinstance(item, Plan)]
@@ -209,7 +214,7 @@ class Session:
             yield Send(error_frame(error))
             return
         if self._stretch is None:
-            self._waiting.append(frame)
+            self._waiting.appendleft(frame)  # before what came after it
             yield from self._open(self._config, None)
             return
         yield from self._hear(samples)
@@ -381,7 +386,7 @@ class Session:
     def _deliver_segment(self, plan: Plan) -> Iterator[Effect]:
         answers = plan.complete or []
         words = plan.stretch.reading.say(answers, flush=plan.flush)
-        if any(a.hypothesis is None and a.piece.vital for a in answers):
+        if any(slot.lost for slot in plan.slots):
             yield Send(decode_failed(plan))
         if words:
             self._finals += 1
@@ -412,11 +417,16 @@ class Session:
         plans = [item for item in self._outbox if isinstance(item, Plan)]
         if self._partial:
             plans.append(self._partial)
-        decodes = ((p.stretch, slot) for p in plans for slot in p.slots if not slot.known)
-        ahead: Counter[Stretch] = Counter(stretch for stretch, slot in decodes if slot.begun)
+        slots = [(plan.stretch, slot) for plan in plans for slot in plan.slots if not slot.known]
+        ahead: Counter[Stretch] = Counter(stretch for stretch, slot in slots if slot.begun)
+        running: Counter[Stretch] = Counter(stretch for stretch, slot in slots if slot.key is not None)
+        first: dict[Stretch, Plan] = {}
         for plan in plans:
+            oldest = first.setdefault(plan.stretch, plan) is plan
             for slot in plan.slots:
-                if not slot.begun and ahead[plan.stretch] < plan.stretch.reading.ahead:
+                count = running if oldest else ahead
+                if not slot.begun and count[plan.stretch] < plan.stretch.reading.ahead:
+                    running[plan.stretch] += 1
                     ahead[plan.stretch] += 1
                     yield self._decode(plan, slot)
         if self._stretch:

@@ -78,8 +78,9 @@ def error_frame(error: EchoicError) -> Error:
 
 def decode_failed(plan: Plan) -> Error:
     """Return the frame that names the gap a failed decode leaves."""
-    at = plan.stretch.segments
-    start, end = at.seconds(plan.span.context), at.seconds(plan.span.end)
+    lost = [plan.stretch.place(slot.piece) for slot in plan.slots if slot.lost]
+    context = plan.stretch.segments.seconds(plan.span.context)
+    start, end = min(context, *(start for start, _ in lost)), max(end for _, end in lost)
     return Error(
         code=ErrorCode.DECODE_FAILED,
         message=f"The audio from {start:g} to {end:g} s could not be decoded; its words may be missing.",

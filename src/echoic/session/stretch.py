@@ -59,6 +59,11 @@ class Slot:
         """Whether its decode is under way or done."""
         return self.key is not None or self.answer is not None
 
+    @property
+    def lost(self) -> bool:
+        """Whether its decode was given up, and no later window brings its words."""
+        return self.answer is not None and self.answer.hypothesis is None and self.piece.vital
+
     def settle(self, hypothesis: Hypothesis | None) -> None:
         """Take the hypothesis, or None: the decode is given up."""
         self.answer = Answer(self.piece, self.begins, hypothesis)
@@ -147,6 +152,10 @@ class Stretch:
         """Return a position on the tape as seconds on the session's clock."""
         return round(self.segments.base + position / self._rate, TIME_DECIMALS)
 
+    def place(self, piece: Piece) -> tuple[float, float]:
+        """Return where a window's new audio begins and where the window ends, on the session's clock."""
+        return self._clock(piece.new), self._clock(piece.end)
+
     def hear(self, samples: NDArray[np.float32]) -> int:
         """Take samples up to the end of the window that is due and return how many were taken."""
         taken = samples[: self.segments.due - self.segments.heard]
@@ -196,10 +205,10 @@ class Stretch:
         """Cut a planned window from the tape."""
         piece = slot.piece
         start = max(piece.start, self._tape.start)
-        on_tape = max(start, min(piece.end, plan.edge_at))
-        audio = self._tape.read(start, on_tape)
-        if piece.end > on_tape:
-            audio = np.concatenate([audio, plan.edge[on_tape - plan.edge_at : piece.end - plan.edge_at]])
+        edge_from = min(max(start, plan.edge_at), piece.end)
+        audio = self._tape.read(start, edge_from) if start < plan.edge_at else np.empty(0, np.float32)
+        if piece.end > edge_from:
+            audio = np.concatenate([audio, plan.edge[edge_from - plan.edge_at : piece.end - plan.edge_at]])
         slot.begins = self._clock(start)
         return Window(
             audio,
