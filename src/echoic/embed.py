@@ -22,7 +22,7 @@ from echoic.wire.codec import encode_frame
 from echoic.wire.frames import Audio, Commit, Error, Final, Partial, Reset
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable
 
     from numpy.typing import NDArray
 
@@ -106,7 +106,7 @@ class ParakeetCoreTranscriber:
             thread) or be a coroutine function. What it raises becomes an ``error`` frame that names the gap.
         engine: A loaded engine instead of ``decode_fn``.
         voice: Makes a voice-activity detector; windows without speech are then not decoded. None: every
-            window is. An engine that reads by utterances needs one.
+            window is, and an engine that reads by utterances takes all for one, cut where it grows too long.
 
     Raises:
         ValueError: Not exactly one of ``decode_fn`` and ``engine`` was given.
@@ -130,6 +130,8 @@ class ParakeetCoreTranscriber:
         self._texts: list[str] = []
         self._turn = asyncio.Lock()
         self._closed = False
+        self._due: deque[Effect] = deque()
+        self._dropped: set[int] = set()
 
     async def process_audio_chunk(self, audio: NDArray[np.float32]) -> Frame | None:
         """Take the next samples and return the oldest frame that is ready, or None.
@@ -186,29 +188,39 @@ class ParakeetCoreTranscriber:
         if self._closed:
             raise RuntimeError("This transcriber is closed.")
         async with self._turn:
-            await self._carry_out(self._session.receive(frame))
+            self._due.extend(self._session.receive(frame))
+            await self._work()
         return _as_dict(self._frames.popleft()) if self._frames else None
 
-    async def _carry_out(self, effects: Iterable[Effect]) -> None:
-        waiting = deque(effects)
-        dropped: set[int] = set()
-        while waiting:
-            match effect := waiting.popleft():
-                case Send(frame):
-                    self._keep(frame)
-                case Decode(key):
-                    if key not in dropped:
-                        waiting.extend(self._session.finished(key, await self._decode(effect.window)))
-                case Drop(keys):
-                    dropped.update(keys)
-                case OpenModel(request):
-                    waiting.extend(self._session.opened(self._model(request)))
-                case Again():
-                    waiting.extend(self._session.proceed())
-                case Close():
-                    self._closed = True
-                case _:
-                    assert_never(effect)
+    async def _work(self) -> None:
+        """Carry out what is due; what a cancelled call leaves undone, the next one does."""
+        while self._due:
+            follow = await self._carry_out(self._due[0])
+            self._due.popleft()
+            self._due.extend(follow)
+
+    async def _carry_out(self, effect: Effect) -> list[Effect]:
+        match effect:
+            case Send(frame):
+                self._keep(frame)
+            case Decode(key) if key not in self._dropped:
+                return self._session.finished(key, await self._decode(effect.window))
+            case Decode(key):
+                self._dropped.discard(key)
+            case Drop(keys):
+                self._dropped.update(self._waiting_for(keys))
+            case OpenModel(request):
+                return self._session.opened(self._model(request))
+            case Again():
+                return self._session.proceed()
+            case Close():
+                self._closed = True
+            case _:
+                assert_never(effect)
+        return []
+
+    def _waiting_for(self, keys: tuple[int, ...]) -> set[int]:
+        return {effect.key for effect in self._due if isinstance(effect, Decode) and effect.key in keys}
 
     def _model(self, request: ModelRequest) -> ModelAnswer:
         if self._engine is not None:
@@ -228,7 +240,7 @@ class ParakeetCoreTranscriber:
         decode = self._decode_fn
         if decode is None:
             raise DecodeFailed
-        answer = await asyncio.to_thread(decode, window.audio.copy(), window.sample_rate)
+        answer = await asyncio.to_thread(_called, decode, window)
         text = await answer if inspect.isawaitable(answer) else answer
         if not isinstance(text, str):
             raise TypeError("decode_fn must return a string.")
@@ -245,6 +257,13 @@ class ParakeetCoreTranscriber:
                     self._texts.append(frame.text)
             case _:
                 pass  # transcripts and states belong to the wire
+
+
+def _called(decode: DecodeFn, window: Window) -> str | Awaitable[str]:
+    try:
+        return decode(window.audio.copy(), window.sample_rate)
+    except StopIteration:  # no future can carry it
+        raise DecodeFailed from None
 
 
 def _as_dict(frame: ServerFrame) -> Frame:

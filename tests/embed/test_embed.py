@@ -117,6 +117,33 @@ async def test_a_decoder_that_blocks_does_not_block_the_loop() -> None:
     assert frame["text"] == "late"
 
 
+async def test_what_a_cancelled_call_left_undone_is_done_by_the_next() -> None:
+    go_on = threading.Event()
+
+    def decode(_audio: object, _rate: int) -> str:
+        assert go_on.wait(10)
+        return "foo"
+
+    tx = ParakeetCoreTranscriber(StreamingConfig(enable_partial=False), decode_fn=decode)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(tx.process_audio_chunk(_zeros(20.0)), 0.05)
+    go_on.set()
+    await tx.process_audio_chunk(_zeros(0.5))
+    tx.frames()
+    assert tx.get_full_transcript() == " ".join(["foo"] * 13)
+
+
+async def test_a_decoder_that_runs_out_of_answers_is_a_failure() -> None:
+    answers = iter(["one"])
+    tx = ParakeetCoreTranscriber(
+        StreamingConfig(enable_partial=False), decode_fn=lambda _audio, _rate: next(answers)
+    )
+    await tx.process_audio_chunk(_zeros(2.0))
+    frame = await tx.process_audio_chunk(_zeros(1.5))
+    assert frame is not None
+    assert frame["code"] == "decode_failed"
+
+
 async def test_a_coroutine_function_decodes_too() -> None:
     async def decode(_audio: object, _rate: int) -> str:
         await asyncio.sleep(0)
