@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 CLOSE_BROKEN = 1011
 #: Seconds that a session which failed may take to deliver what it can.
 BROKEN_SECONDS = 5.0
+#: Seconds for which messages that are there already are taken before others have their turn.
+_TURN_SECONDS = 0.005
 
 _SAMPLE_BYTES = {"f32le": 4, "s16le": 2}
 _DEFAULT_BYTES_PER_SECOND = 4 * 16_000
@@ -107,6 +109,7 @@ class Connection:
 
     async def _read(self) -> None:
         clock = asyncio.get_running_loop().time
+        turn = clock()
         while True:
             while self._is_crowded:
                 self._room.clear()
@@ -114,6 +117,9 @@ class Connection:
             message = await self._peer.message()
             self._heard_at = clock()
             self._advance(self._hear, message)
+            if clock() - turn > _TURN_SECONDS:  # messages that are there already come without a pause
+                await asyncio.sleep(0)
+                turn = clock()
 
     def _hear(self, message: str | bytes) -> list[Effect]:
         frame = decode_message(message)
@@ -140,6 +146,11 @@ class Connection:
             self._tell(error)
         except Exception as error:  # noqa: BLE001  # the connection's edge: the client is told, the others go on
             self._break(error)
+        if self._session.ending and not self._ending:  # the client said stop
+            self._ending = True
+            message = "What was heard last could not be decoded in time."
+            self._farewell = Error(code=ErrorCode.INTERNAL_ERROR, message=message)
+            self._after(self._limits.closing, self.cut, CLOSE_BROKEN)
         self._room.set()
 
     def _carry_out(self, effect: Effect) -> None:

@@ -114,7 +114,8 @@ class Outbox:
         except (OSError, RuntimeError, TimeoutError):  # gone, closed by the transport, or it takes nothing
             self._over(CLOSE_ABNORMAL)
         finally:
-            self._writer = None
+            if self._writer is asyncio.current_task():  # a writer that was given up may have a successor
+                self._writer = None
 
     async def _write_one(self, item: str | tuple[int, str]) -> None:
         if isinstance(item, str):

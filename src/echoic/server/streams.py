@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from echoic.errors import CLOSE_GOING_AWAY, AccessRefused, ErrorCode
 
 if TYPE_CHECKING:
     from echoic.server.connection import Connection
+
+#: Seconds that streams which are cut off have to send their close.
+_LAST_WORDS_SECONDS = 2.0
 
 
 class Streams:
@@ -75,3 +79,6 @@ class Streams:
         except TimeoutError:
             for connection in tuple(self._open):
                 connection.cut(CLOSE_GOING_AWAY)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_WORDS_SECONDS):
+                    await self.emptied()
