@@ -85,7 +85,7 @@ def main() -> None:
     seat = Seat("scripted", "scripted", "standard", lambda: None, lambda: engine)
     app = build_app(settings, Registry([seat], "scripted") if scripted else standard_registry())
     app.router.routes.append(Route(STATE_PATH, _state))
-    app.router.routes.append(WebSocketRoute(BARE_PATH, Bare()))
+    app.router.routes.insert(0, WebSocketRoute(BARE_PATH, Bare()))
     EchoicServer(app, settings).run([socket.create_server((settings.host, 0), backlog=2048)])
 
 

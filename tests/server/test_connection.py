@@ -336,3 +336,19 @@ async def test_hundreds_of_abrupt_ends_at_any_moment_leave_nothing_behind(
     assert closes == 320
     assert_nothing_is_left(app, tasks=tasks)
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def test_a_stop_that_cannot_be_finished_ends_all_the_same(start_app: StartApp) -> None:
+    doors = Doors()
+    app = await start_app(doors.registry())
+    object.__setattr__(house_of(app).service.means.limits, "closing", 0.1)  # frozen, and no setting
+    async with MemorySocket(app) as socket:
+        socket.send(CONFIG)
+        await socket.until("status")
+        socket.send(draw([("alpha", 1.9)]).tobytes())
+        await asyncio.to_thread(doors.reached.wait, PATIENCE)
+        socket.send({"type": "stop"})
+        frames = await socket.until("error")
+        assert frames[-1]["code"] == "internal_error"
+        assert await socket.next() == {"type": "close", "code": 1011}
+        doors.open.set()

@@ -22,7 +22,7 @@ from echoic.server.means import Limits, Means
 from echoic.server.metrics import Metrics
 from echoic.server.outbox import Bounds
 from echoic.server.page import page_router
-from echoic.server.routes import api_router, nowhere
+from echoic.server.routes import api_router
 from echoic.server.streams import Streams
 from echoic.server.voice import loudness, silero
 from echoic.session.effects import ModelRequest
@@ -94,7 +94,6 @@ def build_app(settings: Settings, registry: Registry | None = None) -> FastAPI:
     app.state.house = house
     app.include_router(api_router(house))
     app.include_router(page_router())
-    app.router.routes.append(nowhere())
     return app
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import JSONResponse
 from starlette.routing import WebSocketRoute
 
 from echoic.errors import AccessRefused, ErrorCode
@@ -15,8 +15,6 @@ from echoic.server.endpoint import StreamEndpoint
 from echoic.server.metrics import CONTENT_TYPE
 
 if TYPE_CHECKING:
-    from starlette.websockets import WebSocket
-
     from echoic.server.app import House
     from echoic.server.endpoint import Service
 
@@ -59,19 +57,6 @@ def _streams(house: House) -> list[WebSocketRoute]:
     if house.settings.serves_core:
         routes.append(WebSocketRoute(CORE_PATH, StreamEndpoint(service), name="core_stream"))
     return routes
-
-
-def nowhere() -> WebSocketRoute:
-    """Return the route for WebSockets at any other path, which answers the handshake with 404."""
-
-    async def refuse(socket: WebSocket) -> None:
-        if "websocket.http.response" in socket.scope.get("extensions", {}):
-            answer = PlainTextResponse(f"There is no stream here; there is one at {STREAM_PATH}.", 404)
-            await socket.send_denial_response(answer)
-        else:
-            await socket.close()
-
-    return WebSocketRoute("/{path:path}", refuse, name="nowhere")
 
 
 def _describe(router: APIRouter, house: House) -> None:
