@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.routing import Route, WebSocketRoute
 
-from echoic.engines.registry import Registry, Seat, standard_registry
+from echoic.engines.registry import Registry, Seat
 from echoic.engines.scripted import CARRIED, UTTERANCE, Cost, Scripted
+from echoic.engines.seats import standard_registry
 from echoic.server.app import House, build_app
 from echoic.server.connection import Connection
 from echoic.server.log import set_up_logging

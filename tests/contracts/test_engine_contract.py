@@ -12,8 +12,8 @@ import pytest
 
 from echoic.engines import moonshine
 from echoic.engines.parakeet_onnx import ParakeetOnnx, Tuning
-from echoic.engines.registry import standard_registry
 from echoic.engines.scripted import CARRIED, PLAIN, UTTERANCE, VOCABULARY, Scripted, draw
+from echoic.engines.seats import standard_registry
 from echoic.session.window import Window, WindowNeeds
 from support.tiny_parakeet import FOLDER, recordings
 

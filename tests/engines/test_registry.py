@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from echoic.engines import registry as table
-from echoic.engines.registry import Missing, Registry, Seat, resolve_name, standard_registry
+from echoic.engines import seats
+from echoic.engines.registry import DEFAULT, Missing, Registry, Seat, resolve_name
 from echoic.engines.scripted import Scripted
+from echoic.engines.seats import Wishes, standard_registry
 from echoic.errors import ModelUnavailable
 from echoic.session.effects import ModelRequest
 from support.tiny_parakeet import FOLDER
@@ -45,40 +46,34 @@ def test_a_name_means(model: str, variant: str | None, name: str) -> None:
     assert resolve_name(model, variant) == name
 
 
-def test_models_without_an_engine_are_listed_with_an_honest_reason_and_no_install_hint() -> None:
-    rows = {row.id: row for row in standard_registry().describe()}
-    assert set(rows) == {
+def test_all_models_of_this_version_are_listed() -> None:
+    assert {row.id for row in standard_registry().describe()} == {
         "parakeet-standard",
         "parakeet-onnx",
         "parakeet-mlx",
         "whisper",
         "moonshine-tiny-en",
     }
-    for name in ("parakeet-standard", "parakeet-mlx", "whisper"):
-        row = rows[name]
-        assert not row.available
-        assert row.install is None
-        assert "This version of echoic has no engine for it yet." in str(row.reason)
 
 
 def test_parakeet_by_onnxruntime_without_weights_names_the_command_that_brings_them(tmp_path: Path) -> None:
-    rows = {row.id: row for row in standard_registry(models_dir=tmp_path).describe()}
+    rows = {row.id: row for row in standard_registry(Wishes(models_dir=tmp_path)).describe()}
     row = rows["parakeet-onnx"]
     assert (row.available, row.reason) == (False, "Its weights are not here.")
     assert row.install == "echoic models get parakeet-tdt-0.6b-v3-onnx"
 
 
 def test_parakeet_by_onnxruntime_is_there_with_a_folder_or_what_was_fetched(tmp_path: Path) -> None:
-    given = standard_registry(parakeet_onnx_dir=FOLDER, models_dir=tmp_path)
+    given = standard_registry(Wishes(parakeet_onnx_dir=FOLDER, models_dir=tmp_path))
     assert given.resolve(ModelRequest("parakeet-onnx", "onnx"), fallback=False).fallback is None
     assert given.load("parakeet-onnx").needs.reading == "carried"
     (tmp_path / "parakeet-tdt-0.6b-v2-onnx").symlink_to(FOLDER)
-    fetched = standard_registry(models_dir=tmp_path)
+    fetched = standard_registry(Wishes(models_dir=tmp_path))
     assert fetched.resolve(ModelRequest("parakeet-onnx", "onnx"), fallback=False).name == "parakeet-onnx"
 
 
 def test_parakeet_by_onnxruntime_says_what_is_wrong_with_its_folder(tmp_path: Path) -> None:
-    registry = standard_registry(parakeet_onnx_dir=tmp_path / "none")
+    registry = standard_registry(Wishes(parakeet_onnx_dir=tmp_path / "none"))
     row = next(row for row in registry.describe() if row.id == "parakeet-onnx")
     assert str(row.reason).startswith("There is no folder")
     with pytest.raises(ModelUnavailable, match="There is no folder"):
@@ -86,7 +81,7 @@ def test_parakeet_by_onnxruntime_says_what_is_wrong_with_its_folder(tmp_path: Pa
 
 
 def test_the_status_knows_without_loading_which_models_give_times() -> None:
-    registry = standard_registry(scripted=True, parakeet_onnx_dir=FOLDER)
+    registry = standard_registry(Wishes(parakeet_onnx_dir=FOLDER), scripted=True)
     there = [row for row in registry.describe() if row.available]
     assert {row.id for row in there} >= {"parakeet-onnx", "scripted"}
     for row in there:
@@ -96,31 +91,31 @@ def test_the_status_knows_without_loading_which_models_give_times() -> None:
 
 
 def test_another_parakeet_stands_in_before_the_default() -> None:
-    registry = standard_registry(parakeet_onnx_dir=FOLDER)
+    registry = standard_registry(Wishes(parakeet_onnx_dir=FOLDER))
     choice = registry.resolve(ModelRequest("parakeet", "standard"), fallback=True)
     assert choice.name == "parakeet-onnx"
     assert str(choice.fallback).endswith("The model 'parakeet-onnx' answers instead.")
     refusal = ModelUnavailable("parakeet-onnx", "It is damaged.")
     if not registry.describe()[-1].available:
         pytest.skip("the default model is not here")
-    assert registry.stand_in("parakeet-onnx", refusal, fallback=True).name == table.DEFAULT
+    assert registry.stand_in("parakeet-onnx", refusal, fallback=True).name == DEFAULT
 
 
-def test_a_missing_library_is_named_and_one_that_is_there_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table, "find_spec", lambda module: None if module == "nemo" else object())
-    rows = {row.id: row for row in standard_registry().describe()}
-    assert str(rows["parakeet-standard"].reason).endswith("Not installed either: nemo_toolkit.")
-    assert str(rows["parakeet-mlx"].reason).endswith("yet.")
-
-
-def test_a_model_without_an_engine_cannot_be_loaded() -> None:
-    with pytest.raises(ModelUnavailable, match="no engine for it yet"):
-        standard_registry().load("parakeet-standard")
+def test_missing_libraries_are_named_with_the_extra_that_brings_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seats, "find_spec", lambda module: None if module in {"torch", "mlx"} else object())
+    assert seats.missing_extra("nemo") == Missing(
+        "The package torch is not installed.", "pip install 'echoic[nemo]'"
+    )
+    assert seats.missing_extra("whisper") is None
+    monkeypatch.setattr(seats, "find_spec", lambda _module: None)
+    assert seats.missing_extra("mlx") == Missing(
+        "The packages mlx and parakeet-mlx are not installed.", "pip install 'echoic[mlx]'"
+    )
 
 
 def test_the_default_is_unavailable_without_its_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table, "find_spec", lambda _module: None)
-    row = next(row for row in standard_registry().describe() if row.id == table.DEFAULT)
+    monkeypatch.setattr(seats, "find_spec", lambda _module: None)
+    row = next(row for row in standard_registry().describe() if row.id == DEFAULT)
     assert (row.available, row.install) == (False, "pip install onnxruntime")
 
 
@@ -129,7 +124,7 @@ def test_the_default_is_unavailable_if_its_runtime_cannot_be_imported(
 ) -> None:
     monkeypatch.delattr("echoic.engines.moonshine", raising=False)
     monkeypatch.setitem(sys.modules, "echoic.engines.moonshine", None)
-    row = next(row for row in standard_registry().describe() if row.id == table.DEFAULT)
+    row = next(row for row in standard_registry().describe() if row.id == DEFAULT)
     assert not row.available
     assert "cannot be imported" in str(row.reason)
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from echoic.engines.registry import Missing, Registry, Seat, standard_registry
+from echoic.engines.registry import Missing, Registry, Seat
 from echoic.engines.scripted import PLAIN, Scripted, draw
+from echoic.engines.seats import standard_registry
 from echoic.errors import DecodeFailed, ModelUnavailable
 from echoic.schedule.blocking import call_on
 from echoic.schedule.pool import Engines

@@ -11,8 +11,9 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from echoic.engines.registry import Missing, Registry, Seat, standard_registry
+from echoic.engines.registry import Missing, Registry, Seat
 from echoic.engines.scripted import Scripted, draw
+from echoic.engines.seats import standard_registry
 from echoic.server.app import build_app
 from echoic.server.settings import Settings
 from support.memory_socket import MemorySocket

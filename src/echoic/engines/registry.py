@@ -1,10 +1,8 @@
-"""The table of models: what they are called, whether they can be had here, and how they are loaded."""
+"""The table of models: what they are called, and which of them answers a request; ``seats`` fills it."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from importlib.util import find_spec
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -12,7 +10,6 @@ from echoic.errors import ModelUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from echoic.engines.base import Engine
     from echoic.session.effects import ModelRequest
@@ -117,9 +114,6 @@ class Choice:
     fallback: str | None = None
 
 
-_NO_RUNTIME = Missing("The package onnxruntime is not installed.", "pip install onnxruntime")
-
-
 class Registry:
     """The models this server knows.
 
@@ -185,28 +179,6 @@ class Registry:
         return seat.load()
 
 
-def standard_registry(
-    *, scripted: bool = False, parakeet_onnx_dir: Path | None = None, models_dir: Path | None = None
-) -> Registry:
-    """Return the table of all models of this version.
-
-    Args:
-        scripted: With the one for tests and load.
-        parakeet_onnx_dir: The folder of the model ``parakeet-onnx``; None: one that was fetched.
-        models_dir: The folder that models are fetched to; None: in this user's cache.
-    """
-    seats = [
-        _empty_seat("parakeet-standard", "parakeet", "standard", {"nemo": "nemo_toolkit"}),
-        _parakeet_onnx_seat(parakeet_onnx_dir, models_dir),
-        _empty_seat("parakeet-mlx", "parakeet", "mlx", {"mlx": "mlx", "parakeet_mlx": "parakeet-mlx"}),
-        _empty_seat("whisper", "whisper", "standard", {"faster_whisper": "faster-whisper"}),
-        Seat(DEFAULT, "moonshine", "standard", _probe_moonshine, _load_moonshine),
-    ]
-    if scripted:
-        seats.append(Seat("scripted", "scripted", "standard", _nothing_missing, _load_scripted))
-    return Registry(seats, preferred=("parakeet-onnx",))
-
-
 def _status(seat: Seat) -> ModelStatus:
     missing = seat.probe()
     return ModelStatus(
@@ -218,75 +190,3 @@ def _status(seat: Seat) -> ModelStatus:
         install=missing.install if missing else None,
         word_timestamps=seat.word_timestamps,
     )
-
-
-def _empty_seat(name: str, model: str, variant: str, libraries: Mapping[str, str]) -> Seat:
-    """Return the seat of a model that has no engine yet; ``libraries``: modules and their packages."""
-
-    def probe() -> Missing:
-        absent = [package for module, package in libraries.items() if find_spec(module) is None]
-        also = f" Not installed either: {', '.join(absent)}." if absent else ""
-        return Missing(f"This version of echoic has no engine for it yet.{also}")
-
-    def load() -> Engine:
-        raise ModelUnavailable(name, probe().reason)
-
-    return Seat(name, model, variant, probe, load)
-
-
-def _parakeet_onnx_seat(folder: Path | None, cache: Path | None) -> Seat:
-    """Return the seat of Parakeet by onnxruntime; the folder is looked for with each probe."""
-
-    def place() -> Path:
-        from echoic.engines import parakeet_files, weights  # noqa: PLC0415  # a seat imports when asked
-
-        found = folder or weights.find_model(cache or weights.user_cache(os.environ))
-        if found is None:
-            raise parakeet_files.unusable("Its weights are not here.")
-        parakeet_files.look_through(found)
-        return found
-
-    def probe() -> Missing | None:
-        if find_spec("onnxruntime") is None:
-            return _NO_RUNTIME
-        try:
-            place()
-        except ModelUnavailable as refusal:
-            return Missing(refusal.reason, refusal.install)
-        return None
-
-    def load() -> Engine:
-        from echoic.engines.parakeet_onnx import ParakeetOnnx  # noqa: PLC0415  # the same
-
-        return ParakeetOnnx(place())
-
-    return Seat("parakeet-onnx", "parakeet", "onnx", probe, load, word_timestamps=True)
-
-
-def _probe_moonshine() -> Missing | None:
-    if find_spec("onnxruntime") is None:
-        return _NO_RUNTIME
-    try:
-        from echoic.engines import moonshine  # noqa: PLC0415  # a seat imports its engine when asked
-    except ImportError:
-        return Missing("The package onnxruntime is installed but cannot be imported.")
-    found = moonshine.probe()
-    if found.available:
-        return None
-    return Missing(found.reason or "Its weights are missing.", found.install)
-
-
-def _load_moonshine() -> Engine:
-    from echoic.engines.moonshine import Moonshine  # noqa: PLC0415  # a seat imports its engine when asked
-
-    return Moonshine()
-
-
-def _nothing_missing() -> None:
-    return None
-
-
-def _load_scripted() -> Engine:
-    from echoic.engines.scripted import Scripted  # noqa: PLC0415  # a seat imports its engine when asked
-
-    return Scripted()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 import echoic
-from echoic.engines.registry import standard_registry
+from echoic.engines.seats import Wishes, standard_registry
 from echoic.errors import ModelUnavailable
 from echoic.schedule.pool import Engines
 from echoic.server.endpoint import Service
@@ -99,11 +99,8 @@ def build_app(settings: Settings, registry: Registry | None = None) -> FastAPI:
 
 def models_of(settings: Settings) -> Registry:
     """Return the models of this version, found where the settings say."""
-    return standard_registry(
-        scripted=settings.scripted_engine,
-        parakeet_onnx_dir=settings.parakeet_onnx_dir,
-        models_dir=settings.models_dir,
-    )
+    wishes = Wishes(models_dir=settings.models_dir, parakeet_onnx_dir=settings.parakeet_onnx_dir)
+    return standard_registry(wishes, scripted=settings.scripted_engine)
 
 
 def _furnish(settings: Settings, registry: Registry) -> House:

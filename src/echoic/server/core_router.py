@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from fastapi import APIRouter
 from starlette.routing import WebSocketRoute
 
-from echoic.engines.registry import standard_registry
+from echoic.engines.seats import standard_registry
 from echoic.schedule.pool import Engines
 from echoic.server.endpoint import Service, StreamEndpoint
 from echoic.server.means import Limits, Means
