@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from echoic.engines import moonshine
-from echoic.engines.parakeet_onnx import ParakeetOnnx, Tuning
+from echoic.engines.parakeet import Tuning
+from echoic.engines.parakeet_onnx import ParakeetOnnx
 from echoic.engines.scripted import CARRIED, PLAIN, UTTERANCE, VOCABULARY, Scripted, draw
 from echoic.engines.seats import standard_registry
 from echoic.session.window import Window, WindowNeeds

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echoic.engines import parakeet_onnx
+from echoic.engines.parakeet import Tuning
 from echoic.engines.parakeet_files import look_through, quantized_by_company, read_pieces
-from echoic.engines.parakeet_onnx import ParakeetOnnx, Tuning
+from echoic.engines.parakeet_onnx import ParakeetOnnx
 from echoic.errors import ModelUnavailable
 from support.play import Play, texts
 from support.tiny_parakeet import FOLDER, recordings, text_of, whole
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from echoic.engines.decoder import Frames
+    from echoic.engines.features import Features
     from echoic.text.hypothesis import Token
 
 #: Contexts that cover every recording here.
@@ -118,13 +121,13 @@ def test_windows_of_nearly_one_length_are_encoded_together_and_heard_alike(
     windows = [whole(audio[:size]) for size in (62_500, 63_000, 64_000)]
     alone = [engine.decode([window])[0].committed for window in windows]
     sizes: list[int] = []
-    encode = parakeet_onnx.ParakeetOnnx._encode_equal  # noqa: SLF001  # watched, not replaced
+    encode = engine._encoder.encode  # noqa: SLF001  # watched, not replaced
 
-    def watched(self: ParakeetOnnx, parts: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-        sizes.append(len(parts))
-        return encode(self, parts)
+    def watched(features: Features) -> Sequence[Frames]:
+        sizes.append(len(features.frames))
+        return encode(features)
 
-    monkeypatch.setattr(parakeet_onnx.ParakeetOnnx, "_encode_equal", watched)
+    monkeypatch.setattr(engine._encoder, "encode", watched)  # noqa: SLF001  # the same
     assert [one.committed for one in engine.decode(windows)] == alone
     assert sizes == [3]
 
@@ -209,7 +212,9 @@ def test_silence_left_out_between_windows_does_not_disturb_what_follows(
 def test_what_lies_in_the_right_context_is_suspected_and_said_later(engine: ParakeetOnnx) -> None:
     audio, text = recordings()[4]
     half = len(audio) // 2
-    [first] = engine.decode([replace(whole(audio), new=half, right=len(audio) - half, last=False)])
+    [first] = engine.decode(
+        [replace(whole(audio), new=half, right=len(audio) - half, last=False, glimpse=True)]
+    )
     assert text_of((*first.committed, *first.volatile)) == text
     assert first.committed
     assert first.volatile
@@ -263,7 +268,9 @@ def test_the_fastest_quantization_is_taken_first_and_another_if_asked_for(copy: 
     for name in ("encoder-model.int8.onnx", "encoder-model.onnx", "decoder_joint-model.int8.onnx"):
         (copy / name).write_bytes(b"x")
     assert look_through(copy).encoder.name == "encoder-model.int8.onnx"
-    assert look_through(copy).joint.name == "decoder_joint-model.int8.onnx"
+    joint = look_through(copy).joint
+    assert joint is not None
+    assert joint.name == "decoder_joint-model.int8.onnx"
     assert look_through(copy, "fp16").encoder.name == ENCODER
     assert look_through(copy, "").encoder.name == "encoder-model.onnx"
     with pytest.raises(ModelUnavailable, match=r"encoder-model\.q4\.onnx is missing"):
@@ -274,6 +281,7 @@ def test_a_quantization_nobody_knows_is_taken_if_there_is_no_other(copy: Path) -
     (copy / ENCODER).rename(copy / "encoder-model.q4.onnx")
     (copy / JOINT).rename(copy / "decoder_joint-model.q4.onnx")
     files = look_through(copy)
+    assert files.joint is not None
     assert (files.encoder.name, files.joint.name) == (
         "encoder-model.q4.onnx",
         "decoder_joint-model.q4.onnx",
@@ -302,11 +310,6 @@ def config(**values: object) -> str:
     return json.dumps({"model_type": "nemo-conformer-tdt", "features_size": 128, **values})
 
 
-def make_ctc(folder: Path) -> None:
-    (folder / "config.json").unlink()
-    (folder / "model.onnx").write_bytes(b"x")
-
-
 def swap(folder: Path) -> None:
     shutil.copy(folder / JOINT, folder / ENCODER)
 
@@ -325,7 +328,7 @@ def swap(folder: Path) -> None:
         (write(ENCODER, "version https://git-lfs.github.com/spec/v1\n"), "Git LFS pointer"),
         (write("config.json", "{"), "is not JSON"),
         (write("config.json", "[]"), "is not a JSON object"),
-        (write("config.json", config(model_type="nemo-conformer-ctc")), "names the architecture"),
+        (write("config.json", config(model_type="nemo-conformer-aed")), "names the architecture"),
         (write("config.json", config(model_type="nemo-conformer-rnnt")), "not of one RNNT model"),
         (write("config.json", config(features_size=80)), "wants 128 mel bands, but config.json says 80"),
         (write("config.json", config(features_size="many")), "not a whole number"),
@@ -335,8 +338,7 @@ def swap(folder: Path) -> None:
             write("vocab.txt", "".join(f"p{n} {n}\n" for n in range(200)) + "<blk> 200\n"),
             "are not of one TDT",
         ),
-        (make_ctc, "holds a CTC export"),
-        (swap, "is not the encoder of a NeMo transducer"),
+        (swap, "is not the encoder of a NeMo model"),
     ],
 )
 def test_a_model_that_cannot_be_used_says_why_and_what_to_do(

@@ -1,7 +1,8 @@
 """The folder of a Parakeet export: which files it must hold, and what is wrong with those that are there.
 
-The layout is that of onnx-asr, which the published exports have: ``encoder-model[.Q].onnx``,
-``decoder_joint-model[.Q].onnx``, ``vocab.txt``, ``config.json``; ``Q`` names a quantization.
+The layout is that of onnx-asr, which the published exports have: ``encoder-model[.Q].onnx`` and
+``decoder_joint-model[.Q].onnx``, or ``model[.Q].onnx`` with a CTC head; ``vocab.txt``, ``config.json``. ``Q``
+names a quantization.
 Source: https://github.com/istupakov/onnx-asr.
 """
 
@@ -11,17 +12,21 @@ import json
 import mmap
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, cast
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from echoic.errors import ModelUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
+#: A model's head.
+Kind: TypeAlias = Literal["tdt", "rnnt", "ctc"]
 NAME = "parakeet-onnx"
 #: The command that brings a model.
 INSTALL = "echoic models get parakeet-tdt-0.6b-v3-onnx"
-ENCODER, JOINT = "encoder-model", "decoder_joint-model"
+ENCODER, JOINT, CTC = "encoder-model", "decoder_joint-model", "model"
 VOCABULARY, CONFIG = "vocab.txt", "config.json"
 #: Quantizations of the encoder in the order in which they are taken if none is asked for: the fastest on
 #: a CPU first. The empty one is full precision, which has no suffix.
@@ -30,7 +35,9 @@ QUANTIZATIONS = ("mmint8", "int8", "", "fp16")
 #: at a time (see ``quantized_by_company``): that takes half the time of eight lanes in full precision.
 JOINT_QUANTIZATIONS = ("int8", "", "fp16")
 #: Architectures that can be read, by the ``model_type`` of ``config.json``.
-KINDS = {"nemo-conformer-tdt": "tdt", "nemo-conformer-rnnt": "rnnt"}
+KINDS: Mapping[str, Kind] = MappingProxyType(
+    {"nemo-conformer-tdt": "tdt", "nemo-conformer-rnnt": "rnnt", "nemo-conformer-ctc": "ctc"}
+)
 BLANK = "<blk>"
 _MANY_BANDS = 512
 _LARGE_POINTER = b"version https://git-lfs"
@@ -42,19 +49,19 @@ class ModelFiles:
     """A folder that was looked through.
 
     Attributes:
-        encoder: The encoder's file.
-        joint: The file of the prediction network and the joint network.
+        encoder: The encoder's file; with ``ctc`` the head is in it too.
+        joint: The file of the prediction network and the joint network; None with ``ctc``.
         pieces: The vocabulary as text, a leading space where a word starts; the blank is not in it.
-        kind: Whether it says durations (``tdt``) or not.
+        kind: Its head: a transducer that says durations (``tdt``) or not (``rnnt``), or ``ctc``.
         bands: Mel bands that it wants.
         subsampling: Feature frames to one frame of the encoder.
         max_symbols: Tokens at one frame after which the next one is taken.
     """
 
     encoder: Path
-    joint: Path
+    joint: Path | None
     pieces: tuple[str, ...]
-    kind: Literal["tdt", "rnnt"]
+    kind: Kind
     bands: int
     subsampling: int
     max_symbols: int
@@ -74,9 +81,9 @@ def look_through(folder: Path, quantization: str | None = None) -> ModelFiles:
     if not folder.is_dir():
         raise unusable(f"There is no folder {folder}.")
     kind, config = _read_config(folder)
-    encoder = _chosen(folder, ENCODER, QUANTIZATIONS, quantization)
+    encoder = _chosen(folder, CTC if kind == "ctc" else ENCODER, QUANTIZATIONS, quantization)
     own = encoder.name.removeprefix(ENCODER).removesuffix(".onnx").removeprefix(".")
-    joint = _chosen(folder, JOINT, (*JOINT_QUANTIZATIONS, own), None)
+    joint = None if kind == "ctc" else _chosen(folder, JOINT, (*JOINT_QUANTIZATIONS, own), None)
     return ModelFiles(
         encoder,
         joint,
@@ -125,9 +132,7 @@ def unusable(reason: str) -> ModelUnavailable:
     return ModelUnavailable(NAME, reason, INSTALL)
 
 
-def _read_config(folder: Path) -> tuple[Literal["tdt", "rnnt"], dict[str, object]]:
-    if (folder / "model.onnx").exists() and not (folder / CONFIG).exists():
-        raise unusable(f"{folder} holds a CTC export; only TDT and RNNT exports are read.")
+def _read_config(folder: Path) -> tuple[Kind, dict[str, object]]:
     file = _present(folder / CONFIG)
     try:
         config = json.loads(file.read_bytes())
@@ -138,10 +143,9 @@ def _read_config(folder: Path) -> tuple[Literal["tdt", "rnnt"], dict[str, object
     kind = KINDS.get(str(config.get("model_type")))
     if kind is None:
         raise unusable(
-            f"{file} names the architecture {config.get('model_type')!r}; "
-            f"only {' and '.join(KINDS)} are read."
+            f"{file} names the architecture {config.get('model_type')!r}; only {', '.join(KINDS)} are read."
         )
-    return cast("Literal['tdt', 'rnnt']", kind), config
+    return kind, config
 
 
 def _whole(config: dict[str, object], key: str, usual: int, most: int) -> int:

@@ -78,6 +78,7 @@ class Plan:
         stretch: Where its audio is.
         slots: Its windows.
         flush: Everything heard is to be said.
+        glimpse: It is for a partial.
         edge: float32, what the resampler still held back when the plan was made; for these windows
             it follows the tape's position ``edge_at``.
         edge_at: The tape's end when the plan was made.
@@ -88,6 +89,7 @@ class Plan:
     stretch: Stretch
     slots: tuple[Slot, ...]
     flush: bool
+    glimpse: bool
     edge: NDArray[np.float32] = field(repr=False)
     edge_at: int
     timed: bool
@@ -169,12 +171,12 @@ class Stretch:
     def close_segment(self, *, flush: bool) -> Plan:
         """End the segment here and return the windows that its words are in."""
         span = self.segments.close()
-        return self._plan(span, self.reading.plan(self._cut(span, flush=flush)), flush=flush)
+        return self._plan(span, self.reading.plan(self._cut(span, flush=flush)), flush=flush, glimpse=False)
 
     def glance(self) -> Plan:
         """Return the windows for a partial at what is heard."""
         span = self.segments.span()
-        return self._plan(span, self.reading.look(self._cut(span, flush=False)), flush=False)
+        return self._plan(span, self.reading.look(self._cut(span, flush=False)), flush=False, glimpse=True)
 
     def _cut(self, span: Span, *, flush: bool) -> Cut:
         rate = self.segments.rate
@@ -183,9 +185,10 @@ class Stretch:
         context, start, end, shared = (rescale(samples, rate, self._rate) for samples in places)
         return Cut(context, start, end, shared, flush=flush)
 
-    def _plan(self, span: Span, pieces: tuple[Piece, ...], *, flush: bool) -> Plan:
+    def _plan(self, span: Span, pieces: tuple[Piece, ...], *, flush: bool, glimpse: bool) -> Plan:
         slots = tuple(self._slot(piece) for piece in pieces)
-        return Plan(span, self, slots, flush, self._resampler.tail(), self._tape.end, self.timed)
+        edge = self._resampler.tail()
+        return Plan(span, self, slots, flush, glimpse, edge, self._tape.end, self.timed)
 
     def _slot(self, piece: Piece) -> Slot:
         slot = Slot(piece, begins=self._clock(piece.start))
@@ -218,6 +221,7 @@ class Stretch:
             new=piece.right - max(piece.new, start),
             right=piece.end - piece.right,
             last=piece.last,
+            glimpse=plan.glimpse,
             carry=self.reading.carry,
             options=self.options,
         )

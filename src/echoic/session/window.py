@@ -56,6 +56,7 @@ class Window:
         new: Samples that are new.
         right: Samples of context after it, that will be new later.
         last: True if nothing follows soon: everything heard is to be committed.
+        glimpse: True if what the right context says is wanted too, as volatile tokens.
         carry: The ``carry`` of the hypothesis before, or None at a start.
         options: What the session asks of every decode.
     """
@@ -67,5 +68,6 @@ class Window:
     new: int
     right: int
     last: bool = False
+    glimpse: bool = False
     carry: object = field(default=None, repr=False)
     options: DecodeOptions = DecodeOptions()

@@ -1,0 +1,52 @@
+"""What turns encoder frames into tokens, whichever head a Parakeet has: the Protocol and what it says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+#: Encoder frames of one window, shape ``(frames, width)``, in the array type of whoever computes them.
+Frames: TypeAlias = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Emission:
+    """A token that was emitted.
+
+    Attributes:
+        token: Its number in the vocabulary.
+        frame: The lane's frame at which it was emitted.
+        duration: Frames it lasts; 0 where the network does not say.
+        probability: 0..1 among all tokens and the blank.
+    """
+
+    token: int
+    frame: int
+    duration: int
+    probability: float
+
+
+class Decoder(Protocol):
+    """Decodes greedily, many lanes at once, each from where it stood.
+
+    A *lane* is one window's frames; a *state* is all that its next frames need to know of those before, and
+    nobody but the decoder looks into it.
+    """
+
+    @property
+    def start(self) -> Any:  # noqa: ANN401  # each decoder's own
+        """The state of a lane that has heard nothing."""
+
+    def decode(
+        self,
+        lanes: Sequence[Frames],
+        states: Sequence[Any],
+    ) -> Sequence[tuple[list[Emission], Any]]:
+        """Return the tokens of each lane and where it stands after its last frame."""
+
+    def passed(self, state: Any, frames: int) -> Any:  # noqa: ANN401  # each decoder's own
+        """Return the state after frames that nobody looked at."""
