@@ -114,7 +114,12 @@ def read_pieces(file: Path) -> tuple[str, ...]:
             f"{file} is not a vocabulary: each line is to hold a piece and its number, from 0 on, and the "
             f"last one {BLANK}."
         )
-    return tuple(_text(piece) for piece, _, _ in rows[:-1])
+    return tuple(piece_text(piece) for piece, _, _ in rows[:-1])
+
+
+def piece_text(piece: str) -> str:
+    """Return what a piece of a vocabulary spells: a space for the mark of a word's start, nothing for control."""
+    return "" if _CONTROL.fullmatch(piece) else piece.replace("\N{LOWER ONE EIGHTH BLOCK}", " ")
 
 
 def quantized_by_company(file: Path) -> bool:
@@ -180,7 +185,3 @@ def _present(file: Path) -> Path:
     if beginning == _LARGE_POINTER:
         raise unusable(f"{file} is a Git LFS pointer and not the file itself: run `git lfs pull` there.")
     return file
-
-
-def _text(piece: str) -> str:
-    return "" if _CONTROL.fullmatch(piece) else piece.replace("\N{LOWER ONE EIGHTH BLOCK}", " ")
