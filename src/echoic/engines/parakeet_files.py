@@ -118,7 +118,7 @@ def read_pieces(file: Path) -> tuple[str, ...]:
 
 
 def piece_text(piece: str) -> str:
-    """Return what a piece of a vocabulary spells: a space for the mark of a word's start, nothing for control."""
+    """Return what a vocabulary's piece spells: a space where a word starts, nothing for control pieces."""
     return "" if _CONTROL.fullmatch(piece) else piece.replace("\N{LOWER ONE EIGHTH BLOCK}", " ")
 
 
