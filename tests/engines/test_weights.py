@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import hashlib
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,176 +9,267 @@ import pytest
 from typer.testing import CliRunner
 
 from echoic.cli import app
+from echoic.engines.catalogue import EUROPEAN, SOURCES, names_of
+from echoic.engines.hub import Hub
 from echoic.engines.parakeet_onnx import ParakeetOnnx
-from echoic.engines.weights import SOURCES, Hub, fetch_model, find_model, user_cache
+from echoic.engines.weights import (
+    RECORD,
+    fetch_model,
+    find_file,
+    find_model,
+    languages_of,
+    list_fetched,
+    remove_model,
+    user_cache,
+)
 from echoic.errors import ModelUnavailable
-from support.tiny_parakeet import FOLDER
+from support.loopback_hub import ENCODER, JOINT, REVISION, LoopbackHub
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 NAME = "parakeet-tdt-0.6b-v3-onnx"
-REVISION = "0123abcd"
-ENCODER, JOINT = "encoder-model.int8.onnx", "decoder_joint-model.onnx"
-
-
-class Shelf:
-    """A hub on loopback that holds the tiny Parakeet under the large one's name."""
-
-    def __init__(self) -> None:
-        self.files = {
-            ENCODER: (FOLDER / "encoder-model.fp16.onnx").read_bytes(),
-            JOINT: (FOLDER / "decoder_joint-model.fp16.onnx").read_bytes(),
-            "vocab.txt": (FOLDER / "vocab.txt").read_bytes(),
-            "config.json": (FOLDER / "config.json").read_bytes(),
-            "README.md": b"#",
-        }
-        self.sent: list[tuple[str, int]] = []
-        self.cut_after: int | None = None
-        self.spoilt: set[str] = set()
-        self.ranges = True
-        self.listing: bytes | None = None
-        self.status = 200
-        shelf = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                shelf.answer(self)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self._thread.start()
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-    def answer(self, request: BaseHTTPRequestHandler) -> None:
-        repository = SOURCES[NAME]
-        if request.path == f"/api/models/{repository}?blobs=true":
-            body, start = self.listing or self.list_files(), 0
-        else:
-            name = request.path.removeprefix(f"/{repository}/resolve/{REVISION}/")
-            body = self.files[name][::-1] if name in self.spoilt else self.files[name]
-            start = int(request.headers.get("Range", "bytes=0-")[6:-1]) if self.ranges else 0
-            self.sent.append((name, start))
-        rest = body[start:]
-        request.send_response(206 if start else self.status)
-        request.send_header("Content-Length", str(len(rest)))
-        request.send_header("Connection", "close")
-        request.end_headers()
-        request.wfile.write(rest[: self.cut_after])
-        request.close_connection = True
-
-    def list_files(self) -> bytes:
-        rows = [row_of(name, content) for name, content in self.files.items()]
-        return json.dumps({"sha": REVISION, "siblings": rows}).encode()
-
-
-def row_of(name: str, content: bytes) -> dict[str, object]:
-    row: dict[str, object] = {"rfilename": name, "size": len(content)}
-    if name.endswith(".onnx"):
-        return row | {"blobId": "0", "lfs": {"sha256": hashlib.sha256(content).hexdigest()}}
-    head = b"blob %d\0" % len(content)
-    return row | {"blobId": hashlib.sha1(head + content, usedforsecurity=False).hexdigest()}
 
 
 @pytest.fixture
-def shelf() -> Iterator[Shelf]:
-    opened = Shelf()
-    yield opened
-    opened.close()
+def served() -> Iterator[Callable[[str], LoopbackHub]]:
+    """Serves a model's repository."""
+    opened: list[LoopbackHub] = []
+
+    def serve(name: str) -> LoopbackHub:
+        opened.append(LoopbackHub(SOURCES[name].repository))
+        return opened[-1]
+
+    yield serve
+    for hub in opened:
+        hub.close()
 
 
-def fetch(shelf: Shelf, cache: Path) -> Path:
-    return fetch_model(NAME, cache, Hub(shelf.address, timeout=5))
+@pytest.fixture
+def hub(served: Callable[[str], LoopbackHub]) -> LoopbackHub:
+    return served(NAME)
 
 
-def test_a_model_is_fetched_by_name_and_can_be_loaded(shelf: Shelf, tmp_path: Path) -> None:
+@pytest.fixture(autouse=True)
+def no_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "none"))
+
+
+def fetch(hub: LoopbackHub, cache: Path, name: str = NAME, **more: str) -> Path:
+    return fetch_model(name, cache, Hub(hub.address, timeout=5), **more)  # type: ignore[arg-type]  # all text
+
+
+# ---- what comes
+
+
+def test_a_model_is_fetched_by_name_and_can_be_loaded(hub: LoopbackHub, tmp_path: Path) -> None:
     told: list[tuple[str, int, int]] = []
-    hub = Hub(shelf.address, timeout=5)
     assert find_model(tmp_path) is None
-    folder = fetch_model(NAME, tmp_path, hub, progress=lambda *one: told.append(one))
+    folder = fetch_model(NAME, tmp_path, Hub(hub.address, 5), progress=lambda *one: told.append(one))
     assert folder == tmp_path / NAME == find_model(tmp_path)
-    assert sorted(file.name for file in folder.iterdir()) == sorted(set(shelf.files) - {"README.md"})
-    assert shelf.sent[-1][0] == ENCODER
-    assert told[-1] == (ENCODER, len(shelf.files[ENCODER]), len(shelf.files[ENCODER]))
+    assert {file.name for file in folder.iterdir()} == {*hub.files, RECORD} - {"README.md"}
+    assert not any(file.is_symlink() for file in folder.iterdir())
+    assert hub.sent[-1][0] == ENCODER
+    assert told[-1] == (ENCODER, len(hub.files[ENCODER]), len(hub.files[ENCODER]))
     assert ParakeetOnnx(folder).needs.times
 
 
-def test_what_is_there_is_not_fetched_again(shelf: Shelf, tmp_path: Path) -> None:
-    fetch(shelf, tmp_path)
-    shelf.sent.clear()
-    fetch(shelf, tmp_path)
-    assert shelf.sent == []
+def test_where_a_model_is_from_is_kept_beside_it(hub: LoopbackHub, tmp_path: Path) -> None:
+    folder = fetch(hub, tmp_path)
+    record = json.loads((folder / RECORD).read_bytes())
+    assert (record["name"], record["revision"]) == (NAME, REVISION)
+    assert set(record["files"]) == {ENCODER, JOINT, "vocab.txt", "config.json"}
+    (row,) = list_fetched(tmp_path)
+    assert (row.name, row.complete, row.quantizations) == (NAME, True, ("int8",))
+    assert (row.repository, row.revision) == (SOURCES[NAME].repository, REVISION)
+    assert row.size > len(hub.files[ENCODER])
+    assert languages_of(folder) == EUROPEAN
+    assert languages_of(tmp_path) == ()
 
 
-@pytest.mark.parametrize("ranges", [True, False])
-def test_a_transfer_that_was_cut_off_goes_on(shelf: Shelf, tmp_path: Path, *, ranges: bool) -> None:
-    shelf.cut_after = 100_000
-    with pytest.raises(ModelUnavailable, match="kept, and used the next time") as refused:
-        fetch(shelf, tmp_path)
-    assert refused.value.install == f"echoic models get {NAME}"
-    assert find_model(tmp_path) is None
-    shelf.cut_after, shelf.ranges = None, ranges
-    fetch(shelf, tmp_path)
-    assert (JOINT, 100_000 if ranges else 0) in shelf.sent
-    assert ParakeetOnnx(tmp_path / NAME).needs.times
+def test_a_folder_whose_record_is_damaged_can_be_used_still(hub: LoopbackHub, tmp_path: Path) -> None:
+    folder = fetch(hub, tmp_path)
+    for damaged in (b"{", b"[1]", b'{"files": 3, "revision": 4}'):
+        (folder / RECORD).write_bytes(damaged)
+        hub.sent.clear()
+        assert list_fetched(tmp_path)[0].revision is None
+        fetch(hub, tmp_path)
+        assert hub.sent == []
+        assert list_fetched(tmp_path)[0].revision == REVISION
 
 
-@pytest.mark.parametrize("name", [JOINT, "config.json"])
-def test_a_wrong_checksum_throws_the_file_away(shelf: Shelf, tmp_path: Path, name: str) -> None:
-    shelf.spoilt = {name}
-    with pytest.raises(ModelUnavailable, match=f"The checksum of {name} is wrong"):
-        fetch(shelf, tmp_path)
-    assert find_model(tmp_path) is None
-    shelf.spoilt = set()
-    assert fetch(shelf, tmp_path) == find_model(tmp_path)
+def test_what_is_there_is_not_fetched_again_but_what_changed_on_the_hub_is(
+    hub: LoopbackHub, tmp_path: Path
+) -> None:
+    fetch(hub, tmp_path)
+    hub.sent.clear()
+    fetch(hub, tmp_path)
+    assert hub.sent == []
+    hub.files["config.json"] = hub.files["config.json"].replace(b" ", b"\n")
+    fetch(hub, tmp_path)
+    assert hub.sent == [("config.json", 0)]
 
 
-def test_files_that_belong_to_the_encoder_come_with_it(shelf: Shelf, tmp_path: Path) -> None:
-    shelf.files |= {"encoder-model.onnx": b"graph", "encoder-model.onnx.data": b"weights"}
-    folder = fetch_model(NAME, tmp_path, Hub(shelf.address, timeout=5), quantization="")
+def test_another_quantization_comes_beside_the_first(hub: LoopbackHub, tmp_path: Path) -> None:
+    hub.files |= {"encoder-model.onnx": b"graph", "encoder-model.onnx.data": b"weights"}
+    fetch(hub, tmp_path)
+    folder = fetch(hub, tmp_path, quantization="")
     assert (folder / "encoder-model.onnx.data").read_bytes() == b"weights"
-    assert shelf.sent[-1][0] == "encoder-model.onnx"
+    assert hub.sent[-1][0] == "encoder-model.onnx"
+    assert list_fetched(tmp_path)[0].quantizations == ("int8", "")
+
+
+def test_full_precision_comes_where_nothing_smaller_is_published(hub: LoopbackHub, tmp_path: Path) -> None:
+    hub.files["encoder-model.onnx"] = hub.files.pop(ENCODER)
+    assert (fetch(hub, tmp_path) / "encoder-model.onnx").exists()
+    with pytest.raises(ModelUnavailable, match=r"has no file encoder-model\.int8\.onnx"):
+        fetch(hub, tmp_path, quantization="int8")
 
 
 def test_the_networks_that_decode_come_in_the_same_quantization_if_they_are_there(
-    shelf: Shelf, tmp_path: Path
+    hub: LoopbackHub, tmp_path: Path
 ) -> None:
-    shelf.files["decoder_joint-model.int8.onnx"] = b"small"
-    names = {file.name for file in fetch(shelf, tmp_path).iterdir()}
+    hub.files["decoder_joint-model.int8.onnx"] = b"small"
+    names = {file.name for file in fetch(hub, tmp_path).iterdir()}
     assert "decoder_joint-model.int8.onnx" in names
     assert JOINT not in names
 
 
-def test_a_repository_without_a_file_is_refused(shelf: Shelf, tmp_path: Path) -> None:
-    del shelf.files["vocab.txt"]
+FORMS = {
+    "parakeet-ctc-0.6b-onnx": ["vocab.txt", "model.int8.onnx"],
+    "parakeet-tdt-0.6b-v3-nemo": ["parakeet-tdt-0.6b-v3.nemo"],
+    "parakeet-tdt-0.6b-v3-mlx": ["config.json", "model.safetensors"],
+    "whisper-base": [
+        "preprocessor_config.json",
+        "config.json",
+        "tokenizer.json",
+        "vocabulary.txt",
+        "model.bin",
+    ],
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_each_form_of_a_model_has_its_files_and_its_weights_come_last(
+    served: Callable[[str], LoopbackHub], tmp_path: Path, name: str
+) -> None:
+    hub = served(name)
+    hub.files = {file: file.encode() for file in reversed(FORMS[name])} | {
+        "README.md": b"#",
+        "onnx/model.onnx": b"-",
+    }
+    folder = fetch(hub, tmp_path, name)
+    assert [file for file, _ in hub.sent] == FORMS[name]
+    form = SOURCES[name].form
+    assert find_file(tmp_path, names_of(form)) == folder / FORMS[name][-1]
+    assert list_fetched(tmp_path)[0].quantizations == (("int8",) if form == "ctc" else ())
+    if form == "ctc":  # the repository lacks what says which architecture it is
+        assert json.loads((folder / "config.json").read_bytes()) == {"model_type": "nemo-conformer-ctc"}
+
+
+def test_a_model_can_be_removed(hub: LoopbackHub, tmp_path: Path) -> None:
+    folder = fetch(hub, tmp_path)
+    assert remove_model(NAME, tmp_path).folder == folder
+    assert not folder.exists()
+    assert list_fetched(tmp_path) == []
+    with pytest.raises(ModelUnavailable, match="It is not in"):
+        remove_model(NAME, tmp_path)
+    with pytest.raises(ModelUnavailable, match="cannot be fetched by name"):
+        remove_model("../models", tmp_path)
+
+
+# ---- what goes wrong
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_transfer_that_was_cut_off_goes_on(hub: LoopbackHub, tmp_path: Path, *, ranges: bool) -> None:
+    hub.cut_at = 100_000
+    with pytest.raises(ModelUnavailable, match="kept, and used the next time") as refused:
+        fetch(hub, tmp_path)
+    assert refused.value.install == f"echoic models get {NAME}"
+    assert find_model(tmp_path) is None
+    assert [row.complete for row in list_fetched(tmp_path)] == [False]
+    hub.cut_at, hub.ranges = None, ranges
+    hub.sent.clear()
+    folder = fetch(hub, tmp_path)
+    assert (JOINT, 100_000 if ranges else 0) in hub.sent
+    assert ParakeetOnnx(folder).needs.times
+
+
+def test_a_connection_that_breaks_now_and_then_is_asked_again_at_once(
+    hub: LoopbackHub, tmp_path: Path
+) -> None:
+    hub.most = 2_000_000
+    fetch(hub, tmp_path)
+    assert [start for name, start in hub.sent if name == ENCODER] == [0, 2_000_000, 4_000_000, 6_000_000]
+
+
+@pytest.mark.parametrize("name", [JOINT, "config.json"])
+def test_a_wrong_checksum_throws_the_file_away(hub: LoopbackHub, tmp_path: Path, name: str) -> None:
+    hub.spoilt = {name}
+    with pytest.raises(ModelUnavailable, match=f"The checksum of {name} is wrong"):
+        fetch(hub, tmp_path)
+    assert find_model(tmp_path) is None
+    hub.spoilt = set()
+    assert fetch(hub, tmp_path) == find_model(tmp_path)
+
+
+def test_a_disk_without_room_is_told_before_anything_is_fetched(hub: LoopbackHub, tmp_path: Path) -> None:
+    hub.claims[ENCODER] = 10**18
+    with pytest.raises(
+        ModelUnavailable, match=r"There is no room for it in .*: 931322574\.6 GiB are needed"
+    ):
+        fetch(hub, tmp_path)
+    assert hub.sent == []
+
+
+def test_a_folder_that_cannot_be_written_is_named(hub: LoopbackHub, tmp_path: Path) -> None:
+    (tmp_path / NAME).write_bytes(b"in the way")
+    with pytest.raises(ModelUnavailable, match=f"{NAME} cannot be written"):
+        fetch(hub, tmp_path)
+
+
+def test_a_repository_without_a_file_is_refused(hub: LoopbackHub, tmp_path: Path) -> None:
+    del hub.files["vocab.txt"]
     with pytest.raises(ModelUnavailable, match=r"has no file vocab\.txt"):
-        fetch(shelf, tmp_path)
+        fetch(hub, tmp_path)
 
 
-@pytest.mark.parametrize("listing", [b"<html>", b"[]", b'{"sha": "1", "siblings": [{"size": 1}]}'])
-def test_an_answer_that_is_no_list_of_files_is_refused(shelf: Shelf, tmp_path: Path, listing: bytes) -> None:
-    shelf.listing = listing
+@pytest.mark.parametrize("listing", [b"<html>", b"[]", b"{}", b'{"sha": "1", "siblings": [{"size": 1}]}'])
+def test_an_answer_that_is_no_list_of_files_is_refused(
+    hub: LoopbackHub, tmp_path: Path, listing: bytes
+) -> None:
+    hub.listing = listing
     with pytest.raises(ModelUnavailable, match="is not a list of files"):
-        fetch(shelf, tmp_path)
+        fetch(hub, tmp_path)
 
 
-def test_a_hub_that_answers_with_an_error_is_named_by_its_number(shelf: Shelf, tmp_path: Path) -> None:
-    shelf.status = 503
-    with pytest.raises(ModelUnavailable, match="answers 503"):
-        fetch(shelf, tmp_path)
+@pytest.mark.parametrize(
+    ("status", "headers", "reason"),
+    [
+        (503, {}, "The hub answers 503 for istupakov/parakeet"),
+        (404, {"X-Error-Code": "RepoNotFound"}, "has no repository istupakov/parakeet.* HF_TOKEN"),
+        (403, {"X-Error-Code": "GatedRepo"}, "wants its terms accepted"),
+        (404, {"X-Error-Code": "RevisionNotFound"}, "The hub answers 404"),
+    ],
+)
+def test_a_hub_that_refuses_is_understood(
+    hub: LoopbackHub, tmp_path: Path, status: int, headers: dict[str, str], reason: str
+) -> None:
+    hub.status, hub.headers = status, headers
+    with pytest.raises(ModelUnavailable, match=reason):
+        fetch(hub, tmp_path, revision="main")
+
+
+def test_the_key_of_the_environment_is_shown_to_the_hub(
+    hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.key = "hf_secret"
+    with pytest.raises(ModelUnavailable, match="HF_TOKEN"):
+        fetch(hub, tmp_path)
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    assert fetch(hub, tmp_path) == find_model(tmp_path)
 
 
 def test_a_hub_that_is_not_there_is_a_refusal(tmp_path: Path) -> None:
@@ -188,22 +277,38 @@ def test_a_hub_that_is_not_there_is_a_refusal(tmp_path: Path) -> None:
         fetch_model(NAME, tmp_path, Hub("http://127.0.0.1:1"))
 
 
-def test_offline_only_what_is_there_is_found(shelf: Shelf, tmp_path: Path) -> None:
+def test_offline_only_what_is_there_is_found(hub: LoopbackHub, tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailable, match="the hub may not be asked"):
         fetch_model(NAME, tmp_path, None)
-    folder = fetch(shelf, tmp_path)
+    folder = fetch(hub, tmp_path)
+    hub.sent.clear()
     assert fetch_model(NAME, tmp_path, None) == folder
+    assert hub.sent == []
 
 
-def test_a_name_nobody_knows_is_refused_with_those_that_can_be_fetched(tmp_path: Path) -> None:
-    with pytest.raises(ModelUnavailable, match=r"these can: parakeet-tdt-0\.6b-v3-onnx") as refused:
-        fetch_model("parakeet-9", tmp_path, None)
+def test_the_librarys_own_word_for_offline_counts_too(
+    hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelUnavailable, match="HF_HUB_OFFLINE is set"):
+        fetch(hub, tmp_path)
+    assert hub.sent == []
+
+
+def test_a_name_nobody_knows_is_refused_with_those_that_are_meant(tmp_path: Path) -> None:
+    with pytest.raises(ModelUnavailable, match=r"did you mean parakeet-tdt-0\.6b-v3-onnx") as refused:
+        fetch_model("parakeet-0.6b-v3-onnx", tmp_path, None)
     assert refused.value.install is None
+    with pytest.raises(ModelUnavailable, match=r"these can: parakeet-tdt-0\.6b-v3-onnx, .*whisper-tiny"):
+        fetch_model("zzz", tmp_path, None)
 
 
 def test_a_hub_has_an_address_of_http() -> None:
     with pytest.raises(ValueError, match="not an address of HTTP"):
         Hub("file:///etc")
+
+
+# ---- where
 
 
 @pytest.mark.parametrize(
@@ -219,15 +324,28 @@ def test_models_are_kept_in_the_users_cache(env: dict[str, str], platform: str, 
     assert user_cache(env, platform) == Path(place)
 
 
-def test_the_command_fetches_and_says_where(shelf: Shelf, tmp_path: Path) -> None:
+def test_nobody_is_told_of_a_fetch_but_the_hub(hub: LoopbackHub, tmp_path: Path) -> None:
+    fetch(hub, tmp_path)
+    assert os.environ["HF_HUB_DISABLE_TELEMETRY"] == "1"
+
+
+# ---- the command
+
+
+def test_the_command_fetches_says_where_lists_and_removes(hub: LoopbackHub, tmp_path: Path) -> None:
     env = {"ECHOIC_MODELS_DIR": str(tmp_path)}
     runner = CliRunner()
-    done = runner.invoke(app, ["models", "get", NAME, "--hub", shelf.address], env=env)
+    done = runner.invoke(app, ["models", "get", NAME, "--hub", hub.address], env=env)
     assert (done.exit_code, done.stdout.strip()) == (0, str(tmp_path / NAME))
     assert f"{ENCODER}  7.0 of 7.0 MiB" in done.stderr
     rows = json.loads(runner.invoke(app, ["models", "--json"], env=env).stdout)
     assert next(row for row in rows if row["id"] == "parakeet-onnx")["available"]
     assert runner.invoke(app, ["models", "get", NAME, "--offline"], env=env).exit_code == 0
+    listed = json.loads(runner.invoke(app, ["models", "get", "--json"], env=env).stdout)
+    assert {row["name"]: row["state"] for row in listed} == dict.fromkeys(SOURCES) | {NAME: "fetched"}
+    assert "whisper-large-v3-turbo" in runner.invoke(app, ["models", "get"], env=env).stdout
+    assert "is removed" in runner.invoke(app, ["models", "remove", NAME], env=env).stdout
+    assert runner.invoke(app, ["models", "remove", NAME], env=env).exit_code == 1
 
 
 def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:

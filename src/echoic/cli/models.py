@@ -5,11 +5,12 @@ from dataclasses import asdict
 
 import typer
 
-from echoic.cli.models_get import get
+from echoic.cli.models_get import get, remove
 from echoic.cli.options import AsJson, Key, Url, give_up
 
 app = typer.Typer(invoke_without_command=True)
 app.command("get")(get)
+app.command("remove")(remove)
 
 
 @app.callback()

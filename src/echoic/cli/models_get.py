@@ -1,11 +1,13 @@
-"""``echoic models get``."""
+"""``echoic models get`` and ``echoic models remove``."""
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
-from echoic.cli.options import give_up
+from echoic.cli.options import AsJson, give_up
 
 _MIB = 2**20
 #: Seconds between two lines about a file where the output is no terminal.
@@ -13,30 +15,45 @@ _QUIET = 10.0
 
 
 def get(
-    name: Annotated[str, typer.Argument(help="The model, such as parakeet-tdt-0.6b-v3-onnx.")],
+    name: Annotated[
+        str | None, typer.Argument(help="The model; without one those there are are listed.")
+    ] = None,
     *,
     quantization: Annotated[
-        str, typer.Option(help="Of the encoder: int8, or none for full precision.")
-    ] = "int8",
+        str | None,
+        typer.Option(
+            help="Of an ONNX model: int8, or none for full precision.", show_default="int8 if there"
+        ),
+    ] = None,
+    revision: Annotated[
+        str | None,
+        typer.Option(help="A commit, branch or tag of the hub's repository.", show_default="newest"),
+    ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Do not ask the hub: is it there?")] = False,
     hub: Annotated[
-        str, typer.Option(envvar="HF_ENDPOINT", help="Where models are fetched from.")
+        str, typer.Option(envvar="HF_ENDPOINT", help="Where models are fetched from; the key: HF_TOKEN.")
     ] = "https://huggingface.co",
+    as_json: AsJson = False,
 ) -> None:
     """Fetch a model's weights; what was cut off goes on where it stopped."""
     from echoic.cli.places import models_folder
-    from echoic.engines.weights import Hub, fetch_model
+    from echoic.engines.hub import Hub
+    from echoic.engines.weights import fetch_model
     from echoic.errors import ModelUnavailable
 
-    shelf = models_folder()
+    if name is None:
+        _list(as_json=as_json)
+        return
     try:
-        folder = fetch_model(
-            name,
-            shelf,
-            None if offline else Hub(hub),
-            quantization="" if quantization == "none" else quantization,
-            progress=_Lines(),
-        )
+        with _progress() as told:
+            folder = fetch_model(
+                name,
+                models_folder(),
+                None if offline else Hub(hub),
+                quantization="" if quantization == "none" else quantization,
+                revision=revision,
+                progress=told,
+            )
     except ModelUnavailable as refusal:
         give_up(refusal.message)
     except ValueError:
@@ -44,19 +61,87 @@ def get(
     typer.echo(str(folder))
 
 
+def remove(name: Annotated[str, typer.Argument(help="A model that was fetched.")]) -> None:
+    """Remove a model that was fetched."""
+    from echoic.cli.places import models_folder
+    from echoic.engines.weights import remove_model
+    from echoic.errors import ModelUnavailable
+
+    try:
+        removed = remove_model(name, models_folder())
+    except ModelUnavailable as refusal:
+        give_up(refusal.message)
+    typer.echo(f"{removed.folder} is removed ({removed.size / _MIB:.1f} MiB).")
+
+
+def _list(*, as_json: bool) -> None:
+    import json
+
+    from echoic.cli.places import models_folder
+    from echoic.engines.catalogue import SOURCES
+    from echoic.engines.weights import list_fetched
+
+    states = {one.name: "fetched" if one.complete else "cut off" for one in list_fetched(models_folder())}
+    rows = [
+        {
+            "name": source.name,
+            "engine": {"nemo": "parakeet-standard", "mlx": "parakeet-mlx", "whisper": "whisper"}.get(
+                source.form, "parakeet-onnx"
+            ),
+            "languages": list(source.languages),
+            "repository": source.repository,
+            "state": states.get(source.name),
+        }
+        for source in SOURCES.values()
+    ]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("Name", "For", "Languages", "", box=None, pad_edge=False)
+    for row, source in zip(rows, SOURCES.values(), strict=True):
+        languages = "English" if source.languages == ("en",) else str(len(source.languages) or "many")
+        table.add_row(source.name, str(row["engine"]), languages, states.get(source.name, ""))
+    Console().print(table)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], object]]:
+    """Show on stderr how far each file has come: by a bar on a terminal, else by a line now and then."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _Lines()
+        return
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def told(file: str, have: int, size: int) -> None:
+            if file not in tasks:
+                tasks[file] = progress.add_task(file, total=size)
+            progress.update(tasks[file], completed=have)
+
+        yield told
+
+
 class _Lines:
-    """Tells on stderr how far a file has come: by a line that moves, or now and then by another."""
+    """Tells on stderr how far a file has come, by a line when it is there and now and then before."""
 
     def __init__(self) -> None:
-        import sys
-
-        self._moves = sys.stderr.isatty()
         self._told = time.monotonic()
 
     def __call__(self, file: str, have: int, size: int) -> None:
-        done = have >= size
-        if not done and not self._moves and time.monotonic() - self._told < _QUIET:
+        if have < size and time.monotonic() - self._told < _QUIET:
             return
         self._told = time.monotonic()
-        line = f"{file}  {have / _MIB:.1f} of {size / _MIB:.1f} MiB"
-        typer.echo(f"\r{line}\x1b[K" if self._moves else line, err=True, nl=done or not self._moves)
+        typer.echo(f"{file}  {have / _MIB:.1f} of {size / _MIB:.1f} MiB", err=True)

@@ -1,61 +1,56 @@
-"""Where models' weights come from: a folder on this machine, or a model hub by name.
+"""Models' weights on this machine: the folder they are fetched to, and what is in it.
 
-The hub speaks the HTTP interface of https://huggingface.co/docs/hub/api; any endpoint with it will do. Files
-are fetched one after the other, resumed where a transfer was cut off, and get their name only when their
-checksum is right; the encoder comes last, so a folder that has it has everything.
+A model's folder bears its name and holds plain files, which may be copied elsewhere. Each file gets its name
+when its checksum is right, and the weights themselves come last: where they are, everything is. Beside them
+``echoic.json`` keeps where they are from.
 """
 
 from __future__ import annotations
 
-import hashlib
+import errno
 import json
+import shutil
 import sys
 from dataclasses import dataclass
-from http.client import HTTPException
-from pathlib import Path, PurePosixPath
-from types import MappingProxyType
-from typing import IO, TYPE_CHECKING
-from urllib.error import HTTPError
-from urllib.parse import quote
-from urllib.request import Request, urlopen
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from echoic.engines.parakeet_files import CONFIG, ENCODER, JOINT, VOCABULARY
+from echoic.engines.catalogue import SOURCES, files_of, main_file, names_of, source_of
+from echoic.engines.hub import PART, Hub, HubRefusal, RemoteFile, is_right
 from echoic.errors import ModelUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-#: The hub's address unless another is set.
-ENDPOINT = "https://huggingface.co"
-#: Models that can be fetched, and their repositories on the hub: NVIDIA's weights (CC-BY-4.0), exported to
-#: ONNX by the author of onnx-asr. The first is taken if several are there.
-SOURCES: Mapping[str, str] = MappingProxyType(
-    {
-        "parakeet-tdt-0.6b-v3-onnx": "istupakov/parakeet-tdt-0.6b-v3-onnx",
-        "parakeet-tdt-0.6b-v2-onnx": "istupakov/parakeet-tdt-0.6b-v2-onnx",
-    }
-)
-#: What is fetched of the encoder unless something else is asked for: a quarter of full precision.
-QUANTIZATION = "int8"
-#: Seconds without a byte after which a transfer is given up.
-TIMEOUT = 30.0
-_BLOCK = 2**20
-_REST_FOLLOWS = 206
+    from echoic.engines.hub import Shelf
+
+#: The file beside the weights that says where they are from.
+RECORD = "echoic.json"
+_GIB = 2**30
 
 
 @dataclass(frozen=True, slots=True)
-class RemoteFile:
-    """A file on the hub.
+class Fetched:
+    """A model in the folder for models.
 
     Attributes:
-        path: Its path in the repository.
-        size: Bytes.
-        digest: Its SHA-256 in hex, or for small files Git's SHA-1 of a blob.
+        name: Its name.
+        folder: Where it is.
+        complete: Whether it can be loaded; False: a transfer was cut off.
+        size: Bytes on the disk.
+        quantizations: Of its graphs, empty for full precision; none where the form knows none.
+        repository: Where it is from, if that is known.
+        revision: The commit of it.
     """
 
-    path: str
+    name: str
+    folder: Path
+    complete: bool
     size: int
-    digest: str
+    quantizations: tuple[str, ...]
+    repository: str | None = None
+    revision: str | None = None
 
 
 def user_cache(env: Mapping[str, str], platform: str = sys.platform) -> Path:
@@ -75,57 +70,45 @@ def user_cache(env: Mapping[str, str], platform: str = sys.platform) -> Path:
     return place / "echoic" / "models"
 
 
-def find_model(cache: Path, names: Iterable[str] = SOURCES) -> Path | None:
-    """Return the folder of the first of these models that was fetched completely, or None."""
-    for name in names:
-        if any((cache / name).glob(f"{ENCODER}*.onnx")):
-            return cache / name
-    return None
+def find_model(cache: Path, names: Iterable[str] = names_of("onnx", "ctc")) -> Path | None:
+    """Return the folder of the first of these models that is there completely, or None."""
+    return next((cache / name for name in names if _weights(cache, name)), None)
 
 
-class Hub:
-    """A model hub.
+def find_file(cache: Path, names: Iterable[str]) -> Path | None:
+    """Return the weights themselves of the first of these models that is there completely, or None."""
+    return next((found[0] for name in names if (found := _weights(cache, name))), None)
 
-    Args:
-        endpoint: Its address.
-        timeout: Seconds without a byte after which a transfer is given up.
+
+def list_fetched(cache: Path) -> list[Fetched]:
+    """Return what there is in the folder for models, complete or not."""
+    return [_look(cache, name) for name in SOURCES if (cache / name).is_dir()]
+
+
+def languages_of(folder: Path) -> tuple[str, ...]:
+    """Return the languages of a model that was fetched; empty if that is not known."""
+    name = _record(folder).get("name", folder.name)
+    return SOURCES[name].languages if name in SOURCES else ()
+
+
+def remove_model(name: str, cache: Path) -> Fetched:
+    """Remove a model that was fetched and return what it was.
 
     Raises:
-        ValueError: The address is not one of HTTP.
+        ModelUnavailable: Nobody knows the name, it is not there, or it cannot be removed.
     """
-
-    def __init__(self, endpoint: str = ENDPOINT, timeout: float = TIMEOUT) -> None:
-        if not endpoint.startswith(("https://", "http://")):
-            raise ValueError(f"not an address of HTTP: {endpoint!r}")
-        self._endpoint, self._timeout = endpoint.rstrip("/"), timeout
-
-    def files(self, repository: str) -> tuple[str, tuple[RemoteFile, ...]]:
-        """Return the repository's present revision and its files.
-
-        Raises:
-            OSError: It cannot be reached, or answers with an error.
-            ValueError: Its answer is not a list of files.
-        """
-        with self._open(f"/api/models/{quote(repository)}?blobs=true", 0) as answer:
-            body = json.load(answer)
-        try:
-            return str(body["sha"]), tuple(_remote(row) for row in body["siblings"])
-        except (KeyError, TypeError):
-            raise ValueError("not a list of files") from None
-
-    def open(self, repository: str, revision: str, path: str, offset: int) -> IO[bytes]:
-        """Open a file for reading; its ``status`` says whether it begins at ``offset`` (206) or at 0.
-
-        Raises:
-            OSError: It cannot be reached, or answers with an error.
-        """
-        return self._open(f"/{quote(repository)}/resolve/{quote(revision)}/{quote(path)}", offset)
-
-    def _open(self, place: str, offset: int) -> IO[bytes]:
-        headers = {"Range": f"bytes={offset}-"} if offset else {}
-        request = Request(self._endpoint + place, headers=headers)  # noqa: S310  # checked to be HTTP
-        opened: IO[bytes] = urlopen(request, timeout=self._timeout)  # noqa: S310  # the same
-        return opened
+    folder = cache / source_of(name).name
+    if not folder.is_dir():
+        raise ModelUnavailable(name, f"It is not in {cache}.")
+    found = _look(cache, folder.name)
+    try:
+        if folder.is_symlink():
+            folder.unlink()
+        else:
+            shutil.rmtree(folder)
+    except OSError as error:
+        raise ModelUnavailable(name, f"{folder} cannot be removed: {error.strerror}.") from error
+    return found
 
 
 def fetch_model(
@@ -133,141 +116,139 @@ def fetch_model(
     cache: Path,
     hub: Hub | None,
     *,
-    quantization: str = QUANTIZATION,
+    quantization: str | None = None,
+    revision: str | None = None,
     progress: Callable[[str, int, int], object] = lambda *_: None,
 ) -> Path:
     """Fetch what is missing of a model and return its folder.
 
     Args:
-        name: One of ``SOURCES``.
+        name: One of ``catalogue.SOURCES``.
         cache: The folder for models.
         hub: Where from; None: it may not be asked.
-        quantization: The encoder's: ``int8``, or empty for full precision.
+        quantization: Of graphs: a suffix such as ``int8``, empty for full precision, None: the usual one.
+        revision: The commit, branch or tag to take; None: the newest.
         progress: Told of each block: the file's name, its bytes so far, and its size.
 
     Raises:
         ModelUnavailable: Nobody knows the name, the hub cannot be reached or has other files, a transfer was
             cut off, a checksum is wrong, or there is no room: which, and what to do.
     """
-    repository = SOURCES.get(name)
-    if repository is None:
-        raise ModelUnavailable(name, f"It cannot be fetched by name; these can: {', '.join(SOURCES)}.")
-    again = f"echoic models get {name}"
+    source = source_of(name)
+    again = f"echoic models get {source.name}"
+    folder = cache / source.name
     if hub is None:
-        return _fetched_before(name, cache, again)
-    folder = cache / name
+        if not _weights(cache, source.name):
+            raise ModelUnavailable(source.name, f"It is not in {cache}, and the hub may not be asked.", again)
+        return folder
     try:
-        revision, files = hub.files(repository)
-        shelf = _Shelf(hub, repository, revision, progress)
-        for file in _wanted(files, quantization):
-            _fetch(shelf, file, folder)
-    except _WrongFile as wrong:
-        raise ModelUnavailable(name, wrong.reason, again) from wrong
-    except HTTPError as refused:
-        reason = f"The hub answers {refused.code} for {repository}."
-        raise ModelUnavailable(name, reason, again) from refused
-    except (OSError, HTTPException) as error:
-        reason = "The hub cannot be reached, the transfer was cut off, or the files cannot be written"
-        detail = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
-        raise ModelUnavailable(
-            name, f"{reason}{detail}. What has come so far is kept, and used the next time.", again
-        ) from error
-    except ValueError as error:
-        raise ModelUnavailable(name, "The hub's answer is not a list of files.", again) from error
+        shelf = hub.shelf(source.repository, revision)
+        wanted = [shelf.files[path] for path in files_of(source.form, shelf.files, quantization)]
+        folder.mkdir(parents=True, exist_ok=True)
+        before = _digests(folder)
+        missing = [file for file in wanted if not _is_there(folder, file, before)]
+        _make_room(folder, missing)
+        _add_config(folder, source.architecture, wanted)
+        _keep_record(folder, source.name, shelf, {file.path: "" for file in missing})
+        for file in wanted:
+            told = partial(_told, progress, file)
+            told(0 if file in missing else file.size)
+            if file in missing:
+                hub.fetch(shelf, file, folder, told)
+        _keep_record(folder, source.name, shelf, {file.path: file.digest for file in wanted})
+    except LookupError as other:
+        raise ModelUnavailable(source.name, str(other.args[0]), again) from other
+    except HubRefusal as refusal:
+        kept = (
+            " What has come so far is kept, and used the next time." if any(folder.glob(f"*{PART}")) else ""
+        )
+        raise ModelUnavailable(source.name, refusal.reason + kept, again) from refusal
+    except OSError as error:
+        raise ModelUnavailable(source.name, _sentence(error, folder), again) from error
     return folder
 
 
-@dataclass(frozen=True, slots=True)
-class _Shelf:
-    """A repository at one revision, and who is told of what comes from it."""
-
-    hub: Hub
-    repository: str
-    revision: str
-    progress: Callable[[str, int, int], object]
-
-    def open(self, file: RemoteFile, offset: int) -> IO[bytes]:
-        return self.hub.open(self.repository, self.revision, file.path, offset)
+def _weights(cache: Path, name: str) -> list[Path]:
+    """Return the files that are fetched last, if the model is there completely."""
+    form = SOURCES[name].form
+    return sorted((cache / name).glob(main_file(form)))
 
 
-class _WrongFile(Exception):
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+def _look(cache: Path, name: str) -> Fetched:
+    folder, weights = cache / name, _weights(cache, name)
+    record = _record(folder)
+    main = main_file(SOURCES[name].form)
+    stem = main.removesuffix("*.onnx")
+    quantizations = [file.name.removeprefix(stem).removesuffix(".onnx").lstrip(".") for file in weights]
+    return Fetched(
+        name,
+        folder,
+        bool(weights),
+        sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
+        tuple(quantizations) if main.endswith("*.onnx") else (),
+        record.get("repository"),
+        record.get("revision"),
+    )
 
 
-def _fetched_before(name: str, cache: Path, again: str) -> Path:
-    folder = find_model(cache, (name,))
-    if folder is None:
-        raise ModelUnavailable(name, f"It is not in {cache}, and the hub may not be asked.", again)
-    return folder
+def _record(folder: Path) -> dict[str, str]:
+    """Return what stands beside the weights about all of them; nothing if that is nothing of ours."""
+    return {key: value for key, value in _read(folder / RECORD).items() if isinstance(value, str)}
 
 
-def _remote(row: Mapping[str, object]) -> RemoteFile:
-    large = row.get("lfs")
-    digest = large["sha256"] if isinstance(large, dict) else row["blobId"]
-    size = row["size"]
-    if not isinstance(size, int):
-        raise TypeError("not a size")
-    return RemoteFile(str(row["rfilename"]), size, str(digest))
+def _read(file: Path) -> dict[str, object]:
+    try:
+        record = json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
-def _wanted(files: Sequence[RemoteFile], quantization: str) -> list[RemoteFile]:
-    """Return the files to fetch, the encoder itself last."""
-    there = {file.path: file for file in files if len(PurePosixPath(file.path).parts) == 1}
-    suffix = f".{quantization}.onnx" if quantization else ".onnx"
-    joints = [JOINT + suffix, JOINT + ".onnx"]
-    joint = next((path for path in joints if path in there), joints[0])
-    stems = (joint, ENCODER + suffix)
-    data = [path for path in there if path.startswith(tuple(stem + "." for stem in stems))]
-    names = [
-        VOCABULARY,
-        CONFIG,
-        *(f"{stem}_data" for stem in stems if f"{stem}_data" in there),
-        *data,
-        *stems,
-    ]
-    for missing in names:
-        if missing not in there:
-            raise _WrongFile(f"The repository on the hub has no file {missing}.")
-    return [there[path] for path in names]
+def _keep_record(folder: Path, name: str, shelf: Shelf, digests: Mapping[str, str]) -> None:
+    """Write where a model is from and its files' digests: those kept before, and these (empty: no longer)."""
+    known = {path: digest for path, digest in {**_digests(folder), **digests}.items() if digest}
+    record = {"name": name, "repository": shelf.repository, "revision": shelf.revision, "files": known}
+    (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", "utf-8")
 
 
-def _fetch(shelf: _Shelf, file: RemoteFile, folder: Path) -> None:
-    target = folder / file.path
-    if target.is_file() and target.stat().st_size == file.size:
-        shelf.progress(file.path, file.size, file.size)
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f"{file.path}.{file.digest[:12]}.part"
-    if not part.exists() or part.stat().st_size != file.size:
-        _transfer(shelf, file, part)
-    if part.stat().st_size < file.size:
-        raise ConnectionError("cut off")
-    if not _is_right(part, file):
-        part.unlink()
-        raise _WrongFile(f"The checksum of {file.path} is wrong; the file was thrown away.")
-    part.replace(target)
+def _add_config(folder: Path, architecture: str, files: Sequence[RemoteFile]) -> None:
+    """Write the ``config.json`` that some older repositories of graphs lack."""
+    names = {file.path for file in files}
+    if "vocab.txt" in names and "config.json" not in names:
+        (folder / "config.json").write_text(json.dumps({"model_type": architecture}), "utf-8")
 
 
-def _transfer(shelf: _Shelf, file: RemoteFile, part: Path) -> None:
-    have = part.stat().st_size if part.exists() else 0
-    if have > file.size:
-        have = 0
-    with shelf.open(file, have) as source:
-        if have and getattr(source, "status", None) != _REST_FOLLOWS:
-            have = 0
-        with part.open("ab" if have else "wb") as sink:
-            while block := source.read(_BLOCK):
-                sink.write(block)
-                have += len(block)
-                shelf.progress(file.path, have, file.size)
+def _digests(folder: Path) -> dict[str, str]:
+    """Return the digests of the files that were fetched before, by their names."""
+    files = _read(folder / RECORD).get("files")
+    return {path: str(digest) for path, digest in files.items()} if isinstance(files, dict) else {}
 
 
-def _is_right(part: Path, file: RemoteFile) -> bool:
-    by_sha256 = len(file.digest) == hashlib.sha256().digest_size * 2
-    digest = hashlib.sha256() if by_sha256 else hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False)
-    with part.open("rb") as opened:
-        while block := opened.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest() == file.digest
+def _is_there(folder: Path, file: RemoteFile, before: Mapping[str, str]) -> bool:
+    """Return whether a file was fetched before, or came here in another way and is the right one."""
+    path = folder / file.path
+    if not path.is_file() or path.stat().st_size != file.size:
+        return False
+    return before[file.path] == file.digest if file.path in before else is_right(path, file.digest)
+
+
+def _told(progress: Callable[[str, int, int], object], file: RemoteFile, have: int) -> None:
+    progress(file.path, have, file.size)
+
+
+def _make_room(folder: Path, missing: Iterable[RemoteFile]) -> None:
+    """Look whether the disk has room for what is missing, before hours are spent on it.
+
+    Raises:
+        OSError: It has not.
+    """
+    needed = sum(file.size for file in missing) - sum(part.stat().st_size for part in folder.glob(f"*{PART}"))
+    if needed > shutil.disk_usage(folder).free:
+        raise OSError(errno.ENOSPC, f"{needed / _GIB:.1f} GiB are needed")
+
+
+def _sentence(error: OSError, folder: Path) -> str:
+    if error.errno == errno.ENOSPC:
+        free = shutil.disk_usage(folder).free / _GIB
+        return f"There is no room for it in {folder}: {error.strerror}, {free:.1f} GiB are free."
+    return f"{folder} cannot be written: {error.strerror or 'unknown reason'}."
