@@ -9,6 +9,7 @@ import pytest
 
 from echoic.engines.scripted import UTTERANCE, PlateauVoice, Scripted, draw
 from echoic.session.core import Session
+from echoic.session.window import WindowNeeds
 from support.play import Play, texts, zeros
 from support.speakers import Timed
 
@@ -54,3 +55,19 @@ def test_an_utterance_begins_at_the_same_sample_however_late_it_shows() -> None:
         said.append(play.frames)
     assert said[0] == said[1] == said[2]
     assert np.all([texts(frames, "full_transcript") == ["one one one two two two"] for frames in said])
+
+
+def test_a_carried_word_is_not_held_back_for_right_context_once_there_is_silence() -> None:
+    needs = WindowNeeds("carried", left_context=1.0, right_context=1.5)
+    audio = draw(["", "one", "two", ("", 4.0)])
+    spoken = (np.flatnonzero(audio)[-1] + 1) / 16_000
+
+    def completed(session: Session) -> float:
+        play = Play(Scripted(needs), session)
+        play.send({"type": "config", "chunk_duration": 0.5, "overlap_duration": 0.0, "enable_partial": False})
+        play.hear_in(audio, [1_600] * (len(audio) // 1_600))
+        [last] = [frame for frame in play.frames if str(frame.get("text", "")).endswith("two")]
+        return float(str(last["segment_end"]))
+
+    assert completed(Session(PlateauVoice)) <= spoken + 1.0 + 0.1
+    assert completed(Session()) >= spoken + 1.4

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: Seconds after a word's last piece from which on no further piece of it is expected.
 _WORD_GAP = 0.4
+#: Seconds of silence after which nothing more is waited for: what was said is complete.
+_SILENCE = 0.5
 #: Seconds before the present that a skipped window leaves to be decoded with the next one, since
 #: the gate hears the beginning of a word a little late.
 _ONSET = 0.3
@@ -44,6 +46,7 @@ class CarriedReading:
         self._left = to_samples(needs.left_context, rate)
         self._right = to_samples(needs.right_context, rate)
         self._onset = to_samples(_ONSET, rate)
+        self._silence = to_samples(_SILENCE, rate)
         self._seconds = seconds
         self._speech = speech
         self._walked = 0
@@ -76,10 +79,18 @@ class CarriedReading:
         """Return the same window without moving on."""
         if self._walked >= cut.end or (self._speech and not self._speech(self._walked, cut.end)):
             return ()
-        right = cut.end if cut.flush else max(self._walked, cut.end - self._right)
+        right = max(self._walked, self._settled(cut))
         if right == self._walked:
             return ()
         return (Piece(self._walked - self._left, self._walked, right, cut.end, last=cut.flush),)
+
+    def _settled(self, cut: Cut) -> int:
+        """Return up to where a window that ends here may be committed."""
+        if cut.flush:
+            return cut.end
+        if self._speech and not self._speech(cut.end - self._silence, cut.end):
+            return cut.end - min(self._onset, self._right)
+        return cut.end - self._right
 
     def say(self, answers: Sequence[Answer], *, flush: bool) -> list[Spoken]:
         """Return the words that are whole, those held back before them first."""
