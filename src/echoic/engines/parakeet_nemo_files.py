@@ -1,0 +1,301 @@
+"""A model of NVIDIA NeMo on the disk: where its parts lie, and what its configuration says it is.
+
+A ``.nemo`` file is an uncompressed tar archive of ``model_config.yaml``, ``model_weights.ckpt`` and the
+tokenizer's files; the same files may lie in a folder. The vocabulary stands in the configuration, so the
+tokenizer is not read. Nothing here imports NeMo or torch.
+Source: https://github.com/NVIDIA/NeMo, ``core/connectors/save_restore_connector.py``.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import IO, TYPE_CHECKING, Literal
+
+from echoic.engines.features import HOP, SAMPLE_RATE, WINDOW
+from echoic.engines.parakeet_files import piece_text
+from echoic.errors import ModelUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from echoic.engines.parakeet_files import Kind
+
+NAME = "parakeet-standard"
+#: The command that brings the libraries.
+INSTALL = "pip install 'echoic[nemo]'"
+CONFIG, WEIGHTS = "model_config.yaml", "model_weights.ckpt"
+#: What can be read, by the last part of the configuration's ``target``: which heads it has.
+TARGETS: Mapping[str, tuple[Literal["transducer", "ctc"], ...]] = MappingProxyType(
+    {
+        "EncDecRNNTBPEModel": ("transducer",),
+        "EncDecHybridRNNTCTCBPEModel": ("transducer", "ctc"),
+        "EncDecCTCModelBPE": ("ctc",),
+    }
+)
+#: What the features must be, by the key of the configuration's ``preprocessor``; left out means the same.
+PREPROCESSOR: Mapping[str, object] = MappingProxyType(
+    {
+        "sample_rate": SAMPLE_RATE,
+        "normalize": "per_feature",
+        "window_size": WINDOW / SAMPLE_RATE,
+        "window_stride": HOP / SAMPLE_RATE,
+        "window": "hann",
+        "n_fft": 512,
+        "frame_splicing": 1,
+    }
+)
+#: Tokens at one frame where the configuration leaves it open. Source: NeMo's published configurations.
+MAX_SYMBOLS = 10
+_LARGE_POINTER = b"version https://git-lfs"
+_GZIP = b"\x1f\x8b"
+
+Head = Literal["transducer", "ctc"]
+
+
+@dataclass(frozen=True, slots=True)
+class NemoParts:
+    """Where a model's parts lie.
+
+    Attributes:
+        place: The archive, or the folder.
+        config: The name in it of the configuration.
+        weights: The same of the weights.
+        packed: True if ``place`` is an archive.
+    """
+
+    place: Path
+    config: str
+    weights: str
+    packed: bool
+
+    @contextmanager
+    def open(self, part: str) -> Iterator[IO[bytes]]:
+        """Open one of the parts, seekable.
+
+        Raises:
+            ModelUnavailable: The archive is cut off.
+        """
+        if not self.packed:
+            with (self.place / part).open("rb") as opened:
+                yield opened
+            return
+        try:
+            with tarfile.open(self.place, "r:") as archive:
+                member = archive.extractfile(part)
+                assert member is not None  # noqa: S101  # ``look_at`` saw that it is a file
+                yield member
+        except tarfile.ReadError as failure:
+            raise _cut_off(self.place) from failure
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """What a configuration says.
+
+    Attributes:
+        kind: Its head, or of two the one that is to be used.
+        pieces: The vocabulary as text, a leading space where a word starts; the blank is not in it.
+        durations: Frames that each duration means; none where it says nothing of durations.
+        bands: Mel bands that it wants.
+        subsampling: Feature frames to one frame of the encoder.
+        max_symbols: Tokens at one frame after which the next one is taken.
+        parts: By the prefix of their weights the modules to build, with their arguments.
+    """
+
+    kind: Kind
+    pieces: tuple[str, ...]
+    durations: tuple[int, ...]
+    bands: int
+    subsampling: int
+    max_symbols: int
+    parts: Mapping[str, Mapping[str, object]]
+
+
+def look_at(model: Path) -> NemoParts:
+    """Return where the parts of a model lie; no weights are read.
+
+    Args:
+        model: A ``.nemo`` file, a folder with one in it, or a folder of its unpacked files.
+
+    Raises:
+        ModelUnavailable: Something is missing or unusable: what, and what to do.
+    """
+    if model.is_dir():
+        if (model / CONFIG).exists():
+            for part in (CONFIG, WEIGHTS):
+                _present(model / part)
+            return NemoParts(model, CONFIG, WEIGHTS, packed=False)
+        files = sorted(model.glob("*.nemo"))
+        if len(files) != 1:
+            many = (
+                f"{len(files)} .nemo files; name one of them" if files else f"no .nemo file and no {CONFIG}"
+            )
+            raise unusable(f"The folder {model} holds {many}.")
+        (model,) = files
+    _present(model)
+    return _look_into(model)
+
+
+def read_architecture(config: Mapping[str, object], head: Head | None = None) -> Architecture:
+    """Return what a configuration says.
+
+    Args:
+        config: What stands in ``model_config.yaml``, resolved.
+        head: The head to use of a hybrid; None: the transducer, where there is one.
+
+    Raises:
+        ModelUnavailable: It is not a Parakeet's, or not one that can be read: which, and why.
+    """
+    target = str(config.get("target", "nothing")).rpartition(".")[2]
+    heads = TARGETS.get(target)
+    if heads is None:
+        raise unusable(f"It is a {target} of NeMo's; those that can be read are {', '.join(TARGETS)}.")
+    chosen = head or heads[0]
+    if chosen not in heads:
+        raise unusable(f"It is a {target}, which has no {chosen} head.")
+    _check_preprocessor(_section(config, "preprocessor"))
+    encoder = _check_encoder(_section(config, "encoder"))
+    shape = _transducer(config) if chosen == "transducer" else _ctc(config, hybrid=len(heads) > 1)
+    kind, durations, vocabulary, max_symbols, parts = shape
+    return Architecture(
+        kind,
+        tuple(piece_text(str(piece)) for piece in vocabulary),
+        durations,
+        bands=_whole(_section(config, "preprocessor"), "features"),
+        subsampling=_whole(encoder, "subsampling_factor"),
+        max_symbols=max_symbols,
+        parts={"encoder": encoder, **parts},
+    )
+
+
+def unusable(reason: str, install: str | None = None) -> ModelUnavailable:
+    """Return the refusal of a model."""
+    return ModelUnavailable(NAME, reason, install)
+
+
+_Shape = tuple[
+    "Kind", tuple[int, ...], "Sequence[object]", int, "Mapping[str, Mapping[str, object]]"
+]  # kind, durations, vocabulary, max_symbols, parts
+
+
+def _transducer(config: Mapping[str, object]) -> _Shape:
+    decoder, joint = _section(config, "decoder"), _section(config, "joint")
+    for part, wanted in ((decoder, "RNNTDecoder"), (joint, "RNNTJoint")):
+        _check_target(part, wanted)
+    extra = joint.get("num_extra_outputs", 0) or 0
+    durations = _durations(config) if extra else ()
+    if len(durations) != extra:
+        raise unusable(f"Its joint network says {extra} durations, but {list(durations)} are named.")
+    decoding = config.get("decoding")
+    greedy = decoding.get("greedy") if isinstance(decoding, dict) else None
+    most = greedy.get("max_symbols") if isinstance(greedy, dict) else None
+    return (
+        "tdt" if extra else "rnnt",
+        durations,
+        _vocabulary(joint, _whole(joint, "num_classes")),
+        most if isinstance(most, int) and most > 0 else MAX_SYMBOLS,
+        {"decoder": decoder, "joint": joint},
+    )
+
+
+def _ctc(config: Mapping[str, object], *, hybrid: bool) -> _Shape:
+    decoder = _section(_section(config, "aux_ctc") if hybrid else config, "decoder")
+    _check_target(decoder, "ConvASRDecoder")
+    vocabulary = _vocabulary(decoder, None)
+    return "ctc", (), vocabulary, MAX_SYMBOLS, {"ctc_decoder" if hybrid else "decoder": decoder}
+
+
+def _check_preprocessor(found: Mapping[str, object]) -> None:
+    for key, wanted in PREPROCESSOR.items():
+        if found.get(key, wanted) != wanted:
+            raise unusable(
+                f"Its features are made otherwise: {key} is {found[key]!r} and not {wanted!r}"
+                + (" (a model for cache-aware streaming)." if found.get("normalize") == "NA" else ".")
+            )
+
+
+def _check_encoder(found: Mapping[str, object]) -> Mapping[str, object]:
+    _check_target(found, "ConformerEncoder")
+    style = found.get("att_context_style", "regular")
+    if style != "regular" or found.get("causal_downsampling"):
+        raise unusable(
+            f"Its encoder is for cache-aware streaming (att_context_style {style!r}), which is not read yet."
+        )
+    if found.get("reduction"):
+        raise unusable("Its encoder reduces frames a second time, as no Parakeet does.")
+    return found
+
+
+def _check_target(part: Mapping[str, object], wanted: str) -> None:
+    found = str(part.get("_target_", "nothing named")).rpartition(".")[2]
+    if found != wanted:
+        raise unusable(f"It has a {found} where a Parakeet has a {wanted}.")
+
+
+def _durations(config: Mapping[str, object]) -> tuple[int, ...]:
+    for section, key in (("decoding", "durations"), ("model_defaults", "tdt_durations")):
+        part = config.get(section)
+        found = part.get(key) if isinstance(part, dict) else None
+        if isinstance(found, list) and found and all(isinstance(one, int) and one >= 0 for one in found):
+            return tuple(found)
+    raise unusable("Its configuration does not name the durations that it says.")
+
+
+def _vocabulary(part: Mapping[str, object], size: int | None) -> Sequence[object]:
+    vocabulary = part.get("vocabulary")
+    if not isinstance(vocabulary, list) or len(vocabulary) != (size or len(vocabulary)):
+        raise unusable("Its configuration does not hold the vocabulary.")
+    return vocabulary
+
+
+def _section(config: Mapping[str, object], key: str) -> dict[str, object]:
+    found = config.get(key)
+    if not isinstance(found, dict):
+        raise unusable(f"Its configuration has no section {key!r}.")
+    return found
+
+
+def _whole(config: Mapping[str, object], key: str) -> int:
+    found = config.get(key)
+    if not isinstance(found, int) or found < 1:
+        raise unusable(f"Its configuration says {key} = {found!r}, which is not a whole number above 0.")
+    return found
+
+
+def _present(file: Path) -> None:
+    if not file.is_file():
+        raise unusable(f"There is no file {file}.")
+    with file.open("rb") as opened:
+        beginning = opened.read(len(_LARGE_POINTER))
+    if not beginning:
+        raise unusable(f"{file} is empty.")
+    if beginning == _LARGE_POINTER:
+        raise unusable(f"{file} is a Git LFS pointer and not the file itself: run `git lfs pull` there.")
+    if beginning.startswith(_GZIP):
+        raise unusable(
+            f"{file} is a compressed archive, as early versions of NeMo wrote: unpack it (tar -xzf) into a "
+            "folder of its own, and name the folder."
+        )
+
+
+def _look_into(file: Path) -> NemoParts:
+    try:
+        with tarfile.open(file, "r:") as archive:
+            files = {member.name for member in archive if member.isfile()}
+    except tarfile.ReadError as failure:
+        if tarfile.is_tarfile(file):
+            raise _cut_off(file) from failure
+        raise unusable(f"{file} is not a .nemo file: those are tar archives.") from failure
+    names = {part: name for name in files for part in (CONFIG, WEIGHTS) if name in {part, f"./{part}"}}
+    for part in (CONFIG, WEIGHTS):
+        if part not in names:
+            raise unusable(f"{file} is not a .nemo file: there is no {part} in it.")
+    return NemoParts(file, names[CONFIG], names[WEIGHTS], packed=True)
+
+
+def _cut_off(file: Path) -> ModelUnavailable:
+    return unusable(f"{file} is cut off: fetch it again.")

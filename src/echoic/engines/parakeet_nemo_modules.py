@@ -1,0 +1,289 @@
+"""NeMo's modules for a Parakeet: built from the model's own configuration, filled with its weights.
+
+Importing this module imports torch and NeMo.
+"""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+import yaml
+from nemo.collections.asr.modules.conformer_encoder import ConformerEncoder
+from nemo.collections.asr.modules.conv_asr import ConvASRDecoder
+from nemo.collections.asr.modules.rnnt import RNNTDecoder, RNNTJoint
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+from torch.overrides import TorchFunctionMode
+
+from echoic.engines.ctc import Ctc
+from echoic.engines.parakeet_nemo_files import (
+    CONFIG,
+    WEIGHTS,
+    Architecture,
+    NemoParts,
+    read_architecture,
+    unusable,
+)
+from echoic.engines.transducer import LOOKAHEAD, Lane, Transducer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from echoic.engines.decoder import Decoder
+    from echoic.engines.features import Features
+    from echoic.engines.parakeet_nemo import Torch
+
+_CLASSES = {kind.__name__: kind for kind in (ConformerEncoder, ConvASRDecoder, RNNTDecoder, RNNTJoint)}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loaded:
+    """A loaded model; no call changes it.
+
+    Attributes:
+        architecture: What its configuration says.
+        parts: The modules, by the prefix of their weights.
+        device: Where the weights are.
+        precision: What they are.
+        cores: Cores that one operation uses on the CPU.
+    """
+
+    architecture: Architecture
+    parts: Mapping[str, Any]
+    device: torch.device
+    precision: torch.dtype
+    cores: int
+
+
+def load(parts: NemoParts, wishes: Torch) -> Loaded:
+    """Return the loaded model.
+
+    Raises:
+        ModelUnavailable: It is broken, is no Parakeet, or cannot be computed here.
+    """
+    architecture = read_architecture(_read_config(parts), wishes.head)
+    precision: torch.dtype = getattr(torch, wishes.precision)
+    device = _device(wishes.device)
+    modules = {prefix: _built(arguments) for prefix, arguments in architecture.parts.items()}
+    state = _read_weights(parts)
+    for prefix, module in modules.items():
+        _fill(parts, module, _taken(state, f"{prefix}."))
+        module.to(device=device, dtype=precision).eval().requires_grad_(requires_grad=False)
+    if device.type == "cpu":
+        torch.set_num_threads(wishes.cores)
+    return Loaded(architecture, modules, device, precision, wishes.cores)
+
+
+def decoder(loaded: Loaded) -> Decoder:
+    """Return what turns the frames of ``NemoEncoder`` into tokens."""
+    read = loaded.architecture
+    if read.kind == "ctc":
+        return Ctc(len(read.pieces))
+    return Transducer(
+        Networks(loaded), len(read.pieces), lookahead=LOOKAHEAD[read.kind], max_symbols=read.max_symbols
+    )
+
+
+class NemoEncoder:
+    """NeMo's encoder, and what can be said of a frame whatever was said before (``parakeet.Encoder``).
+
+    For a transducer that is the joint network's projection, a tensor on the device; for a CTC head the
+    log-probabilities, in numpy.
+
+    With one core a window's frames are the same to the bit in any company of its length (torch 2.13, 32 and
+    16 bits). More cores cut the sums otherwise, so windows are encoded one by one. On a GPU they go
+    together, which may change the last bits.
+
+    Args:
+        loaded: The model.
+    """
+
+    def __init__(self, loaded: Loaded) -> None:
+        self.together = loaded.device.type != "cpu" or loaded.cores == 1
+        self._loaded, self._encoder = loaded, loaded.parts["encoder"]
+        self._longest: int = self._encoder.max_audio_length
+
+    def encode(self, features: Features) -> Sequence[Any]:
+        """Return the frames of each window: shape ``(frames, width)``, or ``(frames, tokens + blank)``."""
+        with torch.inference_mode():
+            frames = self.frames(features)
+            if self._loaded.architecture.kind != "ctc":
+                return list(self._loaded.parts["joint"].project_encoder(frames))
+            [head] = [part for prefix, part in self._loaded.parts.items() if prefix != "encoder"]
+            return list(head(encoder_output=frames.transpose(1, 2)).float().cpu().numpy())
+
+    def frames(self, features: Features) -> Tensor:
+        """Return the encoder's own frames, shape ``(windows, frames, width)``.
+
+        Raises:
+            ValueError: The windows are longer than the model's positions reach.
+        """
+        if features.bands.shape[2] > self._longest:
+            raise ValueError(f"A window has {features.bands.shape[2]} feature frames of {self._longest}.")
+        with torch.inference_mode():
+            encoded, _ = self._encoder(
+                audio_signal=torch.from_numpy(features.bands).to(self._loaded.device, self._loaded.precision),
+                length=torch.from_numpy(features.frames).to(self._loaded.device),
+            )
+            return encoded.transpose(1, 2)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ahead:
+    """What the prediction network makes of a lane's token.
+
+    Attributes:
+        projected: For the joint network, shape ``(1, width)``.
+        memory: Its state after the token, shape ``(layers, hidden)`` each.
+    """
+
+    projected: Tensor
+    memory: tuple[Tensor, Tensor]
+
+
+class Networks:
+    """Prediction and joint network on the device (``transducer.Network``).
+
+    Args:
+        loaded: The model.
+    """
+
+    def __init__(self, loaded: Loaded) -> None:
+        self._prediction, self._joint = loaded.parts["decoder"], loaded.parts["joint"]
+        self._device, self._precision = loaded.device, loaded.precision
+        self._blank, self._durations = len(loaded.architecture.pieces), loaded.architecture.durations
+
+    def start(self) -> tuple[Tensor, Tensor]:
+        """Return zeros, shape ``(layers, hidden)`` each."""
+        like = torch.zeros((1, 1), device=self._device, dtype=self._precision)
+        hidden, cell = self._prediction.initialize_state(like)
+        return hidden[:, 0], cell[:, 0]
+
+    def look(self, frames: Sequence[Tensor], lanes: Sequence[Lane]) -> Verdict:
+        """Return what the frames of each lane say after its token; the prediction is kept in ``ahead``."""
+        with torch.inference_mode():
+            fresh = [lane for lane in lanes if lane.ahead is None]
+            if fresh:
+                self._predict(fresh)
+            ahead: list[Any] = [lane.ahead for lane in lanes]
+            projected = torch.stack([one.projected for one in ahead])
+            padded = pad_sequence(list(frames), batch_first=True)
+            logits = self._joint.joint_after_projection(padded, projected)[:, :, 0]
+        return Verdict(logits, self._blank, self._durations, ahead)
+
+    def _predict(self, lanes: Sequence[Lane]) -> None:
+        memory: list[Any] = [lane.memory for lane in lanes]
+        tokens = torch.tensor([[lane.token] for lane in lanes], device=self._device)
+        before = tuple(torch.stack(part, dim=1) for part in zip(*memory, strict=True))
+        said, (hidden, cell) = self._prediction.predict(tokens, before, add_sos=False)
+        projected = self._joint.project_prednet(said)
+        for number, lane in enumerate(lanes):
+            lane.ahead = _Ahead(projected[number], (hidden[:, number], cell[:, number]))
+
+
+class Verdict:
+    """A verdict of which only tokens and durations leave the device (``transducer.Verdict``).
+
+    Args:
+        logits: Shape ``(lanes, frames, tokens + blank + durations)``.
+        blank: The blank's number; it follows the last token, and the durations follow it.
+        durations: Frames that each duration means; none: an RNNT, which says nothing of durations.
+        ahead: What the prediction network made of each lane's token.
+    """
+
+    def __init__(self, logits: Tensor, blank: int, durations: Sequence[int], ahead: Sequence[_Ahead]) -> None:
+        self._scores, self._ahead = logits[:, :, : blank + 1], ahead
+        self.tokens: list[list[int]] = self._scores.argmax(dim=2).tolist()
+        self.durations = [[0] * logits.shape[1]] * logits.shape[0]
+        if durations:
+            chosen = logits[:, :, blank + 1 :].argmax(dim=2).tolist()
+            self.durations = [[durations[choice] for choice in lane] for lane in chosen]
+
+    def probability(self, lane: int, frame: int) -> float:
+        """Return the probability, 0..1, of the token said there."""
+        with torch.inference_mode():
+            scores = self._scores[lane, frame].float()
+            return float((scores[self.tokens[lane][frame]] - scores.logsumexp(0)).exp())
+
+    def memory(self, lane: int) -> tuple[Tensor, Tensor]:
+        """Return the prediction network's state after the lane's token."""
+        return self._ahead[lane].memory
+
+
+class _Unfilled(TorchFunctionMode):  # type: ignore[misc]  # torch is no part of the development install
+    """Leaves new weights as they are: they are read from the file anyway.
+
+    That saves seconds, and the memory of weights that nobody touches.
+    """
+
+    def __torch_function__(
+        self,
+        function: Any,  # noqa: ANN401  # torch's own interface
+        types: Any,  # noqa: ANN401  # the same
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401  # the same
+        named = kwargs or {}
+        if getattr(function, "__module__", None) == "torch.nn.init":
+            return args[0] if args else named["tensor"]
+        return function(*args, **named)
+
+
+def _read_config(parts: NemoParts) -> Mapping[str, object]:
+    with parts.open(parts.config) as opened:
+        text = opened.read()
+    try:
+        config = OmegaConf.to_container(OmegaConf.create(text.decode()), resolve=True)
+    except (UnicodeDecodeError, yaml.YAMLError, OmegaConfBaseException) as failure:
+        raise unusable(f"{CONFIG} in {parts.place} cannot be read.") from failure
+    if not isinstance(config, dict):
+        raise unusable(f"{CONFIG} in {parts.place} is not a configuration.")
+    return config
+
+
+def _device(name: str) -> torch.device:
+    found = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+    try:
+        device = torch.device(found)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as failure:
+        raise unusable(f"Torch cannot compute on the device {name!r} here.") from failure
+    return device
+
+
+def _built(arguments: Mapping[str, object]) -> nn.Module:
+    name = str(arguments["_target_"]).rpartition(".")[2]
+    own = {key: value for key, value in arguments.items() if key != "_target_"}
+    if name == RNNTJoint.__name__:
+        own |= {"log_softmax": False, "fuse_loss_wer": False}
+    try:
+        with _Unfilled():
+            return _CLASSES[name](**own)
+    except (TypeError, ValueError, KeyError, AssertionError) as failure:
+        raise unusable(f"The installed version of NeMo cannot build this model's {name}.") from failure
+
+
+def _read_weights(parts: NemoParts) -> dict[str, Tensor]:
+    try:
+        with parts.open(parts.weights) as opened:
+            return dict(torch.load(opened, map_location="cpu", weights_only=True))
+    except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError) as failure:
+        raise unusable(f"{WEIGHTS} in {parts.place} is damaged, or holds more than weights.") from failure
+
+
+def _taken(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return what begins with ``prefix``, without it, and take it out of ``state``."""
+    names = [name for name in state if name.startswith(prefix)]
+    return {name.removeprefix(prefix): state.pop(name) for name in names}
+
+
+def _fill(parts: NemoParts, module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    try:
+        module.load_state_dict(state, strict=True, assign=True)
+    except RuntimeError as failure:
+        raise unusable(f"{WEIGHTS} and {CONFIG} in {parts.place} are not of one model.") from failure
