@@ -62,11 +62,6 @@ class Remembering:
         """Return the engine's answer for each window."""
         return [self._one(window) for window in windows]
 
-    def text(self, audio: NDArray[np.float32]) -> str:
-        """Return the text of a piece of audio."""
-        hypothesis = self._one(Window(audio, RATE, 0.0, left=0, new=len(audio), right=0, last=True))
-        return "".join(token.text for token in (*hypothesis.committed, *hypothesis.volatile)).strip()
-
     def close(self) -> None:
         """Do nothing: the engine belongs to another."""
 
@@ -75,6 +70,17 @@ class Remembering:
         if key not in self._known:
             self._known[key] = self._engine.decode([window])[0]
         return self._known[key]
+
+
+def window_of(audio: NDArray[np.float32]) -> Window:
+    """Return a piece of audio as one window, all that there is."""
+    return Window(audio, RATE, 0.0, left=0, new=len(audio), right=0, last=True)
+
+
+def text_of(engine: Engine, audio: NDArray[np.float32]) -> str:
+    """Return the text of a piece of audio by itself."""
+    [hypothesis] = engine.decode([window_of(audio)])
+    return "".join(token.text for token in (*hypothesis.committed, *hypothesis.volatile)).strip()
 
 
 @dataclass(slots=True)
@@ -101,7 +107,7 @@ class Streamed:
 
 
 def stream(
-    engine: Remembering, silero: SileroModel, audio: NDArray[np.float32], message: float, *, partials: bool
+    engine: Engine, silero: SileroModel, audio: NDArray[np.float32], message: float, *, partials: bool
 ) -> Streamed:
     """Stream audio in messages of so many seconds through a session that is answered at once."""
     play = Play(engine, Session(silero.voice))
@@ -114,19 +120,19 @@ def stream(
     return Streamed(kept, play.decoded_seconds)
 
 
-def offline(engine: Remembering, silero: SileroModel, audio: NDArray[np.float32]) -> str:
+def offline(engine: Engine, silero: SileroModel, audio: NDArray[np.float32]) -> str:
     """Decode each utterance of the whole recording once, as the session's own tracker makes them out."""
     tracker = SpeechTracker(silero.voice(), SpeechRules(longest=engine.needs.longest))
     tracker.push(audio)
     tracker.close()
     pieces = [audio[found.start : found.end] for found in tracker.utterances]
-    return " ".join(engine.text(piece) for piece in pieces)
+    return " ".join(text_of(engine, piece) for piece in pieces)
 
 
-def naive(engine: Remembering, audio: NDArray[np.float32]) -> list[str]:
+def naive(engine: Engine, audio: NDArray[np.float32]) -> list[str]:
     """Decode each window of 2.0 s, 0.5 s of it overlap, by itself; the texts are to be joined as they are."""
     ends = range(_CHUNK, len(audio) + _STEP, _STEP)
-    return [engine.text(audio[max(0, end - _CHUNK) : end]) for end in ends]
+    return [text_of(engine, audio[max(0, end - _CHUNK) : end]) for end in ends]
 
 
 def over_socket(url: str, audio: NDArray[np.float32], message: float) -> list[Json]:
