@@ -102,15 +102,16 @@ def test_another_parakeet_stands_in_before_the_default() -> None:
 
 
 def test_missing_libraries_are_named_with_the_extra_that_brings_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seats, "find_spec", lambda module: None if module in {"torch", "mlx"} else object())
-    assert seats.missing_extra("nemo") == Missing(
-        "The package torch is not installed.", "pip install 'echoic[nemo]'"
-    )
-    assert seats.missing_extra("whisper") is None
+    monkeypatch.setattr(seats, "find_spec", lambda module: None if module == "nemo" else object())
+    seats.require("whisper")
+    with pytest.raises(ModelUnavailable) as refused:
+        seats.require("nemo")
+    assert refused.value.reason == "The package nemo_toolkit is not installed."
+    assert refused.value.install == "pip install 'echoic[nemo]'"
     monkeypatch.setattr(seats, "find_spec", lambda _module: None)
-    assert seats.missing_extra("mlx") == Missing(
-        "The packages mlx and parakeet-mlx are not installed.", "pip install 'echoic[mlx]'"
-    )
+    rows = {row.id: row for row in standard_registry().describe()}
+    assert rows["whisper"].reason == "The packages faster-whisper and ctranslate2 are not installed."
+    assert rows["parakeet-onnx"].install == "pip install onnxruntime"
 
 
 def test_the_default_is_unavailable_without_its_runtime(monkeypatch: pytest.MonkeyPatch) -> None:

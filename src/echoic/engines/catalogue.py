@@ -56,15 +56,33 @@ PATTERNS: Mapping[Form, tuple[tuple[str, ...], tuple[str, ...]]] = MappingProxyT
         "whisper": ((CONFIG, "tokenizer.json", "vocabulary.*", "model.bin"), ("preprocessor_config.json",)),
     }
 )
-_WHISPER_ENGLISH = ("tiny.en", "base.en", "small.en", "medium.en")
-_WHISPER = ("tiny", "base", "small", "medium", "large-v2", "large-v3")
+#: Sizes of Whisper and their repositories. Source: https://github.com/SYSTRAN/faster-whisper (``utils.py``).
+_WHISPER: Mapping[str, str] = MappingProxyType(
+    {
+        "tiny": "Systran/faster-whisper-tiny",
+        "tiny.en": "Systran/faster-whisper-tiny.en",
+        "base": "Systran/faster-whisper-base",
+        "base.en": "Systran/faster-whisper-base.en",
+        "small": "Systran/faster-whisper-small",
+        "small.en": "Systran/faster-whisper-small.en",
+        "medium": "Systran/faster-whisper-medium",
+        "medium.en": "Systran/faster-whisper-medium.en",
+        "large-v2": "Systran/faster-whisper-large-v2",
+        "large-v3": "Systran/faster-whisper-large-v3",
+        "large-v3-turbo": "mobiuslabsgmbh/faster-whisper-large-v3-turbo",
+        "distil-small.en": "Systran/faster-distil-whisper-small.en",
+        "distil-medium.en": "Systran/faster-distil-whisper-medium.en",
+        "distil-large-v3": "Systran/faster-distil-whisper-large-v3",
+        "distil-large-v3.5": "distil-whisper/distil-large-v3.5-ct2",
+    }
+)
 
 
 def _all() -> Iterable[Source]:
     """Yield what can be fetched; of several that are there an engine takes the first.
 
     NVIDIA's weights (CC-BY-4.0), exported to ONNX by the author of onnx-asr and by OpenVoiceOS, converted for
-    MLX by its community; OpenAI's Whisper (MIT), converted for CTranslate2 by Systran.
+    MLX by its community; OpenAI's Whisper (MIT), converted for CTranslate2 by Systran and others.
     """
     yield Source("parakeet-tdt-0.6b-v3-onnx", "istupakov/parakeet-tdt-0.6b-v3-onnx", "onnx", EUROPEAN)
     yield Source("parakeet-tdt-0.6b-v2-onnx", "istupakov/parakeet-tdt-0.6b-v2-onnx", "onnx")
@@ -79,12 +97,9 @@ def _all() -> Iterable[Source]:
         languages = EUROPEAN if name.endswith("v3") else ENGLISH
         yield Source(f"{name}-mlx", f"mlx-community/{name}", "mlx", languages)
         yield Source(f"{name}-nemo", f"nvidia/{name}", "nemo", languages)
-    for size in _WHISPER_ENGLISH:
-        yield Source(f"whisper-{size}", f"Systran/faster-whisper-{size}", "whisper")
-    for size in _WHISPER:
-        yield Source(f"whisper-{size}", f"Systran/faster-whisper-{size}", "whisper", ())
-    turbo = "mobiuslabsgmbh/faster-whisper-large-v3-turbo"
-    yield Source("whisper-large-v3-turbo", turbo, "whisper", ())
+    for size, repository in _WHISPER.items():
+        english = size.endswith(".en") or size.startswith("distil")
+        yield Source(f"whisper-{size}", repository, "whisper", ENGLISH if english else ())
 
 
 SOURCES: Mapping[str, Source] = MappingProxyType({source.name: source for source in _all()})

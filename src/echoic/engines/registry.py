@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from echoic.engines.whisper_files import ALIASES
 from echoic.errors import ModelUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from echoic.engines.base import Engine
     from echoic.session.effects import ModelRequest
@@ -27,6 +29,7 @@ NAMES: Mapping[str, tuple[str, str | None]] = MappingProxyType(
         "parakeet-tdt-0.6b-v3-onnx": ("parakeet", "onnx"),
         "whisper": ("whisper", None),
         "whisper-1": ("whisper", None),
+        **{alias: (size, None) for alias, size in ALIASES.items()},
         "moonshine": (DEFAULT, None),
         "moonshine-tiny-en": (DEFAULT, None),
         "scripted": ("scripted", None),
@@ -69,6 +72,7 @@ class ModelStatus:
         reason: What is missing, or None.
         install: The command that brings it, or None.
         word_timestamps: True if it gives times of words.
+        languages: The languages it knows, lower-case and without region; empty: many, or nobody says.
     """
 
     id: str
@@ -78,6 +82,11 @@ class ModelStatus:
     reason: str | None
     install: str | None
     word_timestamps: bool = False
+    languages: tuple[str, ...] = ()
+
+
+def _nowhere() -> None:
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +100,9 @@ class Seat:
         probe: Says what is missing, without importing the model's library; None: nothing.
         load: Returns the loaded engine; may take long.
         word_timestamps: Whether that engine's ``needs.times`` is true, known without loading it.
+        place: Where its weights are, or None; reads no more than names of files.
+        languages: What it knows, as far as can be said without loading it.
+        listed: Whether it is listed even where it cannot be had.
     """
 
     id: str
@@ -99,6 +111,9 @@ class Seat:
     probe: Callable[[], Missing | None]
     load: Callable[[], Engine]
     word_timestamps: bool = False
+    place: Callable[[], Path | None] = _nowhere
+    languages: Callable[[], tuple[str, ...]] = tuple
+    listed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +144,31 @@ class Registry:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names a client may ask for, available or not."""
-        aliases = [name for name in NAMES if resolve_name(name) in self._seats]
-        return (*aliases, *(name for name in self._seats if name not in NAMES))
+        """The names a client may ask for, available or not but for those that are not listed then."""
+        listed = [seat.id for seat in self._seats.values() if seat.listed or not seat.probe()]
+        aliases = [name for name in NAMES if resolve_name(name) in listed]
+        return (*aliases, *(name for name in listed if name not in NAMES))
 
     def describe(self) -> list[ModelStatus]:
-        """Return a row for each model, probed now."""
-        return [_status(seat) for seat in self._seats.values()]
+        """Return a row for each model that is to be listed, probed now."""
+        rows = [(seat, _status(seat)) for seat in self._seats.values()]
+        return [row for seat, row in rows if seat.listed or row.available]
+
+    def place(self, name: str) -> Path | None:
+        """Return where the weights of the seat ``name`` are, or None if nowhere or if they need no place.
+
+        Raises:
+            KeyError: There is no such seat.
+        """
+        return self._seats[name].place()
+
+    def languages(self, name: str) -> tuple[str, ...]:
+        """Return what the model of the seat ``name`` knows, as far as can be said without loading it.
+
+        Raises:
+            KeyError: There is no such seat.
+        """
+        return self._seats[name].languages()
 
     def resolve(self, request: ModelRequest, *, fallback: bool) -> Choice:
         """Return the model asked for, or with ``fallback`` the first that can stand in for it.
@@ -189,4 +222,5 @@ def _status(seat: Seat) -> ModelStatus:
         reason=missing.reason if missing else None,
         install=missing.install if missing else None,
         word_timestamps=seat.word_timestamps,
+        languages=seat.languages(),
     )

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from echoic.engines.catalogue import SOURCES, files_of, main_file, names_of, source_of
+from echoic.engines.catalogue import SOURCES, STEMS, files_of, main_file, names_of, source_of
 from echoic.engines.hub import PART, Hub, HubRefusal, RemoteFile, is_right
 from echoic.errors import ModelUnavailable
 
@@ -174,18 +174,26 @@ def _weights(cache: Path, name: str) -> list[Path]:
     return sorted((cache / name).glob(main_file(form)))
 
 
+def quantizations(folder: Path, stem: str) -> tuple[str, ...]:
+    """Return the quantizations of a graph that are there, empty for full precision.
+
+    Args:
+        folder: Where.
+        stem: What its file's name begins with.
+    """
+    files = sorted(folder.glob(f"{stem}*.onnx"))
+    return tuple(file.name.removeprefix(stem).removesuffix(".onnx").lstrip(".") for file in files)
+
+
 def _look(cache: Path, name: str) -> Fetched:
-    folder, weights = cache / name, _weights(cache, name)
+    folder, form = cache / name, SOURCES[name].form
     record = _record(folder)
-    main = main_file(SOURCES[name].form)
-    stem = main.removesuffix("*.onnx")
-    quantizations = [file.name.removeprefix(stem).removesuffix(".onnx").lstrip(".") for file in weights]
     return Fetched(
         name,
         folder,
-        bool(weights),
+        bool(_weights(cache, name)),
         sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
-        tuple(quantizations) if main.endswith("*.onnx") else (),
+        quantizations(folder, STEMS[form][-1]) if form in STEMS else (),
         record.get("repository"),
         record.get("revision"),
     )
