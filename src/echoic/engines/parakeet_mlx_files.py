@@ -1,0 +1,149 @@
+"""The folder of a Parakeet for MLX: NeMo's configuration as ``config.json`` beside ``model.safetensors``.
+
+The layout is that of parakeet-mlx and of the conversions published for it. Nothing here imports MLX.
+Source: https://github.com/senstella/parakeet-mlx; https://github.com/huggingface/safetensors (format).
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from echoic.engines.parakeet_nemo_files import Architecture, read_architecture
+from echoic.errors import ModelUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NAME = "parakeet-mlx"
+#: The command that brings the libraries.
+LIBRARIES = "pip install 'echoic[mlx]'"
+#: The command that brings a model.
+INSTALL = "echoic models get parakeet-tdt-0.6b-v3-mlx"
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+#: Where MLX runs: on the GPU of Apple's processors, on Linux with its CPU (or CUDA) packages.
+MACHINES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"darwin": ("arm64",), "linux": ("x86_64", "aarch64")}
+)
+#: Modules that must be there, and their packages.
+PACKAGES: Mapping[str, str] = MappingProxyType({"mlx": "mlx", "parakeet_mlx": "parakeet-mlx"})
+_LARGE_POINTER = b"version https://git-lfs"
+#: The length of a safetensors header: eight bytes, least significant first; 100 MB at most.
+_LENGTH, _LONGEST = 8, 100_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class MlxFiles:
+    """A folder that was looked through.
+
+    Attributes:
+        weights: The file of the weights.
+        config: What stands in ``config.json``.
+        architecture: What that says.
+    """
+
+    weights: Path
+    config: dict[str, object]
+    architecture: Architecture
+
+
+def require_libraries(system: str = sys.platform, machine: str | None = None) -> None:
+    """Return if MLX can be imported on this machine; nothing is imported.
+
+    Args:
+        system: As ``sys.platform`` names it.
+        machine: As ``platform.machine`` names it.
+
+    Raises:
+        ModelUnavailable: It is not made for this machine, or is not installed.
+    """
+    machine = machine or platform.machine()
+    if machine not in MACHINES.get(system, ()):
+        raise unusable(
+            "MLX is not for this machine: it runs on Macs with Apple's processors and on 64-bit Linux. "
+            "The variant onnx runs everywhere.",
+            None,
+        )
+    absent = [package for module, package in PACKAGES.items() if find_spec(module) is None]
+    if absent:
+        names = f"package {absent[0]} is" if len(absent) == 1 else f"packages {' and '.join(absent)} are"
+        raise unusable(f"The {names} not installed.", LIBRARIES)
+    if not _has_kernels():
+        raise unusable("The package mlx is installed without the one that computes (mlx-cpu).", LIBRARIES)
+
+
+def look_through(folder: Path) -> MlxFiles:
+    """Return what is in a folder; no weights are read.
+
+    Raises:
+        ModelUnavailable: Something is missing or unusable: what, and what to do.
+    """
+    if not folder.is_dir():
+        raise unusable(f"There is no folder {folder}.")
+    file = _present(folder / CONFIG)
+    try:
+        config = json.loads(file.read_bytes())
+    except ValueError:
+        raise unusable(f"{file} is not JSON.") from None
+    if not isinstance(config, dict):
+        raise unusable(f"{file} is not a JSON object.")
+    weights = _present(folder / WEIGHTS)
+    _check_length(weights)
+    return MlxFiles(weights, config, _architecture(file, config))
+
+
+def unusable(reason: str, install: str | None = INSTALL) -> ModelUnavailable:
+    """Return the refusal of the model with the command that brings what is missing."""
+    return ModelUnavailable(NAME, reason, install)
+
+
+def _has_kernels() -> bool:
+    """Return whether the library is there that comes in a package of its own for each kind of device."""
+    spec = find_spec("mlx")
+    places = (spec.submodule_search_locations or ()) if spec else ()
+    return any(True for place in places for _ in (Path(place) / "lib").glob("libmlx.*"))
+
+
+def _architecture(file: Path, config: Mapping[str, object]) -> Architecture:
+    try:
+        found = read_architecture(config)
+    except ModelUnavailable as refusal:
+        raise unusable(f"{file} cannot be used. {refusal.reason}") from refusal
+    hybrid = "Hybrid" in str(config.get("target"))
+    if hybrid and found.kind != "tdt":
+        raise unusable(f"{file} names a hybrid of RNNT and CTC, which parakeet-mlx does not know.")
+    return found
+
+
+def _present(file: Path) -> Path:
+    """Return ``file`` if there is something in it."""
+    if not file.is_file():
+        raise unusable(f"{file.name} is missing in {file.parent}.")
+    with file.open("rb") as opened:
+        beginning = opened.read(len(_LARGE_POINTER))
+    if not beginning:
+        raise unusable(f"{file} is empty.")
+    if beginning == _LARGE_POINTER:
+        raise unusable(f"{file} is a Git LFS pointer and not the file itself: run `git lfs pull` there.")
+    return file
+
+
+def _check_length(file: Path) -> None:
+    """Compare a safetensors file's length with what its header says."""
+    size = file.stat().st_size
+    with file.open("rb") as opened:
+        length = int.from_bytes(opened.read(_LENGTH), "little")
+        header = opened.read(min(length, size, _LONGEST))
+    try:
+        ends = [row["data_offsets"][1] for name, row in json.loads(header).items() if name != "__metadata__"]
+        whole = _LENGTH + length + max(ends)
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+        raise unusable(f"{file} is cut off or damaged, or is not a safetensors file.") from None
+    if whole != size:
+        raise unusable(f"{file} is cut off or damaged: it has {size} bytes of {whole}.")
