@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from echoic.engines.moonshine import Moonshine, packaged_folder, probe, read_pieces, text_of, without_loop
+from echoic.engines.moonshine import Moonshine, packaged_folder, probe, read_pieces, text_of
 from echoic.errors import ModelUnavailable
 from echoic.session.window import Window
-from echoic.text.agreement import words_of
 from echoic.text.hypothesis import Hypothesis
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def window(audio: NDArray[np.float32], rate: int = RATE) -> Window:
 
 
 def said(hypothesis: Hypothesis) -> str:
-    return " ".join(words_of(hypothesis))
+    return "".join(token.text for token in hypothesis.volatile).strip()
 
 
 def test_a_clip_is_transcribed(engine: Moonshine, beckett: NDArray[np.float32]) -> None:
@@ -115,21 +114,6 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     assert found.install == "pip install moonshine-voice==0.0.73"
     with pytest.raises(ModelUnavailable, match="encoder_model"):
         Moonshine(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("tokens", "kept"),
-    [
-        ([], []),
-        ([1, 2, 3], [1, 2, 3]),
-        ([1, 2, 2], [1, 2, 2]),
-        ([1, 2, 2, 2], [1, 2]),
-        ([9, 1, 2, 1, 2, 1, 2, 1, 2], [9, 1, 2]),
-        ([1, 2, 3, 1, 2, 3, 1, 2, 3, 1], [1, 2, 3, 1]),
-    ],
-)
-def test_a_loop_is_kept_once(tokens: list[int], kept: list[int]) -> None:
-    assert without_loop(tokens) == kept
 
 
 def test_pieces_are_read_by_their_lengths() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
     from support.play import Json
 
 COMMIT: Json = {"type": "commit"}
-READINGS = st.sampled_from([CARRIED, PLAIN, UTTERANCE])
+STEPPED = replace(UTTERANCE, step=1.2)
+READINGS = st.sampled_from([CARRIED, PLAIN, UTTERANCE, STEPPED])
 VOICES = st.sampled_from([None, PlateauVoice])
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,16 @@ from echoic.session.config import StreamConfig
 from echoic.session.core import Session
 from echoic.session.window import WindowNeeds
 from support.play import Play, kind, texts
-from support.speakers import Answering
+from support.speakers import Answering, Timed
+
+#: Like an engine whose windows all cost the same.
+STEPPED = replace(UTTERANCE, step=1.5)
+
+
+class TimedUtterances(Timed):
+    @property
+    def needs(self) -> WindowNeeds:
+        return replace(STEPPED, times=True)
 
 
 def _spoken(count: int) -> list[str]:
@@ -19,10 +30,11 @@ def _spoken(count: int) -> list[str]:
 
 @pytest.mark.parametrize("size", [1_600, 10**9])
 @pytest.mark.parametrize("count", [40, 75, 150])
-def test_speech_without_a_pause_is_said_once_and_whole(count: int, size: int) -> None:
+@pytest.mark.parametrize("needs", [UTTERANCE, STEPPED], ids=["", "stepped"])
+def test_speech_without_a_pause_is_said_once_and_whole(needs: WindowNeeds, count: int, size: int) -> None:
     words = _spoken(count)
     audio = draw(words, word_seconds=0.3, gap_seconds=0.1)
-    play = Play(Scripted(UTTERANCE), Session(PlateauVoice))
+    play = Play(Scripted(needs), Session(PlateauVoice))
     play.hear_in(audio, [size] * (len(audio) // size + 1))
     (transcript,) = play.send({"type": "commit"})[-1:]
     assert str(transcript["text"]).split() == words
@@ -74,3 +86,39 @@ def test_partials_do_not_repeat_what_was_said_before_a_cut() -> None:
             settled = ahead[:-1]  # the last word may be cut, and is then misheard
             assert settled == words[len(said) : len(said) + len(settled)]
     assert texts(play.frames)
+
+
+@pytest.mark.parametrize("partials", [True, False])
+@pytest.mark.parametrize("step", [1.0, 1.5, 4.0])
+def test_an_utterance_that_goes_on_is_decoded_at_its_steps_only(step: float, *, partials: bool) -> None:
+    words, config = _spoken(28), StreamConfig(enable_partial=partials)
+    play = Play(Scripted(replace(UTTERANCE, step=step)), Session(PlateauVoice, config))
+    play.hear_in(draw([("", 0.4), *words, ("", 2.0)]), [1_600] * 160)
+    windows = [decode.window for decode in play.decodes]
+    over = [window for window in windows if window.last]
+    lengths = [len(window.audio) for window in windows if not window.last]
+    assert len(over) == 1
+    assert set(lengths) <= set(range(round(step * 16_000), 13 * 16_000, round(step * 16_000)))
+    assert len(lengths) <= 13 / step
+    assert len(set(lengths)) == len(lengths), "no window is decoded twice"
+    assert " ".join(texts(play.frames)).split() == words
+
+
+def test_what_two_steps_agree_on_is_said_before_the_utterance_is_over() -> None:
+    play = Play(Scripted(STEPPED), Session(PlateauVoice))
+    play.hear(draw(["one", "two"] * 20))
+    assert " ".join(texts(play.frames)).startswith("one two one two")
+
+
+def test_words_have_their_times_on_the_sessions_clock() -> None:
+    words = _spoken(30)
+    audio = draw(
+        [("", 1.0), *words[:10], ("", 2.0), *words[10:], ("", 2.0)], word_seconds=0.3, gap_seconds=0.1
+    )
+    config = StreamConfig(word_timestamps=True)
+    play = Play(TimedUtterances(), Session(PlateauVoice, config))
+    play.hear_in(audio, [1_600] * (len(audio) // 1_600 + 1))
+    timed = [word for frame in kind(play.frames, "final") for word in frame["words"]]  # type: ignore[attr-defined]
+    begins = [1.0 + 0.4 * at for at in range(10)] + [7.0 + 0.4 * at for at in range(20)]
+    assert [word["word"] for word in timed] == words
+    assert [word["start"] for word in timed] == pytest.approx(begins, abs=0.06)

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echoic.text.agreement import UtteranceText, Words, words_of
-from echoic.text.hypothesis import Hypothesis, Token, hypothesis_of
+from echoic.text.agreement import UtteranceText, Words
 
 
 def words(text: str) -> Words:
@@ -86,13 +85,6 @@ def test_beyond_says_nothing() -> None:
     assert text.beyond(words("It was the best")) == words("the best")
     assert text.beyond(words("It was the best")) == words("the best")
     assert text.said == words("It was")
-
-
-def test_words_of_a_hypothesis_are_its_tokens_joined() -> None:
-    pieces = (Token(" hel"), Token("lo"), Token(" world"))
-    assert words_of(Hypothesis(committed=pieces[:2], volatile=pieces[2:])) == ("hello", "world")
-    assert words_of(hypothesis_of("It  was.")) == ("It", "was.")
-    assert words_of(Hypothesis()) == ()
 
 
 texts = st.lists(st.sampled_from(["a", "b", "c"]), max_size=8).map(tuple)

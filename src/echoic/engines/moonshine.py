@@ -20,6 +20,7 @@ import onnxruntime as ort
 from echoic.errors import ModelUnavailable
 from echoic.session.window import WindowNeeds
 from echoic.text.hypothesis import Hypothesis, hypothesis_of
+from echoic.text.loops import without_loop
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,8 +43,6 @@ TOKENS_AT_LEAST = 4
 SHORTEST = SAMPLE_RATE // 10
 #: The loudest sample of a window that holds nothing: three steps of 16-bit audio.
 SILENCE_PEAK = 1e-4
-#: So many equal runs of tokens at the end of a decode that met its limit are a loop.
-LOOP_REPEATS = 3
 #: Seconds of the longest window it reads well.
 LONGEST = 20.0
 
@@ -205,18 +204,6 @@ def text_of(tokens: Sequence[int], pieces: Sequence[bytes]) -> str:
     spelled = (pieces[token] for token in tokens)
     kept = b"".join(piece for piece in spelled if not _is_control(piece))
     return kept.decode("utf-8", errors="ignore").replace("\N{LOWER ONE EIGHTH BLOCK}", " ").strip()
-
-
-def without_loop(tokens: Sequence[int]) -> list[int]:
-    """Return ``tokens`` with a run that is repeated at the end, three times or more, kept once."""
-    size = len(tokens)
-    for period in range(1, size // LOOP_REPEATS + 1):
-        start = size - period
-        while start >= period and list(tokens[start - period : start]) == list(tokens[size - period :]):
-            start -= period
-        if size - start >= LOOP_REPEATS * period:
-            return list(tokens[: start + period])
-    return list(tokens)
 
 
 def _lacking(reason: str) -> Probe:

@@ -1,15 +1,17 @@
 """The reading of engines without state that a cut word poisons: windows grow from the last pause.
 
 At each due point an utterance that is over is decoded whole, and the one that goes on is decoded up to
-now and up to a second ago; the words on which the two agree are said. docs/decisions/0005.
+now and up to a second ago; the words on which the two agree are said. docs/decisions/0005. An engine whose
+windows cost the same however short they are is asked at every ``step`` of the utterance only, by finals and
+partials alike, and the decode of the due point before takes the place of the second. docs/decisions/0010.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from echoic.session.reading import Answer, Cut, Piece, Spoken
-from echoic.text.agreement import UtteranceText, words_of
+from echoic.session.reading import Answer, Cut, Piece, Spoken, words_of
+from echoic.text.agreement import UtteranceText
 from echoic.units import to_samples
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from echoic.session.ear import Ear
     from echoic.text.agreement import Words
+    from echoic.text.hypothesis import Hypothesis
 
 #: Decodes of one stream that may run side by side.
 _AHEAD = 4
@@ -33,15 +36,18 @@ class UtteranceReading:
 
     Args:
         ear: Hears the same audio.
+        step: Seconds between the ends of two windows of an utterance that goes on; 0: as they fall due.
     """
 
     carry = None
     ahead = _AHEAD
     repeats = True
 
-    def __init__(self, ear: Ear) -> None:
+    def __init__(self, ear: Ear, step: float = 0.0) -> None:
         self._ear = ear
         self._rate = ear.rate
+        self._step = to_samples(step, ear.rate)
+        self._grown = 0
         self._texts: dict[int, UtteranceText] = {}
         self._flushed = 0
         self.holds = False
@@ -53,7 +59,7 @@ class UtteranceReading:
         return min([*starts, self._ear.settled])
 
     def plan(self, cut: Cut) -> tuple[Piece, ...]:
-        """Return the windows of the utterances that are over, and two of the one that goes on."""
+        """Return the windows of utterances that are over, and two (by steps: one) of the one that goes on."""
         if cut.flush:
             self._ear.close()
         pieces: list[Piece] = []
@@ -70,25 +76,31 @@ class UtteranceReading:
 
     def look(self, cut: Cut) -> tuple[Piece, ...]:
         """Return one window an utterance."""
-        spans = [(max(u.start, self._flushed), u.end or cut.end) for u in self._ear.utterances]
+        starts = [(max(u.start, self._flushed), u.end) for u in self._ear.utterances]
+        spans = [(start, end or self._stepped(start, cut.end)) for start, end in starts]
         least = to_samples(_LEAST_GLANCE, self._rate)
         return tuple(_piece(start, end) for start, end in spans if end - start >= least)
 
     def say(self, answers: Sequence[Answer], *, flush: bool) -> list[Spoken]:
         """Return what is settled of the utterance that goes on, and the rest of those that are over."""
-        said: list[str] = []
+        said: list[Spoken] = []
         for place, answer in enumerate(answers):
             start = answer.piece.start
             if answer.hypothesis is None:
                 continue
-            words = words_of(answer.hypothesis)
+            spoken = _spoken(answer.hypothesis, answer.begins)
+            words = _texts(spoken)
+            text = self._texts.get(start) or UtteranceText()
+            first, new = text.place(words), 0
             if answer.piece.closes:
-                said += self._close(answer.piece, words)
+                new = len(self._close(answer.piece, words))
             elif place == 0 or answers[place - 1].piece.start != start:
-                text = self._texts.setdefault(start, UtteranceText())
-                said += text.grow(words, _probe(answers[place + 1 :], start))
+                self._texts[start] = text
+                probe = text.before if self._step else _probe(answers[place + 1 :], start)
+                new = len(text.grow(words, probe))
+            said += spoken[first : first + new]
         self._forget(answers, flush=flush)
-        return [Spoken(word) for word in said]
+        return said
 
     def glimpse(self, answers: Sequence[Answer]) -> list[Spoken]:
         """Return the words beyond those said, utterance by utterance."""
@@ -96,7 +108,7 @@ class UtteranceReading:
         texts = dict(self._texts)
         for answer in answers:
             if answer.hypothesis is not None:
-                words = words_of(answer.hypothesis)
+                words = _texts(_spoken(answer.hypothesis, answer.begins))
                 text = texts.get(answer.piece.start, UtteranceText())
                 seen += text.beyond(words)
                 texts[answer.piece.end] = UtteranceText(text.surplus(words))
@@ -121,10 +133,18 @@ class UtteranceReading:
             self._texts = {start: text for start, text in self._texts.items() if start >= latest}
 
     def _growing(self, start: int, end: int) -> list[Piece]:
+        if self._step:
+            end, before = self._stepped(start, end), self._grown
+            self._grown = max(before, end)
+            return [_piece(start, end)] if end > max(start, before) else []
         probe = end - to_samples(_PROBE, self._rate)
         if probe - start < to_samples(_LEAST_PROBE, self._rate):
             return []
         return [_piece(start, end), _piece(start, probe)]
+
+    def _stepped(self, start: int, end: int) -> int:
+        """Return the last whole step of the utterance that is heard."""
+        return end - (end - start) % self._step if self._step else end
 
     def _end(self, end: int, cut: Cut) -> int:
         """Return the end of a closed utterance: all that is heard, if the flush closed it there."""
@@ -141,5 +161,13 @@ def _piece(start: int, end: int, *, closes: bool = False) -> Piece:
 def _probe(answers: Sequence[Answer], start: int) -> Words | None:
     """Return the words of the second decode of the same utterance, which follows the first."""
     if answers and answers[0].piece.start == start and answers[0].hypothesis is not None:
-        return words_of(answers[0].hypothesis)
+        return _texts(_spoken(answers[0].hypothesis, answers[0].begins))
     return None
+
+
+def _spoken(hypothesis: Hypothesis, begins: float) -> list[Spoken]:
+    return words_of(hypothesis.committed + hypothesis.volatile, begins)
+
+
+def _texts(spoken: Sequence[Spoken]) -> Words:
+    return tuple(one.word for one in spoken)

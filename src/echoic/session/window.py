@@ -22,6 +22,9 @@ class WindowNeeds:
         left_context: Seconds before the new part (``carried``).
         right_context: Seconds after the new part, decoded later (``carried``).
         longest: Seconds of the longest window (``utterance``).
+        step: Seconds between the ends of two windows of an utterance that goes on, partials included
+            (``utterance``): for engines whose windows cost the same however short they are. 0: as often
+            as it is good for.
         times: Whether its tokens have times.
     """
 
@@ -30,6 +33,7 @@ class WindowNeeds:
     left_context: float = 0.0
     right_context: float = 0.0
     longest: float = 20.0
+    step: float = 0.0
     times: bool = False
 
 

@@ -11,24 +11,14 @@ https://arxiv.org/abs/2005.11185; passing over a disagreement and aligning by le
 from __future__ import annotations
 
 from difflib import SequenceMatcher
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from echoic.text.hypothesis import Hypothesis
 
 Words = tuple[str, ...]
 
 #: So many equal words in a row after a disagreement let it be passed over: the decoder will not settle
 #: it soon, and everything after it would wait.
 _SETTLED_RUN = 4
-
-
-def words_of(hypothesis: Hypothesis) -> Words:
-    """Return the words of everything that ``hypothesis`` says."""
-    tokens = hypothesis.committed + hypothesis.volatile
-    return tuple("".join(token.text for token in tokens).split())
 
 
 class UtteranceText:
@@ -46,6 +36,11 @@ class UtteranceText:
     def said(self) -> Words:
         """The words said so far, in the spelling in which they were said."""
         return tuple(self._said)
+
+    @property
+    def before(self) -> Words | None:
+        """The decode that ``grow`` was given last, or None."""
+        return self._before
 
     def grow(self, words: Words, probe: Words | None) -> Words:
         """Return the words that may be said now; they count as said.
@@ -84,7 +79,11 @@ class UtteranceText:
         Case and punctuation do not count; where the decode has changed its mind about words
         already said, it is aligned to them by the least number of letters to change.
         """
-        return words[_place(_keys(self.said), _keys(words)) :]
+        return words[self.place(words) :]
+
+    def place(self, words: Words) -> int:
+        """Return after how many of ``words`` the words said end, as ``beyond`` sees it."""
+        return _place(_keys(self.said), _keys(words))
 
     def _say(self, words: Words) -> Words:
         self._said += words
