@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from echoic.engines.parakeet_files import Kind
 
 NAME = "parakeet-standard"
-#: The command that brings the libraries.
+#: The commands that bring the libraries, and a model.
 INSTALL = "pip install 'echoic[nemo]'"
+FETCH = "echoic models get parakeet-tdt-0.6b-v3-nemo"
 CONFIG, WEIGHTS = "model_config.yaml", "model_weights.ckpt"
 #: What can be read, by the last part of the configuration's ``target``: which heads it has.
 TARGETS: Mapping[str, tuple[Literal["transducer", "ctc"], ...]] = MappingProxyType(
@@ -172,8 +173,8 @@ def read_architecture(config: Mapping[str, object], head: Head | None = None) ->
     )
 
 
-def unusable(reason: str, install: str | None = None) -> ModelUnavailable:
-    """Return the refusal of a model."""
+def unusable(reason: str, install: str | None = FETCH) -> ModelUnavailable:
+    """Return the refusal of a model with the command that brings a good one, or what else would help."""
     return ModelUnavailable(NAME, reason, install)
 
 

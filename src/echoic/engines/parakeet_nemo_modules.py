@@ -252,7 +252,7 @@ def _device(name: str) -> torch.device:
         device = torch.device(found)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as failure:
-        raise unusable(f"Torch cannot compute on the device {name!r} here.") from failure
+        raise unusable(f"Torch cannot compute on the device {name!r} here.", None) from failure
     return device
 
 
