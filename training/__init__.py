@@ -1,0 +1,1 @@
+"""Training of the tiny Parakeet that the tests listen with."""

@@ -1,0 +1,49 @@
+"""``python -m training train|evaluate|export``: see README.md."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def main() -> None:
+    """Do what the command line asks for."""
+    parser = argparse.ArgumentParser(prog="training", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    learn = commands.add_parser("train", help="from nothing, or on from the last checkpoint")
+    learn.add_argument("folder", type=Path, help="where checkpoints are kept")
+    learn.add_argument("--steps", type=int, default=6_000)
+    learn.add_argument("--seed", type=int, default=0)
+    learn.set_defaults(run=_train)
+    judge = commands.add_parser("evaluate", help="word error rates of the last checkpoint")
+    judge.add_argument("folder", type=Path, help="where checkpoints are kept")
+    judge.add_argument("--count", type=int, default=200, help="sentences to judge by")
+    judge.set_defaults(run=_evaluate)
+    write = commands.add_parser("export", help="the last checkpoint in the forms that tests read")
+    write.add_argument("folder", type=Path, help="where checkpoints are kept")
+    write.add_argument("into", type=Path, help="where the model is written")
+    write.set_defaults(run=_export)
+    chosen = parser.parse_args()
+    chosen.run(chosen)
+
+
+def _train(chosen: argparse.Namespace) -> None:
+    from training.train import Lesson, train  # noqa: PLC0415  # torch and NeMo take ten seconds
+
+    train(chosen.folder, Lesson(steps=chosen.steps, seed=chosen.seed))
+
+
+def _evaluate(chosen: argparse.Namespace) -> None:
+    from training.evaluate import judged, report  # noqa: PLC0415  # torch and NeMo take ten seconds
+
+    report(judged(chosen.folder), chosen.count)
+
+
+def _export(chosen: argparse.Namespace) -> None:
+    from training.export import export  # noqa: PLC0415  # torch and NeMo take ten seconds
+
+    export(chosen.folder, chosen.into)
+
+
+if __name__ == "__main__":
+    main()
