@@ -57,7 +57,7 @@ class Wishes:
         quantization: Parakeet's by onnxruntime: a suffix, empty for full precision.
         onnx_provider: Where onnxruntime computes.
         device: Where torch and CTranslate2 compute.
-        whisper_stands_in: Whether Whisper stands in for others before the default does.
+        whisper_stands_in: Whether Whisper stands in for others, before all that do so anyway.
     """
 
     models_dir: Path | None = None
@@ -73,7 +73,7 @@ class Wishes:
     quantization: str | None = None
     onnx_provider: Provider = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    whisper_stands_in: bool = True
+    whisper_stands_in: bool = False
 
     @property
     def cache(self) -> Path:
@@ -108,8 +108,8 @@ def standard_registry(wishes: Wishes = Wishes(), *, scripted: bool = False) -> R
     ]
     if scripted:
         seats.append(Seat("scripted", "scripted", "standard", lambda: None, _load_scripted))
-    stand_ins = ("parakeet-onnx", "parakeet-standard", "parakeet-mlx")
-    return Registry(seats, preferred=(*stand_ins, *(("whisper",) if wishes.whisper_stands_in else ())))
+    first = (whisper_files.NAME,) if wishes.whisper_stands_in else ()
+    return Registry(seats, preferred=(*first, "parakeet-onnx", "parakeet-standard", "parakeet-mlx"))
 
 
 def require(extra: str) -> None:
