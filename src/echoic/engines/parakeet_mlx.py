@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from echoic.engines.decoder import Decoder, Frames
     from echoic.engines.features import Features
     from echoic.engines.parakeet_mlx_files import MlxFiles
+    from echoic.engines.parakeet_nemo_files import Head
     from echoic.engines.transducer import Lane
 
 #: Samples of the noise that a loaded model is tried on: one second.
@@ -53,10 +54,12 @@ class Runtime:
             decode are small and always have ``float32``.
         together: Encode and decode windows together; None: on a CPU only. A GPU may add up in another order
             when it has more to add up, so what it says of a window could depend on those beside it.
+        head: The head to use of a hybrid; None: the transducer, where there is one.
     """
 
     precision: Literal["bfloat16", "float16", "float32"] | None = None
     together: bool | None = None
+    head: Head | None = None
 
 
 class ParakeetMlx(Parakeet):
@@ -75,7 +78,7 @@ class ParakeetMlx(Parakeet):
     """
 
     def __init__(self, folder: Path, tuning: Tuning | None = None, runtime: Runtime = Runtime()) -> None:
-        tuning, files = tuning or Tuning(), look_through(folder)
+        tuning, files = tuning or Tuning(), look_through(folder, runtime.head)
         on_gpu = mx.default_device() == mx.Device(mx.gpu)
         network = _load(files, runtime.precision or ("bfloat16" if on_gpu else "float32"))
         together = not on_gpu if runtime.together is None else runtime.together
@@ -111,7 +114,7 @@ class _Encoder:
     def __init__(self, network: nn.Module, kind: str, *, together: bool) -> None:
         self.together = together
         self._encoder = network.encoder
-        self._head = network.decoder if kind == "ctc" else network.joint.enc
+        self._head = _ctc_head(network) if kind == "ctc" else network.joint.enc
         self._precision = network.encoder.layers[0].norm_out.weight.dtype
         self._in_numpy = kind == "ctc"
 
@@ -238,6 +241,10 @@ def _load(files: MlxFiles, precision: str) -> nn.Module:
     )
     mx.eval(network.parameters())
     return network
+
+
+def _ctc_head(network: nn.Module) -> nn.Module:
+    return network.ctc_decoder if hasattr(network, "ctc_decoder") else network.decoder
 
 
 def _ctc_or_transducer(network: nn.Module, files: MlxFiles, *, together: bool) -> Decoder:

@@ -21,6 +21,8 @@ from echoic.errors import ModelUnavailable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from echoic.engines.parakeet_nemo_files import Head
+
 NAME = "parakeet-mlx"
 #: The command that brings the libraries.
 LIBRARIES = "pip install 'echoic[mlx]'"
@@ -78,8 +80,12 @@ def require_libraries(system: str = sys.platform, machine: str | None = None) ->
         raise unusable("The package mlx is installed without the one that computes (mlx-cpu).", LIBRARIES)
 
 
-def look_through(folder: Path) -> MlxFiles:
+def look_through(folder: Path, head: Head | None = None) -> MlxFiles:
     """Return what is in a folder; no weights are read.
+
+    Args:
+        folder: In parakeet-mlx's layout.
+        head: The head to use of a hybrid; None: the transducer, where there is one.
 
     Raises:
         ModelUnavailable: Something is missing or unusable: what, and what to do.
@@ -95,7 +101,7 @@ def look_through(folder: Path) -> MlxFiles:
         raise unusable(f"{file} is not a JSON object.")
     weights = _present(folder / WEIGHTS)
     _check_length(weights)
-    return MlxFiles(weights, config, _architecture(file, config))
+    return MlxFiles(weights, config, _architecture(file, config, head))
 
 
 def unusable(reason: str, install: str | None = INSTALL) -> ModelUnavailable:
@@ -110,14 +116,15 @@ def _has_kernels() -> bool:
     return any(True for place in places for _ in (Path(place) / "lib").glob("libmlx.*"))
 
 
-def _architecture(file: Path, config: Mapping[str, object]) -> Architecture:
+def _architecture(file: Path, config: Mapping[str, object], head: Head | None) -> Architecture:
     try:
-        found = read_architecture(config)
+        found = read_architecture(config, head)
     except ModelUnavailable as refusal:
         raise unusable(f"{file} cannot be used. {refusal.reason}") from refusal
-    hybrid = "Hybrid" in str(config.get("target"))
-    if hybrid and found.kind != "tdt":
-        raise unusable(f"{file} names a hybrid of RNNT and CTC, which parakeet-mlx does not know.")
+    defaults = config.get("model_defaults")
+    durations = defaults.get("tdt_durations") if isinstance(defaults, dict) else None
+    if "Hybrid" in str(config.get("target")) and durations is None:
+        raise unusable(f"{file} describes a hybrid of RNNT and CTC, which parakeet-mlx does not know.")
     return found
 
 
