@@ -82,19 +82,24 @@ def nemo_file(folder: Path) -> Path:
 
 
 def mlx_folder(folder: Path) -> Path:
-    """Write the model as parakeet-mlx loads it into ``folder`` and return that."""
+    """Write the model as parakeet-mlx loads it into ``folder`` (needs PyYAML) and return that."""
+    import yaml  # noqa: PLC0415  # not installed everywhere
+
     placed: dict[str, NDArray[np.float32]] = {}
     for name, value in weights().items():
         if name.startswith("preprocessor.") or name.endswith("num_batches_tracked"):
             continue
-        if "lstm." in name:
+        if name.startswith("joint.joint_net."):  # the last layer, which has dropout before it there
+            placed[f"joint.joint_net.2.{name.rpartition('.')[2]}"] = value
+        elif "lstm." in name:
             placed |= _lstm_part(name, value)
         elif value.ndim > 2:  # a convolution: (out, in, …) there is (out, …, in) here
             placed[name] = np.moveaxis(value, 1, -1)
         else:
             placed[name] = value
     _write_tensors(folder / "model.safetensors", placed)
-    shutil.copyfile(_PARTS / "model_config.yaml", folder / "config.json")
+    config = yaml.safe_load((_PARTS / "model_config.yaml").read_bytes())
+    (folder / "config.json").write_text(json.dumps(config), "utf-8")
     return folder
 
 
