@@ -71,3 +71,11 @@ def test_a_carried_word_is_not_held_back_for_right_context_once_there_is_silence
 
     assert completed(Session(PlateauVoice)) <= spoken + 1.0 + 0.1
     assert completed(Session()) >= spoken + 1.4
+
+
+def test_a_partial_shows_words_that_wait_for_their_right_context() -> None:
+    play = Play(Scripted(WindowNeeds("carried", left_context=1.0, right_context=1.5)))
+    play.hear_in(draw(["", "one", "two"]), [1_600] * 20)
+    shown = [frame["text"] for frame in play.frames if frame["type"] == "partial"]
+    assert shown == ["one", "one two"]
+    assert texts(play.frames) == []

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: Seconds after a word's last piece from which on no further piece of it is expected.
 _WORD_GAP = 0.4
+#: The most seconds of left context for a partial, which is decoded often and shown for a moment.
+_GLIMPSE_LEFT = 1.0
 #: Seconds of silence after which nothing more is waited for: what was said is complete.
 _SILENCE = 0.5
 #: Seconds before the present that a skipped window leaves to be decoded with the next one, since
@@ -47,6 +49,7 @@ class CarriedReading:
         self._right = to_samples(needs.right_context, rate)
         self._onset = to_samples(_ONSET, rate)
         self._silence = to_samples(_SILENCE, rate)
+        self._glimpse_left = to_samples(_GLIMPSE_LEFT, rate)
         self._seconds = seconds
         self._speech = speech
         self._walked = 0
@@ -67,22 +70,27 @@ class CarriedReading:
 
     def plan(self, cut: Cut) -> tuple[Piece, ...]:
         """Return the window of what is not yet decoded, up to the right context."""
-        pieces = self.look(cut)
         self._open = not cut.flush
-        if pieces:
-            self._walked = pieces[0].right
-        else:
+        if not self._is_spoken(cut):
             self._walked = max(self._walked, cut.end - self._right - (0 if cut.flush else self._onset))
-        return pieces
-
-    def look(self, cut: Cut) -> tuple[Piece, ...]:
-        """Return the same window without moving on."""
-        if self._walked >= cut.end or (self._speech and not self._speech(self._walked, cut.end)):
             return ()
         right = max(self._walked, self._settled(cut))
         if right == self._walked:
             return ()
-        return (Piece(self._walked - self._left, self._walked, right, cut.end, last=cut.flush),)
+        piece = Piece(self._walked - self._left, self._walked, right, cut.end, last=cut.flush)
+        self._walked = right
+        return (piece,)
+
+    def look(self, cut: Cut) -> tuple[Piece, ...]:
+        """Return the window of all that is not yet decoded, with little left context."""
+        if not self._is_spoken(cut):
+            return ()
+        left = min(self._left, self._glimpse_left)
+        return (Piece(self._walked - left, self._walked, max(self._walked, self._settled(cut)), cut.end),)
+
+    def _is_spoken(self, cut: Cut) -> bool:
+        """Return whether there is speech in what is not yet decoded."""
+        return self._walked < cut.end and (self._speech is None or self._speech(self._walked, cut.end))
 
     def _settled(self, cut: Cut) -> int:
         """Return up to where a window that ends here may be committed."""
