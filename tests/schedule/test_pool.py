@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from echoic.engines.registry import Missing, Registry, Seat
 from echoic.engines.scripted import PLAIN, Scripted, draw
@@ -411,3 +413,173 @@ async def test_the_answer_says_which_languages_the_engine_knows() -> None:
 
     async with opened(English()) as engines:
         assert (await engines.open(ASKED, fallback=False)).languages == ("en",)
+
+
+# ---- idle models
+
+
+class Timers:
+    """Time that passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.set: dict[int, Callable[[], None]] = {}
+        self.seconds: list[float] = []
+
+    def __call__(self, seconds: float, call: Callable[[], None]) -> Timer:
+        self.seconds.append(seconds)
+        number = len(self.seconds)
+        self.set[number] = call
+        return Timer(lambda: self.set.pop(number, None))
+
+    def run_out(self) -> None:
+        calls, self.set = list(self.set.values()), {}
+        for call in calls:
+            call()
+
+
+@dataclass
+class Timer:
+    cancel: Callable[[], object]
+
+
+class Closing(Scripted):
+    """An engine that tells when it is closed, and can be made to take its time."""
+
+    def __init__(self, **hooks: Callable[[], None]) -> None:
+        super().__init__(hooks=hooks)
+        self.closed = threading.Event()
+        self.allowed: threading.Event | None = None
+
+    def close(self) -> None:
+        if self.allowed:
+            assert self.allowed.wait(30)
+        self.closed.set()
+
+
+async def test_a_model_that_nobody_has_open_is_unloaded_after_a_while_and_loaded_again() -> None:
+    timers, engine = Timers(), Closing()
+    load = Loader(engine)
+    engines = Engines(registry(load), idle=600, after=timers)
+    for _ in range(2):
+        await engines.open(ASKED, fallback=False, client="ann")
+        await engines.open(ASKED, fallback=False, client="bob")
+        engines.leave("ann")
+        assert timers.set == {}
+        engines.leave("bob")
+        assert engines.loaded == ("scripted",)
+        timers.run_out()
+        assert not engines.loaded
+        await reached(engine.closed)
+        engine.closed.clear()
+    assert (load.loads, timers.seconds) == (2, [600, 600])
+    assert engines.snapshot() == ()
+    await engines.close()
+
+
+async def test_whoever_opens_a_model_again_in_time_keeps_it() -> None:
+    timers, load = Timers(), Loader()
+    engines = Engines(registry(load), idle=1, after=timers)
+    await engines.open(ASKED, fallback=False, client="ann")
+    engines.leave("ann")
+    await engines.open(ASKED, fallback=False, client="bob")
+    timers.run_out()
+    bob = Client(engines, "bob")
+    bob.ask(1, "one")
+    assert await bob.wait_for(1) == {1: "one"}
+    assert load.loads == 1
+    await engines.close()
+
+
+async def test_a_model_that_is_asked_for_while_it_is_unloaded_is_loaded_after_that() -> None:
+    timers, engine = Timers(), Closing()
+    load, engine.allowed = Loader(engine), threading.Event()
+    engines = Engines(registry(load), idle=1, after=timers)
+    await engines.open(ASKED, fallback=False)
+    timers.run_out()
+    asking = asyncio.create_task(engines.open(ASKED, fallback=False, client="ann"))
+    while not engines.loading:  # noqa: ASYNC110  # rounds of the loop, no time
+        await asyncio.sleep(0)
+    assert load.loads == 1
+    engine.allowed.set()
+    assert (await asking).name == "scripted"
+    assert (engine.closed.is_set(), load.loads, timers.set) == (True, 2, {})
+    await engines.close()
+
+
+async def test_a_model_with_windows_to_decode_is_not_unloaded() -> None:
+    timers, gate = Timers(), Gate()
+    engines = Engines(registry(Loader(Closing(zulu=gate))), idle=1, after=timers)
+    await engines.open(ASKED, fallback=False)
+    ann = Client(engines)
+    ann.ask(1, "zulu")
+    await reached(gate.reached)
+    timers.run_out()
+    assert engines.loaded == ("scripted",)
+    gate.opened.set()
+    assert await ann.wait_for(1) == {1: "zulu"}
+    await engines.close()
+    assert timers.set == {}
+
+
+async def test_a_client_that_went_away_while_its_model_was_loaded_does_not_keep_it() -> None:
+    timers, load = Timers(), Loader(allowed=threading.Event())
+    engines = Engines(registry(load), idle=1, after=timers)
+    asking = asyncio.create_task(engines.open(ASKED, fallback=False, client="ann"))
+    await reached(load.begun)
+    engines.leave("ann")
+    asking.cancel()
+    load.allowed.set()  # type: ignore[union-attr]  # given above
+    while not engines.loaded:  # noqa: ASYNC110  # rounds of the loop, no time
+        await asyncio.sleep(0)
+    timers.run_out()
+    assert engines.loaded == ()
+    await engines.close()
+
+
+async def test_without_a_time_for_it_no_model_is_unloaded() -> None:
+    timers = Timers()
+    engines = Engines(registry(Loader()), after=timers)
+    await engines.open(ASKED, fallback=False, client="ann")
+    engines.leave("ann")
+    assert timers.seconds == []
+    await engines.close()
+
+
+async def test_closing_waits_for_what_is_being_unloaded() -> None:
+    timers, engine = Timers(), Closing()
+    engine.allowed = threading.Event()
+    engines = Engines(registry(Loader(engine)), idle=1, after=timers)
+    await engines.open(ASKED, fallback=False)
+    timers.run_out()
+    closing = asyncio.create_task(engines.close())
+    await asyncio.sleep(0)
+    assert not closing.done()
+    engine.allowed.set()
+    await closing
+    assert engine.closed.is_set()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(["open", "leave", "idle", "ask"]), st.integers(0, 2)), max_size=30))
+def test_whoever_has_a_model_open_is_answered_whatever_the_others_do(steps: list[tuple[str, int]]) -> None:
+    asyncio.run(play(steps))
+
+
+async def play(steps: list[tuple[str, int]]) -> None:
+    timers = Timers()
+    engines = Engines(registry(Scripted), idle=1, after=timers)
+    clients: dict[int, Client] = {}
+    for number, (step, who) in enumerate(steps):
+        if step == "open":
+            await engines.open(ASKED, fallback=False, client=who)
+            clients.setdefault(who, Client(engines, who))
+        elif step == "leave":
+            engines.leave(who)
+            clients.pop(who, None)
+        elif step == "idle":
+            timers.run_out()
+        elif client := clients.get(who):
+            client.ask(number, "one")
+            assert (await client.wait_for(len(client.answers) + 1))[number] == "one"
+        assert not clients or engines.loaded
+    await engines.close()

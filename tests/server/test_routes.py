@@ -39,8 +39,8 @@ async def test_status_tells_the_truth_about_every_model(start_app: StartApp) -> 
     gone = Seat(
         "gone", "gone", "onnx", lambda: Missing("Its weights are missing.", "pip install x"), Scripted
     )
-    here = Seat("here", "here", "standard", lambda: None, Scripted)
-    app = await start_app(Registry([gone, here], "here"), preload_model="here")
+    here = Seat("here", "here", "standard", lambda: None, Scripted, languages=lambda: ("en",))
+    app = await start_app(Registry([gone, here], "here"), preload_model="")
     async with browsing(app) as client:
         status = (await client.get(f"{API}/status")).json()
     assert status["status"] == "available"
@@ -56,6 +56,8 @@ async def test_status_tells_the_truth_about_every_model(start_app: StartApp) -> 
             "reason": "Its weights are missing.",
             "install": "pip install x",
             "word_timestamps": False,
+            "languages": [],
+            "loaded": False,
         },
         {
             "id": "here",
@@ -65,8 +67,37 @@ async def test_status_tells_the_truth_about_every_model(start_app: StartApp) -> 
             "reason": None,
             "install": None,
             "word_timestamps": False,
+            "languages": ["en"],
+            "loaded": False,
         },
     ]
+
+
+async def test_status_says_which_models_are_in_memory(start_app: StartApp) -> None:
+    here = Seat("here", "here", "standard", lambda: None, Scripted)
+    app = await start_app(Registry([here], "here"), preload_model="here")
+    async with browsing(app) as client:
+        assert (await client.get(f"{API}/status")).json()["models"][0]["loaded"] is True
+        metrics = (await client.get("/metrics")).text
+    assert 'echoic_models_loaded{model="here"} 1.0' in metrics
+
+
+async def test_a_preloaded_model_is_never_idle_and_another_is_once_its_streams_are_gone(
+    start_app: StartApp,
+) -> None:
+    seats = [Seat(name, name, "standard", lambda: None, Scripted) for name in ("kept", "other")]
+    app = await start_app(Registry(seats, "kept"), preload_model="kept", model_idle_seconds=1e-6)
+    house = app.state.house
+    async with browsing(app) as client:
+        async with MemorySocket(app) as stream:
+            stream.send({"type": "config", "model": "other"})
+            while (await stream.next()).get("state") != "configured":
+                pass
+            assert set(house.service.means.engines.loaded) == {"kept", "other"}
+        while "other" in house.service.means.engines.loaded:  # noqa: ASYNC110  # rounds of the loop
+            await asyncio.sleep(0)
+        ready = await client.get("/readyz")
+    assert (ready.status_code, ready.json()["models"]) == (200, ["kept"])
 
 
 @pytest.mark.parametrize("here", [True, False])

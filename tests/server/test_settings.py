@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from echoic.engines.parakeet import Tuning
+from echoic.server.app import wishes_of
 from echoic.server.guard import key_digest
 from echoic.server.settings import Settings, SettingsError, load_settings
 
@@ -145,3 +147,39 @@ def test_folders_of_models_may_begin_at_home(monkeypatch: pytest.MonkeyPatch, tm
     assert settings.parakeet_onnx_dir == tmp_path / "parakeet"
     assert settings.models_dir == Path("/models")
     assert load_settings(None, {}).models_dir is None
+
+
+def test_what_models_are_to_do_reaches_their_table(written: Callable[[str], Path]) -> None:
+    file = written(
+        "[STT-Settings]\nparakeet_left_context = 2\nparakeet_right_context = 0.5\nparakeet_lanes = 4\n"
+        "decode_cores = 3\nparakeet_quantization = none\nonnx_provider = cuda\ndevice = cpu\n"
+        "model_idle_seconds = 600\nwhisper_model = small\n"
+    )
+    settings = load_settings(file, {"ECHOIC_PARAKEET_NEMO_FILE": "~/x.nemo", "ECHOIC_WORKER_THREADS": "5"})
+    assert settings.parakeet_quantization == ""
+    assert settings.parakeet_nemo_file == Path.home() / "x.nemo"
+    wishes = wishes_of(settings)
+    tuning = wishes.tuning
+    assert (tuning.left_context, tuning.right_context) == (2.0, 0.5)
+    assert (tuning.lanes, tuning.threads, wishes.cores) == (4, 5, 3)
+    assert (wishes.onnx_provider, wishes.device, wishes.whisper_model) == ("cuda", "cpu", "small")
+    assert wishes_of(Settings()).tuning == Tuning()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("parakeet_left_context", "0"),
+        ("parakeet_right_context", "-1"),
+        ("parakeet_right_context", "soon"),
+        ("parakeet_lanes", "0"),
+        ("decode_cores", "1.5"),
+        ("parakeet_quantization", "../int8"),
+        ("onnx_provider", "gpu"),
+        ("device", "npu"),
+        ("model_idle_seconds", "-1"),
+    ],
+)
+def test_a_value_that_no_engine_can_use_is_told_by_the_name_of_its_setting(name: str, value: str) -> None:
+    (problem,) = problems_of(env={f"ECHOIC_{name.upper()}": value})
+    assert problem.startswith(f"ECHOIC_{name.upper()}: ")

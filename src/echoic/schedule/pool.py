@@ -16,11 +16,19 @@ from echoic.session.effects import ModelAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
+    from typing import Protocol
 
     from echoic.engines.registry import Registry
     from echoic.schedule.worker import Batch, ModelLoad
     from echoic.session.effects import Decode, ModelRequest
     from echoic.text.hypothesis import Hypothesis
+
+    class Timer(Protocol):
+        """What was put off."""
+
+        def cancel(self) -> object:
+            """Do not do it."""
+
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
@@ -35,18 +43,35 @@ class _Waiting:
 class Engines:
     """Loads models once and lets windows of all clients be decoded; for one event loop.
 
+    A client that has opened a model keeps it loaded until it leaves. A model that nobody keeps is unloaded
+    after a while, and loaded again for the next who opens it.
+
     Args:
         registry: The models there are.
         threads: The most threads of one model; its engine may allow fewer.
         patience: Seconds that ``close`` waits for a model's threads, and for models being loaded.
+        idle: Seconds after which a model that nobody keeps is unloaded; 0: never.
+        after: Puts a call off by so many seconds; None: the event loop does.
     """
 
-    def __init__(self, registry: Registry, *, threads: int = 1, patience: float = 5.0) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        threads: int = 1,
+        patience: float = 5.0,
+        idle: float = 0.0,
+        after: Callable[[float, Callable[[], None]], Timer] | None = None,
+    ) -> None:
         self._registry = registry
         self._threads = threads
         self._patience = patience
+        self._idle, self._after = idle, after
         self._workers: dict[str, Worker] = {}
         self._loads: dict[str, asyncio.Task[Worker]] = {}
+        self._unloads: dict[str, asyncio.Task[None]] = {}
+        self._keepers: dict[str, set[Hashable]] = {}
+        self._timers: dict[str, Timer] = {}
         self._waiting: dict[Hashable, dict[int, _Waiting]] = {}
         self._closed = False
 
@@ -64,22 +89,29 @@ class Engines:
         """Return what each loaded model has to do and has done."""
         return tuple(worker.load() for worker in tuple(self._workers.values()))
 
-    async def open(self, request: ModelRequest, *, fallback: bool) -> ModelAnswer:
+    async def open(
+        self, request: ModelRequest, *, fallback: bool, client: Hashable | None = None
+    ) -> ModelAnswer:
         """Return the model that answers ``request``, loaded.
 
         However many ask for it at once, a model is loaded once. A load that failed is tried again for the
         next who asks.
+
+        Args:
+            request: What is asked for.
+            fallback: Whether another model may stand in.
+            client: Who keeps it loaded until it leaves; None: nobody, it may be unloaded when it is idle.
 
         Raises:
             ModelUnavailable: It cannot be had, and with ``fallback`` no other stands in.
         """
         choice = await self._aside(request.model, lambda: self._registry.resolve(request, fallback=fallback))
         try:
-            worker = await self._worker(choice.name)
+            worker = await self._kept(choice.name, client)
         except ModelUnavailable as refusal:
             choice = self._registry.stand_in(choice.name, refusal, fallback=fallback)
-            worker = await self._worker(choice.name)
-        languages = getattr(worker.engine, "languages", ())
+            worker = await self._kept(choice.name, client)
+        languages = getattr(worker.engine, "languages", ()) or self._registry.languages(choice.name)
         return ModelAnswer(choice.name, worker.engine.needs, choice.fallback, languages)
 
     def submit(
@@ -120,10 +152,14 @@ class Engines:
             self._waiting.pop(client, None)
 
     def leave(self, client: Hashable) -> None:
-        """Forget everything of the client."""
+        """Forget everything of the client; it keeps no model any more."""
         if self._waiting.pop(client, None):
             for worker in self._workers.values():
                 worker.leave(client)
+        for name, keepers in self._keepers.items():
+            if client in keepers:
+                keepers.remove(client)
+                self._rest(name)
 
     async def close(self, *, finish: bool = False) -> None:
         """Stop all models; may be called twice.
@@ -134,10 +170,13 @@ class Engines:
             finish: True: first decode what waits, for as long as the patience lasts.
         """
         self._closed = True
+        while self._timers:
+            self._timers.popitem()[1].cancel()
         for worker in self._workers.values():
             worker.stop(finish=finish)
         if self._loads:
             await asyncio.wait(self._loads.values(), timeout=self._patience)
+        await asyncio.gather(*self._unloads.values())
         await asyncio.gather(*map(self._join, self._workers.values()))
         loop = asyncio.get_running_loop()
         for mine in self._waiting.values():
@@ -148,6 +187,37 @@ class Engines:
     async def _join(self, worker: Worker) -> None:
         if not await in_thread(lambda: worker.join(self._patience), f"echoic-close-{worker.name}"):
             _log.warning("engine_hangs model=%s", worker.name)
+
+    async def _kept(self, name: str, client: Hashable | None) -> Worker:
+        """Return a model that from now on, before it is loaded even, is kept by ``client``."""
+        if client is not None:
+            self._keepers.setdefault(name, set()).add(client)
+        if name in self._timers:
+            self._timers.pop(name).cancel()
+        try:
+            return await self._worker(name)
+        finally:
+            self._rest(name)
+
+    def _rest(self, name: str) -> None:
+        """Begin to count the time of a model that nobody keeps."""
+        unused = name in self._workers and not self._keepers.get(name) and name not in self._timers
+        if unused and self._idle > 0 and not self._closed:
+            after = self._after or asyncio.get_running_loop().call_later
+            self._timers[name] = after(self._idle, functools.partial(self._unload, name))
+
+    def _unload(self, name: str) -> None:
+        """Free a model that nobody kept for so long, unless windows wait for it all the same."""
+        del self._timers[name]
+        load = self._workers[name].load()
+        if load.queued_finals or load.queued_partials or load.running:
+            self._rest(name)
+            return
+        worker = self._workers.pop(name)
+        worker.stop(finish=False)
+        unload = self._unloads[name] = asyncio.get_running_loop().create_task(self._join(worker))
+        unload.add_done_callback(lambda _: self._unloads.pop(name))
+        _log.info("engine_unloaded model=%s idle=%g", name, self._idle)
 
     async def _worker(self, name: str) -> Worker:
         if self._closed:
@@ -161,6 +231,8 @@ class Engines:
         return await asyncio.shield(self._loads[name])
 
     async def _load(self, name: str) -> Worker:
+        if name in self._unloads:  # never two of one model in memory
+            await asyncio.wait({self._unloads[name]})
         engine = await self._aside(name, lambda: self._registry.load(name))
         if self._closed:
             attempt(engine.close)
@@ -171,6 +243,7 @@ class Engines:
         )
         worker.start()
         self._workers[name] = worker
+        self._rest(name)
         return worker
 
     async def _aside(self, name: str, call: Callable[[], _T]) -> _T:

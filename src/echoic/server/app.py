@@ -99,12 +99,31 @@ def build_app(settings: Settings, registry: Registry | None = None) -> FastAPI:
 
 def models_of(settings: Settings) -> Registry:
     """Return the models of this version, found where the settings say."""
-    wishes = Wishes(models_dir=settings.models_dir, parakeet_onnx_dir=settings.parakeet_onnx_dir)
-    return standard_registry(wishes, scripted=settings.scripted_engine)
+    return standard_registry(wishes_of(settings), scripted=settings.scripted_engine)
+
+
+def wishes_of(settings: Settings) -> Wishes:
+    """Return what the settings say about models."""
+    return Wishes(
+        models_dir=settings.models_dir,
+        parakeet_onnx_dir=settings.parakeet_onnx_dir,
+        parakeet_nemo_file=settings.parakeet_nemo_file,
+        parakeet_mlx_dir=settings.parakeet_mlx_dir,
+        whisper_model=settings.whisper_model,
+        left_context=settings.parakeet_left_context,
+        right_context=settings.parakeet_right_context,
+        lanes=settings.parakeet_lanes,
+        threads=settings.worker_threads,
+        cores=settings.decode_cores,
+        quantization=settings.parakeet_quantization,
+        onnx_provider=settings.onnx_provider,
+        device=settings.device,
+        whisper_stands_in=settings.streaming_fallback_to_whisper,
+    )
 
 
 def _furnish(settings: Settings, registry: Registry) -> House:
-    engines = Engines(registry, threads=settings.worker_threads)
+    engines = Engines(registry, threads=settings.worker_threads, idle=settings.model_idle_seconds)
     metrics = Metrics()
     streams = Streams(settings.max_sessions)
     metrics.active.set_function(lambda: len(streams))
@@ -130,7 +149,10 @@ async def _preload(house: House) -> None:
     ready.waits_for = f"The model {settings.preload_model!r} is being looked for."
     request = ModelRequest(settings.preload_model, "")
     try:
-        answer = await house.service.means.engines.open(request, fallback=settings.streaming_fallback)
+        # The house keeps it: what ``/readyz`` promised stays true.
+        answer = await house.service.means.engines.open(
+            request, fallback=settings.streaming_fallback, client=house.ready
+        )
     except ModelUnavailable as error:
         event(log, logging.ERROR, "model.unavailable", model=error.model, reason=error.reason)
         ready.settle(error.message)

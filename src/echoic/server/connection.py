@@ -183,7 +183,9 @@ class Connection:
         self._advance(self._session.finished, key, outcome)
 
     def _open(self, request: ModelRequest) -> None:
-        task = asyncio.get_running_loop().create_task(self._engines.open(request, fallback=self._fallback))
+        task = asyncio.get_running_loop().create_task(
+            self._engines.open(request, fallback=self._fallback, client=self)
+        )
         self._opening.add(task)
         task.add_done_callback(self._opened)
 

@@ -36,7 +36,9 @@ class EngineLoad(Collector):
         )
         audio = CounterMetricFamily("echoic_decoded_seconds", "Seconds in all windows.", labels=["model"])
         busy = CounterMetricFamily("echoic_decode_seconds", "Seconds spent in decoding.", labels=["model"])
+        loaded = GaugeMetricFamily("echoic_models_loaded", "Models that are in memory.", labels=["model"])
         for load in self._engines.snapshot():
+            loaded.add_metric([load.model], 1)
             queued.add_metric([load.model, "final"], load.queued_finals)
             queued.add_metric([load.model, "partial"], load.queued_partials)
             running.add_metric([load.model], load.running)
@@ -46,4 +48,4 @@ class EngineLoad(Collector):
             busy.add_metric([load.model], load.decode_seconds)
             for size, count in load.batch_sizes.items():
                 batches.add_metric([load.model, str(size)], count)
-        yield from (queued, running, windows, failures, batches, audio, busy)
+        yield from (loaded, queued, running, windows, failures, batches, audio, busy)

@@ -63,6 +63,7 @@ def _describe(router: APIRouter, house: House) -> None:
     @router.get(STATUS_PATH)
     def status() -> dict[str, object]:
         models = house.registry.describe()
+        loaded = house.service.means.engines.loaded
         available = [model.id for model in models if model.available]
         return {
             "status": "available" if available else "unavailable",
@@ -70,7 +71,7 @@ def _describe(router: APIRouter, house: House) -> None:
             "websocket_endpoint": STREAM_PATH,
             "supported_features": FEATURES
             | {"word_timestamps": any(model.available and model.word_timestamps for model in models)},
-            "models": [asdict(model) for model in models],
+            "models": [asdict(model) | {"loaded": model.id in loaded} for model in models],
         }
 
     @router.get(LIMITS_PATH)

@@ -13,7 +13,9 @@ from pathlib import Path  # noqa: TC003  # pydantic reads the annotations
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
+from echoic.engines.providers import Provider  # noqa: TC001  # pydantic reads the annotations
 from echoic.server.guard import key_digest
 
 if TYPE_CHECKING:
@@ -65,6 +67,16 @@ def _digest(value: object) -> object:
     return key_digest(value) if isinstance(value, str) else value
 
 
+def _suffix(value: object) -> object:
+    suffix = value.strip() if isinstance(value, str) else value
+    if suffix == "none":
+        return ""
+    if isinstance(suffix, str) and not suffix.isidentifier():
+        message = "it is to be none, or what the files' names have, such as int8"
+        raise PydanticCustomError("quantization", message)
+    return suffix
+
+
 def _expanded(folder: Path | None) -> Path | None:
     return folder.expanduser() if folder else None
 
@@ -94,8 +106,22 @@ class Settings(BaseModel):
         auth_timeout_seconds: How long the first message may take when it has to bring the key.
         streaming_fallback: On the unified endpoint another model answers when the one asked for cannot.
         preload_model: Loaded at start, and what ``/readyz`` waits for; empty: none.
-        parakeet_onnx_dir: The folder of the model ``parakeet-onnx``; None: one that was fetched.
+        streaming_fallback_to_whisper: Then Whisper is tried first, before another Parakeet and the default.
+        model_idle_seconds: A model that no stream has open for so long is unloaded, but for the preloaded
+            one; 0: never.
         models_dir: The folder that models are fetched to; None: in this user's cache.
+        parakeet_onnx_dir: The folder of the model ``parakeet-onnx``; None: one that was fetched.
+        parakeet_nemo_file: The ``.nemo`` file of ``parakeet-standard``, or its folder; None: the same.
+        parakeet_mlx_dir: The folder of ``parakeet-mlx``; None: the same.
+        whisper_model: The size of Whisper that ``whisper`` means, or a folder; None: the best for a processor
+            of those that were fetched.
+        parakeet_left_context: Seconds before its window that Parakeet sees; None: as the engine declares.
+        parakeet_right_context: Seconds after it; finals say words so much later; None: the same.
+        parakeet_lanes: The most windows of different streams that Parakeet decodes together.
+        parakeet_quantization: Of ``parakeet-onnx``, ``none`` for full precision; None: the fastest there is.
+        decode_cores: Cores that one decode uses.
+        onnx_provider: Where onnxruntime computes.
+        device: Where torch and CTranslate2 compute.
         stream_ttl_seconds: A stream's lease where several processes count streams together.
     """
 
@@ -121,8 +147,20 @@ class Settings(BaseModel):
     auth_timeout_seconds: Annotated[float, AUTH, Field(gt=0)] = 5.0
     streaming_fallback: Annotated[bool, STT] = True
     preload_model: Annotated[str, STT] = "parakeet"
-    parakeet_onnx_dir: Annotated[Path | None, STT, AfterValidator(_expanded)] = None
+    streaming_fallback_to_whisper: Annotated[bool, STT] = False
+    model_idle_seconds: Annotated[float, STT, Field(ge=0)] = 0.0
     models_dir: Annotated[Path | None, STT, AfterValidator(_expanded)] = None
+    parakeet_onnx_dir: Annotated[Path | None, STT, AfterValidator(_expanded)] = None
+    parakeet_nemo_file: Annotated[Path | None, STT, AfterValidator(_expanded)] = None
+    parakeet_mlx_dir: Annotated[Path | None, STT, AfterValidator(_expanded)] = None
+    whisper_model: Annotated[str | None, STT, Field(min_length=1)] = None
+    parakeet_left_context: Annotated[float | None, STT, Field(ge=0.08, le=60)] = None
+    parakeet_right_context: Annotated[float | None, STT, Field(ge=0, le=10)] = None
+    parakeet_lanes: Annotated[int, STT, Field(ge=1, le=64)] = 8
+    parakeet_quantization: Annotated[str | None, STT, BeforeValidator(_suffix)] = None
+    decode_cores: Annotated[int, STT, Field(ge=1, le=256)] = 1
+    onnx_provider: Annotated[Provider, STT] = "auto"
+    device: Annotated[Literal["auto", "cpu", "cuda"], STT] = "auto"
     stream_ttl_seconds: Annotated[int, QUOTA, BeforeValidator(_clamped_ttl)] = 120
 
     @property
