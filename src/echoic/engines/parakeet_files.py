@@ -2,7 +2,8 @@
 
 The layout is that of onnx-asr, which the published exports have: ``encoder-model[.Q].onnx`` and
 ``decoder_joint-model[.Q].onnx``, or ``model[.Q].onnx`` with a CTC head; ``vocab.txt``, ``config.json``. ``Q``
-names a quantization.
+names a quantization. ``echoic models optimize`` adds an encoder and ``projection-model.Q.onnx``,
+``prediction-model.Q.onnx`` and ``joint-model.Q.onnx``, which stand for the fused ``decoder_joint-model``.
 Source: https://github.com/istupakov/onnx-asr.
 """
 
@@ -30,10 +31,12 @@ ENCODER, JOINT, CTC = "encoder-model", "decoder_joint-model", "model"
 VOCABULARY, CONFIG = "vocab.txt", "config.json"
 #: Quantizations of the encoder in the order in which they are taken if none is asked for: the fastest on
 #: a CPU first. The empty one is full precision, which has no suffix.
-QUANTIZATIONS = ("mmint8", "int8", "", "fp16")
+QUANTIZATIONS = ("rowint8", "blockint8", "mmint8", "int8", "", "fp16")
 #: The same for the networks that decode. Dynamic int8 comes first although it must be asked about one lane
 #: at a time (see ``quantized_by_company``): that takes half the time of eight lanes in full precision.
 JOINT_QUANTIZATIONS = ("int8", "", "fp16")
+#: The parts of decoding networks that were cut, and how they may be quantized.
+CUT, CUT_QUANTIZATIONS = ("projection-model", "prediction-model", "joint-model"), ("rowint8", "blockint8")
 #: Architectures that can be read, by the ``model_type`` of ``config.json``.
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {"nemo-conformer-tdt": "tdt", "nemo-conformer-rnnt": "rnnt", "nemo-conformer-ctc": "ctc"}
@@ -50,12 +53,14 @@ class ModelFiles:
 
     Attributes:
         encoder: The encoder's file; with ``ctc`` the head is in it too.
-        joint: The file of the prediction network and the joint network; None with ``ctc``.
+        joint: The file of the prediction network and the joint network; None with ``ctc``, or if they were
+            cut.
         pieces: The vocabulary as text, a leading space where a word starts; the blank is not in it.
         kind: Its head: a transducer that says durations (``tdt``) or not (``rnnt``), or ``ctc``.
         bands: Mel bands that it wants.
         subsampling: Feature frames to one frame of the encoder.
         max_symbols: Tokens at one frame after which the next one is taken.
+        cut: The files of the projection, the prediction network and the joint network if they were cut.
     """
 
     encoder: Path
@@ -65,6 +70,7 @@ class ModelFiles:
     bands: int
     subsampling: int
     max_symbols: int
+    cut: tuple[Path, Path, Path] | None = None
 
 
 def look_through(folder: Path, quantization: str | None = None) -> ModelFiles:
@@ -83,7 +89,8 @@ def look_through(folder: Path, quantization: str | None = None) -> ModelFiles:
     kind, config = _read_config(folder)
     encoder = _chosen(folder, CTC if kind == "ctc" else ENCODER, QUANTIZATIONS, quantization)
     own = encoder.name.removeprefix(ENCODER).removesuffix(".onnx").removeprefix(".")
-    joint = None if kind == "ctc" else _chosen(folder, JOINT, (*JOINT_QUANTIZATIONS, own), None)
+    cut = None if kind == "ctc" else _cut(folder)
+    joint = None if kind == "ctc" or cut else _chosen(folder, JOINT, (*JOINT_QUANTIZATIONS, own), None)
     return ModelFiles(
         encoder,
         joint,
@@ -92,6 +99,7 @@ def look_through(folder: Path, quantization: str | None = None) -> ModelFiles:
         bands=_whole(config, "features_size", 80, _MANY_BANDS),
         subsampling=_whole(config, "subsampling_factor", 8, 64),
         max_symbols=_whole(config, "max_tokens_per_step", 10, 1_000),
+        cut=cut,
     )
 
 
@@ -168,6 +176,15 @@ def _chosen(folder: Path, stem: str, order: tuple[str, ...], quantization: str |
             return _present(file)
     others = sorted(folder.glob(f"{stem}.*.onnx"))
     return _present(others[0] if others else folder / _file_name(stem, ""))
+
+
+def _cut(folder: Path) -> tuple[Path, Path, Path] | None:
+    """Return the parts of networks that were cut, if all of one quantization are there."""
+    for suffix in CUT_QUANTIZATIONS:
+        first, second, third = (folder / _file_name(stem, suffix) for stem in CUT)
+        if first.is_file() and second.is_file() and third.is_file():
+            return first, second, third
+    return None
 
 
 def _file_name(stem: str, quantization: str) -> str:

@@ -11,6 +11,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as failures
 
 from echoic.engines.ctc import Ctc
 from echoic.engines.parakeet import Model, Parakeet, Tuning
+from echoic.engines.parakeet_cut import INTERFACES, CutSessions, CutTransducer
 from echoic.engines.parakeet_files import NAME, look_through, quantized_by_company, unusable
 from echoic.engines.transducer import LOOKAHEAD, Lane, Scores, Transducer, stacked
 
@@ -78,11 +79,18 @@ class ParakeetOnnx(Parakeet):
     def __init__(self, folder: Path, tuning: Tuning | None = None, runtime: Runtime | None = None) -> None:
         runtime = runtime or Runtime()
         files = look_through(folder, runtime.quantization)
-        encoder = _Encoder(files, runtime)
-        decoder = _ctc(files, encoder) if files.joint is None else _transducer(files, encoder, runtime)
-        super().__init__(
-            Model(NAME, encoder, decoder, files.pieces, files.bands, files.subsampling), tuning or Tuning()
-        )
+        super().__init__(load_model(files, runtime), tuning or Tuning())
+
+
+def load_model(files: ModelFiles, runtime: Runtime) -> Model:
+    """Load the files of a model.
+
+    Raises:
+        ModelUnavailable: Something is broken, or does not fit together.
+    """
+    encoder = _Encoder(files, runtime)
+    decoder = _ctc(files, encoder) if files.kind == "ctc" else _transducer(files, encoder, runtime)
+    return Model(NAME, encoder, decoder, files.pieces, files.bands, files.subsampling)
 
 
 class _Encoder:
@@ -159,27 +167,38 @@ def _ctc(files: ModelFiles, encoder: _Encoder) -> Decoder:
 
 def _transducer(files: ModelFiles, encoder: _Encoder, runtime: Runtime) -> Decoder:
     """Return the decoder of a TDT or RNNT, after a look whether all parts fit together."""
-    assert files.joint is not None  # noqa: S101  # the caller looked
-    blank = len(files.pieces)
+    blank, lookahead = len(files.pieces), LOOKAHEAD[files.kind]
+    if files.cut is not None:
+        loaded = zip(files.cut, INTERFACES.items(), strict=True)
+        cut = CutSessions(*(_session(file, runtime, takes, part) for file, (part, takes) in loaded))
+        _check(files, encoder, cut.width, cut.outputs)
+        return CutTransducer(cut, blank, lookahead=lookahead, max_symbols=files.max_symbols)
+    assert files.joint is not None  # noqa: S101  # ``look_through`` found one of both
     network = _FusedNetwork(_session(files.joint, runtime, _FUSED, "decoder_joint"), blank)
-    if encoder.width not in {None, network.width}:
-        raise unusable(
-            f"{files.encoder.name} and {files.joint.name} are not of one model: {encoder.width} values a "
-            f"frame against {network.width}."
-        )
-    durations = network.outputs - blank - 1
-    if not (1 <= durations <= MOST_DURATIONS if files.kind == "tdt" else durations == 0):
-        raise unusable(
-            f"vocab.txt and {files.joint.name} are not of one {files.kind.upper()} model: "
-            f"{blank} pieces and a blank against {network.outputs} outputs."
-        )
+    _check(files, encoder, network.width, network.outputs)
     return Transducer(
         network,
         blank,
-        lookahead=LOOKAHEAD[files.kind],
+        lookahead=lookahead,
         max_symbols=files.max_symbols,
         together=runtime.together or not quantized_by_company(files.joint),
     )
+
+
+def _check(files: ModelFiles, encoder: _Encoder, width: int, outputs: int) -> None:
+    """Refuse decoding networks that are not of the encoder's model, or not of the vocabulary's."""
+    networks = (files.joint or (files.cut or (files.encoder,))[-1]).name
+    if encoder.width not in {None, width}:
+        raise unusable(
+            f"{files.encoder.name} and {networks} are not of one model: {encoder.width} values a frame "
+            f"against {width}."
+        )
+    durations = outputs - len(files.pieces) - 1
+    if not (1 <= durations <= MOST_DURATIONS if files.kind == "tdt" else durations == 0):
+        raise unusable(
+            f"vocab.txt and {networks} are not of one {files.kind.upper()} model: {len(files.pieces)} pieces "
+            f"and a blank against {outputs} outputs."
+        )
 
 
 def _session(

@@ -1,0 +1,154 @@
+"""Decoding networks that ``echoic models optimize`` cut in three (``optimize_cut``), by onnxruntime.
+
+The projection of encoder frames runs once a window, the prediction network only after a token, and the joint
+network on just the frames that are looked at. A lane's memory is one row of numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from echoic.engines.transducer import Transducer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import onnxruntime as ort
+    from numpy.typing import NDArray
+
+    from echoic.engines.decoder import Emission
+    from echoic.engines.transducer import Lane, TransducerState
+
+#: What each graph takes and gives, by the stem of its file's name without ``-model``.
+INTERFACES = {
+    "projection": ({"frames"}, {"heard"}),
+    "prediction": ({"tokens", "memory"}, {"predicted", "after"}),
+    "joint": ({"heard", "predicted"}, {"scores", "certain"}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CutSessions:
+    """The three graphs, loaded."""
+
+    projection: ort.InferenceSession
+    prediction: ort.InferenceSession
+    joint: ort.InferenceSession
+
+    @property
+    def width(self) -> int:
+        """Values of an encoder's frame."""
+        return int(self.projection.get_inputs()[0].shape[1])
+
+    @property
+    def outputs(self) -> int:
+        """Tokens, the blank, and durations."""
+        sizes = {one.name: one.shape[-1] for one in self.joint.get_outputs()}
+        return int(sizes["scores"]) + int(sizes.get("durations", 0))
+
+
+class CutTransducer(Transducer):
+    """Decodes greedily by networks that were cut (``decoder.Decoder``).
+
+    Args:
+        sessions: The networks.
+        blank: The blank's number; it follows the last token.
+        lookahead: The most frames of a lane that one step asks about.
+        max_symbols: Tokens at one frame after which the next frame is taken.
+    """
+
+    def __init__(self, sessions: CutSessions, blank: int, *, lookahead: int, max_symbols: int) -> None:
+        super().__init__(_CutNetwork(sessions), blank, lookahead=lookahead, max_symbols=max_symbols)
+        self._projection = sessions.projection
+
+    def decode(
+        self, lanes: Sequence[NDArray[np.float32]], states: Sequence[TransducerState]
+    ) -> list[tuple[list[Emission], TransducerState]]:
+        """Return the tokens of each lane and where it stands after its last frame.
+
+        Args:
+            lanes: float32, shape ``(frames, width)`` each.
+            states: Where each lane stands before its first frame.
+        """
+        if not any(map(len, lanes)):
+            return super().decode(lanes, states)
+        every = np.concatenate([lane for lane in lanes if len(lane)])
+        (heard,) = self._projection.run(["heard"], {"frames": every})
+        edges = accumulate(map(len, lanes), initial=0)
+        return super().decode([heard[first:end] for first, end in pairwise(edges)], states)
+
+
+class _CutNetwork:
+    """Prediction network and joint network (``transducer.Network``); frames are projected ones."""
+
+    def __init__(self, sessions: CutSessions) -> None:
+        self._prediction, self._joint = sessions.prediction, sessions.joint
+        (size,) = (one.shape[1] for one in sessions.prediction.get_inputs() if one.name == "memory")
+        self._size = int(size)
+        names = [one.name for one in sessions.joint.get_outputs()]
+        self._outputs = ["scores", "certain", *(["durations"] if "durations" in names else [])]
+
+    def start(self) -> NDArray[np.float32]:
+        """Return zeros: a row."""
+        return np.zeros(self._size, np.float32)
+
+    def look(self, frames: Sequence[NDArray[np.float32]], lanes: Sequence[Lane]) -> _Said:
+        """Return what the frames of each lane say after its token."""
+        self._predict([lane for lane in lanes if lane.ahead is None])
+        ahead: list[_Ahead] = [lane.ahead for lane in lanes]  # type: ignore[misc]  # ``_predict`` wrote it
+        counts = [len(one) for one in frames]
+        feed = {
+            "heard": np.concatenate(frames),
+            "predicted": np.array(
+                [one[0] for one, count in zip(ahead, counts, strict=True) for _ in range(count)]
+            ),
+        }
+        scores, certain, *durations = self._joint.run(self._outputs, feed)
+        tokens = scores.argmax(axis=1).tolist()
+        lasts = durations[0].argmax(axis=1).tolist() if durations else [0] * len(tokens)
+        return _Said(counts, tokens, lasts, certain, ahead)
+
+    def _predict(self, lanes: Sequence[Lane]) -> None:
+        if not lanes:
+            return
+        feed = {
+            "tokens": np.array([lane.token for lane in lanes], np.int64),
+            "memory": np.array([lane.memory for lane in lanes]),
+        }
+        for lane, predicted, after in zip(
+            lanes, *self._prediction.run(["predicted", "after"], feed), strict=True
+        ):
+            lane.ahead = (predicted, after)
+
+
+#: What the prediction network says after a token, and its memory then.
+_Ahead = tuple["NDArray[np.float32]", "NDArray[np.float32]"]
+
+
+class _Said:
+    """What the networks said of some lanes (``transducer.Verdict``)."""
+
+    def __init__(
+        self,
+        counts: Sequence[int],
+        tokens: list[int],
+        durations: list[int],
+        certain: NDArray[np.float32],
+        ahead: Sequence[_Ahead],
+    ) -> None:
+        self._edges = list(accumulate(counts, initial=0))
+        self.tokens = [tokens[first:end] for first, end in pairwise(self._edges)]
+        self.durations = [durations[first:end] for first, end in pairwise(self._edges)]
+        self._certain, self._ahead = certain, ahead
+
+    def probability(self, lane: int, frame: int) -> float:
+        """Return the probability, 0..1, of the token said there."""
+        return float(self._certain[self._edges[lane] + frame])
+
+    def memory(self, lane: int) -> object:
+        """Return the prediction network's memory after the lane's token."""
+        return self._ahead[lane][1]
