@@ -10,13 +10,14 @@ import argparse
 import asyncio
 import gc
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from starlette.routing import Route, WebSocketRoute
 
 from echoic.engines.registry import Registry, Seat
 from echoic.engines.scripted import CARRIED, UTTERANCE, Cost, Scripted
-from echoic.engines.seats import standard_registry
+from echoic.engines.seats import Wishes, standard_registry
 from echoic.server.app import House, build_app
 from echoic.server.connection import Connection
 from echoic.server.log import set_up_logging
@@ -67,16 +68,21 @@ class Bare:
 def main() -> None:
     """Serve on a free port of this machine until told to stop."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--engine", choices=("scripted", "free", "embedded"), default="scripted")
+    parser.add_argument("--engine", choices=("scripted", "free", "embedded", "parakeet"), default="scripted")
+    parser.add_argument("--folder", type=Path, help="of the Parakeet, in ONNX")
+    parser.add_argument(
+        "--contexts", type=float, nargs=2, default=(4.0, 1.0), help="of the Parakeet, seconds"
+    )
     parser.add_argument("--reading", choices=tuple(_READINGS), default="carried")
     parser.add_argument("--batch-cost", type=float, default=0.0, help="seconds")
     parser.add_argument("--threads", type=int, default=1, help="that decode")
     given = parser.parse_args()
-    scripted = given.engine != "embedded"
+    preload = {"embedded": "moonshine-tiny-en", "parakeet": "parakeet-onnx"}.get(given.engine, "scripted")
+    scripted = preload == "scripted"
     settings = Settings(
         port=0,
         scripted_engine=scripted,
-        preload_model="scripted" if scripted else "moonshine-tiny-en",
+        preload_model=preload,
         max_sessions=5_000,
         log_level="error",
     )
@@ -84,7 +90,11 @@ def main() -> None:
     kind = Free if given.engine == "free" else Scripted
     engine = kind(_READINGS[given.reading], threads=given.threads, cost=Cost(batch=given.batch_cost))
     seat = Seat("scripted", "scripted", "standard", lambda: None, lambda: engine)
-    app = build_app(settings, Registry([seat], "scripted") if scripted else standard_registry())
+    left, right = given.contexts
+    wishes = Wishes(
+        parakeet_onnx_dir=given.folder, left_context=left, right_context=right, threads=given.threads
+    )
+    app = build_app(settings, Registry([seat], "scripted") if scripted else standard_registry(wishes))
     app.router.routes.append(Route(STATE_PATH, _state))
     app.router.routes.insert(0, WebSocketRoute(BARE_PATH, Bare()))
     EchoicServer(app, settings).run([socket.create_server((settings.host, 0), backlog=2048)])

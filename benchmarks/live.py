@@ -1,0 +1,126 @@
+"""Streams in real time through a real server with Parakeet: how late finals are, and how many it holds.
+
+The tiny Parakeet always; models of the true shapes (``python -m benchmarks.shapes``) if their folder is given
+by ``ECHOIC_SHAPES``. A number of streams is held if no final is missed and the last ones are no later than
+the first: what is not held falls behind without end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks import report
+from benchmarks.process import Server
+from benchmarks.scoring import percentile
+from benchmarks.streams import RATE, STEP, Heard, Script, speak
+from support.tiny_parakeet import FOLDER, recordings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+#: Numbers of streams that are tried, by the model's name; the first that is not held ends it.
+_TINY = (1, 8, 24, 48, 72, 96)
+_LARGE = (1, 2, 4, 6, 8, 10, 12, 15, 18, 22, 26)
+#: Seconds that a final may take after its window is complete; beyond, or growing, the number is not held.
+_LATEST = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A model and how it is asked."""
+
+    name: str
+    folder: Path
+    numbers: Sequence[int]
+    partials: bool
+    contexts: tuple[float, float]
+
+
+_HEADER = (
+    "model, left / right, partials",
+    "streams",
+    "finals",
+    "missed",
+    "p50",
+    "p95",
+    "last third p95",
+    "held",
+    "cores used",
+)
+
+
+def measure(*, quick: bool) -> None:
+    """Measure, print and save."""
+    rows: list[list[report.Cell]] = []
+    for case in _cases(quick=quick):
+        for number in case.numbers:
+            row, held = _run(case, number, 12.0 if quick else 24.0)
+            rows.append(row)
+            if not held:
+                break
+    report.table("From the message that completes a window to its final, s", _HEADER, rows)
+    report.save("live", {"cases": [dict(zip(_HEADER, row, strict=True)) for row in rows]})
+
+
+def _cases(*, quick: bool) -> list[Case]:
+    cases = [
+        Case("tiny", FOLDER, _TINY[:2] if quick else _TINY, partials=p, contexts=(4, 1))
+        for p in (False, True)
+    ]
+    shapes = os.environ.get("ECHOIC_SHAPES")
+    if shapes is None:
+        print("\nlive: models of the true shapes are left out, ECHOIC_SHAPES names no folder")
+        return cases
+    for name in ("110m", "0.6b"):
+        folder = Path(shapes) / name
+        if folder.is_dir():
+            cases += [
+                Case(name, folder, _LARGE[:2] if quick else _LARGE, partials, contexts)
+                for contexts in ((4.0, 1.0), (1.0, 1.0))
+                for partials in (False, True)
+            ]
+    return cases
+
+
+def _run(case: Case, number: int, seconds: float) -> tuple[list[report.Cell], bool]:
+    left, right = case.contexts
+    options = ("--engine", "parakeet", "--folder", str(case.folder), "--threads", "1")
+    with Server(*options, "--contexts", str(left), str(right)) as server:
+        config: dict[str, object] = {"model": "parakeet-onnx", "enable_partial": case.partials}
+        asyncio.run(_crowd(server.url, 1, 4.0, config))  # warm
+        before = server.cpu
+        heard = asyncio.run(_crowd(server.url, number, seconds, config))
+        used = (server.cpu - before) / (seconds + STEP)
+    delays = sorted(
+        (end, one.finals[end] - at) for one in heard for end, at in one.due.items() if end in one.finals
+    )
+    late = [delay for _, delay in delays]
+    last = [delay for end, delay in delays if end > seconds * 2 / 3]
+    missed = sum(one.missed for one in heard)
+    held = not missed and percentile(last, 95) < _LATEST
+    name = f"{case.name}, {left:g} / {right:g}{', partials' if case.partials else ''}"
+    marks = [percentile(late, 50), percentile(late, 95), percentile(last, 95)]
+    return [name, number, len(late), missed, *marks, report.yes(held), used], held
+
+
+async def _crowd(url: str, number: int, seconds: float, config: dict[str, object]) -> list[Heard]:
+    scripts = [
+        Script(_speech(seconds, place), wait=STEP * place / number, config=config) for place in range(number)
+    ]
+    return list(await asyncio.gather(*(speak(url, script) for script in scripts)))
+
+
+def _speech(seconds: float, first: int) -> NDArray[np.float32]:
+    """Return recordings one after the other, from one of them on, without pauses."""
+    parts: list[NDArray[np.float32]] = []
+    while sum(len(part) for part in parts) < seconds * RATE:
+        parts.append(recordings()[(first + len(parts)) % len(recordings())][0])
+    return np.concatenate(parts)[: round(seconds * RATE)]
