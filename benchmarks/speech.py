@@ -1,4 +1,7 @@
-"""Real speech through the embedded model: accuracy, seams, the letter-for-letter promise, lateness, cost."""
+"""Real speech through the embedded model: accuracy, seams, the letter-for-letter promise, lateness, cost.
+
+The long recordings through Whisper too, where it is installed and has its weights.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ from benchmarks.lateness import after_passages, from_partial_to_final
 from benchmarks.process import Server
 from benchmarks.recordings import RATE, named, recordings, speech_folder
 from benchmarks.scoring import Errors, Seams, errors, percentile, seams
-from echoic.engines.moonshine import Moonshine
+from echoic.engines.registry import DEFAULT
+from echoic.engines.seats import standard_registry
 from echoic.engines.silero import SileroModel
 from echoic.errors import ModelUnavailable
 
@@ -59,20 +63,28 @@ def measure(*, quick: bool) -> None:
     if folder is None:
         print("\nspeech: skipped, there are no recordings (ECHOIC_SPEECH or ../shared/speech)")
         return
-    try:
-        engine, silero = Remembering(Moonshine()), SileroModel()
-    except ModelUnavailable as missing:
-        print(f"\nspeech: skipped. {missing.message}")
-        return
     found = recordings(folder)
     long = named(found, "long_dev")[: 1 if quick else None]
-    bench = Bench(engine, silero)
+    bench = _bench(DEFAULT)
+    if bench is None:
+        return
     facts: dict[str, object] = {"aims": AIMS, "long": bench.accuracy("long recordings", long)}
     facts["lateness"] = bench.lateness(long)
     facts["sizes"] = bench.sizes(long, sockets=(0.1, 4.0) if quick else SIZES)
     if not quick:
         facts["others"] = bench.others(found)
+    if whisper := _bench("whisper"):
+        facts["whisper"] = whisper.accuracy("long recordings, Whisper", long)
+        facts["whisper_lateness"] = whisper.lateness(long)
     report.save("speech", facts)
+
+
+def _bench(model: str) -> Bench | None:
+    try:
+        return Bench(Remembering(standard_registry().load(model)), SileroModel())
+    except ModelUnavailable as missing:
+        print(f"\nspeech: {model} is left out. {missing.message}")
+        return None
 
 
 class Bench:
