@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from typer.testing import CliRunner
 
 import echoic
 from echoic.cli import app, checks, demo
+from echoic.cli.models import _cells
+from support.tiny_parakeet import FOLDER
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,8 +59,38 @@ def test_models_lists_what_is_there_and_what_is_missing(runner: CliRunner) -> No
     assert done.exit_code == 0
     assert "parakeet-onnx" in done.stdout
     rows = json.loads(runner.invoke(app, ["models", "--json"]).stdout)
-    keys = {"id", "model", "variant", "available", "reason", "install", "word_timestamps"}
-    assert keys == rows[0].keys()
+    keys = {"id", "model", "variant", "available", "reason", "install", "word_timestamps", "languages"}
+    assert keys | {"where", "size", "quantizations"} == rows[0].keys()
+
+
+def test_models_says_where_a_model_is_how_large_and_in_which_quantization(runner: CliRunner) -> None:
+    env = {"ECHOIC_PARAKEET_ONNX_DIR": str(FOLDER), "COLUMNS": "200"}
+    rows = json.loads(runner.invoke(app, ["models", "--json"], env=env).stdout)
+    row = next(row for row in rows if row["id"] == "parakeet-onnx")
+    assert (row["where"], row["quantizations"]) == (str(FOLDER), ["fp16"])
+    assert row["size"] > 5_000_000
+    text = runner.invoke(app, ["models"], env=env).stdout
+    assert re.search(r"parakeet-onnx +there +\d+ MiB +fp16", text)
+
+
+def test_models_of_a_server_says_which_are_in_memory() -> None:
+    row: dict[str, object] = {"id": "x", "available": True, "loaded": True, "reason": None}
+    assert _cells(row)[0] == ("loaded", "green")
+
+
+def test_doctor_says_what_onnxruntime_computes_by_and_what_was_cut_off(
+    runner: CliRunner, tmp_path: Path
+) -> None:
+    (tmp_path / "whisper-base").mkdir()
+    env = {"ECHOIC_MODELS_DIR": str(tmp_path), "ECHOIC_ONNX_PROVIDER": "cpu"}
+    report = json.loads(runner.invoke(app, ["doctor", "--json", "--port", "0"], env=env).stdout)
+    rows = {check["name"]: check for check in report["checks"]}
+    assert rows["onnxruntime computes"]["found"].startswith("by CPU; it offers")
+    assert rows["models"]["fix"] == "echoic models get whisper-base"
+    env["ECHOIC_ONNX_PROVIDER"] = "tensorrt"
+    report = json.loads(runner.invoke(app, ["doctor", "--json", "--port", "0"], env=env).stdout)
+    row = next(check for check in report["checks"] if check["name"] == "onnxruntime computes")
+    assert (row["state"], report["works"]) == ("note", True)
 
 
 def test_doctor_finds_that_the_server_can_work(runner: CliRunner) -> None:

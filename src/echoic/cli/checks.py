@@ -19,6 +19,7 @@ State = Literal["ok", "note", "missing"]
 REQUIRED = {
     "av": "av",
     "fastapi": "fastapi",
+    "huggingface_hub": "huggingface-hub",
     "msgspec": "msgspec",
     "numpy": "numpy",
     "onnxruntime": "onnxruntime",
@@ -53,9 +54,13 @@ class Check:
 
 def run_checks(host: str, port: int) -> list[Check]:
     """Return all checks for a server at ``host`` and ``port``; imports what it looks at."""
+    from echoic.cli import checks_models
+
     libraries = [library(module, package) for module, package in REQUIRED.items()]
-    usable = all(check.state == "ok" for check in libraries)
-    return [*machine(), *libraries, *(models() if usable else ()), free_port(host, port), writable()]
+    checks = [*machine(), *libraries, *checks_models.optional_libraries()]
+    if all(check.state == "ok" for check in libraries):
+        checks += [checks_models.provider(), checks_models.models_folder(), *checks_models.models()]
+    return [*checks, free_port(host, port), writable()]
 
 
 def machine() -> list[Check]:
@@ -87,18 +92,6 @@ def library(module: str, package: str) -> Check:
         return Check(package, "ok", version(package))
     except PackageNotFoundError:
         return Check(package, "ok", "of unknown version")
-
-
-def models() -> list[Check]:
-    """Return a check for each model; the server cannot work if there is none."""
-    from echoic.cli.places import registry_here
-
-    rows = registry_here().describe()
-    worst: State = "note" if any(row.available for row in rows) else "missing"
-    return [
-        Check(f"model {row.id}", "ok" if row.available else worst, row.reason or "there", row.install)
-        for row in rows
-    ]
 
 
 def free_port(host: str, port: int) -> Check:

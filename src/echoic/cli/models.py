@@ -8,6 +8,8 @@ import typer
 from echoic.cli.models_get import get, remove
 from echoic.cli.options import AsJson, Key, Url, give_up
 
+_MIB = 2**20
+
 app = typer.Typer(invoke_without_command=True)
 app.command("get")(get)
 app.command("remove")(remove)
@@ -26,18 +28,30 @@ def models(context: typer.Context, *, url: Url = None, key: Key = None, as_json:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("Model", "There", "What is missing", "How to get it", box=None, pad_edge=False)
+    table = Table("Model", "", "Size", "Quantization", "Where, or what to do", box=None, pad_edge=False)
     for row in rows:
-        there = Text("yes", style="green") if row.get("available") else Text("no", style="red")
-        table.add_row(str(row.get("id")), there, _text(row.get("reason")), _text(row.get("install")))
+        table.add_row(str(row.get("id")), *(Text(text, style=style) for text, style in _cells(row)))
     Console().print(table)
+
+
+def _cells(row: dict[str, object]) -> list[tuple[str, str]]:
+    """Return the texts of a model's row after its name, each with its colour."""
+    here = ("loaded" if row.get("loaded") else "there", "green")
+    size, names = row.get("size"), row.get("quantizations")
+    quantizations = [str(name) or "none" for name in names] if isinstance(names, list) else []
+    there = str(row.get("where") or "")
+    missing = "\n".join(str(row[key]) for key in ("reason", "install") if row.get(key))
+    return [
+        here if row.get("available") else ("missing", "red"),
+        (f"{size / _MIB:.0f} MiB" if isinstance(size, int) else "", ""),
+        (", ".join(quantizations), ""),
+        (there if row.get("available") else missing, ""),
+    ]
 
 
 def _rows(url: str | None, key: str | None) -> list[dict[str, object]]:
     if url is None:
-        from echoic.cli.places import registry_here
-
-        return [asdict(status) for status in registry_here().describe()]
+        return _rows_here()
     from echoic.cli.status import fetch_models
     from echoic.client import ServerError
 
@@ -47,8 +61,21 @@ def _rows(url: str | None, key: str | None) -> list[dict[str, object]]:
         give_up(str(error))
 
 
-def _text(value: object) -> str:
-    """Return a value as text that is no markup."""
-    from rich.markup import escape
+def _rows_here() -> list[dict[str, object]]:
+    from echoic.cli.places import registry_here
+    from echoic.engines.parakeet_files import CTC, ENCODER
+    from echoic.engines.weights import quantizations, size_of
 
-    return "" if value is None else escape(str(value))
+    registry = registry_here()
+    rows = []
+    for status in registry.describe():
+        place = registry.place(status.id)
+        found = place if place is not None and place.exists() else None
+        graphs = quantizations(found, ENCODER) or quantizations(found, CTC) if found else ()
+        more = {
+            "where": found and str(found),
+            "size": found and size_of(found),
+            "quantizations": list(graphs),
+        }
+        rows.append(asdict(status) | more)
+    return rows

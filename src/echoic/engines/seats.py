@@ -120,8 +120,9 @@ def require(extra: str) -> None:
     """
     absent = [package for module, package in EXTRAS[extra].items() if find_spec(module) is None]
     if absent:
-        names = f"package {absent[0]} is" if len(absent) == 1 else f"packages {' and '.join(absent)} are"
-        raise ModelUnavailable(extra, f"The {names} not installed.", f"pip install 'echoic[{extra}]'")
+        names = " and ".join([*([", ".join(absent[:-1])] if absent[1:] else []), absent[-1]])
+        what = f"The packages {names} are" if absent[1:] else f"The package {names} is"
+        raise ModelUnavailable(extra, f"{what} not installed.", f"pip install 'echoic[{extra}]'")
 
 
 def _probe(look: Callable[[], object]) -> Callable[[], Missing | None]:

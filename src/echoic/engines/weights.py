@@ -185,6 +185,12 @@ def quantizations(folder: Path, stem: str) -> tuple[str, ...]:
     return tuple(file.name.removeprefix(stem).removesuffix(".onnx").lstrip(".") for file in files)
 
 
+def size_of(place: Path) -> int:
+    """Return the bytes of a model's file or folder."""
+    files = place.rglob("*") if place.is_dir() else (place,)
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
 def _look(cache: Path, name: str) -> Fetched:
     folder, form = cache / name, SOURCES[name].form
     record = _record(folder)
@@ -192,7 +198,7 @@ def _look(cache: Path, name: str) -> Fetched:
         name,
         folder,
         bool(_weights(cache, name)),
-        sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
+        size_of(folder),
         quantizations(folder, STEMS[form][-1]) if form in STEMS else (),
         record.get("repository"),
         record.get("revision"),

@@ -1,0 +1,74 @@
+"""Which recognisers can work here: libraries, what they compute with, weights; nothing heavy is imported."""
+
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+
+from echoic.cli.checks import Check, State
+
+#: Modules of the extras, their packages, and the models that need them.
+OPTIONAL = {
+    "torch": ("torch", "nemo", "parakeet-standard"),
+    "nemo": ("nemo_toolkit", "nemo", "parakeet-standard"),
+    "mlx": ("mlx", "mlx", "parakeet-mlx"),
+    "parakeet_mlx": ("parakeet-mlx", "mlx", "parakeet-mlx"),
+    "faster_whisper": ("faster-whisper", "whisper", "whisper"),
+    "ctranslate2": ("ctranslate2", "whisper", "whisper"),
+    "onnx": ("onnx", "optimize", "echoic models optimize"),
+}
+
+
+def optional_libraries() -> list[Check]:
+    """Return a check for each library of an extra."""
+    return [_optional(module, *row) for module, row in OPTIONAL.items()]
+
+
+def _optional(module: str, package: str, extra: str, use: str) -> Check:
+    if find_spec(module) is None:
+        return Check(package, "note", f"not installed; {use} needs it", f"pip install 'echoic[{extra}]'")
+    try:
+        return Check(package, "ok", version(package))
+    except PackageNotFoundError:
+        return Check(package, "ok", "of unknown version")
+
+
+def provider() -> Check:
+    """Return what onnxruntime can compute by, and what it will."""
+    from echoic.cli.places import settings_here
+    from echoic.engines.providers import chosen, offered
+    from echoic.errors import ModelUnavailable
+
+    there = offered()
+    try:
+        first = chosen(settings_here().onnx_provider, there)[0].removesuffix("ExecutionProvider")
+    except ModelUnavailable as refusal:
+        return Check("onnxruntime computes", "note", refusal.reason, refusal.install)
+    return Check("onnxruntime computes", "ok", f"by {first}; it offers {', '.join(there)}")
+
+
+def models() -> list[Check]:
+    """Return a check for each model; the server cannot work if there is none."""
+    from echoic.cli.places import registry_here
+
+    registry = registry_here()
+    rows = registry.describe()
+    worst: State = "note" if any(row.available for row in rows) else "missing"
+    checks = []
+    for row in rows:
+        place = registry.place(row.id)
+        found = row.reason or (f"in {place}" if place else "there")
+        checks.append(Check(f"model {row.id}", "ok" if row.available else worst, found, row.install))
+    return checks
+
+
+def models_folder() -> Check:
+    """Return where models are fetched to, and what was fetched, complete or not."""
+    from echoic.cli.places import models_folder as folder_here
+    from echoic.engines.weights import list_fetched
+
+    folder = folder_here()
+    fetched = list_fetched(folder)
+    torn = [one.name for one in fetched if not one.complete]
+    found = f"{folder}, {len(fetched)} fetched"
+    if torn:
+        return Check("models", "note", f"{found}; cut off: {', '.join(torn)}", f"echoic models get {torn[0]}")
+    return Check("models", "ok", found)
