@@ -1,4 +1,4 @@
-"""``python -m training train|evaluate|export``: see README.md."""
+"""``python -m training train|evaluate|export|record``: see README.md."""
 
 from __future__ import annotations
 
@@ -23,6 +23,10 @@ def main() -> None:
     write.add_argument("folder", type=Path, help="where checkpoints are kept")
     write.add_argument("into", type=Path, help="where the model is written")
     write.set_defaults(run=_export)
+    speak = commands.add_parser("record", help="recordings that the last checkpoint hears rightly")
+    speak.add_argument("folder", type=Path, help="where checkpoints are kept")
+    speak.add_argument("into", type=Path, help="where recordings are written")
+    speak.set_defaults(run=_record)
     chosen = parser.parse_args()
     chosen.run(chosen)
 
@@ -43,6 +47,12 @@ def _export(chosen: argparse.Namespace) -> None:
     from training.export import export  # noqa: PLC0415  # torch and NeMo take ten seconds
 
     export(chosen.folder, chosen.into)
+
+
+def _record(chosen: argparse.Namespace) -> None:
+    from training.record import record  # noqa: PLC0415  # torch and NeMo take ten seconds
+
+    record(chosen.folder, chosen.into)
 
 
 if __name__ == "__main__":

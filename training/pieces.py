@@ -17,7 +17,7 @@ _SENTENCES = 4_000
 
 
 def write_pieces(folder: Path) -> None:
-    """Write ``tokenizer.model``, ``tokenizer.vocab`` and ``vocab.txt`` into ``folder``, as NeMo wants them."""
+    """Write ``tokenizer.model``, ``tokenizer.vocab`` and ``vocab.txt``, as NeMo wants them, to ``folder``."""
     chance = random.Random(0)
     folder.mkdir(parents=True, exist_ok=True)
     text = folder / "sentences.txt"

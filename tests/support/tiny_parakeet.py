@@ -67,6 +67,7 @@ def nemo_file(folder: Path) -> Path:
     """Write the model as NeMo saves it (needs torch) and return the file."""
     import torch  # noqa: PLC0415  # not installed everywhere
 
+    folder.mkdir(parents=True, exist_ok=True)
     packed = io.BytesIO()
     torch.save({name: torch.from_numpy(value) for name, value in weights().items()}, packed)
     file = folder / "tiny-parakeet.nemo"
@@ -97,6 +98,7 @@ def mlx_folder(folder: Path) -> Path:
             placed[name] = np.moveaxis(value, 1, -1)
         else:
             placed[name] = value
+    folder.mkdir(parents=True, exist_ok=True)
     _write_tensors(folder / "model.safetensors", placed)
     config = yaml.safe_load((_PARTS / "model_config.yaml").read_bytes())
     (folder / "config.json").write_text(json.dumps(config), "utf-8")
@@ -119,7 +121,7 @@ def ctc_folder(folder: Path) -> Path:
     """Write an ONNX export of the CTC head and its encoder into ``folder`` (needs onnx) and return that."""
     import onnx  # noqa: PLC0415  # not installed everywhere
 
-    model = onnx.load(FOLDER / "encoder-model.onnx")
+    model = onnx.load(FOLDER / "encoder-model.fp16.onnx")
     graph, node = model.graph, onnx.helper.make_node
     head = {"weight": "ctc.weight", "bias": "ctc.bias"}
     for part, name in head.items():
@@ -136,6 +138,7 @@ def ctc_folder(folder: Path) -> Path:
     kind = onnx.TensorProto.FLOAT
     classes = len(weights()["ctc_decoder.decoder_layers.0.bias"])
     graph.output.append(onnx.helper.make_tensor_value_info("logprobs", kind, ["batch", "frames", classes]))
+    folder.mkdir(parents=True, exist_ok=True)
     onnx.save(model, folder / "model.onnx")
     shutil.copyfile(FOLDER / "vocab.txt", folder / "vocab.txt")
     config = json.loads((FOLDER / "config.json").read_bytes()) | {"model_type": "nemo-conformer-ctc"}

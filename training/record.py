@@ -1,0 +1,82 @@
+"""Recordings for the tests: sentences that a model hears rightly with both of its heads, and talks."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import TYPE_CHECKING
+
+import soundfile
+
+from training.evaluate import judged, transcribed
+from training.export import rounded
+from training.voices import SAMPLE_RATE, Synthesiser, any_manner
+from training.windows import placed, spoken_tape
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from nemo.collections.asr.models import EncDecHybridRNNTCTCBPEModel
+
+    from training.windows import Heard
+
+_SEED = 99_000_000
+_TRIES = 40
+_SENTENCES = (
+    "no",
+    "call carol now",
+    "turn off the bathroom alarm",
+    "add cheese and bread to the shopping list",
+    "please stop the timer",
+    "call frank on wednesday",
+    "what time is it in tokyo",
+    "turn on the garage lights",
+    "set a timer for eight hundred and forty two seconds",
+    "close the garage door",
+    "meet emma in berlin on thursday at seventeen",
+    "zero three nine nine one seven",
+)
+#: Seconds of each talk, at least.
+_TALKS = (22.0, 28.0, 34.0)
+
+
+def record(trained: Path, folder: Path) -> None:
+    """Write ``texts.json`` (sentences), ``talks.json`` (20 to 40 s) and their recordings into ``folder``."""
+    model = rounded(judged(trained))
+    synthesiser, chance = Synthesiser(), random.Random(_SEED)
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def sentence(text: str) -> Callable[[], Heard]:
+        return lambda: placed(synthesiser.say(text.split(), any_manner(chance)))
+
+    def talk(seconds: float) -> Callable[[], Heard]:
+        return lambda: spoken_tape(synthesiser, chance, seconds)
+
+    sentences = [_right(model, sentence(text)) for text in _SENTENCES]
+    talks = [_right(model, talk(seconds)) for seconds in _TALKS]
+    _write(folder, "texts", sentences)
+    _write(folder, "talks", talks)
+
+
+def _right(model: EncDecHybridRNNTCTCBPEModel, draw: Callable[[], Heard]) -> Heard:
+    """Return the first that is heard rightly with both heads.
+
+    Raises:
+        RuntimeError: None of many was.
+    """
+    for _ in range(_TRIES):
+        heard = draw()
+        meant = tuple(word.text for word in heard.words)
+        if all(transcribed(model, [heard], head)[0].words == meant for head in ("rnnt", "ctc")):
+            return heard
+    raise RuntimeError("The model hears nothing of this rightly.")
+
+
+def _write(folder: Path, table: str, recordings: list[Heard]) -> None:
+    rows = []
+    for number, heard in enumerate(recordings):
+        name = f"{table}-{number:02}.flac"
+        soundfile.write(folder / name, heard.audio, SAMPLE_RATE, subtype="PCM_16")
+        rows.append({"audio": name, "text": " ".join(word.text for word in heard.words)})
+    (folder / f"{table}.json").write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
