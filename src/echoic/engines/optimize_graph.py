@@ -1,0 +1,276 @@
+"""Rewriting an ONNX graph so that its matrix products run on 8-bit integers, each row with its own scale.
+
+The usual dynamic int8 takes one scale for all activations of a call, so what it says of a window depends on
+its company, and one loud value costs all others their precision. Here each row (each frame) has its own
+scale, and weights one for each column: a row's result is the same in any company, to the bit, since sums of
+integers are exact. It costs a tenth more than the usual way, and half its error.
+
+Pointwise convolutions are matrix products in disguise; as such they run on the same integers.
+Everything here works on a model in memory; nothing of it is needed to run the result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, external_data_helper, helper, numpy_helper
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    #: Makes nodes for ``input @ weights``: (names, input, weights, output).
+    Product = Callable[["Graph", str, NDArray[np.float32], str], None]
+
+#: Rows and columns below which a product stays as it is: nothing would be gained.
+SMALLEST = 32
+#: Steps to each side of zero that an activation has, and a weight.
+STEPS = 127
+#: Steps of a weight where products of 8 bits by 8 overflow 16 (x86 without VNNI): two of them must fit.
+FEWER_STEPS = 63
+#: Added to a row's largest value, so that a row of zeros has a scale.
+_NOTHING = np.float32(1e-20)
+_MICROSOFT = "com.microsoft"
+_AXES_ARE_INPUTS = 18
+_FLAT, _CUBE = 2, 3
+
+
+@dataclass(slots=True)
+class Graph:
+    """A model that is being rewritten: nodes and constants are added, and those nobody reads are dropped.
+
+    Attributes:
+        model: Where it stands.
+        folder: Where its large tensors lie.
+        nodes: What replaces the nodes of ``model``.
+    """
+
+    model: onnx.ModelProto
+    folder: Path
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    _tensors: dict[str, TensorProto] = field(default_factory=dict)
+    _rows: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._tensors = {one.name: one for one in self.model.graph.initializer}
+
+    @property
+    def opset(self) -> int:
+        """The version of the standard operators."""
+        return max(
+            (one.version for one in self.model.opset_import if one.domain in ("", "ai.onnx")), default=1
+        )
+
+    def constant(self, name: str) -> NDArray[np.float32] | None:
+        """Return a constant float tensor, or None: it is computed, or something else."""
+        tensor = self._tensors.get(name)
+        if tensor is None or tensor.data_type != TensorProto.FLOAT:
+            return None
+        loaded = TensorProto()
+        loaded.CopyFrom(tensor)
+        if external_data_helper.uses_external_data(loaded):
+            external_data_helper.load_external_data_for_tensor(loaded, str(self.folder))
+        return np.asarray(numpy_helper.to_array(loaded), np.float32)
+
+    def keep(self, name: str, value: NDArray[np.generic]) -> str:
+        """Add a constant, once; return its name."""
+        if name not in self._tensors:
+            self._tensors[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
+        return name
+
+    def add(
+        self,
+        kind: str,
+        inputs: list[str],
+        output: str,
+        *,
+        domain: str = "",
+        **attributes: Any,  # noqa: ANN401  # whatever the operator has
+    ) -> str:
+        """Add a node; return its output."""
+        name = f"{output}_{kind}"
+        node = helper.make_node(kind, inputs, [output], name=name, domain=domain, **attributes)
+        self.nodes.append(node)
+        return output
+
+    def rows(self, source: str) -> tuple[str, str]:
+        """Return the names of ``source`` in 8 bits and of the rows' scales; made once however many ask."""
+        if source not in self._rows:
+            steps = self.keep("echoic_steps", np.array(STEPS, np.float32))
+            size = self.add("Abs", [source], f"{source}_size")
+            if self.opset >= _AXES_ARE_INPUTS:
+                axis = self.keep("echoic_last", np.array([-1], np.int64))
+                most = self.add("ReduceMax", [size, axis], f"{source}_most", keepdims=1)
+            else:
+                most = self.add("ReduceMax", [size], f"{source}_most", axes=[-1], keepdims=1)
+            nothing = self.keep("echoic_nothing", np.array(_NOTHING))
+            most = self.add("Add", [most, nothing], f"{source}_range")
+            many = self.add("Div", [steps, most], f"{source}_many")
+            scale = self.add("Div", [most, steps], f"{source}_scale")
+            scaled = self.add("Mul", [source, many], f"{source}_scaled")
+            one = self.keep("echoic_one", np.array(1, np.float32))
+            middle = self.keep("echoic_middle", np.array(STEPS + 1, np.uint8))
+            self._rows[source] = self.add("QuantizeLinear", [scaled, one, middle], f"{source}_q"), scale
+        return self._rows[source]
+
+    def finished(self) -> onnx.ModelProto:
+        """Return the model with the new nodes and the constants that they read, all of them in memory."""
+        graph = self.model.graph
+        del graph.node[:]
+        graph.node.extend(self.nodes)
+        read = {name for node in self.nodes for name in node.input} | {one.name for one in graph.output}
+        del graph.initializer[:]
+        graph.initializer.extend(one for name, one in self._tensors.items() if name in read)
+        # Shapes that the exporter noted of tensors in between may be of tensors that are gone.
+        del graph.value_info[:]
+        for tensor in all_tensors(graph):
+            if external_data_helper.uses_external_data(tensor):
+                external_data_helper.load_external_data_for_tensor(tensor, str(self.folder))
+                tensor.ClearField("data_location")
+                del tensor.external_data[:]
+        if any(node.domain == _MICROSOFT for node in self.nodes):
+            known = {one.domain for one in self.model.opset_import}
+            if _MICROSOFT not in known:
+                self.model.opset_import.append(helper.make_opsetid(_MICROSOFT, 1))
+        return self.model
+
+
+def all_tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
+    """Yield the constants of a graph: those with names, and those inside of nodes."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            if attribute.HasField("g"):
+                yield from all_tensors(attribute.g)
+
+
+def rewritten(graph: Graph, product: Product | None) -> tuple[onnx.ModelProto, int]:
+    """Return the model with its constant matrix products made by ``product``, and how many they are.
+
+    Args:
+        graph: A model in full precision.
+        product: How a product is computed; None: in full precision, as a node of its own.
+    """
+    count = 0
+    for node in list(graph.model.graph.node):
+        if (weights := _pointwise(graph, node)) is not None:
+            _turned(graph, node, weights, product or plain)
+        elif node.op_type == "MatMul" and (weights := _matrix(graph, node.input[1])) is not None:
+            (product or plain)(graph, node.input[0], weights, node.output[0])
+        else:
+            graph.nodes.append(node)
+            continue
+        count += 1
+    return graph.finished(), count
+
+
+def plain(graph: Graph, source: str, weights: NDArray[np.float32], output: str) -> None:
+    """Make a product in full precision."""
+    graph.add("MatMul", [source, graph.keep(f"{output}_w", weights)], output)
+
+
+def by_rows(steps: int = STEPS) -> Product:
+    """Return the maker of products of 8 bits, a scale for each row and for each column.
+
+    Args:
+        steps: To each side of zero that a weight has.
+    """
+
+    def product(graph: Graph, source: str, weights: NDArray[np.float32], output: str) -> None:
+        scale = np.maximum(np.abs(weights).max(axis=0) / steps, _NOTHING).astype(np.float32)
+        integers = np.round(weights / scale).astype(np.int8)
+        quantized, rows = graph.rows(source)
+        columns = graph.keep(f"{output}_columns", scale)
+        inputs = [quantized, graph.keep(f"{output}_w8", integers), "echoic_one", columns, "echoic_middle"]
+        summed = graph.add("MatMulIntegerToFloat", inputs, f"{output}_sum", domain=_MICROSOFT)
+        graph.add("Mul", [summed, rows], output)
+
+    return product
+
+
+def by_blocks(size: int) -> Product:
+    """Return the maker of products of 8 bits, a scale for each block of a row and of a column.
+
+    Args:
+        size: Values in a block: a power of two from 16 to 256.
+    """
+
+    def product(graph: Graph, source: str, weights: NDArray[np.float32], output: str) -> None:
+        depth, width = weights.shape
+        padded = np.pad(weights.T, ((0, 0), (0, -depth % size))).reshape(width, -1, size)
+        scale = np.maximum(np.abs(padded).max(axis=2) / STEPS, _NOTHING).astype(np.float32)
+        integers = (np.round(padded / scale[:, :, None]) + STEPS + 1).astype(np.uint8)
+        graph.add(
+            "MatMulNBits",
+            [source, graph.keep(f"{output}_w8", integers), graph.keep(f"{output}_scales", scale.reshape(-1))],
+            output,
+            domain=_MICROSOFT,
+            K=depth,
+            N=width,
+            bits=8,
+            block_size=size,
+            accuracy_level=4,  # activations are quantized too
+        )
+
+    return product
+
+
+def widened(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
+    """Return a model of half precision in full precision; another one as it is.
+
+    Args:
+        model: Is changed.
+        folder: Where its large tensors lie.
+    """
+    if not any(tensor.data_type == TensorProto.FLOAT16 for tensor in all_tensors(model.graph)):
+        return model
+    for tensor in all_tensors(model.graph):
+        if tensor.data_type == TensorProto.FLOAT16:
+            if external_data_helper.uses_external_data(tensor):
+                external_data_helper.load_external_data_for_tensor(tensor, str(folder))
+            wide = numpy_helper.to_array(tensor).astype(np.float32)
+            tensor.CopyFrom(numpy_helper.from_array(wide, tensor.name))
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT16:
+                attribute.i = TensorProto.FLOAT
+    for value in (*model.graph.input, *model.graph.output):
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT16:
+            value.type.tensor_type.elem_type = TensorProto.FLOAT
+    del model.graph.value_info[:]
+    return model
+
+
+def _matrix(graph: Graph, name: str) -> NDArray[np.float32] | None:
+    tensor = graph.constant(name)
+    return tensor if tensor is not None and tensor.ndim == _FLAT and min(tensor.shape) >= SMALLEST else None
+
+
+def _pointwise(graph: Graph, node: onnx.NodeProto) -> NDArray[np.float32] | None:
+    """Return the weights of a convolution over one value, shape ``(in, out)``; None: it is none."""
+    if node.op_type != "Conv":
+        return None
+    settings = {one.name: helper.get_attribute_value(one) for one in node.attribute}
+    kernel = graph.constant(node.input[1])
+    if kernel is None or kernel.ndim != _CUBE or kernel.shape[2] != 1 or min(kernel.shape[:2]) < SMALLEST:
+        return None
+    plain_steps = settings.get("strides", [1]) == [1] and not any(settings.get("pads", []))
+    return kernel[:, :, 0].T if plain_steps and settings.get("group", 1) == 1 else None
+
+
+def _turned(graph: Graph, node: onnx.NodeProto, weights: NDArray[np.float32], product: Product) -> None:
+    """Replace a convolution by transposition, product, transposition."""
+    out = node.output[0]
+    turned = graph.add("Transpose", [node.input[0]], f"{out}_turned", perm=[0, 2, 1])
+    product(graph, turned, weights, f"{out}_product")
+    summed = f"{out}_product"
+    if any(node.input[2:]):
+        summed = graph.add("Add", [summed, node.input[2]], f"{out}_biased")
+    graph.add("Transpose", [summed], out, perm=[0, 2, 1])

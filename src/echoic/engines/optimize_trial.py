@@ -1,0 +1,99 @@
+"""Trying out a form of a Parakeet on this machine: what a window costs, and which tokens it hears."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from echoic.engines.features import HOP, SAMPLE_RATE, Features
+from echoic.engines.parakeet import Parakeet, Tuning
+from echoic.engines.parakeet_onnx import Runtime, load_model
+from echoic.session.window import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from echoic.engines.parakeet import Encoder
+    from echoic.engines.parakeet_files import ModelFiles
+
+#: Seconds of a window and windows together that the encoder is timed with.
+CASES = ((2.5, 1), (2.5, 4), (5.0, 4))
+_REPEATS = 3
+#: Feature frames to a multiple of which a window is padded.
+_MULTIPLE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What came of trying out a form.
+
+    Attributes:
+        encoder: Its encoder's file.
+        size: Bytes of that, large tensors beside it included.
+        milliseconds: Of one core for one window, for each of ``CASES``.
+        tokens: What was heard in each recording.
+    """
+
+    encoder: Path
+    size: int
+    milliseconds: tuple[float, ...]
+    tokens: tuple[tuple[str, ...], ...]
+
+    def cost(self, other: Trial) -> float:
+        """Return the time this takes for each unit of time that ``other`` takes, over all cases."""
+        return float(np.exp(np.mean(np.log(np.divide(self.milliseconds, other.milliseconds)))))
+
+    def agreement(self, other: Trial) -> float | None:
+        """Return how much of the tokens is the same, 0..1; None: nobody heard anything."""
+        mine, theirs = ([token for one in trial.tokens for token in one] for trial in (self, other))
+        return SequenceMatcher(None, mine, theirs, autojunk=False).ratio() if mine or theirs else None
+
+
+def try_out(files: ModelFiles, audio: Sequence[NDArray[np.float32]]) -> Trial:
+    """Load a form, time its encoder and let it hear recordings; it is released again.
+
+    Args:
+        files: The form.
+        audio: float32, 16 kHz, -1..1; each is heard as one window.
+
+    Raises:
+        ModelUnavailable: It cannot be loaded.
+    """
+    model = load_model(files, Runtime())
+    times = tuple(_milliseconds(model.encoder, files.bands, *case) for case in CASES)
+    engine = Parakeet(model, Tuning())
+    tokens = []
+    for recording in audio:
+        window = Window(recording, SAMPLE_RATE, 0.0, left=0, new=recording.size, right=0, last=True)
+        (hypothesis,) = engine.decode([window])
+        tokens.append(tuple(token.text for token in hypothesis.committed))
+    return Trial(files.encoder, weight(files.encoder), times, tuple(tokens))
+
+
+def weight(file: Path) -> int:
+    """Return the bytes of a graph, large tensors beside it included."""
+    return sum(one.stat().st_size for one in (file, file.with_name(f"{file.name}.data")) if one.is_file())
+
+
+def _milliseconds(encoder: Encoder, bands: int, seconds: float, windows: int) -> float:
+    """Return what a window costs, the least of some tries: noise that comes and goes, like speech."""
+    frames = round(seconds * SAMPLE_RATE / HOP / _MULTIPLE) * _MULTIPLE
+    noise = np.random.default_rng(0).normal(size=(windows, bands, frames)).astype(np.float32)
+    whole = [
+        Features(noise[first:end], np.full(end - first, frames, np.int64))
+        for first, end in ([(0, windows)] if encoder.together else [(n, n + 1) for n in range(windows)])
+    ]
+    least = np.inf
+    for _ in range(_REPEATS):
+        began = time.process_time()
+        for features in whole:
+            encoder.encode(features)
+        least = min(least, time.process_time() - began)
+    return float(1000 * least / windows)
