@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import count
+
+import pytest
+
+from echoic.limits.memory import MemoryQuotas
+from echoic.limits.quota import QuotaStore
+from support.valkey import ValkeyServer
+
+_numbers = count()
+
+#: Makes a store; none shares anything with another.
+MakeStore = Callable[[], QuotaStore]
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[ValkeyServer]:
+    with ValkeyServer() as server:
+        yield server
+
+
+@pytest.fixture(params=["memory", "redis"])
+def fresh(request: pytest.FixtureRequest) -> MakeStore:
+    """Makes empty stores of one kind."""
+    if request.param == "memory":
+        return MemoryQuotas
+    server: ValkeyServer = request.getfixturevalue("valkey")
+    redis = pytest.importorskip("echoic.limits.redis")
+    return lambda: redis.RedisQuotas(server.url, prefix=f"test{next(_numbers)}:")
+
+
+@pytest.fixture
+async def store(fresh: MakeStore) -> AsyncIterator[QuotaStore]:
+    store = fresh()
+    yield store
+    await store.close()
