@@ -5,11 +5,12 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 WS     := tests/e2e/clients/node_modules
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+EXTRAS := .venv-extras
 
-.PHONY: help setup run demo test lint bench docs clean
+.PHONY: help setup run demo test test-extras lint bench docs clean
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(STAMP): pyproject.toml compat/tldw/pyproject.toml requirements/constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -32,6 +33,16 @@ demo: $(STAMP)  ## stream a real recording through a running server, live transc
 test: $(STAMP) $(WS)  ## all tests
 	$(BIN)/python -m pytest
 
+# PyTorch, NeMo, MLX and faster-whisper beside everything else, in versions known to go together.
+$(EXTRAS)/.installed: pyproject.toml requirements/extras.txt
+	test -x $(EXTRAS)/bin/python || $(PYTHON) -m venv $(EXTRAS)
+	$(EXTRAS)/bin/python -m pip install --quiet --disable-pip-version-check -c requirements/extras.txt \
+	  torch -e '.[dev,nemo,mlx,whisper,optimize]'
+	touch $@
+
+test-extras: $(EXTRAS)/.installed  ## the optional models, in an environment of 3 GB of their own
+	$(EXTRAS)/bin/python -m pytest tests/extras tests/contracts
+
 lint: $(STAMP)  ## style, types and layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -45,4 +56,4 @@ docs: $(STAMP)  ## check that every command and link in the documents holds
 	$(BIN)/python -m pytest tests/docs
 
 clean:  ## remove what setup made
-	rm -rf $(VENV) tests/e2e/clients/node_modules
+	rm -rf $(VENV) $(EXTRAS) tests/e2e/clients/node_modules

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,10 +17,12 @@ from echoic.engines.parakeet_onnx import ParakeetOnnx
 from echoic.engines.scripted import CARRIED, PLAIN, UTTERANCE, VOCABULARY, Scripted, draw
 from echoic.engines.seats import standard_registry
 from echoic.session.window import Window, WindowNeeds
-from support.tiny_parakeet import FOLDER, recordings
+from support.pieces import in_pieces, in_place
+from support.tiny_parakeet import FOLDER, mlx_folder, nemo_file, recordings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -33,13 +36,32 @@ COVERED = Tuning(left_context=30.0, right_context=30.0)
 
 @dataclass(frozen=True)
 class Case:
+    """An engine; ``make`` may write into the folder it is given, ``needs`` are modules that not all have."""
+
     name: str
-    make: Callable[[], Engine]
+    make: Callable[[Path], Engine]
     sounds: tuple[NDArray[np.float32], ...]
+    needs: tuple[str, ...] = ()
 
 
-def scripted(needs: WindowNeeds) -> Callable[[], Engine]:
-    return lambda: Scripted(needs, threads=4)
+def scripted(needs: WindowNeeds) -> Callable[[Path], Engine]:
+    return lambda _: Scripted(needs, threads=4)
+
+
+def by_nemo(folder: Path) -> Engine:
+    from echoic.engines.parakeet_nemo import ParakeetNemo  # noqa: PLC0415  # not installed everywhere
+
+    return ParakeetNemo(nemo_file(folder), COVERED)
+
+
+def by_mlx(folder: Path) -> Engine:
+    from echoic.engines.parakeet_mlx import ParakeetMlx  # noqa: PLC0415  # not installed everywhere
+
+    return ParakeetMlx(mlx_folder(folder), COVERED)
+
+
+def spoken() -> tuple[NDArray[np.float32], ...]:
+    return tuple(audio for audio, _ in recordings()[3:7])
 
 
 def drawn() -> tuple[NDArray[np.float32], ...]:
@@ -66,12 +88,10 @@ CASES = [
     Case("scripted-carried-ahead", scripted(AHEAD), drawn()),
     Case("scripted-utterance", scripted(UTTERANCE), drawn()),
     Case("scripted-plain", scripted(PLAIN), drawn()),
-    Case(
-        "parakeet-onnx",
-        lambda: ParakeetOnnx(FOLDER, COVERED),
-        tuple(audio for audio, _ in recordings()[3:7]),
-    ),
-    Case("moonshine", lambda: standard_registry().load("moonshine-tiny-en"), babble()),
+    Case("parakeet-onnx", lambda _: ParakeetOnnx(FOLDER, COVERED), spoken()),
+    Case("parakeet-nemo", by_nemo, spoken(), needs=("torch", "nemo")),
+    Case("parakeet-mlx", by_mlx, spoken(), needs=("mlx", "parakeet_mlx")),
+    Case("moonshine", lambda _: standard_registry().load("moonshine-tiny-en"), babble()),
 ]
 
 
@@ -80,12 +100,14 @@ def case(request: pytest.FixtureRequest) -> Case:
     chosen: Case = request.param
     if chosen.name == "moonshine" and not moonshine.probe().available:
         pytest.skip("its weights are not here")
+    if missing := [module for module in chosen.needs if find_spec(module) is None]:
+        pytest.skip(f"{' and '.join(missing)} not installed: make test-extras")
     return chosen
 
 
 @pytest.fixture(scope="module")
-def engine(case: Case) -> Engine:
-    return case.make()
+def engine(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    return case.make(tmp_path_factory.mktemp(case.name))
 
 
 @pytest.fixture
@@ -166,35 +188,7 @@ def test_a_carried_decode_in_pieces_commits_what_one_decode_commits(
         return
     for window in windows:
         [at_once] = engine.decode([window])
-        assert in_pieces(engine, window, pieces) == in_place(at_once.committed, 0.0)
-
-
-def in_pieces(engine: Engine, window: Window, pieces: int) -> list[tuple[str, float | None]]:
-    rate, size = window.sample_rate, window.audio.size
-    left, right = (round(rate * s) for s in (engine.needs.left_context, engine.needs.right_context))
-    heard: list[tuple[str, float | None]] = []
-    carry: object = None
-    for number in range(pieces):
-        start, end = size * number // pieces, size * (number + 1) // pieces
-        first, last = max(0, start - left), min(size, end + right)
-        piece = replace(
-            window,
-            audio=window.audio[first:last],
-            start=first / rate,
-            left=start - first,
-            new=end - start,
-            right=last - end,
-            last=number == pieces - 1,
-            carry=carry,
-        )
-        [hypothesis] = engine.decode([piece])
-        carry = hypothesis.carry
-        heard += in_place(hypothesis.committed, first / rate)
-    return heard
-
-
-def in_place(tokens: tuple[Token, ...], begins: float) -> list[tuple[str, float | None]]:
-    return [(t.text, None if t.start is None else round(begins + t.start, 4)) for t in tokens]
+        assert in_pieces(engine, window, pieces) == in_place(at_once.committed)
 
 
 def test_as_many_threads_as_it_allows_hear_what_one_hears(engine: Engine, windows: list[Window]) -> None:
@@ -210,5 +204,5 @@ def test_as_many_threads_as_it_allows_hear_what_one_hears(engine: Engine, window
         assert [answer.result() for answer in answers] == [alone] * engine.threads
 
 
-def test_it_can_be_closed(case: Case) -> None:
-    case.make().close()
+def test_it_can_be_closed(case: Case, tmp_path: Path) -> None:
+    case.make(tmp_path).close()

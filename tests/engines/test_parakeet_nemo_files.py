@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import io
+import sys
 import tarfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from echoic.engines.parakeet_nemo import ParakeetNemo
 from echoic.engines.parakeet_nemo_files import CONFIG, WEIGHTS, look_at, read_architecture
 from echoic.errors import ModelUnavailable
 
@@ -175,3 +177,13 @@ def test_what_is_no_parakeet_is_refused_and_told_why(changes: dict[str, object],
 def test_a_head_that_is_not_there_is_told() -> None:
     with pytest.raises(ModelUnavailable, match="has no ctc head"):
         read_architecture(config(), "ctc")
+
+
+def test_without_nemo_s_packages_the_command_that_brings_them_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "echoic.engines.parakeet_nemo_modules", raising=False)
+    with pytest.raises(ModelUnavailable, match="torch is missing") as refusal:
+        ParakeetNemo(packed(tmp_path / "model.nemo"))
+    assert refusal.value.install == "pip install 'echoic[nemo]'"

@@ -64,7 +64,8 @@ class ParakeetNemo(Parakeet):
             try:
                 from echoic.engines import parakeet_nemo_modules as modules  # noqa: PLC0415  # takes seconds
             except ImportError as failure:
-                raise unusable(f"NeMo cannot be imported: {failure.name} is missing.", INSTALL) from failure
+                missing = failure.name or "a part of it"
+                raise unusable(f"NeMo cannot be imported: {missing} is missing.", INSTALL) from failure
             loaded = modules.load(parts, torch)
         read = loaded.architecture
         encoder, decoder = modules.NemoEncoder(loaded), modules.decoder(loaded)
