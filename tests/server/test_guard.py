@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from echoic.server.guard import credential, key_digest
+from echoic.limits.secret import written_digest
+from echoic.server.guard import credential
 from support.memory_socket import MemorySocket
 
 if TYPE_CHECKING:
@@ -128,4 +129,4 @@ def test_no_credential_is_none() -> None:
 
 
 def test_a_digest_of_a_digest_is_itself() -> None:
-    assert key_digest(f"sha256:{key_digest(KEY).hex()}") == key_digest(KEY)
+    assert written_digest(f"sha256:{written_digest(KEY).hex()}") == written_digest(KEY)

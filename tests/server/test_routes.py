@@ -136,7 +136,7 @@ async def test_the_limits_are_told_only_to_who_has_the_key(start_app: StartApp) 
         right = await client.get(f"{API}/limits", headers={"authorization": "Bearer right"})
     assert (nobody.status_code, wrong.status_code) == (401, 401)
     assert nobody.json()["code"] == "unauthorized"
-    assert right.json()["tier"] == "single-key"
+    assert right.json()["tier"] == "premium"
 
 
 async def test_ready_means_that_the_default_model_is_loaded(start_app: StartApp) -> None:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from echoic.engines.parakeet import Tuning
+from echoic.limits.secret import written_digest
 from echoic.server.app import wishes_of
-from echoic.server.guard import key_digest
 from echoic.server.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def test_every_section_of_the_file_is_read(written: Callable[[str], Path]) -> No
     )
     settings = load_settings(file, {})
     assert settings.allow_open_network
-    assert settings.api_key == key_digest("s3cret # no comment")
+    assert settings.api_key == written_digest("s3cret # no comment")
     assert not settings.allow_query_token
     assert not settings.streaming_fallback
     assert settings.stream_ttl_seconds == 60
@@ -91,13 +91,13 @@ def test_an_empty_variable_and_those_of_other_programs_count_as_not_set() -> Non
 
 def test_the_key_itself_is_not_kept() -> None:
     settings = load_settings(None, {"ECHOIC_API_KEY": "s3cret"})
-    assert settings.api_key == key_digest("s3cret")
+    assert settings.api_key == written_digest("s3cret")
     assert "s3cret" not in repr(settings) + str(settings.model_dump())
     assert "api_key" not in repr(settings)
 
 
 def test_a_key_may_be_given_as_its_digest() -> None:
-    digest = key_digest("s3cret")
+    digest = written_digest("s3cret")
     assert load_settings(None, {"ECHOIC_API_KEY": f"sha256:{digest.hex()}"}).api_key == digest
     (told,) = problems_of(None, {"ECHOIC_API_KEY": "sha256:0123"})
     assert "64 hexadecimal digits" in told
@@ -117,8 +117,9 @@ def test_loopback_needs_no_key(host: str) -> None:
     assert load_settings(None, {}, host=host).host == host
 
 
-def test_the_endpoint_without_keys_is_not_served_where_a_key_protects_an_open_network() -> None:
-    assert load_settings(None, {"ECHOIC_API_KEY": "k"}).serves_core
+def test_the_endpoint_without_keys_is_not_served_where_keys_are_asked_for() -> None:
+    assert load_settings(None, {}).serves_core
+    assert not load_settings(None, {"ECHOIC_API_KEY": "k"}).serves_core
     assert load_settings(None, {}, host="::", allow_open_network=True).serves_core
     guarded = {"ECHOIC_API_KEY": "k", "ECHOIC_HOST": "::"}
     assert not load_settings(None, guarded).serves_core

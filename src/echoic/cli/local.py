@@ -11,10 +11,12 @@ from fastapi import FastAPI
 from echoic.client.address import stream_address
 from echoic.server.app import build_app
 from echoic.server.run import EchoicServer
-from echoic.server.settings import Settings, load_settings
+from echoic.server.settings import AUTH, Settings, load_settings
 
 #: Settings of the environment that a server for one command on this machine takes no notice of.
-_NOT_HERE = frozenset({"ECHOIC_API_KEY", "ECHOIC_HOST", "ECHOIC_PORT", "ECHOIC_LOG_LEVEL"})
+_NOT_HERE = frozenset({"ECHOIC_HOST", "ECHOIC_PORT", "ECHOIC_LOG_LEVEL"}) | {
+    "ECHOIC_" + name.upper() for name, field in Settings.model_fields.items() if AUTH in field.metadata
+}
 
 
 class _QuietServer(EchoicServer):

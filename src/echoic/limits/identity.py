@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
-#: The user of a server without keys, who has no limits unless some are set.
+#: The user, and the tier, of a server without keys; without limits unless some are set.
 LOCAL_USER: Final = "local"
-#: The user of the one key of the settings.
+LOCAL_TIER: Final = "local"
+#: The user and the tier of the one key of the settings.
 SINGLE_KEY_USER: Final = "default"
+SINGLE_KEY_TIER: Final = "premium"
+
+
+class Right(StrEnum):
+    """What a key may be used for."""
+
+    #: Open streams.
+    STREAM = "stream"
+    #: Read what is said about its user, such as the limits.
+    READ = "read"
+
+
+ALL_RIGHTS: Final = frozenset(Right)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +34,13 @@ class Identity:
         user: The name that use is counted under.
         tier: The name of the user's limits.
         key_id: The public id of the key that was presented, or None: by no key of the key store.
+        rights: What it may be used for.
     """
 
     user: str
     tier: str
     key_id: str | None = None
+    rights: frozenset[Right] = ALL_RIGHTS
+
+
+LOCAL: Final = Identity(LOCAL_USER, LOCAL_TIER)

@@ -13,18 +13,21 @@ from fastapi import FastAPI
 import echoic
 from echoic.engines.seats import Wishes, standard_registry
 from echoic.errors import ModelUnavailable
+from echoic.limits.addresses import Networks
 from echoic.schedule.pool import Engines
 from echoic.server.endpoint import Service
-from echoic.server.guard import Guard
+from echoic.server.entrance import Entrance, entrance_of
 from echoic.server.load import EngineLoad
 from echoic.server.log import event
 from echoic.server.means import Limits, Means
 from echoic.server.metrics import Metrics
+from echoic.server.neighbours import Neighbours
 from echoic.server.outbox import Bounds
 from echoic.server.page import page_router
 from echoic.server.routes import api_router
 from echoic.server.streams import Streams
 from echoic.server.voice import loudness, silero
+from echoic.server.watch import KeyWatch
 from echoic.session.effects import ModelRequest
 
 if TYPE_CHECKING:
@@ -58,14 +61,14 @@ class House:
     Attributes:
         settings: What it was told.
         registry: The models there are.
-        guard: Who may.
+        entrance: Who may.
         service: What its streams share.
         ready: Whether it can transcribe.
     """
 
     settings: Settings
     registry: Registry
-    guard: Guard
+    entrance: Entrance
     service: Service
     ready: Readiness
 
@@ -81,11 +84,15 @@ def build_app(settings: Settings, registry: Registry | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        warming = asyncio.create_task(_preload(house))
-        yield
-        warming.cancel()
-        await asyncio.wait({warming})
-        await house.service.means.engines.close()
+        async with house.entrance.open():
+            tasks = {asyncio.create_task(_preload(house))}
+            if house.service.watch is not None:
+                tasks.add(asyncio.create_task(house.service.watch.run()))
+            yield
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            await house.service.means.engines.close()
 
     # The interactive documentation would be loaded from other people's servers.
     app = FastAPI(
@@ -94,6 +101,10 @@ def build_app(settings: Settings, registry: Registry | None = None) -> FastAPI:
     app.state.house = house
     app.include_router(api_router(house))
     app.include_router(page_router())
+    if settings.allowed_addresses is not None:
+        allowed = Networks.parse(settings.allowed_addresses)
+        proxies = Networks.parse(settings.trusted_proxies or "")
+        app.add_middleware(Neighbours, allowed=allowed, proxies=proxies)
     return app
 
 
@@ -128,14 +139,18 @@ def _furnish(settings: Settings, registry: Registry) -> House:
     streams = Streams(settings.max_sessions)
     metrics.active.set_function(lambda: len(streams))
     metrics.add(EngineLoad(engines))
+    entrance = entrance_of(settings)
     bounds = Bounds(settings.send_queue_frames, settings.send_queue_bytes, settings.send_timeout_seconds)
     limits = Limits(backlog=settings.max_backlog_seconds, idle=settings.idle_timeout_seconds, outbox=bounds)
     return House(
         settings=settings,
         registry=registry,
-        guard=Guard(settings.api_key, settings.allow_query_token, settings.auth_timeout_seconds),
+        entrance=entrance,
         service=Service(
-            Means(engines, metrics, limits), streams, loudness() if settings.scripted_engine else silero()
+            Means(engines, metrics, limits),
+            streams,
+            loudness() if settings.scripted_engine else silero(),
+            KeyWatch(entrance.store) if entrance.store is not None else None,
         ),
         ready=Readiness(),
     )

@@ -8,6 +8,7 @@ from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from echoic.errors import CLOSE_CODES, AccessRefused
+from echoic.limits.identity import Right
 from echoic.server.connection import Connection
 from echoic.server.guard import Guard
 from echoic.server.log import event
@@ -21,9 +22,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from echoic.audio.speech import VoiceActivity
+    from echoic.limits.identity import Identity
     from echoic.server.means import AsgiReceive
     from echoic.server.outbox import AsgiSend
     from echoic.server.streams import Streams
+    from echoic.server.watch import KeyWatch
 
 log = logging.getLogger(__name__)
 
@@ -36,11 +39,13 @@ class Service:
         means: What every stream shares.
         streams: The open ones.
         voice: Makes a voice-activity detector for a stream, or None: every window is decoded.
+        watch: Ends streams whose keys were revoked, or None: there are no such keys.
     """
 
     means: Means
     streams: Streams
     voice: Callable[[], VoiceActivity] | None = None
+    watch: KeyWatch | None = None
 
 
 class StreamEndpoint:
@@ -70,18 +75,22 @@ class StreamEndpoint:
 
     async def _serve(self, scope: MutableMapping[str, Any], peer: Peer, service: Service) -> None:
         try:
-            await self._let_in(scope, peer)
+            identity = await self._let_in(scope, peer)
             service.streams.admit()
         except AccessRefused as refusal:
             await self._refuse(refusal, peer, service)
             return
-        await self._run(peer, service)
+        await self._run(identity, peer, service)
 
-    async def _let_in(self, scope: MutableMapping[str, Any], peer: Peer) -> None:
-        if self._guard.admits(scope["headers"], scope["query_string"]):
-            return
-        await self._guard.hear(peer.message)
+    async def _let_in(self, scope: MutableMapping[str, Any], peer: Peer) -> Identity:
+        headers = scope["headers"]
+        self._guard.check_origin(headers)
+        identity = await self._guard.admits(headers, scope["query_string"], Right.STREAM)
+        if identity is not None:
+            return identity
+        identity = await self._guard.hear(peer.message)
         await peer.send({"type": "websocket.send", "text": encode_frame(Status(state="authenticated"))})
+        return identity
 
     async def _refuse(self, refusal: AccessRefused, peer: Peer, service: Service) -> None:
         frame = Error(code=refusal.code, message=refusal.message, detail=refusal.detail)
@@ -92,18 +101,23 @@ class StreamEndpoint:
         await peer.send({"type": "websocket.send", "text": encode_frame(frame)})
         await peer.send({"type": "websocket.close", "code": code, "reason": ""})
 
-    async def _run(self, peer: Peer, service: Service) -> None:
+    async def _run(self, identity: Identity, peer: Peer, service: Service) -> None:
         metrics = service.means.metrics
         connection = Connection(
             token_hex(6), Session(service.voice), peer, service.means, fallback=self._fallback
         )
         service.streams.enter(connection)
+        if service.watch is not None:
+            service.watch.follow(connection, identity)
         metrics.opened.inc()
-        event(log, logging.INFO, "stream.opened", stream=connection.name, open=len(service.streams))
+        who = {"user": identity.user, "key": identity.key_id}
+        event(log, logging.INFO, "stream.opened", stream=connection.name, open=len(service.streams), **who)
         code = 1006
         try:
             code = await connection.run()
         finally:
             service.streams.leave(connection)
+            if service.watch is not None:
+                service.watch.forget(connection)
             metrics.closed(code)
             event(log, logging.INFO, "stream.closed", stream=connection.name, code=code)

@@ -1,41 +1,28 @@
-"""Who may open a stream: one key, from a header, the query, or the first message."""
+"""Who may open a stream: a key or a token, from a header, the query, or the first message."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from hashlib import sha256
-from hmac import compare_digest
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 from echoic.errors import AccessRefused, ErrorCode, ProtocolError
+from echoic.limits.identity import LOCAL, Right
+from echoic.limits.origins import Origins
 from echoic.wire.codec import decode_message
 from echoic.wire.frames import Auth
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
-#: A key may be written into the settings as this and the hexadecimal SHA-256 of its UTF-8.
-DIGEST_PREFIX = "sha256:"
-_DIGEST_BYTES = 32
+    from echoic.limits.identity import Identity
+    from echoic.limits.ways import Way
 
-
-def key_digest(key: str) -> bytes:
-    """Return the SHA-256 of a key, or the one that ``sha256:HEX`` already names.
-
-    Raises:
-        ValueError: ``sha256:`` with something else than 64 hexadecimal digits after it.
-    """
-    if not key.startswith(DIGEST_PREFIX):
-        return sha256(key.encode()).digest()
-    try:
-        digest = bytes.fromhex(key.removeprefix(DIGEST_PREFIX))
-    except ValueError:
-        digest = b""
-    if len(digest) != _DIGEST_BYTES:
-        raise ValueError("after 'sha256:' there must be 64 hexadecimal digits")
-    return digest
+_RIGHTS = {
+    Right.STREAM: "This API key may not open streams.",
+    Right.READ: "This API key may not read what is said about its user.",
+}
 
 
 def credential(headers: Iterable[tuple[bytes, bytes]], query: bytes, *, allow_query: bool) -> str | None:
@@ -46,7 +33,7 @@ def credential(headers: Iterable[tuple[bytes, bytes]], query: bytes, *, allow_qu
         query: The query string.
         allow_query: Whether ``?token=`` counts.
     """
-    known = {name: value.decode("latin-1").strip() for name, value in reversed(list(headers))}
+    known = _first_of_each(headers)
     scheme, _, bearer = known.get(b"authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return bearer.strip()
@@ -55,6 +42,10 @@ def credential(headers: Iterable[tuple[bytes, bytes]], query: bytes, *, allow_qu
     if allow_query:
         return dict(reversed(parse_qsl(query.decode("latin-1"), keep_blank_values=True))).get("token")
     return None
+
+
+def _first_of_each(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, str]:
+    return {name: value.decode("latin-1").strip() for name, value in reversed(list(headers))}
 
 
 def _refusal(message: str) -> AccessRefused:
@@ -66,39 +57,51 @@ class Guard:
     """Lets streams in.
 
     Attributes:
-        digest: ``key_digest`` of the key, or None: everyone may, and credentials are not looked at.
+        ways: How credentials are known, in the order they are tried; none: everyone may, and credentials
+            are not looked at.
         allow_query: Whether ``?token=`` counts.
         patience: Seconds that a first message with the key may take.
+        origins: Whose pages may, of those that browsers ask for.
     """
 
-    digest: bytes | None = field(default=None, repr=False)
+    ways: tuple[Way, ...] = field(default=(), repr=False)
     allow_query: bool = True
     patience: float = 5.0
+    origins: Origins = field(default_factory=Origins)
 
-    def knows(self, key: str) -> bool:
-        """Return whether ``key`` is the key, in a time that does not tell how much of it is right."""
-        return self.digest is None or compare_digest(sha256(key.encode()).digest(), self.digest)
+    @property
+    def asks(self) -> bool:
+        """Whether a credential is needed."""
+        return bool(self.ways)
 
-    def admits(self, headers: Iterable[tuple[bytes, bytes]], query: bytes) -> bool:
-        """Return whether a request with these headers and query may; False: it brings no key.
+    def check_origin(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Return if the page that a browser asks for may open streams.
 
         Raises:
-            AccessRefused: It brings a wrong key.
+            AccessRefused: It may not.
         """
-        if self.digest is None:
-            return True
-        key = credential(headers, query, allow_query=self.allow_query)
-        if key is None:
-            return False
-        if not self.knows(key):
-            raise _refusal("The API key is not the right one.")
-        return True
+        known = _first_of_each(headers)
+        if not self.origins.admit(known.get(b"origin"), known.get(b"host")):
+            raise AccessRefused(ErrorCode.FORBIDDEN, "Pages of this origin may not use this server.")
 
-    async def hear(self, receive: Callable[[], Awaitable[str | bytes]]) -> None:
-        """Wait for the first message, which must bring the key.
+    async def admits(
+        self, headers: Iterable[tuple[bytes, bytes]], query: bytes, right: Right
+    ) -> Identity | None:
+        """Return who sends a request with these headers and query; None: it brings no credential.
 
         Raises:
-            AccessRefused: It brings none or a wrong one, or does not come in time.
+            AccessRefused: It brings a wrong one, or one without this right.
+        """
+        if not self.ways:
+            return LOCAL
+        key = credential(headers, query, allow_query=self.allow_query)
+        return None if key is None else await self.identify(key, right)
+
+    async def hear(self, receive: Callable[[], Awaitable[str | bytes]]) -> Identity:
+        """Wait for the first message, which must bring the credential; return who sends it.
+
+        Raises:
+            AccessRefused: It brings none, a wrong one, or one that may not stream, or does not come in time.
         """
         try:
             async with asyncio.timeout(self.patience):
@@ -111,5 +114,20 @@ class Guard:
             raise _refusal("The first message must bring the API key.") from error
         if not isinstance(frame, Auth):
             raise _refusal("This server needs an API key.")
-        if not self.knows(frame.token):
+        return await self.identify(frame.token, Right.STREAM)
+
+    async def identify(self, key: str, right: Right) -> Identity:
+        """Return who presents ``key``.
+
+        Raises:
+            AccessRefused: Nobody known, or somebody without this right.
+        """
+        for way in self.ways:
+            identity = await way.identify(key)
+            if identity is not None:
+                break
+        else:
             raise _refusal("The API key is not the right one.")
+        if right not in identity.rights:
+            raise AccessRefused(ErrorCode.FORBIDDEN, _RIGHTS[right])
+        return identity

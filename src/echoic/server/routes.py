@@ -10,17 +10,21 @@ from fastapi.responses import JSONResponse
 from starlette.routing import WebSocketRoute
 
 from echoic.errors import AccessRefused, ErrorCode
+from echoic.limits.identity import Right
 from echoic.server.core_router import CORE_PATH
 from echoic.server.endpoint import StreamEndpoint
 from echoic.server.metrics import CONTENT_TYPE
 
 if TYPE_CHECKING:
+    from echoic.limits.identity import Identity
     from echoic.server.app import House
     from echoic.server.endpoint import Service
 
 STREAM_PATH: Final = "/api/v1/audio/stream/transcribe"
 STATUS_PATH: Final = "/api/v1/audio/stream/status"
 LIMITS_PATH: Final = "/api/v1/audio/stream/limits"
+
+_HTTP_STATUS: Final = {ErrorCode.UNAUTHORIZED: 401, ErrorCode.FORBIDDEN: 403}
 
 #: What this version does and does not do, whichever models there are.
 FEATURES: Final = {
@@ -52,7 +56,7 @@ def _streams(house: House) -> list[WebSocketRoute]:
     def service() -> Service:
         return house.service
 
-    unified = StreamEndpoint(service, house.guard, fallback=house.settings.streaming_fallback)
+    unified = StreamEndpoint(service, house.entrance.guard, fallback=house.settings.streaming_fallback)
     routes = [WebSocketRoute(STREAM_PATH, unified, name="stream")]
     if house.settings.serves_core:
         routes.append(WebSocketRoute(CORE_PATH, StreamEndpoint(service), name="core_stream"))
@@ -75,14 +79,15 @@ def _describe(router: APIRouter, house: House) -> None:
         }
 
     @router.get(LIMITS_PATH)
-    def limits(request: Request) -> JSONResponse:
-        refusal = _refusal(house, request)
-        if refusal is not None:
-            return refusal
+    async def limits(request: Request) -> JSONResponse:
+        try:
+            identity = await _caller(house, request)
+        except AccessRefused as refusal:
+            return _refused(refusal)
         streams = house.service.streams
         return JSONResponse(
             {
-                "tier": "local" if house.guard.digest is None else "single-key",
+                "tier": identity.tier,
                 "limits": {"daily_minutes": None, "concurrent_streams": None},
                 "used_today_minutes": None,
                 "remaining_minutes": None,
@@ -93,23 +98,26 @@ def _describe(router: APIRouter, house: House) -> None:
         )
 
 
-def _refusal(house: House, request: Request) -> JSONResponse | None:
-    message = "This server needs an API key."
-    try:
-        if house.guard.admits(request.scope["headers"], request.scope["query_string"]):
-            return None
-    except AccessRefused as error:
-        message = error.message
-    body = {"type": "error", "code": ErrorCode.UNAUTHORIZED, "message": message}
-    return JSONResponse(body, 401, {"WWW-Authenticate": "Bearer"})
+async def _caller(house: House, request: Request) -> Identity:
+    scope = request.scope
+    identity = await house.entrance.guard.admits(scope["headers"], scope["query_string"], Right.READ)
+    if identity is None:
+        raise AccessRefused(ErrorCode.UNAUTHORIZED, "This server needs an API key.")
+    return identity
 
 
-def _waits_for(house: House) -> str | None:
-    """Return what the default model waits for; while one is being loaded, that one by its name."""
+def _refused(refusal: AccessRefused) -> JSONResponse:
+    body = {"type": "error", "code": refusal.code, "message": refusal.message}
+    headers = {"WWW-Authenticate": "Bearer"} if refusal.code is ErrorCode.UNAUTHORIZED else None
+    return JSONResponse(body, _HTTP_STATUS.get(refusal.code, 503), headers)
+
+
+async def _waits_for(house: House) -> str | None:
+    """Return what is waited for: the default model (while one is being loaded, that one), or the keys."""
     loading = house.service.means.engines.loading
     if loading and not house.ready.settled.is_set():
         return f"The model {loading[0]!r} is being loaded."
-    return house.ready.waits_for
+    return house.ready.waits_for or await house.entrance.waits_for()
 
 
 def _watch(router: APIRouter, house: House) -> None:
@@ -120,7 +128,7 @@ def _watch(router: APIRouter, house: House) -> None:
     @router.get("/readyz")
     async def readyz(response: Response) -> dict[str, object]:
         streams = house.service.streams
-        waits_for = "The server is about to stop." if streams.draining else _waits_for(house)
+        waits_for = "The server is about to stop." if streams.draining else await _waits_for(house)
         response.status_code = 200 if waits_for is None else 503
         return {
             "status": "ready" if waits_for is None else "not ready",

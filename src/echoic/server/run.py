@@ -69,6 +69,7 @@ class EchoicServer(uvicorn.Server):
                 port=settings.port,
                 log_config=None,
                 access_log=False,
+                proxy_headers=False,  # whose word about addresses counts, the settings say
                 ws="websockets-sansio",
                 ws_max_size=_LONGEST_READ,
                 ws_per_message_deflate=False,
@@ -126,7 +127,7 @@ def _greeting(house: House, port: int) -> Iterator[str]:
     yield f"  page       http://{place}/"
     yield f"  WebSocket  ws://{place}{STREAM_PATH}"
     yield f"  try it     {_program()} stream FILE --url ws://{place}"
-    if settings.api_key is None and not is_loopback(settings.host):
+    if not settings.asks_for_key and not is_loopback(settings.host):
         yield "  Everyone in the network may use it: no API key is set."
 
 

@@ -9,17 +9,22 @@ import configparser
 import ipaddress
 from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import Path  # noqa: TC003  # pydantic reads the annotations
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
 from echoic.engines.providers import Provider  # noqa: TC001  # pydantic reads the annotations
-from echoic.server.guard import key_digest
+from echoic.limits.addresses import Networks
+from echoic.limits.keys import KeyStoreUnavailable
+from echoic.limits.origins import Origins
+from echoic.limits.secret import written_digest
+from echoic.limits.tokens import TokensUnavailable
+from echoic.server.entrance import entrance_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 ENV_PREFIX: Final = "ECHOIC_"
 #: Environment names of the protocol that bear no prefix of ours.
@@ -64,7 +69,32 @@ def _clamped_ttl(value: object) -> object:
 
 
 def _digest(value: object) -> object:
-    return key_digest(value) if isinstance(value, str) else value
+    return written_digest(value) if isinstance(value, str) else value
+
+
+def _bytes(value: object) -> object:
+    return value.encode() if isinstance(value, str) else value
+
+
+def _contents(value: object) -> object:
+    if not isinstance(value, str | Path):
+        return value
+    try:
+        return Path(value).expanduser().read_bytes()
+    except OSError as error:
+        reason = (error.strerror or "it cannot be read").lower()
+        raise PydanticCustomError("file", "this file cannot be read: {reason}", {"reason": reason}) from error
+
+
+def _listed(parse: Callable[[str], object]) -> AfterValidator:
+    def check(text: str | None) -> str | None:
+        try:
+            parse(text or "")
+        except ValueError as error:
+            raise PydanticCustomError("list", "{problem}", {"problem": str(error)}) from error
+        return text
+
+    return AfterValidator(check)
 
 
 def _suffix(value: object) -> object:
@@ -96,14 +126,23 @@ class Settings(BaseModel):
         idle_timeout_seconds: A client that says nothing for so long is told ``idle_timeout``.
         drain_seconds: The most that a stop waits for running streams.
         worker_threads: Threads that decode.
-        core_endpoint: Serve ``/core/parakeet/stream``, which asks for no key; None: only where nobody but
-            this machine can reach it, or the network is open anyway.
+        core_endpoint: Serve ``/core/parakeet/stream``, which asks for no key; None: only where the server
+            asks for none either.
         scripted_engine: Offer the recogniser for tests and load, and take every sound for speech.
         log_level: What is logged.
         log_format: ``text`` (key=value) or ``json``.
-        api_key: Digest of the one key (``guard.key_digest``), or None: no key. The key itself is not kept.
+        api_key: Digest of the one key (``secret.written_digest``), or None: no key. It is not kept itself.
         allow_query_token: Take the key from ``?token=`` too.
         auth_timeout_seconds: How long the first message may take when it has to bring the key.
+        keys_db: Where users' keys are kept, a file or a URL of SQLAlchemy; None: there are none.
+        jwt_secret: The secret that tokens are signed with (HS256); None: it signs none.
+        jwt_public_key_file: What is in the file with the public key of tokens (RS256), as PEM; None: none.
+        jwt_issuer: What a token's ``iss`` must be; None: anything.
+        jwt_audience: What its ``aud`` must name; None: it must name nobody.
+        jwt_leeway_seconds: By how much the clock of who signs it may differ.
+        allowed_origins: Whose pages may open streams beside our own; None: where a key is needed nobody's.
+        allowed_addresses: Addresses and networks that are answered; None: all.
+        trusted_proxies: Those whose ``X-Forwarded-For`` counts; None: nobody's.
         streaming_fallback: On the unified endpoint another model answers when the one asked for cannot.
         preload_model: Loaded at start, and what ``/readyz`` waits for; empty: none.
         streaming_fallback_to_whisper: Then Whisper is tried first, before another Parakeet and the default.
@@ -145,6 +184,15 @@ class Settings(BaseModel):
     api_key: Annotated[bytes | None, AUTH, BeforeValidator(_digest), Field(repr=False)] = None
     allow_query_token: Annotated[bool, AUTH] = True
     auth_timeout_seconds: Annotated[float, AUTH, Field(gt=0)] = 5.0
+    keys_db: Annotated[str | None, AUTH, Field(min_length=1, repr=False)] = None
+    jwt_secret: Annotated[bytes | None, AUTH, BeforeValidator(_bytes), Field(repr=False)] = None
+    jwt_public_key_file: Annotated[bytes | None, AUTH, BeforeValidator(_contents), Field(repr=False)] = None
+    jwt_issuer: Annotated[str | None, AUTH] = None
+    jwt_audience: Annotated[str | None, AUTH] = None
+    jwt_leeway_seconds: Annotated[float, AUTH, Field(ge=0, le=300)] = 30.0
+    allowed_origins: Annotated[str | None, AUTH, _listed(Origins.parse)] = None
+    allowed_addresses: Annotated[str | None, AUTH, _listed(Networks.parse)] = None
+    trusted_proxies: Annotated[str | None, AUTH, _listed(Networks.parse)] = None
     streaming_fallback: Annotated[bool, STT] = True
     preload_model: Annotated[str, STT] = "parakeet"
     streaming_fallback_to_whisper: Annotated[bool, STT] = False
@@ -168,7 +216,14 @@ class Settings(BaseModel):
         """Whether the endpoint that asks for no key is served."""
         if self.core_endpoint is not None:
             return self.core_endpoint
-        return self.allow_open_network or is_loopback(self.host)
+        return not self.asks_for_key
+
+    @property
+    def asks_for_key(self) -> bool:
+        """Whether streams need a credential."""
+        return any(
+            one is not None for one in (self.api_key, self.keys_db, self.jwt_secret, self.jwt_public_key_file)
+        )
 
 
 def load_settings(config_file: Path | None, env: Mapping[str, str], **overrides: object) -> Settings:
@@ -194,11 +249,8 @@ def load_settings(config_file: Path | None, env: Mapping[str, str], **overrides:
                 () if name in Settings.model_fields else (_unknown(name, name, Settings.model_fields),)
             )
     settings = _validated(given, problems)
-    if settings is not None and not _is_safe(settings):
-        problems.append(
-            f"host = {settings.host} opens the server to the network, but no API key is set: "
-            "set [Auth] api_key (ECHOIC_API_KEY), or say [Server] allow_open_network = yes."
-        )
+    if settings is not None:
+        problems += _problems_at_the_entrance(settings)
     if problems or settings is None:
         raise SettingsError(problems)
     return settings
@@ -277,8 +329,18 @@ def _unknown(place: str, name: str, known: Iterable[str]) -> str:
     return f"{place} is not a setting." + (f" Did you mean {real}?" if real else "")
 
 
-def _is_safe(settings: Settings) -> bool:
-    return settings.api_key is not None or settings.allow_open_network or is_loopback(settings.host)
+def _problems_at_the_entrance(settings: Settings) -> Iterator[str]:
+    if not (settings.asks_for_key or settings.allow_open_network or is_loopback(settings.host)):
+        yield (
+            f"host = {settings.host} opens the server to the network, but no API key is set: "
+            "set [Auth] api_key (ECHOIC_API_KEY) or keys_db, or say [Server] allow_open_network = yes."
+        )
+    if settings.jwt_secret is not None and settings.jwt_public_key_file is not None:
+        yield "Tokens are signed by [Auth] jwt_secret or by jwt_public_key_file's owner: set one of the two."
+    try:
+        entrance_of(settings)
+    except (KeyStoreUnavailable, TokensUnavailable) as problem:
+        yield f"[Auth] {problem.message}"
 
 
 def is_loopback(host: str) -> bool:

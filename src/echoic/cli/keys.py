@@ -1,0 +1,179 @@
+"""``echoic keys``: users' keys in the store that the server asks."""
+
+import asyncio
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from echoic.cli.options import AsJson, give_up
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from echoic.limits.key_database import KeyDatabase
+    from echoic.limits.keys import Key
+
+_T = TypeVar("_T")
+_SPAN = re.compile(r"([1-9][0-9]{0,4})([hdw])", re.ASCII)
+_HOURS = {"h": 1, "d": 24, "w": 7 * 24}
+
+app = typer.Typer(no_args_is_help=True, help="Make, list and revoke users' keys; also while the server runs.")
+
+User = Annotated[str, typer.Argument(help="Whose key.", show_default=False)]
+Store = Annotated[
+    str | None,
+    typer.Option(
+        "--db", help="The store: a file, or a URL of SQLAlchemy.", show_default="keys_db of the settings"
+    ),
+]
+
+
+@app.command()
+def create(
+    user: User,
+    *,
+    tier: Annotated[
+        str | None, typer.Option(help="The user's tier.", show_default="the user's, or standard")
+    ] = None,
+    expires: Annotated[
+        str | None, typer.Option(help="When it stops to count: 12h, 90d, 4w, or a day such as 2031-01-31.")
+    ] = None,
+    read_only: Annotated[bool, typer.Option("--read-only", help="It opens no stream.")] = False,
+    db: Store = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key and print it, this once."""
+    from echoic.limits.identity import ALL_RIGHTS, Right
+    from echoic.limits.key_database import OtherTier
+    from echoic.limits.keys import is_user_name
+
+    if not is_user_name(user):
+        give_up("A user's name has 1 to 128 printable characters.", 2)
+    _check_tier(tier)
+    rights = frozenset({Right.READ}) if read_only else ALL_RIGHTS
+    moment = None if expires is None else _moment(expires)
+    try:
+        new, key = _with(db, lambda store: store.create(user, tier, rights=rights, expires=moment))
+    except OtherTier as other:
+        give_up(
+            f"{user} is of tier {other.tier}. "
+            f"To change it for all keys of this user: echoic keys tier {user} {tier}"
+        )
+    if as_json:
+        typer.echo(json.dumps(_row(key) | {"key": new.text}))
+        return
+    typer.echo(new.text)
+    typer.echo(f"The key {new.id} of {user}, tier {key.tier}. It is shown only now: keep it.", err=True)
+
+
+@app.command("list")
+def list_keys(
+    user: Annotated[str | None, typer.Argument(help="Whose keys; without one all.")] = None,
+    *,
+    db: Store = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the keys, the oldest first; the keys themselves are kept nowhere."""
+    rows = [_row(key) for key in _with(db, lambda store: store.list_keys(user))]
+    if as_json:
+        typer.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(
+        "Id", "User", "Tier", "Rights", "Created", "Expires", "Last used", "", box=None, pad_edge=False
+    )
+    for row in rows:
+        table.add_row(*(escape(str(value or "")) for value in row.values()))
+    Console().print(table)
+
+
+@app.command()
+def revoke(
+    name: Annotated[str, typer.Argument(metavar="ID", help="The key's id, as `list` shows it.")],
+    *,
+    db: Store = None,
+) -> None:
+    """Revoke a key: it opens no stream any more, and those that are open end within a minute."""
+    if not _with(db, lambda store: store.revoke(name)):
+        give_up("There is no key with this id; `echoic keys list` shows those there are.")
+    typer.echo(f"The key {name} is revoked.")
+
+
+@app.command("tier")
+def change_tier(
+    user: User, tier: Annotated[str, typer.Argument(help="The user's tier from now on.")], *, db: Store = None
+) -> None:
+    """Give a user, and so all of the user's keys, another tier; streams opened from now on have it."""
+    _check_tier(tier)
+    if not _with(db, lambda store: store.set_tier(user, tier)):
+        give_up(f"There is no user {user}; `echoic keys list` shows those there are.")
+    typer.echo(f"{user} is of tier {tier}.")
+
+
+def _with(db: str | None, ask: "Callable[[KeyDatabase], Awaitable[_T]]") -> _T:
+    """Return what the store of keys answers; leaves if there is none, or it cannot be asked."""
+    from echoic.cli.places import settings_here
+    from echoic.limits.key_database import KeyDatabase
+    from echoic.limits.keys import KeyStoreUnavailable
+
+    place = db or settings_here().keys_db
+    if place is None:
+        give_up("No store of keys is set: say [Auth] keys_db (ECHOIC_KEYS_DB), or --db FILE.", 2)
+
+    async def run() -> _T:
+        store = KeyDatabase(place)
+        try:
+            await store.open()
+            return await ask(store)
+        finally:
+            await store.close()
+
+    try:
+        return asyncio.run(run())
+    except KeyStoreUnavailable as problem:
+        give_up(problem.message)
+
+
+def _check_tier(tier: str | None) -> None:
+    from echoic.limits.keys import is_tier_name
+
+    if tier is not None and not is_tier_name(tier):
+        give_up("A tier's name has 1 to 32 of a-z, 0-9, - and _, a letter first.", 2)
+
+
+def _moment(text: str) -> datetime:
+    now = datetime.now(UTC)
+    span = _SPAN.fullmatch(text)
+    if span:
+        return now + timedelta(hours=int(span[1]) * _HOURS[span[2]])
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        give_up("A key may expire after 12h, 90d or 4w, or on a day such as 2031-01-31.", 2)
+    moment = moment.replace(tzinfo=moment.tzinfo or UTC)
+    if moment <= now:
+        give_up("That moment has passed.", 2)
+    return moment
+
+
+def _row(key: "Key") -> dict[str, str | None]:
+    def written(moment: datetime | None) -> str | None:
+        return None if moment is None else moment.strftime("%Y-%m-%d %H:%M")
+
+    standing = key.standing(datetime.now(UTC)).value
+    return {
+        "id": key.id,
+        "user": key.user,
+        "tier": key.tier,
+        "rights": " ".join(sorted(key.rights)),
+        "created": written(key.created),
+        "expires": written(key.expires),
+        "last_used": written(key.last_used),
+        "standing": "" if standing == "good" else standing,
+    }

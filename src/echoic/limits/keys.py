@@ -1,0 +1,103 @@
+"""Users' keys: what is kept of one, when it counts, and what a store of them can do."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Final, Protocol
+
+from echoic.limits.identity import ALL_RIGHTS, Identity
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from datetime import datetime
+
+    from echoic.limits.identity import Right
+
+#: Characters of the longest name of a user.
+LONGEST_USER: Final = 128
+_TIER: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}", re.ASCII)
+
+
+class KeyStoreUnavailable(Exception):
+    """The store of keys cannot be asked.
+
+    Args:
+        message: A sentence for the operator, without the store's address or anything secret.
+    """
+
+    def __init__(self, message: str = "The store of keys cannot be reached.") -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class Standing(Enum):
+    """Whether a key counts."""
+
+    GOOD = "good"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What is kept of a key; times in UTC, with their zone.
+
+    Attributes:
+        id: Its public part.
+        digest: SHA-256 of all of it.
+        user: Whose it is.
+        tier: The user's limits.
+        rights: What it may be used for.
+        created: When it was made.
+        expires: When it stops to count, or None: never.
+        revoked: When it was revoked, or None.
+        last_used: When it last opened something, to the minute, or None: not yet.
+    """
+
+    id: str
+    digest: bytes = field(repr=False)
+    user: str
+    tier: str
+    created: datetime
+    rights: frozenset[Right] = ALL_RIGHTS
+    expires: datetime | None = None
+    revoked: datetime | None = None
+    last_used: datetime | None = None
+
+    @property
+    def identity(self) -> Identity:
+        """Who presents this key."""
+        return Identity(self.user, self.tier, self.id, self.rights)
+
+    def standing(self, now: datetime) -> Standing:
+        """Return whether it counts at ``now``; once revoked, a key stays so."""
+        if self.revoked is not None:
+            return Standing.REVOKED
+        if self.expires is not None and now >= self.expires:
+            return Standing.EXPIRED
+        return Standing.GOOD
+
+
+class KeyStore(Protocol):
+    """Where keys are kept. Each method may raise KeyStoreUnavailable."""
+
+    async def find(self, name: str) -> Key | None:
+        """Return the key with this id."""
+
+    async def find_all(self, names: Collection[str]) -> Mapping[str, Key]:
+        """Return those of these ids that there are."""
+
+    async def used(self, name: str, when: datetime) -> None:
+        """Note that a key was used; earlier than what is noted changes nothing."""
+
+
+def is_user_name(text: str) -> bool:
+    """Return whether a user may be called so: 1 to 128 printable characters, none of them blank at an end."""
+    return 0 < len(text) <= LONGEST_USER and text.isprintable() and text == text.strip()
+
+
+def is_tier_name(text: str) -> bool:
+    """Return whether a tier may be called so: 1 to 32 of a-z, 0-9, - and _, a letter first."""
+    return _TIER.fullmatch(text) is not None

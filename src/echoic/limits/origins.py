@@ -1,0 +1,66 @@
+"""Which web pages may open streams: browsers say whose page asks, other programs say nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+_ANY = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Origins:
+    """Pages that may.
+
+    Attributes:
+        allowed: Origins such as ``https://example.org`` beside the server's own; ``*``: any.
+    """
+
+    allowed: frozenset[str] = frozenset({_ANY})
+
+    @classmethod
+    def parse(cls, text: str) -> Origins:
+        """Return the origins in a list such as ``https://a.example, https://b.example:8443``.
+
+        Raises:
+            ValueError: Something in it is no origin.
+        """
+        items = [item.strip().lower().rstrip("/") for item in text.split(",")]
+        for item in filter(None, items):
+            if item not in (_ANY, "null") and _place(item) is None:
+                raise ValueError(f"{item!r} is no origin such as https://example.org")
+        return cls(frozenset(filter(None, items)))
+
+    def admit(self, origin: str | None, host: str | None) -> bool:
+        """Return whether a request may.
+
+        Args:
+            origin: Its ``Origin``; None: it comes from no browser.
+            host: Its ``Host``, which names the server's own pages.
+        """
+        if origin is None or _ANY in self.allowed:
+            return True
+        origin = origin.strip().lower()
+        return origin in self.allowed or _is_same(origin, host)
+
+
+def _is_same(origin: str, host: str | None) -> bool:
+    place = _place(origin)
+    if place is None or not host:
+        return False
+    scheme, *rest = place
+    # The scheme of the request is not known behind a proxy that ends TLS; the page's stands for it.
+    ours = _place(f"{scheme}://{host.strip().lower()}")
+    return ours is not None and list(ours[1:]) == rest
+
+
+def _place(origin: str) -> tuple[str, str, int] | None:
+    try:
+        parts = urlsplit(origin)
+        port = parts.port or _PORTS.get(parts.scheme)
+    except ValueError:
+        return None
+    if not parts.hostname or port is None or parts.path or parts.query or parts.fragment or parts.username:
+        return None
+    return parts.scheme, parts.hostname, port

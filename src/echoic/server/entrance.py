@@ -1,0 +1,106 @@
+"""The entrance that the settings describe: how credentials are known, and who stands before the door."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from echoic.limits.keys import KeyStoreUnavailable
+from echoic.limits.origins import Origins
+from echoic.limits.secret import NO_ID
+from echoic.limits.tokens import Tokens
+from echoic.limits.ways import SingleKey, StoredKeys
+from echoic.server.guard import Guard
+from echoic.server.log import event
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from echoic.limits.key_database import KeyDatabase
+    from echoic.limits.ways import Way
+    from echoic.server.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """What lets people in.
+
+    Attributes:
+        guard: Who may.
+        store: The users' keys, or None: there are none.
+        stored_keys: The way that asks the store.
+    """
+
+    guard: Guard
+    store: KeyDatabase | None = field(default=None, repr=False)
+    stored_keys: StoredKeys | None = field(default=None, repr=False)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Hold the store of keys open.
+
+        Raises:
+            KeyStoreUnavailable: It cannot be opened; nobody could come in.
+        """
+        if self.store is None or self.stored_keys is None:
+            yield
+            return
+        try:
+            await self.store.open()
+        except KeyStoreUnavailable as problem:
+            event(log, logging.ERROR, "keys.unavailable", reason=problem.message)
+            await self.store.close()
+            raise
+        try:
+            yield
+        finally:
+            await self.stored_keys.settle()
+            await self.store.close()
+
+    async def waits_for(self) -> str | None:
+        """Return why nobody could come in now, in a sentence; None: all is well."""
+        if self.store is not None:
+            try:
+                await self.store.find(NO_ID)
+            except KeyStoreUnavailable as problem:
+                return problem.message
+        return None
+
+
+def entrance_of(settings: Settings) -> Entrance:
+    """Return the entrance that the settings describe; its store is not open yet.
+
+    Raises:
+        KeyStoreUnavailable: Its database has no driver here.
+        TokensUnavailable: Tokens cannot be checked here.
+    """
+    store, stored_keys = None, None
+    ways: list[Way] = []
+    if settings.api_key is not None:
+        ways.append(SingleKey(settings.api_key))
+    if settings.keys_db is not None:
+        from echoic.limits.key_database import KeyDatabase  # noqa: PLC0415  # takes a moment, and only some want it
+
+        store = KeyDatabase(settings.keys_db)
+        stored_keys = StoredKeys(store)
+        ways.append(stored_keys)
+    tokens = _tokens_of(settings)
+    if tokens is not None:
+        ways.append(tokens)
+    listed = settings.allowed_origins
+    origins = Origins.parse(listed or "") if ways or listed is not None else Origins()
+    guard = Guard(tuple(ways), settings.allow_query_token, settings.auth_timeout_seconds, origins)
+    return Entrance(guard, store, stored_keys)
+
+
+def _tokens_of(settings: Settings) -> Tokens | None:
+    about = (settings.jwt_issuer, settings.jwt_audience, settings.jwt_leeway_seconds)
+    if settings.jwt_secret is not None:
+        return Tokens("HS256", settings.jwt_secret, *about)
+    if settings.jwt_public_key_file is not None:
+        return Tokens("RS256", settings.jwt_public_key_file, *about)
+    return None

@@ -1,0 +1,60 @@
+"""Which addresses the server answers at all, told before anything else is looked at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from echoic.errors import CLOSE_CODES, ErrorCode
+from echoic.limits.addresses import client_address
+from echoic.wire.codec import encode_frame
+from echoic.wire.frames import Error
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
+    from starlette.types import ASGIApp
+
+    from echoic.limits.addresses import Networks
+    from echoic.server.means import AsgiReceive
+    from echoic.server.outbox import AsgiSend
+
+_MESSAGE = "This address may not use this server."
+_FRAME = encode_frame(Error(code=ErrorCode.FORBIDDEN, message=_MESSAGE))
+
+
+class Neighbours:
+    """An ASGI application that lets only some addresses through to another.
+
+    Args:
+        app: The other.
+        allowed: The addresses.
+        proxies: Those whose ``X-Forwarded-For`` counts.
+    """
+
+    def __init__(self, app: ASGIApp, allowed: Networks, proxies: Networks) -> None:
+        self._app = app
+        self._allowed = allowed
+        self._proxies = proxies
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: AsgiReceive, send: AsgiSend) -> None:
+        """Serve one request or WebSocket (ASGI)."""
+        kind = scope["type"]
+        if kind == "lifespan" or self._knows(scope):
+            await self._app(scope, receive, send)
+        elif kind == "websocket":
+            await receive()  # websocket.connect
+            await send({"type": "websocket.accept"})
+            await send({"type": "websocket.send", "text": _FRAME})
+            code = CLOSE_CODES[ErrorCode.FORBIDDEN]
+            await send({"type": "websocket.close", "code": code, "reason": ""})
+        else:
+            headers = [(b"content-type", b"application/json")]
+            await send({"type": "http.response.start", "status": 403, "headers": headers})
+            await send({"type": "http.response.body", "body": _FRAME.encode()})
+
+    def _knows(self, scope: MutableMapping[str, Any]) -> bool:
+        peer = scope.get("client")
+        forwarded = [
+            value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"
+        ]
+        return client_address(peer[0] if peer else None, forwarded, self._proxies) in self._allowed
