@@ -19,6 +19,7 @@ from echoic.engines.seats import standard_registry
 from echoic.session.window import Window, WindowNeeds
 from support.pieces import in_pieces, in_place
 from support.tiny_parakeet import FOLDER, mlx_folder, nemo_file, recordings
+from support.whisper_weights import TINY_ENGLISH, weights_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,6 +61,13 @@ def by_mlx(folder: Path) -> Engine:
     return ParakeetMlx(mlx_folder(folder), COVERED)
 
 
+def by_whisper(_: Path) -> Engine:
+    from echoic.engines.whisper import Tuning as WhisperTuning  # noqa: PLC0415  # not installed everywhere
+    from echoic.engines.whisper import Whisper  # noqa: PLC0415  # the same
+
+    return Whisper(weights_of(TINY_ENGLISH), tuning=WhisperTuning(context=10.0, whole=10.0))
+
+
 def spoken() -> tuple[NDArray[np.float32], ...]:
     return tuple(audio for audio, _ in recordings()[3:7])
 
@@ -91,6 +99,7 @@ CASES = [
     Case("parakeet-onnx", lambda _: ParakeetOnnx(FOLDER, COVERED), spoken()),
     Case("parakeet-nemo", by_nemo, spoken(), needs=("torch", "nemo")),
     Case("parakeet-mlx", by_mlx, spoken(), needs=("mlx", "parakeet_mlx")),
+    Case("whisper", by_whisper, spoken(), needs=("faster_whisper",)),
     Case("moonshine", lambda _: standard_registry().load("moonshine-tiny-en"), babble()),
 ]
 

@@ -41,22 +41,15 @@ real_speech = pytest.mark.skipif(SPEECH is None, reason="no recordings: ECHOIC_S
 
 
 @pytest.fixture(scope="module")
-def shelf(pytestconfig: pytest.Config) -> Path:
-    cache = pytestconfig.cache
-    assert cache is not None
-    return cache.mkdir("whisper")
-
-
-@pytest.fixture(scope="module")
-def tiny(shelf: Path) -> Iterator[Whisper]:
-    engine = Whisper(weights_of(TINY_ENGLISH, shelf), "whisper-tiny.en")
+def tiny() -> Iterator[Whisper]:
+    engine = Whisper(weights_of(TINY_ENGLISH), "whisper-tiny.en")
     yield engine
     engine.close()
 
 
 @pytest.fixture(scope="module")
-def base(shelf: Path) -> Iterator[Whisper]:
-    engine = Whisper(weights_of(BASE, shelf))
+def base() -> Iterator[Whisper]:
+    engine = Whisper(weights_of(BASE))
     yield engine
     engine.close()
 
@@ -173,9 +166,9 @@ def test_the_language_is_hinted_at_or_made_out(base: Whisper) -> None:
     assert german != english
 
 
-def test_a_prompt_makes_it_expect_words(shelf: Path) -> None:
+def test_a_prompt_makes_it_expect_words() -> None:
     audio = commands()["call carol now"]
-    folder = weights_of(BASE, shelf)
+    folder = weights_of(BASE)
     told = Whisper(folder, tuning=Tuning(prompt="Call Carol now. Call Frank now."))
     untold = Whisper(folder, tuning=Tuning(prompt=" "))
     assert text_of(told.decode([window(audio, "en")])[0]) == "Call Carol now."
@@ -184,19 +177,19 @@ def test_a_prompt_makes_it_expect_words(shelf: Path) -> None:
     untold.close()
 
 
-def test_broken_weights_are_refused_with_what_to_do(tmp_path: Path, shelf: Path) -> None:
+def test_broken_weights_are_refused_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailable, match="broken") as refused:
         Whisper(write_whisper(tmp_path / "made up"), "whisper-tiny.en")
     assert refused.value.install == "echoic models get whisper-tiny.en"
     folder = write_whisper(tmp_path / "cut off")
-    whole = (weights_of(TINY_ENGLISH, shelf) / "model.bin").read_bytes()
+    whole = (weights_of(TINY_ENGLISH) / "model.bin").read_bytes()
     (folder / "model.bin").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ModelUnavailable, match="broken"):
         Whisper(folder)
 
 
-def test_a_server_finds_it_by_its_folder(tiny: Whisper, shelf: Path, tmp_path: Path) -> None:
-    folder = weights_of(TINY_ENGLISH, shelf)
+def test_a_server_finds_it_by_its_folder(tiny: Whisper, tmp_path: Path) -> None:
+    folder = weights_of(TINY_ENGLISH)
     registry = standard_registry(Wishes(models_dir=tmp_path, whisper_model=str(folder)))
     choice = registry.resolve(ModelRequest("whisper-1", "standard"), fallback=False)
     engine = registry.load(choice.name)

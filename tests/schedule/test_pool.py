@@ -198,6 +198,27 @@ async def test_with_fallback_the_default_answers_for_a_model_that_does_not_load(
     await engines.close()
 
 
+async def test_with_fallback_one_after_the_other_is_tried_and_the_first_refusal_is_told() -> None:
+    torn = [
+        Seat(name, name, "standard", lambda: None, Loader(failures=[OSError() for _ in range(4)]))
+        for name in ("asked", "whisper")
+    ]
+    table = Registry(
+        [*torn, Seat("scripted", "scripted", "standard", lambda: None, Scripted)], "scripted", ("whisper",)
+    )
+    engines = Engines(table)
+    answer = await engines.open(ModelRequest("asked", "standard"), fallback=True)
+    assert answer.name == "scripted"
+    assert str(answer.fallback).startswith("The model 'asked' is not available here.")
+    await engines.close()
+    for seats in (torn, torn[:1]):
+        engines = Engines(Registry(seats, "whisper", ("whisper",)))
+        with pytest.raises(ModelUnavailable) as refused:
+            await engines.open(ModelRequest("asked", "standard"), fallback=True)
+        assert refused.value.model == "asked"
+        await engines.close()
+
+
 async def test_the_standard_table_gives_an_unknown_name_no_fallback() -> None:
     engines = Engines(standard_registry(scripted=True))
     with pytest.raises(ModelUnavailable, match="no such model"):

@@ -6,13 +6,10 @@ import hashlib
 import subprocess
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _PATIENCE = 300
 
@@ -36,12 +33,16 @@ BASE = Shipped(
 _FILES = ("config.json", "tokenizer.json", "vocabulary.txt", "model.bin")
 
 
-def weights_of(model: Shipped, shelf: Path) -> Path:
+#: Where they are kept from run to run, beside what else pytest keeps.
+SHELF = Path(__file__).parents[2] / ".pytest_cache" / "d" / "whisper"
+
+
+def weights_of(model: Shipped, shelf: Path = SHELF) -> Path:
     """Return the folder of a model; skips the test where it cannot be had.
 
     Args:
         model: Which.
-        shelf: Where it is kept from run to run.
+        shelf: Where it is kept.
     """
     folder = shelf / model.sha256[:12]
     if not (folder / "model.bin").is_file():

@@ -10,7 +10,7 @@ from echoic.engines.whisper_files import ALIASES
 from echoic.errors import ModelUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from echoic.engines.base import Engine
@@ -186,15 +186,23 @@ class Registry:
             return self.stand_in(seat.id, refusal, fallback=fallback)
         return Choice(seat.id)
 
-    def stand_in(self, name: str, refusal: ModelUnavailable, *, fallback: bool) -> Choice:
+    def stand_in(
+        self, name: str, refusal: ModelUnavailable, *, fallback: bool, tried: Collection[str] = ()
+    ) -> Choice:
         """Return the first model that can be had in the stead of ``name``, which cannot.
+
+        Args:
+            name: The model that cannot be had.
+            refusal: Why.
+            fallback: Whether another may answer at all.
+            tried: Other models that could not be loaded either.
 
         Raises:
             ModelUnavailable: ``refusal``, if there may be no fallback, or none can be had either.
         """
         for other in self._stand_ins if fallback else ():
             seat = self._seats.get(other)
-            if seat is not None and seat.id != name and not seat.probe():
+            if seat is not None and seat.id not in (name, *tried) and not seat.probe():
                 return Choice(seat.id, f"{refusal.message} The model {seat.id!r} answers instead.")
         raise refusal
 

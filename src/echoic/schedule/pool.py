@@ -106,11 +106,16 @@ class Engines:
             ModelUnavailable: It cannot be had, and with ``fallback`` no other stands in.
         """
         choice = await self._aside(request.model, lambda: self._registry.resolve(request, fallback=fallback))
-        try:
-            worker = await self._kept(choice.name, client)
-        except ModelUnavailable as refusal:
-            choice = self._registry.stand_in(choice.name, refusal, fallback=fallback)
-            worker = await self._kept(choice.name, client)
+        tried: list[str] = []
+        first: ModelUnavailable | None = None
+        while True:
+            try:
+                worker = await self._kept(choice.name, client)
+                break
+            except ModelUnavailable as refusal:
+                first = first or refusal
+                tried.append(choice.name)
+                choice = self._registry.stand_in(choice.name, first, fallback=fallback, tried=tried)
         languages = getattr(worker.engine, "languages", ()) or self._registry.languages(choice.name)
         return ModelAnswer(choice.name, worker.engine.needs, choice.fallback, languages)
 
