@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.util import find_spec
@@ -189,6 +191,36 @@ def test_several_threads_at_once_do_not_disturb_each_other(engine: ParakeetMlx) 
     assert answers == alone * 2
 
 
+#: A program in which one thread loads a model, another decodes, and nobody closes it.
+PROGRAM = """
+import sys, threading
+from pathlib import Path
+import numpy as np
+from echoic.session.window import Window
+
+def load():
+    global engine
+    from echoic.engines.parakeet_mlx import ParakeetMlx
+    engine = ParakeetMlx(Path(sys.argv[1]))
+
+def decode():
+    noise = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
+    engine.decode([Window(noise, 16_000, 0.0, left=0, new=16_000, right=0, last=True)])
+
+for task in (load, decode):
+    thread = threading.Thread(target=task)
+    thread.start()
+    thread.join()
+"""
+
+
+def test_a_program_whose_threads_came_and_went_ends_well(folder: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", PROGRAM, folder], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 def test_decoding_leaves_the_loaded_networks_as_they_were(folder: Path) -> None:
     engine = ParakeetMlx(folder, COVERED, EXACT)
     encoder = engine._encoder._encoder  # type: ignore[attr-defined]  # noqa: SLF001  # looked at, not changed
@@ -226,11 +258,13 @@ def test_a_closed_engine_has_let_its_weights_go(folder: Path) -> None:
     before = mx.get_active_memory()
     engine.close()
     assert mx.get_active_memory() < before - 5_000_000
+    with pytest.raises(RuntimeError, match="has ended"):
+        engine.decode([windows()[0]])
 
 
 def test_the_registry_loads_it_from_the_folder_that_is_set(folder: Path) -> None:
     require_libraries()
-    engine = standard_registry(Wishes(parakeet_mlx_dir=folder, threads=1)).load("parakeet-mlx")
+    engine = standard_registry(Wishes(parakeet_mlx_dir=folder, threads=2)).load("parakeet-mlx")
     assert engine.name == "parakeet-mlx"
     assert engine.needs.times
     assert engine.threads == 1

@@ -5,12 +5,15 @@ was trained with, and its stream changes the attention of the loaded model for a
 would do for several sessions on one model.
 
 MLX computes late, and only the thread that asked for an array can compute it. So all that outlives a call
-(weights, and what a session carries from window to window) is computed before the call ends.
+(weights, and what a session carries from window to window) is computed before the call ends. Each thread that
+asked gets a stream with a thread behind it that outlives the first, and the program may be aborted at its end
+for that; so an engine asks from one thread, which takes leave of its streams before it ends.
 Source: https://github.com/senstella/parakeet-mlx; https://github.com/ml-explore/mlx.
 """
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -22,6 +25,7 @@ from parakeet_mlx.utils import from_config
 
 from echoic.engines.ctc import Ctc
 from echoic.engines.features import SAMPLE_RATE
+from echoic.engines.own_thread import OwnThread
 from echoic.engines.parakeet import Model, Parakeet, Tuning
 from echoic.engines.parakeet_mlx_files import NAME, look_through, unusable
 from echoic.engines.transducer import LOOKAHEAD, Transducer
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
     from echoic.engines.parakeet_mlx_files import MlxFiles
     from echoic.engines.parakeet_nemo_files import Head
     from echoic.engines.transducer import Lane
+    from echoic.text.hypothesis import Hypothesis
 
 #: Samples of the noise that a loaded model is tried on: one second.
 _TRIAL = SAMPLE_RATE
@@ -65,11 +70,11 @@ class Runtime:
 class ParakeetMlx(Parakeet):
     """Parakeet from a folder for MLX (``engines.base.Engine``).
 
-    It runs on MLX's default device. On a GPU one call is made at a time, whatever ``tuning.threads`` says.
+    It runs on MLX's default device, in a thread of its own, and so one call after the other.
 
     Args:
         folder: In the layout of ``parakeet_mlx_files``.
-        tuning: What may be set of every Parakeet; None: all as usual.
+        tuning: What may be set of every Parakeet, but for ``threads``; None: all as usual.
         runtime: How MLX runs.
 
     Raises:
@@ -78,23 +83,26 @@ class ParakeetMlx(Parakeet):
     """
 
     def __init__(self, folder: Path, tuning: Tuning | None = None, runtime: Runtime = Runtime()) -> None:
-        tuning, files = tuning or Tuning(), look_through(folder, runtime.head)
-        on_gpu = mx.default_device() == mx.Device(mx.gpu)
-        network = _load(files, runtime.precision or ("bfloat16" if on_gpu else "float32"))
-        together = not on_gpu if runtime.together is None else runtime.together
-        found = files.architecture
-        encoder = _Encoder(network, found.kind, together=together)
-        decoder = _ctc_or_transducer(network, files, together=together)
-        super().__init__(
-            Model(NAME, encoder, decoder, found.pieces, found.bands, found.subsampling),
-            replace(tuning, threads=1) if on_gpu else tuning,
-        )
-        self._try()
+        files = look_through(folder, runtime.head)
+        with ExitStack() as undo:
+            self._thread = OwnThread("echoic-mlx", _leave)
+            undo.callback(self._thread.end)
+            super().__init__(self._thread.run(_load, files, runtime), replace(tuning or Tuning(), threads=1))
+            self._try()
+            undo.pop_all()
+
+    def decode(self, windows: Sequence[Window]) -> list[Hypothesis]:
+        """Return the tokens of each window's new part, and as volatile those of its right context.
+
+        Raises:
+            ValueError: A window is not at 16 kHz.
+        """
+        return self._thread.run(super().decode, windows)
 
     def close(self) -> None:
         """Release the weights, and the memory that MLX keeps for later."""
-        super().close()
-        mx.clear_cache()
+        self._thread.run(super().close)
+        self._thread.end()
 
     def _try(self) -> None:
         """Decode a little noise, so that MLX compiles its kernels now and not in front of a client."""
@@ -220,7 +228,29 @@ class _Verdict:
         return self._ahead[lane].memory
 
 
-def _load(files: MlxFiles, precision: str) -> nn.Module:
+def _load(files: MlxFiles, runtime: Runtime) -> Model:
+    """Return the loaded model.
+
+    Raises:
+        ModelUnavailable: Something is broken, or does not fit together.
+    """
+    on_gpu = mx.default_device() == mx.Device(mx.gpu)
+    network = _read_network(files, runtime.precision or ("bfloat16" if on_gpu else "float32"))
+    together = not on_gpu if runtime.together is None else runtime.together
+    found = files.architecture
+    encoder = _Encoder(network, found.kind, together=together)
+    decoder = _ctc_or_transducer(network, files, together=together)
+    return Model(NAME, encoder, decoder, found.pieces, found.bands, found.subsampling)
+
+
+def _leave() -> None:
+    """Give back what MLX keeps for this process and this thread; the last that a thread may ask of MLX."""
+    mx.clear_cache()
+    mx.synchronize()
+    mx.clear_streams()
+
+
+def _read_network(files: MlxFiles, precision: str) -> nn.Module:
     """Return parakeet-mlx's module with its weights.
 
     Raises:

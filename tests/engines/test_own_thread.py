@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from echoic.engines.own_thread import OwnThread
+
+
+def nothing() -> None:
+    pass
+
+
+def test_all_calls_are_made_by_one_thread_whoever_asks() -> None:
+    own = OwnThread("own", nothing)
+    with ThreadPoolExecutor(4) as askers:
+        threads = list(askers.map(lambda _: own.run(threading.current_thread), range(20)))
+    own.end()
+    assert {thread.name for thread in threads} == {"own"}
+    assert len({thread.ident for thread in threads}) == 1
+
+
+def test_an_answer_comes_back_and_so_does_a_failure() -> None:
+    own = OwnThread("own", nothing)
+    assert own.run(divmod, 7, 2) == (3, 1)
+    with pytest.raises(ZeroDivisionError):
+        own.run(divmod, 7, 0)
+    assert own.run(divmod, 8, 2) == (4, 0)
+    own.end()
+
+
+def test_the_thread_ends_with_a_last_call_and_is_asked_no_more() -> None:
+    last: list[str] = []
+    own = OwnThread("own", lambda: last.append(threading.current_thread().name))
+    own.run(nothing)
+    assert last == []
+    own.end()
+    own.end()
+    assert last == ["own"]
+    with pytest.raises(RuntimeError, match="has ended"):
+        own.run(nothing)
+
+
+def test_what_was_asked_before_the_end_is_still_done() -> None:
+    own, begun, gate = OwnThread("own", nothing), threading.Event(), threading.Event()
+
+    def wait() -> bool:
+        begun.set()
+        return gate.wait(10.0)
+
+    with ThreadPoolExecutor(2) as askers:
+        asked = askers.submit(own.run, wait)
+        assert begun.wait(10.0)
+        ended = askers.submit(own.end)
+        gate.set()
+        assert asked.result()
+        ended.result()
