@@ -88,6 +88,10 @@ class _End:
     error: Error | None = None
 
 
+def _all(samples: int, _: int) -> int:
+    return samples
+
+
 _Item = Plan | _Reply | _Transcript | _Afresh | _Goodbye
 
 
@@ -98,12 +102,18 @@ class Session:
         voice: Makes the voice-activity detector of a stretch of audio, or None: no speech gate,
             every window is decoded.
         defaults: The settings before any ``config`` frame.
+        grant: Asked with a number of samples and their rate before they are heard: how many of them may be.
+            None: not known yet, it is asked again after an ``Again``. Fewer: no more will ever be.
     """
 
     def __init__(
-        self, voice: Callable[[], VoiceActivity] | None = None, defaults: StreamConfig | None = None
+        self,
+        voice: Callable[[], VoiceActivity] | None = None,
+        defaults: StreamConfig | None = None,
+        grant: Callable[[int, int], int | None] | None = None,
     ) -> None:
         self._voice = voice
+        self._grant = grant or _all
         self._config = defaults or StreamConfig()
         self._state = State.LIVE
         self._stretch: Stretch | None = None
@@ -301,18 +311,28 @@ class Session:
         stretch = self._stretch
         if stretch is None:
             return
-        bite = to_samples(_BITE, stretch.segments.rate)
-        samples, rest = samples[:bite], samples[bite:]
+        bite = min(len(samples), to_samples(_BITE, stretch.segments.rate))
+        granted = self._grant(bite, stretch.segments.rate)
+        if granted is None:
+            yield from self._leave_over(samples)
+            return
+        samples, rest = samples[:granted], samples[bite:]
+        if granted < bite:  # what comes after is not heard; the driver ends the stream
+            rest = rest[:0]
+            self._waiting = deque(item for item in self._waiting if isinstance(item, _End))
         while len(samples):
             samples = samples[stretch.hear(samples) :]
             if stretch.segments.heard == stretch.segments.due:
                 self._close_segment(flush=False)
         if len(rest):
-            self._rest = rest
-            self._state = State.BUSY
-            yield Again()
+            yield from self._leave_over(rest)
         else:
             yield from self._renew_partial(stretch)
+
+    def _leave_over(self, samples: NDArray[np.float32]) -> Iterator[Effect]:
+        self._rest = samples
+        self._state = State.BUSY
+        yield Again()
 
     def _close_segment(self, *, flush: bool) -> None:
         stretch = self._stretch
