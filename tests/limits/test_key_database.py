@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import stat
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from echoic.limits.identity import ALL_RIGHTS, Identity, Right
+from echoic.limits.key_database import KeyDatabase, OtherTier
+from echoic.limits.key_tables import NEWEST_STEP
+from echoic.limits.keys import KeyStoreUnavailable, Standing
+from echoic.limits.secret import digest_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "folder" / "keys.db"
+
+
+@pytest.fixture
+async def store(file: Path) -> AsyncIterator[KeyDatabase]:
+    database = KeyDatabase(str(file))
+    await database.open()
+    yield database
+    await database.close()
+
+
+async def test_a_new_key_is_found_by_its_id_with_all_that_is_kept(store: KeyDatabase) -> None:
+    new, key = await store.create("anna", "premium", rights=frozenset({Right.READ}), expires=NOW)
+    assert await store.find(new.id) == key
+    assert key.digest == digest_of(new.text)
+    assert (key.expires, key.revoked, key.last_used) == (NOW, None, None)
+    assert abs(key.created - datetime.now(UTC)) < timedelta(minutes=1)
+    assert key.identity == Identity("anna", "premium", new.id, frozenset({Right.READ}))
+
+
+async def test_a_key_that_there_is_not_is_not_found(store: KeyDatabase) -> None:
+    new, _ = await store.create("anna")
+    assert await store.find("000000000000") is None
+    assert await store.find("' OR 1=1 --") is None
+    assert set(await store.find_all([new.id, "ffffffffffff"])) == {new.id}
+    assert await store.find_all([]) == {}
+
+
+async def test_the_store_holds_no_key(store: KeyDatabase, file: Path) -> None:
+    new, _ = await store.create("anna")
+    with sqlite3.connect(file) as database:
+        dump = "\n".join(database.iterdump())
+    database.close()
+    assert new.id in dump
+    secret = new.text[len("echoic_") + len(new.id) + 1 :]
+    assert secret not in dump
+    for part in file.parent.iterdir():
+        assert secret.encode() not in part.read_bytes()
+
+
+async def test_only_its_owner_may_read_the_file(store: KeyDatabase, file: Path) -> None:
+    await store.create("anna")
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(part.stat().st_mode) for part in file.parent.iterdir()} == {0o600}
+
+
+async def test_readers_do_not_wait_for_a_writer(store: KeyDatabase, file: Path) -> None:
+    new, _ = await store.create("anna")
+    writer = sqlite3.connect(file, isolation_level=None)
+    assert writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    writer.execute("BEGIN IMMEDIATE")
+    assert await store.find(new.id) is not None
+    writer.execute("ROLLBACK")
+    writer.close()
+
+
+async def test_a_tier_belongs_to_the_user(store: KeyDatabase) -> None:
+    _, first = await store.create("anna")
+    assert first.tier == "standard"
+    with pytest.raises(OtherTier) as caught:
+        await store.create("anna", "premium")
+    assert caught.value.tier == "standard"
+    assert await store.set_tier("anna", "premium")
+    _, second = await store.create("anna")
+    assert [key.tier for key in await store.list_keys()] == ["premium", "premium"]
+    assert second.tier == "premium"
+    assert not await store.set_tier("nobody", "free")
+
+
+async def test_keys_are_listed_by_user_the_oldest_first(store: KeyDatabase) -> None:
+    for user in ("anna", "ben", "anna"):
+        await store.create(user)
+    assert len(await store.list_keys()) == 3
+    assert [key.user for key in await store.list_keys("anna")] == ["anna", "anna"]
+    assert await store.list_keys("nobody") == []
+
+
+async def test_a_revoked_key_stays_revoked_since_then(store: KeyDatabase) -> None:
+    new, _ = await store.create("anna")
+    assert await store.revoke(new.id)
+    first = await store.find(new.id)
+    assert await store.revoke(new.id)
+    assert first is not None
+    assert first.standing(NOW) is Standing.REVOKED
+    assert await store.find(new.id) == first
+    assert not await store.revoke("000000000000")
+
+
+async def test_another_process_sees_a_revocation_at_once(store: KeyDatabase, file: Path) -> None:
+    new, _ = await store.create("anna")
+    other = KeyDatabase(f"sqlite:///{file}")
+    await other.open()
+    assert await other.revoke(new.id)
+    await other.close()
+    key = await store.find(new.id)
+    assert key is not None
+    assert key.revoked is not None
+
+
+async def test_the_last_use_never_goes_back(store: KeyDatabase) -> None:
+    new, _ = await store.create("anna")
+    for when in (NOW, NOW - timedelta(hours=1)):
+        await store.used(new.id, when)
+        key = await store.find(new.id)
+        assert key is not None
+        assert key.last_used == NOW
+
+
+async def test_an_expired_key_counts_until_its_moment(store: KeyDatabase) -> None:
+    _, key = await store.create("anna", expires=NOW)
+    assert key.standing(NOW - timedelta(seconds=1)) is Standing.GOOD
+    assert key.standing(NOW) is Standing.EXPIRED
+    assert key.rights == ALL_RIGHTS
+
+
+async def test_what_was_kept_is_there_after_the_next_start(file: Path) -> None:
+    for _ in range(2):
+        store = KeyDatabase(str(file))
+        await store.open()
+        await store.create("anna")
+        await store.close()
+    store = KeyDatabase(str(file))
+    await store.open()
+    assert len(await store.list_keys()) == 2
+    await store.close()
+
+
+async def test_several_may_make_the_tables_at_once(file: Path) -> None:
+    stores = [KeyDatabase(str(file)) for _ in range(6)]
+    await asyncio.gather(*(store.open() for store in stores))
+    await asyncio.gather(*(store.create(f"user {number}") for number, store in enumerate(stores)))
+    assert len(await stores[0].list_keys()) == 6
+    for store in stores:
+        await store.close()
+
+
+async def test_a_store_of_a_newer_version_is_left_alone(store: KeyDatabase, file: Path) -> None:
+    with sqlite3.connect(file) as database:
+        database.execute("INSERT INTO echoic_schema VALUES (?)", (NEWEST_STEP + 1,))
+    database.close()
+    with pytest.raises(KeyStoreUnavailable, match="newer version"):
+        await store.open()
+
+
+async def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("Dear diary, today " * 500)
+    store = KeyDatabase(str(file))
+    with pytest.raises(KeyStoreUnavailable):
+        await store.open()
+    await store.close()
+    assert file.read_text().startswith("Dear diary")
+
+
+async def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    store = KeyDatabase(str(tmp_path / "file" / "keys.db"))
+    with pytest.raises(KeyStoreUnavailable, match="cannot be kept in"):
+        await store.open()
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    "place", ["postgresql://anna:s3cret@db/keys", "nosuch+driver://anna:s3cret@db/keys", "://"]
+)
+def test_a_place_without_an_asynchronous_driver_is_told_without_its_password(place: str) -> None:
+    with pytest.raises(KeyStoreUnavailable) as caught:
+        KeyDatabase(place)
+    assert "s3cret" not in str(caught.value)
