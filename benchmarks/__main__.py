@@ -10,7 +10,7 @@ import time
 
 from benchmarks.report import ROOT
 
-PARTS = ("speech", "parakeet", "live", "overhead", "load", "memory", "disconnects", "fuzz")
+PARTS = ("speech", "parakeet", "variants", "live", "overhead", "load", "memory", "disconnects", "fuzz")
 
 
 def main() -> None:
