@@ -45,6 +45,7 @@ class MemorySocket:
             "query_string": query.encode(),
             "headers": [(name.encode(), value.encode()) for name, value in (headers or {}).items()],
             "subprotocols": [],
+            "client": ("127.0.0.1", 50_000),
         }
         self._to_app: asyncio.Queue[Message] = asyncio.Queue()
         self._from_app: asyncio.Queue[Message] = asyncio.Queue()

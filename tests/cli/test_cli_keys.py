@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from typer.testing import CliRunner
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from echoic.cli import app
+from support.live import STREAM, ServerProcess
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from typer.testing import Result
+
+
+@pytest.fixture
+def runner(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CliRunner:
+    for name in [name for name in os.environ if name.startswith("ECHOIC_")]:
+        monkeypatch.delenv(name)
+    env = {"COLUMNS": "200", "NO_COLOR": "1", "ECHOIC_KEYS_DB": str(tmp_path / "keys.db")}
+    return CliRunner(env=env)
+
+
+def keys(runner: CliRunner, *args: str) -> Result:
+    return runner.invoke(app, ["keys", *args])
+
+
+def rows(runner: CliRunner) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = json.loads(keys(runner, "list", "--json").stdout)
+    return found
+
+
+def test_a_key_is_shown_once(runner: CliRunner) -> None:
+    made = keys(runner, "create", "anna", "--tier", "premium", "--expires", "90d")
+    assert made.exit_code == 0
+    key = made.stdout.strip()
+    assert key.startswith("echoic_")
+    listed = keys(runner, "list")
+    assert key not in listed.output
+    (row,) = rows(runner)
+    assert (row["user"], row["tier"], row["rights"], row["standing"]) == (
+        "anna",
+        "premium",
+        "read stream",
+        "",
+    )
+    assert row["id"] in key
+    assert row["id"] in listed.output
+    assert row["expires"] > row["created"]
+
+
+def test_json_holds_the_key_only_where_it_was_made(runner: CliRunner) -> None:
+    made = json.loads(keys(runner, "create", "anna", "--read-only", "--json").stdout)
+    assert made["key"].startswith(f"echoic_{made['id']}_")
+    assert rows(runner) == [{name: value for name, value in made.items() if name != "key"}]
+    assert made["rights"] == "read"
+
+
+def test_a_key_is_revoked_by_its_id(runner: CliRunner) -> None:
+    name = json.loads(keys(runner, "create", "anna", "--json").stdout)["id"]
+    assert keys(runner, "revoke", name).exit_code == 0
+    assert rows(runner)[0]["standing"] == "revoked"
+    unknown = keys(runner, "revoke", "000000000000")
+    assert unknown.exit_code == 1
+    assert "no key with this id" in unknown.stderr
+
+
+def test_a_tier_is_changed_for_all_keys_of_a_user(runner: CliRunner) -> None:
+    for _ in range(2):
+        keys(runner, "create", "anna")
+    other = keys(runner, "create", "anna", "--tier", "premium")
+    assert other.exit_code == 1
+    assert "echoic keys tier anna premium" in other.stderr
+    assert keys(runner, "tier", "anna", "premium").exit_code == 0
+    assert [row["tier"] for row in rows(runner)] == ["premium", "premium"]
+    assert keys(runner, "tier", "nobody", "free").exit_code == 1
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("create", ""),
+        ("create", "a\nb"),
+        ("create", "anna", "--tier", "Gold Plated"),
+        ("create", "anna", "--expires", "soon"),
+        ("create", "anna", "--expires", "0d"),
+        ("create", "anna", "--expires", "2001-01-31"),
+        ("tier", "anna", "!"),
+    ],
+)
+def test_what_cannot_be_is_told_and_makes_nothing(runner: CliRunner, args: tuple[str, ...]) -> None:
+    done = keys(runner, *args)
+    assert done.exit_code == 2
+    assert done.stderr
+    assert rows(runner) == []
+
+
+@pytest.mark.parametrize("expires", ["12h", "4w", "2931-01-31", "2931-01-31T12:00:00+02:00"])
+def test_a_key_may_expire_after_a_while_or_at_a_moment(runner: CliRunner, expires: str) -> None:
+    assert keys(runner, "create", "anna", "--expires", expires).exit_code == 0
+
+
+def test_without_a_store_it_says_where_to_name_one(runner: CliRunner, tmp_path: Path) -> None:
+    done = runner.invoke(app, ["keys", "list"], env={"ECHOIC_KEYS_DB": ""})
+    assert done.exit_code == 2
+    assert "keys_db" in done.stderr
+    made = runner.invoke(
+        app, ["keys", "create", "anna", "--db", str(tmp_path / "other.db")], env={"ECHOIC_KEYS_DB": ""}
+    )
+    assert made.exit_code == 0
+
+
+def test_a_store_that_cannot_be_had_is_told(runner: CliRunner, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = keys(runner, "list", "--db", str(tmp_path / "file" / "keys.db"))
+    assert done.exit_code == 1
+    assert "cannot be kept" in done.stderr
+
+
+def test_keys_are_made_and_revoked_while_a_server_runs(runner: CliRunner, tmp_path: Path) -> None:
+    def command(*args: str) -> str:
+        env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "ECHOIC_KEYS_DB": file}
+        call = [sys.executable, "-m", "echoic.cli", "keys", *args]
+        return subprocess.run(call, capture_output=True, text=True, env=env, check=True).stdout
+
+    file = str(tmp_path / "keys.db")
+    with ServerProcess(keys_db=file, log_level="debug") as server:
+        url = f"ws://{server.place}{STREAM}"
+        made = json.loads(command("create", "anna", "--json"))
+        with connect(f"{url}?token={made['key']}") as client:
+            client.send('{"type":"ping"}')
+            assert json.loads(client.recv()) == {"type": "pong"}
+        command("revoke", made["id"])
+        with connect(url, additional_headers={"X-API-KEY": made["key"]}) as client:
+            assert json.loads(client.recv())["code"] == "unauthorized"
+            with pytest.raises(ConnectionClosed):
+                client.recv()
+        server.process.terminate()
+        code, log = server.ended()
+    assert (code, made["id"] in log) == (0, True)
+    assert made["key"] not in log + "".join(server.said)
+    assert rows(runner)[0]["last_used"]

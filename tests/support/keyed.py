@@ -1,0 +1,31 @@
+"""Keys for tests: made in a store that a server then opens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from echoic.limits.identity import ALL_RIGHTS
+from echoic.limits.key_database import KeyDatabase
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from pathlib import Path
+
+    from echoic.limits.identity import Right
+    from echoic.limits.secret import NewKey
+
+
+async def make_key_in(
+    file: Path,
+    user: str = "anna",
+    tier: str | None = None,
+    *,
+    rights: frozenset[Right] = ALL_RIGHTS,
+    expires: datetime | None = None,
+) -> NewKey:
+    """Return a new key of the store in ``file``, which is made if it is not there."""
+    store = KeyDatabase(str(file))
+    await store.open()
+    new, _ = await store.create(user, tier, rights=rights, expires=expires)
+    await store.close()
+    return new
