@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from echoic.errors import DecodeFailed, ModelUnavailable
 from echoic.schedule.blocking import call_on, in_thread
+from echoic.schedule.memory import give_back
 from echoic.schedule.queue import Job
 from echoic.schedule.worker import Raised, Worker, attempt
 from echoic.session.effects import ModelAnswer
@@ -220,9 +221,13 @@ class Engines:
             return
         worker = self._workers.pop(name)
         worker.stop(finish=False)
-        unload = self._unloads[name] = asyncio.get_running_loop().create_task(self._join(worker))
+        unload = self._unloads[name] = asyncio.get_running_loop().create_task(self._free(worker))
         unload.add_done_callback(lambda _: self._unloads.pop(name))
         _log.info("engine_unloaded model=%s idle=%g", name, self._idle)
+
+    async def _free(self, worker: Worker) -> None:
+        await self._join(worker)
+        await in_thread(give_back, f"echoic-free-{worker.name}")
 
     async def _worker(self, name: str) -> Worker:
         if self._closed:
