@@ -196,14 +196,16 @@ def _url_of(place: str) -> URL:
 
 def _engine_of(url: URL) -> AsyncEngine:
     try:
-        engine = create_async_engine(url, pool_pre_ping=True, hide_parameters=True)
+        # A file is there or not; a connection over a network may have died since it was used.
+        is_remote = url.get_backend_name() != "sqlite"
+        engine = create_async_engine(url, pool_pre_ping=is_remote, hide_parameters=True)
     except (SQLAlchemyError, ImportError):
         driver = url.drivername
         raise KeyStoreUnavailable(
             f"Keys cannot be kept by {driver!r} here: it must be an asynchronous driver that is "
             "installed, such as sqlite+aiosqlite or postgresql+asyncpg."
         ) from None
-    if url.get_backend_name() == "sqlite":
+    if not is_remote:
         event.listen(engine.sync_engine, "connect", _prepare)
     return engine
 
