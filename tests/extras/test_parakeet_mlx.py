@@ -125,7 +125,19 @@ def make_rnnt(folder: Path) -> None:
     mx.save_safetensors(str(folder / "model.safetensors"), weights)
 
 
-@pytest.mark.parametrize("change", [lambda _: None, make_rnnt], ids=["tdt", "rnnt"])
+def make_deeper(folder: Path) -> None:
+    """Give the prediction network a second layer, as the large models have: what it says is not trained."""
+    describe("decoder", prednet={"pred_hidden": 160, "pred_rnn_layers": 2})(folder)
+    weights = mx.load(str(folder / "model.safetensors"))
+    lstm = "decoder.prediction.dec_rnn.lstm"
+    for part in ("Wx", "Wh", "bias"):
+        weights[f"{lstm}.1.{part}"] = 1.5 * weights[f"{lstm}.0.{part}"][::-1]
+    mx.save_safetensors(str(folder / "model.safetensors"), weights)
+
+
+@pytest.mark.parametrize(
+    "change", [lambda _: None, make_rnnt, make_deeper], ids=["tdt", "rnnt", "two layers"]
+)
 def test_it_hears_what_parakeet_mlx_hears_in_our_features(
     copy: Path, change: Callable[[Path], object]
 ) -> None:
@@ -133,8 +145,10 @@ def test_it_hears_what_parakeet_mlx_hears_in_our_features(
     engine = ParakeetMlx(copy, COVERED, EXACT)
     theirs = from_config(json.loads((copy / "config.json").read_bytes()))
     theirs.load_weights(str(copy / "model.safetensors"))
-    for window in windows()[:5]:
-        ours = [(text, start) for text, start, _ in placed(engine.decode([window])[0].committed)]
+    together = engine.decode(windows()[:5])
+    assert any(one.committed for one in together)
+    for window, heard in zip(windows(), together, strict=False):
+        ours = [(text, start) for text, start, _ in placed(heard.committed)]
         bands = mx.array(LogMel(128)([window.audio]).bands.transpose(0, 2, 1))
         tokens = theirs.generate(bands)[0].tokens
         assert ours == [(one.text, round(one.start, 3)) for one in tokens]
