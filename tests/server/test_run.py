@@ -18,6 +18,7 @@ from support.live import STREAM, ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from websockets.asyncio.client import ClientConnection
 
@@ -182,3 +183,12 @@ def test_what_it_prints_says_where_it_is_and_how_to_send_audio() -> None:
         assert server.process.stdout is not None
         assert f"echoic stream FILE --url ws://{place}" in server.process.stdout.read()
         assert server.ended()[0] == 0
+
+
+def test_a_store_of_keys_that_cannot_be_opened_stops_the_start_with_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with ServerProcess(keys_db=str(tmp_path / "file" / "keys.db")) as server:
+        code, log = server.ended()
+    assert code == 1
+    assert "event=keys.unavailable" in log
+    assert "Traceback" not in log

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import uvicorn
 
+from echoic.limits.keys import KeyStoreUnavailable
 from echoic.server.app import House, build_app
 from echoic.server.log import set_up_logging
 from echoic.server.routes import STREAM_PATH
@@ -39,7 +40,7 @@ def serve(settings: Settings) -> None:
     A second signal ends the process at once.
 
     Raises:
-        SystemExit: The address cannot be listened on (status 1).
+        SystemExit: The address cannot be listened on, or the store of keys cannot be opened (status 1).
     """
     set_up_logging(settings)
     try:
@@ -50,6 +51,10 @@ def serve(settings: Settings) -> None:
         sys.stderr.write(f"echoic cannot listen on {settings.host} port {settings.port}: {reason}.\n")
         raise SystemExit(1) from None
     app = build_app(settings)
+    try:
+        asyncio.run(_try_keys(app.state.house))
+    except KeyStoreUnavailable:  # it is logged
+        raise SystemExit(1) from None
     EchoicServer(app, settings).run([listener])
 
 
@@ -104,6 +109,11 @@ class EchoicServer(uvicorn.Server):
         await self._house.ready.settled.wait()
         sys.stdout.write("\n".join(_greeting(self._house, port)) + "\n")
         sys.stdout.flush()
+
+
+async def _try_keys(house: House) -> None:
+    async with house.entrance.open():
+        pass
 
 
 def _listen(settings: Settings) -> socket.socket:
