@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from filelock import FileLock
 from typer.testing import CliRunner
 
 from echoic.cli import app
 from echoic.engines.catalogue import EUROPEAN, SOURCES, names_of
+from echoic.engines.fetch import Order, fetch_model
 from echoic.engines.hub import Hub
 from echoic.engines.parakeet_onnx import ParakeetOnnx
 from echoic.engines.weights import (
     RECORD,
-    fetch_model,
     find_file,
     find_model,
     languages_of,
@@ -57,7 +58,7 @@ def no_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def fetch(hub: LoopbackHub, cache: Path, name: str = NAME, **more: str) -> Path:
-    return fetch_model(name, cache, Hub(hub.address, timeout=5), **more)  # type: ignore[arg-type]  # all text
+    return fetch_model(name, cache, Hub(hub.address, timeout=5), Order(**more))
 
 
 # ---- what comes
@@ -109,6 +110,27 @@ def test_what_is_there_is_not_fetched_again_but_what_changed_on_the_hub_is(
     hub.files["config.json"] = hub.files["config.json"].replace(b" ", b"\n")
     fetch(hub, tmp_path)
     assert hub.sent == [("config.json", 0)]
+
+
+def test_an_update_that_is_cut_off_leaves_what_was_there_whole(hub: LoopbackHub, tmp_path: Path) -> None:
+    folder = fetch(hub, tmp_path)
+    old = {file: (folder / file).read_bytes() for file in (ENCODER, "vocab.txt")}
+    hub.files |= {"vocab.txt": b"new", ENCODER: b"new" * 50_000}
+    hub.cut_at = 100_000
+    with pytest.raises(ModelUnavailable, match="kept"):
+        fetch(hub, tmp_path)
+    assert {file: (folder / file).read_bytes() for file in old} == old
+    hub.cut_at = None
+    fetch(hub, tmp_path)
+    assert (folder / "vocab.txt").read_bytes() == b"new"
+    assert (folder / ENCODER).read_bytes() == b"new" * 50_000
+    assert not list(folder.glob("*.part"))
+
+
+def test_one_process_fetches_a_model_at_a_time(hub: LoopbackHub, tmp_path: Path) -> None:
+    with FileLock(tmp_path / f".{NAME}.lock"), pytest.raises(ModelUnavailable, match="Another process"):
+        fetch(hub, tmp_path)
+    fetch(hub, tmp_path)
 
 
 def test_another_quantization_comes_beside_the_first(hub: LoopbackHub, tmp_path: Path) -> None:
@@ -217,9 +239,7 @@ def test_a_wrong_checksum_throws_the_file_away(hub: LoopbackHub, tmp_path: Path,
 
 def test_a_disk_without_room_is_told_before_anything_is_fetched(hub: LoopbackHub, tmp_path: Path) -> None:
     hub.claims[ENCODER] = 10**18
-    with pytest.raises(
-        ModelUnavailable, match=r"There is no room for it in .*: 931322574\.6 GiB are needed"
-    ):
+    with pytest.raises(ModelUnavailable, match=r"There is no room for it in .*: 931322574\.6 GiB are needed"):
         fetch(hub, tmp_path)
     assert hub.sent == []
 

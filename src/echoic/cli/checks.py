@@ -19,7 +19,6 @@ State = Literal["ok", "note", "missing"]
 REQUIRED = {
     "av": "av",
     "fastapi": "fastapi",
-    "huggingface_hub": "huggingface-hub",
     "msgspec": "msgspec",
     "numpy": "numpy",
     "onnxruntime": "onnxruntime",

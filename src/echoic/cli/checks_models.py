@@ -5,26 +5,28 @@ from importlib.util import find_spec
 
 from echoic.cli.checks import Check, State
 
-#: Modules of the extras, their packages, and the models that need them.
+_NEMO, _MLX, _WHISPER = (f"pip install 'echoic[{extra}]'" for extra in ("nemo", "mlx", "whisper"))
+#: Modules that the server can do without: their packages, what needs them, and the command that brings them.
 OPTIONAL = {
-    "torch": ("torch", "nemo", "parakeet-standard"),
-    "nemo": ("nemo_toolkit", "nemo", "parakeet-standard"),
-    "mlx": ("mlx", "mlx", "parakeet-mlx"),
-    "parakeet_mlx": ("parakeet-mlx", "mlx", "parakeet-mlx"),
-    "faster_whisper": ("faster-whisper", "whisper", "whisper"),
-    "ctranslate2": ("ctranslate2", "whisper", "whisper"),
-    "onnx": ("onnx", "optimize", "echoic models optimize"),
+    "huggingface_hub": ("huggingface-hub", "echoic models get", "pip install huggingface-hub"),
+    "torch": ("torch", "parakeet-standard", _NEMO),
+    "nemo": ("nemo_toolkit", "parakeet-standard", _NEMO),
+    "mlx": ("mlx", "parakeet-mlx", _MLX),
+    "parakeet_mlx": ("parakeet-mlx", "parakeet-mlx", _MLX),
+    "faster_whisper": ("faster-whisper", "whisper", _WHISPER),
+    "ctranslate2": ("ctranslate2", "whisper", _WHISPER),
+    "onnx": ("onnx", "echoic models optimize", "pip install 'echoic[optimize]'"),
 }
 
 
 def optional_libraries() -> list[Check]:
-    """Return a check for each library of an extra."""
+    """Return a check for each library that only some models or commands need; none is imported."""
     return [_optional(module, *row) for module, row in OPTIONAL.items()]
 
 
-def _optional(module: str, package: str, extra: str, use: str) -> Check:
+def _optional(module: str, package: str, use: str, install: str) -> Check:
     if find_spec(module) is None:
-        return Check(package, "note", f"not installed; {use} needs it", f"pip install 'echoic[{extra}]'")
+        return Check(package, "note", f"not installed; {use} needs it", install)
     try:
         return Check(package, "ok", version(package))
     except PackageNotFoundError:

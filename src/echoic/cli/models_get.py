@@ -37,8 +37,8 @@ def get(
 ) -> None:
     """Fetch a model's weights; what was cut off goes on where it stopped."""
     from echoic.cli.places import models_folder
+    from echoic.engines.fetch import Order, fetch_model
     from echoic.engines.hub import Hub
-    from echoic.engines.weights import fetch_model
     from echoic.errors import ModelUnavailable
 
     if name is None:
@@ -46,14 +46,8 @@ def get(
         return
     try:
         with _progress() as told:
-            folder = fetch_model(
-                name,
-                models_folder(),
-                None if offline else Hub(hub),
-                quantization="" if quantization == "none" else quantization,
-                revision=revision,
-                progress=told,
-            )
+            order = Order("" if quantization == "none" else quantization, revision)
+            folder = fetch_model(name, models_folder(), None if offline else Hub(hub), order, told)
     except ModelUnavailable as refusal:
         give_up(refusal.message)
     except ValueError:

@@ -2,7 +2,7 @@
 
 huggingface-hub speaks with it: addresses, keys, redirections, errors. The last step is ours, because that
 library throws away what had come of a transfer that was cut off and compares sizes only: here a file goes on
-where it stopped, and gets its name when its checksum is right. Why: docs/decisions/0012.
+where it stopped, and its checksum is compared. Why: docs/decisions/0012.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 ENDPOINT = "https://huggingface.co"
 #: Seconds without a byte after which a transfer is given up.
 TIMEOUT = 30.0
-#: What the name of a file ends in while it is not complete.
-PART = ".part"
 _BLOCK = 2**20
 _REST_FOLLOWS, _UNAUTHORIZED = 206, 401
 _CUT_OFF = "The hub cannot be reached, or the transfer was cut off."
@@ -112,20 +110,19 @@ class Hub:
                 raise HubRefusal("The hub's answer is not a list of files.") from None
         return Shelf(repository, str(info.sha), files)
 
-    def fetch(self, shelf: Shelf, file: RemoteFile, folder: Path, told: Callable[[int], object]) -> None:
-        """Fetch a file into a folder, going on where an earlier transfer of it was cut off.
+    def fetch(self, shelf: Shelf, file: RemoteFile, part: Path, told: Callable[[int], object]) -> None:
+        """Fetch a file, going on where an earlier transfer of it was cut off.
 
         Args:
             shelf: Where it stands.
             file: Which one.
-            folder: It is there.
+            part: Where it goes to, not yet under its name; what is in it already is what had come.
             told: Called with the bytes that are there so far.
 
         Raises:
             HubRefusal: It could not be fetched, or its checksum is wrong.
             OSError: It cannot be written.
         """
-        part = folder / f"{file.path}.{file.digest[:12]}{PART}"
         part.touch()
         if part.stat().st_size > file.size:
             part.write_bytes(b"")
@@ -138,7 +135,6 @@ class Hub:
         if not is_right(part, file.digest):
             part.unlink()
             raise HubRefusal(f"The checksum of {file.path} is wrong; the file was thrown away.")
-        part.replace(folder / file.path)
 
     def _transfer(self, shelf: Shelf, file: RemoteFile, part: Path, told: Callable[[int], object]) -> None:
         """Append what one answer brings, or begin anew if the hub does not know parts of files."""

@@ -7,27 +7,23 @@ when its checksum is right, and the weights themselves come last: where they are
 
 from __future__ import annotations
 
-import errno
 import json
 import shutil
 import sys
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from echoic.engines.catalogue import SOURCES, STEMS, files_of, main_file, names_of, source_of
-from echoic.engines.hub import PART, Hub, HubRefusal, RemoteFile, is_right
+from echoic.engines.catalogue import SOURCES, STEMS, main_file, names_of, source_of
 from echoic.errors import ModelUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from echoic.engines.hub import Shelf
 
 #: The file beside the weights that says where they are from.
 RECORD = "echoic.json"
-_GIB = 2**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,61 +107,33 @@ def remove_model(name: str, cache: Path) -> Fetched:
     return found
 
 
-def fetch_model(
-    name: str,
-    cache: Path,
-    hub: Hub | None,
-    *,
-    quantization: str | None = None,
-    revision: str | None = None,
-    progress: Callable[[str, int, int], object] = lambda *_: None,
-) -> Path:
-    """Fetch what is missing of a model and return its folder.
-
-    Args:
-        name: One of ``catalogue.SOURCES``.
-        cache: The folder for models.
-        hub: Where from; None: it may not be asked.
-        quantization: Of graphs: a suffix such as ``int8``, empty for full precision, None: the usual one.
-        revision: The commit, branch or tag to take; None: the newest.
-        progress: Told of each block: the file's name, its bytes so far, and its size.
+def is_complete(name: str, cache: Path) -> bool:
+    """Return whether a model that can be fetched is there completely.
 
     Raises:
-        ModelUnavailable: Nobody knows the name, the hub cannot be reached or has other files, a transfer was
-            cut off, a checksum is wrong, or there is no room: which, and what to do.
+        KeyError: There is no such name.
     """
-    source = source_of(name)
-    again = f"echoic models get {source.name}"
-    folder = cache / source.name
-    if hub is None:
-        if not _weights(cache, source.name):
-            raise ModelUnavailable(source.name, f"It is not in {cache}, and the hub may not be asked.", again)
-        return folder
-    try:
-        shelf = hub.shelf(source.repository, revision)
-        wanted = [shelf.files[path] for path in files_of(source.form, shelf.files, quantization)]
-        folder.mkdir(parents=True, exist_ok=True)
-        before = _digests(folder)
-        missing = [file for file in wanted if not _is_there(folder, file, before)]
-        _make_room(folder, missing)
-        _add_config(folder, source.architecture, wanted)
-        _keep_record(folder, source.name, shelf, {file.path: "" for file in missing})
-        for file in wanted:
-            told = partial(_told, progress, file)
-            told(0 if file in missing else file.size)
-            if file in missing:
-                hub.fetch(shelf, file, folder, told)
-        _keep_record(folder, source.name, shelf, {file.path: file.digest for file in wanted})
-    except LookupError as other:
-        raise ModelUnavailable(source.name, str(other.args[0]), again) from other
-    except HubRefusal as refusal:
-        kept = (
-            " What has come so far is kept, and used the next time." if any(folder.glob(f"*{PART}")) else ""
-        )
-        raise ModelUnavailable(source.name, refusal.reason + kept, again) from refusal
-    except OSError as error:
-        raise ModelUnavailable(source.name, _sentence(error, folder), again) from error
-    return folder
+    return bool(_weights(cache, name))
+
+
+def digests_of(folder: Path) -> dict[str, str]:
+    """Return the digests of the files that were fetched before, by their names."""
+    files = _read(folder / RECORD).get("files")
+    return {path: str(digest) for path, digest in files.items()} if isinstance(files, dict) else {}
+
+
+def keep_record(folder: Path, name: str, shelf: Shelf, digests: Mapping[str, str]) -> None:
+    """Write where a model is from, and the digests of its files: those kept before, and these.
+
+    Args:
+        folder: The model's.
+        name: The model's.
+        shelf: Where its files are from.
+        digests: By the files' names.
+    """
+    known = {**digests_of(folder), **digests}
+    record = {"name": name, "repository": shelf.repository, "revision": shelf.revision, "files": known}
+    (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", "utf-8")
 
 
 def _weights(cache: Path, name: str) -> list[Path]:
@@ -216,53 +184,3 @@ def _read(file: Path) -> dict[str, object]:
     except (OSError, ValueError):
         return {}
     return record if isinstance(record, dict) else {}
-
-
-def _keep_record(folder: Path, name: str, shelf: Shelf, digests: Mapping[str, str]) -> None:
-    """Write where a model is from and its files' digests: those kept before, and these (empty: no longer)."""
-    known = {path: digest for path, digest in {**_digests(folder), **digests}.items() if digest}
-    record = {"name": name, "repository": shelf.repository, "revision": shelf.revision, "files": known}
-    (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", "utf-8")
-
-
-def _add_config(folder: Path, architecture: str, files: Sequence[RemoteFile]) -> None:
-    """Write the ``config.json`` that some older repositories of graphs lack."""
-    names = {file.path for file in files}
-    if "vocab.txt" in names and "config.json" not in names:
-        (folder / "config.json").write_text(json.dumps({"model_type": architecture}), "utf-8")
-
-
-def _digests(folder: Path) -> dict[str, str]:
-    """Return the digests of the files that were fetched before, by their names."""
-    files = _read(folder / RECORD).get("files")
-    return {path: str(digest) for path, digest in files.items()} if isinstance(files, dict) else {}
-
-
-def _is_there(folder: Path, file: RemoteFile, before: Mapping[str, str]) -> bool:
-    """Return whether a file was fetched before, or came here in another way and is the right one."""
-    path = folder / file.path
-    if not path.is_file() or path.stat().st_size != file.size:
-        return False
-    return before[file.path] == file.digest if file.path in before else is_right(path, file.digest)
-
-
-def _told(progress: Callable[[str, int, int], object], file: RemoteFile, have: int) -> None:
-    progress(file.path, have, file.size)
-
-
-def _make_room(folder: Path, missing: Iterable[RemoteFile]) -> None:
-    """Look whether the disk has room for what is missing, before hours are spent on it.
-
-    Raises:
-        OSError: It has not.
-    """
-    needed = sum(file.size for file in missing) - sum(part.stat().st_size for part in folder.glob(f"*{PART}"))
-    if needed > shutil.disk_usage(folder).free:
-        raise OSError(errno.ENOSPC, f"{needed / _GIB:.1f} GiB are needed")
-
-
-def _sentence(error: OSError, folder: Path) -> str:
-    if error.errno == errno.ENOSPC:
-        free = shutil.disk_usage(folder).free / _GIB
-        return f"There is no room for it in {folder}: {error.strerror}, {free:.1f} GiB are free."
-    return f"{folder} cannot be written: {error.strerror or 'unknown reason'}."
