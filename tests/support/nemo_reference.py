@@ -113,12 +113,13 @@ def hear(model: ASRModel, audio: NDArray[np.float32], head: str = "transducer") 
 
 
 @quietly
-def transcribed(
-    model: ASRModel, sounds: Sequence[NDArray[np.float32]]
-) -> list[tuple[str, list[tuple[str, float]]]]:
-    """Return NeMo's own transcripts: the text, and words with their start in seconds."""
-    said = model.transcribe([audio.copy() for audio in sounds], timestamps=True, verbose=False)
-    return [(one.text, [(word["word"], word["start"]) for word in one.timestamp["word"]]) for one in said]
+def transcribed(file: Path, sounds: Sequence[NDArray[np.float32]]) -> list[list[tuple[str, float]]]:
+    """Return what NeMo's ``transcribe`` says of sounds of over a second: pieces, and their starts in seconds.
+
+    It lengthens shorter sounds, and leaves the model in a state fit for training: so it is restored for this.
+    """
+    said = restored(file).transcribe([audio.copy() for audio in sounds], timestamps=True, verbose=False)
+    return [[(piece["char"][0], piece["start"]) for piece in one.timestamp["char"]] for one in said]
 
 
 @quietly

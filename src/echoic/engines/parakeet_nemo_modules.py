@@ -106,7 +106,10 @@ class NemoEncoder:
     def __init__(self, loaded: Loaded) -> None:
         self.together = loaded.device.type != "cpu" or loaded.cores == 1
         self._loaded, self._encoder = loaded, loaded.parts["encoder"]
-        self._longest: int = self._encoder.max_audio_length
+        # NeMo takes the table of positions, one for each frame, to be too short for as many feature frames,
+        # and makes a longer one in the middle of a call, which another thread may be in.
+        self._longest = self._encoder.pos_emb_max_len * loaded.architecture.subsampling
+        self._encoder.max_audio_length = self._longest
 
     def encode(self, features: Features) -> Sequence[Any]:
         """Return the frames of each window: shape ``(frames, width)``, or ``(frames, tokens + blank)``."""
