@@ -22,7 +22,7 @@ def demo(
     speed: Speed = 1.0,
 ) -> None:
     """Watch a recording being transcribed live, by a server that is started just for it."""
-    recording = _recording()
+    recording = demo_recording()
     if recording is None:
         give_up(f"The recording comes with a package that is not installed: {_INSTALL}")
 
@@ -42,7 +42,7 @@ def demo(
     typer.echo(f"\nTranscript\n{heard.transcript}\n\n{_measured(heard.delays)}")
 
 
-def _recording() -> Path | None:
+def demo_recording() -> Path | None:
     """Return the first recording there is; its package is only looked for, not imported."""
     spec = find_spec("moonshine_voice")
     folders = [Path(place) / "assets" for place in (spec.submodule_search_locations or ())] if spec else []

@@ -6,12 +6,14 @@ from dataclasses import asdict
 import typer
 
 from echoic.cli.models_get import get, remove
+from echoic.cli.models_optimize import optimize
 from echoic.cli.options import AsJson, Key, Url, give_up
 
 _MIB = 2**20
 
 app = typer.Typer(invoke_without_command=True)
 app.command("get")(get)
+app.command("optimize")(optimize)
 app.command("remove")(remove)
 
 

@@ -245,7 +245,27 @@ def widened(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
         if value.type.tensor_type.elem_type == TensorProto.FLOAT16:
             value.type.tensor_type.elem_type = TensorProto.FLOAT
     del model.graph.value_info[:]
+    _fold_casts(model.graph)
     return model
+
+
+def _fold_casts(graph: onnx.GraphProto) -> None:
+    """Take out casts of constants that are in full precision already."""
+    wide = {one.name: one for one in graph.initializer if one.data_type == TensorProto.FLOAT}
+    kept = []
+    for node in graph.node:
+        target = [attribute.i for attribute in node.attribute if attribute.name == "to"]
+        if node.op_type == "Cast" and target == [TensorProto.FLOAT] and node.input[0] in wide:
+            graph.initializer.append(
+                numpy_helper.from_array(numpy_helper.to_array(wide[node.input[0]]), node.output[0])
+            )
+        else:
+            kept.append(node)
+    read = {name for node in kept for name in node.input}
+    constants = [one for one in graph.initializer if one.name in read]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(kept)
+    graph.initializer.extend(constants)
 
 
 def _matrix(graph: Graph, name: str) -> NDArray[np.float32] | None:

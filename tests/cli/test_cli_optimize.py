@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from typer.testing import CliRunner
+
+from echoic.cli import app
+from support.tiny_parakeet import FOLDER
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    for name in ("encoder-model.fp16.onnx", "decoder_joint-model.fp16.onnx", "vocab.txt", "config.json"):
+        shutil.copy(FOLDER / name, folder / name)
+    return folder
+
+
+def test_a_table_tells_what_each_form_costs_and_what_is_new(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    speech = sorted((FOLDER / "speech").glob("*.*"))
+    audio = next(file for file in speech if file.suffix != ".json")
+    done = CliRunner().invoke(app, ["models", "optimize", str(copy), "--audio", str(audio)])
+    assert done.exit_code == 0, done.output
+    assert "encoder-model.rowint8.onnx" in done.output
+    assert "100.0 %" in done.output
+    assert str(copy / "joint-model.rowint8.onnx") in done.output
+
+
+def test_a_model_that_was_optimized_is_not_optimized_again_unasked(copy: Path) -> None:
+    shutil.copy(copy / "encoder-model.fp16.onnx", copy / "encoder-model.rowint8.onnx")
+    done = CliRunner().invoke(app, ["models", "optimize", str(copy)])
+    assert done.exit_code == 1
+    assert "--again" in done.output
+
+
+def test_without_onnx_the_command_says_how_to_get_it(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    monkeypatch.delitem(sys.modules, "echoic.engines.optimize", raising=False)
+    done = CliRunner().invoke(app, ["models", "optimize", str(copy)])
+    assert done.exit_code == 1
+    assert "pip install 'echoic[optimize]'" in done.output
