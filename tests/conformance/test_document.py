@@ -58,7 +58,7 @@ def test_the_defaults_of_the_table_are_those_of_the_code() -> None:
 
 def test_the_errors_of_the_table_are_those_of_the_code() -> None:
     closes = {code.split("`")[1]: then for _, code, _, _, then in rows("- [P7.1]")}
-    reserved = {ErrorCode.FORBIDDEN, ErrorCode.QUOTA_EXCEEDED}
+    reserved = {ErrorCode.FORBIDDEN}
     assert closes == {
         str(code): "goes on" if close is None else str(close)
         for code, close in CLOSE_CODES.items()

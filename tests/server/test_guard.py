@@ -113,7 +113,7 @@ async def test_a_client_that_leaves_before_its_key_leaves_nothing_behind(app: Fa
         socket.leave()
         await socket.ended()
     assert len(app.state.house.service.streams) == 0
-    assert len(asyncio.all_tasks()) == 1
+    assert len(asyncio.all_tasks()) == 2  # this one, and the one that renews leases
 
 
 async def test_with_no_key_set_credentials_are_ignored_and_auth_is_answered(start_app: StartApp) -> None:

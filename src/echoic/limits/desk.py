@@ -105,11 +105,12 @@ class Desk:
         self._accounts.add(account)
         return account
 
-    def leave(self, account: Account) -> None:
-        """Settle an account and give its place back, as soon as may be."""
+    def leave(self, account: Account) -> asyncio.Task[None]:
+        """Settle an account and give its place back, whether anybody waits for it or not."""
         self._accounts.discard(account)
         self._leaving[account] = task = asyncio.get_running_loop().create_task(self._close(account))
         task.add_done_callback(lambda _: self._leaving.pop(account, None))
+        return task
 
     async def standing(self, identity: Identity) -> Standing:
         """Return what a user may and uses."""

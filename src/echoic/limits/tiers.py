@@ -85,7 +85,7 @@ def read_tiers(value: object) -> TierLimits:
             raise ValueError("it is not JSON") from error
     if not isinstance(value, Mapping):
         raise ValueError('it should look like {"free": {"daily_minutes": 60, "concurrent_streams": 2}}')  # noqa: TRY004  # a setting's value
-    return {str(tier): _read_tier(str(tier), keys) for tier, keys in value.items()}
+    return {str(tier).lower(): _read_tier(str(tier), keys) for tier, keys in value.items()}
 
 
 def _read_tier(tier: str, keys: object) -> dict[str, float | None]:

@@ -24,6 +24,7 @@ from echoic.server.metrics import Metrics
 from echoic.server.neighbours import Neighbours
 from echoic.server.outbox import Bounds
 from echoic.server.page import page_router
+from echoic.server.quotas import desk_of
 from echoic.server.routes import api_router
 from echoic.server.streams import Streams
 from echoic.server.voice import loudness, silero
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from echoic.engines.registry import Registry
+    from echoic.limits.desk import Desk
     from echoic.server.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -64,6 +66,7 @@ class House:
         entrance: Who may.
         service: What its streams share.
         ready: Whether it can transcribe.
+        desk: Where streams are counted.
     """
 
     settings: Settings
@@ -71,6 +74,7 @@ class House:
     entrance: Entrance
     service: Service
     ready: Readiness
+    desk: Desk
 
 
 def build_app(settings: Settings, registry: Registry | None = None) -> FastAPI:
@@ -85,13 +89,14 @@ def build_app(settings: Settings, registry: Registry | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with house.entrance.open():
-            tasks = {asyncio.create_task(_preload(house))}
+            tasks = {asyncio.create_task(_preload(house)), asyncio.create_task(house.desk.run())}
             if house.service.watch is not None:
                 tasks.add(asyncio.create_task(house.service.watch.run()))
             yield
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
+            await house.desk.close()
             await house.service.means.engines.close()
 
     # The interactive documentation would be loaded from other people's servers.
@@ -153,6 +158,7 @@ def _furnish(settings: Settings, registry: Registry) -> House:
             KeyWatch(entrance.store) if entrance.store is not None else None,
         ),
         ready=Readiness(),
+        desk=desk_of(settings, metrics),
     )
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing import ParamSpec
 
     from echoic.errors import DecodeFailed
+    from echoic.limits.account import Account
     from echoic.server.means import Means, Peer
     from echoic.session.core import Session
     from echoic.session.effects import ModelRequest
@@ -56,10 +57,21 @@ class Connection:
         peer: The client.
         means: What all streams share.
         fallback: Whether another model may answer when the one asked for cannot.
+        account: What the stream may hear, or None: everything. The session asks it.
     """
 
-    def __init__(self, name: str, session: Session, peer: Peer, means: Means, *, fallback: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        session: Session,
+        peer: Peer,
+        means: Means,
+        *,
+        fallback: bool,
+        account: Account | None = None,
+    ) -> None:
         self.name = name
+        self._account = account
         self._session = session
         self._peer = peer
         self._engines, self._metrics, self._limits = means.engines, means.metrics, means.limits
@@ -68,6 +80,7 @@ class Connection:
         self._room = asyncio.Event()
         self._patience = asyncio.timeout(None)
         self._opening: set[asyncio.Task[ModelAnswer]] = set()
+        self._paying: asyncio.Task[None] | None = None
         self._timers: dict[Callable[..., None], asyncio.TimerHandle] = {}
         self._heard_at = 0.0
         self._bytes_per_second = _DEFAULT_BYTES_PER_SECOND
@@ -146,6 +159,8 @@ class Connection:
             self._tell(error)
         except Exception as error:  # noqa: BLE001  # the connection's edge: the client is told, the others go on
             self._break(error)
+        if self._account is not None and self._account.refusal is not None and not self._ending:
+            self._tell(self._account.refusal)
         if self._session.ending and not self._ending:  # the client said stop
             self._ending = True
             message = "What was heard last could not be decoded in time."
@@ -163,8 +178,8 @@ class Connection:
                 self._engines.drop(self, keys)
             case OpenModel(request):
                 self._open(request)
-            case Again():  # in the loop's next round: others have their turn between two bites
-                asyncio.get_running_loop().call_soon(self._advance, self._session.proceed)
+            case Again():
+                self._go_on_soon()
             case Close(code, reason):
                 self._ending = True
                 self._outbox.close(code, reason)
@@ -188,6 +203,24 @@ class Connection:
         )
         self._opening.add(task)
         task.add_done_callback(self._opened)
+
+    def _go_on_soon(self) -> None:
+        """Proceed in the loop's next round, so that others have their turn, and when audio can be paid."""
+        loop = asyncio.get_running_loop()
+        if self._account is None or not self._account.is_waiting:
+            loop.call_soon(self._advance, self._session.proceed)
+            return
+        self._paying = loop.create_task(self._account.ready())
+        self._paying.add_done_callback(self._paid)
+
+    def _paid(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is None:
+            self._advance(self._session.proceed)
+        else:
+            self._break(error)
 
     def _opened(self, task: asyncio.Task[ModelAnswer]) -> None:
         self._opening.discard(task)
@@ -252,6 +285,8 @@ class Connection:
         self._engines.leave(self)
         for task in self._opening:
             task.cancel()
+        if self._paying is not None:
+            self._paying.cancel()
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()

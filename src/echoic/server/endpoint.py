@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import dataclass
 from secrets import token_hex
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from echoic.audio.speech import VoiceActivity
+    from echoic.limits.account import Account
+    from echoic.limits.desk import Desk
     from echoic.limits.identity import Identity
     from echoic.server.means import AsgiReceive
     from echoic.server.outbox import AsgiSend
@@ -55,14 +58,21 @@ class StreamEndpoint:
         service: Called for each stream, in the running server.
         guard: Who may.
         fallback: Whether another model may answer when the one asked for cannot.
+        desk: Where streams and their minutes are counted; None: nobody counts them.
     """
 
     def __init__(
-        self, service: Callable[[], Service], guard: Guard | None = None, *, fallback: bool = False
+        self,
+        service: Callable[[], Service],
+        guard: Guard | None = None,
+        *,
+        fallback: bool = False,
+        desk: Desk | None = None,
     ) -> None:
         self._service = service
         self._guard = guard or Guard()
         self._fallback = fallback
+        self._desk = desk
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: AsgiReceive, send: AsgiSend) -> None:
         """Serve one WebSocket (ASGI)."""
@@ -77,10 +87,20 @@ class StreamEndpoint:
         try:
             identity = await self._let_in(scope, peer)
             service.streams.admit()
+            if self._desk is None:
+                await self._run(identity, peer, service)
+            else:
+                await self._run_counted(self._desk, identity, peer, service)
         except AccessRefused as refusal:
             await self._refuse(refusal, peer, service)
-            return
-        await self._run(identity, peer, service)
+
+    async def _run_counted(self, desk: Desk, identity: Identity, peer: Peer, service: Service) -> None:
+        account = await desk.open(identity)
+        try:
+            service.streams.admit()  # others may have come in meanwhile
+            await self._run(identity, peer, service, account)
+        finally:
+            await asyncio.shield(desk.leave(account))
 
     async def _let_in(self, scope: MutableMapping[str, Any], peer: Peer) -> Identity:
         headers = scope["headers"]
@@ -101,10 +121,13 @@ class StreamEndpoint:
         await peer.send({"type": "websocket.send", "text": encode_frame(frame)})
         await peer.send({"type": "websocket.close", "code": code, "reason": ""})
 
-    async def _run(self, identity: Identity, peer: Peer, service: Service) -> None:
+    async def _run(
+        self, identity: Identity, peer: Peer, service: Service, account: Account | None = None
+    ) -> None:
         metrics = service.means.metrics
+        session = Session(service.voice, grant=account.grant if account else None)
         connection = Connection(
-            token_hex(6), Session(service.voice), peer, service.means, fallback=self._fallback
+            token_hex(6), session, peer, service.means, fallback=self._fallback, account=account
         )
         service.streams.enter(connection)
         if service.watch is not None:

@@ -27,6 +27,12 @@ class Metrics:
         self.dropped = Counter(
             "echoic_partials_dropped", "Partials left out for slow clients.", registry=self.registry
         )
+        self._refusals = Counter(
+            "echoic_quota_refusals", "Streams and audio refused, by quota.", ["quota"], registry=self.registry
+        )
+        self.store_away = Gauge(
+            "echoic_quota_store_away", "1 while the store of quotas is away.", registry=self.registry
+        )
         self._errors = Counter("echoic_errors", "Error frames, by code.", ["code"], registry=self.registry)
         self._closes = Counter(
             "echoic_closes", "Streams ended, by close code.", ["code"], registry=self.registry
@@ -49,6 +55,10 @@ class Metrics:
         self._frames[type(frame)].inc()
         if isinstance(frame, Error):
             self._by_code[frame.code].inc()
+
+    def refused(self, quota: str) -> None:
+        """Count a refusal by ``daily_minutes`` or ``concurrent_streams``."""
+        self._refusals.labels(quota).inc()
 
     def closed(self, code: int) -> None:
         """Count the end of a stream."""

@@ -14,6 +14,7 @@ from echoic.limits.identity import Right
 from echoic.server.core_router import CORE_PATH
 from echoic.server.endpoint import StreamEndpoint
 from echoic.server.metrics import CONTENT_TYPE
+from echoic.server.quotas import limits_body
 
 if TYPE_CHECKING:
     from echoic.limits.identity import Identity
@@ -56,7 +57,9 @@ def _streams(house: House) -> list[WebSocketRoute]:
     def service() -> Service:
         return house.service
 
-    unified = StreamEndpoint(service, house.entrance.guard, fallback=house.settings.streaming_fallback)
+    unified = StreamEndpoint(
+        service, house.entrance.guard, fallback=house.settings.streaming_fallback, desk=house.desk
+    )
     routes = [WebSocketRoute(STREAM_PATH, unified, name="stream")]
     if house.settings.serves_core:
         routes.append(WebSocketRoute(CORE_PATH, StreamEndpoint(service), name="core_stream"))
@@ -84,18 +87,8 @@ def _describe(router: APIRouter, house: House) -> None:
             identity = await _caller(house, request)
         except AccessRefused as refusal:
             return _refused(refusal)
-        streams = house.service.streams
-        return JSONResponse(
-            {
-                "tier": identity.tier,
-                "limits": {"daily_minutes": None, "concurrent_streams": None},
-                "used_today_minutes": None,
-                "remaining_minutes": None,
-                "active_streams": len(streams),
-                "server_max_streams": streams.most,
-                "can_start_stream": not streams.draining and len(streams) < streams.most,
-            }
-        )
+        standing = await house.desk.standing(identity)
+        return JSONResponse(limits_body(identity, standing, house.service.streams))
 
 
 async def _caller(house: House, request: Request) -> Identity:
@@ -134,6 +127,7 @@ def _watch(router: APIRouter, house: House) -> None:
             "status": "ready" if waits_for is None else "not ready",
             "waits_for": waits_for,
             "models": list(house.service.means.engines.loaded),
+            "quota_store": "away" if house.desk.is_away else "reachable",
         }
 
     @router.get("/metrics")

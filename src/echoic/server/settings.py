@@ -9,6 +9,7 @@ import configparser
 import ipaddress
 from dataclasses import dataclass
 from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
@@ -20,6 +21,7 @@ from echoic.limits.addresses import Networks
 from echoic.limits.keys import KeyStoreUnavailable
 from echoic.limits.origins import Origins
 from echoic.limits.secret import written_digest
+from echoic.limits.tiers import read_tiers, tier_key
 from echoic.limits.tokens import TokensUnavailable
 from echoic.server.entrance import entrance_of
 
@@ -28,7 +30,11 @@ if TYPE_CHECKING:
 
 ENV_PREFIX: Final = "ECHOIC_"
 #: Environment names of the protocol that bear no prefix of ours.
-ENV_NAMES: Final = {"AUDIO_STREAM_TTL_SECONDS": "stream_ttl_seconds"}
+ENV_NAMES: Final = {
+    "AUDIO_STREAM_TTL_SECONDS": "stream_ttl_seconds",
+    "AUDIO_TIER_LIMITS_JSON": "tier_limits",
+    "REDIS_URL": "redis_url",
+}
 #: Names with our prefix that are not settings of the server: read by the command line and the client.
 ENV_OF_OTHERS: Final = frozenset({"ECHOIC_CONFIG", "ECHOIC_URL"})
 #: Seconds; a stream's lease is kept within them (protocol, section 9).
@@ -61,6 +67,16 @@ SERVER: Final = Section("Server")
 AUTH: Final = Section("Auth")
 STT: Final = Section("STT-Settings")
 QUOTA: Final = Section("Audio-Quota")
+
+
+def _redis_url(value: object) -> object:
+    if not isinstance(value, str) or not value:
+        return value
+    if not value.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("it should begin with redis://, rediss:// or unix://")
+    if find_spec("redis") is None:
+        raise ValueError("it needs the extra redis: pip install 'echoic[redis]'")
+    return value
 
 
 def _clamped_ttl(value: object) -> object:
@@ -161,7 +177,10 @@ class Settings(BaseModel):
         decode_cores: Cores that one decode uses.
         onnx_provider: Where onnxruntime computes.
         device: Where torch and CTranslate2 compute.
-        stream_ttl_seconds: A stream's lease where several processes count streams together.
+        stream_ttl_seconds: How long a stream's place is kept after its process died.
+        redis_url: Where several processes count streams and minutes together; None: each counts its own.
+        failopen_cap_minutes: What a user's new streams may hear while that cannot be reached.
+        tier_limits: What differs from the standard tiers, by tier and key; None: unlimited.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -210,6 +229,9 @@ class Settings(BaseModel):
     onnx_provider: Annotated[Provider, STT] = "auto"
     device: Annotated[Literal["auto", "cpu", "cuda"], STT] = "auto"
     stream_ttl_seconds: Annotated[int, QUOTA, BeforeValidator(_clamped_ttl)] = 120
+    redis_url: Annotated[str | None, QUOTA, BeforeValidator(_redis_url), Field(repr=False)] = None
+    failopen_cap_minutes: Annotated[float, QUOTA, Field(ge=0, le=1440)] = 5.0
+    tier_limits: Annotated[dict[str, dict[str, float | None]], QUOTA, BeforeValidator(read_tiers)] = {}
 
     @property
     def serves_core(self) -> bool:
@@ -249,6 +271,8 @@ def load_settings(config_file: Path | None, env: Mapping[str, str], **overrides:
                 () if name in Settings.model_fields else (_unknown(name, name, Settings.model_fields),)
             )
     settings = _validated(given, problems)
+    if settings is not None and given.tiers:
+        settings = _with_tiers(settings, given.tiers, problems)
     if settings is not None:
         problems += _problems_at_the_entrance(settings)
     if problems or settings is None:
@@ -262,6 +286,7 @@ class _Given:
     def __init__(self) -> None:
         self.values: dict[str, object] = {}
         self.places: dict[str, str] = {}
+        self.tiers: dict[str, dict[str, object]] = {}
 
     def put(self, name: str, value: object, place: str) -> None:
         self.values[name] = value
@@ -286,8 +311,11 @@ def _read_file(file: Path, given: _Given, problems: list[str]) -> None:
             problems.append(_unknown(f"[{section}]", section, sections))
             continue
         for name, value in parser.items(section):
+            tier = tier_key(name) if section == QUOTA.name else None
             if name in sections[section]:
                 given.put(name, value, f"[{section}] {name}")
+            elif tier is not None:
+                given.tiers.setdefault(tier[0], {})[tier[1]] = value
             else:
                 problems.append(_unknown(f"[{section}] {name}", name, Settings.model_fields))
 
@@ -312,6 +340,22 @@ def _validated(given: _Given, problems: list[str]) -> Settings | None:
             place = given.places[str(one["loc"][0])]
             problems.append(f"{place}: {one['msg'][0].lower()}{one['msg'][1:]}.")
     return None
+
+
+def _with_tiers(
+    settings: Settings, tiers: Mapping[str, Mapping[str, object]], problems: list[str]
+) -> Settings:
+    """Return the settings with the file's ``<tier>_<key>`` under what ``tier_limits`` says."""
+    merged = {tier: dict(keys) for tier, keys in settings.tier_limits.items()}
+    for tier, keys in tiers.items():
+        for key, value in keys.items():
+            try:
+                limits = read_tiers({tier: {key: value}})[tier]
+            except ValueError as error:
+                problems.append(f"[{QUOTA.name}] {tier}_{key}: {error}.")
+            else:
+                merged[tier] = {**limits, **merged.get(tier, {})}
+    return settings.model_copy(update={"tier_limits": merged})
 
 
 def _sections() -> dict[str, set[str]]:
