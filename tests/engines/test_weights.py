@@ -292,6 +292,18 @@ def test_the_key_of_the_environment_is_shown_to_the_hub(
     assert fetch(hub, tmp_path) == find_model(tmp_path)
 
 
+def test_the_key_is_not_shown_to_where_the_hub_keeps_its_files(
+    hub: LoopbackHub, served: Callable[[str], LoopbackHub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    store = served(NAME)
+    hub.key, hub.elsewhere = "hf_secret", store.address
+    store.most = 5_000_000
+    assert fetch(hub, tmp_path) == find_model(tmp_path)
+    assert (ENCODER, 5_000_000) in store.sent
+    assert set(store.keys) == {None}
+
+
 def test_a_hub_that_is_not_there_is_a_refusal(tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailable, match="cannot be reached"):
         fetch_model(NAME, tmp_path, Hub("http://127.0.0.1:1"))

@@ -49,6 +49,10 @@ class LoopbackHub:
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     key: str | None = None
+    #: The address that files are really at.
+    elsewhere: str | None = None
+    #: The keys that came with questions for files.
+    keys: list[str | None] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         hub = self
@@ -83,7 +87,10 @@ class LoopbackHub:
         elif path.startswith(f"/api/models/{self.repository}"):
             assert "blobs=True" in query or "blobs=true" in query
             body = self.listing or self.list_files()
+        elif self.elsewhere is not None:
+            status = 302
         else:
+            self.keys.append(request.headers.get("Authorization"))
             name = path.removeprefix(f"/{self.repository}/resolve/{REVISION}/")
             body = self.files[name][::-1] if name in self.spoilt else self.files[name]
             start = int(request.headers.get("Range", "bytes=0-")[6:-1]) if self.ranges else 0
@@ -94,6 +101,8 @@ class LoopbackHub:
         request.send_response(status)
         for name, value in self.headers.items():
             request.send_header(name, value)
+        if self.elsewhere is not None:
+            request.send_header("Location", self.elsewhere + request.path)
         request.send_header("Content-Length", str(len(body) - start))
         request.send_header("Connection", "close")
         request.end_headers()
