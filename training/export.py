@@ -80,7 +80,7 @@ def _write_onnx(model: EncDecHybridRNNTCTCBPEModel, folder: Path) -> None:
             graph = onnx.load(Path(scratch) / name)
             _store_in_16_bits(graph.graph)
             onnx.checker.check_model(graph)
-            onnx.save(graph, folder / name)
+            onnx.save(graph, folder / name.replace(".onnx", ".fp16.onnx"))
     vocabulary = [*model.joint.vocabulary, "<blk>"]
     spelled = "".join(f"{piece} {number}\n" for number, piece in enumerate(vocabulary))
     (folder / "vocab.txt").write_text(spelled, "utf-8")

@@ -84,7 +84,7 @@ async def test_the_readmes_client_prints_what_was_said(
 def test_the_librarys_client_prints_finals(place: str, tmp_path: Path) -> None:
     code = snippet("docs/library.md", "from echoic.client import transcribe")
     assert PORT_IN_THE_DOCUMENTS in code
-    recording = str(FOLDER / "speech" / "00039.flac")
+    recording = str(FOLDER / "speech" / "texts-03.flac")
     lines = output(code.replace(PORT_IN_THE_DOCUMENTS, place).replace("talk.mp4", recording), tmp_path)
     assert " ".join(line.partition(" ")[2] for line in lines) in {text for _, text in recordings()}
 

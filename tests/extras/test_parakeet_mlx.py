@@ -104,7 +104,9 @@ def test_a_ctc_head_hears_what_onnxruntime_hears_at_the_same_times(folder: Path,
     for window in windows():
         [ours], [theirs] = engine.decode([window]), reference.decode([window])
         assert placed(ours.committed) == placed(theirs.committed)
-        assert streamed(engine, in_pieces(window, [9_000])) == placed(ours.committed)
+        pieces = streamed(engine, in_pieces(window, [9_000]))
+        # A token that the cut goes through is said at once, so it lasts until the cut only.
+        assert [one[:2] for one in pieces] == [one[:2] for one in placed(ours.committed)]
 
 
 def make_rnnt(folder: Path) -> None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from echoic.engines.parakeet import Parakeet
     from echoic.engines.parakeet_nemo_files import Head
 
+pytestmark = pytest.mark.timeout(1_800)
 #: Contexts that cover every recording here.
 COVERED = Tuning(left_context=60.0, right_context=60.0)
 FRAME = 0.08
@@ -98,7 +99,7 @@ def test_the_encoder_s_frames_are_nemo_s(models: Models) -> None:
     heard = nemo.hear(models.reference, LONG)
     features = LogMel(heard.features.shape[0])([LONG])
     by_torch = NemoEncoder(nemo.quietly(load)(look_at(models.file), Torch())).frames(features).numpy()
-    session = ort.InferenceSession(models.folders["transducer"] / "encoder-model.onnx")
+    session = ort.InferenceSession(next(models.folders["transducer"].glob("encoder-model*.onnx")))
     feed = {"audio_signal": features.bands, "length": features.frames}
     [by_onnx] = session.run(["outputs"], feed)
     assert np.abs(by_torch[0] - heard.encoded).max() < 1e-4

@@ -121,7 +121,7 @@ def ctc_folder(folder: Path) -> Path:
     """Write an ONNX export of the CTC head and its encoder into ``folder`` (needs onnx) and return that."""
     import onnx  # noqa: PLC0415  # not installed everywhere
 
-    model = onnx.load(FOLDER / "encoder-model.onnx")
+    model = onnx.load(FOLDER / "encoder-model.fp16.onnx")
     graph, node = model.graph, onnx.helper.make_node
     head = {"weight": "ctc.weight", "bias": "ctc.bias"}
     for part, name in head.items():
