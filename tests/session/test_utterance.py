@@ -10,7 +10,8 @@ import pytest
 from echoic.engines.scripted import UTTERANCE, VOCABULARY, PlateauVoice, Scripted, draw
 from echoic.session.config import StreamConfig
 from echoic.session.core import Session
-from echoic.session.window import WindowNeeds
+from echoic.session.window import Window, WindowNeeds
+from echoic.text.hypothesis import Hypothesis, Token
 from support.play import Play, kind, texts
 from support.speakers import Answering, Timed
 
@@ -122,3 +123,20 @@ def test_words_have_their_times_on_the_sessions_clock() -> None:
     begins = [1.0 + 0.4 * at for at in range(10)] + [7.0 + 0.4 * at for at in range(20)]
     assert [word["word"] for word in timed] == words
     assert [word["start"] for word in timed] == pytest.approx(begins, abs=0.06)
+
+
+def test_a_word_that_is_not_sure_and_what_follows_wait_for_the_end_of_the_utterance() -> None:
+    def answer(window: Window) -> Hypothesis:
+        count = int(len(window.audio) / 16_000 / 0.5)
+        tokens = (Token(f" {at}", 0.5 * at, 0.4, 0.4 if at == 3 else 0.9) for at in range(count))
+        return Hypothesis(volatile=tuple(tokens))
+
+    for sure, early in ((0.3, "0 1 2 3 4 5"), (0.5, "0 1 2")):
+        play = Play(Answering(answer, replace(STEPPED, sure=sure)), Session(PlateauVoice))
+        play.hear(draw(["one"] * 20))
+        assert " ".join(texts(play.frames)).startswith(early)
+        assert ("3" in " ".join(texts(play.frames)).split()) == (sure < 0.4)
+        play.hear(draw([("", 2.0)]))
+        words = " ".join(texts(play.frames)).split()
+        assert words == [str(at) for at in range(len(words))]
+        assert len(words) > 15

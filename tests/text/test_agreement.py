@@ -80,6 +80,19 @@ def test_the_rest_begins_after_what_was_said_also_where_the_decode_changed_its_m
     assert after(said).close(words(whole)) == words(rest)
 
 
+@pytest.mark.parametrize(("most", "said"), [(None, "a b c"), (9, "a b c"), (2, "a b"), (1, "a"), (0, "")])
+def test_no_more_is_said_than_may_be_and_the_rest_in_the_end(most: int | None, said: str) -> None:
+    text = UtteranceText()
+    assert text.grow(words("a b c d"), words("a b c x"), most) == words(said)
+    assert text.said + text.close(words("a b c d e")) == words("a b c d e")
+
+
+def test_what_was_said_counts_among_what_may_be() -> None:
+    text = after("a b")
+    assert text.grow(words("a b c d e"), words("a b c d e"), 3) == words("c")
+    assert text.grow(words("a b c d e"), words("a b c d e"), 1) == ()
+
+
 def test_beyond_says_nothing() -> None:
     text = after("It was")
     assert text.beyond(words("It was the best")) == words("the best")

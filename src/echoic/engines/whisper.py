@@ -43,6 +43,8 @@ LONGEST = 30 * SAMPLE_RATE
 #: Feature frames a second, and the most of them.
 FRAMES_PER_SECOND = 100
 MOST_FRAMES = 3_000
+#: Seconds that the encoder is given on a processor of an utterance that goes on.
+ON_PROCESSOR = 15.0
 #: Seconds of the longest utterance that is asked for.
 LONGEST_UTTERANCE = 20.0
 #: Samples below which there is nothing to read.
@@ -78,10 +80,12 @@ class Tuning:
         cores: Cores that one call uses on a processor.
         threads: The most calls at the same time.
         beam: Beams of the search; 1 takes the most probable token each time.
-        context: Seconds that the encoder is given at least of an utterance that goes on.
+        context: Seconds that the encoder is given at least of an utterance that goes on; None: 15 on a
+            processor, else all that it was trained on.
         whole: The same of one that is over; 30: what it was trained on.
         spare: Seconds of silence that it is given after the audio at least.
         step: Seconds between two decodes of an utterance that goes on, at least.
+        sure: Confidence below which a word, and what follows it, waits for the end of its utterance.
         prompt: Text that the decoder takes for what was said before, such as rare words; None: nothing.
     """
 
@@ -89,10 +93,11 @@ class Tuning:
     cores: int = 1
     threads: int = 2
     beam: int = 5
-    context: float = 15.0
+    context: float | None = None
     whole: float = 30.0
     spare: float = 1.0
     step: float = 1.5
+    sure: float = 0.5
     prompt: str | None = None
 
 
@@ -123,6 +128,8 @@ class Whisper:
             )
         except (RuntimeError, ValueError, LookupError) as error:
             raise unusable(f"The model in {folder} is broken, or not for this version.", name) from error
+        usual = ON_PROCESSOR if device == "cpu" else tuning.whole
+        self._context = usual if tuning.context is None else tuning.context
         self._languages = tuple(self._model.supported_languages)
 
     @property
@@ -138,6 +145,7 @@ class Whisper:
             sample_rate=SAMPLE_RATE,
             longest=LONGEST_UTTERANCE,
             step=self._tuning.step,
+            sure=self._tuning.sure,
             times=True,
         )
 
@@ -172,7 +180,7 @@ class Whisper:
         if window.sample_rate != SAMPLE_RATE:
             raise ValueError(f"Whisper reads {SAMPLE_RATE} Hz, not {window.sample_rate} Hz.")
         audio = np.ascontiguousarray(window.audio, dtype=np.float32)
-        room = self._tuning.whole if window.last else self._tuning.context
+        room = self._tuning.whole if window.last else self._context
         pieces = [
             self._piece(audio[start : start + LONGEST], room, window.options.language, start / SAMPLE_RATE)
             for start in range(0, len(audio), LONGEST)

@@ -146,7 +146,7 @@ class Stretch:
                 return CarriedReading(needs, self._rate, self._clock, speech)
             case "utterance":
                 self._ear = self._ear or Ear(AllSpeech(), self._rate, needs.longest)
-                return UtteranceReading(self._ear, needs.step)
+                return UtteranceReading(self._ear, needs.step, needs.sure)
             case "plain":
                 return PlainReading(self._rate, self._clock, speech, timed=needs.times)
 

@@ -37,16 +37,18 @@ class UtteranceReading:
     Args:
         ear: Hears the same audio.
         step: Seconds between the ends of two windows of an utterance that goes on; 0: as they fall due.
+        sure: Confidence below which a word is not said before its utterance is over.
     """
 
     carry = None
     ahead = _AHEAD
     repeats = True
 
-    def __init__(self, ear: Ear, step: float = 0.0) -> None:
+    def __init__(self, ear: Ear, step: float = 0.0, sure: float = 0.0) -> None:
         self._ear = ear
         self._rate = ear.rate
         self._step = to_samples(step, ear.rate)
+        self._sure = sure
         self._grown = 0
         self._texts: dict[int, UtteranceText] = {}
         self._flushed = 0
@@ -97,7 +99,7 @@ class UtteranceReading:
             elif place == 0 or answers[place - 1].piece.start != start:
                 self._texts[start] = text
                 probe = text.before if self._step else _probe(answers[place + 1 :], start)
-                new = len(text.grow(words, probe))
+                new = len(text.grow(words, probe, self._unsure(spoken, first)))
             said += spoken[first : first + new]
         self._forget(answers, flush=flush)
         return said
@@ -141,6 +143,11 @@ class UtteranceReading:
         if probe - start < to_samples(_LEAST_PROBE, self._rate):
             return []
         return [_piece(start, end), _piece(start, probe)]
+
+    def _unsure(self, spoken: Sequence[Spoken], first: int) -> int:
+        """Return where the first word stands, from ``first`` on, that is not sure enough to be said yet."""
+        known = ((at, spoken[at].confidence) for at in range(first, len(spoken)))
+        return next((at for at, one in known if one is not None and one < self._sure), len(spoken))
 
     def _stepped(self, start: int, end: int) -> int:
         """Return the last whole step of the utterance that is heard."""

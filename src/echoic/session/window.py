@@ -25,6 +25,8 @@ class WindowNeeds:
         step: Seconds between the ends of two windows of an utterance that goes on, partials included
             (``utterance``): for engines whose windows cost the same however short they are. 0: as often
             as it is good for.
+        sure: Confidence below which a word, and what follows it, is not said before its utterance is over
+            (``utterance``).
         times: Whether its tokens have times.
     """
 
@@ -34,6 +36,7 @@ class WindowNeeds:
     right_context: float = 0.0
     longest: float = 20.0
     step: float = 0.0
+    sure: float = 0.0
     times: bool = False
 
 

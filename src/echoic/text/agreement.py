@@ -42,7 +42,7 @@ class UtteranceText:
         """The decode that ``grow`` was given last, or None."""
         return self._before
 
-    def grow(self, words: Words, probe: Words | None) -> Words:
+    def grow(self, words: Words, probe: Words | None, most: int | None = None) -> Words:
         """Return the words that may be said now; they count as said.
 
         Said is what both decodes begin with; and, past a place where they differ, what both and the
@@ -51,6 +51,7 @@ class UtteranceText:
         Args:
             words: The decode of the utterance from its start up to now.
             probe: The decode from its start up to a moment before; None: there is none, say nothing.
+            most: How many of ``words`` may be said at most, those said before among them; None: all.
         """
         before, self._before = self._before, words
         if probe is None:
@@ -60,6 +61,8 @@ class UtteranceText:
         count = _common(_keys(ahead), _keys(earlier))
         if before is not None:
             count = max(count, min(_settled(ahead, earlier), _settled(ahead, self.beyond(before))))
+        if most is not None:
+            count = max(0, min(count, most - (len(words) - len(ahead))))
         return self._say(ahead[:count])
 
     def close(self, words: Words) -> Words:
