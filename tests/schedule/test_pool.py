@@ -151,6 +151,17 @@ async def test_a_load_that_fails_is_a_refusal_and_may_succeed_later(error: BaseE
     await engines.close()
 
 
+async def test_a_model_that_is_loaded_is_not_looked_for_again() -> None:
+    looks: list[None] = []
+    seat = Seat("scripted", "scripted", "standard", lambda: looks.append(None), Scripted)
+    engines = Engines(Registry([seat], default="scripted"))
+    await engines.open(ASKED, fallback=False)
+    before = len(looks)
+    assert (await engines.open(ASKED, fallback=True)).name == "scripted"
+    assert len(looks) == before
+    await engines.close()
+
+
 async def test_all_who_wait_for_a_load_that_fails_are_refused() -> None:
     load = Loader(failures=[OSError()], allowed=threading.Event())
     engines = Engines(registry(load))
@@ -426,6 +437,13 @@ def test_an_answer_for_a_loop_that_is_closed_is_dropped() -> None:
     loop = asyncio.new_event_loop()
     loop.close()
     call_on(loop, lambda: pytest.fail("nobody listens"))
+
+
+async def test_where_the_engine_does_not_say_which_languages_it_knows_its_seat_does() -> None:
+    seat = Seat("scripted", "scripted", "standard", lambda: None, Scripted, languages=lambda: ("de", "en"))
+    engines = Engines(Registry([seat], default="scripted"))
+    assert (await engines.open(ASKED, fallback=False)).languages == ("de", "en")
+    await engines.close()
 
 
 async def test_the_answer_says_which_languages_the_engine_knows() -> None:

@@ -8,6 +8,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from echoic.engines.registry import Choice, resolve_name
 from echoic.errors import DecodeFailed, ModelUnavailable
 from echoic.schedule.blocking import call_on, in_thread
 from echoic.schedule.memory import give_back
@@ -106,7 +107,11 @@ class Engines:
         Raises:
             ModelUnavailable: It cannot be had, and with ``fallback`` no other stands in.
         """
-        choice = await self._aside(request.model, lambda: self._registry.resolve(request, fallback=fallback))
+        choice = Choice(resolve_name(request.model, request.variant))
+        if choice.name not in self._workers:  # what is loaded needs no look at the disk
+            choice = await self._aside(
+                request.model, lambda: self._registry.resolve(request, fallback=fallback)
+            )
         tried: list[str] = []
         first: ModelUnavailable | None = None
         while True:
