@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from echoic.engines import seats
+from echoic.engines.fetch import fetch_model
 from echoic.engines.hub import Hub
 from echoic.engines.registry import resolve_name
 from echoic.engines.seats import Wishes, standard_registry
-from echoic.engines.weights import fetch_model
 from echoic.engines.whisper_files import find, folder_of, look_through, size_name
 from echoic.errors import ModelUnavailable
 from echoic.session.effects import ModelRequest
