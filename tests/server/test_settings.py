@@ -184,3 +184,43 @@ def test_what_models_are_to_do_reaches_their_table(written: Callable[[str], Path
 def test_a_value_that_no_engine_can_use_is_told_by_the_name_of_its_setting(name: str, value: str) -> None:
     (problem,) = problems_of(env={f"ECHOIC_{name.upper()}": value})
     assert problem.startswith(f"ECHOIC_{name.upper()}: ")
+
+
+def test_limits_of_tiers_come_from_the_environment_before_lines_of_the_file(
+    written: Callable[[str], Path],
+) -> None:
+    file = written(
+        "[Audio-Quota]\nfree_daily_minutes = 45\nfree_concurrent_streams = 2\n"
+        "team_daily_minutes = unlimited\nfailopen_cap_minutes = 2.5\n"
+    )
+    assert load_settings(file, {}).tier_limits == {
+        "free": {"daily_minutes": 45, "concurrent_streams": 2},
+        "team": {"daily_minutes": None},
+    }
+    env = {"AUDIO_TIER_LIMITS_JSON": '{"free": {"daily_minutes": null}, "gold": {"concurrent_streams": 9}}'}
+    settings = load_settings(file, env)
+    assert settings.failopen_cap_minutes == 2.5
+    assert settings.tier_limits == {
+        "free": {"daily_minutes": None, "concurrent_streams": 2},
+        "team": {"daily_minutes": None},
+        "gold": {"concurrent_streams": 9},
+    }
+
+
+def test_limits_that_cannot_be_used_are_told_by_name(written: Callable[[str], Path]) -> None:
+    file = written("[Audio-Quota]\nfree_daily_minutes = lots\n[Server]\nfree_daily_minutes = 1\n")
+    told = problems_of(file)
+    assert any(line.startswith("[Audio-Quota] free_daily_minutes: ") for line in told)
+    assert any(line.startswith("[Server] free_daily_minutes is not a setting") for line in told)
+    (told_of_json,) = problems_of(env={"AUDIO_TIER_LIMITS_JSON": '{"free": {"minutes": 1}}'})
+    assert told_of_json.startswith("AUDIO_TIER_LIMITS_JSON: ")
+    assert "'minutes' of 'free'" in told_of_json
+
+
+def test_the_address_of_redis_is_checked_and_not_shown() -> None:
+    settings = load_settings(None, {"REDIS_URL": "redis://:s3cret@localhost:6379/0"})
+    assert settings.redis_url == "redis://:s3cret@localhost:6379/0"
+    assert "s3cret" not in repr(settings)
+    (told,) = problems_of(env={"REDIS_URL": "http://:s3cret@localhost"})
+    assert told.startswith("REDIS_URL: ")
+    assert "s3cret" not in told

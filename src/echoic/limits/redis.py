@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     from echoic.limits.quota import Allowance, Claim, Place
 
-#: Seconds that the server may take to be reached, and to answer.
-_PATIENCE: Final = 1.0
+#: Seconds that the server may take to be reached, and to answer; with the repeat less than the audio that is
+#: still paid when more is asked for, so that a server that does not answer delays nobody who speaks.
+_PATIENCE: Final = 0.45
 #: Every step may be repeated; a connection that was lost while it lay idle is replaced at once.
 _REPEATS: Final = 1
 _NO_LIMIT: Final = -1

@@ -1,0 +1,211 @@
+"""A real server that is killed, frozen and started again while streams run."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from echoic.errors import AccessRefused
+from echoic.limits.desk import Desk, Terms
+from echoic.limits.identity import Identity
+from echoic.limits.quota import Usage
+from echoic.limits.tiers import Tiers
+from limits.test_desk import RATE, SECOND, hear
+from support.valkey import ValkeyServer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from echoic.limits.redis import RedisQuotas
+
+ANN = Identity("ann", "team")
+TIERS = Tiers().over({"team": {"daily_minutes": 1, "concurrent_streams": 2}})
+#: Three seconds.
+LENT = 3 * SECOND
+
+
+@pytest.fixture
+def server() -> Iterator[ValkeyServer]:
+    with ValkeyServer() as server:
+        yield server
+
+
+@pytest.fixture
+async def store(server: ValkeyServer) -> AsyncIterator[RedisQuotas]:
+    store: RedisQuotas = pytest.importorskip("echoic.limits.redis").RedisQuotas(server.url, patience=0.2)
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def desk(store: RedisQuotas) -> AsyncIterator[Desk]:
+    desk = Desk(store, Terms(TIERS, lent=LENT, retry=0.01))
+    yield desk
+    await desk.close()
+
+
+async def until(true: Callable[[], bool]) -> None:
+    while not true():  # noqa: ASYNC110  # what is waited for has no event
+        await asyncio.sleep(0)
+
+
+async def test_streams_that_run_go_on_and_are_billed_once_when_it_is_back(
+    desk: Desk, store: RedisQuotas, server: ValkeyServer
+) -> None:
+    stays, leaves = await desk.open(ANN), await desk.open(ANN)
+    for account in (stays, leaves):
+        await hear(account, RATE)
+    server.kill()
+    for account in (stays, leaves):
+        for _ in range(10):
+            assert await hear(account, RATE) == RATE
+    await desk.leave(leaves)
+    assert desk.is_away
+    server.start()
+    await desk.renew()
+    assert not desk.is_away
+    standing = await desk.standing(ANN)
+    assert (standing.active, standing.used) == (1, 22 * SECOND)
+    await desk.renew()
+    await desk.leave(stays)
+    assert await store.usage("ann") == Usage(0, 22 * SECOND)
+
+
+async def test_new_streams_hear_what_is_lent_and_pay_it_back(
+    desk: Desk, store: RedisQuotas, server: ValkeyServer
+) -> None:
+    server.kill()
+    first, second = await desk.open(ANN), await desk.open(ANN)
+    with pytest.raises(AccessRefused) as many:
+        await desk.open(ANN)
+    assert many.value.detail == {"quota": "concurrent_streams", "limit": 2, "used": 2}
+    standing = await desk.standing(ANN)
+    assert (standing.active, standing.used, standing.admitted) == (2, None, False)
+    assert await hear(first, 2 * RATE) == 2 * RATE
+    assert await hear(second, 2 * RATE) == RATE
+    assert second.refusal is not None
+    assert second.refusal.detail == {"quota": "daily_minutes", "limit": 0.05, "used": 0.05}
+    await desk.leave(second)
+    with pytest.raises(AccessRefused) as spent:
+        await desk.open(ANN)
+    assert spent.value.detail["quota"] == "daily_minutes"
+    server.start()
+    await desk.renew()
+    assert await hear(first, 2 * RATE) == 2 * RATE
+    await desk.leave(first)
+    assert await store.usage("ann") == Usage(0, 5 * SECOND)
+
+
+async def test_what_was_heard_beyond_the_limit_is_billed_and_then_the_stream_ends(
+    desk: Desk, store: RedisQuotas, server: ValkeyServer
+) -> None:
+    account = await desk.open(ANN)
+    await hear(account, RATE)
+    server.kill()
+    for _ in range(70):
+        assert await hear(account, RATE) == RATE
+    server.start()
+    await desk.renew()
+    assert await hear(account, RATE) == 0
+    assert account.refusal is not None
+    assert account.refusal.detail["used"] == pytest.approx(71 / 60)
+    await desk.leave(account)
+    assert await store.usage("ann") == Usage(0, 71 * SECOND)
+
+
+async def test_whenever_it_is_killed_every_sample_is_billed_exactly_once(
+    desk: Desk, store: RedisQuotas, server: ValkeyServer
+) -> None:
+    user = Identity("bob", "premium")
+    heard = 0
+    stop = asyncio.Event()
+
+    async def streams() -> None:
+        nonlocal heard
+        while not stop.is_set():
+            account = await desk.open(user)
+            for number in range(50):
+                heard += await hear(account, 1_000 + number)
+                await asyncio.sleep(0)
+            await desk.leave(account)
+
+    async def more_is_heard() -> None:
+        least = heard + 40 * RATE
+        await until(lambda: heard > least)
+
+    async def faults() -> None:
+        for _ in range(4):
+            await more_is_heard()
+            await asyncio.to_thread(server.kill)
+            await more_is_heard()
+            await asyncio.to_thread(server.start)
+            while desk.is_away:
+                await desk.renew()
+        stop.set()
+
+    await asyncio.gather(streams(), streams(), faults())
+    while desk.is_away:
+        await desk.renew()
+    billed = (await store.usage("bob")).used
+    assert billed <= heard * SECOND // RATE
+    assert heard * SECOND // RATE - billed < heard / 50_000 + 10  # each stream's last part of a microsecond
+    assert (await store.usage("bob")).active == 0
+
+
+async def test_one_that_does_not_answer_counts_as_away_and_delays_no_audio(
+    desk: Desk, store: RedisQuotas, server: ValkeyServer
+) -> None:
+    account = await desk.open(ANN)
+    await hear(account, RATE)
+    server.freeze()
+    frames = 0
+    while not desk.is_away or frames < 120:
+        assert account.grant(RATE // 50, RATE) == RATE // 50  # at once
+        frames += 1
+        await asyncio.sleep(0.02 if frames < 120 else 0)  # as a client that speaks
+    assert frames < 10_000
+    server.thaw()
+    while desk.is_away:
+        await desk.renew()
+    await desk.leave(account)
+    assert await store.usage("ann") == Usage(0, (RATE + frames * RATE // 50) * SECOND // RATE)
+
+
+async def test_the_desk_finds_out_by_itself(desk: Desk, server: ValkeyServer) -> None:
+    running = asyncio.create_task(desk.run())
+    account = await desk.open(ANN)
+    await hear(account, RATE)
+    server.kill()
+    await desk.renew()
+    assert desk.is_away
+    await asyncio.to_thread(server.start)
+    async with asyncio.timeout(20):
+        await until(lambda: not desk.is_away)
+    running.cancel()
+    assert (await desk.standing(ANN)).used == SECOND
+
+
+async def test_a_server_that_forgot_everything_learns_of_running_streams(
+    desk: Desk, store: RedisQuotas
+) -> None:
+    account = await desk.open(ANN)
+    await hear(account, RATE)
+    await store._redis.flushall()  # noqa: SLF001  # the fault
+    await desk.renew()
+    assert (await store.usage("ann")).active == 1
+    for _ in range(5):
+        await hear(account, RATE)
+    await desk.leave(account)
+    assert 3 * SECOND <= (await store.usage("ann")).used <= 6 * SECOND
+
+
+async def test_places_that_are_taken_meanwhile_end_no_stream(desk: Desk, store: RedisQuotas) -> None:
+    accounts = [await desk.open(ANN), await desk.open(ANN)]
+    await store._redis.flushall()  # noqa: SLF001  # the fault
+    other = Desk(store, Terms(TIERS))
+    await other.open(ANN)
+    await desk.renew()
+    assert (await store.usage("ann")).active == 2
+    assert [await hear(account, RATE) for account in accounts] == [RATE, RATE]
