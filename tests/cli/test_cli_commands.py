@@ -160,7 +160,7 @@ def test_models_of_a_server_that_is_not_there(runner: CliRunner) -> None:
 def test_the_demo_says_which_package_brings_its_recording(
     runner: CliRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(demo, "_recording", lambda: None)
+    monkeypatch.setattr(demo, "demo_recording", lambda: None)
     done = runner.invoke(app, ["demo"])
     assert done.exit_code == 1
     assert "pip install" in done.stderr
