@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 import stat
 from datetime import UTC, datetime, timedelta
+from secrets import token_hex
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,9 +14,10 @@ from echoic.limits.key_database import KeyDatabase, OtherTier
 from echoic.limits.key_tables import NEWEST_STEP
 from echoic.limits.keys import KeyStoreUnavailable, Standing
 from echoic.limits.secret import digest_of
+from support.postgres import is_here, make_database, postgres
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -26,8 +28,39 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "folder" / "keys.db"
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with postgres() as place:
+        yield place
+
+
+@pytest.fixture(
+    params=[
+        "sqlite",
+        pytest.param(
+            "postgres", marks=pytest.mark.skipif(not is_here(), reason="needs PostgreSQL and asyncpg")
+        ),
+    ]
+)
+def place(request: pytest.FixtureRequest, file: Path) -> str:
+    """Where a database is, or will be."""
+    if request.param == "sqlite":
+        return str(file)
+    return make_database(request.getfixturevalue("server"), f"keys_{token_hex(8)}")
+
+
 @pytest.fixture
-async def store(file: Path) -> AsyncIterator[KeyDatabase]:
+async def store(place: str) -> AsyncIterator[KeyDatabase]:
+    """A store of every kind."""
+    database = KeyDatabase(place)
+    await database.open()
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def filed(file: Path) -> AsyncIterator[KeyDatabase]:
+    """A store in a file."""
     database = KeyDatabase(str(file))
     await database.open()
     yield database
@@ -51,8 +84,8 @@ async def test_a_key_that_there_is_not_is_not_found(store: KeyDatabase) -> None:
     assert await store.find_all([]) == {}
 
 
-async def test_the_store_holds_no_key(store: KeyDatabase, file: Path) -> None:
-    new, _ = await store.create("anna")
+async def test_the_store_holds_no_key(filed: KeyDatabase, file: Path) -> None:
+    new, _ = await filed.create("anna")
     with sqlite3.connect(file) as database:
         dump = "\n".join(database.iterdump())
     database.close()
@@ -63,18 +96,18 @@ async def test_the_store_holds_no_key(store: KeyDatabase, file: Path) -> None:
         assert secret.encode() not in part.read_bytes()
 
 
-async def test_only_its_owner_may_read_the_file(store: KeyDatabase, file: Path) -> None:
-    await store.create("anna")
+async def test_only_its_owner_may_read_the_file(filed: KeyDatabase, file: Path) -> None:
+    await filed.create("anna")
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
     assert {stat.S_IMODE(part.stat().st_mode) for part in file.parent.iterdir()} == {0o600}
 
 
-async def test_readers_do_not_wait_for_a_writer(store: KeyDatabase, file: Path) -> None:
-    new, _ = await store.create("anna")
+async def test_readers_do_not_wait_for_a_writer(filed: KeyDatabase, file: Path) -> None:
+    new, _ = await filed.create("anna")
     writer = sqlite3.connect(file, isolation_level=None)
     assert writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     writer.execute("BEGIN IMMEDIATE")
-    assert await store.find(new.id) is not None
+    assert await filed.find(new.id) is not None
     writer.execute("ROLLBACK")
     writer.close()
 
@@ -111,13 +144,13 @@ async def test_a_revoked_key_stays_revoked_since_then(store: KeyDatabase) -> Non
     assert not await store.revoke("000000000000")
 
 
-async def test_another_process_sees_a_revocation_at_once(store: KeyDatabase, file: Path) -> None:
-    new, _ = await store.create("anna")
+async def test_another_process_sees_a_revocation_at_once(filed: KeyDatabase, file: Path) -> None:
+    new, _ = await filed.create("anna")
     other = KeyDatabase(f"sqlite:///{file}")
     await other.open()
     assert await other.revoke(new.id)
     await other.close()
-    key = await store.find(new.id)
+    key = await filed.find(new.id)
     assert key is not None
     assert key.revoked is not None
 
@@ -138,20 +171,20 @@ async def test_an_expired_key_counts_until_its_moment(store: KeyDatabase) -> Non
     assert key.rights == ALL_RIGHTS
 
 
-async def test_what_was_kept_is_there_after_the_next_start(file: Path) -> None:
+async def test_what_was_kept_is_there_after_the_next_start(place: str) -> None:
     for _ in range(2):
-        store = KeyDatabase(str(file))
+        store = KeyDatabase(place)
         await store.open()
         await store.create("anna")
         await store.close()
-    store = KeyDatabase(str(file))
+    store = KeyDatabase(place)
     await store.open()
     assert len(await store.list_keys()) == 2
     await store.close()
 
 
-async def test_several_may_make_the_tables_at_once(file: Path) -> None:
-    stores = [KeyDatabase(str(file)) for _ in range(6)]
+async def test_several_may_make_the_tables_at_once(place: str) -> None:
+    stores = [KeyDatabase(place) for _ in range(6)]
     await asyncio.gather(*(store.open() for store in stores))
     await asyncio.gather(*(store.create(f"user {number}") for number, store in enumerate(stores)))
     assert len(await stores[0].list_keys()) == 6
@@ -159,12 +192,12 @@ async def test_several_may_make_the_tables_at_once(file: Path) -> None:
         await store.close()
 
 
-async def test_a_store_of_a_newer_version_is_left_alone(store: KeyDatabase, file: Path) -> None:
+async def test_a_store_of_a_newer_version_is_left_alone(filed: KeyDatabase, file: Path) -> None:
     with sqlite3.connect(file) as database:
         database.execute("INSERT INTO echoic_schema VALUES (?)", (NEWEST_STEP + 1,))
     database.close()
     with pytest.raises(KeyStoreUnavailable, match="newer version"):
-        await store.open()
+        await filed.open()
 
 
 async def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
