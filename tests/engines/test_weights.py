@@ -127,6 +127,20 @@ def test_an_update_that_is_cut_off_leaves_what_was_there_whole(hub: LoopbackHub,
     assert not list(folder.glob("*.part"))
 
 
+def test_graphs_that_were_made_of_a_model_go_when_it_changes_and_not_before(
+    hub: LoopbackHub, tmp_path: Path
+) -> None:
+    hub.files["encoder-model.onnx"] = b"whole"
+    made = fetch(hub, tmp_path) / "encoder-model.rowint8.onnx"
+    made.write_bytes(b"made here")
+    fetch(hub, tmp_path, quantization="")
+    assert made.exists()
+    hub.files["encoder-model.onnx"] = b"another"
+    fetch(hub, tmp_path, quantization="")
+    assert not made.exists()
+    assert list_fetched(tmp_path)[0].quantizations == ("int8", "")
+
+
 def test_one_process_fetches_a_model_at_a_time(hub: LoopbackHub, tmp_path: Path) -> None:
     with FileLock(tmp_path / f".{NAME}.lock"), pytest.raises(ModelUnavailable, match="Another process"):
         fetch(hub, tmp_path)

@@ -23,7 +23,7 @@ from echoic.engines.weights import digests_of, is_complete, keep_record
 from echoic.errors import ModelUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from echoic.engines.catalogue import Source
@@ -100,10 +100,19 @@ def _fetch(
             told(0)
             hub.fetch(shelf, file, parts[file], told)
         told(file.size)
+    if any((folder / file.path).exists() for file in parts):
+        _drop_derived(folder, {*before, *(file.path for file in wanted)})
     for file, part in parts.items():
         part.replace(folder / file.path)
     for stale in folder.glob(f"*{PART}"):
         stale.unlink()
+
+
+def _drop_derived(folder: Path, fetched: Collection[str]) -> None:
+    """Remove the graphs that were made here of files that now change (``echoic models optimize``)."""
+    for graph in folder.glob("*.onnx*"):
+        if graph.name not in fetched and graph.suffix != PART:
+            graph.unlink()
 
 
 def _told(progress: Callable[[str, int, int], object], file: RemoteFile, have: int) -> None:
