@@ -11,20 +11,28 @@ import time
 from benchmarks.report import ROOT
 
 PARTS = ("speech", "parakeet", "variants", "live", "overhead", "load", "memory", "disconnects", "fuzz")
+#: Those that want models of the true shapes (``benchmarks.shapes``).
+SHAPED = ("encoders", "greedy", "capacity")
 
 
 def main() -> None:
     """Run the parts that are asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join((*PARTS, *SHAPED)))
     parser.add_argument("--quick", action="store_true", help="two minutes instead of a quarter of an hour")
+    parser.add_argument(
+        "--shapes", metavar="FOLDER", help="models of the true shapes, for " + ", ".join(SHAPED)
+    )
     given = parser.parse_args()
-    if unknown := set(given.parts) - set(PARTS):
-        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    known = (*PARTS, *SHAPED)
+    if unknown := set(given.parts) - set(known):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    if given.shapes:
+        os.environ["ECHOIC_SHAPES"] = given.shapes
     for folder in ("src", "tests"):  # tests/support drives sessions and makes garbage
         sys.path.insert(0, str(ROOT / folder))
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    for part in given.parts or PARTS:
+    for part in given.parts or known:
         began = time.perf_counter()
         importlib.import_module(f"benchmarks.{part}").measure(quick=given.quick)
         print(f"  [{part}: {time.perf_counter() - began:.0f} s]")

@@ -103,7 +103,8 @@ def _build(shape: Shape, folder: Path, audio: NDArray[np.float32]) -> None:
     _vocabulary(shape, folder)
     _stub(shape, folder / "stub.onnx", frames)
     _for_sherpa(shape, folder)
-    _usual_int8(folder, "decoder_joint-model")
+    for stem in ("decoder_joint-model", "sherpa-decoder", "sherpa-joiner"):
+        _usual_int8(folder, stem)
     if not whole:
         _in_one_file(folder / "encoder-model.onnx")
         _usual_int8(folder, "encoder-model")
@@ -185,6 +186,8 @@ def _centre(shape: Shape, modules: tuple[Any, Any, Any], audio: NDArray[np.float
             output.bias[shape.pieces] = (low + high) / 2
             rate = _tokens(decoder, joint, frames[:_TRIED], shape.pieces) / _TRIED
             low, high = (low, (low + high) / 2) if rate < TOKENS_A_FRAME else ((low + high) / 2, high)
+        output.bias[shape.pieces] = low  # what is said jumps somewhere: rather too much than nothing
+        rate = _tokens(decoder, joint, frames[:_TRIED], shape.pieces) / _TRIED
         print(f"tokens a frame: {rate:.2f}; blank's bias {low:.2f}", flush=True)
     return np.ascontiguousarray(frames.numpy())
 

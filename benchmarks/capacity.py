@@ -1,0 +1,202 @@
+"""How many streams one core holds in real time at the true shapes, partials on and off.
+
+Sessions, the fair queue and the engine are the real ones; only the clock is not: it advances by the core time
+that the engine takes, so the count is that of a core which does nothing else (sockets cost 2 to 4 ms for each
+second of a stream, see ``overhead``). Streams are held if 19 of 20 finals are there within a chunk's step.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks import report
+from benchmarks.scoring import percentile
+from benchmarks.true_shapes import optimized, shape_folders
+from echoic.engines.parakeet import Tuning
+from echoic.engines.parakeet_onnx import ParakeetOnnx
+from echoic.schedule.queue import FairQueue, Job
+from echoic.session.core import Session
+from echoic.session.effects import Decode, Drop, ModelAnswer, OpenModel
+from echoic.session.window import Window
+from echoic.wire.codec import decode_message
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from benchmarks.report import Cell
+    from echoic.session.effects import Effect
+
+AIMS = {False: 15, True: 6}
+_RATE = 16_000
+_MESSAGE = 0.25
+#: Seconds from one final to the next with the default chunk of 2.0 s and overlap of 0.5 s.
+_STEP = 1.5
+_LANES = 8
+_CONTEXTS = ((4.0, 1.0), (2.0, 1.0), (1.0, 1.0), (1.0, 0.5))
+_HEADER = (
+    "left / right",
+    "partials",
+    "streams held",
+    "late, p95 s",
+    "busy, %",
+    "windows a call",
+    "of offline, %",
+)
+
+
+@dataclass(slots=True)
+class Run:
+    """What came of some streams: seconds from asking for a final to having it, and the work."""
+
+    late: list[float] = field(default_factory=list)
+    busy: float = 0.0
+    calls: int = 0
+    windows: int = 0
+    seconds: float = 0.0
+
+    @property
+    def held(self) -> bool:
+        """Whether the streams were held in real time."""
+        return bool(self.late) and percentile(self.late, 95) <= _STEP and self.busy < self.seconds
+
+
+def measure(*, quick: bool) -> None:
+    """Measure, print and save."""
+    figures: dict[str, object] = {"aims": {"finals only": AIMS[False], "with partials": AIMS[True]}}
+    for folder in shape_folders():
+        offline = _offline(optimized(folder))
+        print(f"  {folder.name}: offline, 8 windows of 20 s at a time, {offline:.0f} times as fast as spoken")
+        rows: list[list[Cell]] = []
+        for contexts in _CONTEXTS[::2] if quick else _CONTEXTS:
+            engine = ParakeetOnnx(folder, Tuning(*contexts, lanes=_LANES, threads=1))
+            for partials in (False, True):
+                count, run = _most(engine, partials=partials, seconds=6.0 if quick else 12.0)
+                late = percentile(run.late, 95) if run.late else None
+                shown = f"{contexts[0]:g} / {contexts[1]:g} s"
+                share = 100 * count / offline
+                busy, size = 100 * run.busy / run.seconds, run.windows / max(run.calls, 1)
+                rows.append([shown, "on" if partials else "off", count, late, busy, size, share])
+            engine.close()
+        report.table(f"Streams in real time on one core, {folder.name}", _HEADER, rows)
+        figures[folder.name] = [dict(zip(_HEADER, row, strict=True)) for row in rows]
+        figures[f"{folder.name} offline"] = offline
+    if len(figures) > 1:
+        report.save("capacity", figures)
+
+
+def _offline(folder: Path) -> float:
+    """Return seconds of audio for each second of a core, whole windows, eight at a time."""
+    engine = ParakeetOnnx(folder, Tuning(lanes=_LANES, threads=1))
+    audio = [_speech(20.0, stream) for stream in range(_LANES)]
+    windows = [Window(one, _RATE, 0.0, left=0, new=one.size, right=0, last=True) for one in audio]
+    engine.decode(windows[:1])
+    began = time.process_time()
+    engine.decode(windows)
+    return 20.0 * _LANES / (time.process_time() - began)
+
+
+def _most(engine: ParakeetOnnx, *, partials: bool, seconds: float) -> tuple[int, Run]:
+    """Return the most streams that are held, to a tenth, and how that went; 0 streams: not even one."""
+    count = max(1, round(0.8 * seconds / play(engine, 4, seconds / 2, partials=partials).busy * 2))
+    best = (0, Run(seconds=1.0))
+    for _ in range(14):
+        run = play(engine, count, seconds, partials=partials)
+        if run.held:
+            best = (count, run)
+            count += max(1, count // 10)
+        elif best[0] or count == 1:
+            return best
+        else:
+            count = max(1, count - max(1, count // 10))
+    return best
+
+
+def play(engine: ParakeetOnnx, streams: int, seconds: float, *, partials: bool) -> Run:
+    """Let streams speak in real time to one worker."""
+    return _Room(engine, streams, seconds, partials=partials).run()
+
+
+class _Room:
+    def __init__(self, engine: ParakeetOnnx, streams: int, seconds: float, *, partials: bool) -> None:
+        self._engine, self._queue, self._result = engine, FairQueue(), Run(seconds=seconds)
+        self._sessions = [Session() for _ in range(streams)]
+        self._audio = [_speech(seconds + _MESSAGE, stream) for stream in range(streams)]
+        self._asked: dict[Job, float] = {}
+        self._now = 0.0
+        offsets = np.random.default_rng(0).uniform(0.0, _STEP, streams)
+        self._coming = [(float(offset), stream, 0) for stream, offset in enumerate(offsets)]
+        heapq.heapify(self._coming)
+        answer = ModelAnswer(engine.name, engine.needs)
+        config = decode_message(
+            '{"type": "config", "model": "parakeet-onnx", "enable_partial": %s}'
+            % ("true" if partials else "false")
+        )
+        for stream, session in enumerate(self._sessions):
+            for effect in session.receive(config):
+                if isinstance(effect, OpenModel):
+                    self._do(stream, session.opened(answer))
+
+    def run(self) -> Run:
+        while self._coming or len(self._queue):
+            self._listen()
+            if jobs := self._queue.take(_LANES):
+                self._work(jobs)
+            elif self._coming:
+                self._now = max(self._now, self._coming[0][0])
+        return self._result
+
+    def _listen(self) -> None:
+        """Give sessions what has been spoken by now."""
+        while self._coming and self._coming[0][0] <= self._now:
+            when, stream, number = heapq.heappop(self._coming)
+            size = round(_MESSAGE * _RATE)
+            message = self._audio[stream][number * size : (number + 1) * size]
+            self._do(
+                stream, self._sessions[stream].receive(decode_message(message.astype("<f4").tobytes())), when
+            )
+            if when + _MESSAGE < self._result.seconds:
+                heapq.heappush(self._coming, (when + _MESSAGE, stream, number + 1))
+
+    def _work(self, jobs: list[Job]) -> None:
+        began = time.process_time()
+        hypotheses = self._engine.decode([job.window for job in jobs])
+        took = time.process_time() - began
+        self._now += took
+        self._result.busy += took
+        self._result.calls += 1
+        self._result.windows += len(jobs)
+        for job, hypothesis in zip(jobs, hypotheses, strict=True):
+            asked = self._asked.pop(job)
+            if job.final:
+                self._result.late.append(self._now - asked)
+            stream = int(str(job.client))
+            self._do(stream, self._sessions[stream].finished(job.key, hypothesis))
+
+    def _do(self, stream: int, effects: Iterable[Effect], when: float | None = None) -> None:
+        for effect in effects:
+            match effect:
+                case Decode(key, window, _, final):
+                    job = Job(stream, key, window, final)
+                    self._asked[job] = self._now if when is None else when
+                    self._queue.put(job)
+                case Drop(keys):
+                    self._queue.drop(stream, keys)
+                case _:
+                    pass
+
+
+def _speech(seconds: float, stream: int) -> NDArray[np.float32]:
+    """Return noise that comes and goes as syllables do, without a pause; read-only."""
+    random = np.random.default_rng(stream)
+    loud = np.repeat(random.uniform(0.01, 0.3, round(seconds * 10)), _RATE // 10)
+    audio = (random.normal(size=loud.size) * loud).clip(-1, 1).astype(np.float32)
+    audio.flags.writeable = False
+    return audio
