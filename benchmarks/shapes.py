@@ -72,7 +72,7 @@ def _audio(file: Path | None) -> NDArray[np.float32]:
         noise = np.random.default_rng(0).normal(size=_SECONDS * _RATE)
         loud = np.repeat(np.random.default_rng(1).uniform(0.005, 0.2, 10 * _SECONDS), _RATE // 10)
         return np.asarray(noise * loud, np.float32)
-    import soundfile  # type: ignore[import-untyped]  # noqa: PLC0415  # comes with NeMo
+    import soundfile  # noqa: PLC0415  # comes with NeMo, and is wanted only here
 
     samples, rate = soundfile.read(file, dtype="float32")
     if rate != _RATE:
