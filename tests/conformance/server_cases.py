@@ -61,6 +61,8 @@ async def status_tells_what_is_there(door: Door) -> None:
         "reason": "Its weights are missing.",
         "install": "get it",
         "word_timestamps": False,
+        "languages": [],
+        "loaded": False,
     }
     assert models["with-times"]["word_timestamps"] is True
     features = body["supported_features"]
@@ -225,6 +227,30 @@ async def no_key_in_time_is_told(door: Door) -> None:
 async def the_core_endpoint_asks_for_no_key(door: Door) -> None:
     async with door.open(CORE) as line:
         await works(line)
+
+
+@served("P8.6", api_key=KEY)
+async def a_later_auth_changes_nothing(door: Door) -> None:
+    async with door.open(headers={"X-API-KEY": KEY}) as line:
+        for token in ("wrong", KEY):
+            answer = await ask(line, {"type": "auth", "token": token})
+            assert answer == {"type": "status", "state": "authenticated"}
+        await works(line)
+
+
+@served("P8.7", "P7.19", api_key=KEY, allowed_origins="https://friend.example")
+async def another_page_is_told(door: Door) -> None:
+    async with door.open(headers={"X-API-KEY": KEY, "Origin": "https://friend.example"}) as line:
+        await works(line)
+    async with door.open(headers={"X-API-KEY": KEY, "Origin": "https://other.example"}) as line:
+        await refused(line, "forbidden", 4403)
+
+
+@served("P8.7", allowed_addresses="192.0.2.7")
+async def an_address_that_is_not_allowed_is_told(door: Door) -> None:
+    async with door.open() as line:
+        await refused(line, "forbidden", 4403)
+    assert (await door.get(LIMITS))[0] == 403
 
 
 @served("P8.5", "P1.4", api_key=KEY)
