@@ -128,3 +128,26 @@ async def test_a_stop_settles_every_account(desk: Desk, store: QuotaStore) -> No
     tasks = [desk.leave(account) for account in tuple(desk._accounts)]  # noqa: SLF001  # as ``close`` does
     await asyncio.gather(*tasks)
     assert await store.usage("ann") == Usage(0, 3 * SECOND // 2)
+
+
+async def test_many_streams_that_end_at_once_are_all_billed(desk: Desk, store: QuotaStore) -> None:
+    users = [Identity(f"user{number}", "premium") for number in range(150)]
+    accounts = await asyncio.gather(*(desk.open(user) for user in users for _ in range(2)))
+    heard = await asyncio.gather(*(hear(account, 3 * RATE) for account in accounts))
+    assert heard == [3 * RATE] * 300
+    await asyncio.gather(*map(desk.leave, accounts))
+    assert not desk.is_away
+    usages = await asyncio.gather(*(store.usage(user.user) for user in users))
+    assert usages == [Usage(0, 6 * SECOND)] * 150
+
+
+async def test_who_gives_up_waiting_leaves_nothing_behind(desk: Desk) -> None:
+    account = await desk.open(ANN)
+    if account.grant(RATE, RATE) is None:
+        before = asyncio.all_tasks()
+        waiting = asyncio.create_task(account.ready())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait({waiting})
+        await desk.leave(account)
+        assert asyncio.all_tasks() <= before

@@ -27,8 +27,8 @@ class Credit(Protocol):
         """Where use is kept."""
 
     @property
-    def is_away(self) -> bool:
-        """Whether the store is away."""
+    def away(self) -> asyncio.Event:
+        """Set while the store is away."""
 
     def lost(self, reason: StoreAway) -> None:
         """Note that it is."""
@@ -39,7 +39,7 @@ class Credit(Protocol):
     def refuse(self, user: str, allowance: Allowance, used: int) -> AccessRefused:
         """Return why a user may hear no more, and count it."""
 
-    def spawn(self, work: Coroutine[object, object, None]) -> None:
+    def spawn(self, work: Coroutine[object, object, object]) -> asyncio.Task[object]:
         """Let something run on its own."""
 
 
@@ -91,7 +91,14 @@ class Account:
     async def ready(self) -> None:
         """Wait until ``grant`` knows."""
         while self.is_waiting:
-            await self._buy(lambda: self.is_waiting)
+            buying = self._credit.spawn(self._buy(lambda: self.is_waiting))
+            away = self._credit.spawn(self._credit.away.wait())
+            try:
+                done, _ = await asyncio.wait({buying, away}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                away.cancel()
+            if buying in done:
+                buying.result()  # what is not the store's absence ends the stream
 
     async def settle(self) -> None:
         """Pay for what was heard unpaid while the store was away."""
@@ -117,14 +124,18 @@ class Account:
     def is_waiting(self) -> bool:
         """Whether ``grant`` cannot say yet."""
         waits = self._asked > self.ahead and not self._is_short
-        return waits and not self._credit.is_away and not self._is_closed
+        return waits and not self._is_alone and not self._is_closed
+
+    @property
+    def _is_alone(self) -> bool:
+        return self._credit.away.is_set()
 
     def _room(self, cost: int) -> int | None:
         """Return how many of ``cost`` microseconds are paid or need not be, or None: nobody knows yet."""
         if cost <= self.ahead:
             return cost
         boundless = self.allowance.daily is None
-        if self._credit.is_away:
+        if self._is_alone:
             if self.trusted or boundless:
                 return cost
             return self.ahead + self._credit.lend(self.place.user, self.allowance, cost - self.ahead)
@@ -144,7 +155,7 @@ class Account:
             self._credit.spawn(self._buy_ahead())
 
     async def _buy_ahead(self) -> None:
-        await self._buy(lambda: self.ahead < AHEAD // 2 and not self._credit.is_away)
+        await self._buy(lambda: self.ahead < AHEAD // 2 and not self._is_alone)
         self._is_buying = False
 
     async def _buy(self, needed: Callable[[], bool]) -> None:

@@ -78,14 +78,20 @@ class Desk:
 
     def __init__(self, store: QuotaStore, terms: Terms | None = None) -> None:
         self.store = store
-        self.is_away = False
+        #: Set while the store is away.
+        self.away = asyncio.Event()
         self._terms = terms or Terms()
         self._accounts: set[Account] = set()
         self._leaving: dict[Account, asyncio.Task[None]] = {}
         self._owing: list[Account] = []
         self._lent: Counter[str] = Counter()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[object]] = set()
         self._alarm = asyncio.Event()
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the store is away."""
+        return self.away.is_set()
 
     # ---- streams
 
@@ -171,7 +177,7 @@ class Desk:
     def lost(self, reason: StoreAway) -> None:
         """Note that the store is away."""
         if not self.is_away:
-            self.is_away = True
+            self.away.set()
             self._alarm.set()
             _tell("quota.store_away", kind=str(reason))
 
@@ -187,11 +193,12 @@ class Desk:
             return self._counted(minutes_refused(self._cap(allowance), self._lent[user], lent=True))
         return self._counted(minutes_refused(allowance.daily or 0, used))
 
-    def spawn(self, work: Coroutine[object, object, None]) -> None:
+    def spawn(self, work: Coroutine[object, object, object]) -> asyncio.Task[object]:
         """Let something run on its own."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     # ---- inside
 
@@ -238,7 +245,7 @@ class Desk:
         self._owing.append(account)
 
     async def _settle(self) -> None:
-        self.is_away = False
+        self.away.clear()
         self._lent.clear()
         owing, self._owing = self._owing, []
         for account in self._accounts:

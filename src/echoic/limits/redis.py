@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 _PATIENCE: Final = 0.45
 #: Every step may be repeated; a connection that was lost while it lay idle is replaced at once.
 _REPEATS: Final = 1
+#: Connections; a step takes a tenth of a millisecond, so that many streams share few.
+_CONNECTIONS: Final = 16
+#: Seconds that a step may wait for one of them: all streams end at once when a server stops.
+_QUEUE_PATIENCE: Final = 5.0
 _NO_LIMIT: Final = -1
 
 
@@ -38,11 +42,15 @@ class RedisQuotas:
 
     def __init__(self, url: str, prefix: str = "echoic:quota:", patience: float = _PATIENCE) -> None:
         self._prefix = prefix
-        self._redis = Redis.from_url(
-            url,
-            socket_timeout=patience,
-            socket_connect_timeout=patience,
-            retry=Retry(NoBackoff(), _REPEATS),
+        self._redis = Redis.from_pool(
+            BlockingConnectionPool.from_url(
+                url,
+                max_connections=_CONNECTIONS,
+                timeout=_QUEUE_PATIENCE,
+                socket_timeout=patience,
+                socket_connect_timeout=patience,
+                retry=Retry(NoBackoff(), _REPEATS),
+            )
         )
 
     async def acquire(self, place: Place, allowance: Allowance, ttl: float) -> Admission:

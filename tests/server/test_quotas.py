@@ -1,0 +1,154 @@
+"""Streams of a server whose quotas are kept by a real server of Redis's protocol."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from echoic.engines.scripted import draw
+from support.memory_socket import MemorySocket
+from support.valkey import ValkeyServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fastapi import FastAPI
+
+    from echoic.limits.desk import Desk
+    from server.conftest import StartApp
+
+pytest.importorskip("redis")
+
+RATE = 16_000
+KEY = {"x-api-key": "k"}
+#: Six seconds, one stream.
+SMALL = {"premium": {"daily_minutes": 0.1, "concurrent_streams": 1}}
+WORDS = [(word, 1.0) for word in ("one", "two", "three", "four", "five", "six", "seven", "eight")]
+
+
+@pytest.fixture
+def valkey() -> Iterator[ValkeyServer]:
+    with ValkeyServer() as server:
+        yield server
+
+
+def desk_of(app: FastAPI) -> Desk:
+    desk: Desk = app.state.house.desk
+    return desk
+
+
+async def limits(app: FastAPI) -> dict[str, Any]:
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://server", headers=KEY) as client:
+        body: dict[str, Any] = (await client.get("/api/v1/audio/stream/limits")).json()
+        return body
+
+
+async def until_closed(socket: MemorySocket) -> list[dict[str, Any]]:
+    frames = [await socket.next()]
+    while frames[-1]["type"] != "close":
+        frames.append(await socket.next())
+    return frames
+
+
+def send_in(socket: MemorySocket, frame: float) -> None:
+    audio, size = draw(WORDS, rate=RATE), round(frame * RATE)
+    for start in range(0, len(audio), size):
+        socket.send(audio[start : start + size].astype("<f4").tobytes())
+
+
+@pytest.mark.parametrize("frame", [0.01, 0.1, 0.5, 10.0])
+async def test_whatever_the_messages_the_same_is_heard_and_billed(
+    start_app: StartApp, valkey: ValkeyServer, frame: float
+) -> None:
+    app = await start_app(api_key="k", redis_url=valkey.url, tier_limits=SMALL)
+    async with MemorySocket(app, headers=KEY) as socket:
+        socket.send({"type": "config", "enable_partial": False})
+        send_in(socket, frame)
+        frames = await until_closed(socket)
+    texts = [frame["text"] for frame in frames if frame["type"] == "full_transcript"]
+    assert texts == ["one two three four five six"]
+    assert [frame["segment_end"] for frame in frames if frame["type"] == "final"][-1] == 6.0
+    assert frames[-2] | {"message": ""} == {
+        "type": "error",
+        "code": "quota_exceeded",
+        "error_type": "quota_exceeded",
+        "message": "",
+        "quota": "daily_minutes",
+        "limit": 0.1,
+        "used": 0.1,
+    }
+    assert frames[-1]["code"] == 4003
+    body = await limits(app)
+    assert (body["used_today_minutes"], body["active_streams"]) == (0.1, 0)
+    assert (body["remaining_minutes"], body["can_start_stream"]) == (0, False)
+
+
+async def test_servers_that_share_a_store_share_a_users_places(
+    start_app: StartApp, valkey: ValkeyServer
+) -> None:
+    one, other = [await start_app(api_key="k", redis_url=valkey.url, tier_limits=SMALL) for _ in range(2)]
+    async with MemorySocket(one, headers=KEY) as first:
+        first.send({"type": "ping"})
+        await first.next()
+        async with MemorySocket(other, headers=KEY) as second:
+            error, close = await until_closed(second)
+            assert (error["quota"], error["used"], close["code"]) == ("concurrent_streams", 1, 4003)
+        assert not (await limits(other))["can_start_stream"]
+    async with MemorySocket(other, headers=KEY) as second:
+        second.send({"type": "ping"})
+        assert await second.next() == {"type": "pong"}
+
+
+async def test_no_word_is_lost_when_the_store_is_killed_amid_a_stream_and_all_is_billed(
+    start_app: StartApp, valkey: ValkeyServer
+) -> None:
+    app = await start_app(api_key="k", redis_url=valkey.url)
+    audio = draw(WORDS, rate=RATE).astype("<f4").tobytes()
+    async with MemorySocket(app, headers=KEY) as socket:
+        socket.send({"type": "config", "enable_partial": False})
+        socket.send(audio)
+        socket.send({"type": "ping"})
+        await socket.until("pong")
+        await asyncio.to_thread(valkey.kill)
+        socket.send(audio)
+        socket.send({"type": "commit"})
+        said = [(await socket.until("full_transcript"))[-1]["text"]]
+        await desk_of(app).renew()
+        assert desk_of(app).is_away
+        body = await limits(app)
+        assert (body["used_today_minutes"], body["active_streams"]) == (None, 1)
+        socket.send(audio)
+        await asyncio.to_thread(valkey.start)
+        await desk_of(app).renew()
+        socket.send(audio)
+        socket.send({"type": "commit"})
+        said.append((await socket.until("full_transcript"))[-1]["text"])
+    assert " ".join(said).split() == [word for word, _ in WORDS] * 4
+    assert (await limits(app))["used_today_minutes"] == pytest.approx(len(audio) / RATE / 60, abs=1e-6)
+
+
+@pytest.mark.parametrize("way", ["stop", "leave", "fault", "drain"])
+async def test_however_a_stream_ends_its_place_is_free_and_what_it_heard_is_billed(
+    start_app: StartApp, valkey: ValkeyServer, way: str
+) -> None:
+    app = await start_app(api_key="k", redis_url=valkey.url, tier_limits=SMALL)
+    async with MemorySocket(app, headers=KEY) as socket:
+        socket.send(bytes(4 * RATE))
+        socket.send({"type": "commit"})
+        await socket.until("full_transcript")
+        match way:
+            case "stop":
+                socket.send({"type": "stop"})
+                await until_closed(socket)
+            case "fault":
+                (connection,) = app.state.house.service.streams._open  # noqa: SLF001  # the fault
+                connection._break(RuntimeError())  # noqa: SLF001  # the same
+                await until_closed(socket)
+            case "drain":
+                await app.state.house.service.streams.drain(20)
+    body = await limits(app)
+    assert (body["active_streams"], body["used_today_minutes"]) == (0, pytest.approx(1 / 60, abs=1e-6))
