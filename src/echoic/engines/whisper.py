@@ -11,6 +11,7 @@ https://github.com/openai/whisper.
 from __future__ import annotations
 
 import itertools
+import math
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -193,18 +194,18 @@ class Whisper:
         """Return the words of 30 s at most, times counted from ``begins`` seconds before its start."""
         if len(audio) < SHORTEST or float(np.abs(audio).max()) < SILENCE_PEAK:
             return []
-        heard, frames = self._encode(audio, room)
+        heard = self._encode(audio, room)
         speaks = self._tokenizer(heard, language)
         said = self._tokens(heard, speaks, len(audio) / SAMPLE_RATE)
-        return self._words(heard, speaks, said, (frames, begins))
+        return self._words(heard, speaks, said, (len(audio) / SAMPLE_RATE, begins))
 
-    def _encode(self, audio: NDArray[np.float32], least: float) -> tuple[_Heard, int]:
-        """Return what the encoder makes of the audio and the silence behind it, and the audio's frames."""
+    def _encode(self, audio: NDArray[np.float32], least: float) -> _Heard:
+        """Return what the encoder makes of the audio and the silence that is put behind it."""
         features = self._model.feature_extractor(audio)[:, :MOST_FRAMES]
         frames = features.shape[1]
         wanted = max(least, frames / FRAMES_PER_SECOND + self._tuning.spare)
         room = min(MOST_FRAMES, round(wanted * FRAMES_PER_SECOND))
-        return self._model.encode(np.pad(features, ((0, 0), (0, max(0, room - frames))))), frames
+        return self._model.encode(np.pad(features, ((0, 0), (0, max(0, room - frames)))))
 
     def _tokenizer(self, heard: _Heard, hint: str | None) -> Tokenizer:
         """Return the tokenizer of the language that is hinted at and known, else of the most probable one."""
@@ -243,17 +244,17 @@ class Whisper:
         return [speaks.sot_prev, *tokens[-(MOST_TOKENS - 1 - len(speaks.sot_sequence)) :]]
 
     def _words(
-        self, heard: _Heard, speaks: Tokenizer, said: list[int], place: tuple[int, float]
+        self, heard: _Heard, speaks: Tokenizer, said: list[int], place: tuple[float, float]
     ) -> list[Token]:
         """Return the words with times and confidences, by which frames the decoder looked at for each.
 
         What it says again once the audio is over it says of the silence behind it: that is left out.
         """
-        frames, begins = place
+        seconds, begins = place
         room = 2 * int(heard.shape[1])
         words = self._model.find_alignment(speaks, [said], heard, room)[0] if said else []
         merge_punctuations(words, OPENING, CLOSING)
-        end = frames / FRAMES_PER_SECOND
+        end = math.floor(seconds * 10**DECIMALS) / 10**DECIMALS
         tokens: list[Token] = []
         at = 0.0
         for word in words:
