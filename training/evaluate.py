@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nemo.collections.asr.models import EncDecHybridRNNTCTCBPEModel
+    from nemo.collections.asr.parts.utils.rnnt_utils import Hypothesis
 
     from training.windows import Heard
 
@@ -54,29 +55,32 @@ def error_rate(said: Sequence[Said], heard: Sequence[Heard]) -> float:
     return 100 * wrong / max(1, sum(len(window.words) for window in heard))
 
 
-@torch.no_grad()
 def transcribed(model: EncDecHybridRNNTCTCBPEModel, heard: Sequence[Heard], head: str = "rnnt") -> list[Said]:
     """Return what the model says of each window; ``head`` is rnnt or ctc (which knows no times here)."""
-    said: list[Said] = []
-    for place in range(0, len(heard), _BATCH):
-        part = heard[place : place + _BATCH]
-        sizes = torch.tensor([len(one.audio) for one in part])
-        audio = torch.zeros(len(part), int(sizes.max()))
-        for number, one in enumerate(part):
-            audio[number, : sizes[number]] = torch.from_numpy(one.audio)
-        features, counts = model.preprocessor(input_signal=audio, length=sizes)
-        encoded, lengths = model.encoder(audio_signal=features, length=counts)
-        if head == "ctc":
-            letters = model.ctc_decoder(encoder_output=encoded)
-            found = model.ctc_decoding.ctc_decoder_predictions_tensor(letters, lengths)
-            said += [Said(tuple(one.text.split()), ()) for one in found]
-        else:
-            found = model.decoding.rnnt_decoder_predictions_tensor(encoded, lengths, return_hypotheses=True)
-            said += [_said(model, one) for one in found]
-    return said
+    with torch.no_grad():
+        return [
+            said
+            for place in range(0, len(heard), _BATCH)
+            for said in _transcribed(model, heard[place : place + _BATCH], head)
+        ]
 
 
-def _said(model: EncDecHybridRNNTCTCBPEModel, hypothesis: object) -> Said:
+def _transcribed(model: EncDecHybridRNNTCTCBPEModel, part: Sequence[Heard], head: str) -> list[Said]:
+    sizes = torch.tensor([len(one.audio) for one in part])
+    audio = torch.zeros(len(part), int(sizes.max()))
+    for number, one in enumerate(part):
+        audio[number, : sizes[number]] = torch.from_numpy(one.audio)
+    features, counts = model.preprocessor(input_signal=audio, length=sizes)
+    encoded, lengths = model.encoder(audio_signal=features, length=counts)
+    if head == "ctc":
+        letters = model.ctc_decoder(encoder_output=encoded)
+        found = model.ctc_decoding.ctc_decoder_predictions_tensor(letters, lengths)
+        return [Said(tuple(one.text.split()), ()) for one in found]
+    found = model.decoding.rnnt_decoder_predictions_tensor(encoded, lengths, return_hypotheses=True)
+    return [_said(model, one) for one in found]
+
+
+def _said(model: EncDecHybridRNNTCTCBPEModel, hypothesis: Hypothesis) -> Said:
     pieces = model.tokenizer.ids_to_tokens([int(number) for number in hypothesis.y_sequence])
     frames = hypothesis.timestamp
     times: list[float] = []

@@ -63,7 +63,7 @@ class _Band:
 
 
 def tdt_loss(
-    joint: Callable[[Tensor, Tensor], Tensor],
+    joint: Callable[[Tensor], Tensor],
     encoded: Tensor,
     predicted: Tensor,
     lengths: Tensor,

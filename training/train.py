@@ -17,7 +17,7 @@ from training.voices import SAMPLE_RATE, Synthesiser
 from training.windows import endless
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from nemo.collections.asr.models import EncDecHybridRNNTCTCBPEModel
@@ -63,7 +63,7 @@ class Batch:
     targets: Targets
 
 
-class _Batches(IterableDataset[Batch]):
+class _Batches(IterableDataset[Batch]):  # type: ignore[misc]  # torch is not there where types are checked
     def __init__(self, lesson: Lesson, model: EncDecHybridRNNTCTCBPEModel, step: int) -> None:
         self._lesson, self._spell = lesson, model.tokenizer.text_to_ids
         self._seed = lesson.seed + 1_000_003 * step  # what follows a checkpoint is new
@@ -90,7 +90,7 @@ def _parted(drawn: Sequence[Heard], lesson: Lesson) -> Iterator[list[Heard]]:
     yield part
 
 
-def _batch(part: Sequence[Heard], spell: object) -> Batch:
+def _batch(part: Sequence[Heard], spell: Callable[[str], list[int]]) -> Batch:
     sizes = torch.tensor([len(heard.audio) for heard in part])
     audio = torch.zeros(len(part), int(sizes.max()))
     rows: list[list[tuple[int, int, int]]] = []

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import soxr
+import soxr  # type: ignore[import-untyped]  # it ships no types
 
 if TYPE_CHECKING:
     import random

@@ -98,7 +98,7 @@ def _pause(chance: random.Random, most: float) -> NDArray[np.float32]:
 
 
 def cut(tape: Heard, size: int, chance: random.Random) -> Heard:
-    """Return ``size`` samples of a tape from anywhere, with the words that lie wholly inside."""
+    """Return ``size`` samples of a tape from anywhere, with the words in it: a beginning may be clipped."""
     for _ in range(20):
         start = chance.randrange(max(1, len(tape.audio) - size))
         if _is_clear(tape, start) and _is_clear(tape, start + size):
