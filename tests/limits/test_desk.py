@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from echoic.errors import AccessRefused
 from echoic.limits.desk import Desk, Terms
 from echoic.limits.identity import Identity
+from echoic.limits.memory import MemoryQuotas
 from echoic.limits.quota import Usage
 from echoic.limits.tiers import Tiers
 
@@ -151,3 +153,30 @@ async def test_who_gives_up_waiting_leaves_nothing_behind(desk: Desk) -> None:
         await asyncio.wait({waiting})
         await desk.leave(account)
         assert asyncio.all_tasks() <= before
+
+
+async def test_a_silent_stream_keeps_its_place_as_long_as_its_process_lives(store: QuotaStore) -> None:
+    ttl = 0.6
+    one = Tiers().over({"small": {"concurrent_streams": 1}})
+    desk, other = Desk(store, Terms(one, ttl=ttl)), Desk(store, Terms(one, ttl=ttl))
+    renewing = asyncio.create_task(desk.run())
+    await desk.open(ANN)
+    loop = asyncio.get_running_loop()
+    end = loop.time() + 3 * ttl
+    while loop.time() < end:
+        with pytest.raises(AccessRefused):
+            await other.open(ANN)
+        await asyncio.sleep(ttl / 10)
+    renewing.cancel()
+    while (await store.usage("ann")).active:  # noqa: ASYNC110  # the end of a lease has no event
+        await asyncio.sleep(ttl / 10)
+    await other.open(ANN)
+    await asyncio.gather(desk.close(), other.close())
+
+
+async def test_a_store_at_hand_costs_a_message_no_time_worth_speaking_of() -> None:
+    account = await Desk(MemoryQuotas()).open(Identity("ann", "standard"))
+    begun = time.process_time()
+    for _ in range(5_000):
+        account.grant(320, RATE)
+    assert (time.process_time() - begun) / 5_000 < 20e-6

@@ -1,0 +1,89 @@
+"""What belongs to a day, and what outlives it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from echoic.limits.memory import MemoryQuotas
+from echoic.limits.quota import Allowance, Claim, Place, Receipt, Usage
+
+if TYPE_CHECKING:
+    from support.valkey import ValkeyServer
+
+DAY = 86_400
+ANNA = Place("ann", "a")
+ONE = Allowance(streams=1)
+
+
+class Clock:
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_a_day_ends_at_midnight_utc_and_the_stream_goes_on() -> None:
+    wall = Clock(20_000 * DAY - 0.001)
+    store = MemoryQuotas(wall, Clock(0))
+    assert await store.charge(Claim(ANNA, 0, 0, 10, limit=10)) == Receipt(10, 10)
+    assert await store.charge(Claim(ANNA, 10, 10, 15, limit=10)) == Receipt(10, 10)
+    wall.now += 0.002
+    assert await store.usage("ann") == Usage(0, 0)
+    assert await store.charge(Claim(ANNA, 10, 10, 15, limit=10)) == Receipt(15, 5)
+
+
+async def test_a_clock_that_jumps_ends_no_lease_and_forgives_no_minutes() -> None:
+    wall, steady = Clock(20_000 * DAY + 60), Clock(0)
+    store = MemoryQuotas(wall, steady)
+    await store.acquire(ANNA, ONE, ttl=60)
+    await store.charge(Claim(ANNA, 0, 0, 10))
+    wall.now += DAY
+    assert await store.usage("ann") == Usage(1, 0)
+    wall.now -= DAY
+    assert await store.usage("ann") == Usage(1, 10)
+    steady.now += 60
+    assert (await store.usage("ann")).active == 0
+
+
+async def test_days_that_are_over_are_forgotten_with_everything_of_them() -> None:
+    wall, steady = Clock(20_000 * DAY), Clock(0)
+    store = MemoryQuotas(wall, steady)
+    for number in range(100):
+        place = Place(f"user{number}", "a")
+        await store.acquire(place, ONE, ttl=1)
+        await store.charge(Claim(place, 0, 0, 10))
+        await store.release(place)
+        wall.now += DAY
+    assert len(store._days) <= 2  # noqa: SLF001  # what leaks there is seen nowhere else
+    assert not store._paid  # noqa: SLF001  # the same
+    assert not store._leases  # noqa: SLF001  # the same
+
+
+async def test_in_redis_every_key_expires_and_only_days_beside_today_are_kept(valkey: ValkeyServer) -> None:
+    store = pytest.importorskip("echoic.limits.redis").RedisQuotas(valkey.url, prefix="days:")
+    redis, today = store._redis, int(time.time() // DAY)  # noqa: SLF001  # a look behind
+    days = "days:{ann}:days"
+    await redis.hset(days, mapping={str(today - 1): 5, str(today - 9): 7, str(today + 9): 7})
+    assert await store.usage("ann") == Usage(0, 0)
+    await store.acquire(ANNA, ONE, 60.0)
+    assert await store.charge(Claim(ANNA, 0, 0, 3)) == Receipt(3, 3)
+    assert {int(day) for day in await redis.hkeys(days)} <= {today - 1, today, today + 1}
+    keys = [key async for key in redis.scan_iter("days:*")]
+    assert len(keys) == 3
+    assert all([0 < await redis.ttl(key) <= 2 * DAY for key in keys])
+    await store.close()
+
+
+async def test_what_a_dead_stream_had_paid_is_forgotten_with_its_place(valkey: ValkeyServer) -> None:
+    store = pytest.importorskip("echoic.limits.redis").RedisQuotas(valkey.url, prefix="dead:")
+    await store.acquire(ANNA, ONE, 0.01)
+    await store.charge(Claim(ANNA, 0, 0, 3))
+    heir = Place("ann", "heir")
+    while not (await store.acquire(heir, ONE, 60.0)).admitted:
+        pass
+    assert await store._redis.hlen("dead:{ann}:paid") == 0  # noqa: SLF001  # a look behind
+    await store.close()
