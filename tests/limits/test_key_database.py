@@ -225,3 +225,25 @@ def test_a_place_without_an_asynchronous_driver_is_told_without_its_password(pla
     with pytest.raises(KeyStoreUnavailable) as caught:
         KeyDatabase(place)
     assert "s3cret" not in str(caught.value)
+
+
+async def test_a_record_that_is_no_key_is_told(filed: KeyDatabase, file: Path) -> None:
+    new, _ = await filed.create("anna")
+    with sqlite3.connect(file) as database:
+        database.execute("UPDATE echoic_keys SET rights = 'read rule_the_world'")
+    key = await filed.find(new.id)
+    assert key is not None
+    assert key.rights == {Right.READ}
+    with database:
+        database.execute("UPDATE echoic_keys SET digest = 'nonsense'")
+    database.close()
+    with pytest.raises(KeyStoreUnavailable, match="no key"):
+        await filed.find(new.id)
+
+
+async def test_why_a_database_cannot_be_reached_is_named_without_its_address() -> None:
+    store = KeyDatabase("postgresql+asyncpg://anna:s3cret@127.0.0.1:1/keys")
+    with pytest.raises(KeyStoreUnavailable, match="ConnectionRefusedError") as caught:
+        await store.find("000000000000")
+    assert "s3cret" not in str(caught.value)
+    await store.close()

@@ -1,12 +1,20 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from echoic.limits.secret import written_digest
-from echoic.server.guard import credential
+from echoic.errors import AccessRefused
+from echoic.limits.identity import Right
+from echoic.limits.origins import Origins
+from echoic.limits.secret import digest_of, written_digest
+from echoic.limits.tokens import Tokens
+from echoic.limits.ways import SingleKey
+from echoic.server.guard import Guard, credential
 from support.memory_socket import MemorySocket
 
 if TYPE_CHECKING:
@@ -130,3 +138,26 @@ def test_no_credential_is_none() -> None:
 
 def test_a_digest_of_a_digest_is_itself() -> None:
     assert written_digest(f"sha256:{written_digest(KEY).hex()}") == written_digest(KEY)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([b"authorization", b"x-api-key", b"host", b"origin"]), st.binary())),
+    st.binary(),
+)
+async def test_whatever_a_request_brings_the_guard_knows_what_to_do(
+    headers: list[tuple[bytes, bytes]], query: bytes
+) -> None:
+    guard = Guard((SingleKey(digest_of(KEY)), Tokens("HS256", b"k" * 32)), origins=Origins.parse(""))
+    with suppress(AccessRefused):
+        guard.check_origin(headers)
+    with suppress(AccessRefused):
+        assert await guard.admits(headers, query, Right.STREAM) is None
+
+
+@given(st.text() | st.binary())
+async def test_whatever_the_first_message_is_the_guard_knows_what_to_do(message: str | bytes) -> None:
+    async def receive() -> str | bytes:
+        return message
+
+    with pytest.raises(AccessRefused):
+        await Guard((SingleKey(digest_of(KEY)),)).hear(receive)

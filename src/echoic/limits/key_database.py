@@ -157,7 +157,11 @@ class KeyDatabase:
 
     async def _asked(self, wanted: Select[tuple[object, ...]]) -> list[Key]:
         async with self._transaction() as database:
-            return [_key_of(row) for row in await database.execute(wanted)]
+            rows = (await database.execute(wanted)).all()
+        try:
+            return [_key_of(row) for row in rows]
+        except ValueError as error:
+            raise KeyStoreUnavailable("The store of keys holds what is no key.") from error
 
     async def _bring_up_to_date(self) -> None:
         async with self._transaction() as database:
@@ -178,7 +182,7 @@ class KeyDatabase:
         except IntegrityError as error:
             raise KeyStoreUnavailable("The store of keys was changed by another process.") from error
         except (SQLAlchemyError, OSError, TimeoutError) as error:
-            raise KeyStoreUnavailable from error
+            raise KeyStoreUnavailable(f"The store of keys cannot be reached ({_kind(error)}).") from error
 
 
 _KEYS_OF_USERS: Final = select(KEYS, USERS.c.tier).join(USERS, USERS.c.name == KEYS.c.user_name)
@@ -227,6 +231,12 @@ def _make_private(file: Path) -> None:
         raise KeyStoreUnavailable(f"The keys cannot be kept in {file}: {reason}.") from error
 
 
+def _kind(error: BaseException) -> str:
+    """Return the name of what a driver raised; its text may name what is secret."""
+    cause = getattr(error, "orig", None) or error
+    return type(cause.__cause__ or cause).__name__
+
+
 def _row_of(key: Key) -> dict[str, object]:
     return {
         "id": key.id,
@@ -247,7 +257,7 @@ def _key_of(row: Row[tuple[object, ...]]) -> Key:
         user=row.user_name,
         tier=row.tier,
         created=row.created,
-        rights=frozenset(Right(one) for one in row.rights.split()),
+        rights=frozenset(right for right in Right if right in row.rights.split()),
         expires=row.expires,
         revoked=row.revoked,
         last_used=row.last_used,
