@@ -210,19 +210,15 @@ def _make_sparse(biases: torch.Tensor, scores: torch.Tensor, blank: int) -> None
 
 
 def _gather_weights(folder: Path) -> None:
-    """Put the weights that an export scatters over many files into one beside each graph."""
-    for file in sorted(folder.glob("*.onnx")):
-        graph = onnx.load(file)
-        scattered = {
-            entry.value
-            for tensor in graph.graph.initializer
-            for entry in tensor.external_data
-            if entry.key == "location"
-        }
-        if scattered:
-            for name in scattered:
-                (folder / name).unlink()
-            onnx.save(graph, file, save_as_external_data=True, location=f"{file.name}.data")
+    """Put the weights that the export of a large model scatters over many files into one beside each graph."""
+    scattered = [file for file in folder.iterdir() if file.suffix != ".onnx"]
+    if not scattered:
+        return
+    graphs = {file: onnx.load(file) for file in folder.glob("*.onnx")}
+    for file in scattered:
+        file.unlink()
+    for file, graph in graphs.items():
+        onnx.save(graph, file, save_as_external_data=True, location=f"{file.name}.data")
 
 
 def _pieces(folder: Path, shape: Shape) -> Path:
