@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from echoic.engines.decoder import Emission
     from echoic.engines.transducer import Lane, TransducerState
 
+#: Rows of the joint network that a step may fill, for each frame that a lane may look ahead.
+_ROWS_TO_EACH = 3
 #: What each graph takes and gives, by the stem of its file's name without ``-model``.
 INTERFACES = {
     "projection": ({"frames"}, {"heard"}),
@@ -80,6 +82,11 @@ class CutTransducer(Transducer):
         (heard,) = self._projection.run(["heard"], {"frames": every})
         edges = accumulate(map(len, lanes), initial=0)
         return super().decode([heard[first:end] for first, end in pairwise(edges)], states)
+
+    def _reach(self, lanes: int) -> int:
+        # Up to six rows cost the joint network little more than one; from then on each costs its share, and
+        # what was looked at behind a token is thrown away.
+        return max(1, min(self._lookahead, _ROWS_TO_EACH * self._lookahead // lanes))
 
 
 class _CutNetwork:

@@ -140,6 +140,10 @@ class Transducer:
         """Return the state after frames that nobody looked at."""
         return replace(state, skip=max(0, state.skip - frames))
 
+    def _reach(self, lanes: int) -> int:  # noqa: ARG002  # a network may look less far for many lanes
+        """Return the most frames of a lane that a step with so many lanes asks about."""
+        return self._lookahead
+
     def _walk(self, walks: Sequence[_Walk]) -> None:
         active = [walk for walk in walks if not walk.done]
         while active:
@@ -147,8 +151,9 @@ class Transducer:
             active = [walk for walk in active if not walk.done]
 
     def _step(self, active: Sequence[_Walk]) -> None:
+        most = self._reach(len(active))
         verdict = self._network.look(
-            [walk.next_frames(self._lookahead) for walk in active], [walk.lane for walk in active]
+            [walk.next_frames(most) for walk in active], [walk.lane for walk in active]
         )
         for number, (walk, said, lasts) in enumerate(
             zip(active, verdict.tokens, verdict.durations, strict=True)
