@@ -210,7 +210,7 @@ def _make_sparse(biases: torch.Tensor, scores: torch.Tensor, blank: int) -> None
 
 
 def _gather_weights(folder: Path) -> None:
-    """Put the weights that the export of a large model scatters over many files into one beside each graph."""
+    """Put weights that the export of a large model scatters over files into one file beside each graph."""
     scattered = [file for file in folder.iterdir() if file.suffix != ".onnx"]
     if not scattered:
         return
