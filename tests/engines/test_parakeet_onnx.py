@@ -19,7 +19,7 @@ from echoic.engines.parakeet_files import look_through, quantized_by_company, re
 from echoic.engines.parakeet_onnx import ParakeetOnnx
 from echoic.errors import ModelUnavailable
 from support.play import Play, texts
-from support.tiny_parakeet import FOLDER, recordings, text_of, whole
+from support.tiny_parakeet import FOLDER, recordings, talks, text_of, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -185,6 +185,17 @@ def test_streamed_through_a_session_it_says_what_it_says_offline_if_the_context_
         play = Play(engine)
         play.send({"type": "config", "sample_rate": 16_000, "chunk_duration": 2.0, "overlap_duration": 0.5})
         play.hear_in(audio, chance.integers(1, 7_000, 50).tolist())
+        play.send({"type": "commit"})
+        assert " ".join(one for one in texts(play.frames) if one) == text
+
+
+@pytest.mark.parametrize(("left", "right"), [(4.0, 1.0), (4.0, 0.25), (1.0, 0.5)])
+def test_half_a_minute_of_talk_is_heard_without_seams_in_short_windows(left: float, right: float) -> None:
+    engine = ParakeetOnnx(FOLDER, Tuning(left_context=left, right_context=right))
+    for audio, text in talks():
+        play = Play(engine)
+        play.send({"type": "config", "sample_rate": 16_000, "enable_partial": False})
+        play.hear_in(audio, [5_003] * 200)
         play.send({"type": "commit"})
         assert " ".join(one for one in texts(play.frames) if one) == text
 
