@@ -43,8 +43,9 @@ _OTHERS = ("int8", "mmint8")
 _SLACK = 0.02
 #: Bytes of the new files together for each of the source's, and the least of free space.
 _SHARE, _LEAST = 0.6, 50_000_000
-#: Bytes from which large tensors lie in a file of their own: a message of Protocol Buffers ends at 2 GB.
-LARGE = 1_900_000_000
+#: Bytes from which large tensors lie in a file of their own: onnxruntime maps that into memory, and so needs
+#: half as much while it loads. (A graph with all of them inside could not exceed 2 GB.)
+LARGE = 50_000_000
 _WORK = ".optimizing"
 _DAMAGED = (DecodeError, OSError, ValueError, onnx.checker.ValidationError)
 
