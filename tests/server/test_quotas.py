@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from websockets.asyncio.client import connect
 
 from echoic.engines.scripted import draw
+from support.live import STREAM, ServerProcess
 from support.memory_socket import MemorySocket
 from support.valkey import ValkeyServer
 
@@ -152,3 +155,27 @@ async def test_however_a_stream_ends_its_place_is_free_and_what_it_heard_is_bill
                 await app.state.house.service.streams.drain(20)
     body = await limits(app)
     assert (body["active_streams"], body["used_today_minutes"]) == (0, pytest.approx(1 / 60, abs=1e-6))
+
+
+async def test_two_processes_share_a_user_and_one_that_is_stopped_settles_everything(
+    valkey: ValkeyServer,
+) -> None:
+    shared = {"redis_url": valkey.url, "tier_limits": '{"local": {"concurrent_streams": 1}}'}
+    with ServerProcess(**shared) as one, ServerProcess(**shared) as other:
+        here, there = one.place, other.place
+        async with connect(f"ws://{here}{STREAM}") as first:
+            await first.send('{"type": "config", "model": "scripted", "enable_partial": false}')
+            await first.send(draw(WORDS, rate=RATE).astype("<f4").tobytes())
+            await first.recv()
+            async with connect(f"ws://{there}{STREAM}") as second:
+                error = json.loads(await second.recv())
+                assert (error["code"], error["quota"]) == ("quota_exceeded", "concurrent_streams")
+            one.process.terminate()
+            frames = [json.loads(frame) async for frame in first]
+        assert (await asyncio.to_thread(one.ended))[0] == 0
+        assert frames[-1] == {"type": "full_transcript", "text": " ".join(word for word, _ in WORDS)}
+        async with httpx.AsyncClient() as client:
+            place = f"http://{there}/api/v1/audio/stream/limits"
+            body = (await client.get(place)).json()
+    assert (body["active_streams"], body["can_start_stream"]) == (0, True)
+    assert body["used_today_minutes"] == pytest.approx(len(draw(WORDS, rate=RATE)) / RATE / 60, abs=1e-6)

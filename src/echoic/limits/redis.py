@@ -62,13 +62,12 @@ class RedisQuotas:
 
     async def renew(self, places: Sequence[tuple[Place, Allowance]], ttl: float) -> list[bool]:
         """See ``QuotaStore.renew``; all of them in one round trip."""
-        with _reached():
-            async with self._redis.pipeline(transaction=False) as together:
-                together.ping()  # so that the server is asked even for no place
-                for place, allowance in places:
-                    keys = self._keys(place.user, "streams", "paid")
-                    together.eval(scripts.RENEW, 2, *keys, place.lease, _ms(ttl), _limit(allowance.streams))
-                return [bool(held) for held in (await together.execute())[1:]]
+        try:
+            with _reached():
+                return await self._renew(places, ttl)
+        except StoreAway:  # next time by new connections: the address may mean another server now
+            await self._redis.connection_pool.disconnect(inuse_connections=False)
+            raise
 
     async def release(self, place: Place) -> None:
         """See ``QuotaStore.release``."""
@@ -94,6 +93,14 @@ class RedisQuotas:
         """Close the connections."""
         with _reached():
             await self._redis.aclose()
+
+    async def _renew(self, places: Sequence[tuple[Place, Allowance]], ttl: float) -> list[bool]:
+        async with self._redis.pipeline(transaction=False) as together:
+            together.ping()  # so that the server is asked even for no place
+            for place, allowance in places:
+                keys = self._keys(place.user, "streams", "paid")
+                together.eval(scripts.RENEW, 2, *keys, place.lease, _ms(ttl), _limit(allowance.streams))
+            return [bool(held) for held in (await together.execute())[1:]]
 
     def _keys(self, user: str, *names: str) -> list[str]:
         tag = quote(user, safe="")
