@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 from typing import TYPE_CHECKING
 
@@ -20,11 +21,10 @@ def write_pieces(folder: Path) -> None:
     """Write ``tokenizer.model``, ``tokenizer.vocab`` and ``vocab.txt``, as NeMo wants them, to ``folder``."""
     chance = random.Random(0)
     folder.mkdir(parents=True, exist_ok=True)
-    text = folder / "sentences.txt"
-    text.write_text("".join(" ".join(any_sentence(chance)) + "\n" for _ in range(_SENTENCES)), "utf-8")
+    trained = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        input=str(text),
-        model_prefix=str(folder / "tokenizer"),
+        sentence_iterator=(" ".join(any_sentence(chance)) for _ in range(_SENTENCES)),
+        model_writer=trained,
         vocab_size=PIECES,
         model_type="bpe",
         bos_id=-1,
@@ -33,7 +33,10 @@ def write_pieces(folder: Path) -> None:
         num_threads=1,
         minloglevel=2,
     )
-    text.unlink()
-    model = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
-    spelled = "".join(f"{model.id_to_piece(number)}\n" for number in range(1, model.get_piece_size()))
+    (folder / "tokenizer.model").write_bytes(trained.getvalue())
+    model = sentencepiece.SentencePieceProcessor(model_proto=trained.getvalue())
+    numbers = range(model.get_piece_size())
+    scored = "".join(f"{model.id_to_piece(number)}\t{model.get_score(number):g}\n" for number in numbers)
+    (folder / "tokenizer.vocab").write_text(scored, "utf-8")
+    spelled = "".join(f"{model.id_to_piece(number)}\n" for number in numbers[1:])
     (folder / "vocab.txt").write_text(spelled, "utf-8")
