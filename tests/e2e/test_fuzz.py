@@ -46,7 +46,7 @@ class Tally:
         self.frames[frame["type"]] += 1
         if frame["type"] == "error":
             assert frame["code"] == frame["error_type"]
-            assert frame["message"].endswith(".")
+            assert frame["message"].partition(" To install it: ")[0].endswith(".")
             self.errors[frame["code"]] += 1
 
 
