@@ -89,6 +89,7 @@ def test_a_tier_is_changed_for_all_keys_of_a_user(runner: CliRunner) -> None:
         ("create", ""),
         ("create", "a\nb"),
         ("create", "anna", "--tier", "Gold Plated"),
+        ("create", "anna", "--tier", "local"),
         ("create", "anna", "--expires", "soon"),
         ("create", "anna", "--expires", "0d"),
         ("create", "anna", "--expires", "2001-01-31"),
@@ -100,6 +101,14 @@ def test_what_cannot_be_is_told_and_makes_nothing(runner: CliRunner, args: tuple
     assert done.exit_code == 2
     assert done.stderr
     assert rows(runner) == []
+
+
+def test_a_tier_that_nobody_set_is_told(runner: CliRunner) -> None:
+    assert "limits of free" in keys(runner, "create", "anna", "--tier", "gold").stderr
+    limits = {"AUDIO_TIER_LIMITS_JSON": '{"gold": {}}'}
+    known = runner.invoke(app, ["keys", "create", "ben", "--tier", "gold"], env=limits)
+    assert "limits of free" not in known.stderr
+    assert [row["tier"] for row in rows(runner)] == ["gold", "gold"]
 
 
 @pytest.mark.parametrize("expires", ["12h", "4w", "2931-01-31", "2931-01-31T12:00:00+02:00"])

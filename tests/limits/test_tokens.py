@@ -97,6 +97,7 @@ async def test_another_signature_does_not_count() -> None:
         ({"sub": "x" * 129}, "no user"),
         ({"tier": "Gold Plated"}, "no tier"),
         ({"tier": 7}, "no tier"),
+        ({"tier": "local"}, "no tier"),
         ({"aud": "somebody"}, "not meant"),
     ],
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from echoic.cli.options import AsJson, give_up
+from echoic.cli.options import AsJson, complain, give_up
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -141,10 +141,16 @@ def _with(db: str | None, ask: "Callable[[KeyDatabase], Awaitable[_T]]") -> _T:
 
 
 def _check_tier(tier: str | None) -> None:
+    from echoic.cli.places import settings_here
     from echoic.limits.keys import is_tier_name
+    from echoic.limits.tiers import LEAST_TIER, Tiers
 
-    if tier is not None and not is_tier_name(tier):
-        give_up("A tier's name has 1 to 32 of a-z, 0-9, - and _, a letter first.", 2)
+    if tier is None:
+        return
+    if not is_tier_name(tier):
+        give_up("A tier's name has 1 to 32 of a-z, 0-9, - and _, a letter first, and is not local.", 2)
+    if tier not in Tiers().over(settings_here().tier_limits).by_name:
+        complain(f"No tier {tier} is set here; until one is, its users have the limits of {LEAST_TIER}.")
 
 
 def _moment(text: str) -> datetime:

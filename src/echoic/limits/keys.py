@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Final, Protocol
 
-from echoic.limits.identity import ALL_RIGHTS, Identity
+from echoic.limits.identity import ALL_RIGHTS, LOCAL_TIER, Identity
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -99,5 +99,8 @@ def is_user_name(text: str) -> bool:
 
 
 def is_tier_name(text: str) -> bool:
-    """Return whether a tier may be called so: 1 to 32 of a-z, 0-9, - and _, a letter first."""
-    return _TIER.fullmatch(text) is not None
+    """Return whether a key may have a tier of this name: 1 to 32 of a-z, 0-9, - and _, a letter first.
+
+    ``local`` is kept for the user who needs no key.
+    """
+    return _TIER.fullmatch(text) is not None and text != LOCAL_TIER
