@@ -100,9 +100,9 @@ class Account:
             if buying in done:
                 buying.result()  # what is not the store's absence ends the stream
 
-    async def settle(self) -> None:
-        """Pay for what was heard unpaid while the store was away."""
-        await self._buy(lambda: True)
+    async def settle(self) -> bool:
+        """Pay for what was heard unpaid while the store was away; return whether it could be asked."""
+        return await self._buy(lambda: True)
 
     async def close(self) -> None:
         """Pay exactly what was heard, and give the place back.
@@ -158,18 +158,19 @@ class Account:
         await self._buy(lambda: self.ahead < AHEAD // 2 and not self._is_alone)
         self._is_buying = False
 
-    async def _buy(self, needed: Callable[[], bool]) -> None:
+    async def _buy(self, needed: Callable[[], bool]) -> bool:
         async with self._turn:
             if self._is_closed or not needed():
-                return
+                return True
             least = self._asked
             try:
                 receipt = await self._credit.store.charge(self._claim(least + AHEAD))
             except StoreAway as away:
                 self._credit.lost(away)
-                return
+                return False
             self._take(receipt)
             self._is_short = self.ahead < least
+            return True
 
     def _claim(self, more: int) -> Claim:
         heard = self._meter.heard

@@ -245,18 +245,17 @@ class Desk:
         self._owing.append(account)
 
     async def _settle(self) -> None:
+        """Settle the streams that run while they still go on without the store, then those that ended."""
+        if not all(await asyncio.gather(*(account.settle() for account in self._accounts))):
+            return
         self.away.clear()
         self._lent.clear()
-        owing, self._owing = self._owing, []
         for account in self._accounts:
             account.trusted = True
+        owing, self._owing = self._owing, []
         _tell("quota.store_back", streams=len(self._accounts), ended=len(owing))
-        for account in owing:
-            self.leave(account)
-        settling = [asyncio.create_task(account.settle()) for account in self._accounts]
-        tasks = [*self._leaving.values(), *settling]
-        if tasks:
-            await asyncio.wait(tasks)
+        if owing:
+            await asyncio.wait([self.leave(account) for account in owing])
 
     def _cap(self, allowance: Allowance) -> int:
         return self._terms.lent if allowance.daily is None else min(self._terms.lent, allowance.daily)
