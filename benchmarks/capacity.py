@@ -8,6 +8,7 @@ second of a stream, see ``overhead``). Streams are held if 19 of 20 finals are t
 from __future__ import annotations
 
 import heapq
+import json
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -21,8 +22,9 @@ from echoic.engines.parakeet import Tuning
 from echoic.engines.parakeet_onnx import ParakeetOnnx
 from echoic.schedule.queue import FairQueue, Job
 from echoic.session.core import Session
-from echoic.session.effects import Decode, Drop, ModelAnswer, OpenModel
+from echoic.session.effects import Again, Decode, Drop, ModelAnswer, OpenModel
 from echoic.session.window import Window
+from echoic.text.hypothesis import Hypothesis
 from echoic.wire.codec import decode_message
 
 if TYPE_CHECKING:
@@ -37,12 +39,16 @@ if TYPE_CHECKING:
 AIMS = {False: 15, True: 6}
 _RATE = 16_000
 _MESSAGE = 0.25
-#: Seconds from one final to the next with the default chunk of 2.0 s and overlap of 0.5 s.
-_STEP = 1.5
+#: Seconds of overlap: what a chunk is more than the time from one final to the next.
+_OVERLAP = 0.5
+#: Seconds that each stream has spoken before.
+_WARM = 8.0
 _LANES = 8
-_CONTEXTS = ((4.0, 1.0), (2.0, 1.0), (1.0, 1.0), (1.0, 0.5))
+#: Seconds of left and right context, and of a chunk.
+_CASES = ((4.0, 1.0, 2.0), (1.0, 1.0, 2.0), (1.0, 0.5, 2.0), (1.0, 0.5, 4.0))
 _HEADER = (
     "left / right",
+    "a final each",
     "partials",
     "streams held",
     "late, p95 s",
@@ -54,8 +60,9 @@ _HEADER = (
 
 @dataclass(slots=True)
 class Run:
-    """What came of some streams: seconds from asking for a final to having it, and the work."""
+    """What came of some streams with a final each ``step``: seconds until it was there, and the work."""
 
+    step: float
     late: list[float] = field(default_factory=list)
     busy: float = 0.0
     calls: int = 0
@@ -65,7 +72,7 @@ class Run:
     @property
     def held(self) -> bool:
         """Whether the streams were held in real time."""
-        return bool(self.late) and percentile(self.late, 95) <= _STEP and self.busy < self.seconds
+        return bool(self.late) and percentile(self.late, 95) <= self.step and self.busy < self.seconds
 
 
 def measure(*, quick: bool) -> None:
@@ -75,15 +82,15 @@ def measure(*, quick: bool) -> None:
         offline = _offline(optimized(folder))
         print(f"  {folder.name}: offline, 8 windows of 20 s at a time, {offline:.0f} times as fast as spoken")
         rows: list[list[Cell]] = []
-        for contexts in _CONTEXTS[::2] if quick else _CONTEXTS:
-            engine = ParakeetOnnx(folder, Tuning(*contexts, lanes=_LANES, threads=1))
+        for left, right, chunk in _CASES[::2] if quick else _CASES:
+            engine = ParakeetOnnx(folder, Tuning(left, right, lanes=_LANES, threads=1))
             for partials in (False, True):
-                count, run = _most(engine, partials=partials, seconds=6.0 if quick else 12.0)
+                count, run = _most(engine, chunk, partials=partials, seconds=6.0 if quick else 9.0)
                 late = percentile(run.late, 95) if run.late else None
-                shown = f"{contexts[0]:g} / {contexts[1]:g} s"
+                shown = [f"{left:g} / {right:g} s", f"{run.step:g} s", "on" if partials else "off"]
                 share = 100 * count / offline
                 busy, size = 100 * run.busy / run.seconds, run.windows / max(run.calls, 1)
-                rows.append([shown, "on" if partials else "off", count, late, busy, size, share])
+                rows.append([*shown, count, late, busy, size, share])
             engine.close()
         report.table(f"Streams in real time on one core, {folder.name}", _HEADER, rows)
         figures[folder.name] = [dict(zip(_HEADER, row, strict=True)) for row in rows]
@@ -103,12 +110,14 @@ def _offline(folder: Path) -> float:
     return 20.0 * _LANES / (time.process_time() - began)
 
 
-def _most(engine: ParakeetOnnx, *, partials: bool, seconds: float) -> tuple[int, Run]:
+def _most(engine: ParakeetOnnx, chunk: float, *, partials: bool, seconds: float) -> tuple[int, Run]:
     """Return the most streams that are held, to a tenth, and how that went; 0 streams: not even one."""
-    count = max(1, round(0.8 * seconds / play(engine, 4, seconds / 2, partials=partials).busy * 2))
-    best = (0, Run(seconds=1.0))
-    for _ in range(14):
-        run = play(engine, count, seconds, partials=partials)
+    count, best = 4, (0, Run(chunk - _OVERLAP, seconds=1.0))
+    for length in (seconds / 3, seconds / 2):  # batches grow with the number of streams, and get cheaper
+        tried = play(engine, chunk, count, length, partials=partials)
+        count = max(1, round(count * length / tried.busy))
+    for _ in range(6):
+        run = play(engine, chunk, count, seconds, partials=partials)
         if run.held:
             best = (count, run)
             count += max(1, count // 10)
@@ -119,30 +128,40 @@ def _most(engine: ParakeetOnnx, *, partials: bool, seconds: float) -> tuple[int,
     return best
 
 
-def play(engine: ParakeetOnnx, streams: int, seconds: float, *, partials: bool) -> Run:
+def play(engine: ParakeetOnnx, chunk: float, streams: int, seconds: float, *, partials: bool) -> Run:
     """Let streams speak in real time to one worker."""
-    return _Room(engine, streams, seconds, partials=partials).run()
+    config = {"type": "config", "model": "parakeet-onnx", "enable_partial": partials, "chunk_duration": chunk}
+    result = Run(chunk - _OVERLAP, seconds=seconds)
+    return _Room(engine, streams, result, json.dumps({**config, "overlap_duration": _OVERLAP})).run()
 
 
 class _Room:
-    def __init__(self, engine: ParakeetOnnx, streams: int, seconds: float, *, partials: bool) -> None:
-        self._engine, self._queue, self._result = engine, FairQueue(), Run(seconds=seconds)
+    def __init__(self, engine: ParakeetOnnx, streams: int, result: Run, config: str) -> None:
+        self._engine, self._queue, self._result = engine, FairQueue(), result
         self._sessions = [Session() for _ in range(streams)]
-        self._audio = [_speech(seconds + _MESSAGE, stream) for stream in range(streams)]
         self._asked: dict[Job, float] = {}
         self._now = 0.0
-        offsets = np.random.default_rng(0).uniform(0.0, _STEP, streams)
-        self._coming = [(float(offset), stream, 0) for stream, offset in enumerate(offsets)]
-        heapq.heapify(self._coming)
+        offsets = np.random.default_rng(0).uniform(0.0, result.step, streams)
+        whole = _WARM + result.step + result.seconds + _MESSAGE
+        self._audio = [_speech(whole, stream) for stream in range(streams)]
+        self._heard = [round((_WARM + offset) * _RATE) for offset in offsets]
         answer = ModelAnswer(engine.name, engine.needs)
-        config = decode_message(
-            '{"type": "config", "model": "parakeet-onnx", "enable_partial": %s}'
-            % ("true" if partials else "false")
-        )
         for stream, session in enumerate(self._sessions):
-            for effect in session.receive(config):
+            for effect in session.receive(decode_message(config)):
                 if isinstance(effect, OpenModel):
-                    self._do(stream, session.opened(answer))
+                    session.opened(answer)
+            self._warm(session, self._audio[stream][: self._heard[stream]])
+        self._coming = [(_MESSAGE * stream / streams, stream) for stream in range(streams)]
+
+    def _warm(self, session: Session, audio: NDArray[np.float32]) -> None:
+        """Let a session hear audio that costs nothing and says nothing: then it has its left context."""
+        effects = session.receive(decode_message(audio.astype("<f4").tobytes()))
+        while effects:
+            asked = [effect for effect in effects if isinstance(effect, Decode)]
+            again = any(isinstance(effect, Again) for effect in effects)
+            effects = [
+                more for one in asked for more in session.finished(one.key, Hypothesis((), (), None))
+            ] + (session.proceed() if again else [])
 
     def run(self) -> Run:
         while self._coming or len(self._queue):
@@ -156,14 +175,13 @@ class _Room:
     def _listen(self) -> None:
         """Give sessions what has been spoken by now."""
         while self._coming and self._coming[0][0] <= self._now:
-            when, stream, number = heapq.heappop(self._coming)
-            size = round(_MESSAGE * _RATE)
-            message = self._audio[stream][number * size : (number + 1) * size]
-            self._do(
-                stream, self._sessions[stream].receive(decode_message(message.astype("<f4").tobytes())), when
-            )
+            when, stream = heapq.heappop(self._coming)
+            first = self._heard[stream]
+            self._heard[stream] += round(_MESSAGE * _RATE)
+            message = self._audio[stream][first : self._heard[stream]].astype("<f4").tobytes()
+            self._do(stream, self._sessions[stream].receive(decode_message(message)), when)
             if when + _MESSAGE < self._result.seconds:
-                heapq.heappush(self._coming, (when + _MESSAGE, stream, number + 1))
+                heapq.heappush(self._coming, (when + _MESSAGE, stream))
 
     def _work(self, jobs: list[Job]) -> None:
         began = time.process_time()
