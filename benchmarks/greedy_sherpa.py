@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-import sherpa_onnx  # type: ignore[import-untyped]
+import sherpa_onnx
 
 _RATE = 16_000
 
