@@ -16,7 +16,7 @@ from echoic.limits.identity import Right
 from echoic.limits.key_database import KeyDatabase
 from echoic.limits.keys import KeyStoreUnavailable
 from echoic.server.app import build_app
-from echoic.server.log import EventFormatter
+from echoic.server.log import event_formatter
 from echoic.server.settings import Settings, SettingsError, load_settings
 from support.keyed import make_key_in
 from support.memory_socket import STREAM, MemorySocket
@@ -45,7 +45,7 @@ def logged() -> Iterator[io.StringIO]:
     """What the server logs, at every level, as it would be written."""
     lines = io.StringIO()
     handler = logging.StreamHandler(lines)
-    handler.setFormatter(EventFormatter(as_json=False))
+    handler.setFormatter(event_formatter(as_json=False))
     logger = logging.getLogger()
     before = logger.level
     logger.addHandler(handler)

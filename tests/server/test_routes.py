@@ -196,7 +196,7 @@ async def test_the_metrics_can_be_read_and_count_what_happened(app: FastAPI) -> 
     assert found["echoic_streams_active",] == 1
     assert found["echoic_frames_total", "commit", "in"] == 1
     assert found["echoic_frames_total", "final", "out"] == 1
-    assert found["echoic_audio_seconds_total",] == pytest.approx(0.8)
+    assert found["echoic_audio_seconds_total", "scripted"] == pytest.approx(0.8)
     assert found["echoic_windows_total", "scripted"] >= 1
     assert ("echoic_windows_queued", "final", "scripted") in found
 

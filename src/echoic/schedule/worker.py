@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from echoic.errors import DecodeFailed
 from echoic.schedule.queue import FairQueue
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
+
+#: Seconds; how long batches took is counted in classes up to each of these, and above the last.
+DECODE_BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,7 @@ class ModelLoad:
         failures: Windows that failed.
         audio_seconds: Seconds of audio in all windows done, context included.
         decode_seconds: Seconds of wall time spent in decoding, all threads together.
+        decode_classes: Batches by how long they took: one count for each of ``DECODE_BOUNDS``, and one more.
     """
 
     model: str
@@ -58,6 +63,7 @@ class ModelLoad:
     failures: int
     audio_seconds: float
     decode_seconds: float
+    decode_classes: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +109,7 @@ class Worker:
         self._sizes: Counter[int] = Counter()
         self._failures = 0
         self._audio_seconds = self._decode_seconds = 0.0
+        self._classes = [0] * (len(DECODE_BOUNDS) + 1)
         self._threads = [
             threading.Thread(target=self._run, name=f"echoic-{name}-{number}", daemon=True)
             for number in range(max(1, min(engine.threads, threads)))
@@ -147,6 +154,7 @@ class Worker:
                 failures=self._failures,
                 audio_seconds=self._audio_seconds,
                 decode_seconds=self._decode_seconds,
+                decode_classes=tuple(self._classes),
             )
 
     def stop(self, *, finish: bool) -> None:
@@ -214,6 +222,7 @@ class Worker:
             self._failures += len(failed)
             self._audio_seconds += sum(job.window.audio.size / job.window.sample_rate for job in jobs)
             self._decode_seconds += seconds
+            self._classes[bisect_left(DECODE_BOUNDS, seconds)] += 1
         for failure in failed:
             _warn("decode_failed", self.name, failure.__cause__)
 

@@ -143,6 +143,7 @@ def _furnish(settings: Settings, registry: Registry) -> House:
     metrics = Metrics()
     streams = Streams(settings.max_sessions)
     metrics.active.set_function(lambda: len(streams))
+    metrics.backlog.set_function(lambda: streams.backlog)
     metrics.add(EngineLoad(engines))
     entrance = entrance_of(settings)
     bounds = Bounds(settings.send_queue_frames, settings.send_queue_bytes, settings.send_timeout_seconds)
@@ -156,6 +157,7 @@ def _furnish(settings: Settings, registry: Registry) -> House:
             streams,
             loudness() if settings.scripted_engine else silero(),
             KeyWatch(entrance.store) if entrance.store is not None else None,
+            Networks.parse(settings.trusted_proxies or ""),
         ),
         ready=Readiness(),
         desk=desk_of(settings, metrics),

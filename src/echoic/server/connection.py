@@ -19,7 +19,7 @@ from echoic.server.means import Disconnected
 from echoic.server.outbox import CLOSE_ABNORMAL, Outbox
 from echoic.session.effects import Again, Close, Decode, Drop, Effect, ModelAnswer, OpenModel, Send
 from echoic.wire.codec import decode_message
-from echoic.wire.frames import Audio, Configured, Error
+from echoic.wire.frames import Error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from echoic.errors import DecodeFailed
     from echoic.limits.account import Account
     from echoic.server.means import Means, Peer
+    from echoic.server.tally import Tally
     from echoic.session.core import Session
     from echoic.session.effects import ModelRequest
     from echoic.text.hypothesis import Hypothesis
@@ -44,37 +45,35 @@ BROKEN_SECONDS = 5.0
 #: Seconds for which messages that are there already are taken before others have their turn.
 _TURN_SECONDS = 0.005
 
-_SAMPLE_BYTES = {"f32le": 4, "s16le": 2}
-_DEFAULT_BYTES_PER_SECOND = 4 * 16_000
-
 
 class Connection:
     """Drives one session until it is closed or its client is gone; then nothing of it is left anywhere.
 
     Args:
-        name: The stream's id in logs.
         session: Fresh.
         peer: The client.
         means: What all streams share.
         fallback: Whether another model may answer when the one asked for cannot.
-        account: What the stream may hear, or None: everything. The session asks it.
+        tally: Of this stream; the session asks it what may be heard.
+        account: What the stream may hear, or None: everything.
     """
 
     def __init__(
         self,
-        name: str,
         session: Session,
         peer: Peer,
         means: Means,
         *,
         fallback: bool,
+        tally: Tally,
         account: Account | None = None,
     ) -> None:
-        self.name = name
+        self.name = peer.name
+        self._tally = tally
         self._account = account
         self._session = session
         self._peer = peer
-        self._engines, self._metrics, self._limits = means.engines, means.metrics, means.limits
+        self._engines, self._limits = means.engines, means.limits
         self._fallback = fallback
         self._outbox = Outbox(peer.send, means.limits.outbox, self._moved)
         self._room = asyncio.Event()
@@ -83,9 +82,13 @@ class Connection:
         self._paying: asyncio.Task[None] | None = None
         self._timers: dict[Callable[..., None], asyncio.TimerHandle] = {}
         self._heard_at = 0.0
-        self._bytes_per_second = _DEFAULT_BYTES_PER_SECOND
         self._ending = self._broken = self._gone = False
         self._farewell: Error | None = None
+
+    @property
+    def backlog(self) -> float:
+        """Seconds of audio heard that finals are due for."""
+        return self._session.backlog
 
     async def run(self) -> int:
         """Serve the client until the end; return the close code."""
@@ -136,9 +139,7 @@ class Connection:
 
     def _hear(self, message: str | bytes) -> list[Effect]:
         frame = decode_message(message)
-        self._metrics.received(frame)
-        if isinstance(frame, Audio):
-            self._metrics.audio.inc(len(frame.data) / self._bytes_per_second)
+        self._tally.received(frame)
         return self._session.receive(frame)
 
     @property
@@ -187,11 +188,11 @@ class Connection:
                 assert_never(effect)
 
     def _send(self, frame: ServerFrame) -> None:
-        if isinstance(frame, Configured):
-            self._bytes_per_second = _SAMPLE_BYTES[frame.audio_format] * frame.channels * frame.sample_rate
         if frame is self._farewell:
             self._farewell = None
-        self._metrics.sent(frame)
+        self._tally.sent(frame)
+        if isinstance(frame, Error):
+            event(log, logging.DEBUG, "stream.error", stream=self.name, code=frame.code)
         self._outbox.put(frame)
 
     def _finished(self, key: int, outcome: Hypothesis | DecodeFailed) -> None:
@@ -228,6 +229,7 @@ class Connection:
             return
         error = task.exception()
         if error is None:
+            self._tally.answered(task.result())
             self._advance(self._session.opened, task.result())
         elif isinstance(error, ModelUnavailable):
             self._advance(self._session.opened, error)

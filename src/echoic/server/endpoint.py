@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
-from secrets import token_hex
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from echoic.errors import CLOSE_CODES, AccessRefused
+from echoic.limits.addresses import Networks
 from echoic.limits.identity import Right
 from echoic.server.connection import Connection
 from echoic.server.guard import Guard
-from echoic.server.log import event
+from echoic.server.log import about, event
 from echoic.server.means import Disconnected, Means, Peer
+from echoic.server.neighbours import address_of
+from echoic.server.tally import Tally
 from echoic.session.core import Session
 from echoic.wire.codec import encode_frame
 from echoic.wire.frames import Error, Status
@@ -43,12 +45,14 @@ class Service:
         streams: The open ones.
         voice: Makes a voice-activity detector for a stream, or None: every window is decoded.
         watch: Ends streams whose keys were revoked, or None: there are no such keys.
+        proxies: Those whose word about a client's address counts.
     """
 
     means: Means
     streams: Streams
     voice: Callable[[], VoiceActivity] | None = None
     watch: KeyWatch | None = None
+    proxies: Networks = field(default_factory=Networks)
 
 
 class StreamEndpoint:
@@ -79,7 +83,10 @@ class StreamEndpoint:
         await receive()  # websocket.connect
         try:
             await send({"type": "websocket.accept"})
-            await self._serve(scope, Peer(receive, send), self._service())
+            service = self._service()
+            peer = Peer(receive, send)
+            with about(stream=peer.name, address=str(address_of(scope, service.proxies))):
+                await self._serve(scope, peer, service)
         except (Disconnected, OSError):  # gone before there was a stream
             return
 
@@ -125,16 +132,17 @@ class StreamEndpoint:
         self, identity: Identity, peer: Peer, service: Service, account: Account | None = None
     ) -> None:
         metrics = service.means.metrics
-        session = Session(service.voice, grant=account.grant if account else None)
+        tally = Tally(metrics, account.grant if account else None)
+        session = Session(service.voice, grant=tally.grant)
         connection = Connection(
-            token_hex(6), session, peer, service.means, fallback=self._fallback, account=account
+            session, peer, service.means, fallback=self._fallback, tally=tally, account=account
         )
         service.streams.enter(connection)
         if service.watch is not None:
             service.watch.follow(connection, identity)
         metrics.opened.inc()
         who = {"user": identity.user, "key": identity.key_id}
-        event(log, logging.INFO, "stream.opened", stream=connection.name, open=len(service.streams), **who)
+        event(log, logging.INFO, "stream.opened", **who, open=len(service.streams))
         code = 1006
         try:
             code = await connection.run()
@@ -142,5 +150,4 @@ class StreamEndpoint:
             service.streams.leave(connection)
             if service.watch is not None:
                 service.watch.forget(connection)
-            metrics.closed(code)
-            event(log, logging.INFO, "stream.closed", stream=connection.name, code=code)
+            event(log, logging.INFO, "stream.closed", **who, **tally.ended(code))

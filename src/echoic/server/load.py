@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from bisect import bisect_left
+from itertools import accumulate
+from typing import TYPE_CHECKING, Final
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from echoic.schedule.worker import DECODE_BOUNDS
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from prometheus_client.metrics_core import Metric
 
     from echoic.schedule.pool import Engines
+
+#: Windows; batches are told apart by these.
+BATCH_BOUNDS: Final = (1, 2, 4, 8, 16, 32, 64)
 
 
 class EngineLoad(Collector):
@@ -31,11 +38,11 @@ class EngineLoad(Collector):
         running = GaugeMetricFamily("echoic_windows_running", "Windows being decoded.", labels=["model"])
         windows = CounterMetricFamily("echoic_windows", "Windows decoded.", labels=["model"])
         failures = CounterMetricFamily("echoic_windows_failed", "Windows that failed.", labels=["model"])
-        batches = CounterMetricFamily(
-            "echoic_batches", "Decoder calls, by windows.", labels=["model", "size"]
+        batches = HistogramMetricFamily(
+            "echoic_batch_windows", "Windows that were decoded together.", labels=["model"]
         )
         audio = CounterMetricFamily("echoic_decoded_seconds", "Seconds in all windows.", labels=["model"])
-        busy = CounterMetricFamily("echoic_decode_seconds", "Seconds spent in decoding.", labels=["model"])
+        busy = HistogramMetricFamily("echoic_decode_seconds", "Seconds a batch took.", labels=["model"])
         loaded = GaugeMetricFamily("echoic_models_loaded", "Models that are in memory.", labels=["model"])
         for load in self._engines.snapshot():
             loaded.add_metric([load.model], 1)
@@ -45,7 +52,25 @@ class EngineLoad(Collector):
             windows.add_metric([load.model], load.windows)
             failures.add_metric([load.model], load.failures)
             audio.add_metric([load.model], load.audio_seconds)
-            busy.add_metric([load.model], load.decode_seconds)
-            for size, count in load.batch_sizes.items():
-                batches.add_metric([load.model, str(size)], count)
+            times = buckets(DECODE_BOUNDS, load.decode_classes)
+            busy.add_metric([load.model], times, load.decode_seconds)
+            batches.add_metric([load.model], buckets(BATCH_BOUNDS, _by_size(load.batch_sizes)), load.windows)
         yield from (loaded, queued, running, windows, failures, batches, audio, busy)
+
+
+def buckets(bounds: Sequence[float], counts: Sequence[int]) -> list[tuple[str, float]]:
+    """Return a histogram's buckets as Prometheus wants them: each holds those below it too.
+
+    Args:
+        bounds: Upper bounds, rising.
+        counts: How many there were up to each bound and above the one before, and one more: above the last.
+    """
+    names = [*(str(float(bound)) for bound in bounds), "+Inf"]
+    return list(zip(names, map(float, accumulate(counts)), strict=True))
+
+
+def _by_size(sizes: Mapping[int, int]) -> list[int]:
+    counts = [0] * (len(BATCH_BOUNDS) + 1)
+    for size, count in sizes.items():
+        counts[bisect_left(BATCH_BOUNDS, size)] += count
+    return counts

@@ -1,14 +1,24 @@
-"""Events in the log: a name, keys and values, as text or JSON; never what was said, heard, or a key."""
+"""Events in the log: a name, keys and values, as text or JSON; never what was said, heard, or a key.
+
+The rooms write by the standard library's loggers, so that an application which takes only the router or the
+library keeps its own; structlog renders the lines of our server and knows which stream a line belongs to.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
-from time import gmtime
+from datetime import UTC, datetime
 from traceback import extract_tb
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
+
+import structlog
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from structlog.typing import EventDict, WrappedLogger
+
     from echoic.server.settings import Settings
 
 Value = str | int | float | bool | None
@@ -27,52 +37,65 @@ def event(log: logging.Logger, level: int, name: str, **values: Value) -> None:
         log.log(level, name, extra={"event_values": values})
 
 
+def about(**values: Value) -> AbstractContextManager[None]:
+    """Return a context in which all lines of this task, and of the tasks it starts, have these values too."""
+    return structlog.contextvars.bound_contextvars(**values)
+
+
 def place_of(error: BaseException) -> str:
     """Return where an exception was raised, as ``file:line``; its text may be private and stays out."""
     frames = extract_tb(error.__traceback__)
     return f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else "nowhere"
 
 
-class EventFormatter(logging.Formatter):
-    """Writes a record on one line: time (UTC), level, event, keys and values.
+def event_formatter(*, as_json: bool) -> logging.Formatter:
+    """Return what writes a record on one line: time (UTC), level, event, keys and values.
 
     Args:
         as_json: A JSON object, else ``key=value`` text.
     """
-
-    converter = staticmethod(gmtime)
-
-    def __init__(self, *, as_json: bool) -> None:
-        super().__init__(datefmt="%Y-%m-%dT%H:%M:%S")
-        self._as_json = as_json
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line of ``record``."""
-        line: dict[str, Value] = {
-            "time": f"{self.formatTime(record, self.datefmt)}.{record.msecs:03.0f}Z",
-            "level": record.levelname.lower(),
-            "event": record.getMessage(),
-            **getattr(record, "event_values", {}),
-        }
-        if record.exc_info and record.exc_info[1]:
-            line |= {"kind": type(record.exc_info[1]).__name__, "at": place_of(record.exc_info[1])}
-        if self._as_json:
-            return json.dumps(line, ensure_ascii=False)
-        return " ".join(f"{key}={_quoted(value)}" for key, value in line.items())
+    renderer = (
+        structlog.processors.JSONRenderer(ensure_ascii=False)
+        if as_json
+        else structlog.processors.LogfmtRenderer(bool_as_flag=False)
+    )
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[structlog.contextvars.merge_contextvars], processors=[_line, renderer]
+    )
 
 
-def _quoted(value: Value) -> str:
-    text = "" if value is None else str(value)
-    return json.dumps(text, ensure_ascii=False) if not text or any(c in text for c in ' ="\n') else text
+def _line(_: WrappedLogger, __: str, found: EventDict) -> EventDict:
+    """Return what stands on a line, in its order, of what the formatter found."""
+    record = cast("logging.LogRecord", found["_record"])
+    context = {key: value for key, value in found.items() if key not in ("event", "exc_info", "stack_info")}
+    line = {
+        "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
+        "level": record.levelname.lower(),
+        "event": found["event"],
+        **{key: value for key, value in context.items() if not key.startswith("_")},
+        **getattr(record, "event_values", {}),
+    }
+    _, error, _ = found.get("exc_info") or (None, None, None)
+    if error is not None:
+        line |= {"kind": type(error).__name__, "at": place_of(error)}
+    return {key: _printable(value) for key, value in line.items()}
+
+
+def _printable(value: object) -> object:
+    """Return a value that cannot forge another line."""
+    if isinstance(value, str) and not value.isprintable():
+        return json.dumps(value)[1:-1]
+    return value
 
 
 def set_up_logging(settings: Settings) -> None:
     """Send our events, and the warnings of the web server below us, to the standard error.
 
-    The web server's own lines below that are left out: they name the query, in which there may be a key.
+    The web server's own lines below that are left out: they name the query, in which there may be a key, and
+    at the lowest level they hold the messages themselves.
     """
     handler = logging.StreamHandler()
-    handler.setFormatter(EventFormatter(as_json=settings.log_format == "json"))
+    handler.setFormatter(event_formatter(as_json=settings.log_format == "json"))
     # asyncio warns of every write to a client that is gone, which is nothing to act on.
     levels = {"echoic": settings.log_level.upper(), "uvicorn": "WARNING", "asyncio": "ERROR"}
     for name, level in levels.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from echoic.server.outbox import CLOSE_ABNORMAL, Bounds
@@ -49,10 +50,17 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The client's end of an accepted WebSocket, as ASGI gives it."""
+    """The client's end of an accepted WebSocket, as ASGI gives it.
+
+    Attributes:
+        receive: ASGI's.
+        send: ASGI's.
+        name: Its id in logs.
+    """
 
     receive: AsgiReceive
     send: AsgiSend
+    name: str = field(default_factory=lambda: token_hex(6))
 
     async def message(self) -> str | bytes:
         """Return the next message.

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    generate_latest,
+)
 
-from echoic.errors import ErrorCode
+import echoic
+from echoic.errors import CLOSE_CODES, CLOSE_GOING_AWAY, CLOSE_NORMAL, ErrorCode
+from echoic.wire import frames
 from echoic.wire.frames import ClientFrame, Error, ServerFrame
 
 if TYPE_CHECKING:
@@ -14,6 +24,12 @@ if TYPE_CHECKING:
 
 #: Text format of Prometheus.
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+#: Seconds; upper bounds of the lag's histograms.
+LAG_BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
+#: Close codes that are told apart: ours, and those of clients that leave properly, without a code, or not at
+#: all. A client may send thousands of others.
+_CODES: Final = {CLOSE_NORMAL, CLOSE_GOING_AWAY, 1005, 1006} | {code for code in CLOSE_CODES.values() if code}
 
 
 class Metrics:
@@ -23,7 +39,28 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.active = Gauge("echoic_streams_active", "Streams that are open.", registry=self.registry)
         self.opened = Counter("echoic_streams", "Streams opened.", registry=self.registry)
-        self.audio = Counter("echoic_audio_seconds", "Seconds of audio received.", registry=self.registry)
+        self.backlog = Gauge(
+            "echoic_backlog_seconds",
+            "Seconds of audio heard that finals are due for, of all streams.",
+            registry=self.registry,
+        )
+        self._audio = Counter(
+            "echoic_audio_seconds", "Seconds of audio heard.", ["model"], registry=self.registry
+        )
+        self._lags = {
+            kind: Histogram(
+                f"echoic_{kind}_lag_seconds",
+                f"Seconds from the audio that completed a window to its {kind}.",
+                ["model"],
+                buckets=LAG_BUCKETS,
+                registry=self.registry,
+            )
+            for kind in ("final", "partial")
+        }
+        self._warnings = Counter(
+            "echoic_warnings", "Warning frames, by code.", ["code"], registry=self.registry
+        )
+        self._warnings.labels("falling_behind")  # at 0 until there is one, so that its rate has a start
         self.dropped = Counter(
             "echoic_partials_dropped", "Partials left out for slow clients.", registry=self.registry
         )
@@ -37,13 +74,17 @@ class Metrics:
         self._closes = Counter(
             "echoic_closes", "Streams ended, by close code.", ["code"], registry=self.registry
         )
-        frames = Counter(
+        kinds = Counter(
             "echoic_frames", "Frames, by type and direction.", ["direction", "type"], registry=self.registry
         )
         self._frames = {
-            **{kind: frames.labels("in", _wire_name(kind)) for kind in get_args(ClientFrame)},
-            **{kind: frames.labels("out", _wire_name(kind)) for kind in get_args(ServerFrame)},
+            **{kind: kinds.labels("in", _wire_name(kind)) for kind in get_args(ClientFrame)},
+            **{kind: kinds.labels("out", _wire_name(kind)) for kind in get_args(ServerFrame)},
         }
+        Info("echoic_build", "The version that runs.", registry=self.registry).info(
+            {"version": echoic.__version__}
+        )
+        ProcessCollector(registry=self.registry)
         self._by_code = {code.value: self._errors.labels(code.value) for code in ErrorCode}
 
     def received(self, frame: ClientFrame) -> None:
@@ -55,6 +96,16 @@ class Metrics:
         self._frames[type(frame)].inc()
         if isinstance(frame, Error):
             self._by_code[frame.code].inc()
+        elif isinstance(frame, frames.Warning):
+            self._warnings.labels(frame.code).inc()
+
+    def heard(self, model: str, seconds: float) -> None:
+        """Count audio that a model is to transcribe."""
+        self._audio.labels(model).inc(seconds)
+
+    def lag(self, kind: Literal["final", "partial"], model: str, seconds: float) -> None:
+        """Count how long after it was complete a window's words were sent."""
+        self._lags[kind].labels(model).observe(seconds)
 
     def refused(self, quota: str) -> None:
         """Count a refusal by ``daily_minutes`` or ``concurrent_streams``."""
@@ -62,7 +113,7 @@ class Metrics:
 
     def closed(self, code: int) -> None:
         """Count the end of a stream."""
-        self._closes.labels(str(code)).inc()
+        self._closes.labels(str(code) if code in _CODES else "other").inc()
 
     def add(self, collector: Collector) -> None:
         """Let ``collector`` tell more at each look."""

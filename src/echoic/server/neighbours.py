@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
-    from echoic.limits.addresses import Networks
+    from echoic.limits.addresses import Address, Networks
     from echoic.server.means import AsgiReceive
     from echoic.server.outbox import AsgiSend
 
@@ -53,8 +53,16 @@ class Neighbours:
             await send({"type": "http.response.body", "body": _FRAME.encode()})
 
     def _knows(self, scope: MutableMapping[str, Any]) -> bool:
-        peer = scope.get("client")
-        forwarded = [
-            value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"
-        ]
-        return client_address(peer[0] if peer else None, forwarded, self._proxies) in self._allowed
+        return address_of(scope, self._proxies) in self._allowed
+
+
+def address_of(scope: MutableMapping[str, Any], proxies: Networks) -> Address | None:
+    """Return where a request (ASGI) comes from; None: that cannot be told.
+
+    Args:
+        scope: Of the request.
+        proxies: Those whose ``X-Forwarded-For`` counts.
+    """
+    peer = scope.get("client")
+    forwarded = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
+    return client_address(peer[0] if peer else None, forwarded, proxies)

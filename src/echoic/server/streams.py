@@ -32,6 +32,11 @@ class Streams:
     def __len__(self) -> int:
         return len(self._open)
 
+    @property
+    def backlog(self) -> float:
+        """Seconds of audio heard that finals are due for, of all of them."""
+        return sum(connection.backlog for connection in tuple(self._open))
+
     def admit(self) -> None:
         """Return if one more stream may be opened.
 
