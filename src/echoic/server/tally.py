@@ -101,6 +101,10 @@ class Tally:
             case frames.Error():
                 self._error = frame.code
 
+    def left_out(self, partials: int) -> None:
+        """Count partials that a slow client did not get."""
+        self._metrics.dropped.inc(partials)
+
     def ended(self, code: int) -> dict[str, Value]:
         """Count the end of the stream; return what the log is to say of it."""
         self._metrics.closed(code)
