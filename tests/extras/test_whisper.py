@@ -172,10 +172,10 @@ def test_the_language_is_hinted_at_or_made_out(base: Whisper) -> None:
 def test_a_prompt_makes_it_expect_words() -> None:
     audio = commands()["call carol now"]
     folder = weights_of(BASE)
-    told = Whisper(folder, tuning=Tuning(prompt="Call Carol now. Call Frank now."))
+    told = Whisper(folder, tuning=Tuning(prompt="Call Karol now. Call Phrank now."))
     untold = Whisper(folder, tuning=Tuning(prompt=" "))
-    assert text_of(told.decode([window(audio, "en")])[0]) == "Call Carol now."
-    assert text_of(untold.decode([window(audio, "en")])[0]) != "Call Carol now."
+    assert "Karol" in text_of(told.decode([window(audio, "en")])[0])
+    assert "Carol" in text_of(untold.decode([window(audio, "en")])[0])
     told.close()
     untold.close()
 
