@@ -46,7 +46,7 @@ class ServerProcess:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.said.append(line.rstrip())
-            if found := re.search(r"ws://(\S+?)/", line):
+            if found := re.search(r"wss?://(\S+?)/", line):
                 return found[1]
         raise AssertionError(f"it never said where it is: {self.said}")
 

@@ -72,6 +72,8 @@ class EchoicServer(uvicorn.Server):
                 app,
                 host=settings.host,
                 port=settings.port,
+                ssl_certfile=settings.tls_cert_file,
+                ssl_keyfile=settings.tls_key_file,
                 log_config=None,
                 access_log=False,
                 proxy_headers=False,  # whose word about addresses counts, the settings say
@@ -134,9 +136,10 @@ def _greeting(house: House, port: int) -> Iterator[str]:
         yield f"echoic cannot transcribe yet: {house.ready.waits_for}"
     else:
         yield f"echoic is ready ({', '.join(house.service.means.engines.loaded) or 'no model loaded yet'})."
-    yield f"  page       http://{place}/"
-    yield f"  WebSocket  ws://{place}{STREAM_PATH}"
-    yield f"  try it     {_program()} stream FILE --url ws://{place}"
+    tls = "s" if settings.tls_cert_file else ""
+    yield f"  page       http{tls}://{place}/"
+    yield f"  WebSocket  ws{tls}://{place}{STREAM_PATH}"
+    yield f"  try it     {_program()} stream FILE --url ws{tls}://{place}"
     if not settings.asks_for_key and not is_loopback(settings.host):
         yield "  Everyone in the network may use it: no API key is set."
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import configparser
 import ipaddress
+import os
+import ssl
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.util import find_spec
@@ -145,6 +147,8 @@ class Settings(BaseModel):
         core_endpoint: Serve ``/core/parakeet/stream``, which asks for no key; None: only where the server
             asks for none either.
         scripted_engine: Offer the recogniser for tests and load, and take every sound for speech.
+        tls_cert_file: The certificate, with those between it and a known one, as PEM; None: no TLS.
+        tls_key_file: Its key, as PEM without a password; None: it stands in the same file.
         log_level: What is logged.
         log_format: ``text`` (key=value) or ``json``.
         api_key: Digest of the one key (``secret.written_digest``), or None: no key. It is not kept itself.
@@ -198,6 +202,8 @@ class Settings(BaseModel):
     worker_threads: Annotated[int, SERVER, Field(ge=1, le=256)] = 2
     core_endpoint: Annotated[bool | None, SERVER] = None
     scripted_engine: Annotated[bool, SERVER] = False
+    tls_cert_file: Annotated[Path | None, SERVER, AfterValidator(_expanded)] = None
+    tls_key_file: Annotated[Path | None, SERVER, AfterValidator(_expanded)] = None
     log_level: Annotated[Literal["debug", "info", "warning", "error"], SERVER] = "info"
     log_format: Annotated[Literal["text", "json"], SERVER] = "text"
     api_key: Annotated[bytes | None, AUTH, BeforeValidator(_digest), Field(repr=False)] = None
@@ -274,7 +280,7 @@ def load_settings(config_file: Path | None, env: Mapping[str, str], **overrides:
     if settings is not None and given.tiers:
         settings = _with_tiers(settings, given.tiers, problems)
     if settings is not None:
-        problems += _problems_at_the_entrance(settings)
+        problems += (*_problems_at_the_entrance(settings), *_problems_of_tls(settings))
     if problems or settings is None:
         raise SettingsError(problems)
     return settings
@@ -385,6 +391,23 @@ def _problems_at_the_entrance(settings: Settings) -> Iterator[str]:
         entrance_of(settings)
     except (KeyStoreUnavailable, TokensUnavailable) as problem:
         yield f"[Auth] {problem.message}"
+
+
+def _problems_of_tls(settings: Settings) -> Iterator[str]:
+    cert, key = settings.tls_cert_file, settings.tls_key_file
+    if cert is None:
+        if key is not None:
+            yield "[Server] tls_key_file is set, but no tls_cert_file."
+        return
+    try:
+        # Without an answer to the question for a password, the terminal would be asked.
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(cert, key, lambda: b"")
+    except (ssl.SSLError, ValueError):
+        files = f"{cert} and {key}" if key else f"{cert} alone"
+        yield f"[Server] {files} are not a certificate and its key, as PEM and without a password."
+    except OSError as error:
+        name = "tls_cert_file" if not os.access(cert, os.R_OK) else "tls_key_file"
+        yield f"[Server] {name}: this file cannot be read: {(error.strerror or 'no reason given').lower()}."
 
 
 def is_loopback(host: str) -> bool:
