@@ -17,7 +17,9 @@ from echoic.engines import parakeet_onnx
 from echoic.engines.parakeet import Tuning
 from echoic.engines.parakeet_files import look_through, quantized_by_company, read_pieces
 from echoic.engines.parakeet_onnx import ParakeetOnnx
+from echoic.engines.silero import SileroModel
 from echoic.errors import ModelUnavailable
+from echoic.session.core import Session
 from support.play import Play, texts
 from support.tiny_parakeet import FOLDER, recordings, talks, text_of, whole
 
@@ -176,6 +178,33 @@ def test_no_frame_is_walked_twice_or_left_out_however_windows_lie(cuts: list[int
     assert walked[0][0] == 0
     assert all(before[1] == after[0] for before, after in pairwise(walked))
     assert walked[-1][1] == -(-(len(audio) // 160 * 160) // frame)
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.5])
+def test_no_end_of_a_word_is_lost_where_a_pause_is_told_by_the_detector(
+    engine: ParakeetOnnx, shift: float
+) -> None:
+    for audio, text in talks():
+        play = Play(engine, Session(SileroModel().voice))
+        play.send({"type": "config", "enable_partial": False})
+        play.hear_in(np.concatenate([np.zeros(round(16_000 * shift), np.float32), audio]), [1_600] * 400)
+        play.send({"type": "commit"})
+        assert " ".join(one for one in texts(play.frames) if one) == text
+
+
+def test_a_word_that_a_commit_cuts_is_said_once(engine: ParakeetOnnx) -> None:
+    for audio, text in talks():
+        words = text.split()
+        for first in (24_000, 26_720):
+            play = Play(engine, Session(SileroModel().voice))
+            play.hear(audio[:first])
+            for start in range(first, len(audio), 24_000):
+                play.send({"type": "commit"})
+                play.hear(audio[start : start + 24_000])
+            play.send({"type": "commit"})
+            said = " ".join(one for one in texts(play.frames) if one).split()
+            repeated = [pair for pair in pairwise(said) if pair[0] == pair[1]]
+            assert repeated == [pair for pair in pairwise(words) if pair[0] == pair[1]]
 
 
 def test_streamed_through_a_session_it_says_what_it_says_offline_if_the_context_covers_all() -> None:

@@ -100,6 +100,12 @@ def test_what_is_broken_is_told_with_the_next_step(folder: Path) -> None:
     assert "is not a configuration" in refusal(folder).reason
 
 
+def test_a_configuration_that_asks_for_the_environment_is_refused(folder: Path) -> None:
+    config = folder / "model_config.yaml"
+    config.write_text(config.read_text("utf-8") + "\nsecret: ${oc.env:HOME}\n", "utf-8")
+    assert "asks for more than its own values" in refusal(folder).reason
+
+
 def test_weights_that_are_a_program_are_not_run(folder: Path, tmp_path: Path) -> None:
     class Program:
         def __reduce__(self) -> tuple[object, ...]:

@@ -6,6 +6,7 @@ Importing this module imports torch and NeMo.
 from __future__ import annotations
 
 import pickle
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from echoic.engines.features import Features
     from echoic.engines.parakeet_nemo import Torch
 
+#: A value that OmegaConf would ask something else for, such as the environment.
+_RESOLVER = re.compile(rb"\$\{[^}]*:")
 _CLASSES = {kind.__name__: kind for kind in (ConformerEncoder, ConvASRDecoder, RNNTDecoder, RNNTJoint)}
 
 
@@ -241,6 +244,8 @@ def _read_config(parts: NemoParts) -> Mapping[str, object]:
     with parts.open(parts.config) as opened:
         text = opened.read()
     try:
+        if _RESOLVER.search(text):
+            raise unusable(f"{CONFIG} in {parts.place} asks for more than its own values.")
         config = OmegaConf.to_container(OmegaConf.create(text.decode()), resolve=True)
     except (UnicodeDecodeError, yaml.YAMLError, OmegaConfBaseException) as failure:
         raise unusable(f"{CONFIG} in {parts.place} cannot be read.") from failure

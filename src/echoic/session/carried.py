@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: Seconds after a word's last piece from which on no further piece of it is expected.
 _WORD_GAP = 0.4
+#: Seconds between the beginnings of one word heard on both sides of a flush; one said twice takes longer.
+_SAME_WORD = 0.25
 #: The most seconds of left context for a partial, which is decoded often and shown for a moment.
 _GLIMPSE_LEFT = 1.0
 #: Seconds of silence after which nothing more is waited for: what was said is complete.
@@ -56,6 +58,7 @@ class CarriedReading:
         self._open = False
         self._decoded_until = 0.0
         self._held: list[Token] = []
+        self._flushed: Spoken | None = None
         self.carry: object = None
 
     @property
@@ -89,8 +92,14 @@ class CarriedReading:
         return (Piece(self._walked - left, self._walked, max(self._walked, self._settled(cut)), cut.end),)
 
     def _is_spoken(self, cut: Cut) -> bool:
-        """Return whether there is speech in what is not yet decoded."""
-        return self._walked < cut.end and (self._speech is None or self._speech(self._walked, cut.end))
+        """Return whether there is speech in what is not yet decoded, or shortly before.
+
+        A word's last sound may be told after the speech is over, and an engine may leave the frame that a
+        window ends in to the next one.
+        """
+        if self._walked >= cut.end:
+            return False
+        return self._speech is None or self._speech(self._walked - self._silence, cut.end)
 
     def _settled(self, cut: Cut) -> int:
         """Return up to where a window that ends here may be committed."""
@@ -108,8 +117,10 @@ class CarriedReading:
                 self.carry = answer.hypothesis.carry
                 self._decoded_until = self._seconds(answer.piece.right)
         whole = len(self._held) if flush or not answers else self._whole()
-        words = words_of(self._held[:whole], 0.0)
+        words = self._after_flush(words_of(self._held[:whole], 0.0))
         self._held = self._held[whole:]
+        if words or flush:
+            self._flushed = words[-1] if words and flush else None
         return words
 
     def glimpse(self, answers: Sequence[Answer]) -> list[Spoken]:
@@ -119,7 +130,13 @@ class CarriedReading:
             if answer.hypothesis is not None:
                 tokens += _placed(answer.hypothesis.committed, answer.begins)
                 tokens += _placed(answer.hypothesis.volatile, answer.begins)
-        return words_of(tokens, 0.0)
+        return self._after_flush(words_of(tokens, 0.0))
+
+    def _after_flush(self, words: list[Spoken]) -> list[Spoken]:
+        """Return words without the first, if a flush in its midst had it said already."""
+        if words and self._flushed and _is_same(self._flushed, words[0]):
+            return words[1:]
+        return words
 
     def _whole(self) -> int:
         """How many held tokens make whole words: all, or all but those of the last word."""
@@ -130,6 +147,17 @@ class CarriedReading:
             return len(self._held)
         starts = [i for i, token in enumerate(self._held) if token.text.startswith(" ")]
         return starts[-1] if starts else 0
+
+
+def _is_same(before: Spoken, after: Spoken) -> bool:
+    """Return whether two words are one that was cut: spelled alike, and begun nearly at once."""
+    if before.start is None or after.start is None or after.start - before.start > _SAME_WORD:
+        return False
+    return _bare(before.word) == _bare(after.word)
+
+
+def _bare(word: str) -> str:
+    return "".join(letter for letter in word.casefold() if letter.isalnum())
 
 
 def _placed(tokens: Sequence[Token], begins: float) -> list[Token]:
