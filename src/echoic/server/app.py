@@ -27,6 +27,7 @@ from echoic.server.page import page_router
 from echoic.server.quotas import desk_of
 from echoic.server.routes import api_router
 from echoic.server.streams import Streams
+from echoic.server.unmet import unmet
 from echoic.server.voice import loudness, silero
 from echoic.server.watch import KeyWatch
 from echoic.session.effects import ModelRequest
@@ -49,6 +50,8 @@ class Readiness:
         self.waits_for: str | None = "The server is starting."
         #: Set when the default model is loaded, or will not be.
         self.settled = asyncio.Event()
+        #: Sentences about settings of models that cannot be met.
+        self.unmet: tuple[str, ...] = ()
 
     def settle(self, problem: str | None = None) -> None:
         """Note that it is ready, or why it will not be."""
@@ -167,6 +170,7 @@ def _furnish(settings: Settings, registry: Registry) -> House:
 async def _preload(house: House) -> None:
     settings, ready = house.settings, house.ready
     if not settings.preload_model:
+        await _note_unmet(house)
         ready.settle()
         return
     ready.waits_for = f"The model {settings.preload_model!r} is being looked for."
@@ -178,7 +182,17 @@ async def _preload(house: House) -> None:
         )
     except ModelUnavailable as error:
         event(log, logging.ERROR, "model.unavailable", model=error.model, reason=error.reason)
+        await _note_unmet(house)
         ready.settle(error.message)
     else:
         event(log, logging.INFO, "model.ready", model=answer.name)
+        await _note_unmet(house, answer.name)
         ready.settle()
+
+
+async def _note_unmet(house: House, active: str | None = None) -> None:
+    """Log the settings of models that were made and cannot be met, and keep them for the greeting."""
+    found = await asyncio.to_thread(unmet, house.settings, house.registry, active)
+    for one in found:
+        event(log, logging.WARNING, "setting.unmet", setting=one.setting, model=one.model, reason=one.reason)
+    house.ready.unmet = tuple(one.sentence for one in found)

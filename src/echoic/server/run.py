@@ -136,10 +136,13 @@ def _greeting(house: House, port: int) -> Iterator[str]:
         yield f"echoic cannot transcribe yet: {house.ready.waits_for}"
     else:
         yield f"echoic is ready ({', '.join(house.service.means.engines.loaded) or 'no model loaded yet'})."
+    for sentence in house.ready.unmet:
+        yield f"  {sentence}"
     tls = "s" if settings.tls_cert_file else ""
+    key = " --key KEY" if settings.asks_for_key else ""
     yield f"  page       http{tls}://{place}/"
     yield f"  WebSocket  ws{tls}://{place}{STREAM_PATH}"
-    yield f"  try it     {_program()} stream FILE --url ws{tls}://{place}"
+    yield f"  try it     {_program()} stream FILE --url ws{tls}://{place}{key}"
     if not settings.asks_for_key and not is_loopback(settings.host):
         yield "  Everyone in the network may use it: no API key is set."
 
