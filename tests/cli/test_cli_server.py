@@ -62,6 +62,28 @@ def test_transcribe_prints_the_text_and_nothing_else(place: str, recording: Path
     assert (status, out, err) == (0, " ".join(WORDS) + "\n", "")
 
 
+def test_transcribe_reads_the_file_of_settings_but_not_who_may(recording: Path, tmp_path: Path) -> None:
+    file = tmp_path / "echoic.ini"
+    file.write_text("[Server]\nscripted_engine = yes\n[Auth]\napi_key = s3cret\n", "utf-8")
+    for args, more in (("--config", str(file)), {}), ((), {"ECHOIC_CONFIG": str(file)}):
+        status, out, err = run("transcribe", str(recording), "--model", "scripted", *args, **more)
+        assert (status, out, err) == (0, " ".join(WORDS) + "\n", "")
+
+
+def test_transcribe_by_a_model_that_was_named_and_cannot_be_had_fails(
+    recording: Path, tmp_path: Path
+) -> None:
+    more = {"ECHOIC_MODELS_DIR": str(tmp_path)}
+    command = ("transcribe", str(recording), "--model", "parakeet-onnx")
+    status, out, err = run(*command, **more)
+    assert (status, out) == (1, "")
+    assert "Its weights are not here." in err
+    assert "--fallback" in err
+    status, _, err = run(*command, "--fallback", **more)
+    assert status == 0
+    assert "answers instead" in err
+
+
 def test_transcribe_without_a_server_says_the_same_and_needs_no_key(recording: Path) -> None:
     more = {"ECHOIC_SCRIPTED_ENGINE": "yes", "ECHOIC_API_KEY": "s3cret"}
     status, out, err = run("transcribe", str(recording), "--model", "scripted", **more)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from echoic.cli.options import Speed, give_up
+from echoic.cli.options import Config, Speed, give_up
 
 #: Recordings that come with the weights of the default model: A Tale of Two Cities, read aloud; Beckett.
 _RECORDINGS = ("two_cities.wav", "beckett.wav")
@@ -20,6 +20,7 @@ def demo(
     *,
     seconds: Annotated[float, typer.Option(min=1, help="How much of the recording is streamed.")] = 25.0,
     speed: Speed = 1.0,
+    config: Config = None,
 ) -> None:
     """Watch a recording being transcribed live, by a server that is started just for it."""
     recording = demo_recording()
@@ -34,7 +35,7 @@ def demo(
 
     try:
         pieces = islice(read_audio(recording, chunk=PIECE), round(seconds / PIECE))
-        with local_server() as address:
+        with local_server(config) as address:
             typer.echo(f"Streaming {recording.name} to {address}\n")
             heard = asyncio.run(listen(address, pieces, view_for_stdout(), speed=speed))
     except (ServerError, SettingsError, UnreadableAudio, RuntimeError) as error:

@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from fastapi import FastAPI
 
@@ -13,9 +14,11 @@ from echoic.server.app import build_app
 from echoic.server.run import EchoicServer
 from echoic.server.settings import AUTH, Settings, load_settings
 
-#: Settings of the environment that a server for one command on this machine takes no notice of.
+#: Who may: a server for one command on this machine takes no notice of it.
+_AUTH = {name: field.default for name, field in Settings.model_fields.items() if AUTH in field.metadata}
+#: Settings of the environment that it takes no notice of.
 _NOT_HERE = frozenset({"ECHOIC_HOST", "ECHOIC_PORT", "ECHOIC_LOG_LEVEL"}) | {
-    "ECHOIC_" + name.upper() for name, field in Settings.model_fields.items() if AUTH in field.metadata
+    "ECHOIC_" + name.upper() for name in _AUTH
 }
 
 
@@ -32,18 +35,22 @@ class _QuietServer(EchoicServer):
 
 
 @contextmanager
-def local_server() -> Iterator[str]:
+def local_server(config: Path | None = None) -> Iterator[str]:
     """Serve on a free loopback port while the block runs.
+
+    Args:
+        config: A file with settings, or None.
 
     Yields:
         The URL of its stream endpoint.
 
     Raises:
-        SettingsError: The environment's settings cannot be used.
+        SettingsError: The file's settings or the environment's cannot be used.
         RuntimeError: It did not start; its log says why.
     """
     env = {name: value for name, value in os.environ.items() if name not in _NOT_HERE}
-    settings = load_settings(None, env, host="127.0.0.1", port=0, preload_model="")
+    settings = load_settings(config, env, host="127.0.0.1", port=0, preload_model="")
+    settings = settings.model_copy(update=_AUTH)
     listener = socket.create_server((settings.host, 0))
     server = _QuietServer(build_app(settings), settings)
     thread = threading.Thread(target=server.run, args=([listener],), name="echoic server", daemon=True)

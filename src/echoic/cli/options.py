@@ -1,5 +1,6 @@
 """Options that several commands share, and how a command fails."""
 
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -19,6 +20,9 @@ Key = Annotated[
 ]
 Model = Annotated[str | None, typer.Option("--model", help="The model; `echoic models` lists them.")]
 Language = Annotated[str | None, typer.Option("--language", help="A hint to the model, such as en or de.")]
+Config = Annotated[
+    Path | None, typer.Option("--config", envvar="ECHOIC_CONFIG", help="A file with settings.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Speed = Annotated[
     float, typer.Option("--speed", min=0.1, max=1000, help="How many times as fast as it was spoken.")

@@ -1,12 +1,11 @@
 """``echoic serve``."""
 
 import os
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from echoic.cli.options import give_up
+from echoic.cli.options import Config, give_up
 
 
 def serve(
@@ -15,7 +14,7 @@ def serve(
     port: Annotated[
         int | None, typer.Option(min=0, max=65_535, help="Port; 0: any free one.  [default: 8000]")
     ] = None,
-    config: Annotated[Path | None, typer.Option(envvar="ECHOIC_CONFIG", help="A file with settings.")] = None,
+    config: Config = None,
 ) -> None:
     """Start the server; it stops on Ctrl-C, after it has delivered what it heard."""
     from echoic.server import run

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from echoic.cli.options import Key, Language, Model, Url, complain, config_of, give_up
+from echoic.cli.options import Config, Key, Language, Model, Url, complain, config_of, give_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 #: Seconds of audio that may be sent and not yet be decoded; what is older counts as done.
 _AHEAD = 60.0
+_ALLOW = "To accept that: --fallback."
 
 
 class Form(StrEnum):
@@ -42,6 +43,7 @@ class _Errand:
     key: str | None
     config: dict[str, object]
     notices: "Notices"
+    strict: bool
 
 
 def transcribe(  # noqa: PLR0913  # each is an option of the command
@@ -57,6 +59,10 @@ def transcribe(  # noqa: PLR0913  # each is an option of the command
     model: Model = None,
     language: Language = None,
     key: Key = None,
+    config: Config = None,
+    fallback: Annotated[
+        bool, typer.Option("--fallback", help="Let another model do it where the one named cannot.")
+    ] = False,
 ) -> None:
     """Turn recordings into text or subtitles; without --url on this machine, by a server of its own.
 
@@ -68,12 +74,13 @@ def transcribe(  # noqa: PLR0913  # each is an option of the command
 
     if len(files) > 1 and form is not Form.TXT and output_dir is None:
         give_up(f"Several files as {form} need a folder to be written to: -o FOLDER.", 2)
-    config = config_of(model, language, enable_partial=False, word_timestamps=form is not Form.TXT)
-    errand = _Errand(form, output_dir, key, config, Notices(config))
+    wishes = config_of(model, language, enable_partial=False, word_timestamps=form is not Form.TXT)
+    strict = model is not None and not fallback
+    errand = _Errand(form, output_dir, key, wishes, Notices(wishes), strict)
     try:
         if output_dir is not None:
             output_dir.mkdir(parents=True, exist_ok=True)
-        with _server(url) as address:
+        with _server(url, config) as address:
             failed = [file for file, name in _names(files, form) if not _do(file, name, address, errand)]
     except (ValueError, RuntimeError, SettingsError) as error:
         give_up(str(error), 2)
@@ -84,14 +91,14 @@ def transcribe(  # noqa: PLR0913  # each is an option of the command
 
 
 @contextmanager
-def _server(url: str | None) -> Iterator[str]:
+def _server(url: str | None, config: Path | None) -> Iterator[str]:
     from echoic.cli.local import local_server
     from echoic.client import stream_address
 
     if url is not None:
         yield stream_address(url)
         return
-    with local_server() as address:
+    with local_server(config) as address:
         yield address
 
 
@@ -130,8 +137,9 @@ async def _hear(
 ) -> "tuple[list[Final], list[str]]":
     """Return the file's finals, and a sentence for every stretch that could not be decoded."""
     from echoic.cli.talk import Talk, converse
+    from echoic.client import ServerError
     from echoic.media import read_audio
-    from echoic.wire.frames import Error, Final
+    from echoic.wire.frames import Error, Final, Warning  # noqa: A004  # the protocol's word
 
     finals: list[Final] = []
     problems: list[str] = []
@@ -140,6 +148,8 @@ async def _hear(
         if isinstance(frame, Final):
             finals.append(frame)
             advance(frame.segment_end)
+        elif isinstance(frame, Warning) and frame.code == "model_fallback" and errand.strict:
+            raise ServerError("model_unavailable", f"{frame.message} {_ALLOW}")
         elif isinstance(frame, Error):
             problems.append(frame.message)
         elif (sentence := errand.notices.sentence(frame)) is not None:
