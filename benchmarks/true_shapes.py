@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime as ort
 
 from echoic.engines.optimize import BLOCKS, FORMS, ROWS, optimize
+from echoic.engines.parakeet_record import RECORD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -35,9 +36,13 @@ def shape_folders() -> list[Path]:
 
 
 def optimized(folder: Path) -> Path:
-    """Return the folder after a look that both forms which ``echoic models optimize`` makes are there."""
+    """Return the folder after a look that both forms which ``echoic models optimize`` makes are there.
+
+    Nothing is chosen of them: on random weights no form hears what another hears.
+    """
     if not all((folder / f"encoder-model.{form}.onnx").is_file() for form in FORMS):
         optimize(folder, again=True, keep_all=True, say=lambda sentence: print(f"  {sentence}"))
+        (folder / RECORD).unlink()
     return folder
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from typing import TYPE_CHECKING
@@ -8,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from echoic.cli import app
+from echoic.engines.parakeet_files import look_through
 from support.tiny_parakeet import FOLDER
 
 if TYPE_CHECKING:
@@ -34,6 +36,24 @@ def test_a_table_tells_what_each_form_costs_and_what_is_new(
     assert "encoder-model.rowint8.onnx" in done.output
     assert "100.0 %" in done.output
     assert str(copy / "joint-model.rowint8.onnx") in done.output
+    assert f"A server takes {look_through(copy).encoder.name} at its next start." in done.output
+    report = json.loads(CliRunner().invoke(app, ["doctor", "--json", "--port", "0"], env=env(copy)).stdout)
+    assert "optimized forms" not in {check["name"] for check in report["checks"]}
+
+
+def env(folder: Path) -> dict[str, str]:
+    return {"ECHOIC_PARAKEET_ONNX_DIR": str(folder)}
+
+
+def test_doctor_says_that_forms_of_other_originals_are_left_out(copy: Path) -> None:
+    shutil.copy(copy / "encoder-model.fp16.onnx", copy / "encoder-model.rowint8.onnx")
+    sources = {"encoder-model.fp16.onnx": {"size": 1, "changed": 1, "digest": ""}}
+    record = {"encoder": "encoder-model.rowint8.onnx", "networks": [], "sources": sources}
+    (copy / "optimized.json").write_text(json.dumps(record))
+    report = json.loads(CliRunner().invoke(app, ["doctor", "--json", "--port", "0"], env=env(copy)).stdout)
+    (check,) = (one for one in report["checks"] if one["name"] == "optimized forms")
+    assert check["fix"] == "echoic models optimize tiny --again"
+    assert "is not what is there now" in check["found"]
 
 
 def test_a_model_that_was_optimized_is_not_optimized_again_unasked(copy: Path) -> None:

@@ -60,6 +60,7 @@ def run_checks(host: str, port: int) -> list[Check]:
     checks = [*machine(), *libraries, *checks_models.optional_libraries()]
     if all(check.state == "ok" for check in libraries):
         checks += [checks_models.provider(), checks_models.models_folder(), *checks_models.models()]
+        checks += checks_models.outdated_forms()
     return [*checks, free_port(host, port), writable()]
 
 

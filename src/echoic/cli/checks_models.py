@@ -62,6 +62,21 @@ def models() -> list[Check]:
     return checks
 
 
+def outdated_forms() -> list[Check]:
+    """Return a note if what ``echoic models optimize`` made is left out since its originals changed."""
+    from echoic.cli.places import registry_here
+    from echoic.engines.parakeet_files import NAME, look_through
+    from echoic.errors import ModelUnavailable
+
+    place = registry_here().place(NAME)
+    try:
+        outdated = look_through(place).outdated if place else ""
+    except ModelUnavailable:  # which the model's own check says
+        return []
+    found, _, again = outdated.partition(" Make them anew: ")
+    return [Check("optimized forms", "note", found, again)] if found else []
+
+
 def models_folder() -> Check:
     """Return where models are fetched to, and what was fetched, complete or not."""
     from echoic.cli.places import models_folder as folder_here

@@ -36,11 +36,11 @@ def optimize(
         ),
     ] = None,
     keep_all: Annotated[
-        bool, typer.Option("--keep-all", help="Keep every form that is made, not the fastest only.")
+        bool, typer.Option("--keep-all", help="Keep every form that is made, not the one taken only.")
     ] = False,
     again: Annotated[bool, typer.Option("--again", help="Also if it was done before.")] = False,
 ) -> None:
-    """Make a faster form of Parakeet for this machine; what is there stays."""
+    """Make a faster form of Parakeet for this machine; the originals stay."""
     try:
         from echoic.engines.optimize import NotOptimized
         from echoic.engines.optimize import optimize as made_faster
@@ -58,7 +58,7 @@ def optimize(
             say=lambda sentence: typer.echo(sentence, err=True),
         )
     except ModelUnavailable as refusal:
-        give_up(refusal.message)
+        give_up(str(refusal))
     except NotOptimized as refusal:
         give_up(str(refusal))
     _show(outcome)
@@ -119,18 +119,20 @@ def _show(outcome: "Outcome") -> None:
     for trial in outcome.trials:
         agreed = trial.agreement(first)
         table.add_row(
-            trial.encoder.name,
+            f"{trial.encoder.name} + cut" if trial.cut else trial.encoder.name,
             f"{trial.size / 1e6:,.0f}",
             *(f"{milliseconds:,.1f} ms" for milliseconds in trial.milliseconds),
             f"{1 / trial.cost(first):.1f}",
             "not heard" if agreed is None else f"{100 * agreed:.1f} %",
-            "new" if trial.encoder.name in new else "",
+            "taken" if trial is outcome.taken else "kept" if trial.encoder.name in new else "",
         )
     Console().print(table)
     typer.echo(
-        "\nMilliseconds of one core for one window, so many at a time; speed 1.0 is that of the first line."
+        "\nMilliseconds of one core for one window, so many at a time; speed 1.0 is that of the first line. "
+        "+ cut: with decoding networks in three."
     )
     for note in outcome.notes:
         typer.echo(note)
     for file in outcome.kept:
         typer.echo(str(file))
+    typer.echo(f"A server takes {outcome.taken.encoder.name} at its next start.")

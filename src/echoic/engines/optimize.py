@@ -1,12 +1,14 @@
 """Making the fastest form of a Parakeet for this machine, in its own folder.
 
 The encoder's products are made of 8-bit integers in two ways (``optimize_graph``), and both are tried out
-here; the decoding networks are cut (``optimize_cut``). What was there stays. Work is done in a folder beside
-the files, and each file gets its place when all is done: a run that breaks leaves the model as it was.
+here; the decoding networks are cut (``optimize_cut``). The originals stay. Work is done in a folder beside
+the files, and each file gets its place when all is done: a run that breaks leaves the model as it was. What
+was chosen is written down beside them, and that is what is loaded (``parakeet_record``).
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,13 +18,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 import onnxruntime as ort
+from filelock import FileLock, Timeout
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
 from echoic.engines import optimize_cut
 from echoic.engines.optimize_graph import FEWER_STEPS, STEPS, Graph, by_blocks, by_rows, rewritten, widened
 from echoic.engines.optimize_trial import Trial, try_out, weight
-from echoic.engines.parakeet_files import CTC, CUT, ENCODER, JOINT, look_through
+from echoic.engines.parakeet_files import CTC, CUT, ENCODER, JOINT, MADE, look_through, made_files
+from echoic.engines.parakeet_record import RECORD, Record, marks, write_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,8 +35,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from echoic.engines.optimize_graph import Product
+    from echoic.engines.parakeet_files import ModelFiles
 
-ROWS, BLOCKS = "rowint8", "blockint8"
+ROWS, BLOCKS = MADE
 #: Forms that are made, and the values in a block of each.
 FORMS: Mapping[str, int] = MappingProxyType({ROWS: 0, BLOCKS: 256})
 #: Full precision in the order in which it is taken.
@@ -41,6 +46,9 @@ _SOURCES = ("", "fp16")
 _OTHERS = ("int8", "mmint8")
 #: Agreement that a form may lack against the one that agrees best.
 _SLACK = 0.02
+#: Agreement with the original that a form has at least. Good 8-bit forms are above 0.98; one below this hears
+#: one token in twenty otherwise, which is more than a model of this size gets wrong in clear speech.
+_AGREEMENT = 0.95
 #: Bytes of the new files together for each of the source's, and the least of free space.
 _SHARE, _LEAST = 0.6, 50_000_000
 #: Bytes from which large tensors lie in a file of their own: onnxruntime maps that into memory, and so needs
@@ -60,11 +68,13 @@ class Outcome:
 
     Attributes:
         trials: The form there was, then those that were tried out.
+        taken: The one that is loaded from now on.
         kept: Files that are new in the folder.
         notes: Sentences about what was left out.
     """
 
     trials: tuple[Trial, ...]
+    taken: Trial
     kept: tuple[Path, ...]
     notes: tuple[str, ...]
 
@@ -77,69 +87,139 @@ def optimize(
     keep_all: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> Outcome:
-    """Make the fastest form of a model and put it beside the others.
+    """Make the fastest form of a model, put it beside the others and have it loaded from now on.
 
-    The largest it holds in memory at a time is the form there was, as onnxruntime loads it.
+    If nothing is faster, or nothing that is faster hears the same, the original is loaded, and a note says
+    so: so it is without audio in which something is heard. Forms of an earlier run are removed. The largest
+    it holds in memory at a time is the form there was, as onnxruntime loads it.
 
     Args:
         folder: In the layout of ``parakeet_files``, with the encoder in full or half precision.
         audio: Recordings to compare what is heard: float32, 16 kHz, -1..1.
         again: Also if it was done before.
-        keep_all: Keep every form that was made, and not the fastest only.
+        keep_all: Keep every form that was made, and those of earlier runs.
         say: Is told what is done now.
 
     Raises:
         ModelUnavailable: Something is missing in the folder, or broken.
-        NotOptimized: There is nothing to start from, no room, or nothing to gain.
+        NotOptimized: There is nothing to start from, no room, it was done before, or another process makes or
+            fetches this model now.
     """
-    files = look_through(folder)
-    stem = CTC if files.kind == "ctc" else ENCODER
-    made = [folder / f"{stem}.{form}.onnx" for form in FORMS]
-    if not again and (there := [file for file in made if file.exists()]):
-        raise NotOptimized(f"{there[0]} is there already; --again makes it anew.")
-    source = _source(folder, stem)
-    if source is None:
-        raise NotOptimized(
-            f"{folder} holds no {stem}.onnx in full precision, which a faster form is made of: "
-            f"echoic models get {folder.name} --quantization none"
-        )
-    _check_room(folder, source)
-    fused = None if files.kind == "ctc" else _source(folder, JOINT)
-    notes = [] if fused or files.kind == "ctc" else [f"There is no {JOINT}.onnx in full precision to cut."]
-    with _workplace(folder) as work:
-        cut = None if fused is None else _cut(fused, work, notes)
-        say(f"Trying out {source.name}")
-        best = replace(files, encoder=source, joint=fused or files.joint, cut=None if fused else files.cut)
-        trials = [try_out(best, audio)]
-        networks = {"joint": None, "cut": cut} if cut else {"joint": best.joint, "cut": best.cut}
+    if not folder.is_dir():
+        look_through(folder)
+    with _alone(folder):
+        files = look_through(folder, made=False)
+        stem = CTC if files.kind == "ctc" else ENCODER
+        there = made_files(folder, stem)
+        if there and not again:
+            raise NotOptimized(f"{there[0]} is there already; --again makes it anew.")
+        source = _source(folder, stem)
+        if source is None:
+            raise NotOptimized(
+                f"{folder} holds no {stem}.onnx in full precision, which a faster form is made of: "
+                f"echoic models get {folder.name} --quantization none"
+            )
+        _check_room(folder, source)
+        fused = None if files.kind == "ctc" else _source(folder, JOINT)
+        before = replace(files, encoder=source, joint=fused or files.joint)
+        sources = marks(file for file in (source, fused) if file is not None)
+        with _workplace(folder) as work:
+            found = _Search((files, before), work, audio, say).search(fused)
+            record = Record(found.taken.encoder.name, found.taken.networks, sources)
+            write_record(record, work)
+            makings = [
+                *dict.fromkeys(trial.encoder for trial in found.trials if trial.encoder.parent == work)
+            ]
+            chosen = makings if keep_all else [one for one in makings if one == found.taken.encoder]
+            cut = [file for file in found.cut if keep_all or file.name in found.taken.networks]
+            if not keep_all:
+                _remove(there)
+            (work / RECORD).replace(folder / RECORD)
+            kept = _moved([*cut, *chosen], folder)
+    return Outcome(tuple(found.trials), found.taken, tuple(kept), tuple(found.notes))
+
+
+class _Search:
+    """The search for the form of a model that is taken.
+
+    Attributes:
+        trials: What was tried out.
+        notes: Sentences about what was left out.
+        taken: The form that is taken.
+        cut: The networks in three that were made.
+    """
+
+    def __init__(
+        self,
+        before: tuple[ModelFiles, ModelFiles],
+        work: Path,
+        audio: Sequence[NDArray[np.float32]],
+        say: Callable[[str], None],
+    ) -> None:
+        self._others, self._before = before
+        self._work, self._audio, self._say = work, audio, say
+        self.trials: list[Trial] = []
+        self.notes: list[str] = []
+        self.cut: tuple[Path, ...] = ()
+
+    def search(self, fused: Path | None) -> _Search:
+        """Make the forms, try them out and choose; ``fused`` is the graph to cut."""
+        before, folder = self._before, self._before.encoder.parent
+        stem = CTC if before.kind == "ctc" else ENCODER
+        if fused is None and before.kind != "ctc":
+            self.notes.append(f"There is no {JOINT}.onnx in full precision to cut.")
+        cut = None if fused is None else _cut(fused, self._work, self.notes)
+        self.cut = cut or ()
+        self._try(before)
+        whole = replace(before, joint=None, cut=cut) if cut else before
         for form in FORMS:
-            say(f"Making {stem}.{form}.onnx")
-            encoder = _rewritten(source, work / f"{stem}.{form}.onnx", _product(form))
-            trials.append(try_out(replace(files, encoder=encoder, **networks), audio))
+            self._say(f"Making {stem}.{form}.onnx")
+            target = self._work / f"{stem}.{form}.onnx"
+            self._try(replace(whole, encoder=_rewritten(before.encoder, target, _product(form))))
         for other in (folder / f"{stem}.{form}.onnx" for form in _OTHERS):
             if other.exists():
-                say(f"Trying out {other.name}")
-                trials.append(try_out(replace(files, encoder=other), audio))
-        winner = fastest(trials)
-        chosen = [trial.encoder for trial in trials if trial.encoder.parent == work]
-        if not keep_all:
-            chosen = [winner.encoder] if winner.encoder in chosen else []
-        if not chosen:
-            notes.append(f"Nothing is faster here than {winner.encoder.name}.")
-        kept = _moved([*(cut or ()), *chosen], folder)
-    return Outcome(tuple(trials), tuple(kept), tuple(notes))
+                self._try(replace(self._others, encoder=other))
+        self.taken = fastest(self.trials)
+        if cut and self.taken.networks != tuple(file.name for file in cut):
+            self._try(replace(whole, encoder=self.taken.encoder))
+            if _agrees(self.trials[-1], self.trials[0]):
+                self.taken = self.trials[-1]
+        self._explain()
+        return self
+
+    def _try(self, files: ModelFiles) -> None:
+        self._say(f"Trying out {files.encoder.name}")
+        self.trials.append(try_out(files, self._audio))
+
+    def _explain(self) -> None:
+        """Say why the form there was is taken, if it is."""
+        first, *others = self.trials
+        if self.taken.encoder.parent == self._work:
+            return
+        if first.agreement(first) is None:
+            self.notes.append(
+                f"{first.encoder.name} hears nothing in the recordings, so nothing can be compared and it "
+                "stays: give --audio with speech in a language that it knows."
+            )
+        elif not any(_agrees(trial, first) for trial in others):
+            self.notes.append(
+                f"Nothing hears {_AGREEMENT:.0%} of what {first.encoder.name} hears, so that stays."
+            )
+        else:
+            self.notes.append(f"Nothing that hears the same is faster here than {self.taken.encoder.name}.")
 
 
 def fastest(trials: Sequence[Trial]) -> Trial:
-    """Return the fastest of those that agree about as well as any with the first."""
+    """Return the fastest of those that agree with the first, and about as well as any; or the first."""
     first = trials[0]
-    agreements = [agreed if (agreed := trial.agreement(first)) is not None else 1.0 for trial in trials[1:]]
-    good = [
-        trial
-        for trial, agreed in zip(trials[1:], agreements, strict=True)
-        if agreed >= max(agreements) - _SLACK
-    ]
+    agreements = [trial.agreement(first) or 0.0 for trial in trials[1:]]
+    least = max(_AGREEMENT, max(agreements, default=0.0) - _SLACK)
+    good = [trial for trial, agreed in zip(trials[1:], agreements, strict=True) if agreed >= least]
     return min((first, *good), key=lambda trial: trial.cost(first))
+
+
+def _agrees(trial: Trial, first: Trial) -> bool:
+    return (trial.agreement(first) or 0.0) >= _AGREEMENT
 
 
 def exact_products() -> bool:
@@ -235,6 +315,26 @@ def _written(model: onnx.ModelProto, target: Path) -> Path:
 
 
 @contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let no other process make or fetch this model meanwhile: the lock is that of ``fetch``.
+
+    Where nothing may be written beside the folder nobody fetches it, and the lock lies in it.
+    """
+    place = folder.absolute()
+    if os.access(place.parent, os.W_OK):
+        place = place.with_name(f".{place.name}.lock")
+    else:
+        place /= ".lock"
+    try:
+        with FileLock(place, timeout=0):
+            yield
+    except Timeout:
+        raise NotOptimized(f"Another process makes or fetches {folder.name} now; try again later.") from None
+    except PermissionError as failure:
+        raise NotOptimized(f"{folder} cannot be written: {failure.strerror}.") from failure
+
+
+@contextmanager
 def _workplace(folder: Path) -> Iterator[Path]:
     """Yield an empty folder in ``folder``; it is gone afterwards."""
     work = folder / _WORK
@@ -247,6 +347,13 @@ def _workplace(folder: Path) -> Iterator[Path]:
         yield work
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _remove(files: Sequence[Path]) -> None:
+    """Remove graphs and their large tensors."""
+    for file in files:
+        file.unlink()
+        file.with_name(f"{file.name}.data").unlink(missing_ok=True)
 
 
 def _moved(files: Sequence[Path], folder: Path) -> list[Path]:

@@ -39,12 +39,19 @@ class Trial:
         size: Bytes of that, large tensors beside it included.
         milliseconds: Of one core for one window, for each of ``CASES``.
         tokens: What was heard in each recording.
+        networks: The names of its decoding networks' files.
     """
 
     encoder: Path
     size: int
     milliseconds: tuple[float, ...]
     tokens: tuple[tuple[str, ...], ...]
+    networks: tuple[str, ...] = ()
+
+    @property
+    def cut(self) -> bool:
+        """Whether its decoding networks were cut."""
+        return len(self.networks) > 1
 
     def cost(self, other: Trial) -> float:
         """Return the time this takes for each unit of time that ``other`` takes, over all cases."""
@@ -74,7 +81,9 @@ def try_out(files: ModelFiles, audio: Sequence[NDArray[np.float32]]) -> Trial:
         window = Window(recording, SAMPLE_RATE, 0.0, left=0, new=recording.size, right=0, last=True)
         (hypothesis,) = engine.decode([window])
         tokens.append(tuple(token.text for token in hypothesis.committed))
-    return Trial(files.encoder, weight(files.encoder), times, tuple(tokens))
+    networks = files.cut or ((files.joint,) if files.joint else ())
+    names = tuple(file.name for file in networks)
+    return Trial(files.encoder, weight(files.encoder), times, tuple(tokens), names)
 
 
 def weight(file: Path) -> int:

@@ -3,7 +3,8 @@
 The layout is that of onnx-asr, which the published exports have: ``encoder-model[.Q].onnx`` and
 ``decoder_joint-model[.Q].onnx``, or ``model[.Q].onnx`` with a CTC head; ``vocab.txt``, ``config.json``. ``Q``
 names a quantization. ``echoic models optimize`` adds an encoder and ``projection-model.Q.onnx``,
-``prediction-model.Q.onnx`` and ``joint-model.Q.onnx``, which stand for the fused ``decoder_joint-model``.
+``prediction-model.Q.onnx`` and ``joint-model.Q.onnx``, which stand for the fused ``decoder_joint-model``,
+and ``optimized.json``, which says what of them is to be taken (``parakeet_record``).
 Source: https://github.com/istupakov/onnx-asr.
 """
 
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from echoic.engines.parakeet_record import RECORD, read_record
 from echoic.errors import ModelUnavailable
 
 if TYPE_CHECKING:
@@ -36,7 +38,9 @@ QUANTIZATIONS = ("rowint8", "blockint8", "mmint8", "int8", "", "fp16")
 #: at a time (see ``quantized_by_company``): that takes half the time of eight lanes in full precision.
 JOINT_QUANTIZATIONS = ("int8", "", "fp16")
 #: The parts of decoding networks that were cut, and how they may be quantized.
-CUT, CUT_QUANTIZATIONS = ("projection-model", "prediction-model", "joint-model"), ("rowint8", "blockint8")
+CUT = ("projection-model", "prediction-model", "joint-model")
+#: Forms that are made here, of the encoder and of networks that were cut.
+MADE = ("rowint8", "blockint8")
 #: Architectures that can be read, by the ``model_type`` of ``config.json``.
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {"nemo-conformer-tdt": "tdt", "nemo-conformer-rnnt": "rnnt", "nemo-conformer-ctc": "ctc"}
@@ -61,6 +65,8 @@ class ModelFiles:
         subsampling: Feature frames to one frame of the encoder.
         max_symbols: Tokens at one frame after which the next one is taken.
         cut: The files of the projection, the prediction network and the joint network if they were cut.
+        outdated: Why forms that were made here are left out: the originals are others now. Empty: they are
+            not.
     """
 
     encoder: Path
@@ -71,15 +77,35 @@ class ModelFiles:
     subsampling: int
     max_symbols: int
     cut: tuple[Path, Path, Path] | None = None
+    outdated: str = ""
 
 
-def look_through(folder: Path, quantization: str | None = None) -> ModelFiles:
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """Which of the forms that were made here may be taken.
+
+    Attributes:
+        encoder: The encoder that was chosen; None: it goes by the order.
+        networks: The networks that were chosen; None: those that are there.
+        allowed: Whether any may be taken.
+        outdated: As in ``ModelFiles``.
+    """
+
+    encoder: str | None = None
+    networks: tuple[str, ...] | None = None
+    allowed: bool = True
+    outdated: str = ""
+
+
+def look_through(folder: Path, quantization: str | None = None, *, made: bool = True) -> ModelFiles:
     """Return what is in a folder; nothing is loaded.
 
     Args:
         folder: In onnx-asr's layout.
-        quantization: The encoder's: a suffix such as ``int8``, empty for full precision, None: the first
-            of ``QUANTIZATIONS`` that is there, or else any.
+        quantization: The encoder's: a suffix such as ``int8``, empty for full precision, None: what
+            ``optimized.json`` says, or the first of ``QUANTIZATIONS`` that is there, or else any.
+        made: Whether forms that were made here count. If what they were made of is not what is there now,
+            they never do.
 
     Raises:
         ModelUnavailable: Something is missing or unusable: what, and what to do.
@@ -87,10 +113,12 @@ def look_through(folder: Path, quantization: str | None = None) -> ModelFiles:
     if not folder.is_dir():
         raise unusable(f"There is no folder {folder}.")
     kind, config = _read_config(folder)
-    encoder = _chosen(folder, CTC if kind == "ctc" else ENCODER, QUANTIZATIONS, quantization)
+    stem = CTC if kind == "ctc" else ENCODER
+    ours = _made(folder, stem) if made else _Made(allowed=False)
+    encoder = _encoder(folder, stem, quantization, ours)
     own = encoder.name.removeprefix(ENCODER).removesuffix(".onnx").removeprefix(".")
-    cut = None if kind == "ctc" else _cut(folder)
-    joint = None if kind == "ctc" or cut else _chosen(folder, JOINT, (*JOINT_QUANTIZATIONS, own), None)
+    cut = None if kind == "ctc" else _cut(folder, ours)
+    joint = None if kind == "ctc" or cut else _joint(folder, own, ours)
     return ModelFiles(
         encoder,
         joint,
@@ -100,7 +128,19 @@ def look_through(folder: Path, quantization: str | None = None) -> ModelFiles:
         subsampling=_whole(config, "subsampling_factor", 8, 64),
         max_symbols=_whole(config, "max_tokens_per_step", 10, 1_000),
         cut=cut,
+        outdated=ours.outdated,
     )
+
+
+def made_files(folder: Path, stem: str) -> list[Path]:
+    """Return the graphs in a folder that bear the names of those that are made here.
+
+    Args:
+        folder: The model's.
+        stem: What the encoder's name begins with.
+    """
+    names = (_file_name(part, form) for part in (stem, *CUT) for form in MADE)
+    return [folder / name for name in names if (folder / name).exists()]
 
 
 def read_pieces(file: Path) -> tuple[str, ...]:
@@ -174,15 +214,53 @@ def _chosen(folder: Path, stem: str, order: tuple[str, ...], quantization: str |
     for suffix in order:
         if (file := folder / _file_name(stem, suffix)).exists():
             return _present(file)
-    others = sorted(folder.glob(f"{stem}.*.onnx"))
+    made = {_file_name(stem, form) for form in MADE}
+    others = sorted(file for file in folder.glob(f"{stem}.*.onnx") if file.name not in made)
     return _present(others[0] if others else folder / _file_name(stem, ""))
 
 
-def _cut(folder: Path) -> tuple[Path, Path, Path] | None:
-    """Return the parts of networks that were cut, if all of one quantization are there."""
-    for suffix in CUT_QUANTIZATIONS:
+def _made(folder: Path, stem: str) -> _Made:
+    record = read_record(folder)
+    if record is None:
+        return _Made()
+    fits = record.fits(folder)
+    gone = [name for name in (record.encoder, *record.networks) if not (folder / name).is_file()]
+    if fits and not gone:
+        return _Made(record.encoder, record.networks)
+    if not (left_out := made_files(folder, stem)):
+        return _Made()
+    again = f"echoic models optimize {folder.name} --again"
+    if not record.encoder:
+        why = f"{folder / RECORD} cannot be read"
+    elif fits:
+        why = f"{', '.join(gone)} is missing, which was chosen"
+    else:
+        why = f"what they were made of ({', '.join(record.sources)}) is not what is there now"
+    names = ", ".join(file.name for file in left_out)
+    return _Made(allowed=False, outdated=f"{names} are left out: {why}. Make them anew: {again}")
+
+
+def _encoder(folder: Path, stem: str, quantization: str | None, ours: _Made) -> Path:
+    if not ours.allowed and quantization in MADE:
+        raise unusable(ours.outdated or f"{_file_name(stem, quantization)} was made here.")
+    if quantization is None and ours.encoder is not None:
+        return _present(folder / ours.encoder)
+    order = tuple(one for one in QUANTIZATIONS if ours.allowed or one not in MADE)
+    return _chosen(folder, stem, order, quantization)
+
+
+def _joint(folder: Path, own: str, ours: _Made) -> Path:
+    if ours.networks is not None and len(ours.networks) == 1:
+        return _present(folder / ours.networks[0])
+    return _chosen(folder, JOINT, (*JOINT_QUANTIZATIONS, own), None)
+
+
+def _cut(folder: Path, ours: _Made) -> tuple[Path, Path, Path] | None:
+    """Return the parts of networks that were cut, if all of one quantization are there and may be taken."""
+    for suffix in MADE if ours.allowed else ():
         first, second, third = (folder / _file_name(stem, suffix) for stem in CUT)
-        if first.is_file() and second.is_file() and third.is_file():
+        wanted = ours.networks is None or ours.networks == (first.name, second.name, third.name)
+        if wanted and first.is_file() and second.is_file() and third.is_file():
             return first, second, third
     return None
 

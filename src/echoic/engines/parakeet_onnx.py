@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from echoic.engines.features import Features
     from echoic.engines.parakeet_files import ModelFiles
 
+_log = logging.getLogger(__name__)
 #: NVIDIA's models know five durations: none, and 1 to 4 frames.
 MOST_DURATIONS = 16
 _LOAD_FAILURES = (
@@ -79,6 +81,8 @@ class ParakeetOnnx(Parakeet):
     def __init__(self, folder: Path, tuning: Tuning | None = None, runtime: Runtime | None = None) -> None:
         runtime = runtime or Runtime()
         files = look_through(folder, runtime.quantization)
+        if files.outdated:
+            _log.warning("optimized_outdated folder=%s reason=%s", folder, files.outdated)
         super().__init__(load_model(files, runtime), tuning or Tuning())
 
 

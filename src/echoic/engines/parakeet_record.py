@@ -1,0 +1,105 @@
+"""What ``echoic models optimize`` chose for a folder, and of which files: ``optimized.json`` beside them.
+
+The forms that were made here are taken only as this says, so a form that was rejected, or was made of files
+that are no longer there, is never loaded by itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+RECORD = "optimized.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What a file is known by.
+
+    Attributes:
+        size: Its bytes.
+        changed: When it was written, in nanoseconds; with the same size and time it is the same file.
+        digest: Its SHA-256, which a copy has too.
+    """
+
+    size: int
+    changed: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What was chosen.
+
+    Attributes:
+        encoder: The encoder's file, or the original's if nothing was better; empty: nothing can be known.
+        networks: The files of the decoding networks: one, or three if they were cut, none with ``ctc``.
+        sources: What the forms were made of, by the files' names.
+    """
+
+    encoder: str
+    networks: tuple[str, ...]
+    sources: Mapping[str, Mark]
+
+    def fits(self, folder: Path) -> bool:
+        """Return whether what the forms were made of is still there, or is not there at all."""
+        return bool(self.encoder) and all(_same(folder / name, mark) for name, mark in self.sources.items())
+
+
+_UNREADABLE = Record("", (), {})
+
+
+def read_record(folder: Path) -> Record | None:
+    """Return what was chosen for a folder; None: nothing was; one that cannot be read fits nothing."""
+    try:
+        data = json.loads((folder / RECORD).read_bytes())
+        names = [data["encoder"], *data["networks"], *data["sources"]]
+        if any(Path(name).name != name for name in names):
+            return _UNREADABLE
+        sources = {name: Mark(**mark) for name, mark in data["sources"].items()}
+        return Record(data["encoder"], tuple(data["networks"]), sources)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return _UNREADABLE
+
+
+def write_record(record: Record, folder: Path) -> Path:
+    """Write what was chosen and return where it stands."""
+    file = folder / RECORD
+    file.write_text(json.dumps(asdict(record), indent=2) + "\n", "utf-8")
+    return file
+
+
+def marks(files: Iterable[Path]) -> dict[str, Mark]:
+    """Return what files are known by, and those with their large tensors, by their names."""
+    found = {}
+    for file in (one for graph in files for one in (graph, graph.with_name(f"{graph.name}.data"))):
+        if file.is_file():
+            state = file.stat()
+            digest = _digest(file, state.st_size, state.st_mtime_ns)
+            found[file.name] = Mark(state.st_size, state.st_mtime_ns, digest)
+    return found
+
+
+def _same(file: Path, mark: Mark) -> bool:
+    if not file.is_file():
+        return True
+    state = file.stat()
+    if state.st_size != mark.size:
+        return False
+    return state.st_mtime_ns == mark.changed or _digest(file, mark.size, state.st_mtime_ns) == mark.digest
+
+
+@lru_cache(maxsize=16)
+def _digest(file: Path, _size: int, _changed: int) -> str:
+    """Return a file's SHA-256; it is read once for each size and time, since that takes seconds."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
