@@ -134,6 +134,23 @@ def test_windows_of_nearly_one_length_are_encoded_together_and_heard_alike(
     assert sizes == [3]
 
 
+def test_a_call_of_the_encoder_gets_a_minute_of_audio_at_most_and_answers_stay(
+    engine: ParakeetOnnx, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windows = [whole(joined(20)[:400_000])] * 5
+    alone = engine.decode(windows[:1])[0].committed
+    sizes: list[int] = []
+    encode = engine._encoder.encode  # noqa: SLF001  # watched, not replaced
+
+    def watched(features: Features) -> Sequence[Frames]:
+        sizes.append(len(features.frames))
+        return encode(features)
+
+    monkeypatch.setattr(engine._encoder, "encode", watched)  # noqa: SLF001  # the same
+    assert [one.committed for one in engine.decode(windows)] == [alone] * 5
+    assert sizes == [2, 2, 1]
+
+
 def sized_cuts() -> st.SearchStrategy[list[int]]:
     return st.lists(st.integers(1, 16_000 * 2), max_size=5, unique=True)
 
@@ -291,6 +308,7 @@ def test_graphs_quantized_by_company_are_asked_one_window_at_a_time(
 ) -> None:
     monkeypatch.setattr(parakeet_onnx, "quantized_by_company", lambda _file: True)
     engine = ParakeetOnnx(copy)
+    assert engine.lanes == 1
     windows = [whole(audio) for audio, _ in recordings()[:3]]
     assert [text_of(one.committed) for one in engine.decode(windows)] == [
         text for _, text in recordings()[:3]

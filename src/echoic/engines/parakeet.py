@@ -24,7 +24,7 @@ from echoic.session.window import WindowNeeds
 from echoic.text.hypothesis import Hypothesis, Token
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 PADDING = 16
 #: Digits of a confidence: so many are the same however many lanes were decoded together.
 CONFIDENCE_DECIMALS = 3
+#: Seconds of padded audio that one call of an encoder gets at most. What a call needs grows with them: the
+#: encoder of 0.6B takes 90 MB for 6.5 s, so this is about 0.8 GB. Eight windows of the usual contexts fit.
+MOST_SECONDS = 60.0
 #: The loudest sample of a window that holds nothing: three steps of 16-bit audio.
 SILENCE_PEAK = 1e-4
 
@@ -46,7 +49,7 @@ class Tuning:
     Attributes:
         left_context: Seconds before the new part that the encoder sees; one frame (0.08) at least.
         right_context: Seconds after it that the encoder sees; a final says words so much later.
-        lanes: The most windows of one call.
+        lanes: The most windows of one call; an encoder that takes one by one makes it 1.
         threads: The most calls at the same time.
     """
 
@@ -147,6 +150,7 @@ class Parakeet:
             raise ValueError(f"A left context of {tuning.left_context} s is less than one frame.")
         self._features = LogMel(model.bands)
         self._encoder, self._decoder = model.encoder, model.decoder
+        self._lanes = tuning.lanes if model.encoder.together else 1
 
     @property
     def name(self) -> str:
@@ -166,8 +170,8 @@ class Parakeet:
 
     @property
     def lanes(self) -> int:
-        """The most windows of one ``decode``."""
-        return self._tuning.lanes
+        """The most windows of one ``decode``; 1 if the encoder takes one by one: company gains nothing."""
+        return self._lanes
 
     @property
     def threads(self) -> int:
@@ -252,12 +256,12 @@ class Parakeet:
     def _encode(self, cuts: Sequence[_Cut]) -> list[Frames]:
         """Return the encoder's frames of each window; none of silent ones."""
         frames: list[Frames] = [np.zeros((0, 1), np.float32)] * len(cuts)
-        groups: dict[int, list[int]] = {}
+        groups: dict[tuple[int, int], list[int]] = {}
         for number, cut in enumerate(cuts):
             if cut.end and float(np.abs(cut.audio).max()) >= SILENCE_PEAK:
                 size = math.ceil(frame_count(len(cut.audio)) / PADDING) * PADDING
-                groups.setdefault(size if self._encoder.together else -number, []).append(number)
-        for group in groups.values():
+                groups.setdefault((size, 0 if self._encoder.together else number), []).append(number)
+        for group in _calls(groups):
             features = _padded(self._features([cuts[number].audio for number in group]))
             for number, lane in zip(group, self._encoder.encode(features), strict=True):
                 frames[number] = lane[: cuts[number].end]
@@ -273,6 +277,14 @@ class Parakeet:
                 lasts = min(max(emission.duration, 1) * seconds, end - start)
                 tokens.append(Token(text, start, lasts, round(emission.probability, CONFIDENCE_DECIMALS)))
         return tuple(tokens)
+
+
+def _calls(groups: Mapping[tuple[int, int], Sequence[int]]) -> Iterator[Sequence[int]]:
+    """Yield windows of one padded length, which is the key's first part in feature frames, call by call."""
+    for (size, _), group in groups.items():
+        most = max(1, int(MOST_SECONDS * SAMPLE_RATE / (size * HOP)))
+        for first in range(0, len(group), most):
+            yield group[first : first + most]
 
 
 def _padded(features: Features) -> Features:
