@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 NAME = "parakeet-tdt-0.6b-v3-onnx"
+FULL = ("encoder-model.onnx", JOINT)
 
 
 @pytest.fixture
@@ -139,6 +141,87 @@ def test_graphs_that_were_made_of_a_model_go_when_it_changes_and_not_before(
     fetch(hub, tmp_path, quantization="")
     assert not made.exists()
     assert list_fetched(tmp_path)[0].quantizations == ("int8", "")
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+@pytest.mark.parametrize("first", ["int8", ""])
+def test_a_folder_never_mixes_two_revisions(
+    hub: LoopbackHub, tmp_path: Path, first: str, *, recorded: bool
+) -> None:
+    graphs = {name: f"{name} of A".encode() for name in (*FULL, ENCODER, "decoder_joint-model.int8.onnx")}
+    hub.files |= graphs
+    folder = fetch(hub, tmp_path, quantization=first)
+    (folder / "encoder-model.rowint8.onnx").write_bytes(b"made here of A")
+    if not recorded:
+        (folder / RECORD).unlink()
+    hub.files |= {name: content.replace(b"A", b"B") for name, content in graphs.items()} | {"vocab.txt": b"B"}
+    fetch(hub, tmp_path, quantization="" if first else "int8")
+    files = {file.name: file.read_bytes() for file in folder.iterdir() if file.name != RECORD}
+    assert len(files) == 4
+    assert files.items() <= hub.files.items()
+    assert set(json.loads((folder / RECORD).read_bytes())["files"]) == set(files)
+
+
+def test_what_is_the_same_in_both_revisions_stays(hub: LoopbackHub, tmp_path: Path) -> None:
+    hub.files |= dict.fromkeys(FULL, b"graph")
+    folder = fetch(hub, tmp_path)
+    hub.files["config.json"] += b"\n"
+    fetch(hub, tmp_path, quantization="")
+    assert (folder / ENCODER).read_bytes() == hub.files[ENCODER]
+
+
+def test_graphs_made_of_files_that_are_gone_go_once_when_the_model_changes(
+    hub: LoopbackHub, tmp_path: Path
+) -> None:
+    hub.files |= dict.fromkeys(FULL, b"graph")
+    folder = fetch(hub, tmp_path, quantization="")
+    made = folder / "encoder-model.rowint8.onnx"
+    made.write_bytes(b"made here")
+    (folder / "encoder-model.onnx").unlink()
+    hub.files["encoder-model.onnx"] = b"another"
+    fetch(hub, tmp_path)
+    assert not made.exists()
+    made.write_bytes(b"made here of the new one")
+    fetch(hub, tmp_path)
+    assert made.exists()
+
+
+def test_a_record_does_not_let_files_outside_the_folder_go(hub: LoopbackHub, tmp_path: Path) -> None:
+    folder, outside = fetch(hub, tmp_path), tmp_path / "mine.txt"
+    outside.write_bytes(b"mine")
+    (folder / RECORD).write_text(json.dumps({"files": {"../mine.txt": "1", str(outside): "1"}}))
+    fetch(hub, tmp_path)
+    assert outside.exists()
+
+
+@pytest.mark.parametrize("name", [ENCODER, JOINT, "vocab.txt"])
+def test_damage_that_keeps_the_size_is_found_and_mended(hub: LoopbackHub, tmp_path: Path, name: str) -> None:
+    file = fetch(hub, tmp_path) / name
+    file.write_bytes(bytes(len(hub.files[name])))
+    hub.sent.clear()
+    told: list[str] = []
+    with pytest.raises(ModelUnavailable, match=f"{name} is damaged, and the hub may not be asked"):
+        fetch_model(NAME, tmp_path, None)
+    fetch_model(NAME, tmp_path, Hub(hub.address, 5), progress=lambda what, *_: told.append(what))
+    assert file.read_bytes() == hub.files[name]
+    assert hub.sent == [(name, 0)]
+    assert f"checking {name}" in told
+
+
+def test_a_transfer_that_was_cut_off_waits_while_another_quantization_is_fetched(
+    hub: LoopbackHub, tmp_path: Path
+) -> None:
+    hub.files |= dict.fromkeys(FULL, b"full" * 50_000)
+    fetch(hub, tmp_path)
+    hub.cut_at = 100_000
+    with pytest.raises(ModelUnavailable, match="kept"):
+        fetch(hub, tmp_path, quantization="")
+    hub.cut_at = None
+    fetch(hub, tmp_path)
+    hub.sent.clear()
+    folder = fetch(hub, tmp_path, quantization="")
+    assert hub.sent[0][1] == 100_000
+    assert not list(folder.glob("*.part"))
 
 
 def test_one_process_fetches_a_model_at_a_time(hub: LoopbackHub, tmp_path: Path) -> None:
@@ -318,6 +401,20 @@ def test_the_key_is_not_shown_to_where_the_hub_keeps_its_files(
     assert set(store.keys) == {None}
 
 
+def test_the_key_is_not_shown_where_others_can_read_it(
+    hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    hub.key, find = "hf_secret", socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda _, *more, **named: find("127.0.0.1", *more, **named))
+    far = Hub(hub.address.replace("127.0.0.1", "hub.example"), 5)
+    with pytest.raises(ModelUnavailable, match="over https"):
+        fetch_model(NAME, tmp_path, far)
+    hub.key = None
+    fetch_model(NAME, tmp_path, far)
+    assert set(hub.keys) == {None}
+
+
 def test_a_hub_that_is_not_there_is_a_refusal(tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailable, match="cannot be reached"):
         fetch_model(NAME, tmp_path, Hub("http://127.0.0.1:1"))
@@ -329,6 +426,14 @@ def test_offline_only_what_is_there_is_found(hub: LoopbackHub, tmp_path: Path) -
     folder = fetch(hub, tmp_path)
     hub.sent.clear()
     assert fetch_model(NAME, tmp_path, None) == folder
+    with pytest.raises(ModelUnavailable, match="the hub may not be asked"):
+        fetch_model(NAME, tmp_path, None, Order(""))
+    for name in ("config.json", "vocab.txt", JOINT):
+        content = (folder / name).read_bytes()
+        (folder / name).unlink()
+        with pytest.raises(ModelUnavailable, match="the hub may not be asked"):
+            fetch_model(NAME, tmp_path, None)
+        (folder / name).write_bytes(content)
     assert hub.sent == []
 
 
@@ -399,5 +504,5 @@ def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:
     runner = CliRunner()
     absent = runner.invoke(app, ["models", "get", NAME, "--offline"], env=env)
     assert absent.exit_code == 1
-    assert f"To install it: echoic models get {NAME}" in absent.stderr
+    assert f"To install it: `echoic models get {NAME}`." in absent.stderr
     assert runner.invoke(app, ["models", "get", NAME, "--hub", "ftp://x"], env=env).exit_code == 2

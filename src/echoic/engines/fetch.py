@@ -1,7 +1,8 @@
 """Fetching a model by its name: what is missing of it, into the folder for models.
 
-All that is missing is fetched and checked first; then the files get their names, the weights last. So a model
-that is there stays whole whenever a transfer is cut off, and only one process fetches it at a time.
+What is there is checked, and all that is missing fetched first; then the files get their names, the weights
+last. So a model that is there stays whole whenever a transfer is cut off, and only one process fetches it at
+a time. What another revision has otherwise goes: a folder holds files of one revision.
 """
 
 from __future__ import annotations
@@ -12,18 +13,19 @@ import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from echoic.engines.catalogue import files_of, source_of
+from echoic.engines.catalogue import STEMS, files_of, source_of
 from echoic.engines.hub import HubRefusal, is_right
 from echoic.engines.parakeet_files import CONFIG, VOCABULARY
-from echoic.engines.weights import digests_of, is_complete, keep_record
+from echoic.engines.weights import digests_of, keep_record
 from echoic.errors import ModelUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from echoic.engines.catalogue import Source
@@ -61,18 +63,19 @@ def fetch_model(
         cache: The folder for models.
         hub: Where from; None: it may not be asked.
         order: What of it.
-        progress: Told of each block: the file's name, its bytes so far, and its size.
+        progress: Told of each block: the file's name, its bytes so far, and its size; of one that is there,
+            that it is being checked.
 
     Raises:
         ModelUnavailable: Nobody knows the name, the hub cannot be reached or has other files, a transfer was
-            cut off, a checksum is wrong, or there is no room: which, and what to do.
+            cut off, a checksum is wrong, or there is no room: which, and what to do. Without a hub: a file
+            is missing or damaged.
     """
     source = source_of(name)
     folder = cache / source.name
     with _refusals(source, folder):
         if hub is None:
-            if not is_complete(source.name, cache):
-                raise HubRefusal(f"It is not in {cache}, and the hub may not be asked.")
+            _check_here(source, folder, order, progress)
             return folder
         shelf = hub.shelf(source.repository, order.revision)
         wanted = [shelf.files[path] for path in files_of(source.form, shelf.files, order.quantization)]
@@ -80,7 +83,7 @@ def fetch_model(
         with FileLock(cache / f".{source.name}.lock", timeout=0):
             _add_config(folder, source.architecture, wanted)
             _fetch(hub, shelf, wanted, folder, progress)
-            keep_record(folder, source.name, shelf, {file.path: file.digest for file in wanted})
+            keep_record(folder, source.name, shelf, wanted)
     return folder
 
 
@@ -91,28 +94,64 @@ def _fetch(
     folder: Path,
     progress: Callable[[str, int, int], object],
 ) -> None:
-    before = digests_of(folder)
-    parts = {file: _part(folder, file) for file in wanted if not _is_there(folder, file, before)}
+    parts = {file: _part(folder, file) for file in wanted if not _is_there(folder, file, progress)}
     _make_room(folder, parts)
-    for file in wanted:
+    for file, part in parts.items():
         told = partial(_told, progress, file)
-        if file in parts:
-            told(0)
-            hub.fetch(shelf, file, parts[file], told)
+        told(0)
+        hub.fetch(shelf, file, part, told)
         told(file.size)
-    if any((folder / file.path).exists() for file in parts):
-        _drop_derived(folder, {*before, *(file.path for file in wanted)})
+    _drop_stale(folder, shelf, wanted, parts)
     for file, part in parts.items():
         part.replace(folder / file.path)
-    for stale in folder.glob(f"*{PART}"):
+    usable = {_part(folder, file) for file in shelf.files.values()}
+    for stale in set(folder.glob(f"*{PART}")) - usable:
         stale.unlink()
 
 
-def _drop_derived(folder: Path, fetched: Collection[str]) -> None:
-    """Remove the graphs that were made here of files that now change (``echoic models optimize``)."""
-    for graph in folder.glob("*.onnx*"):
-        if graph.name not in fetched and graph.suffix != PART:
-            graph.unlink()
+def _drop_stale(
+    folder: Path, shelf: Shelf, wanted: Sequence[RemoteFile], changing: Iterable[RemoteFile]
+) -> None:
+    """Remove what does not belong to the revision on the shelf, and what was made here of it.
+
+    Files that change go before the first new one gets its name, so that no moment sees a mixture.
+    """
+    before = {path: digest for path, digest in digests_of(folder).items() if path == PurePath(path).name}
+    stale = {path for path, digest in before.items() if not _has(shelf, path, digest)}
+    stale.update(file.path for file in changing if (folder / file.path).exists())
+    kept = {file.path for file in wanted}
+    graphs = {graph.name for graph in folder.glob("*.onnx*") if graph.suffix != PART}
+    strays = graphs & shelf.files.keys() - before.keys() - kept  # came here in another way
+    stale.update(path for path in strays if not is_right(folder / path, shelf.files[path].digest))
+    made_here = graphs - shelf.files.keys() - before.keys()
+    for path in (*stale, *(made_here if stale else ())):
+        (folder / path).unlink(missing_ok=True)
+
+
+def _has(shelf: Shelf, path: str, digest: str) -> bool:
+    return path in shelf.files and shelf.files[path].digest == digest
+
+
+def _check_here(
+    source: Source, folder: Path, order: Order, progress: Callable[[str, int, int], object]
+) -> None:
+    """Look whether all that is ordered is there as it was fetched.
+
+    Raises:
+        HubRefusal: It is not.
+    """
+    known = digests_of(folder)
+    there = {file.name for file in folder.glob("*") if file.is_file()}
+    try:
+        needed = files_of(source.form, sorted({*there, *known}), order.quantization)
+    except LookupError:
+        raise HubRefusal(f"It is not in {folder}, and the hub may not be asked.") from None
+    for path in {*needed, CONFIG} if source.form in STEMS else needed:
+        file = folder / path
+        if path not in there:
+            raise HubRefusal(f"There is no {path} in {folder}, and the hub may not be asked.")
+        if path in known and not _is_checked(file, known[path], progress):
+            raise HubRefusal(f"{file} is damaged, and the hub may not be asked.")
 
 
 def _told(progress: Callable[[str, int, int], object], file: RemoteFile, have: int) -> None:
@@ -123,12 +162,20 @@ def _part(folder: Path, file: RemoteFile) -> Path:
     return folder / f"{file.path}.{file.digest[:12]}{PART}"
 
 
-def _is_there(folder: Path, file: RemoteFile, before: Mapping[str, str]) -> bool:
-    """Return whether a file was fetched before, or came here in another way and is the right one."""
+def _is_there(folder: Path, file: RemoteFile, progress: Callable[[str, int, int], object]) -> bool:
     path = folder / file.path
     if not path.is_file() or path.stat().st_size != file.size:
         return False
-    return before[file.path] == file.digest if file.path in before else is_right(path, file.digest)
+    return _is_checked(path, file.digest, progress)
+
+
+def _is_checked(path: Path, digest: str, progress: Callable[[str, int, int], object]) -> bool:
+    """Return whether a file that is there has the digest it should have."""
+    name, size = f"checking {path.name}", path.stat().st_size
+    progress(name, 0, size)
+    right = is_right(path, digest)
+    progress(name, size, size)
+    return right
 
 
 def _make_room(folder: Path, parts: Mapping[RemoteFile, Path]) -> None:

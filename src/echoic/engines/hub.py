@@ -11,7 +11,9 @@ import hashlib
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, cast
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -72,7 +74,8 @@ class Shelf:
 class Hub:
     """A model hub with the interface of https://huggingface.co/docs/hub/api.
 
-    A key is taken from where huggingface-hub looks for it: ``HF_TOKEN``, or what ``hf auth login`` kept.
+    A key is taken from where huggingface-hub looks for it: ``HF_TOKEN``, or what ``hf auth login`` kept. It
+    is shown over https or to this machine only.
 
     Args:
         endpoint: Its address.
@@ -86,6 +89,7 @@ class Hub:
         if not endpoint.startswith(("https://", "http://")):
             raise ValueError(f"not an address of HTTP: {endpoint!r}")
         self._endpoint, self._timeout = endpoint.rstrip("/"), timeout
+        self._key = None if _is_private(endpoint) else False  # None: the one that the library finds
         os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when the library is imported
 
     def shelf(self, repository: str, revision: str | None = None) -> Shelf:
@@ -102,7 +106,7 @@ class Hub:
 
         with _refusals(repository):
             try:
-                info = HfApi(self._endpoint).model_info(
+                info = HfApi(self._endpoint, token=self._key).model_info(
                     repository, revision=revision, files_metadata=True, timeout=self._timeout
                 )
                 files = {row.rfilename: _remote(row) for row in info.siblings or ()}
@@ -157,12 +161,23 @@ class Hub:
         from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # noqa: PLC0415  # the same
 
         address = hf_hub_url(shelf.repository, file.path, revision=shelf.revision, endpoint=self._endpoint)
-        headers = build_hf_headers(library_name="echoic") | {"Accept-Encoding": "identity"}
+        headers = build_hf_headers(token=self._key, library_name="echoic") | {"Accept-Encoding": "identity"}
         if offset:
             headers["Range"] = f"bytes={offset}-"
         with get_session().stream("GET", address, headers=headers, timeout=self._timeout) as answer:
             hf_raise_for_status(answer)
             yield answer
+
+
+def _is_private(endpoint: str) -> bool:
+    """Return whether nobody on the way to an address can read what is sent there."""
+    address = urlsplit(endpoint)
+    if address.scheme == "https" or address.hostname == "localhost":
+        return True
+    try:
+        return ip_address(address.hostname or "").is_loopback
+    except ValueError:
+        return False
 
 
 def is_right(path: Path, digest: str) -> bool:
@@ -201,7 +216,9 @@ def _refusals(repository: str) -> Iterator[None]:
         status = error.response.status_code
         reason = f"The hub answers {status} for {repository}."
         if isinstance(error, errors.RepositoryNotFoundError) or status == _UNAUTHORIZED:
-            reason = f"The hub has no repository {repository}, or shows it only to a key in HF_TOKEN."
+            reason = (
+                f"The hub has no repository {repository}, or shows it only to a key in HF_TOKEN (over https)."
+            )
         raise HubRefusal(reason) from error
     except OSError as error:
         if error.errno is not None and not isinstance(error, ConnectionError):

@@ -20,7 +20,7 @@ from echoic.errors import ModelUnavailable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from echoic.engines.hub import Shelf
+    from echoic.engines.hub import RemoteFile, Shelf
 
 #: The file beside the weights that says where they are from.
 RECORD = "echoic.json"
@@ -107,31 +107,24 @@ def remove_model(name: str, cache: Path) -> Fetched:
     return found
 
 
-def is_complete(name: str, cache: Path) -> bool:
-    """Return whether a model that can be fetched is there completely.
-
-    Raises:
-        KeyError: There is no such name.
-    """
-    return bool(_weights(cache, name))
-
-
 def digests_of(folder: Path) -> dict[str, str]:
     """Return the digests of the files that were fetched before, by their names."""
     files = _read(folder / RECORD).get("files")
     return {path: str(digest) for path, digest in files.items()} if isinstance(files, dict) else {}
 
 
-def keep_record(folder: Path, name: str, shelf: Shelf, digests: Mapping[str, str]) -> None:
-    """Write where a model is from, and the digests of its files: those kept before, and these.
+def keep_record(folder: Path, name: str, shelf: Shelf, fetched: Iterable[RemoteFile]) -> None:
+    """Write where a model is from, and the digests of its files: these, and of those before what is the same.
 
     Args:
         folder: The model's.
         name: The model's.
         shelf: Where its files are from.
-        digests: By the files' names.
+        fetched: Those of them that are there now.
     """
-    known = {**digests_of(folder), **digests}
+    now = {path: file.digest for path, file in shelf.files.items()}
+    known = {path: digest for path, digest in digests_of(folder).items() if now.get(path) == digest}
+    known |= {file.path: file.digest for file in fetched}
     record = {"name": name, "repository": shelf.repository, "revision": shelf.revision, "files": known}
     (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", "utf-8")
 
@@ -181,6 +174,6 @@ def _record(folder: Path) -> dict[str, str]:
 def _read(file: Path) -> dict[str, object]:
     try:
         record = json.loads(file.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}
