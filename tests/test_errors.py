@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from echoic.errors import CLOSE_CODES, DecodeFailed, EchoicError, ErrorCode, ModelUnavailable, ProtocolError
+from echoic.errors import (
+    CLOSE_CODES,
+    DecodeFailed,
+    EchoicError,
+    ErrorCode,
+    ModelUnavailable,
+    ProtocolError,
+    without_folders,
+)
 
 #: The table of the protocol, section 7.
 TABLE = {
@@ -47,7 +55,8 @@ def test_a_model_that_is_away_says_how_to_bring_it() -> None:
     error = ModelUnavailable("parakeet", "NeMo is not installed.", "pip install nemo")
     assert error.code is ErrorCode.MODEL_UNAVAILABLE
     assert error.message == (
-        "The model 'parakeet' is not available here. NeMo is not installed. To install it: pip install nemo"
+        "The model 'parakeet' is not available here. NeMo is not installed. "
+        "To install it: `pip install nemo`."
     )
     assert error.detail == {
         "model": "parakeet",
@@ -63,3 +72,24 @@ def test_a_model_that_nothing_brings_gives_no_command() -> None:
 def test_a_failed_decode_has_a_sentence_of_ours() -> None:
     assert DecodeFailed().code is ErrorCode.DECODE_FAILED
     assert DecodeFailed().message == "The engine could not decode this audio."
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("There is no folder /srv/models/p.", "There is no folder p."),
+        ("There is no folder /models.", "There is no folder models."),
+        ("/home/ann smith/o'brien/vocab.txt is empty.", "vocab.txt is empty."),
+        ("model.bin is missing in models/p.", "model.bin is missing in p."),
+        (r"C:\Users\ann smith\p\model.bin is broken.", "model.bin is broken."),
+        ("The folder '/srv/p' and (/srv/q) differ.", "The folder 'q) differ."),
+        ("Run `git lfs pull` there (.data).", "Run `git lfs pull` there (.data)."),
+    ],
+)
+def test_a_sentence_for_clients_names_files_and_not_where_they_are(said: str, told: str) -> None:
+    assert without_folders(said) == told
+    refusal = ModelUnavailable("m", said, "pip install x/y")
+    assert refusal.detail["reason"] == told
+    assert told in refusal.message
+    assert said in str(refusal)
+    assert refusal.reason == said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Detail = str | int | float | bool | None
+_FOLDERS = re.compile(r"""(?<![^\s'"`(])[^\s'"`(]*[/\\](?:.*[/\\])?""", re.DOTALL)
 
 
 class ErrorCode(StrEnum):
@@ -75,12 +77,24 @@ class EchoicError(Exception):
         self.detail: dict[str, Detail] = detail
 
 
+def without_folders(text: str) -> str:
+    """Return a sentence with files' names in it, but not where they are.
+
+    From the beginning of the first path up to its last separator all goes, and with more than one path all up
+    to the last one's: where the names of folders may hold spaces, too much is better than too little.
+    """
+    return _FOLDERS.sub("", text)
+
+
 class ProtocolError(EchoicError):
     """A client's message that is not what the protocol allows."""
 
 
 class ModelUnavailable(EchoicError):
     """A model that cannot be had here, with the command that would bring it.
+
+    Clients are told its ``message`` and ``detail``, which name no folder of this machine. ``str()`` of it and
+    ``reason`` do, for the command line and the log.
 
     Args:
         model: The model's name as the client asked for it.
@@ -89,14 +103,16 @@ class ModelUnavailable(EchoicError):
     """
 
     def __init__(self, model: str, reason: str, install: str | None = None) -> None:
-        hint = f" To install it: {install}" if install else ""
+        hint = f" To install it: `{install}`." if install else ""
+        public, said = without_folders(reason), f"The model {model!r} is not available here."
         super().__init__(
             ErrorCode.MODEL_UNAVAILABLE,
-            f"The model {model!r} is not available here. {reason}{hint}",
+            f"{said} {public}{hint}",
             model=model,
-            reason=reason,
+            reason=public,
             install=install,
         )
+        self.args = (f"{said} {reason}{hint}",)
         self.model = model
         self.reason = reason
         self.install = install

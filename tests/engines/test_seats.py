@@ -17,7 +17,7 @@ from echoic.engines.catalogue import EUROPEAN, SOURCES
 from echoic.engines.parakeet import Tuning
 from echoic.engines.providers import Provider, chosen, offered
 from echoic.engines.seats import Wishes, standard_registry
-from echoic.errors import ModelUnavailable
+from echoic.errors import ModelUnavailable, without_folders
 from echoic.session.effects import ModelRequest
 from support.tiny_parakeet import FOLDER
 
@@ -215,3 +215,27 @@ def test_a_provider_that_is_not_offered_makes_the_model_unavailable_with_what_br
     reason, install = missing(registry, "parakeet-onnx")
     assert str(reason).startswith("The installed onnxruntime cannot compute by cuda; it offers cpu")
     assert "onnxruntime-gpu" in str(install)
+
+
+# ---- what clients are told
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("damage", ["absent", "empty", "torn", "deep"])
+def test_no_seat_tells_a_client_which_folders_there_are(tmp_path: Path, damage: str) -> None:
+    place = tmp_path / "ann smith" / "o'brien" / "p"
+    if damage != "absent":
+        place.mkdir(parents=True)
+        content = {"empty": b"", "torn": b"x", "deep": b"[" * 100_000}[damage]
+        for name in ("config.json", "vocab.txt", "model.bin", "tokenizer.json", "model.nemo"):
+            (place / name).write_bytes(content)
+    wishes = Wishes(place.parent, place, place / "model.nemo", place, str(place))
+    registry = standard_registry(wishes)
+    rows = [row for row in registry.describe() if row.reason]
+    assert {row.id for row in rows} >= {"parakeet-onnx", "parakeet-standard", "parakeet-mlx", "whisper"}
+    for row in rows:
+        with pytest.raises(ModelUnavailable) as refused:
+            registry.resolve(ModelRequest(row.id, row.variant), fallback=False)
+        told = f"{refused.value.message} {refused.value.detail} {without_folders(str(row.reason))}"
+        assert not any(folder in told for folder in ("smith", "brien", str(tmp_path.parent)))
+        assert str(row.reason) in str(refused.value)

@@ -16,6 +16,7 @@ from echoic.engines.scripted import Scripted, draw
 from echoic.engines.seats import standard_registry
 from echoic.server.app import build_app
 from echoic.server.settings import Settings
+from echoic.session.effects import ModelRequest
 from support.memory_socket import MemorySocket
 
 if TYPE_CHECKING:
@@ -71,6 +72,24 @@ async def test_status_tells_the_truth_about_every_model(start_app: StartApp) -> 
             "loaded": False,
         },
     ]
+
+
+async def test_no_client_is_told_which_folders_there_are(start_app: StartApp) -> None:
+    secret = Seat(
+        "parakeet-onnx", "parakeet", "onnx", lambda: Missing("/srv/ann smith/p/a.onnx is empty."), Scripted
+    )
+    here = Seat("scripted", "scripted", "standard", lambda: None, Scripted)
+    app = await start_app(Registry([secret, here], "scripted"))
+    async with browsing(app) as client:
+        status = (await client.get(f"{API}/status")).json()
+    assert status["models"][0]["reason"] == "a.onnx is empty."
+    answer = await app.state.house.service.means.engines.open(
+        ModelRequest("parakeet-onnx", "onnx"), fallback=True
+    )
+    assert answer.fallback == (
+        "The model 'parakeet-onnx' is not available here. a.onnx is empty. "
+        "The model 'scripted' answers instead."
+    )
 
 
 async def test_status_says_which_models_are_in_memory(start_app: StartApp) -> None:

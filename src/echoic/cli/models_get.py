@@ -49,7 +49,7 @@ def get(
             order = Order("" if quantization == "none" else quantization, revision)
             folder = fetch_model(name, models_folder(), None if offline else Hub(hub), order, told)
     except ModelUnavailable as refusal:
-        give_up(refusal.message)
+        give_up(str(refusal))
     except ValueError:
         give_up(f"{hub!r} is not an address of a hub, such as https://huggingface.co.", 2)
     typer.echo(str(folder))
@@ -64,7 +64,7 @@ def remove(name: Annotated[str, typer.Argument(help="A model that was fetched.")
     try:
         removed = remove_model(name, models_folder())
     except ModelUnavailable as refusal:
-        give_up(refusal.message)
+        give_up(str(refusal))
     typer.echo(f"{removed.folder} is removed ({removed.size / _MIB:.1f} MiB).")
 
 
@@ -91,14 +91,13 @@ def _list(*, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
-    from rich.console import Console
-    from rich.table import Table
+    from echoic.cli.tables import print_table
 
-    table = Table("Name", "For", "Languages", "", box=None, pad_edge=False)
+    table = []
     for row, source in zip(rows, SOURCES.values(), strict=True):
         languages = "English" if source.languages == ("en",) else str(len(source.languages) or "many")
-        table.add_row(source.name, str(row["engine"]), languages, states.get(source.name, ""))
-    Console().print(table)
+        table.append((source.name, str(row["engine"]), languages, states.get(source.name, "")))
+    print_table(("Name", "For", "Languages", ""), table, whole=("Name",))
 
 
 @contextmanager

@@ -69,7 +69,7 @@ class ModelStatus:
         model: The model.
         variant: Its variant; ``standard`` where there is but one.
         available: True if its library is there and its weights are.
-        reason: What is missing, or None.
+        reason: What is missing, or None; may name folders, which are nothing for clients.
         install: The command that brings it, or None.
         word_timestamps: True if it gives times of words.
         languages: The languages it knows, lower-case and without region; empty: many, or nobody says.

@@ -126,13 +126,17 @@ def require(extra: str) -> None:
 
 
 def _probe(look: Callable[[], object]) -> Callable[[], Missing | None]:
-    """Return a probe: nothing is missing if ``look`` does not refuse."""
+    """Return a probe: nothing is missing if ``look`` does not refuse, and can read what is there."""
 
     def probe() -> Missing | None:
         try:
             look()
         except ModelUnavailable as refusal:
             return Missing(refusal.reason, refusal.install)
+        except RecursionError:
+            return Missing("A file of it is broken: what it holds is nested too deeply.")
+        except OSError as error:
+            return Missing(f"Its files cannot be read: {error.strerror or 'unknown reason'}.")
         return None
 
     return probe

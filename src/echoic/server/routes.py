@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.routing import WebSocketRoute
 
-from echoic.errors import AccessRefused, ErrorCode
+from echoic.errors import AccessRefused, ErrorCode, without_folders
 from echoic.limits.identity import Right
 from echoic.server.core_router import CORE_PATH
 from echoic.server.endpoint import StreamEndpoint
@@ -17,6 +17,7 @@ from echoic.server.metrics import CONTENT_TYPE
 from echoic.server.quotas import limits_body
 
 if TYPE_CHECKING:
+    from echoic.engines.registry import ModelStatus
     from echoic.limits.identity import Identity
     from echoic.server.app import House
     from echoic.server.endpoint import Service
@@ -78,7 +79,7 @@ def _describe(router: APIRouter, house: House) -> None:
             "websocket_endpoint": STREAM_PATH,
             "supported_features": FEATURES
             | {"word_timestamps": any(model.available and model.word_timestamps for model in models)},
-            "models": [asdict(model) | {"loaded": model.id in loaded} for model in models],
+            "models": [_row(model, loaded=model.id in loaded) for model in models],
         }
 
     @router.get(LIMITS_PATH)
@@ -89,6 +90,11 @@ def _describe(router: APIRouter, house: House) -> None:
             return _refused(refusal)
         standing = await house.desk.standing(identity)
         return JSONResponse(limits_body(identity, standing, house.service.streams))
+
+
+def _row(model: ModelStatus, *, loaded: bool) -> dict[str, object]:
+    reason = model.reason and without_folders(model.reason)
+    return asdict(model) | {"reason": reason, "loaded": loaded}
 
 
 async def _caller(house: House, request: Request) -> Identity:
