@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
+import logging
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
@@ -558,6 +560,96 @@ async def test_a_model_with_windows_to_decode_is_not_unloaded() -> None:
     assert await ann.wait_for(1) == {1: "zulu"}
     await engines.close()
     assert timers.set == {}
+
+
+def two_models(first: Engine) -> Registry:
+    other = Seat("other", "other", "standard", lambda: None, Scripted)
+    return registry(Loader(first), other)
+
+
+async def test_a_client_that_switched_does_not_keep_the_model_it_had() -> None:
+    timers = Timers()
+    engines = Engines(two_models(Scripted()), idle=1, after=timers)
+    await engines.open(ASKED, fallback=False, client="ann")
+    await engines.open(ModelRequest("other", "standard"), fallback=False, client="ann")
+    timers.run_out()
+    assert engines.loaded == ("other",)
+    with pytest.raises(ModelUnavailable):
+        await engines.open(ModelRequest("nobody's", "standard"), fallback=False, client="ann")
+    timers.run_out()
+    assert engines.loaded == ("other",)
+    await engines.close()
+
+
+async def test_a_client_that_switched_is_answered_what_it_still_asks_of_the_model_before() -> None:
+    timers, gate = Timers(), Gate()
+    engines = Engines(two_models(Scripted(hooks={"zulu": gate})), idle=1, after=timers)
+    await engines.open(ASKED, fallback=False, client="ann")
+    said_by: list[str] = []
+    every = asyncio.Event()
+
+    def first(_: int, outcome: Hypothesis | DecodeFailed) -> None:
+        said_by.append(said(outcome))
+        engines.submit("ann", decode(2, "one"), second)
+
+    def second(_: int, outcome: Hypothesis | DecodeFailed) -> None:
+        said_by.append(said(outcome))
+        every.set()
+
+    engines.submit("ann", decode(1, "zulu"), first)
+    await reached(gate.reached)
+    await engines.open(ModelRequest("other", "standard"), fallback=False, client="ann")
+    gate.opened.set()
+    while not every.is_set():
+        timers.run_out()
+        await asyncio.sleep(0)
+    assert said_by == ["zulu", "one"]
+    timers.run_out()
+    assert engines.loaded == ("other",)
+    await engines.close()
+
+
+async def test_the_log_says_what_was_unloaded_and_nothing_of_who_had_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "echoic.schedule.pool")
+    lines: list[tuple[str, object, str]] = []
+    stream = contextvars.ContextVar("stream", default="none")
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append((record.getMessage(), getattr(record, "event_values", None), stream.get()))
+
+    lines_of, log = Lines(), logging.getLogger("echoic.schedule.pool")
+    engines = Engines(registry(Scripted), idle=0.001)
+    log.addHandler(lines_of)
+    stream.set("ann's")
+    await engines.open(ASKED, fallback=False, client="ann")
+    engines.leave("ann")
+    while engines.loaded:  # noqa: ASYNC110  # the loop's own timer is what is looked at
+        await asyncio.sleep(0.001)
+    log.removeHandler(lines_of)
+    assert lines == [("engine_unloaded", {"model": "scripted", "idle": 0.001}, "none")]
+    await engines.close()
+
+
+async def test_the_disk_is_never_read_on_the_event_loop() -> None:
+    threads: set[int] = set()
+
+    def probe() -> None:
+        threads.add(threading.get_ident())
+
+    def languages() -> tuple[str, ...]:
+        probe()
+        return ("en",)
+
+    torn = Seat("torn", "torn", "standard", probe, Loader(failures=[OSError()]))
+    other = Seat("scripted", "scripted", "standard", probe, Scripted, languages=languages)
+    engines = Engines(Registry([torn, other], "scripted"))
+    answer = await engines.open(ModelRequest("torn", "standard"), fallback=True)
+    assert (answer.name, answer.languages) == ("scripted", ("en",))
+    assert threading.get_ident() not in threads
+    await engines.close()
 
 
 async def test_a_client_that_went_away_while_its_model_was_loaded_does_not_keep_it() -> None:

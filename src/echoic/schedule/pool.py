@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import logging
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
     from typing import Protocol
 
+    from echoic.engines.base import Engine
     from echoic.engines.registry import Registry
     from echoic.schedule.worker import Batch, ModelLoad
     from echoic.session.effects import Decode, ModelRequest
@@ -38,6 +40,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
+    model: str
     job: Job
     done: Callable[[int, Hypothesis | DecodeFailed], None]
 
@@ -45,8 +48,8 @@ class _Waiting:
 class Engines:
     """Loads models once and lets windows of all clients be decoded; for one event loop.
 
-    A client that has opened a model keeps it loaded until it leaves. A model that nobody keeps is unloaded
-    after a while, and loaded again for the next who opens it.
+    A client that has opened a model keeps it loaded until it has opened another, or leaves. A model that
+    nobody keeps is unloaded after a while, and loaded again for the next who opens it.
 
     Args:
         registry: The models there are.
@@ -70,6 +73,7 @@ class Engines:
         self._patience = patience
         self._idle, self._after = idle, after
         self._workers: dict[str, Worker] = {}
+        self._languages: dict[str, tuple[str, ...]] = {}
         self._loads: dict[str, asyncio.Task[Worker]] = {}
         self._unloads: dict[str, asyncio.Task[None]] = {}
         self._keepers: dict[str, set[Hashable]] = {}
@@ -102,7 +106,8 @@ class Engines:
         Args:
             request: What is asked for.
             fallback: Whether another model may stand in.
-            client: Who keeps it loaded until it leaves; None: nobody, it may be unloaded when it is idle.
+            client: Who keeps it loaded, and no longer the one it had before, until it leaves; None: nobody,
+                it may be unloaded when it is idle.
 
         Raises:
             ModelUnavailable: It cannot be had, and with ``fallback`` no other stands in.
@@ -121,8 +126,13 @@ class Engines:
             except ModelUnavailable as refusal:
                 first = first or refusal
                 tried.append(choice.name)
-                choice = self._registry.stand_in(choice.name, first, fallback=fallback, tried=tried)
-        languages = getattr(worker.engine, "languages", ()) or self._registry.languages(choice.name)
+                self._release(client, choice.name)
+                stand_in = functools.partial(
+                    self._registry.stand_in, choice.name, first, fallback=fallback, tried=tuple(tried)
+                )
+                choice = await self._aside(choice.name, stand_in)
+        self._release(client, *(name for name in self._keepers if name != choice.name))
+        languages = self._languages.get(choice.name, ())
         return ModelAnswer(choice.name, worker.engine.needs, choice.fallback, languages)
 
     def submit(
@@ -145,7 +155,7 @@ class Engines:
         mine = self._waiting.setdefault(client, {})
         if decode.key in mine:
             raise ValueError(f"key {decode.key} is already waited for")
-        mine[decode.key] = _Waiting(job, done)
+        mine[decode.key] = _Waiting(decode.model, job, done)
         if self._closed:
             asyncio.get_running_loop().call_soon(self._answer, job, DecodeFailed())
         else:
@@ -167,10 +177,7 @@ class Engines:
         if self._waiting.pop(client, None):
             for worker in self._workers.values():
                 worker.leave(client)
-        for name, keepers in self._keepers.items():
-            if client in keepers:
-                keepers.remove(client)
-                self._rest(name)
+        self._release(client, *self._keepers)
 
     async def close(self, *, finish: bool = False) -> None:
         """Stop all models; may be called twice.
@@ -197,7 +204,7 @@ class Engines:
 
     async def _join(self, worker: Worker) -> None:
         if not await in_thread(lambda: worker.join(self._patience), f"echoic-close-{worker.name}"):
-            _log.warning("engine_hangs model=%s", worker.name)
+            _event(logging.WARNING, "engine_hangs", model=worker.name)
 
     async def _kept(self, name: str, client: Hashable | None) -> Worker:
         """Return a model that from now on, before it is loaded even, is kept by ``client``."""
@@ -210,25 +217,37 @@ class Engines:
         finally:
             self._rest(name)
 
+    def _release(self, client: Hashable | None, *names: str) -> None:
+        """Keep these models no longer for the client, if it does."""
+        for name in names:
+            keepers = self._keepers.get(name, set())
+            if client in keepers:
+                keepers.remove(client)
+                self._rest(name)
+
     def _rest(self, name: str) -> None:
         """Begin to count the time of a model that nobody keeps."""
         unused = name in self._workers and not self._keepers.get(name) and name not in self._timers
         if unused and self._idle > 0 and not self._closed:
             after = self._after or asyncio.get_running_loop().call_later
-            self._timers[name] = after(self._idle, functools.partial(self._unload, name))
+            # What is due then is not this client's, so its stream must not stand in the log for it.
+            mine = contextvars.Context()
+            self._timers[name] = mine.run(after, self._idle, functools.partial(self._unload, name))
 
     def _unload(self, name: str) -> None:
         """Free a model that nobody kept for so long, unless windows wait for it all the same."""
         del self._timers[name]
         load = self._workers[name].load()
-        if load.queued_finals or load.queued_partials or load.running:
+        # A client that switched from it asks for the next of its windows when it is answered the last one.
+        awaited = any(one.model == name for mine in self._waiting.values() for one in mine.values())
+        if awaited or load.queued_finals or load.queued_partials or load.running:
             self._rest(name)
             return
         worker = self._workers.pop(name)
         worker.stop(finish=False)
         unload = self._unloads[name] = asyncio.get_running_loop().create_task(self._free(worker))
         unload.add_done_callback(lambda _: self._unloads.pop(name))
-        _log.info("engine_unloaded model=%s idle=%g", name, self._idle)
+        _event(logging.INFO, "engine_unloaded", model=name, idle=self._idle)
 
     async def _free(self, worker: Worker) -> None:
         await self._join(worker)
@@ -248,7 +267,7 @@ class Engines:
     async def _load(self, name: str) -> Worker:
         if name in self._unloads:  # never two of one model in memory
             await asyncio.wait({self._unloads[name]})
-        engine = await self._aside(name, lambda: self._registry.load(name))
+        engine, languages = await self._aside(name, lambda: self._loaded(name))
         if self._closed:
             attempt(engine.close)
             raise _closing(name)
@@ -257,9 +276,14 @@ class Engines:
             name, engine, self._threads, lambda batch: call_on(loop, lambda: self._deliver(batch))
         )
         worker.start()
-        self._workers[name] = worker
+        self._workers[name], self._languages[name] = worker, languages
         self._rest(name)
         return worker
+
+    def _loaded(self, name: str) -> tuple[Engine, tuple[str, ...]]:
+        """Return a model, loaded, and what it knows; blocks."""
+        engine = self._registry.load(name)
+        return engine, getattr(engine, "languages", ()) or self._registry.languages(name)
 
     async def _aside(self, name: str, call: Callable[[], _T]) -> _T:
         """Return what ``call`` returns, made off the event loop: it reads files and imports libraries.
@@ -294,6 +318,11 @@ class Engines:
         waiting.done(job.key, outcome)
 
 
+def _event(level: int, name: str, **values: str | float) -> None:
+    """Log an event, its values beside it as the server's log writes them."""
+    _log.log(level, name, extra={"event_values": values})
+
+
 def _closing(name: str) -> ModelUnavailable:
     return ModelUnavailable(name, "The server is closing.")
 
@@ -301,5 +330,5 @@ def _closing(name: str) -> ModelUnavailable:
 def _refusal(name: str, error: BaseException) -> ModelUnavailable:
     if isinstance(error, ModelUnavailable):
         return ModelUnavailable(error.model, error.reason, error.install)
-    _log.warning("engine_load_failed model=%s error=%s", name, type(error).__name__)
+    _event(logging.WARNING, "engine_load_failed", model=name, error=type(error).__name__)
     return ModelUnavailable(name, "It is installed but could not be loaded.")
