@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from echoic.errors import ErrorCode
@@ -73,14 +74,24 @@ def test_context_that_a_model_waits_for_is_not_lag() -> None:
     assert stream.lag("final") == (1, 200)
 
 
-def test_a_final_that_a_commit_asked_for_lags_behind_the_commit() -> None:
-    stream = Stream(right=0.8)
+@pytest.mark.parametrize("right", [0.0, 0.8])
+def test_a_final_that_a_commit_asked_for_lags_behind_the_commit(right: float) -> None:
+    stream = Stream(right=right)
     stream.speak(until=1.0)
     stream.now = 10.0
     stream.tally.received(Commit())
     stream.now = 10.2
     stream.tally.sent(final(1.0))
     assert stream.lag("final") == (1, 200)
+
+
+def test_a_commit_later_does_not_make_an_earlier_final_look_quick() -> None:
+    stream = Stream()
+    stream.speak(until=3.0, pieces=1.0)
+    stream.now = 4.0
+    stream.tally.received(Commit())
+    stream.tally.sent(final(2.0))
+    assert stream.lag("final") == (1, 2000)
 
 
 def test_partials_are_counted_by_themselves_and_as_often_as_they_come() -> None:

@@ -129,8 +129,18 @@ class Tally:
 
     def _lag(self, kind: Literal["final", "partial"], end: float, right: float) -> None:
         """Count the time since the window was complete whose words are sent."""
+        mark = self._completing(end, right)
+        if mark is not None:
+            self._metrics.lag(kind, self._model, self._clock() - mark.time)
+
+    def _completing(self, end: float, right: float) -> _Mark | None:
+        """Return what completed a window that ends at ``end``: audio, or the wish to end it just there."""
+        audio: _Mark | None = None
         for mark in self._marks:
-            enough = end if mark.ended else end + right
-            if mark.end >= enough - _ROUNDED:
-                self._metrics.lag(kind, self._model, self._clock() - mark.time)
-                return
+            if audio is not None:
+                return mark if mark.ended and mark.end <= end + _ROUNDED else audio
+            if mark.end >= (end if mark.ended else end + right) - _ROUNDED:
+                if mark.ended:
+                    return mark
+                audio = mark
+        return audio
