@@ -102,6 +102,16 @@ def test_doctor_finds_that_the_server_can_work(runner: CliRunner) -> None:
     assert "The server can work here." in runner.invoke(app, ["doctor"]).stdout
 
 
+def test_doctor_lists_settings_that_cannot_be_used_and_goes_on(runner: CliRunner, tmp_path: Path) -> None:
+    env = {"ECHOIC_LOG_LEVEL": "loud", "ECHOIC_PROT": "1", "ECHOIC_MODELS_DIR": str(tmp_path)}
+    done = runner.invoke(app, ["doctor", "--json", "--port", "0"], env=env)
+    checks = json.loads(done.stdout)["checks"]
+    problems = [check["found"] for check in checks if check["name"] == "settings"]
+    assert done.exit_code == 1
+    assert ["ECHOIC_LOG_LEVEL" in problem for problem in problems] == [False, True]
+    assert {check["name"]: check["found"] for check in checks}["models"].startswith(str(tmp_path))
+
+
 def test_doctor_says_how_to_get_what_is_missing(runner: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(checks.REQUIRED, "no_such_module", "no-such-package")
     done = runner.invoke(app, ["doctor"])

@@ -103,12 +103,23 @@ def test_what_cannot_be_is_told_and_makes_nothing(runner: CliRunner, args: tuple
     assert rows(runner) == []
 
 
-def test_a_tier_that_nobody_set_is_told(runner: CliRunner) -> None:
-    assert "limits of free" in keys(runner, "create", "anna", "--tier", "gold").stderr
+def test_a_tier_that_nobody_set_is_refused_unless_it_may_be_any(runner: CliRunner) -> None:
+    refused = keys(runner, "create", "anna", "--tier", "gold")
+    assert (refused.exit_code, rows(runner)) == (2, [])
+    assert "there are: free, standard, premium." in refused.stderr
+    taken = keys(runner, "create", "anna", "--tier", "gold", "--any-tier")
+    assert (taken.exit_code, "limits of free" in taken.stderr) == (0, True)
+    assert keys(runner, "tier", "anna", "platinum").exit_code == 2
+    assert keys(runner, "tier", "anna", "gold", "--any-tier").exit_code == 0
     limits = {"AUDIO_TIER_LIMITS_JSON": '{"gold": {}}'}
     known = runner.invoke(app, ["keys", "create", "ben", "--tier", "gold"], env=limits)
     assert "limits of free" not in known.stderr
     assert [row["tier"] for row in rows(runner)] == ["gold", "gold"]
+
+
+def test_the_list_of_keys_has_whole_ids_however_narrow_it_is(runner: CliRunner) -> None:
+    name = json.loads(keys(runner, "create", "a-user-with-a-long-name" * 4, "--json").stdout)["id"]
+    assert name in runner.invoke(app, ["keys", "list"], env={"COLUMNS": "80"}).stdout
 
 
 @pytest.mark.parametrize("expires", ["12h", "4w", "2931-01-31", "2931-01-31T12:00:00+02:00"])

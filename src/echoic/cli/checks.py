@@ -55,12 +55,18 @@ class Check:
 def run_checks(host: str, port: int) -> list[Check]:
     """Return all checks for a server at ``host`` and ``port``; imports what it looks at."""
     from echoic.cli import checks_models
+    from echoic.cli.places import usable_settings_here
 
     libraries = [library(module, package) for module, package in REQUIRED.items()]
     checks = [*machine(), *libraries, *checks_models.optional_libraries()]
     if all(check.state == "ok" for check in libraries):
-        checks += [checks_models.provider(), checks_models.models_folder(), *checks_models.models()]
-        checks += checks_models.outdated_forms()
+        settings, problems = usable_settings_here()
+        checks += [
+            Check("settings", "missing", problem, "docs/settings.md lists them") for problem in problems
+        ]
+        checks += [checks_models.provider(settings), checks_models.models_folder(settings)]
+        checks += checks_models.models(settings)
+        checks += checks_models.outdated_forms(settings)
     return [*checks, free_port(host, port), writable()]
 
 

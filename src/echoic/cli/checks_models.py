@@ -2,8 +2,12 @@
 
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from echoic.cli.checks import Check, State
+
+if TYPE_CHECKING:
+    from echoic.server.settings import Settings
 
 _NEMO, _MLX, _WHISPER = (f"pip install 'echoic[{extra}]'" for extra in ("nemo", "mlx", "whisper"))
 #: Modules that the server can do without: their packages, what needs them, and the command that brings them.
@@ -33,25 +37,24 @@ def _optional(module: str, package: str, use: str, install: str) -> Check:
         return Check(package, "ok", "of unknown version")
 
 
-def provider() -> Check:
+def provider(settings: "Settings") -> Check:
     """Return what onnxruntime can compute by, and what it will."""
-    from echoic.cli.places import settings_here
     from echoic.engines.providers import chosen, offered
     from echoic.errors import ModelUnavailable
 
     there = offered()
     try:
-        first = chosen(settings_here().onnx_provider, there)[0].removesuffix("ExecutionProvider")
+        first = chosen(settings.onnx_provider, there)[0].removesuffix("ExecutionProvider")
     except ModelUnavailable as refusal:
         return Check("onnxruntime computes", "note", refusal.reason, refusal.install)
     return Check("onnxruntime computes", "ok", f"by {first}; it offers {', '.join(there)}")
 
 
-def models() -> list[Check]:
+def models(settings: "Settings") -> list[Check]:
     """Return a check for each model; the server cannot work if there is none."""
-    from echoic.cli.places import registry_here
+    from echoic.server.app import models_of
 
-    registry = registry_here()
+    registry = models_of(settings)
     rows = registry.describe()
     worst: State = "note" if any(row.available for row in rows) else "missing"
     checks = []
@@ -62,13 +65,13 @@ def models() -> list[Check]:
     return checks
 
 
-def outdated_forms() -> list[Check]:
+def outdated_forms(settings: "Settings") -> list[Check]:
     """Return a note if what ``echoic models optimize`` made is left out since its originals changed."""
-    from echoic.cli.places import registry_here
     from echoic.engines.parakeet_files import NAME, look_through
     from echoic.errors import ModelUnavailable
+    from echoic.server.app import models_of
 
-    place = registry_here().place(NAME)
+    place = models_of(settings).place(NAME)
     try:
         outdated = look_through(place).outdated if place else ""
     except ModelUnavailable:  # which the model's own check says
@@ -77,12 +80,12 @@ def outdated_forms() -> list[Check]:
     return [Check("optimized forms", "note", found, again)] if found else []
 
 
-def models_folder() -> Check:
+def models_folder(settings: "Settings") -> Check:
     """Return where models are fetched to, and what was fetched, complete or not."""
     from echoic.cli.places import models_folder as folder_here
     from echoic.engines.weights import list_fetched
 
-    folder = folder_here()
+    folder = folder_here(settings)
     fetched = list_fetched(folder)
     torn = [one.name for one in fetched if not one.complete]
     found = f"{folder}, {len(fetched)} fetched"

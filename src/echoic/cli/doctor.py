@@ -26,17 +26,14 @@ def doctor(
         body = {"works": works, "checks": [asdict(check) for check in checks]}
         typer.echo(json.dumps(body, ensure_ascii=False, indent=2))
     else:
-        from rich.console import Console
-        from rich.markup import escape
-        from rich.table import Table
         from rich.text import Text
 
-        table = Table("Check", "", "Found", "What to do", box=None, pad_edge=False)
-        for check in checks:
-            state = Text(check.state, style=_COLOURS[check.state])
-            table.add_row(check.name, state, escape(check.found), escape(check.fix or ""))
-        console = Console()
-        console.print(table)
-        console.print("\nThe server can work here." if works else "\nThe server cannot work here.")
+        from echoic.cli.tables import print_table
+
+        states = {state: Text(state, style=colour) for state, colour in _COLOURS.items()}
+        rows = [(check.name, states[check.state], check.found, check.fix or "") for check in checks]
+        headings = ("Check", "", "Found", "What to do")
+        print_table(headings, rows, whole=headings[-1:])
+        typer.echo("\nThe server can work here." if works else "\nThe server cannot work here.")
     if not works:
         raise typer.Exit(1)

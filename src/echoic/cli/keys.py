@@ -30,14 +30,17 @@ Store = Annotated[
     ),
 ]
 
+AnyTier = Annotated[bool, typer.Option("--any-tier", help="Take a tier that the settings here do not name.")]
+
 
 @app.command()
-def create(
+def create(  # noqa: PLR0913  # each is an option of the command
     user: User,
     *,
     tier: Annotated[
         str | None, typer.Option(help="The user's tier.", show_default="the user's, or standard")
     ] = None,
+    any_tier: AnyTier = False,
     expires: Annotated[
         str | None, typer.Option(help="When it stops to count: 12h, 90d, 4w, or a day such as 2031-01-31.")
     ] = None,
@@ -52,7 +55,7 @@ def create(
 
     if not is_user_name(user):
         give_up("A user's name has 1 to 128 printable characters.", 2)
-    _check_tier(tier)
+    _check_tier(tier, any_tier=any_tier)
     rights = frozenset({Right.READ}) if read_only else ALL_RIGHTS
     moment = None if expires is None else _moment(expires)
     try:
@@ -81,16 +84,10 @@ def list_keys(
     if as_json:
         typer.echo(json.dumps(rows, ensure_ascii=False, indent=2))
         return
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
+    from echoic.cli.tables import print_table
 
-    table = Table(
-        "Id", "User", "Tier", "Rights", "Created", "Expires", "Last used", "", box=None, pad_edge=False
-    )
-    for row in rows:
-        table.add_row(*(escape(str(value or "")) for value in row.values()))
-    Console().print(table)
+    headings = ("Id", "User", "Tier", "Rights", "Created", "Expires", "Last used", "")
+    print_table(headings, ([value or "" for value in row.values()] for row in rows), whole=("Id",))
 
 
 @app.command()
@@ -107,10 +104,14 @@ def revoke(
 
 @app.command("tier")
 def change_tier(
-    user: User, tier: Annotated[str, typer.Argument(help="The user's tier from now on.")], *, db: Store = None
+    user: User,
+    tier: Annotated[str, typer.Argument(help="The user's tier from now on.")],
+    *,
+    any_tier: AnyTier = False,
+    db: Store = None,
 ) -> None:
     """Give a user, and so all of the user's keys, another tier; streams opened from now on have it."""
-    _check_tier(tier)
+    _check_tier(tier, any_tier=any_tier)
     if not _with(db, lambda store: store.set_tier(user, tier)):
         give_up(f"There is no user {user}; `echoic keys list` shows those there are.")
     typer.echo(f"{user} is of tier {tier}.")
@@ -140,7 +141,7 @@ def _with(db: str | None, ask: "Callable[[KeyDatabase], Awaitable[_T]]") -> _T:
         give_up(problem.message)
 
 
-def _check_tier(tier: str | None) -> None:
+def _check_tier(tier: str | None, *, any_tier: bool) -> None:
     from echoic.cli.places import settings_here
     from echoic.limits.keys import is_tier_name
     from echoic.limits.tiers import LEAST_TIER, Tiers
@@ -149,8 +150,13 @@ def _check_tier(tier: str | None) -> None:
         return
     if not is_tier_name(tier):
         give_up("A tier's name has 1 to 32 of a-z, 0-9, - and _, a letter first, and is not local.", 2)
-    if tier not in Tiers().over(settings_here().tier_limits).by_name:
-        complain(f"No tier {tier} is set here; until one is, its users have the limits of {LEAST_TIER}.")
+    known = Tiers().over(settings_here().tier_limits).by_name
+    if tier in known:
+        return
+    if not any_tier:
+        names = ", ".join(name for name in known if name != "local")
+        give_up(f"No tier {tier} is set here; there are: {names}. To take it all the same: --any-tier.", 2)
+    complain(f"No tier {tier} is set here; until one is, its users have the limits of {LEAST_TIER}.")
 
 
 def _moment(text: str) -> datetime:

@@ -26,14 +26,13 @@ def models(context: typer.Context, *, url: Url = None, key: Key = None, as_json:
     if as_json:
         typer.echo(json.dumps(rows, ensure_ascii=False, indent=2))
         return
-    from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table("Model", "", "Size", "Quantization", "Where, or what to do", box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(str(row.get("id")), *(Text(text, style=style) for text, style in _cells(row)))
-    Console().print(table)
+    from echoic.cli.tables import print_table
+
+    headings = ("Model", "", "Size", "Quantization", "Where, or what to do")
+    lines = [[Text(str(row.get("id"))), *(Text(*cell) for cell in _cells(row))] for row in rows]
+    print_table(headings, lines, whole=("Model", headings[-1]))
 
 
 def _cells(row: dict[str, object]) -> list[tuple[str, str]]:
