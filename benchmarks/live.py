@@ -1,8 +1,8 @@
 """Streams in real time through a real server with Parakeet: how late finals are, and how many it holds.
 
 The tiny Parakeet always; models of the true shapes (``python -m benchmarks.shapes``) if their folder is given
-by ``--shapes``. A number of streams is held if the finals of its last third are in time: what is not held falls
-behind without end. A window in which no word ends brings no final.
+by ``--shapes``. A number of streams is held if the finals of its last third are in time: what is not held
+falls behind without end. A window in which no word ends brings no final.
 """
 
 from __future__ import annotations
