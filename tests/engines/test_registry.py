@@ -72,6 +72,18 @@ def test_parakeet_by_onnxruntime_is_there_with_a_folder_or_what_was_fetched(tmp_
     assert fetched.resolve(ModelRequest("parakeet-onnx", "onnx"), fallback=False).name == "parakeet-onnx"
 
 
+def test_each_parakeet_that_was_fetched_can_be_asked_for_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "parakeet-tdt-0.6b-v2-onnx").symlink_to(FOLDER)
+    registry = standard_registry(Wishes(models_dir=tmp_path))
+    answer = registry.resolve(ModelRequest("parakeet-tdt-0.6b-v2-onnx", "standard"), fallback=False)
+    assert (answer.name, answer.fallback) == ("parakeet-tdt-0.6b-v2-onnx", None)
+    assert registry.load(answer.name).needs.times
+    assert registry.languages(answer.name) == ("en",)
+    with pytest.raises(ModelUnavailable) as refused:
+        registry.resolve(ModelRequest("parakeet-tdt_ctc-110m-onnx", "standard"), fallback=False)
+    assert refused.value.install == "echoic models get parakeet-tdt_ctc-110m-onnx"
+
+
 def test_parakeet_by_onnxruntime_says_what_is_wrong_with_its_folder(tmp_path: Path) -> None:
     registry = standard_registry(Wishes(parakeet_onnx_dir=tmp_path / "none"))
     row = next(row for row in registry.describe() if row.id == "parakeet-onnx")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from echoic.engines import catalogue, parakeet_files, providers, weights, whisper_files
 from echoic.engines.parakeet import Tuning
-from echoic.engines.registry import DEFAULT, Missing, Registry, Seat
+from echoic.engines.registry import DEFAULT, NAMES, Missing, Registry, Seat
 from echoic.errors import ModelUnavailable
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def standard_registry(wishes: Wishes = Wishes(), *, scripted: bool = False) -> R
     """
     seats = [
         _standard_seat(wishes),
-        _onnx_seat(wishes),
+        *_onnx_seats(wishes),
         _mlx_seat(wishes),
         *_whisper_seats(wishes),
         _moonshine_seat(wishes),
@@ -174,17 +174,26 @@ def _standard_seat(wishes: Wishes) -> Seat:
     return replace(seat, place=place, languages=_languages(place))
 
 
-def _onnx_seat(wishes: Wishes) -> Seat:
-    """Return the seat of Parakeet by onnxruntime."""
+def _onnx_seats(wishes: Wishes) -> Iterator[Seat]:
+    """Yield the seats of Parakeet by onnxruntime, whichever that is, and of each that has no other name."""
 
-    def place() -> Path | None:
+    def usual() -> Path | None:
         return wishes.parakeet_onnx_dir or weights.find_model(wishes.cache)
 
+    yield _onnx_seat(parakeet_files.NAME, usual, wishes)
+    for name in catalogue.names_of("onnx", "ctc"):
+        if name not in NAMES:
+            place = partial(weights.find_model, wishes.cache, (name,))
+            yield replace(_onnx_seat(name, place, wishes), listed=False)
+
+
+def _onnx_seat(name: str, place: Callable[[], Path | None], wishes: Wishes) -> Seat:
     def found() -> Path:
         if find_spec("onnxruntime") is None:
-            raise ModelUnavailable("parakeet-onnx", NO_RUNTIME.reason, NO_RUNTIME.install)
+            raise ModelUnavailable(name, NO_RUNTIME.reason, NO_RUNTIME.install)
         if (folder := place()) is None:
-            raise parakeet_files.unusable(NO_WEIGHTS)
+            brings = parakeet_files.INSTALL if name == parakeet_files.NAME else f"echoic models get {name}"
+            raise ModelUnavailable(name, NO_WEIGHTS, brings)
         parakeet_files.look_through(folder, wishes.quantization)
         if wishes.onnx_provider != "auto":
             providers.chosen(wishes.onnx_provider, providers.offered())
@@ -196,7 +205,7 @@ def _onnx_seat(wishes: Wishes) -> Seat:
         folder = found()
         return ParakeetOnnx(folder, wishes.tuning, _runtime(wishes, folder))
 
-    seat = Seat("parakeet-onnx", "parakeet", "onnx", _probe(found), load, word_timestamps=True)
+    seat = Seat(name, "parakeet", "onnx", _probe(found), load, word_timestamps=True)
     return replace(seat, place=place, languages=_languages(place))
 
 
