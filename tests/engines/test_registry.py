@@ -102,6 +102,22 @@ def test_the_status_knows_without_loading_which_models_give_times() -> None:
         engine.close()
 
 
+def test_any_parakeet_is_least_work_by_onnxruntime_where_nemo_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seats, "find_spec", lambda name: None if name == "nemo" else name)
+    registry = standard_registry(Wishes(models_dir=tmp_path))
+    installs = {}
+    for name in ("parakeet", "parakeet-standard"):
+        with pytest.raises(ModelUnavailable) as refused:
+            registry.resolve(ModelRequest(name, "standard"), fallback=False)
+        installs[name] = refused.value.install
+    assert installs == {
+        "parakeet": "echoic models get parakeet-tdt-0.6b-v3-onnx",
+        "parakeet-standard": "pip install 'echoic[nemo]'",
+    }
+
+
 def test_another_parakeet_stands_in_before_the_default() -> None:
     registry = standard_registry(Wishes(parakeet_onnx_dir=FOLDER))
     choice = registry.resolve(ModelRequest("parakeet", "standard"), fallback=True)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: The model that answers when another cannot, and comes with the install.
 DEFAULT = "moonshine-tiny-en"
+#: The command that brings NeMo.
+NEMO = "pip install 'echoic[nemo]'"
 
 #: Names a client may use: the model, and the variant that the name itself implies.
 NAMES: Mapping[str, tuple[str, str | None]] = MappingProxyType(
@@ -182,9 +184,18 @@ class Registry:
             known = ", ".join(self.names)
             raise ModelUnavailable(request.model, f"There is no such model. The names known here: {known}.")
         if missing := seat.probe():
+            missing = self._easier(request, missing)
             refusal = ModelUnavailable(request.model, missing.reason, missing.install)
             return self.stand_in(seat.id, refusal, fallback=fallback)
         return Choice(seat.id)
+
+    def _easier(self, request: ModelRequest, missing: Missing) -> Missing:
+        """Return what is least work to bring where any Parakeet would do and NeMo is not installed."""
+        other = self._seats.get("parakeet-onnx")
+        wants_any = NAMES.get(request.model.strip().lower()) == ("parakeet", None)
+        if other is None or not wants_any or missing.install != NEMO or (more := other.probe()) is None:
+            return missing
+        return Missing(f"{missing.reason} Most machines want {other.id}. {more.reason}", more.install)
 
     def stand_in(
         self, name: str, refusal: ModelUnavailable, *, fallback: bool, tried: Collection[str] = ()
