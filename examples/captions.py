@@ -7,8 +7,8 @@ import asyncio
 import sys
 from pathlib import Path
 
-from echoic.client import Stream, connect
-from echoic.media import read_audio
+from echoic.client import ServerError, Stream, connect
+from echoic.media import UnreadableAudio, read_audio
 from echoic.wire.frames import Final, Partial
 
 SERVER = "ws://127.0.0.1:8000"
@@ -35,13 +35,10 @@ async def main(file: Path, server: str) -> None:
 
 
 if __name__ == "__main__":
-    match sys.argv[1:]:
-        case [name]:
-            asyncio.run(main(Path(name), SERVER))
-        case [name, address]:
-            asyncio.run(main(Path(name), address))
-        case _:
-            sys.stderr.write(
-                f"Usage: python {sys.argv[0]} FILE [SERVER]; the server is {SERVER} if not given.\n"
-            )
-            sys.exit(2)
+    if len(sys.argv) not in (2, 3):
+        sys.stderr.write(f"Usage: python {sys.argv[0]} FILE [SERVER]; the server is {SERVER} if not given.\n")
+        sys.exit(2)
+    try:
+        asyncio.run(main(Path(sys.argv[1]), sys.argv[2] if sys.argv[2:] else SERVER))
+    except* (ServerError, UnreadableAudio, ValueError) as group:
+        sys.exit(" ".join(str(error) for error in group.exceptions))

@@ -112,6 +112,15 @@ def test_doctor_lists_settings_that_cannot_be_used_and_goes_on(runner: CliRunner
     assert {check["name"]: check["found"] for check in checks}["models"].startswith(str(tmp_path))
 
 
+def test_removing_what_was_not_fetched_says_what_was(runner: CliRunner, tmp_path: Path) -> None:
+    env = {"ECHOIC_MODELS_DIR": str(tmp_path)}
+    assert "nothing was." in runner.invoke(app, ["models", "remove", "nonsense"], env=env).stderr
+    (tmp_path / "whisper-base").mkdir()
+    done = runner.invoke(app, ["models", "remove", "nonsense"], env=env)
+    assert done.exit_code == 1
+    assert f"nonsense was not fetched; whisper-base was. The folder is {tmp_path}." in done.stderr
+
+
 def test_doctor_says_how_to_get_what_is_missing(runner: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(checks.REQUIRED, "no_such_module", "no-such-package")
     done = runner.invoke(app, ["doctor"])

@@ -92,6 +92,19 @@ def test_the_captions_say_how_they_are_called_if_no_file_is_named() -> None:
     assert done.stderr.startswith("Usage: python ")
 
 
+def test_the_captions_say_in_a_sentence_that_no_server_is_there() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "captions.py"), __file__, "ws://127.0.0.1:1"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+        env={"PYTHONPATH": str(ROOT / "src")},
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert done.stderr.startswith("No echoic server answers at ")
+
+
 def test_the_librarys_first_program_prints_a_partial_a_final_and_the_transcript(tmp_path: Path) -> None:
     partial, final, transcript = output(snippet("docs/library.md", "decode_fn"), tmp_path)
     assert ast.literal_eval(partial)["type"] == "partial"

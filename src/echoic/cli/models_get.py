@@ -58,13 +58,17 @@ def get(
 def remove(name: Annotated[str, typer.Argument(help="A model that was fetched.")]) -> None:
     """Remove a model that was fetched."""
     from echoic.cli.places import models_folder
-    from echoic.engines.weights import remove_model
+    from echoic.engines.weights import list_fetched, remove_model
     from echoic.errors import ModelUnavailable
 
+    folder = models_folder()
     try:
-        removed = remove_model(name, models_folder())
+        removed = remove_model(name, folder)
     except ModelUnavailable as refusal:
-        give_up(str(refusal))
+        fetched = [one.name for one in list_fetched(folder)]
+        if name in fetched:
+            give_up(str(refusal))
+        give_up(f"{name} was not fetched; {', '.join(fetched) or 'nothing'} was. The folder is {folder}.")
     typer.echo(f"{removed.folder} is removed ({removed.size / _MIB:.1f} MiB).")
 
 

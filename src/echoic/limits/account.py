@@ -205,9 +205,11 @@ def minutes_refused(limit: int, used: int, *, lent: bool = False) -> AccessRefus
 
 def streams_refused(limit: int, active: int) -> AccessRefused:
     """Return the refusal for a user who has as many streams as allowed."""
+    allowed = "1 stream" if limit == 1 else f"{limit} streams"
+    there = "is 1" if active == 1 else f"are {active}"
     return AccessRefused(
         ErrorCode.QUOTA_EXCEEDED,
-        f"There may be {limit} streams at the same time, and there are {active}. Close one to open another.",
+        f"There may be {allowed} at the same time, and there {there}. Close one to open another.",
         quota="concurrent_streams",
         limit=limit,
         used=active,
