@@ -341,7 +341,7 @@ def test_networks_that_were_cut_are_not_kept_unless_they_were_tried_and_agree(
     assert {file.name for file in copy.iterdir()} == {ENCODER, JOINT, "vocab.txt", "config.json", RECORD}
     assert outcome.trials[-1].cut
     assert outcome.trials[-1].encoder.name == ENCODER
-    assert "so that stays" in outcome.notes[-1]
+    assert "so none of them is taken" in outcome.notes[-1]
 
 
 def test_without_speech_to_compare_the_original_stays_and_that_is_told(copy: Path) -> None:

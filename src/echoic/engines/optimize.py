@@ -46,8 +46,8 @@ _SOURCES = ("", "fp16")
 _OTHERS = ("int8", "mmint8")
 #: Agreement that a form may lack against the one that agrees best.
 _SLACK = 0.02
-#: Agreement with the original that a form has at least. Good 8-bit forms are above 0.98; one below this hears
-#: one token in twenty otherwise, which is more than a model of this size gets wrong in clear speech.
+#: Agreement with the original that a form has at least: below it hears more than one token in twenty
+#: otherwise, which no time that is gained makes up for.
 _AGREEMENT = 0.95
 #: Bytes of the new files together for each of the source's, and the least of free space.
 _SHARE, _LEAST = 0.6, 50_000_000
@@ -201,9 +201,11 @@ class _Search:
                 f"{first.encoder.name} hears nothing in the recordings, so nothing can be compared and it "
                 "stays: give --audio with speech in a language that it knows."
             )
-        elif not any(_agrees(trial, first) for trial in others):
+        elif off := [trial for trial in others if not _agrees(trial, first)]:
+            names = ", ".join(dict.fromkeys(trial.encoder.name for trial in off))
             self.notes.append(
-                f"Nothing hears {_AGREEMENT:.0%} of what {first.encoder.name} hears, so that stays."
+                f"{names}: fewer than {_AGREEMENT:.0%} of the tokens are those that {first.encoder.name} "
+                "hears, so none of them is taken. --audio compares with speech of your own."
             )
         else:
             self.notes.append(f"Nothing that hears the same is faster here than {self.taken.encoder.name}.")
