@@ -260,6 +260,13 @@ async def test_the_page_hears_the_microphone_as_it_is_and_says_where_there_is_no
     assert "The microphone needs https or localhost." in text
 
 
+async def test_the_page_says_which_model_answers(app: FastAPI) -> None:
+    async with browsing(app) as client:
+        text = (await client.get("/app.js")).text
+    assert "answering(frame.active_model, [])" in text
+    assert "Ready to transcribe with" not in text
+
+
 async def test_nothing_is_loaded_from_elsewhere_for_a_documentation_page(app: FastAPI) -> None:
     async with browsing(app) as client:
         assert (await client.get("/docs")).status_code == 404

@@ -15,13 +15,21 @@ function say(text, alarm = false) {
   part("state").classList.toggle("alarm", alarm);
 }
 
+// Says which model answers, as far as that is known, and which others are here.
+function answering(active, names) {
+  if (!active) return `Models here: ${names.join(", ")}.`;
+  const others = names.filter((name) => name !== active);
+  return `${active} transcribes.${others.length ? ` Also here: ${others.join(", ")}.` : ""}`;
+}
+
 async function showModels() {
   const line = part("models");
   try {
     const status = await (await fetch(STATUS)).json();
     const names = status.available_models;
+    const loaded = status.models.filter((model) => model.loaded).map((model) => model.id);
     line.textContent = names.length
-      ? `Ready to transcribe with ${names.join(", ")}.`
+      ? answering(loaded.length === 1 ? loaded[0] : "", names)
       : `No model is available here. ${status.models[0]?.reason ?? ""} ${status.models[0]?.install ?? ""}`;
     part("key-field").hidden = (await fetch(LIMITS)).status !== 401; // asked for only where it is needed
   } catch {
@@ -103,6 +111,7 @@ class Stream {
       this.trouble = frame.message;
       say(frame.message, true);
     } else if (frame.state === "configured") {
+      part("models").textContent = answering(frame.active_model, []);
       this.isReady();
     }
   }
