@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
+CAPTIONS = ROOT / "examples" / "captions.py"
 PORT_IN_THE_DOCUMENTS = "127.0.0.1:8000"
 
 
@@ -38,18 +39,23 @@ def snippet(document: str, having: str) -> str:
     return next(code for code in pieces if having in code)
 
 
-def output(code: str, folder: Path) -> list[str]:
-    """Run a program and return the lines that it prints."""
-    program = folder / "snippet.py"
-    program.write_text(code, "utf-8")
-    done = subprocess.run(
-        [sys.executable, str(program)],
+def ran(program: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end."""
+    return subprocess.run(
+        [sys.executable, str(program), *arguments],
         capture_output=True,
         text=True,
         check=False,
         timeout=PATIENCE,
         env={"PYTHONPATH": str(ROOT / "src")},
     )
+
+
+def output(code: str, folder: Path) -> list[str]:
+    """Run a program and return the lines that it prints."""
+    program = folder / "snippet.py"
+    program.write_text(code, "utf-8")
+    done = ran(program)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
@@ -79,28 +85,13 @@ def test_the_librarys_client_prints_finals(place: str, tmp_path: Path) -> None:
 
 
 def test_the_captions_say_how_they_are_called_if_no_file_is_named() -> None:
-    example = ROOT / "examples" / "captions.py"
-    done = subprocess.run(
-        [sys.executable, str(example)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE,
-        env={"PYTHONPATH": str(ROOT / "src")},
-    )
+    done = ran(CAPTIONS)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("Usage: python ")
 
 
 def test_the_captions_say_in_a_sentence_that_no_server_is_there() -> None:
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / "captions.py"), __file__, "ws://127.0.0.1:1"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE,
-        env={"PYTHONPATH": str(ROOT / "src")},
-    )
+    done = ran(CAPTIONS, __file__, "ws://127.0.0.1:1")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
     assert done.stderr.startswith("No echoic server answers at ")
 

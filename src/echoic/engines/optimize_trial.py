@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from echoic.engines.features import HOP, SAMPLE_RATE, Features
-from echoic.engines.parakeet import Parakeet, Tuning
+from echoic.engines.parakeet import PADDING, Parakeet, Tuning
 from echoic.engines.parakeet_onnx import Runtime, load_model
 from echoic.session.window import Window
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 #: Seconds of a window and windows together that the encoder is timed with.
 CASES = ((2.5, 1), (2.5, 4), (5.0, 4))
 _REPEATS = 3
-#: Feature frames to a multiple of which a window is padded.
-_MULTIPLE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +91,7 @@ def weight(file: Path) -> int:
 
 def _milliseconds(encoder: Encoder, bands: int, seconds: float, windows: int) -> float:
     """Return what a window costs, the least of some tries: noise that comes and goes, like speech."""
-    frames = round(seconds * SAMPLE_RATE / HOP / _MULTIPLE) * _MULTIPLE
+    frames = round(seconds * SAMPLE_RATE / HOP / PADDING) * PADDING
     noise = np.random.default_rng(0).normal(size=(windows, bands, frames)).astype(np.float32)
     whole = [
         Features(noise[first:end], np.full(end - first, frames, np.int64))

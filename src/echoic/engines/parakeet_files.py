@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from echoic.engines.model_file import flaw
 from echoic.engines.parakeet_record import RECORD, read_record
 from echoic.errors import ModelUnavailable
 
@@ -47,7 +48,6 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
 )
 BLANK = "<blk>"
 _MANY_BANDS = 512
-_LARGE_POINTER = b"version https://git-lfs"
 _CONTROL = re.compile(r"<unk>|<\|.*\|>")
 
 
@@ -271,12 +271,6 @@ def _file_name(stem: str, quantization: str) -> str:
 
 def _present(file: Path) -> Path:
     """Return ``file`` if there is something in it."""
-    if not file.is_file():
-        raise unusable(f"{file.name} is missing in {file.parent}.")
-    with file.open("rb") as opened:
-        beginning = opened.read(len(_LARGE_POINTER))
-    if not beginning:
-        raise unusable(f"{file} is empty.")
-    if beginning == _LARGE_POINTER:
-        raise unusable(f"{file} is a Git LFS pointer and not the file itself: run `git lfs pull` there.")
+    if reason := flaw(file):
+        raise unusable(reason)
     return file

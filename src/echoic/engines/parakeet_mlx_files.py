@@ -15,6 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from echoic.engines.model_file import flaw
 from echoic.engines.parakeet_nemo_files import Architecture, read_architecture
 from echoic.errors import ModelUnavailable
 
@@ -35,7 +36,6 @@ MACHINES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 #: Modules that must be there, and their packages.
 PACKAGES: Mapping[str, str] = MappingProxyType({"mlx": "mlx", "parakeet_mlx": "parakeet-mlx"})
-_LARGE_POINTER = b"version https://git-lfs"
 #: The length of a safetensors header: eight bytes, least significant first; 100 MB at most.
 _LENGTH, _LONGEST = 8, 100_000_000
 
@@ -130,14 +130,8 @@ def _architecture(file: Path, config: Mapping[str, object], head: Head | None) -
 
 def _present(file: Path) -> Path:
     """Return ``file`` if there is something in it."""
-    if not file.is_file():
-        raise unusable(f"{file.name} is missing in {file.parent}.")
-    with file.open("rb") as opened:
-        beginning = opened.read(len(_LARGE_POINTER))
-    if not beginning:
-        raise unusable(f"{file} is empty.")
-    if beginning == _LARGE_POINTER:
-        raise unusable(f"{file} is a Git LFS pointer and not the file itself: run `git lfs pull` there.")
+    if reason := flaw(file):
+        raise unusable(reason)
     return file
 
 

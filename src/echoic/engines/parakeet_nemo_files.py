@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Literal
 
 from echoic.engines.features import HOP, SAMPLE_RATE, WINDOW
+from echoic.engines.model_file import flaw
 from echoic.engines.parakeet_files import piece_text
 from echoic.errors import ModelUnavailable
 
@@ -51,7 +52,6 @@ PREPROCESSOR: Mapping[str, object] = MappingProxyType(
 )
 #: Tokens at one frame where the configuration leaves it open. Source: NeMo's published configurations.
 MAX_SYMBOLS = 10
-_LARGE_POINTER = b"version https://git-lfs"
 _GZIP = b"\x1f\x8b"
 
 Head = Literal["transducer", "ctc"]
@@ -270,13 +270,11 @@ def _whole(config: Mapping[str, object], key: str) -> int:
 def _present(file: Path) -> None:
     if not file.is_file():
         raise unusable(f"There is no file {file}.")
+    if reason := flaw(file):
+        raise unusable(reason)
     with file.open("rb") as opened:
-        beginning = opened.read(len(_LARGE_POINTER))
-    if not beginning:
-        raise unusable(f"{file} is empty.")
-    if beginning == _LARGE_POINTER:
-        raise unusable(f"{file} is a Git LFS pointer and not the file itself: run `git lfs pull` there.")
-    if beginning.startswith(_GZIP):
+        beginning = opened.read(len(_GZIP))
+    if beginning == _GZIP:
         raise unusable(
             f"{file} is a compressed archive, as early versions of NeMo wrote: unpack it (tar -xzf) into a "
             "folder of its own, and name the folder."
