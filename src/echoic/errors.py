@@ -31,6 +31,7 @@ class ErrorCode(StrEnum):
     SERVER_BUSY = "server_busy"
     DRAINING = "draining"
     IDLE_TIMEOUT = "idle_timeout"
+    RESUME_FAILED = "resume_failed"
     INTERNAL_ERROR = "internal_error"
 
 
@@ -51,6 +52,7 @@ CLOSE_CODES: Mapping[ErrorCode, int | None] = MappingProxyType(
         ErrorCode.SERVER_BUSY: 1013,
         ErrorCode.DRAINING: 1013,
         ErrorCode.IDLE_TIMEOUT: 1001,
+        ErrorCode.RESUME_FAILED: 4404,
         ErrorCode.INTERNAL_ERROR: 1011,
     }
 )
@@ -59,6 +61,8 @@ CLOSE_CODES: Mapping[ErrorCode, int | None] = MappingProxyType(
 CLOSE_NORMAL = 1000
 #: The server goes away after it has delivered what it heard.
 CLOSE_GOING_AWAY = 1001
+#: Another connection took up the session of this one.
+CLOSE_TAKEN_UP = 4409
 
 
 class EchoicError(Exception):

@@ -56,7 +56,7 @@ async def test_the_config_is_the_first_frame_and_its_answer_is_kept() -> None:
     async with fake_server(play) as url, connect(url, sample_rate=16_000, language="en") as stream:
         assert stream.configured.active_model == "moonshine-tiny-en"
         await stream.stop()
-    assert config == {"type": "config", "sample_rate": 16_000, "language": "en"}
+    assert config == {"type": "config", "resumable": True, "sample_rate": 16_000, "language": "en"}
 
 
 async def test_the_key_goes_into_a_header_and_into_no_log(caplog: pytest.LogCaptureFixture) -> None:

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from conformance import audio_cases, config_cases, control_cases, quota_cases, segment_cases, server_cases
+from conformance import (
+    audio_cases,
+    config_cases,
+    control_cases,
+    quota_cases,
+    resume_cases,
+    segment_cases,
+    server_cases,
+)
 from conformance.line import cases_of
 
-CASES = cases_of(audio_cases, config_cases, segment_cases, control_cases, quota_cases, server_cases)
+CASES = cases_of(
+    audio_cases, config_cases, segment_cases, control_cases, quota_cases, resume_cases, server_cases
+)

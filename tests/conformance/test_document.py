@@ -88,7 +88,8 @@ def test_every_frame_of_the_server_has_an_example() -> None:
 
 def kind_of(example: dict[str, object]) -> type:
     if example["type"] == "status":
-        return frames.Configured if example["state"] == "configured" else frames.Status
+        states: dict[object, type] = {"configured": frames.Configured, "resumed": frames.Resumed}
+        return states.get(example["state"], frames.Status)
     name = "".join(part.capitalize() for part in str(example["type"]).split("_"))
     kind: type = getattr(frames, name)
     return kind

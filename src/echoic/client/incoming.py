@@ -14,6 +14,7 @@ from echoic.wire.frames import (
     FullTranscript,
     Partial,
     Pong,
+    Resumed,
     ServerFrame,
     Status,
     Warning,  # noqa: A004  # the protocol's word
@@ -36,18 +37,19 @@ _TYPES: Mapping[str, type[ServerFrame]] = MappingProxyType(
         "pong": Pong,
     }
 )
+_STATES: Mapping[str, type[ServerFrame]] = MappingProxyType({"configured": Configured, "resumed": Resumed})
 _ERROR_KEYS = frozenset({"type", "code", "message", "error_type"})
 
 
-def read_frame(message: str | bytes) -> Received:
-    """Return the frame in a server's message.
+def read_frame(message: str | bytes) -> tuple[Received, int | None]:
+    """Return the frame in a server's message, and its number if it has one.
 
     Args:
         message: JSON text.
 
     Returns:
         The typed frame; a frame of unknown type, or of a known type in a shape that this version
-        does not know, as the object that it is.
+        does not know, as the object that it is. Its ``seq``, which frames of a resumable session have.
 
     Raises:
         ValueError: The message is not a JSON object.
@@ -56,6 +58,11 @@ def read_frame(message: str | bytes) -> Received:
         body = msgspec.json.decode(message, type=dict[str, object])
     except msgspec.DecodeError:
         raise ValueError("The server sent a message that is not a JSON object.") from None
+    number = body.pop("seq", None)
+    return _typed(body), number if isinstance(number, int) else None
+
+
+def _typed(body: dict[str, object]) -> Received:
     if body.get("type") == "error":
         return _error(body)
     known = _type_of(body)
@@ -69,7 +76,7 @@ def read_frame(message: str | bytes) -> Received:
 
 def _type_of(body: Mapping[str, object]) -> type[ServerFrame] | None:
     if body.get("type") == "status":
-        return Configured if body.get("state") == "configured" else Status
+        return _STATES.get(str(body.get("state")), Status)
     return _TYPES.get(str(body.get("type")))
 
 

@@ -36,6 +36,9 @@ _NO_KEY, _FORBIDDEN, _NOT_FOUND = 401, 403, 404
 async def connect(url: str, *, key: str | None = None, **config: object) -> AsyncIterator[Stream]:
     """Open a stream, configured and ready for samples; leaving the block closes it.
 
+    If the connection is lost, and the server can, the stream goes on over another without a word missed or
+    said twice; ``resumable=False`` forbids it.
+
     Args:
         url: The server, ``ws://host:port`` or any other form that ``stream_address`` takes: without a
             path the unified endpoint is meant.
@@ -51,9 +54,13 @@ async def connect(url: str, *, key: str | None = None, **config: object) -> Asyn
     """
     if fixed := {"audio_format", "channels"} & config.keys():
         raise ValueError(f"{', '.join(sorted(fixed))}: this client always sends mono float32.")
-    stream = Stream(await _open(url, key))
+
+    async def again() -> ClientConnection:
+        return await _open(url, key)
+
+    stream = Stream(await again(), again)
     try:
-        await stream.configure(config)
+        await stream.configure({"resumable": True, **config})
         yield stream
     finally:
         await stream.close()

@@ -14,11 +14,12 @@ from websockets.exceptions import ConnectionClosed
 from echoic.client.failure import ServerError
 from echoic.client.incoming import Received, read_frame
 from echoic.client.outgoing import as_messages
+from echoic.client.thread import TORN, Thread
 from echoic.errors import CLOSE_CODES, CLOSE_NORMAL, ErrorCode
 from echoic.wire.frames import Configured, Error, FullTranscript, Pong, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -31,10 +32,19 @@ class Stream:
     Iterating yields the server's frames in their order, until the stream ends. What answers a call
     of this object (``configured``, ``pong``, ``reset``) is not among them; ``full_transcript`` is.
     Reading goes on while nobody iterates, so a client may send first and look later.
+
+    Args:
+        socket: Connected.
+        again: Connects to the same server once more.
     """
 
-    def __init__(self, socket: ClientConnection) -> None:
+    def __init__(
+        self, socket: ClientConnection, again: Callable[[], Awaitable[ClientConnection]] | None = None
+    ) -> None:
         self._socket = socket
+        self._again = again
+        self._thread: Thread | None = None
+        self._closing = False
         self._inbox: deque[Received] = deque()
         self._news = asyncio.Event()
         self._answers: dict[type, deque[asyncio.Future[Any]]] = {}
@@ -51,7 +61,7 @@ class Stream:
         return self._configured
 
     async def send(self, samples: NDArray[np.floating[Any]]) -> None:
-        """Send samples; waits while the server takes no more.
+        """Send samples; waits while the server takes no more, also while the connection is lost.
 
         Args:
             samples: Floats in -1..1 at the stream's ``sample_rate``, shape ``(n,)`` for mono or
@@ -112,6 +122,9 @@ class Stream:
 
     async def close(self) -> None:
         """Close the connection at once, whatever is pending; does nothing if it is closed."""
+        self._closing = True
+        if self._thread is not None and self._thread.is_torn:
+            self._reader.cancel()
         await self._socket.close()
         await asyncio.wait([self._reader])
 
@@ -153,6 +166,9 @@ class Stream:
         raise self._failure or _closed()
 
     async def _send(self, message: str | bytes) -> None:
+        if self._thread is not None:
+            await self._send_by(self._thread, message)
+            return
         try:
             await self._socket.send(message)
         except ConnectionClosed:
@@ -160,18 +176,63 @@ class Stream:
             raise (self._failure or _closed()) from None
         await asyncio.sleep(0)  # a socket that takes everything never yields, and frames want reading
 
+    async def _send_by(self, thread: Thread, message: str | bytes) -> None:
+        """Hand a message to the thread, and one that asks whether all before it arrived, if that is due."""
+        if self._reader.done():
+            raise self._failure or _closed()
+        thread.put(message, asks=message == _PING)
+        if thread.asks_soon:
+            self._answers.setdefault(Pong, deque()).append(asyncio.get_running_loop().create_future())
+            thread.put(_PING, asks=True)
+        room = asyncio.ensure_future(thread.room())
+        try:
+            await asyncio.wait([room, self._reader], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            room.cancel()
+        if not room.done():
+            raise self._failure or _closed()
+
     async def _read(self) -> None:
         try:
+            await self._read_socket()
+            while self._thread is not None and self._is_torn:
+                arrived = await self._thread.mend()
+                for _ in range(arrived):  # their answers may have been lost with the connection
+                    self._answer(Pong())
+                self._socket = self._thread.socket
+                await self._read_socket()
+        except ServerError as error:
+            self._failure = error
+        finally:
+            if self._thread is not None:
+                self._thread.end()
+            self._settle()
+
+    async def _read_socket(self) -> None:
+        try:
             async for message in self._socket:
-                self._take(read_frame(message))
+                frame, number = read_frame(message)
+                if self._thread is None and isinstance(frame, Configured):
+                    self._thread = self._thread_of(frame)
+                if self._thread is not None:
+                    self._thread.note(frame, number)
+                self._take(frame)
                 self._news.set()
         except ConnectionClosed:
             pass  # the close code says what happened
         except ValueError as error:
             self._failure = ServerError("closed", str(error))
             await self._socket.close(1002)
-        finally:
-            self._settle()
+
+    def _thread_of(self, frame: Configured) -> Thread | None:
+        if self._again is None or not isinstance(frame.resume_token, str):
+            return None
+        return Thread(self._socket, self._again, frame)
+
+    @property
+    def _is_torn(self) -> bool:
+        ended = self._closing or self._failure is not None or self._last_error is not None
+        return not ended and self._socket.close_code in TORN
 
     def _take(self, frame: Received) -> None:
         if isinstance(frame, Error) and self._is_answer_or_end(frame):
@@ -205,7 +266,9 @@ class Stream:
     def _settle(self) -> None:
         code = self._socket.close_code
         error = self._last_error
-        if error is not None:
+        if self._closing:
+            pass
+        elif error is not None:
             self._failure = ServerError(error.code, error.message, error.detail, code)
         elif self._failure is None and code != CLOSE_NORMAL:
             self._failure = _closed(code)
@@ -224,3 +287,6 @@ def _close_code(code: str) -> int | None:
 
 def _json(frame: Mapping[str, object]) -> str:
     return msgspec.json.encode(frame).decode()
+
+
+_PING = _json({"type": "ping"})

@@ -17,6 +17,7 @@ from echoic.limits.addresses import Networks
 from echoic.schedule.pool import Engines
 from echoic.server.endpoint import Service
 from echoic.server.entrance import Entrance, entrance_of
+from echoic.server.kept import Grace, Kept
 from echoic.server.load import EngineLoad
 from echoic.server.log import event
 from echoic.server.means import Limits, Means
@@ -151,6 +152,8 @@ def _furnish(settings: Settings, registry: Registry) -> House:
     entrance = entrance_of(settings)
     bounds = Bounds(settings.send_queue_frames, settings.send_queue_bytes, settings.send_timeout_seconds)
     limits = Limits(backlog=settings.max_backlog_seconds, idle=settings.idle_timeout_seconds, outbox=bounds)
+    kept = Kept(Grace(settings.resume_seconds, settings.resume_sessions, settings.resume_bytes))
+    metrics.waiting.set_function(lambda: kept.waiting)
     return House(
         settings=settings,
         registry=registry,
@@ -161,6 +164,7 @@ def _furnish(settings: Settings, registry: Registry) -> House:
             loudness() if settings.scripted_engine else silero(),
             KeyWatch(entrance.store) if entrance.store is not None else None,
             Networks.parse(settings.trusted_proxies or ""),
+            kept,
         ),
         ready=Readiness(),
         desk=desk_of(settings, metrics),

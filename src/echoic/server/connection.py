@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
+
+from msgspec import UNSET
 
 from echoic.errors import (
     CLOSE_CODES,
     CLOSE_GOING_AWAY,
+    CLOSE_TAKEN_UP,
     EchoicError,
     ErrorCode,
     ModelUnavailable,
     ProtocolError,
 )
+from echoic.server.kept import Record, Tail, read_wish, resume_failed
 from echoic.server.log import event, place_of
 from echoic.server.means import Disconnected
 from echoic.server.outbox import CLOSE_ABNORMAL, Outbox
 from echoic.session.effects import Again, Close, Decode, Drop, Effect, ModelAnswer, OpenModel, Send
-from echoic.wire.codec import decode_message
-from echoic.wire.frames import Error
+from echoic.wire.codec import decode_message, encode_frame
+from echoic.wire.frames import Audio, Config, Configured, Error, Resumed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +33,7 @@ if TYPE_CHECKING:
 
     from echoic.errors import DecodeFailed
     from echoic.limits.account import Account
-    from echoic.server.means import Means, Peer
+    from echoic.server.means import Means, Peer, Stay
     from echoic.server.tally import Tally
     from echoic.session.core import Session
     from echoic.session.effects import ModelRequest
@@ -42,17 +48,25 @@ log = logging.getLogger(__name__)
 CLOSE_BROKEN = 1011
 #: Seconds that a session which failed may take to deliver what it can.
 BROKEN_SECONDS = 5.0
+#: Close codes by which a client says that it does not want to come back.
+_FAREWELLS = (1000, 1001)
+#: Seconds that it may take to tell a client that another has its place.
+_TURN_AWAY_SECONDS = 2.0
 #: Seconds for which messages that are there already are taken before others have their turn.
 _TURN_SECONDS = 0.005
+
+_SAMPLE_BYTES = {"f32le": 4, "s16le": 2}
 
 
 class Connection:
     """Drives one session until it is closed or its client is gone; then nothing of it is left anywhere.
 
+    A session that was asked to be resumable waits for another client, for a while, and hears and decodes on.
+
     Args:
         session: Fresh.
-        peer: The client.
         means: What all streams share.
+        stay: Its place in the server.
         fallback: Whether another model may answer when the one asked for cannot.
         tally: Of this stream; the session asks it what may be heard.
         account: What the stream may hear, or None: everything.
@@ -61,27 +75,31 @@ class Connection:
     def __init__(
         self,
         session: Session,
-        peer: Peer,
         means: Means,
+        stay: Stay,
         *,
         fallback: bool,
         tally: Tally,
         account: Account | None = None,
     ) -> None:
-        self.name = peer.name
+        self.name = stay.name
         self._tally = tally
         self._account = account
         self._session = session
-        self._peer = peer
+        self._stay = stay
+        self._peer: Peer | None = None
         self._engines, self._limits = means.engines, means.limits
         self._fallback = fallback
-        self._outbox = Outbox(peer.send, means.limits.outbox, self._moved)
+        self._outbox = Outbox(None, means.limits.outbox, self._moved)
         self._room = asyncio.Event()
-        self._patience = asyncio.timeout(None)
+        self._patience: asyncio.Timeout | None = None
         self._opening: set[asyncio.Task[ModelAnswer]] = set()
         self._paying: asyncio.Task[None] | None = None
         self._timers: dict[Callable[..., None], asyncio.TimerHandle] = {}
         self._heard_at = 0.0
+        self._bytes_per_sample = _SAMPLE_BYTES["f32le"]
+        self._messages = self._samples = 0
+        self._token = ""
         self._ending = self._broken = self._gone = False
         self._farewell: Error | None = None
 
@@ -90,20 +108,43 @@ class Connection:
         """Seconds of audio heard that finals are due for."""
         return self._session.backlog
 
-    async def run(self) -> int:
-        """Serve the client until the end; return the close code."""
+    def start(self, peer: Peer) -> None:
+        """Begin with its first client."""
+        self._peer = peer
+        self._outbox.attach(peer.send)
         self._heard_at = asyncio.get_running_loop().time()
         self._after(self._limits.idle, self._look_at_clock)
+
+    def resume(self, peer: Peer, received: int) -> bool:
+        """Go on with this client, which has the frames up to ``received``; False: that cannot be.
+
+        Whoever was served until now is turned away.
+        """
+        record = self._outbox.record
+        frames = None if record is None or self._gone else record.since(received)
+        if frames is None:
+            return False
+        if (grace := self._timers.pop(self._give_up, None)) is not None:
+            grace.cancel()
+        self._stop_reading()
+        self._peer = peer
+        self._heard_at = asyncio.get_running_loop().time()
+        self._outbox.attach(peer.send, (encode_frame(self._arrived), *frames))
+        event(log, logging.INFO, "stream.resumed", stream=self.name)
+        self._room.set()
+        return True
+
+    async def serve(self, peer: Peer) -> None:
+        """Serve a client until it is gone, another takes its place, or the stream is over."""
+        code, goes_on = CLOSE_ABNORMAL, False
         try:
-            async with self._patience:  # left at once when the outbox has sent the close
-                await self._read()
-        except Disconnected as gone:
-            return gone.code
-        except TimeoutError:
-            pass
+            code = await self._listen(peer)
+            goes_on = self._peer is not peer or self._waits_after(code)
         finally:
-            self._free()
-        return self._outbox.code or CLOSE_ABNORMAL
+            if not goes_on and self._peer is peer:
+                self._finish(code)
+        if self._peer is not None and self._peer is not peer:
+            await _turn_away(peer)
 
     def end(self, code: int, error: Error | None = None) -> None:
         """Deliver what was heard, then ``error``, and close with ``code``; what comes later is not heard."""
@@ -123,14 +164,35 @@ class Connection:
 
     # ---- the client speaks
 
-    async def _read(self) -> None:
+    async def _listen(self, peer: Peer) -> int:
+        """Hear a client until it is gone or ``_stop_reading``; return the close code."""
+        try:
+            async with asyncio.timeout(None) as patience:  # left at once when the outbox has sent the close
+                self._patience = patience
+                await self._read(peer)
+        except Disconnected as gone:
+            return gone.code
+        except TimeoutError:
+            pass
+        finally:
+            if self._patience is patience:
+                self._patience = None
+        return self._outbox.code or CLOSE_ABNORMAL
+
+    def _stop_reading(self) -> None:
+        if self._patience is not None and not self._patience.expired():
+            self._patience.reschedule(0.0)
+
+    async def _read(self, peer: Peer) -> None:
         clock = asyncio.get_running_loop().time
         turn = clock()
         while True:
             while self._is_crowded:
                 self._room.clear()
                 await self._room.wait()
-            message = await self._peer.message()
+            message = await peer.message()
+            if self._peer is not peer:  # another has taken its place, and sends again what is not counted
+                return
             self._heard_at = clock()
             self._advance(self._hear, message)
             if clock() - turn > _TURN_SECONDS:  # messages that are there already come without a pause
@@ -138,7 +200,12 @@ class Connection:
                 turn = clock()
 
     def _hear(self, message: str | bytes) -> list[Effect]:
+        self._messages += 1
         frame = decode_message(message)
+        if isinstance(frame, Config) and read_wish(frame) is not None:
+            raise resume_failed()  # here it is too late, and the endpoint knows of none
+        if isinstance(frame, Audio):
+            self._samples += len(frame.data) // self._bytes_per_sample
         self._tally.received(frame)
         return self._session.receive(frame)
 
@@ -188,12 +255,17 @@ class Connection:
                 assert_never(effect)
 
     def _send(self, frame: ServerFrame) -> None:
+        if isinstance(frame, Configured):
+            self._bytes_per_sample = _SAMPLE_BYTES[frame.audio_format] * frame.channels
+            frame = self._with_token(frame)
         if frame is self._farewell:
             self._farewell = None
         self._tally.sent(frame)
         if isinstance(frame, Error):
             event(log, logging.DEBUG, "stream.error", stream=self.name, code=frame.code)
         self._outbox.put(frame)
+        if self._outbox.record is not None and self._outbox.record.overflows:
+            asyncio.get_running_loop().call_soon(self._give_up, CLOSE_ABNORMAL)
 
     def _finished(self, key: int, outcome: Hypothesis | DecodeFailed) -> None:
         self._advance(self._session.finished, key, outcome)
@@ -278,11 +350,63 @@ class Connection:
 
     def _moved(self) -> None:
         self._room.set()
-        if self._outbox.code is not None:
-            self._patience.reschedule(0.0)
+        if self._outbox.code is None:
+            return
+        if self._peer is None:  # it is over while it waits for a client
+            asyncio.get_running_loop().call_soon(self._give_up, self._outbox.code)
+        self._stop_reading()
+
+    # ---- another client
+
+    @property
+    def _arrived(self) -> Resumed:
+        return Resumed(session=self.name, received_messages=self._messages, received_samples=self._samples)
+
+    def _with_token(self, frame: Configured) -> Configured:
+        """Return the status with what a client needs to take the session up, if it is to be resumable."""
+        kept = self._stay.kept
+        if frame.resumable is UNSET or not kept.grace.seconds:
+            kept.forget(self.name)
+            self._outbox.record = None
+            return frame if frame.resumable is UNSET else replace(frame, resumable=False)
+        if self._outbox.record is None:
+            self._outbox.record = Record(kept.grace.size)
+            self._token = kept.add(self.name, self._stay.user, self)
+        return replace(frame, session=self.name, resume_token=self._token, resume_seconds=kept.grace.seconds)
+
+    def _waits_after(self, code: int) -> bool:
+        """Return whether the session waits for another client, now that its own is gone, and begin to."""
+        if self._gone or self._outbox.goodbye is not None or code in _FAREWELLS:
+            return False
+        if self._outbox.record is None or not self._stay.kept.wait(self.name):
+            return False
+        event(log, logging.INFO, "stream.waits", stream=self.name)
+        self._peer = None
+        self._outbox.detach()
+        self._after(self._stay.kept.grace.seconds, self._give_up, CLOSE_ABNORMAL)
+        return True
+
+    def _leave_tail(self) -> None:
+        """Keep what the client may not have received of a stream that came to its end."""
+        record, goodbye = self._outbox.record, self._outbox.goodbye
+        if record is not None and goodbye is not None:
+            self._stay.kept.leave(self.name, Tail(self._arrived, record, goodbye))
+        else:
+            self._stay.kept.forget(self.name)
+
+    def _give_up(self, code: int) -> None:
+        if self._peer is None:  # else a client came just now
+            self._finish(code)
+
+    def _finish(self, code: int) -> None:
+        if self._gone:
+            return
+        self._gone = True
+        self._leave_tail()
+        self._free()
+        self._stay.over(code)
 
     def _free(self) -> None:
-        self._gone = True
         self._outbox.abandon()
         self._tally.left_out(self._outbox.dropped)
         self._engines.leave(self)
@@ -293,3 +417,10 @@ class Connection:
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
+
+
+async def _turn_away(peer: Peer) -> None:
+    reason = "Another connection took up this session."
+    with suppress(OSError, RuntimeError, TimeoutError):
+        async with asyncio.timeout(_TURN_AWAY_SECONDS):
+            await peer.send({"type": "websocket.close", "code": CLOSE_TAKEN_UP, "reason": reason})

@@ -7,13 +7,14 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from echoic.errors import CLOSE_CODES, AccessRefused
+from echoic.errors import CLOSE_CODES, AccessRefused, ProtocolError
 from echoic.limits.addresses import Networks
 from echoic.limits.identity import Right
 from echoic.server.connection import Connection
 from echoic.server.guard import Guard
+from echoic.server.kept import Kept, first_wish
 from echoic.server.log import about, event
-from echoic.server.means import Disconnected, Means, Peer
+from echoic.server.means import Disconnected, Means, Peer, Stay
 from echoic.server.neighbours import address_of
 from echoic.server.tally import Tally
 from echoic.session.core import Session
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from echoic.limits.account import Account
     from echoic.limits.desk import Desk
     from echoic.limits.identity import Identity
+    from echoic.server.kept import Wish
     from echoic.server.means import AsgiReceive
     from echoic.server.outbox import AsgiSend
     from echoic.server.streams import Streams
@@ -46,6 +48,7 @@ class Service:
         voice: Makes a voice-activity detector for a stream, or None: every window is decoded.
         watch: Ends streams whose keys were revoked, or None: there are no such keys.
         proxies: Those whose word about a client's address counts.
+        kept: The sessions that can be taken up again.
     """
 
     means: Means
@@ -53,6 +56,15 @@ class Service:
     voice: Callable[[], VoiceActivity] | None = None
     watch: KeyWatch | None = None
     proxies: Networks = field(default_factory=Networks)
+    kept: Kept = field(default_factory=Kept)
+
+
+@dataclass(frozen=True, slots=True)
+class _Accounting:
+    """A stream's account, and what gives it back."""
+
+    account: Account
+    leave: Callable[[], None]
 
 
 class StreamEndpoint:
@@ -93,6 +105,11 @@ class StreamEndpoint:
     async def _serve(self, scope: MutableMapping[str, Any], peer: Peer, service: Service) -> None:
         try:
             identity = await self._let_in(scope, peer)
+            if service.kept.knows(identity.user):  # such a user may have come for one of them
+                wish, peer = await first_wish(peer)
+                if wish is not None:
+                    await self._take_up(wish, identity, peer, service)
+                    return
             service.streams.admit()
             if self._desk is None:
                 await self._run(identity, peer, service)
@@ -103,11 +120,29 @@ class StreamEndpoint:
 
     async def _run_counted(self, desk: Desk, identity: Identity, peer: Peer, service: Service) -> None:
         account = await desk.open(identity)
+        leaving: list[asyncio.Task[None]] = []
+
+        def leave() -> None:
+            leaving.append(desk.leave(account))
+
         try:
             service.streams.admit()  # others may have come in meanwhile
-            await self._run(identity, peer, service, account)
+        except AccessRefused:
+            leave()
+            raise
+        try:
+            await self._run(identity, peer, service, _Accounting(account, leave))
         finally:
-            await asyncio.shield(desk.leave(account))
+            if leaving:  # else the session waits for another client
+                await asyncio.shield(leaving[0])
+
+    async def _take_up(self, wish: Wish, identity: Identity, peer: Peer, service: Service) -> None:
+        try:
+            session = service.kept.take_up(wish, identity.user, peer)
+        except ProtocolError as error:
+            raise AccessRefused(error.code, error.message) from None
+        service.means.metrics.resumed.inc()
+        await session.serve(peer)
 
     async def _let_in(self, scope: MutableMapping[str, Any], peer: Peer) -> Identity:
         headers = scope["headers"]
@@ -129,25 +164,30 @@ class StreamEndpoint:
         await peer.send({"type": "websocket.close", "code": code, "reason": ""})
 
     async def _run(
-        self, identity: Identity, peer: Peer, service: Service, account: Account | None = None
+        self, identity: Identity, peer: Peer, service: Service, accounting: _Accounting | None = None
     ) -> None:
         metrics = service.means.metrics
+        account = accounting.account if accounting else None
+        who = {"user": identity.user, "key": identity.key_id}
+
+        def over(code: int) -> None:
+            service.streams.leave(connection)
+            if service.watch is not None:
+                service.watch.forget(connection)
+            event(log, logging.INFO, "stream.closed", stream=peer.name, **who, **tally.ended(code))
+            if accounting is not None:
+                accounting.leave()
+
         tally = Tally(metrics, account.grant if account else None)
         session = Session(service.voice, grant=tally.grant)
+        stay = Stay(peer.name, service.kept, identity.user, over)
         connection = Connection(
-            session, peer, service.means, fallback=self._fallback, tally=tally, account=account
+            session, service.means, stay, fallback=self._fallback, tally=tally, account=account
         )
         service.streams.enter(connection)
         if service.watch is not None:
             service.watch.follow(connection, identity)
         metrics.opened.inc()
-        who = {"user": identity.user, "key": identity.key_id}
         event(log, logging.INFO, "stream.opened", **who, open=len(service.streams))
-        code = 1006
-        try:
-            code = await connection.run()
-        finally:
-            service.streams.leave(connection)
-            if service.watch is not None:
-                service.watch.forget(connection)
-            event(log, logging.INFO, "stream.closed", **who, **tally.ended(code))
+        connection.start(peer)
+        await connection.serve(peer)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from echoic.schedule.pool import Engines
+    from echoic.server.kept import Kept
     from echoic.server.metrics import Metrics
     from echoic.server.outbox import AsgiSend
 
@@ -73,6 +74,34 @@ class Peer:
             raise Disconnected(message.get("code") or CLOSE_ABNORMAL)
         text: str | None = message.get("text")
         return text if text is not None else bytes(message.get("bytes") or b"")
+
+    def putting_back(self, message: str | bytes) -> Peer:
+        """Return the same client, whose next message is this one again."""
+        again: list[MutableMapping[str, Any]] = [
+            {"type": "websocket.receive", "text" if isinstance(message, str) else "bytes": message}
+        ]
+
+        async def receive() -> MutableMapping[str, Any]:
+            return again.pop() if again else await self.receive()
+
+        return Peer(receive, self.send, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """A stream's place in its server.
+
+    Attributes:
+        name: The stream's id, in logs too.
+        kept: The sessions that can be taken up again.
+        user: Whose stream it is.
+        over: Called once, with the close code, when the stream is over.
+    """
+
+    name: str
+    kept: Kept
+    user: str
+    over: Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,10 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.active = Gauge("echoic_streams_active", "Streams that are open.", registry=self.registry)
         self.opened = Counter("echoic_streams", "Streams opened.", registry=self.registry)
+        self.resumed = Counter("echoic_streams_resumed", "Streams taken up again.", registry=self.registry)
+        self.waiting = Gauge(
+            "echoic_streams_waiting", "Streams that wait for their clients.", registry=self.registry
+        )
         self.backlog = Gauge(
             "echoic_backlog_seconds",
             "Seconds of audio heard that finals are due for, of all streams.",

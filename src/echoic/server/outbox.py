@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from echoic.wire.codec import encode_frame
-from echoic.wire.frames import Partial
+from echoic.wire.frames import Partial, Pong
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping
+    from collections.abc import Awaitable, Callable, Iterable, MutableMapping
     from typing import Any
 
+    from echoic.server.kept import Record
     from echoic.wire.frames import ServerFrame
 
     AsgiSend = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -40,20 +41,31 @@ class Bounds:
 
 
 class Outbox:
-    """The frames on their way to one client.
+    """The frames on their way to one client, or, while there is none, into the record alone.
 
     Partials are left out while it is full; nothing else ever is. A full outbox asks, by ``full``, that the
     client be read no further, so that what is still to come is bounded by what was already heard.
 
     Args:
-        send: ASGI's ``send`` of an accepted connection.
+        send: ASGI's ``send`` of an accepted connection, or None: ``attach`` brings it.
         bounds: How much may wait.
         moved: Called when there is room again, and when it is over (``code`` is set).
     """
 
-    __slots__ = ("_bounds", "_moved", "_send", "_size", "_waiting", "_writer", "code", "dropped")
+    __slots__ = (
+        "_bounds",
+        "_moved",
+        "_send",
+        "_size",
+        "_waiting",
+        "_writer",
+        "code",
+        "dropped",
+        "goodbye",
+        "record",
+    )
 
-    def __init__(self, send: AsgiSend, bounds: Bounds, moved: Callable[[], None]) -> None:
+    def __init__(self, send: AsgiSend | None, bounds: Bounds, moved: Callable[[], None]) -> None:
         self._send = send
         self._bounds = bounds
         self._moved = moved
@@ -64,6 +76,10 @@ class Outbox:
         self.code: int | None = None
         #: Partials that were left out.
         self.dropped = 0
+        #: The code and reason of the close, once it is asked for.
+        self.goodbye: tuple[int, str] | None = None
+        #: Where frames are numbered and kept; None: they are not.
+        self.record: Record | None = None
 
     @property
     def full(self) -> bool:
@@ -76,12 +92,35 @@ class Outbox:
             self.dropped += 1
             return
         text = encode_frame(frame)
-        self._size += len(text)
+        if self.record is not None:  # who takes the session up later needs neither partials nor pongs
+            text = self.record.add(text, keep=not isinstance(frame, Partial | Pong))
         self._queue(text)
 
     def close(self, code: int, reason: str = "") -> None:
         """Close the connection with ``code`` once everything queued is sent."""
-        self._queue((code, reason.encode()[:_REASON_BYTES].decode(errors="ignore")))
+        self.goodbye = (code, reason.encode()[:_REASON_BYTES].decode(errors="ignore"))
+        if self._send is None:
+            self._over(code)
+        else:
+            self._queue(self.goodbye)
+
+    def detach(self) -> None:
+        """Write nothing until there is another client; what comes is kept in the record."""
+        self.forget()
+        self._send = self.code = None
+        if self.record is not None:
+            self.record.hold()
+
+    def attach(self, send: AsgiSend, first: Iterable[str] = ()) -> None:
+        """Write to this client from now on, first these frames."""
+        self.forget()
+        self._send, self.code = send, None
+        for text in first:
+            self._queue(text)
+        if self.goodbye is not None:
+            self._queue(self.goodbye)
+        if self.record is not None:
+            self.record.release()
 
     def abandon(self) -> None:
         """Write nothing more; the connection is over."""
@@ -97,9 +136,10 @@ class Outbox:
             self._writer = None
 
     def _queue(self, item: str | tuple[int, str]) -> None:
-        if self.code is not None:
+        if self.code is not None or self._send is None:
             return
         self._waiting.append(item)
+        self._size += len(item) if isinstance(item, str) else 0
         if self._writer is None:  # a task only while there is something to write: an idle stream has none
             self._writer = asyncio.get_running_loop().create_task(self._write())
 
@@ -118,6 +158,8 @@ class Outbox:
                 self._writer = None
 
     async def _write_one(self, item: str | tuple[int, str]) -> None:
+        if self._send is None:
+            return
         if isinstance(item, str):
             await self._send({"type": "websocket.send", "text": item})
             self._size -= len(item)

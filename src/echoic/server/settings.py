@@ -142,6 +142,10 @@ class Settings(BaseModel):
         send_queue_bytes: Bytes that may wait for it.
         send_timeout_seconds: A client that takes nothing for so long is cut off.
         idle_timeout_seconds: A client that says nothing for so long is told ``idle_timeout``.
+        resume_seconds: How long a session that was asked to outlive its connection waits for another; 0: not
+            at all.
+        resume_sessions: The most that wait at the same time.
+        resume_bytes: What is kept of the frames of each.
         drain_seconds: The most that a stop waits for running streams.
         worker_threads: Threads that decode.
         core_endpoint: Serve ``/core/parakeet/stream``, which asks for no key; None: only where the server
@@ -198,6 +202,9 @@ class Settings(BaseModel):
     send_queue_bytes: Annotated[int, SERVER, Field(ge=1024)] = 2**20
     send_timeout_seconds: Annotated[float, SERVER, Field(gt=0)] = 30.0
     idle_timeout_seconds: Annotated[float, SERVER, Field(gt=0)] = 300.0
+    resume_seconds: Annotated[float, SERVER, Field(ge=0, le=600)] = 30.0
+    resume_sessions: Annotated[int, SERVER, Field(ge=0)] = 64
+    resume_bytes: Annotated[int, SERVER, Field(ge=1024)] = 2**20
     drain_seconds: Annotated[float, SERVER, Field(ge=0)] = 30.0
     worker_threads: Annotated[int, SERVER, Field(ge=1, le=256)] = 2
     core_endpoint: Annotated[bool | None, SERVER] = None

@@ -41,6 +41,7 @@ class StreamConfig:
         diarization: Whether speaker labels were asked for.
         insights: Whether insights were asked for.
         vocabulary: Whether a custom vocabulary was given.
+        resumable: Whether the session is to outlive a lost connection.
     """
 
     model: str = "parakeet"
@@ -58,6 +59,7 @@ class StreamConfig:
     diarization: bool = False
     insights: bool = False
     vocabulary: bool = False
+    resumable: bool = False
 
     @property
     def variant(self) -> Variant:
@@ -179,4 +181,5 @@ _READERS: Mapping[str, tuple[str, Callable[[str, object], object]]] = {
     "diarize": ("diarization", _add_on),
     "insights": ("insights", _add_on),
     "vocabulary": ("vocabulary", _vocabulary),
+    "resumable": ("resumable", _switch),
 }

@@ -107,6 +107,7 @@ def configured(config: StreamConfig, model: ModelAnswer, ignored: tuple[str, ...
         diarization=False,
         insights=False,
         ignored=ignored,
+        resumable=config.resumable or UNSET,
     )
 
 

@@ -140,6 +140,10 @@ class Configured:
     diarization: bool
     insights: bool
     ignored: tuple[str, ...]
+    resumable: bool | UnsetType = UNSET
+    session: str | UnsetType = UNSET
+    resume_token: str | UnsetType = field(default=UNSET, repr=False)
+    resume_seconds: float | UnsetType = UNSET
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +152,17 @@ class Status:
 
     type: Literal["status"] = "status"
     state: Literal["reset", "authenticated"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumed:
+    """``status`` ``resumed``: a session goes on, and what had arrived of the client's side of it."""
+
+    type: Literal["status"] = "status"
+    state: Literal["resumed"] = "resumed"
+    session: str
+    received_messages: int
+    received_samples: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,4 +193,4 @@ class Pong:
     type: Literal["pong"] = "pong"
 
 
-ServerFrame = Partial | Final | FullTranscript | Configured | Status | Warning | Error | Pong
+ServerFrame = Partial | Final | FullTranscript | Configured | Resumed | Status | Warning | Error | Pong

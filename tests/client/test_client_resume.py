@@ -1,0 +1,188 @@
+"""What the client does when its connection is lost, against servers that a test plays."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from echoic.client import ServerError, connect
+from echoic.client import thread as threads
+from echoic.wire.frames import Final
+from support.fake_server import CONFIGURED, Peer, final, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    import websockets
+
+    Part = Callable[[Peer], Awaitable[None]]
+
+SECOND = np.linspace(-1, 1, 16_000, dtype=np.float32)
+GRANTED = CONFIGURED | {
+    "resumable": True,
+    "session": "s",
+    "resume_token": "s.t",
+    "resume_seconds": 0.5,
+    "seq": 1,
+}
+
+
+class Parts:
+    """A server whose connections are played by one part after the other."""
+
+    def __init__(self, *parts: Part) -> None:
+        self._parts = list(parts)
+        self.wishes: list[dict[str, Any]] = []
+
+    async def __call__(self, socket: websockets.ServerConnection) -> None:
+        peer = Peer(socket)
+        config = await peer.receive()
+        assert isinstance(config, dict)
+        if "resume" in config:
+            self.wishes.append(config)
+        else:
+            await peer.send(GRANTED)
+        await self._parts.pop(0)(peer)
+
+
+async def lost(peer: Peer) -> None:
+    peer.socket.transport.abort()
+
+
+def resumed(messages: int) -> dict[str, Any]:
+    return {
+        "type": "status",
+        "state": "resumed",
+        "session": "s",
+        "received_messages": messages,
+        "received_samples": 0,
+    }
+
+
+async def test_what_had_not_arrived_is_sent_again_before_what_is_new() -> None:
+    heard: list[object] = []
+
+    async def first(peer: Peer) -> None:
+        heard.append(await peer.receive())
+        await peer.send(final(1, "one") | {"seq": 2})
+        await peer.expect("ping")  # it arrived, but is not counted
+        await lost(peer)
+
+    async def second(peer: Peer) -> None:
+        await peer.send(resumed(2))
+        await peer.send(final(2, "two") | {"seq": 3})
+        while (message := await peer.receive()) != {"type": "stop"}:
+            heard.append(message)
+            if message == {"type": "ping"}:
+                await peer.send({"type": "pong", "seq": 4})
+
+    parts = Parts(first, second)
+    async with serving(parts) as url, connect(url) as stream:
+        await stream.send(SECOND[:10])
+        assert await stream.ping() > 0
+        await stream.send(SECOND[10:20])
+        await stream.stop()
+        frames = [frame async for frame in stream]
+    assert heard == [SECOND[:10].tobytes(), {"type": "ping"}, SECOND[10:20].tobytes()]
+    assert parts.wishes == [{"type": "config", "resume": "s.t", "received": 2}]
+    assert [frame.text for frame in frames if isinstance(frame, Final)] == ["one", "two"]
+
+
+async def test_a_ping_that_arrived_is_not_asked_again() -> None:
+    async def first(peer: Peer) -> None:
+        await peer.expect("ping")
+        await lost(peer)
+
+    async def second(peer: Peer) -> None:
+        await peer.send(resumed(2))
+        await peer.expect("stop")
+
+    async with serving(Parts(first, second)) as url, connect(url) as stream:
+        assert await stream.ping() > 0
+        await stream.stop()
+
+
+async def test_a_server_that_knows_the_session_no_more_ends_the_stream_with_its_reason() -> None:
+    async def gone(peer: Peer) -> None:
+        await peer.send({"type": "error", "code": "resume_failed", "message": "It is over."})
+        await peer.socket.close(4404)
+
+    async with serving(Parts(lost, gone)) as url, connect(url) as stream:
+        with pytest.raises(ServerError, match="It is over") as caught:
+            await anext(stream)
+        assert caught.value.code == "resume_failed"
+        with pytest.raises(ServerError, match="It is over"):
+            await stream.send(SECOND)
+
+
+async def test_after_its_time_the_client_gives_up() -> None:
+    parts = Parts(*[lost] * 100)
+    async with serving(parts) as url, connect(url) as stream:
+        with pytest.raises(ServerError, match="was lost"):
+            await anext(stream)
+    assert 2 < len(parts.wishes) < 50
+
+
+@pytest.mark.parametrize("code", [1001, 4409])
+async def test_a_session_that_was_closed_is_not_taken_up(code: int) -> None:
+    async def close(peer: Peer) -> None:
+        await peer.socket.close(code)
+
+    parts = Parts(close)
+    async with serving(parts) as url, connect(url) as stream:
+        with pytest.raises(ServerError) as caught:
+            await anext(stream)
+    assert caught.value.close_code == code
+    assert parts.wishes == []
+
+
+async def test_closing_does_not_wait_for_a_connection() -> None:
+    never = asyncio.Event()
+
+    async def silent(_: Peer) -> None:
+        await never.wait()
+
+    parts = Parts(lost, silent)
+    async with serving(parts) as url:
+        async with connect(url):
+            async with asyncio.timeout(5):
+                while not parts.wishes:  # noqa: ASYNC110  # the server's side of it
+                    await asyncio.sleep(0.005)
+        never.set()
+
+
+async def test_what_is_kept_is_bounded_and_sending_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "MOST_UNSURE", 200_000)
+    go_on = asyncio.Event()
+
+    async def slow(peer: Peer) -> None:
+        await go_on.wait()
+        while (message := await peer.receive()) != {"type": "stop"}:
+            if message == {"type": "ping"}:
+                await peer.send({"type": "pong"})
+
+    async with serving(Parts(slow)) as url, connect(url) as stream:
+        sending = asyncio.create_task(stream.send(np.tile(SECOND, 20)))
+        done, _ = await asyncio.wait([sending], timeout=0.1)
+        assert not done
+        go_on.set()
+        await sending
+        await stream.stop()
+
+
+async def test_who_forbids_it_gets_a_stream_that_ends_with_its_connection() -> None:
+    configs: list[dict[str, Any]] = []
+
+    async def handle(socket: websockets.ServerConnection) -> None:
+        configs.append(json.loads(await socket.recv()))
+        await socket.send(json.dumps(CONFIGURED))
+        socket.transport.abort()
+
+    async with serving(handle) as url, connect(url, resumable=False) as stream:
+        with pytest.raises(ServerError, match="was lost"):
+            await anext(stream)
+    assert [config["resumable"] for config in configs] == [False]
