@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -69,7 +70,8 @@ async def _cut(proxy: Proxy, cuts: random.Random, *, at_once: bool = False) -> N
         await asyncio.sleep(0)
     await asyncio.sleep(cuts.choice((0.0, 0.001, 0.01, 0.05)))
     if not at_once:
-        await proxy.opened.wait()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(proxy.opened.wait(), 0.5)
     proxy.cut()
 
 

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+#: Bytes of a client's handshake and config.
+_NO_AUDIO = 1_000
+
 
 class Proxy:
     """Hands bytes on to ``place``, both ways, until ``cut``."""
@@ -19,7 +22,7 @@ class Proxy:
         self._open: set[asyncio.StreamWriter] = set()
         #: How many connections there were.
         self.count = 0
-        #: Set while there is a connection.
+        #: Set while there is a connection that carried audio.
         self.opened = asyncio.Event()
 
     def cut(self) -> None:
@@ -34,19 +37,24 @@ class Proxy:
         there, back = await asyncio.open_connection(*self._to)
         ends = {writer, back}
         self._open |= ends
-        self.opened.set()
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._pump(reader, back))
-                group.create_task(self._pump(there, writer))
+                group.create_task(self._pump(reader, back, upwards=True))
+                group.create_task(self._pump(there, writer, upwards=False))
         finally:
             self._open -= ends
             for end in ends:
                 end.transport.abort()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, upwards: bool
+    ) -> None:
+        carried = 0
         with suppress(OSError):
             while data := await reader.read(2_048):
+                carried += len(data)
+                if upwards and carried > _NO_AUDIO:
+                    self.opened.set()
                 writer.write(data)
                 await writer.drain()
         writer.transport.close()

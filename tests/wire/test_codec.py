@@ -35,6 +35,7 @@ from echoic.wire.frames import (
     Ping,
     Pong,
     Reset,
+    Resumed,
     ServerFrame,
     Status,
     Stop,
@@ -152,6 +153,16 @@ FRAMES: dict[type[ServerFrame], tuple[ServerFrame, dict[str, object]]] = {
         },
     ),
     Status: (Status(state="reset"), {"type": "status", "state": "reset"}),
+    Resumed: (
+        Resumed(session="s", received_messages=3, received_samples=16_000),
+        {
+            "type": "status",
+            "state": "resumed",
+            "session": "s",
+            "received_messages": 3,
+            "received_samples": 16_000,
+        },
+    ),
     Warning: (
         Warning(
             code="model_fallback",
@@ -454,6 +465,10 @@ def test_only_optional_keys_may_be_left_unset(kind: type[ServerFrame]) -> None:
         "fallback",
         "original_model",
         "active_model",
+        "resumable",
+        "session",
+        "resume_token",
+        "resume_seconds",
     }
 
 
