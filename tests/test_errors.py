@@ -14,7 +14,7 @@ from echoic.errors import (
     without_folders,
 )
 
-#: The table of the protocol, section 7.
+#: The table of the protocol, section 7, and what a resumed session needs beside it.
 TABLE = {
     "bad_json": None,
     "unknown_type": None,
@@ -26,6 +26,7 @@ TABLE = {
     "frame_too_large": 1009,
     "unauthorized": 4401,
     "forbidden": 4403,
+    "resume_failed": 4404,
     "quota_exceeded": 4003,
     "server_busy": 1013,
     "draining": 1013,
