@@ -22,21 +22,28 @@ from echoic.wire.codec import (
     encode_frame,
 )
 from echoic.wire.frames import (
+    ActionItem,
     Audio,
     Auth,
     ClientFrame,
     Commit,
     Config,
     Configured,
+    DiarizationSummary,
     Error,
     Final,
     FullTranscript,
+    Insight,
+    InsightError,
+    InsightSource,
     Partial,
     Ping,
     Pong,
     Reset,
     Resumed,
+    SegmentSpeaker,
     ServerFrame,
+    Speaker,
     Status,
     Stop,
     Warning,  # noqa: A004  # the protocol's word
@@ -112,6 +119,51 @@ FRAMES: dict[type[ServerFrame], tuple[ServerFrame, dict[str, object]]] = {
         },
     ),
     FullTranscript: (FullTranscript(text="Ω 😀"), {"type": "full_transcript", "text": "Ω 😀"}),
+    DiarizationSummary: (
+        DiarizationSummary(
+            speaker_map=(SegmentSpeaker(1, 0, "SPEAKER_00"),),
+            audio_path=None,
+            speakers=(Speaker(0, "SPEAKER_00"),),
+        ),
+        {
+            "type": "diarization_summary",
+            "speaker_map": [{"segment_id": 1, "speaker_id": 0, "speaker_label": "SPEAKER_00"}],
+            "audio_path": None,
+            "speakers": [{"speaker_id": 0, "label": "SPEAKER_00"}],
+        },
+    ),
+    Insight: (
+        Insight(
+            insight_id="i1",
+            stage="live",
+            provider="rules",
+            model="extractive",
+            summary=("We ship.",),
+            action_items=(ActionItem("Ship it", "Ann"), ActionItem("Tell them")),
+            decisions=("To ship.",),
+            topics=("ship",),
+            source=InsightSource((1, 4), 0.0, 6.5, 4),
+        ),
+        {
+            "type": "insight",
+            "insight_id": "i1",
+            "stage": "live",
+            "provider": "rules",
+            "model": "extractive",
+            "summary": ["We ship."],
+            "action_items": [
+                {"description": "Ship it", "owner": "Ann"},
+                {"description": "Tell them", "owner": None},
+            ],
+            "decisions": ["To ship."],
+            "topics": ["ship"],
+            "source": {"segment_range": [1, 4], "start": 0.0, "end": 6.5, "total_segments": 4},
+        },
+    ),
+    InsightError: (
+        InsightError(stage="final", message="Not now."),
+        {"type": "insight_error", "stage": "final", "message": "Not now."},
+    ),
     Configured: (
         Configured(
             model="parakeet",
@@ -484,14 +536,14 @@ def test_words_and_speakers_come_with_a_final_that_has_them() -> None:
         chunk_end=1.0,
         new_audio_duration=1.0,
         cumulative_audio=1.0,
-        words=(Word("on", 0.25, 0.5), Word("it", 0.5, 0.75, 0.9)),
+        words=(Word("on", 0.25, 0.5), Word("it", 0.5, 0.75, 0.9, 0)),
         speaker_id=0,
         speaker_label="SPEAKER_00",
     )
     body = json.loads(encode_frame(frame))
     assert body["words"] == [
         {"word": "on", "start": 0.25, "end": 0.5},
-        {"word": "it", "start": 0.5, "end": 0.75, "confidence": 0.9},
+        {"word": "it", "start": 0.5, "end": 0.75, "confidence": 0.9, "speaker_id": 0},
     ]
     assert (body["speaker_id"], body["speaker_label"]) == (0, "SPEAKER_00")
 

@@ -9,9 +9,12 @@ import msgspec
 
 from echoic.wire.frames import (
     Configured,
+    DiarizationSummary,
     Error,
     Final,
     FullTranscript,
+    Insight,
+    InsightError,
     Partial,
     Pong,
     Resumed,
@@ -33,6 +36,9 @@ _TYPES: Mapping[str, type[ServerFrame]] = MappingProxyType(
         "partial": Partial,
         "final": Final,
         "full_transcript": FullTranscript,
+        "diarization_summary": DiarizationSummary,
+        "insight": Insight,
+        "insight_error": InsightError,
         "warning": Warning,
         "pong": Pong,
     }

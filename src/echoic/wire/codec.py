@@ -174,17 +174,19 @@ def _error_body(frame: Error) -> dict[str, Detail]:
 
 
 def _floats(frame: object) -> Iterator[float]:
-    """Yield the floats that a frame, its words or its detail hold."""
+    """Yield the floats that a frame, its parts or its detail hold."""
     for field in fields(frame):  # type: ignore[arg-type]  # every frame is a dataclass
         value = getattr(frame, field.name)
         if isinstance(value, float):
             yield value
+        elif is_dataclass(value):
+            yield from _floats(value)
         elif isinstance(value, Mapping):
             yield from (detail for detail in value.values() if isinstance(detail, float))
         elif isinstance(value, tuple):
-            for word in value:
-                if is_dataclass(word):
-                    yield from _floats(word)
+            for part in value:
+                if is_dataclass(part):
+                    yield from _floats(part)
 
 
 def _printable(name: str) -> str:

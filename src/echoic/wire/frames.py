@@ -73,6 +73,7 @@ class Word:
     start: float
     end: float
     confidence: float | UnsetType = UNSET
+    speaker_id: int | UnsetType = UNSET
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,4 +194,87 @@ class Pong:
     type: Literal["pong"] = "pong"
 
 
-ServerFrame = Partial | Final | FullTranscript | Configured | Resumed | Status | Warning | Error | Pong
+@dataclass(frozen=True, slots=True)
+class SegmentSpeaker:
+    """Who speaks in a final."""
+
+    segment_id: int
+    speaker_id: int
+    speaker_label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """One of a session's speakers."""
+
+    speaker_id: int
+    label: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiarizationSummary:
+    """``diarization_summary``: who spoke in the finals since the last commit, as it looks now."""
+
+    type: Literal["diarization_summary"] = "diarization_summary"
+    speaker_map: tuple[SegmentSpeaker, ...]
+    audio_path: str | None
+    speakers: tuple[Speaker, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ActionItem:
+    """Something to be done, and by whom if anybody said."""
+
+    description: str
+    owner: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InsightSource:
+    """The finals that an insight is drawn from: ids of the first and the last, and their times in seconds."""
+
+    segment_range: tuple[int, int]
+    start: float
+    end: float
+    total_segments: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Insight:
+    """``insight``: what the talk comes down to; ``final`` after a commit or at the end."""
+
+    type: Literal["insight"] = "insight"
+    insight_id: str
+    stage: Literal["live", "final"]
+    provider: str
+    model: str
+    summary: tuple[str, ...]
+    action_items: tuple[ActionItem, ...]
+    decisions: tuple[str, ...]
+    topics: tuple[str, ...]
+    source: InsightSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InsightError:
+    """``insight_error``: one could not be had; ends nothing."""
+
+    type: Literal["insight_error"] = "insight_error"
+    stage: Literal["live", "final"]
+    message: str
+
+
+ServerFrame = (
+    Partial
+    | Final
+    | FullTranscript
+    | DiarizationSummary
+    | Insight
+    | InsightError
+    | Configured
+    | Resumed
+    | Status
+    | Warning
+    | Error
+    | Pong
+)
