@@ -1,0 +1,1 @@
+"""Who speaks: diarizers behind one Protocol, what each needs, and where one is found."""
