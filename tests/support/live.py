@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from typing import Self
 
 STREAM = "/api/v1/audio/stream/transcribe"
@@ -31,10 +32,12 @@ class ServerProcess:
         env = {name: value for name, value in os.environ.items() if not name.startswith("ECHOIC_")}
         env |= {"PYTHONPATH": os.pathsep.join(sys.path)}
         env |= {"ECHOIC_" + name.upper(): value for name, value in given.items()}
+        # Not a pipe: one that nobody reads would stop a server that logs much.
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed with the process
         self.process = subprocess.Popen(
             [sys.executable, "-c", _PROGRAM],
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self._log,
             text=True,
             env=env,
         )
@@ -52,8 +55,9 @@ class ServerProcess:
 
     def ended(self) -> tuple[int, str]:
         """Wait until it ends; return its exit code and what it logged."""
-        _, log = self.process.communicate(timeout=PATIENCE)
-        return self.process.returncode, log
+        self.process.communicate(timeout=PATIENCE)
+        self._log.seek(0)
+        return self.process.returncode, self._log.read()
 
     def __enter__(self) -> Self:
         return self
@@ -62,3 +66,4 @@ class ServerProcess:
         if self.process.poll() is None:
             self.process.kill()
         self.process.communicate(timeout=PATIENCE)
+        self._log.close()
