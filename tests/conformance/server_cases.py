@@ -246,6 +246,17 @@ async def another_page_is_told(door: Door) -> None:
         await refused(line, "forbidden", 4403)
 
 
+@served("P8.7", "P8.8")
+async def without_a_key_only_own_and_local_pages_and_names_are_served(door: Door) -> None:
+    for path in (STREAM, CORE):
+        async with door.open(path, headers={"Origin": "http://localhost:3000"}) as line:
+            await works(line)
+        async with door.open(path, headers={"Origin": "https://other.example"}) as line:
+            await refused(line, "forbidden", 4403)
+    assert (await door.get(LIMITS, {"Host": "other.example"}))[0] == 403
+    assert (await door.get(LIMITS, {"Host": "speech.local:8000"}))[0] == 200
+
+
 @served("P8.7", allowed_addresses="192.0.2.7")
 async def an_address_that_is_not_allowed_is_told(door: Door) -> None:
     async with door.open() as line:

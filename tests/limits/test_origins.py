@@ -42,7 +42,32 @@ def test_listed_pages_may_beside_our_own() -> None:
 
 def test_a_star_stands_for_any_page() -> None:
     assert Origins.parse("*").admit("https://evil.example", "speech.example")
-    assert Origins().admit("https://evil.example", "speech.example")
+    assert Origins.parse("*").hosts is None
+
+
+@pytest.mark.parametrize(
+    ("origin", "may"),
+    [
+        ("http://localhost:3000", True),
+        ("https://app.localhost", True),
+        ("http://127.0.0.1", True),
+        ("http://[::1]:8080", True),
+        ("http://localhost.evil.example", False),
+        ("http://127.0.0.1.evil.example", False),
+        ("http://192.0.2.7", False),
+        ("null", False),
+        ("https://evil.example", False),
+    ],
+)
+def test_pages_of_the_users_own_machine_may_where_that_is_said(origin: str, *, may: bool) -> None:
+    assert Origins.parse("", local=True).admit(origin, "127.0.0.1:8000") is may
+    assert not Origins.parse("").admit(origin, "speech.example")
+
+
+def test_the_names_in_a_list_are_known() -> None:
+    assert Origins.parse("https://a.example, http://b.example:8080, null").hosts == frozenset(
+        {"a.example", "b.example"}
+    )
 
 
 @pytest.mark.parametrize("text", ["a.example", "https://a.example/page", "https://", "ftp:x"])

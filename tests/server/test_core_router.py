@@ -50,3 +50,19 @@ async def test_after_a_restart_the_router_serves_again() -> None:
         async with app.router.lifespan_context(app), MemorySocket(app, CORE) as socket:
             socket.send({"type": "config", "model": "scripted"})
             assert (await socket.next())["state"] == "configured"
+
+
+async def test_the_router_serves_the_applications_own_pages_and_those_it_names() -> None:
+    app = FastAPI()
+    app.include_router(core_router(registry(), allowed_origins="https://friend.example"))
+    async with app.router.lifespan_context(app):
+        for origin, answer in (
+            ("https://app.example", "pong"),
+            ("https://friend.example", "pong"),
+            ("http://localhost:3000", "pong"),
+            ("https://evil.example", "error"),
+        ):
+            headers = {"host": "app.example", "origin": origin}
+            async with MemorySocket(app, CORE, headers=headers) as socket:
+                socket.send({"type": "ping"})
+                assert (await socket.next())["type"] == answer

@@ -228,10 +228,44 @@ async def test_other_pages_may_not_open_streams_where_a_key_is_needed(start_app:
     await refused(app, "forbidden", 4403, headers=headers)
 
 
-async def test_without_a_key_pages_are_asked_only_if_the_settings_say_so(start_app: StartApp) -> None:
-    await streams(await start_app(), host="server", origin="https://other.example")
-    app = await start_app(allowed_origins="")
-    await refused(app, "forbidden", 4403, headers={"host": "server", "origin": "https://other.example"})
+@pytest.mark.parametrize("path", [STREAM, CORE])
+async def test_no_page_of_the_internet_may_use_the_server_on_its_users_machine(
+    start_app: StartApp, path: str
+) -> None:
+    app = await start_app()
+    host = "127.0.0.1:8000"
+    await streams(app, path, host=host)
+    for origin in (f"http://{host}", "http://localhost:3000"):
+        await streams(app, path, host=host, origin=origin)
+    for origin in ("https://evil.example", "null", "http://127.0.0.1.evil.example:8000"):
+        await refused(app, "forbidden", 4403, path, headers={"host": host, "origin": origin})
+    app = await start_app(allowed_origins="https://friend.example")
+    await streams(app, path, host=host, origin="https://friend.example")
+    await streams(await start_app(allowed_origins="*"), path, host=host, origin="https://evil.example")
+
+
+@pytest.mark.parametrize("path", [STREAM, CORE])
+async def test_a_name_that_was_made_to_mean_this_machine_is_not_answered_to(
+    start_app: StartApp, path: str
+) -> None:
+    app = await start_app()
+    rebound = {"host": "evil.example:8000", "origin": "http://evil.example:8000"}
+    assert "allowed_origins" in await refused(app, "forbidden", 4403, path, headers=rebound)
+    for url in (LIMITS, "/", "/metrics", "/api/v1/audio/stream/status"):
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://evil.example"
+        ) as page:
+            assert (await page.get(url)).status_code == 403
+            assert (await page.get(url, headers={"host": "127.0.0.1:8000"})).status_code == 200
+    ours = {"host": "speech.example", "origin": "https://speech.example"}
+    app = await start_app(allowed_origins="https://speech.example")
+    await streams(app, path, **ours)
+
+
+async def test_where_a_key_is_needed_any_name_will_do(start_app: StartApp) -> None:
+    app = await start_app(api_key="k")
+    await streams(app, x_api_key="k", host="speech.example", origin="https://speech.example")
+    await refused(app, "unauthorized", 4401, headers={"host": "evil.example", "x-api-key": "guess"})
 
 
 async def test_only_listed_addresses_are_answered(start_app: StartApp) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from echoic.limits.hosts import is_loopback_name
+
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _ANY = "*"
 
@@ -15,13 +17,19 @@ class Origins:
 
     Attributes:
         allowed: Origins such as ``https://example.org`` beside the server's own; ``*``: any.
+        local: Whether pages that the user's own machine serves may too, at any port.
     """
 
-    allowed: frozenset[str] = frozenset({_ANY})
+    allowed: frozenset[str] = frozenset()
+    local: bool = False
 
     @classmethod
-    def parse(cls, text: str) -> Origins:
+    def parse(cls, text: str, *, local: bool = False) -> Origins:
         """Return the origins in a list such as ``https://a.example, https://b.example:8443``.
+
+        Args:
+            text: The list.
+            local: Whether pages of the user's own machine may too.
 
         Raises:
             ValueError: Something in it is no origin.
@@ -30,7 +38,15 @@ class Origins:
         for item in filter(None, items):
             if item not in (_ANY, "null") and _place(item) is None:
                 raise ValueError(f"{item!r} is no origin such as https://example.org")
-        return cls(frozenset(filter(None, items)))
+        return cls(frozenset(filter(None, items)), local)
+
+    @property
+    def hosts(self) -> frozenset[str] | None:
+        """The names in them, without ports; None: any."""
+        if _ANY in self.allowed:
+            return None
+        places = [place for place in map(_place, self.allowed) if place is not None]
+        return frozenset(name for _, name, _ in places)
 
     def admit(self, origin: str | None, host: str | None) -> bool:
         """Return whether a request may.
@@ -42,7 +58,7 @@ class Origins:
         if origin is None or _ANY in self.allowed:
             return True
         origin = origin.strip().lower()
-        return origin in self.allowed or _is_same(origin, host)
+        return origin in self.allowed or _is_same(origin, host) or (self.local and _is_near(origin))
 
 
 def _is_same(origin: str, host: str | None) -> bool:
@@ -53,6 +69,11 @@ def _is_same(origin: str, host: str | None) -> bool:
     # The scheme of the request is not known behind a proxy that ends TLS; the page's stands for it.
     ours = _place(f"{scheme}://{host.strip().lower()}")
     return ours is not None and list(ours[1:]) == rest
+
+
+def _is_near(origin: str) -> bool:
+    place = _place(origin)
+    return place is not None and is_loopback_name(place[1])
 
 
 def _place(origin: str) -> tuple[str, str, int] | None:

@@ -22,6 +22,7 @@ from echoic.server.load import EngineLoad
 from echoic.server.log import event
 from echoic.server.means import Limits, Means
 from echoic.server.metrics import Metrics
+from echoic.server.nameplate import Nameplate
 from echoic.server.neighbours import Neighbours
 from echoic.server.outbox import Bounds
 from echoic.server.page import page_router
@@ -110,6 +111,8 @@ def build_app(settings: Settings, registry: Registry | None = None) -> FastAPI:
     app.state.house = house
     app.include_router(api_router(house))
     app.include_router(page_router())
+    if house.entrance.hosts.names is not None:
+        app.add_middleware(Nameplate, hosts=house.entrance.hosts)
     if settings.allowed_addresses is not None:
         allowed = Networks.parse(settings.allowed_addresses)
         proxies = Networks.parse(settings.trusted_proxies or "")

@@ -9,8 +9,10 @@ from fastapi import APIRouter
 from starlette.routing import WebSocketRoute
 
 from echoic.engines.seats import standard_registry
+from echoic.limits.origins import Origins
 from echoic.schedule.pool import Engines
 from echoic.server.endpoint import Service, StreamEndpoint
+from echoic.server.guard import Guard
 from echoic.server.means import Limits, Means
 from echoic.server.metrics import Metrics
 from echoic.server.streams import Streams
@@ -49,7 +51,10 @@ class _Core:
 
 
 def core_router(
-    registry: Registry | None = None, voice: Callable[[], VoiceActivity] | None = None
+    registry: Registry | None = None,
+    voice: Callable[[], VoiceActivity] | None = None,
+    *,
+    allowed_origins: str = "",
 ) -> APIRouter:
     """Return a router with ``WS /core/parakeet/stream``: streams without keys, quotas or fallback.
 
@@ -59,6 +64,11 @@ def core_router(
     Args:
         registry: The models there are; None: all of this version.
         voice: Makes a stream's voice-activity detector; None: Silero's.
+        allowed_origins: Whose pages may open streams beside those of the application itself and of the user's
+            own machine, such as ``https://a.example, https://b.example``; ``*``: any.
+
+    Raises:
+        ValueError: Something in ``allowed_origins`` is no origin.
     """
     core = _Core(registry, voice)
 
@@ -68,5 +78,6 @@ def core_router(
         await core.close()
 
     router = APIRouter(lifespan=lifespan)
-    router.routes.append(WebSocketRoute(CORE_PATH, StreamEndpoint(core.service), name="core_stream"))
+    guard = Guard(origins=Origins.parse(allowed_origins, local=True))
+    router.routes.append(WebSocketRoute(CORE_PATH, StreamEndpoint(core.service, guard), name="core_stream"))
     return router

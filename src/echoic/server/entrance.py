@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from echoic.limits.hosts import Hosts
 from echoic.limits.keys import KeyStoreUnavailable
 from echoic.limits.origins import Origins
 from echoic.limits.secret import NO_ID
@@ -33,11 +34,14 @@ class Entrance:
         guard: Who may.
         store: The users' keys, or None: there are none.
         stored_keys: The way that asks the store.
+        hosts: The names that are answered to; where a key is needed any, for a page that a foreign name leads
+            here has none.
     """
 
     guard: Guard
     store: KeyDatabase | None = field(default=None, repr=False)
     stored_keys: StoredKeys | None = field(default=None, repr=False)
+    hosts: Hosts = field(default_factory=Hosts)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -91,10 +95,13 @@ def entrance_of(settings: Settings) -> Entrance:
     tokens = _tokens_of(settings)
     if tokens is not None:
         ways.append(tokens)
-    listed = settings.allowed_origins
-    origins = Origins.parse(listed or "") if ways or listed is not None else Origins()
+    origins = Origins.parse(settings.allowed_origins or "", local=not ways)
     guard = Guard(tuple(ways), settings.allow_query_token, settings.auth_timeout_seconds, origins)
-    return Entrance(guard, store, stored_keys)
+    return Entrance(guard, store, stored_keys, Hosts(None) if ways else _hosts_of(settings, origins))
+
+
+def _hosts_of(settings: Settings, origins: Origins) -> Hosts:
+    return Hosts(None if origins.hosts is None else origins.hosts | {settings.host.lower()})
 
 
 def _tokens_of(settings: Settings) -> Tokens | None:

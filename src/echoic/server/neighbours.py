@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from echoic.errors import CLOSE_CODES, ErrorCode
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from echoic.server.outbox import AsgiSend
 
 _MESSAGE = "This address may not use this server."
-_FRAME = encode_frame(Error(code=ErrorCode.FORBIDDEN, message=_MESSAGE))
 
 
 class Neighbours:
@@ -38,22 +38,29 @@ class Neighbours:
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: AsgiReceive, send: AsgiSend) -> None:
         """Serve one request or WebSocket (ASGI)."""
-        kind = scope["type"]
-        if kind == "lifespan" or self._knows(scope):
+        if scope["type"] == "lifespan" or self._knows(scope):
             await self._app(scope, receive, send)
-        elif kind == "websocket":
-            await receive()  # websocket.connect
-            await send({"type": "websocket.accept"})
-            await send({"type": "websocket.send", "text": _FRAME})
-            code = CLOSE_CODES[ErrorCode.FORBIDDEN]
-            await send({"type": "websocket.close", "code": code, "reason": ""})
         else:
-            headers = [(b"content-type", b"application/json")]
-            await send({"type": "http.response.start", "status": 403, "headers": headers})
-            await send({"type": "http.response.body", "body": _FRAME.encode()})
+            await refuse(scope, receive, send, _MESSAGE)
 
     def _knows(self, scope: MutableMapping[str, Any]) -> bool:
         return address_of(scope, self._proxies) in self._allowed
+
+
+async def refuse(scope: MutableMapping[str, Any], receive: AsgiReceive, send: AsgiSend, message: str) -> None:
+    """Answer a request or a WebSocket (ASGI) by the error ``forbidden`` with this sentence."""
+    frame = encode_frame(Error(code=ErrorCode.FORBIDDEN, message=message))
+    if scope["type"] != "websocket":
+        headers = [(b"content-type", b"application/json")]
+        await send({"type": "http.response.start", "status": 403, "headers": headers})
+        await send({"type": "http.response.body", "body": frame.encode()})
+        return
+    await receive()  # websocket.connect
+    with suppress(OSError):  # it may be gone already
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.send", "text": frame})
+        code = CLOSE_CODES[ErrorCode.FORBIDDEN]
+        await send({"type": "websocket.close", "code": code, "reason": ""})
 
 
 def address_of(scope: MutableMapping[str, Any], proxies: Networks) -> Address | None:

@@ -13,6 +13,7 @@ from echoic.errors import AccessRefused, ErrorCode, without_folders
 from echoic.limits.identity import Right
 from echoic.server.core_router import CORE_PATH
 from echoic.server.endpoint import StreamEndpoint
+from echoic.server.guard import Guard
 from echoic.server.metrics import CONTENT_TYPE
 from echoic.server.quotas import limits_body
 
@@ -63,7 +64,8 @@ def _streams(house: House) -> list[WebSocketRoute]:
     )
     routes = [WebSocketRoute(STREAM_PATH, unified, name="stream")]
     if house.settings.serves_core:
-        routes.append(WebSocketRoute(CORE_PATH, StreamEndpoint(service), name="core_stream"))
+        pages_only = Guard(origins=house.entrance.guard.origins)
+        routes.append(WebSocketRoute(CORE_PATH, StreamEndpoint(service, pages_only), name="core_stream"))
     return routes
 
 
