@@ -1,0 +1,94 @@
+"""The seam to whatever finds out what a talk comes down to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from echoic.wire.frames import ActionItem
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["ActionItem", "Findings", "InsightFailed", "Provider", "Said", "Stage"]
+
+#: ``live``: while the talk goes on; ``final``: after a commit, about everything since the one before.
+Stage = Literal["live", "final"]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A final with words in it.
+
+    Attributes:
+        segment_id: Its id.
+        text: What was said.
+        start: Seconds on the session's clock at which its segment begins.
+        end: And ends.
+        speaker: The label of who spoke, or None: nobody knows.
+    """
+
+    segment_id: int
+    text: str
+    start: float
+    end: float
+    speaker: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What was found; each may be empty, which says that nothing was found and no more.
+
+    Attributes:
+        summary: Sentences, in the order of the talk.
+        action_items: What is to be done, and by whom.
+        decisions: What was decided, a sentence each.
+        topics: What it was about, the weightiest first.
+    """
+
+    summary: tuple[str, ...] = ()
+    action_items: tuple[ActionItem, ...] = ()
+    decisions: tuple[str, ...] = ()
+    topics: tuple[str, ...] = ()
+
+
+class InsightFailed(Exception):
+    """Findings that could not be had.
+
+    Args:
+        message: Why, in a sentence of ours for the person at the client.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class Provider(Protocol):
+    """Finds out what a talk comes down to; one for all sessions, so it keeps nothing of any."""
+
+    @property
+    def name(self) -> str:
+        """The ``provider`` of insights."""
+
+    @property
+    def model(self) -> str:
+        """Their ``model``."""
+
+    @property
+    def room(self) -> int:
+        """The most of a talk that it reads at once, in bytes of UTF-8."""
+
+    async def distil(self, said: Sequence[Said], stage: Stage) -> Findings:
+        """Return what was found in a stretch of talk; may be cancelled at any time.
+
+        Args:
+            said: What was said, in order, at least one; not more than ``room``.
+            stage: What for.
+
+        Raises:
+            InsightFailed: It could not be had.
+        """
+
+    async def close(self) -> None:
+        """Give back what it holds; nothing is asked of it afterwards."""
