@@ -115,6 +115,27 @@ def test_partials_between_change_no_final(
     assert [f for f in frames[0] if f["type"] in ("final", "full_transcript")] == frames[1][1:]
 
 
+@given(st.data(), DURATIONS, VOICES, st.sampled_from([CARRIED, PLAIN, UTTERANCE]))
+def test_the_pace_of_partials_changes_no_final(
+    data: st.DataObject,
+    durations: tuple[float, float],
+    voice: Callable[[], VoiceActivity] | None,
+    needs: WindowNeeds,
+) -> None:
+    speech = data.draw(speeches())
+    places = data.draw(cuts(len(speech.samples)))
+    frames = []
+    for paces in (st.just(1), st.sampled_from([1, 2, 4, 64])):
+        play = Play(Scripted(needs), Session(voice))
+        play.send(config_of(durations, partial_interval=0.1, min_partial_duration=0))
+        for piece in pieces(Coding(speech.rate).encode(speech.samples), 4, places):
+            play.session.partial_pace = data.draw(paces)
+            play.send(piece)
+        play.send(COMMIT)
+        frames.append([f for f in play.frames if f["type"] != "partial"])
+    assert frames[0] == frames[1]
+
+
 @given(st.data(), DURATIONS, st.sampled_from([8_000, 16_000, 44_100]))
 def test_every_sample_is_new_exactly_once(
     data: st.DataObject, durations: tuple[float, float], rate: int

@@ -15,7 +15,7 @@ from echoic.session.effects import ModelAnswer, Send
 from echoic.session.window import WindowNeeds
 from echoic.wire.codec import decode_message
 from echoic.wire.frames import Audio, Commit, Config, Reset, Warning  # noqa: A004  # the protocol's word
-from support.play import Play, kind, texts, zeros
+from support.play import Play, audio_frame, kind, texts, zeros
 from support.speakers import Answering, saying
 
 TEN = StreamConfig(sample_rate=10, chunk_duration=1.0, overlap_duration=0.2, enable_partial=False)
@@ -203,9 +203,32 @@ def test_a_model_that_is_not_there_is_an_error_and_another_config_may_follow() -
     play = Play(saying("foo"), model=answer)
     (error,) = play.send({"type": "config", "model": "parakeet"})
     assert (error["code"], error["install"]) == ("model_unavailable", "pip install it")
-    assert play.hear(zeros(2.0))[0]["code"] == "model_unavailable"
+    assert play.hear(zeros(2.0)) == []
     (status,) = play.send({"type": "config", "model": "whisper"})
     assert status["active_model"] == "whisper"
+    assert texts(play.hear(zeros(2.0))) == ["foo"]
+
+
+def test_audio_that_no_model_hears_is_told_once_until_something_changes() -> None:
+    play = Play(saying("foo"), model=lambda _: ModelUnavailable("parakeet", "It is not installed."))
+    assert [f["code"] for f in play.hear(zeros(2.0))] == ["model_unavailable"]
+    assert [play.hear(zeros(2.0)) for _ in range(3)] == [[], [], []]
+    assert [f["code"] for f in play.send({"type": "config"})] == ["model_unavailable"]
+    assert play.hear(zeros(2.0)) == []
+    assert [f["type"] for f in play.send({"type": "reset"})] == ["status"]
+    assert [f["code"] for f in play.hear(zeros(2.0))] == ["model_unavailable"]
+    assert play.send({"type": "stop"}) == []
+    assert play.closed == 1000
+
+
+def test_audio_is_heard_by_the_default_where_only_the_model_of_a_config_is_missing() -> None:
+    def answer(request: object) -> ModelAnswer | ModelUnavailable:
+        if getattr(request, "model", "") == "parakeet":
+            return ModelAnswer("parakeet", WindowNeeds("plain"))
+        return ModelUnavailable("whisper", "It is not installed.")
+
+    play = Play(saying("foo"), model=answer)
+    assert kind(play.send({"type": "config", "model": "whisper"}), "error")
     assert texts(play.hear(zeros(2.0))) == ["foo"]
 
 
@@ -299,6 +322,28 @@ def test_partials_keep_a_cadence_of_audio() -> None:
     play.hear_in(zeros(3.6), [1_600] * 40)
     assert [p["segment_end"] for p in kind(play.frames, "partial")] == [0.5, 1.0, 1.5, 2.5, 3.0]
     assert [p["segment_id"] for p in kind(play.frames, "partial")] == [1, 1, 1, 2, 2]
+
+
+def test_partials_come_less_often_where_the_pace_is_slower() -> None:
+    counts = []
+    for pace in (1, 2, 4, 8):
+        play = Play(saying("foo"))
+        play.session.partial_pace = pace
+        play.send({"type": "config", "chunk_duration": 4.1, "overlap_duration": 0})
+        play.hear_in(zeros(4.0), [1_600] * 40)
+        counts.append(len(kind(play.frames, "partial")))
+    assert counts == [8, 4, 2, 1]
+
+
+def test_progress_counts_audio_that_finals_are_due_for() -> None:
+    play = Play(saying("foo"), Session())
+    play.send({"type": "config", "enable_partial": False})
+    play.do(play.session.receive(audio_frame(zeros(4.0))))
+    play.do(play.session.receive(audio_frame(zeros(1.0))))
+    assert play.session.progress == (3_500_000 + 1_500_000, 0)
+    play.settle()
+    assert play.session.progress == (5_000_000, 5_000_000)
+    assert play.session.backlog == 0
 
 
 def test_partials_can_be_switched_off() -> None:

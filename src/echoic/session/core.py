@@ -7,7 +7,7 @@ cut into messages and however slow the machine is.
 from __future__ import annotations
 
 import itertools
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, ClassVar, assert_never
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, assert_never
 from echoic.errors import CLOSE_NORMAL, DecodeFailed, ModelUnavailable, ProtocolError
 from echoic.session.config import StreamConfig, read_config
 from echoic.session.effects import Again, Close, Decode, Drop, ModelRequest, OpenModel, Send
+from echoic.session.lines import Line, audio_bytes
 from echoic.session.render import configured, decode_failed, error_frame, final_frame, partial_frame, warnings
 from echoic.session.stretch import Plan, Slot, Stretch
 from echoic.session.window import DecodeOptions
@@ -41,6 +42,7 @@ _BITE = 2.0
 _MOST_WAITING = 64
 #: Audio frames that may wait; half a minute in messages of 20 ms.
 _MOST_AUDIO = 1_500
+_MICRO = 1_000_000
 #: A window is decoded at most this often before it is given up.
 _ATTEMPTS = 2
 
@@ -95,6 +97,13 @@ def _all(samples: int, _: int) -> int:
 _Item = Plan | _Reply | _Transcript | _Afresh | _Goodbye
 
 
+def _microseconds(item: _Item) -> int:
+    """Return how much audio waits with an item; never 0 for a plan, whose decodes are waited for."""
+    if not isinstance(item, Plan):
+        return 0
+    return max(1, round(_MICRO * to_seconds(item.span.end - item.span.start, item.stretch.segments.rate)))
+
+
 class Session:
     """A stream of audio from its first frame to its close.
 
@@ -119,14 +128,18 @@ class Session:
         self._stretch: Stretch | None = None
         self._asked: tuple[StreamConfig, tuple[str, ...] | None] | None = None
         self._rest: NDArray[np.float32] | None = None
-        self._waiting: deque[ClientFrame | _End] = deque()
-        self._outbox: deque[_Item] = deque()
+        self._refused: ModelRequest | None = None
+        self._waiting: Line[ClientFrame | _End] = Line(audio_bytes)
+        self._outbox: Line[_Item] = Line(_microseconds)
+        self._closed = 0
         self._partial: Plan | None = None
         self._partial_mark = 0
         self._running: dict[int, tuple[Plan, Slot]] = {}
         self._keys = itertools.count(1)
         self._finals = 0
         self._transcript = Transcript()
+        #: A partial is asked for at every so manieth place where one is due; finals do not depend on it.
+        self.partial_pace = 1
 
     # ---- what the driver calls
 
@@ -145,6 +158,7 @@ class Session:
         if isinstance(answer, ModelUnavailable):
             self._outbox.append(_Reply(error_frame(answer)))
             if self._stretch is None:
+                self._refused = ModelRequest(config.model, config.variant)
                 self._drop_waiting_audio()
         else:
             self._begin(config, answer, ignored)
@@ -189,17 +203,19 @@ class Session:
     @property
     def backlog(self) -> float:
         """Seconds of audio that finals are due for and that is not delivered yet."""
-        plans = [item for item in self._outbox if isinstance(item, Plan)]
-        due = sum(to_seconds(p.span.end - p.span.start, p.stretch.segments.rate) for p in plans)
         left = 0 if self._rest is None else len(self._rest)
-        queued = sum(len(f.data) for f in self._waiting if isinstance(f, Audio)) / self._bytes_per_second
-        return due + left / self._config.sample_rate + queued
+        queued = self._waiting.size / self._bytes_per_second
+        return self._outbox.size / _MICRO + left / self._config.sample_rate + queued
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Microseconds of audio that finals came due for since the beginning, and those of them delivered."""
+        return self._closed, self._closed - self._outbox.size
 
     @property
     def full(self) -> bool:
         """Whether so many frames or replies wait (for a model, for decodes) that no more should come."""
-        asked = sum(not isinstance(frame, Audio) for frame in self._waiting)
-        replies = sum(not isinstance(item, Plan) for item in self._outbox)
+        asked, replies = self._waiting.weightless, self._outbox.weightless
         return asked + replies > _MOST_WAITING or len(self._waiting) > _MOST_AUDIO
 
     # ---- frames
@@ -224,6 +240,8 @@ class Session:
             yield Send(error_frame(error))
             return
         if self._stretch is None:
+            if self._refused == ModelRequest(self._config.model, self._config.variant):
+                return  # the client was told; nothing has changed
             self._waiting.appendleft(frame)  # before what came after it
             yield from self._open(self._config, None)
             return
@@ -248,6 +266,7 @@ class Session:
             yield Drop(tuple(forgotten))
         if self._stretch:
             self._stretch = Stretch(self._config, self._stretch.model, self._voice)
+        self._refused = None
         self._outbox.append(_Afresh())
 
     def _on_stop(self, _: Stop) -> Iterator[Effect]:
@@ -319,7 +338,7 @@ class Session:
         samples, rest = samples[:granted], samples[bite:]
         if granted < bite:  # what comes after is not heard; the driver ends the stream
             rest = rest[:0]
-            self._waiting = deque(item for item in self._waiting if isinstance(item, _End))
+            self._waiting.keep(lambda item: isinstance(item, _End))
         while len(samples):
             samples = samples[stretch.hear(samples) :]
             if stretch.segments.heard == stretch.segments.due:
@@ -337,7 +356,9 @@ class Session:
     def _close_segment(self, *, flush: bool) -> None:
         stretch = self._stretch
         if stretch and (stretch.segments.pending or (flush and stretch.reading.holds)):
-            self._outbox.append(stretch.close_segment(flush=flush))
+            plan = stretch.close_segment(flush=flush)
+            self._outbox.append(plan)
+            self._closed += _microseconds(plan)
             self._partial_mark = 0
 
     def _renew_partial(self, stretch: Stretch) -> Iterator[Effect]:
@@ -345,7 +366,8 @@ class Session:
         config, segments = self._config, stretch.segments
         mark = segments.pending // max(1, to_samples(config.partial_interval, segments.rate))
         enough = segments.pending >= to_samples(config.min_partial_duration, segments.rate)
-        if not config.enable_partial or mark <= self._partial_mark or not enough or self._finals_due:
+        early = mark < self._partial_mark + self.partial_pace
+        if not config.enable_partial or early or not enough or self._finals_due:
             return
         self._partial_mark = mark
         yield from self._drop_partial()
@@ -360,7 +382,7 @@ class Session:
 
     @property
     def _finals_due(self) -> bool:
-        return any(isinstance(item, Plan) for item in self._outbox)
+        return self._outbox.weighty > 0
 
     @property
     def _bytes_per_second(self) -> int:
