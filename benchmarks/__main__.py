@@ -10,7 +10,18 @@ import time
 
 from benchmarks.report import ROOT
 
-PARTS = ("speech", "parakeet", "variants", "live", "overhead", "load", "memory", "disconnects", "fuzz")
+PARTS = (
+    "speech",
+    "parakeet",
+    "variants",
+    "live",
+    "overhead",
+    "load",
+    "memory",
+    "disconnects",
+    "fuzz",
+    "keys",
+)
 #: Those that want models of the true shapes (``benchmarks.shapes``).
 SHAPED = ("encoders", "greedy", "capacity")
 

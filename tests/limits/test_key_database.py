@@ -3,17 +3,19 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import stat
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from secrets import token_hex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import event
 
 from echoic.limits.identity import ALL_RIGHTS, Identity, Right
 from echoic.limits.key_database import KeyDatabase, OtherTier
 from echoic.limits.key_tables import NEWEST_STEP
 from echoic.limits.keys import KeyStoreUnavailable, Standing
-from echoic.limits.secret import digest_of
+from echoic.limits.secret import NO_ID, digest_of
 from support.postgres import is_here, make_database, postgres
 
 if TYPE_CHECKING:
@@ -82,6 +84,40 @@ async def test_a_key_that_there_is_not_is_not_found(store: KeyDatabase) -> None:
     assert await store.find("' OR 1=1 --") is None
     assert set(await store.find_all([new.id, "ffffffffffff"])) == {new.id}
     assert await store.find_all([]) == {}
+
+
+async def test_a_key_that_there_is_not_is_looked_for_by_the_same_steps_as_one_that_there_is(
+    store: KeyDatabase,
+) -> None:
+    new, _ = await store.create("anna")
+    done: list[tuple[object, int]] = []
+    event.listen(
+        store._engine.sync_engine,  # noqa: SLF001  # what it really does
+        "after_cursor_execute",
+        lambda *given: done.append((given[2], len(given[3]))),
+    )
+    for name in (new.id, "ffffffffffff", NO_ID):
+        await store.find(name)
+    assert len(done) == 3
+    assert len(set(done)) == 1
+
+
+async def test_the_look_up_answers_one_row_whether_there_is_a_key_or_not(
+    filed: KeyDatabase, file: Path
+) -> None:
+    new, _ = await filed.create("anna")
+    statements: list[tuple[str, Any]] = []
+    event.listen(
+        filed._engine.sync_engine,  # noqa: SLF001  # what it really asks
+        "before_cursor_execute",
+        lambda *given: statements.append((given[2], given[3])),
+    )
+    await filed.find(new.id)
+    await filed.find("ffffffffffff")
+    with closing(sqlite3.connect(file)) as database:
+        found, nobody = (database.execute(*asked).fetchall() for asked in statements)
+    assert [len(found), len(nobody)] == [1, 1]
+    assert list(map(type, nobody[0][2:6])) == list(map(type, found[0][2:6]))
 
 
 async def test_the_store_holds_no_key(filed: KeyDatabase, file: Path) -> None:

@@ -1,0 +1,61 @@
+"""How long it takes to refuse a wrong key, by what is wrong with it: time must not tell."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks import report
+from echoic.limits.key_database import KeyDatabase
+from echoic.limits.secret import make_key
+from echoic.limits.ways import StoredKeys
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_OTHERS = 200
+
+
+def measure(*, quick: bool) -> None:
+    """Measure, print and save."""
+    times = asyncio.run(_refused(500 if quick else 4000))
+    base = statistics.median(times["unknown id"])
+    rows = [
+        (kind, 1000 * min(all_), 1000 * statistics.median(all_), statistics.median(all_) / base)
+        for kind, all_ in times.items()
+    ]
+    header = ("wrong key", "least, ms", "median, ms", "of unknown id")
+    report.table("Wrong keys: time to look one up", header, rows)
+    report.save("keys", {"rows": [dict(zip(header, row, strict=True)) for row in rows]})
+
+
+async def _refused(times: int) -> dict[str, list[float]]:
+    with tempfile.TemporaryDirectory() as folder:
+        store = KeyDatabase(str(Path(folder) / "keys.db"))
+        await store.open()
+        for number in range(_OTHERS):
+            await store.create(f"user {number}")
+        known, _ = await store.create("anna")
+        kinds = {
+            "no form of a key": "x" * len(known.text),
+            "unknown id": make_key().text,
+            "known id": known.text[:-43] + "x" * 43,
+        }
+        try:
+            return await _timed(StoredKeys(store), kinds, times)
+        finally:
+            await store.close()
+
+
+async def _timed(way: StoredKeys, kinds: Mapping[str, str], times: int) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {kind: [] for kind in kinds}
+    for _ in range(times):
+        for kind, text in kinds.items():
+            began = time.perf_counter()
+            await way.identify(text)
+            found[kind].append(time.perf_counter() - began)
+    return found
