@@ -192,6 +192,16 @@ async def the_query_can_be_forbidden(door: Door) -> None:
         await refused(line, "unauthorized", 4401)
 
 
+@served("P8.9", api_key=KEY, wrong_keys_per_minute=2)
+async def after_many_wrong_keys_others_wait(door: Door) -> None:
+    for _ in range(2):
+        async with door.open(query="token=wrong") as line:
+            await refused(line, "unauthorized", 4401)
+    async with door.open(query="token=wrong") as line:
+        assert (await refused(line, "server_busy", 1013))["retry_after"] == 30
+    assert (await door.get(LIMITS, {"X-API-KEY": "wrong"}))[0] == 429
+
+
 @served("P8.3", "P6.6", api_key=KEY)
 async def the_key_may_come_in_the_first_message(door: Door) -> None:
     async with door.open() as line:

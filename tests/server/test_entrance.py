@@ -15,6 +15,7 @@ from echoic.engines.scripted import draw
 from echoic.limits.identity import Right
 from echoic.limits.key_database import KeyDatabase
 from echoic.limits.keys import KeyStoreUnavailable
+from echoic.limits.secret import make_key
 from echoic.server.app import build_app
 from echoic.server.log import event_formatter
 from echoic.server.settings import Settings, SettingsError, load_settings
@@ -347,3 +348,43 @@ async def test_no_secret_is_in_a_log_an_error_or_a_repr(
     assert good.id in text
     for secret in (*secrets, *(key.text[20:] for key in (good, gone))):
         assert secret not in text, secret[:12]
+
+
+async def test_wrong_keys_are_slowed_down_by_address_and_good_ones_never(
+    start_app: StartApp, file: Path
+) -> None:
+    good, fresh = await make_key_in(file), await make_key_in(file)
+    app = await start_app(keys_db=str(file), wrong_keys_per_minute=3, trusted_proxies="127.0.0.1")
+    here, there = {"x-forwarded-for": "192.0.2.1"}, {"x-forwarded-for": "192.0.2.2"}
+    await streams(app, x_api_key=good.text, x_forwarded_for="192.0.2.1")
+    for query in ("token=guess", f"token={make_key().text}", f"token={fresh.text[:-1]}"):
+        await refused(app, "unauthorized", 4401, headers=here, query=query)
+    assert "Too many wrong keys" in await refused(
+        app, "server_busy", 1013, headers=here, query="token=another"
+    )
+    answer = await limits(app, x_api_key="guess", x_forwarded_for="192.0.2.1")
+    assert (answer.status_code, int(answer.headers["retry-after"])) == (429, answer.json()["retry_after"])
+    async with MemorySocket(app, headers=here) as socket:
+        socket.send({"type": "auth", "token": fresh.text})  # never seen: it waits with the others
+        assert (await socket.next())["retry_after"] <= 20
+    await streams(app, x_api_key=good.text, x_forwarded_for="192.0.2.1")
+    await streams(app, x_api_key=fresh.text, x_forwarded_for="192.0.2.2")
+    await refused(app, "unauthorized", 4401, headers=there, query="token=guess")
+    await refused(
+        app, "server_busy", 1013, headers={"x-forwarded-for": "192.0.2.9, 192.0.2.1"}, query="token=a"
+    )
+
+
+async def test_only_credentials_that_nobody_has_count_as_wrong(start_app: StartApp, file: Path) -> None:
+    expired = await make_key_in(file, expires=datetime.now(UTC) - timedelta(minutes=1))
+    reader = await make_key_in(file, rights=frozenset({Right.READ}))
+    app = await start_app(
+        keys_db=str(file), jwt_secret=SIGNS, wrong_keys_per_minute=1, auth_timeout_seconds=0.01
+    )
+    for _ in range(3):
+        await refused(app, "unauthorized", 4401, headers={"x-api-key": expired.text})
+        await refused(app, "unauthorized", 4401, headers={"x-api-key": token(exp=1)})
+        await refused(app, "forbidden", 4403, headers={"x-api-key": reader.text})
+        await refused(app, "unauthorized", 4401)  # none at all
+    await refused(app, "unauthorized", 4401, headers={"x-api-key": "guess"})
+    await refused(app, "server_busy", 1013, headers={"x-api-key": "guess"})

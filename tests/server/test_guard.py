@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from echoic.errors import AccessRefused
 from echoic.limits.identity import Right
-from echoic.limits.origins import Origins
 from echoic.limits.secret import digest_of, written_digest
 from echoic.limits.tokens import Tokens
 from echoic.limits.ways import SingleKey
@@ -147,11 +146,12 @@ def test_a_digest_of_a_digest_is_itself() -> None:
 async def test_whatever_a_request_brings_the_guard_knows_what_to_do(
     headers: list[tuple[bytes, bytes]], query: bytes
 ) -> None:
-    guard = Guard((SingleKey(digest_of(KEY)), Tokens("HS256", b"k" * 32)), origins=Origins.parse(""))
+    guard = Guard((SingleKey(digest_of(KEY)), Tokens("HS256", b"k" * 32)))
     with suppress(AccessRefused):
         guard.check_origin(headers)
     with suppress(AccessRefused):
-        assert await guard.admits(headers, query, Right.STREAM) is None
+        scope = {"headers": headers, "query_string": query}
+        assert await guard.admits(scope, Right.STREAM, None) is None
 
 
 @given(st.text() | st.binary())

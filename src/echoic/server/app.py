@@ -152,7 +152,7 @@ def _furnish(settings: Settings, registry: Registry) -> House:
     metrics.active.set_function(lambda: len(streams))
     metrics.backlog.set_function(lambda: streams.backlog)
     metrics.add(EngineLoad(engines))
-    entrance = entrance_of(settings)
+    entrance = entrance_of(settings, metrics.credential)
     bounds = Bounds(settings.send_queue_frames, settings.send_queue_bytes, settings.send_timeout_seconds)
     limits = Limits(backlog=settings.max_backlog_seconds, idle=settings.idle_timeout_seconds, outbox=bounds)
     kept = Kept(Grace(settings.resume_seconds, settings.resume_sessions, settings.resume_bytes))

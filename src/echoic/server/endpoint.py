@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from echoic.audio.speech import VoiceActivity
     from echoic.limits.account import Account
+    from echoic.limits.addresses import Address
     from echoic.limits.desk import Desk
     from echoic.limits.identity import Identity
     from echoic.server.kept import Wish
@@ -97,14 +98,17 @@ class StreamEndpoint:
             await send({"type": "websocket.accept"})
             service = self._service()
             peer = Peer(receive, send)
-            with about(stream=peer.name, address=str(address_of(scope, service.proxies))):
-                await self._serve(scope, peer, service)
+            address = address_of(scope, service.proxies)
+            with about(stream=peer.name, address=str(address)):
+                await self._serve(scope, address, peer, service)
         except (Disconnected, OSError):  # gone before there was a stream
             return
 
-    async def _serve(self, scope: MutableMapping[str, Any], peer: Peer, service: Service) -> None:
+    async def _serve(
+        self, scope: MutableMapping[str, Any], address: Address | None, peer: Peer, service: Service
+    ) -> None:
         try:
-            identity = await self._let_in(scope, peer)
+            identity = await self._let_in(scope, address, peer)
             if service.kept.knows(identity.user):  # such a user may have come for one of them
                 wish, peer = await first_wish(peer)
                 if wish is not None:
@@ -144,13 +148,12 @@ class StreamEndpoint:
         service.means.metrics.resumed.inc()
         await session.serve(peer)
 
-    async def _let_in(self, scope: MutableMapping[str, Any], peer: Peer) -> Identity:
-        headers = scope["headers"]
-        self._guard.check_origin(headers)
-        identity = await self._guard.admits(headers, scope["query_string"], Right.STREAM)
+    async def _let_in(self, scope: MutableMapping[str, Any], address: Address | None, peer: Peer) -> Identity:
+        self._guard.check_origin(scope["headers"])
+        identity = await self._guard.admits(scope, Right.STREAM, address)
         if identity is not None:
             return identity
-        identity = await self._guard.hear(peer.message)
+        identity = await self._guard.hear(peer.message, address)
         await peer.send({"type": "websocket.send", "text": encode_frame(Status(state="authenticated"))})
         return identity
 

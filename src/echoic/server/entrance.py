@@ -11,13 +11,14 @@ from echoic.limits.hosts import Hosts
 from echoic.limits.keys import KeyStoreUnavailable
 from echoic.limits.origins import Origins
 from echoic.limits.secret import NO_ID
+from echoic.limits.throttle import Throttle
 from echoic.limits.tokens import Tokens
 from echoic.limits.ways import SingleKey, StoredKeys
 from echoic.server.guard import Guard
 from echoic.server.log import event
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from echoic.limits.key_database import KeyDatabase
     from echoic.limits.ways import Way
@@ -75,8 +76,12 @@ class Entrance:
         return None
 
 
-def entrance_of(settings: Settings) -> Entrance:
+def entrance_of(settings: Settings, count: Callable[[str], None] = lambda _: None) -> Entrance:
     """Return the entrance that the settings describe; its store is not open yet.
+
+    Args:
+        settings: Of the server.
+        count: Called for each wrong credential, as ``Throttle`` does.
 
     Raises:
         KeyStoreUnavailable: Its database has no driver here.
@@ -96,7 +101,8 @@ def entrance_of(settings: Settings) -> Entrance:
     if tokens is not None:
         ways.append(tokens)
     origins = Origins.parse(settings.allowed_origins or "", local=not ways)
-    guard = Guard(tuple(ways), settings.allow_query_token, settings.auth_timeout_seconds, origins)
+    throttle = Throttle(settings.wrong_keys_per_minute, count=count)
+    guard = Guard(tuple(ways), settings.allow_query_token, settings.auth_timeout_seconds, origins, throttle)
     return Entrance(guard, store, stored_keys, Hosts(None) if ways else _hosts_of(settings, origins))
 
 

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
 from echoic.errors import AccessRefused, ErrorCode, ProtocolError
 from echoic.limits.identity import LOCAL, Right
 from echoic.limits.origins import Origins
+from echoic.limits.throttle import Throttle
 from echoic.wire.codec import decode_message
 from echoic.wire.frames import Auth
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from typing import Any
 
+    from echoic.limits.addresses import Address
     from echoic.limits.identity import Identity
     from echoic.limits.ways import Way
 
+#: Characters of the longest key or token that is looked at.
+_LONGEST_KEY: Final = 8192
 _RIGHTS = {
     Right.STREAM: "This API key may not open streams.",
     Right.READ: "This API key may not read what is said about its user.",
@@ -62,12 +67,14 @@ class Guard:
         allow_query: Whether ``?token=`` counts.
         patience: Seconds that a first message with the key may take.
         origins: Whose pages may, of those that browsers ask for.
+        throttle: How many wrong credentials are looked at.
     """
 
     ways: tuple[Way, ...] = field(default=(), repr=False)
     allow_query: bool = True
     patience: float = 5.0
     origins: Origins = field(default_factory=Origins)
+    throttle: Throttle = field(default_factory=lambda: Throttle(0), repr=False)
 
     @property
     def asks(self) -> bool:
@@ -85,19 +92,26 @@ class Guard:
             raise AccessRefused(ErrorCode.FORBIDDEN, "Pages of this origin may not use this server.")
 
     async def admits(
-        self, headers: Iterable[tuple[bytes, bytes]], query: bytes, right: Right
+        self, scope: Mapping[str, Any], right: Right, address: Address | None
     ) -> Identity | None:
-        """Return who sends a request with these headers and query; None: it brings no credential.
+        """Return who sends a request (ASGI); None: it brings no credential.
+
+        Args:
+            scope: Of the request.
+            right: What it wants to do.
+            address: Where it comes from, or None: that cannot be told.
 
         Raises:
             AccessRefused: It brings a wrong one, or one without this right.
         """
         if not self.ways:
             return LOCAL
-        key = credential(headers, query, allow_query=self.allow_query)
-        return None if key is None else await self.identify(key, right)
+        key = credential(scope["headers"], scope["query_string"], allow_query=self.allow_query)
+        return None if key is None else await self.identify(key, right, address)
 
-    async def hear(self, receive: Callable[[], Awaitable[str | bytes]]) -> Identity:
+    async def hear(
+        self, receive: Callable[[], Awaitable[str | bytes]], address: Address | None = None
+    ) -> Identity:
         """Wait for the first message, which must bring the credential; return who sends it.
 
         Raises:
@@ -114,20 +128,30 @@ class Guard:
             raise _refusal("The first message must bring the API key.") from error
         if not isinstance(frame, Auth):
             raise _refusal("This server needs an API key.")
-        return await self.identify(frame.token, Right.STREAM)
+        return await self.identify(frame.token, Right.STREAM, address)
 
-    async def identify(self, key: str, right: Right) -> Identity:
+    async def identify(self, key: str, right: Right, address: Address | None = None) -> Identity:
         """Return who presents ``key``.
 
         Raises:
-            AccessRefused: Nobody known, or somebody without this right.
+            AccessRefused: Nobody known, or somebody without this right; or too many who are not known came
+                from the same address.
         """
-        for way in self.ways:
-            identity = await way.identify(key)
-            if identity is not None:
-                break
-        else:
+        self.throttle.check(address, key)
+        identity = await self._owner(key)
+        if identity is None:
+            self.throttle.wrong(address)
             raise _refusal("The API key is not the right one.")
+        self.throttle.good(key)
         if right not in identity.rights:
             raise AccessRefused(ErrorCode.FORBIDDEN, _RIGHTS[right])
         return identity
+
+    async def _owner(self, key: str) -> Identity | None:
+        if len(key) > _LONGEST_KEY:
+            return None
+        for way in self.ways:
+            identity = await way.identify(key)
+            if identity is not None:
+                return identity
+        return None

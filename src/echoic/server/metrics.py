@@ -71,6 +71,14 @@ class Metrics:
         self._refusals = Counter(
             "echoic_quota_refusals", "Streams and audio refused, by quota.", ["quota"], registry=self.registry
         )
+        self._credentials = Counter(
+            "echoic_wrong_keys",
+            "Wrong keys and tokens, and those not looked at since so many came from their address.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        for outcome in ("wrong", "unheard"):  # at 0 until there is one
+            self._credentials.labels(outcome)
         self.store_away = Gauge(
             "echoic_quota_store_away", "1 while the store of quotas is away.", registry=self.registry
         )
@@ -114,6 +122,10 @@ class Metrics:
     def refused(self, quota: str) -> None:
         """Count a refusal by ``daily_minutes`` or ``concurrent_streams``."""
         self._refusals.labels(quota).inc()
+
+    def credential(self, outcome: str) -> None:
+        """Count a credential that was ``wrong``, or ``unheard``."""
+        self._credentials.labels(outcome).inc()
 
     def closed(self, code: int) -> None:
         """Count the end of a stream."""

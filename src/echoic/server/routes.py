@@ -15,6 +15,7 @@ from echoic.server.core_router import CORE_PATH
 from echoic.server.endpoint import StreamEndpoint
 from echoic.server.guard import Guard
 from echoic.server.metrics import CONTENT_TYPE
+from echoic.server.neighbours import address_of
 from echoic.server.quotas import limits_body
 
 if TYPE_CHECKING:
@@ -100,15 +101,18 @@ def _row(model: ModelStatus, *, loaded: bool) -> dict[str, object]:
 
 
 async def _caller(house: House, request: Request) -> Identity:
-    scope = request.scope
-    identity = await house.entrance.guard.admits(scope["headers"], scope["query_string"], Right.READ)
+    address = address_of(request.scope, house.service.proxies)
+    identity = await house.entrance.guard.admits(request.scope, Right.READ, address)
     if identity is None:
         raise AccessRefused(ErrorCode.UNAUTHORIZED, "This server needs an API key.")
     return identity
 
 
 def _refused(refusal: AccessRefused) -> JSONResponse:
-    body = {"type": "error", "code": refusal.code, "message": refusal.message}
+    body = {"type": "error", "code": refusal.code, "message": refusal.message} | refusal.detail
+    wait = refusal.detail.get("retry_after")
+    if wait is not None:
+        return JSONResponse(body, 429, {"Retry-After": str(wait)})
     headers = {"WWW-Authenticate": "Bearer"} if refusal.code is ErrorCode.UNAUTHORIZED else None
     return JSONResponse(body, _HTTP_STATUS.get(refusal.code, 503), headers)
 

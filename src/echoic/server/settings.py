@@ -158,6 +158,7 @@ class Settings(BaseModel):
         api_key: Digest of the one key (``secret.written_digest``), or None: no key. It is not kept itself.
         allow_query_token: Take the key from ``?token=`` too.
         auth_timeout_seconds: How long the first message may take when it has to bring the key.
+        wrong_keys_per_minute: Wrong keys of one address that are looked at in a minute; 0: all.
         keys_db: Where users' keys are kept, a file or a URL of SQLAlchemy; None: there are none.
         jwt_secret: The secret that tokens are signed with (HS256); None: it signs none.
         jwt_public_key_file: What is in the file with the public key of tokens (RS256), as PEM; None: none.
@@ -216,6 +217,7 @@ class Settings(BaseModel):
     api_key: Annotated[bytes | None, AUTH, BeforeValidator(_digest), Field(repr=False)] = None
     allow_query_token: Annotated[bool, AUTH] = True
     auth_timeout_seconds: Annotated[float, AUTH, Field(gt=0)] = 5.0
+    wrong_keys_per_minute: Annotated[float, AUTH, Field(ge=0, le=1e6, allow_inf_nan=False)] = 30.0
     keys_db: Annotated[str | None, AUTH, Field(min_length=1, repr=False)] = None
     jwt_secret: Annotated[bytes | None, AUTH, BeforeValidator(_bytes), Field(repr=False)] = None
     jwt_public_key_file: Annotated[bytes | None, AUTH, BeforeValidator(_contents), Field(repr=False)] = None
