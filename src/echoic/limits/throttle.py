@@ -60,7 +60,7 @@ class Throttle:
         """Return if a credential from there is to be looked at.
 
         Raises:
-            AccessRefused: ``server_busy`` with ``retry_after`` (seconds): too many wrong ones came from there.
+            AccessRefused: ``server_busy`` with ``retry_after`` in seconds: too many wrong ones came.
         """
         excess = self._owed(_source(address)) - self._per_minute + 1
         if not self._per_minute or excess <= 0 or digest_of(credential) in self._good:

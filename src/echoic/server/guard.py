@@ -137,6 +137,7 @@ class Guard:
             AccessRefused: Nobody known, or somebody without this right; or too many who are not known came
                 from the same address.
         """
+        key = key[: _LONGEST_KEY + 1]  # a message may be 8 MiB long
         self.throttle.check(address, key)
         identity = await self._owner(key)
         if identity is None:
