@@ -23,6 +23,8 @@ INSTALL: Final = "pip install 'echoic[jwt]'"
 SHORTEST_SECRET: Final = 32
 #: The tier of a user whose token names none.
 DEFAULT_TIER: Final = "free"
+#: Characters of the longest token that is looked at.
+_LONGEST: Final = 8192
 _DOTS: Final = 2
 
 
@@ -81,7 +83,7 @@ class Tokens:
             AccessRefused: The token is signed well and has expired, is not valid yet, is meant for others, or
                 names no user.
         """
-        if credential.count(".") != _DOTS:
+        if len(credential) > _LONGEST or credential.count(".") != _DOTS:
             return None
         import jwt  # noqa: PLC0415  # an optional part
 
