@@ -11,7 +11,7 @@ import pytest
 
 from echoic.client import ServerError, connect
 from echoic.client import thread as threads
-from echoic.wire.frames import Final
+from echoic.wire.frames import Final, FullTranscript
 from support.fake_server import CONFIGURED, Peer, final, serving
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class Parts:
     def __init__(self, *parts: Part) -> None:
         self._parts = list(parts)
         self.wishes: list[dict[str, Any]] = []
+        self.grants = 100
 
     async def __call__(self, socket: websockets.ServerConnection) -> None:
         peer = Peer(socket)
@@ -44,7 +45,8 @@ class Parts:
         assert isinstance(config, dict)
         if "resume" in config:
             self.wishes.append(config)
-        else:
+        elif self.grants:
+            self.grants -= 1
             await peer.send(GRANTED)
         await self._parts.pop(0)(peer)
 
@@ -106,16 +108,63 @@ async def test_a_ping_that_arrived_is_not_asked_again() -> None:
         await stream.stop()
 
 
-async def test_a_server_that_knows_the_session_no_more_ends_the_stream_with_its_reason() -> None:
-    async def gone(peer: Peer) -> None:
-        await peer.send({"type": "error", "code": "resume_failed", "message": "It is over."})
-        await peer.socket.close(4404)
+async def gone(peer: Peer) -> None:
+    await peer.send({"type": "error", "code": "resume_failed", "message": "It is over."})
+    await peer.socket.close(4404)
 
-    async with serving(Parts(lost, gone)) as url, connect(url) as stream:
-        with pytest.raises(ServerError, match="It is over") as caught:
+
+async def test_a_server_that_knows_the_session_no_more_is_told_everything_again() -> None:
+    heard: list[object] = []
+
+    async def first(peer: Peer) -> None:
+        assert await peer.receive() == SECOND.tobytes()
+        await peer.expect("commit")
+        await peer.send(final(1, "one") | {"seq": 2})
+        await peer.send({"type": "full_transcript", "text": "one", "seq": 3})
+        await peer.receive()
+        await peer.send(final(2, "two") | {"seq": 4})
+        await lost(peer)
+
+    async def second(peer: Peer) -> None:
+        await peer.send(final(1, "one") | {"seq": 2})  # said before
+        await peer.send({"type": "full_transcript", "text": "one", "seq": 3})
+        await peer.send(final(2, "two") | {"seq": 4})
+        while (message := await peer.receive()) != {"type": "stop"}:
+            heard.append(message)
+            if message == {"type": "ping"}:
+                await peer.send({"type": "pong", "seq": 5})
+        await peer.send(final(3, "three") | {"seq": 6})
+        await peer.send({"type": "full_transcript", "text": "two three", "seq": 7})
+
+    parts = Parts(first, gone, second)
+    async with serving(parts) as url, connect(url, language="en") as stream:
+        await stream.send(SECOND)
+        assert await stream.commit() == "one"
+        await stream.send(SECOND[:10])
+        await stream.send(SECOND[10:20])
+        assert await stream.stop() == "two three"
+        frames = [frame async for frame in stream]
+    samples = [SECOND.tobytes(), {"type": "commit"}, SECOND[:10].tobytes(), SECOND[10:20].tobytes()]
+    assert [one for one in heard if one != {"type": "ping"}] == samples
+    assert [frame.segment_id for frame in frames if isinstance(frame, Final)] == [1, 2, 3]
+    assert [frame.text for frame in frames if isinstance(frame, FullTranscript)] == ["one", "two three"]
+
+
+async def test_a_server_without_room_is_asked_again_and_one_that_refuses_gives_its_reason() -> None:
+    def refusing(code: str, message: str) -> Part:
+        async def refuse(peer: Peer) -> None:
+            await peer.send({"type": "error", "code": code, "message": message})
+            await peer.socket.close(4400)
+
+        return refuse
+
+    parts = Parts(lost, gone, refusing("server_busy", "Full."), refusing("model_unavailable", "No model."))
+    parts.grants = 1
+    async with serving(parts) as url, connect(url) as stream:
+        with pytest.raises(ServerError, match="No model") as caught:
             await anext(stream)
-        assert caught.value.code == "resume_failed"
-        with pytest.raises(ServerError, match="It is over"):
+        assert caught.value.code == "model_unavailable"
+        with pytest.raises(ServerError, match="No model"):
             await stream.send(SECOND)
 
 

@@ -24,7 +24,7 @@ from echoic.wire.frames import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from echoic.errors import Detail
 
@@ -47,11 +47,14 @@ _STATES: Mapping[str, type[ServerFrame]] = MappingProxyType({"configured": Confi
 _ERROR_KEYS = frozenset({"type", "code", "message", "error_type"})
 
 
-def read_frame(message: str | bytes) -> tuple[Received, int | None]:
+def read_frame(
+    message: str | bytes, move: Callable[[dict[str, object]], None] | None = None
+) -> tuple[Received, int | None]:
     """Return the frame in a server's message, and its number if it has one.
 
     Args:
         message: JSON text.
+        move: Changes the JSON object before it is read.
 
     Returns:
         The typed frame; a frame of unknown type, or of a known type in a shape that this version
@@ -65,6 +68,8 @@ def read_frame(message: str | bytes) -> tuple[Received, int | None]:
     except msgspec.DecodeError:
         raise ValueError("The server sent a message that is not a JSON object.") from None
     number = body.pop("seq", None)
+    if move is not None:
+        move(body)
     return _typed(body), number if isinstance(number, int) else None
 
 

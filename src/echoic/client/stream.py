@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosed
 from echoic.client.failure import ServerError
 from echoic.client.incoming import Received, read_frame
 from echoic.client.outgoing import as_messages
+from echoic.client.past import Past
 from echoic.client.thread import TORN, Thread
 from echoic.errors import CLOSE_CODES, CLOSE_NORMAL, ErrorCode
 from echoic.wire.frames import Configured, Error, FullTranscript, Pong, Status
@@ -44,6 +45,7 @@ class Stream:
         self._socket = socket
         self._again = again
         self._thread: Thread | None = None
+        self._values: dict[str, object] = {}
         self._closing = False
         self._inbox: deque[Received] = deque()
         self._news = asyncio.Event()
@@ -151,6 +153,8 @@ class Stream:
             ServerError: The server cannot take this configuration (the one before stays), or the
                 stream ended before the answer.
         """
+        if self._thread is None:
+            self._values |= values
         answer = await self._ask({**values, "type": "config"}, Configured)
         if isinstance(answer, Error):
             raise ServerError(answer.code, answer.message, answer.detail)
@@ -196,11 +200,11 @@ class Stream:
         try:
             await self._read_socket()
             while self._thread is not None and self._is_torn:
-                arrived = await self._thread.mend()
-                for _ in range(arrived):  # their answers may have been lost with the connection
-                    self._answer(Pong())
+                for frame in await self._thread.mend():
+                    self._answer(frame) if isinstance(frame, Pong) else self._take(frame)
                 self._socket = self._thread.socket
                 await self._read_socket()
+            self._take_last_words()
         except ServerError as error:
             self._failure = error
         finally:
@@ -211,23 +215,33 @@ class Stream:
     async def _read_socket(self) -> None:
         try:
             async for message in self._socket:
-                frame, number = read_frame(message)
-                if self._thread is None and isinstance(frame, Configured):
-                    self._thread = self._thread_of(frame)
+                move = None if self._thread is None else self._thread.past.move
+                frame, number = read_frame(message, move)
+                news: Received | None = frame
                 if self._thread is not None:
-                    self._thread.note(frame, number)
-                self._take(frame)
-                self._news.set()
+                    news = self._thread.note(frame, number)
+                elif isinstance(frame, Configured):
+                    self._thread = self._thread_of(frame, number)
+                if news is not None:
+                    self._take(news)
+                    self._news.set()
         except ConnectionClosed:
             pass  # the close code says what happened
         except ValueError as error:
             self._failure = ServerError("closed", str(error))
             await self._socket.close(1002)
 
-    def _thread_of(self, frame: Configured) -> Thread | None:
+    def _thread_of(self, frame: Configured, number: int | None) -> Thread | None:
         if self._again is None or not isinstance(frame.resume_token, str):
             return None
-        return Thread(self._socket, self._again, frame)
+        thread = Thread(self._socket, self._again, frame, Past(self._values, frame))
+        thread.note(frame, number)
+        return thread
+
+    def _take_last_words(self) -> None:
+        late = self._thread.past.last_words if self._thread is not None else None
+        if late is not None and self._socket.close_code == CLOSE_NORMAL:
+            self._take(late)
 
     @property
     def _is_torn(self) -> bool:

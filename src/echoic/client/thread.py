@@ -13,14 +13,15 @@ from websockets.exceptions import ConnectionClosed
 
 from echoic.client.failure import ServerError
 from echoic.client.incoming import Received, read_frame
-from echoic.wire.frames import Error, Pong, Resumed
+from echoic.errors import ErrorCode
+from echoic.wire.frames import Configured, Error, Pong, Resumed, Warning  # noqa: A004  # the protocol's word
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from websockets.asyncio.client import ClientConnection
 
-    from echoic.wire.frames import Configured
+    from echoic.client.past import Past
 
 #: Close codes after which a session may still be there: lost without a close, not heard of for too long, or
 #: ended by something in between.
@@ -35,20 +36,25 @@ _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 2.0
 #: Seconds that a server may take to say that a session goes on.
 _ANSWER_SECONDS: Final = 10.0
-#: What opening a connection fails by when trying again may help.
-_UNREACHABLE: Final = "unreachable"
+#: Seconds that one may take to load a model for a session that begins anew.
+_LOAD_SECONDS: Final = 120.0
+#: What beginning fails by when trying again may help: nobody answers, or there is no room now.
+_PASSING: Final = frozenset({"unreachable", ErrorCode.SERVER_BUSY, ErrorCode.DRAINING})
+_PING: Final = '{"type":"ping"}'
 
 
 class Thread:
     """One session, whatever connection it runs over.
 
     Messages are numbered and kept until the server is known to have them: a ``pong`` says so, and so does the
-    answer to ``resume``. What it does not have is sent again, in order, before what is new.
+    answer to ``resume``. What it does not have is sent again, in order, before what is new. Where no server
+    knows the session any more, another is begun and told what it needs of the past.
 
     Args:
         socket: Its first connection.
         again: Makes another.
         configured: The answer to its first message, which said that it is resumable.
+        past: What is kept of it.
     """
 
     def __init__(
@@ -56,12 +62,16 @@ class Thread:
         socket: ClientConnection,
         again: Callable[[], Awaitable[ClientConnection]],
         configured: Configured,
+        past: Past,
     ) -> None:
         self.socket = socket
+        self.past = past
+        #: The values in force when it was begun.
+        self.configured = configured
         #: Whether it has no connection now.
         self.is_torn = False
         self._again = again
-        self._token = configured.resume_token
+        self._token = configured.resume_token or ""
         self._patience = float(configured.resume_seconds or 0.0)
         self._received = 0
         self._unsure: deque[str | bytes] = deque()
@@ -78,6 +88,7 @@ class Thread:
     def put(self, message: str | bytes, *, asks: bool) -> None:
         """Have a message sent; one that ``asks`` is a ping."""
         self._unsure.append(message)
+        self.past.put(message)
         self._size += len(message)
         self._since_asked += len(message) + _ASK_BYTES // _ASK_MESSAGES
         if asks:
@@ -97,12 +108,13 @@ class Thread:
             self._room.clear()
             await self._room.wait()
 
-    def note(self, frame: Received, number: int | None) -> None:
-        """Note a frame that came."""
+    def note(self, frame: Received, number: int | None) -> Received | None:
+        """Note a frame that came; return it, or None if it says again what another session said."""
         if number is not None:
             self._received = number
         if isinstance(frame, Pong) and self._asked:
             self._forget(self._asked.popleft())
+        return self.past.heard(frame)
 
     def end(self) -> None:
         """Send nothing more."""
@@ -127,11 +139,12 @@ class Thread:
 
     # ---- connections
 
-    async def mend(self) -> int:
-        """Take the session up over another connection.
+    async def mend(self) -> list[Received]:
+        """Take the session up over another connection, or begin it anew where it is known no more.
 
         Returns:
-            Of the messages that asked, how many arrived and were not answered.
+            Frames that are to be taken for received: a pong for each message that asked, arrived and was not
+            answered; what there is to say of a new beginning.
 
         Raises:
             ServerError: That cannot be.
@@ -140,54 +153,92 @@ class Thread:
         self._writer.cancel()
         loop = asyncio.get_running_loop()
         pause, end = _FIRST_PAUSE, loop.time() + self._patience
-        while True:
-            try:
-                resumed = await self._take_up()
-            except (ConnectionClosed, OSError, TimeoutError):
-                resumed = None
-            except ServerError as error:
-                if error.code != _UNREACHABLE:
-                    raise
-                resumed = None
-            if resumed is not None:
-                break
+        while (told := await self._attempt()) is None:
             if loop.time() > end:
                 raise ServerError("closed", "The connection to the server was lost.", close_code=1006)
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # spreads clients, no secret
             pause = min(2 * pause, _LONGEST_PAUSE)
         self.is_torn = False
-        return self._go_on(resumed)
+        self._writer = asyncio.create_task(self._write())
+        return told
+
+    async def _attempt(self) -> list[Received] | None:
+        """Go on, if that can be now; None: try again later."""
+        try:
+            if self._token:
+                return self._go_on(await self._take_up())
+            return await self._begin_anew()
+        except (ConnectionClosed, OSError, TimeoutError):
+            return None
+        except ServerError as error:
+            if error.code == ErrorCode.RESUME_FAILED:
+                self._token = ""
+                return await self._attempt()
+            if error.code in _PASSING or error.detail.get("quota") == "concurrent_streams":
+                return None
+            raise
 
     async def _take_up(self) -> Resumed:
-        self.socket = await self._again()
         wish = {"type": "config", "resume": self._token, "received": self._received}
+        answer, _ = await self._greet(wish, _ANSWER_SECONDS)
+        if isinstance(answer, Resumed):
+            return answer
+        self.socket.transport.abort()
+        raise ServerError("closed", "The server did not take the stream up again.")
+
+    async def _begin_anew(self) -> list[Received]:
+        config = {**self.past.values, "type": "config"}
+        configured, warnings = await self._greet(config, _LOAD_SECONDS)
+        if not isinstance(configured, Configured):
+            self.socket.transport.abort()
+            raise ServerError("closed", "The server did not begin the stream anew.")
+        self._token = configured.resume_token or ""
+        messages = self.past.anew()
+        self._unsure = deque(messages)
+        if messages and messages[-1] != _PING:
+            self._unsure.append(_PING)  # so that what has arrived is known
+            self.past.expect("ping")
+        self._arrived, self._sent = 1, 0
+        self._size, self._since_asked = sum(map(len, self._unsure)), 0
+        self._asked = deque(at for at, message in enumerate(self._unsure, start=2) if message == _PING)
+        other = configured.active_model != self.configured.active_model
+        self.configured = configured
+        return warnings if other else []
+
+    async def _greet(
+        self, config: Mapping[str, object], patience: float
+    ) -> tuple[Resumed | Configured | None, list[Received]]:
+        """Open a connection with a config; return the answer to it, and the warnings before."""
+        self.socket = await self._again()
+        warnings: list[Received] = []
         try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
-                await self.socket.send(msgspec.json.encode(wish).decode())
-                frame, _ = read_frame(await self.socket.recv())
+            async with asyncio.timeout(patience):
+                await self.socket.send(msgspec.json.encode(config).decode())
+                frame, number = read_frame(await self.socket.recv())
+                while isinstance(frame, Warning):
+                    warnings.append(frame)
+                    frame, number = read_frame(await self.socket.recv())
         except ValueError as error:  # no JSON object
             self.socket.transport.abort()
             raise ServerError("closed", str(error)) from None
         except BaseException:
             self.socket.transport.abort()
             raise
-        if isinstance(frame, Resumed):
-            return frame
-        await self.socket.close()
         if isinstance(frame, Error):
-            message = (
-                f"The connection was lost, and the server cannot take the stream up again. {frame.message}"
-            )
+            await self.socket.close()
+            message = f"The connection was lost, and the server cannot go on with the stream. {frame.message}"
             raise ServerError(frame.code, message, frame.detail, self.socket.close_code)
-        raise ServerError("closed", "The server did not take the stream up again.")
+        if isinstance(frame, Configured):
+            self._received = number or 0
+        return frame if isinstance(frame, Resumed | Configured) else None, warnings
 
-    def _go_on(self, resumed: Resumed) -> int:
+    def _go_on(self, resumed: Resumed) -> list[Received]:
         self._sent = len(self._unsure)
         self._forget(resumed.received_messages)
         self._sent = 0
-        answered = 0
+        answered: list[Received] = []
         while self._asked and self._asked[0] <= resumed.received_messages:
-            self._asked.popleft()
-            answered += 1
-        self._writer = asyncio.create_task(self._write())
+            self._asked.popleft()  # the answer may have been lost with the connection
+            if (pong := self.past.heard(Pong())) is not None:
+                answered.append(pong)
         return answered

@@ -1,0 +1,140 @@
+"""What a client keeps for a new beginning: enough, and not more with time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from echoic.client.incoming import read_frame
+from echoic.client.past import LEAD, SILENCE, Past
+from echoic.wire.frames import Configured, Final, Partial, Pong, Status
+from support.fake_server import CONFIGURED, final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+RATE = 16_000
+FRAME = bytes(4 * RATE // 50)
+PING = '{"type":"ping"}'
+
+
+def past(**values: object) -> Past:
+    return Past({"resumable": True, **values}, configured(**values))
+
+
+def configured(**values: object) -> Configured:
+    return msgspec.convert(CONFIGURED | values, Configured)
+
+
+def hear(one: Past, frame: Mapping[str, object]) -> object:
+    message = msgspec.json.encode(frame)
+    return one.heard(read_frame(message, one.move)[0])
+
+
+def seconds(messages: list[str | bytes]) -> float:
+    return sum(len(message) for message in messages if isinstance(message, bytes)) / 4 / RATE
+
+
+def speak(one: Past, number: int) -> None:
+    for _ in range(number * 50):
+        one.put(FRAME)
+
+
+def test_of_a_long_speech_only_the_last_part_is_kept() -> None:
+    one = past()
+    for second in range(1, 1001):
+        speak(one, 1)
+        hear(one, final(second, "yes"))
+    assert LEAD <= seconds(one.anew()) <= LEAD + 2
+
+
+def test_of_a_long_silence_only_the_last_part_is_kept() -> None:
+    one = past()
+    for _ in range(1000):
+        speak(one, 1)
+        one.put(PING)
+        one.heard(Pong())
+    messages = one.anew()
+    assert SILENCE <= seconds(messages) <= SILENCE + LEAD + 2
+    assert PING not in messages
+
+
+def test_what_nobody_acknowledged_is_kept_however_long_it_is() -> None:
+    one = past()
+    speak(one, 500)
+    one.put('{"type":"commit"}')
+    messages = one.anew()
+    assert seconds(messages) == 500
+    assert messages[-1] == '{"type":"commit"}'
+
+
+def test_a_reset_leaves_nothing_of_what_was_before() -> None:
+    one = past()
+    speak(one, 5)
+    hear(one, final(1, "before"))
+    one.put('{"type":"reset"}')
+    speak(one, 2)
+    one.heard(Status(state="reset"))
+    assert seconds(one.anew()) == 2
+    assert isinstance(hear(one, final(1, "after")), Final)
+
+
+def test_times_and_ids_of_another_session_go_on() -> None:
+    one = past(overlap_duration=0.0)
+    for second in range(1, 101):
+        speak(one, 1)
+        hear(one, final(second, "yes"))
+    heard = seconds(one.anew())
+    assert heard == LEAD
+    for second in range(1, 31):
+        assert hear(one, final(second, "yes")) is None
+    partial = {
+        "type": "partial",
+        "text": "no",
+        "is_final": False,
+        "segment_id": 31,
+        "segment_start": 30.0,
+        "segment_end": 30.5,
+        "buffer_duration": 0.5,
+        "cumulative_audio": 30.0,
+    }
+    shown = hear(one, partial)
+    assert isinstance(shown, Partial)
+    assert (shown.segment_id, shown.segment_start, shown.cumulative_audio) == (101, 100.0, 100.0)
+    last = hear(one, final(31, "no"))
+    assert isinstance(last, Final)
+    assert (last.segment_id, last.segment_start, last.new_audio_duration) == (101, 100.0, 1.0)
+
+
+def test_a_config_that_lies_before_what_is_kept_is_said_at_the_beginning() -> None:
+    one = past(model="parakeet-onnx", chunk_duration=4.0, overlap_duration=2.0)
+    one.put('{"type":"config","model":"scripted","chunk_duration":1.0,"language":"en"}')
+    one.heard(configured(model="scripted", chunk_duration=1.0, overlap_duration=0.25))
+    one.put('{"type":"config","chunk_duration":-1}')
+    hear(one, {"type": "error", "code": "invalid_config", "message": "No."})
+    for second in range(1, 101):
+        speak(one, 1)
+        hear(one, final(second, "yes"))
+    messages = one.anew()
+    assert [message for message in messages if isinstance(message, str)] == []
+    assert one.values == {
+        "resumable": True,
+        "model": "scripted",
+        "chunk_duration": 1.0,
+        "overlap_duration": 0.25,
+        "language": "en",
+    }
+
+
+def test_a_config_amid_what_is_kept_is_said_again_and_its_answer_swallowed() -> None:
+    one = past()
+    speak(one, 5)
+    hear(one, final(1, "yes"))
+    one.put('{"type":"config","sample_rate":8000}')
+    one.heard(configured(sample_rate=8_000))
+    assert '{"type":"config","sample_rate":8000}' in one.anew()
+    warning = {"type": "warning", "code": "language_unsupported", "message": "No."}
+    assert hear(one, warning) is None
+    assert one.heard(configured(sample_rate=8_000)) is None
+    assert hear(one, warning) is not None
