@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from echoic.server.settings import ENV_NAMES, ENV_OF_OTHERS, ENV_PREFIX, Section, Settings
+from echoic.server.sections import Section
+from echoic.server.settings import ENV_NAMES, ENV_OF_OTHERS, ENV_PREFIX, Settings
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "settings.md").read_text("utf-8")
 ROW = re.compile(r"^\| `(\w+)` \| (`[^|]+`) \| ([^|]+) \| [^|]+ \|$", re.MULTILINE)

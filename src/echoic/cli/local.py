@@ -12,7 +12,8 @@ from fastapi import FastAPI
 from echoic.client.address import stream_address
 from echoic.server.app import build_app
 from echoic.server.run import EchoicServer
-from echoic.server.settings import AUTH, Settings, load_settings
+from echoic.server.sections import AUTH
+from echoic.server.settings import Settings, load_settings
 
 #: Who may: a server for one command on this machine takes no notice of it.
 _AUTH = {name: field.default for name, field in Settings.model_fields.items() if AUTH in field.metadata}

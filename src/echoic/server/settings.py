@@ -9,13 +9,12 @@ import configparser
 import ipaddress
 import os
 import ssl
-from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
 from echoic.engines.providers import Provider  # noqa: TC001  # pydantic reads the annotations
@@ -26,6 +25,8 @@ from echoic.limits.secret import written_digest
 from echoic.limits.tiers import read_tiers, tier_key
 from echoic.limits.tokens import TokensUnavailable
 from echoic.server.entrance import entrance_of
+from echoic.server.sections import AUTH, QUOTA, SERVER, STT, Section
+from echoic.server.settings_addons import AddOnSettings, problems_of_add_ons
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -56,19 +57,6 @@ class SettingsError(Exception):
         super().__init__(
             "\n".join(("The settings cannot be used:", *(f"- {line}" for line in self.problems)))
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """The section of the file that a setting stands in."""
-
-    name: str
-
-
-SERVER: Final = Section("Server")
-AUTH: Final = Section("Auth")
-STT: Final = Section("STT-Settings")
-QUOTA: Final = Section("Audio-Quota")
 
 
 def _redis_url(value: object) -> object:
@@ -129,8 +117,8 @@ def _expanded(folder: Path | None) -> Path | None:
     return folder.expanduser() if folder else None
 
 
-class Settings(BaseModel):
-    """Everything about a server that can be set; times in seconds.
+class Settings(AddOnSettings):
+    """Everything about a server that can be set; times in seconds. Add-ons' settings are those of its base.
 
     Attributes:
         host: Address to listen on.
@@ -246,7 +234,7 @@ class Settings(BaseModel):
     stream_ttl_seconds: Annotated[int, QUOTA, BeforeValidator(_clamped_ttl)] = 120
     redis_url: Annotated[str | None, QUOTA, BeforeValidator(_redis_url), Field(repr=False)] = None
     failopen_cap_minutes: Annotated[float, QUOTA, Field(ge=0, le=1440)] = 5.0
-    tier_limits: Annotated[dict[str, dict[str, float | None]], QUOTA, BeforeValidator(read_tiers)] = {}
+    tier_limits: Annotated[dict[str, dict[str, float | None]], QUOTA, BeforeValidator(read_tiers)] = {}  # noqa: RUF012  # pydantic copies it
 
     @property
     def serves_core(self) -> bool:
@@ -290,6 +278,7 @@ def load_settings(config_file: Path | None, env: Mapping[str, str], **overrides:
         settings = _with_tiers(settings, given.tiers, problems)
     if settings is not None:
         problems += (*_problems_at_the_entrance(settings), *_problems_of_tls(settings))
+        problems += problems_of_add_ons(settings)
     if problems or settings is None:
         raise SettingsError(problems)
     return settings
@@ -328,11 +317,13 @@ def _read_file(file: Path, given: _Given, problems: list[str]) -> None:
         for name, value in parser.items(section):
             tier = tier_key(name) if section == QUOTA.name else None
             if name in sections[section]:
-                given.put(name, value, f"[{section}] {name}")
+                given.put(sections[section][name], value, f"[{section}] {name}")
             elif tier is not None:
                 given.tiers.setdefault(tier[0], {})[tier[1]] = value
             else:
-                problems.append(_unknown(f"[{section}] {name}", name, Settings.model_fields))
+                problems.append(
+                    _unknown(f"[{section}] {name}", name, {**Settings.model_fields, **sections[section]})
+                )
 
 
 def _read_environment(env: Mapping[str, str], given: _Given, problems: list[str]) -> None:
@@ -373,12 +364,13 @@ def _with_tiers(
     return settings.model_copy(update={"tier_limits": merged})
 
 
-def _sections() -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
+def _sections() -> dict[str, dict[str, str]]:
+    """Return, by section, the settings' names as the file may have them and as they are."""
+    found: dict[str, dict[str, str]] = {}
     for name, field in Settings.model_fields.items():
         for mark in field.metadata:
             if isinstance(mark, Section):
-                found.setdefault(mark.name, set()).add(name)
+                found.setdefault(mark.name, {}).update({name.removeprefix(mark.prefix): name, name: name})
     return found
 
 

@@ -1,0 +1,148 @@
+"""An OpenAI-compatible endpoint, by OpenAI's client (the extra ``insights``)."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from openai import APIConnectionError, APIError, APIStatusError, APITimeoutError, AsyncOpenAI
+
+from echoic.insights.base import InsightFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from echoic.insights.asking import Asking
+
+#: What the client wants as a key where the server wants none.
+_NO_KEY: Final = "none"
+#: Statuses that say that something in the request is not known there.
+_ABOUT_THE_ASKING: Final = frozenset({400, 404, 415, 422, 501})
+#: Statuses that pass, beside those of 500 and more.
+_PASSING: Final = frozenset({408, 409, 425, 429})
+_SERVER_ERROR: Final = 500
+_MESSAGES: Final[Mapping[int, str]] = {
+    401: "The language model's server does not take the key.",
+    403: "The language model's server does not take the key.",
+    404: "The language model's server knows no such model or address.",
+    413: "The talk is too long for the language model.",
+    429: "The language model's server has too much to do.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What a server answered instead of an answer.
+
+    Attributes:
+        status: Of HTTP; 0: there was no answer.
+        kind: The exception's name, for the log.
+        message: A sentence of ours.
+        wait: Seconds that it asks to be left alone; 0: it does not say.
+        text: What it wrote; never shown.
+    """
+
+    status: int
+    kind: str
+    message: str
+    wait: float = 0.0
+    text: str = ""
+
+    @property
+    def passes(self) -> bool:
+        """Whether another try may succeed."""
+        return not self.status or self.status in _PASSING or self.status >= _SERVER_ERROR
+
+    @property
+    def about_the_asking(self) -> bool:
+        """Whether a plainer way to ask may succeed."""
+        return self.status in _ABOUT_THE_ASKING
+
+    def names(self, parameter: str) -> bool:
+        """Return whether it is about this parameter."""
+        return parameter in self.text
+
+
+class Endpoint:
+    """Asks one server; making it takes long enough to be done in a thread.
+
+    Args:
+        base_url: Where it is.
+        api_key: Its key, or None.
+        timeout: Seconds that the server may be silent.
+    """
+
+    def __init__(self, base_url: str, api_key: str | None, timeout: float) -> None:
+        # At debug level the client logs what it sends, which is what people said.
+        logging.getLogger("openai").setLevel(logging.WARNING)
+        self._client = AsyncOpenAI(
+            base_url=base_url, api_key=api_key or _NO_KEY, timeout=timeout, max_retries=0
+        )
+
+    async def ask(self, asking: Asking, messages: list[dict[str, str]]) -> str | Refusal:
+        """Return what the model answered, or that the server refused.
+
+        Raises:
+            InsightFailed: The model does not want to answer.
+        """
+        create: Any = self._client.chat.completions.create  # its parameters are typed one by one
+        try:
+            answer = await create(messages=messages, **asking.parameters)
+        except APIStatusError as error:
+            return _refused(error)
+        except APITimeoutError as error:
+            return Refusal(0, type(error).__name__, "The language model's server does not answer.")
+        except APIConnectionError as error:
+            return Refusal(0, type(error).__name__, "The language model's server cannot be reached.")
+        except (APIError, ValueError, TypeError) as error:  # an answer that is none
+            return Refusal(
+                0, type(error).__name__, "The language model's server answers in no form known here."
+            )
+        return _text_of(answer)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+
+def _text_of(answer: object) -> str | Refusal:
+    """Return the text of a completion, whatever a server may have left out of it."""
+    choices = getattr(answer, "choices", None)
+    if not isinstance(choices, list) or not choices:
+        return Refusal(0, "empty", "The language model said nothing.")
+    choice = choices[0]
+    message = getattr(choice, "message", None)
+    if getattr(message, "refusal", None) or getattr(choice, "finish_reason", None) == "content_filter":
+        raise InsightFailed("The language model declines to take notes of this talk.")
+    text = getattr(message, "content", None)
+    if getattr(choice, "finish_reason", None) == "length" and not str(text or "").rstrip().endswith(
+        ("}", "`")
+    ):
+        raise InsightFailed("The language model's answer is longer than it may be.")
+    return text if isinstance(text, str) else ""
+
+
+def _refused(error: APIStatusError) -> Refusal:
+    status = error.status_code
+    message = _MESSAGES.get(status, f"The language model's server refuses the request (status {status}).")
+    return Refusal(status, type(error).__name__, message, _wait(error.response.headers), str(error.body))
+
+
+def _wait(headers: Mapping[str, str]) -> float:
+    """Return the seconds of ``Retry-After``: a number, or the distance to a date.
+
+    Source: RFC 9110, section 10.2.3.
+    """
+    value = headers.get("retry-after", "").strip()
+    try:
+        return max(float(value), 0.0)
+    except ValueError:
+        pass
+    try:
+        date = parsedate_to_datetime(value)
+    except (ValueError, TypeError):
+        return 0.0
+    return max((date.astimezone(UTC) - datetime.now(UTC)).total_seconds(), 0.0)

@@ -1,0 +1,26 @@
+"""The sections of a server's file of settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """The section of the file that a setting stands in.
+
+    Attributes:
+        name: As the file has it.
+        prefix: What the names of all its settings begin with, and may be left out in the file.
+    """
+
+    name: str
+    prefix: str = ""
+
+
+SERVER: Final = Section("Server")
+AUTH: Final = Section("Auth")
+STT: Final = Section("STT-Settings")
+QUOTA: Final = Section("Audio-Quota")
+INSIGHTS: Final = Section("Insights", "insights_")

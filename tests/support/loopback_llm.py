@@ -1,0 +1,113 @@
+"""An OpenAI-compatible server on loopback that answers as a test tells it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+Json = dict[str, object]
+GOOD: Json = {
+    "summary": ["The launch moves to May."],
+    "action_items": [{"description": "Tell the customers", "owner": "Ann"}],
+    "decisions": ["Launch in May."],
+    "topics": ["launch"],
+}
+
+
+@dataclass
+class Answer:
+    """What the server does with one request."""
+
+    content: str | None = field(default_factory=lambda: json.dumps(GOOD))
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    #: The body instead of a completion with ``content``.
+    body: bytes | None = None
+    refusal: str | None = None
+    finish: str = "stop"
+    #: The connection is cut after so many bytes of the answer.
+    cut_after: int | None = None
+    #: Nothing is answered before this is set.
+    after: asyncio.Event | None = None
+
+
+class LoopbackModel:
+    """Answers requests one after the other by ``answers``, the last again and again."""
+
+    def __init__(self) -> None:
+        self.answers: list[Answer] = [Answer()]
+        #: Decides by the request instead, where it returns an answer.
+        self.judge: Callable[[Json], Answer | None] = lambda _: None
+        self.requests: list[Json] = []
+        #: Set when there is one.
+        self.asked = asyncio.Event()
+        self.keys: list[str] = []
+        self.address = ""
+        self.running = self.most_running = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one request and close."""
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        try:
+            request, key = await _read(reader)
+            self.requests.append(request)
+            self.keys.append(key)
+            self.asked.set()
+            answer = self.judge(request) or self.answers[0]
+            if len(self.answers) > 1:
+                self.answers.pop(0)
+            if answer.after is not None:
+                await answer.after.wait()
+            writer.write(_written(answer)[: answer.cut_after])
+            await writer.drain()
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            self.running -= 1
+            writer.close()
+
+
+async def _read(reader: asyncio.StreamReader) -> tuple[Json, str]:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
+    body = await reader.readexactly(int(headers["content-length"]))
+    return json.loads(body), headers.get("authorization", "")
+
+
+def _written(answer: Answer) -> bytes:
+    message = {"role": "assistant", "content": answer.content, "refusal": answer.refusal}
+    completion = {
+        "id": "c",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "m",
+        "choices": [{"index": 0, "message": message, "finish_reason": answer.finish}],
+    }
+    body = json.dumps(completion).encode() if answer.body is None else answer.body
+    lines = [
+        f"HTTP/1.1 {answer.status} Said",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        "Connection: close",
+        *(f"{name}: {value}" for name, value in answer.headers.items()),
+    ]
+    return "\r\n".join((*lines, "", "")).encode() + body
+
+
+@asynccontextmanager
+async def loopback_model() -> AsyncIterator[LoopbackModel]:
+    """Serve while inside."""
+    model = LoopbackModel()
+    server = await asyncio.start_server(model.serve, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    model.address = f"http://{host}:{port}/v1"
+    async with server:
+        yield model
+        server.close()
