@@ -21,6 +21,7 @@ PARTS = (
     "disconnects",
     "fuzz",
     "keys",
+    "autobahn",
 )
 #: Those that want models of the true shapes (``benchmarks.shapes``).
 SHAPED = ("encoders", "greedy", "capacity")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from benchmarks.report import ROOT
-from benchmarks.server import BARE_PATH, STATE_PATH
+from benchmarks.server import BARE_PATH, ECHO_PATH, STATE_PATH
 from echoic.server.routes import STREAM_PATH
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class Server:
             raise
         self.url = f"ws://{self.place}{STREAM_PATH}"
         self.bare_url = f"ws://{self.place}{BARE_PATH}"
+        self.echo_url = f"ws://{self.place}{ECHO_PATH}"
         return self
 
     def __exit__(

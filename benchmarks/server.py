@@ -1,7 +1,8 @@
 """The server under test, as a process of its own: ``python -m benchmarks.server``.
 
-The real server with a recogniser of known cost. Two routes are added: what it holds just now, and a bare
-WebSocket that reads messages and answers nothing, which is what the transport alone costs.
+The real server with a recogniser of known cost. Three routes are added: what it holds just now, a bare
+WebSocket that reads messages and answers nothing, which is what the transport alone costs, and one that sends
+them back, as those who test WebSockets want it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import argparse
 import asyncio
 import gc
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
 STATE_PATH = "/benchmarks/state"
 BARE_PATH = "/benchmarks/bare"
+ECHO_PATH = "/benchmarks/echo"
 _READINGS = {"carried": CARRIED, "utterance": UTTERANCE}
 
 
@@ -63,6 +66,18 @@ class Bare:
         await send({"type": "websocket.accept"})
         while (await receive())["type"] != "websocket.disconnect":
             pass
+
+
+class Echo:
+    """Accepts a WebSocket and sends back each message, as an ASGI application."""
+
+    async def __call__(self, _: MutableMapping[str, Any], receive: AsgiReceive, send: AsgiSend) -> None:
+        """Serve one WebSocket."""
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] != "websocket.disconnect":
+            with suppress(OSError):  # the client is gone, and the next message says so
+                await send({**message, "type": "websocket.send"})
 
 
 def main() -> None:
@@ -97,6 +112,7 @@ def main() -> None:
     app = build_app(settings, Registry([seat], "scripted") if scripted else standard_registry(wishes))
     app.router.routes.append(Route(STATE_PATH, _state))
     app.router.routes.insert(0, WebSocketRoute(BARE_PATH, Bare()))
+    app.router.routes.insert(0, WebSocketRoute(ECHO_PATH, Echo()))
     EchoicServer(app, settings).run([socket.create_server((settings.host, 0), backlog=2048)])
 
 

@@ -11,7 +11,6 @@ import os
 import time
 from collections import Counter
 from itertools import islice
-from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
@@ -23,7 +22,7 @@ from echoic.engines.scripted import draw
 from echoic.errors import ErrorCode, ProtocolError
 from echoic.wire.codec import decode_message
 from support.garbage import Message, garbage
-from support.live import STREAM, ServerProcess
+from support.live import STREAM, ServerProcess, resident_mib
 
 MESSAGES = int(os.environ.get("FUZZ_MESSAGES", "3000"))
 PER_STREAM = 250
@@ -113,12 +112,6 @@ def metrics(place: str) -> dict[str, float]:
     return {
         line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")
     }
-
-
-def resident_mib(process: int) -> float:
-    status = Path(f"/proc/{process}/status")
-    lines = status.read_text("ascii").splitlines() if status.exists() else []
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS")), 0.0)
 
 
 @pytest.mark.timeout(1200)

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 from typing import Self
 
 STREAM = "/api/v1/audio/stream/transcribe"
@@ -67,3 +68,10 @@ class ServerProcess:
             self.process.kill()
         self.process.communicate(timeout=PATIENCE)
         self._log.close()
+
+
+def resident_mib(process: int) -> float:
+    """Return the memory that a process occupies; 0 where the system does not tell."""
+    status = Path(f"/proc/{process}/status")
+    lines = status.read_text("ascii").splitlines() if status.exists() else []
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS")), 0.0)

@@ -16,6 +16,7 @@ from echoic.server.app import House, build_app
 from echoic.server.log import set_up_logging
 from echoic.server.routes import STREAM_PATH
 from echoic.server.settings import is_loopback
+from echoic.server.websocket import WebSocket
 from echoic.wire.codec import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class EchoicServer(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 proxy_headers=False,  # whose word about addresses counts, the settings say
-                ws="websockets-sansio",
+                ws=WebSocket,
                 ws_max_size=_LONGEST_READ,
                 ws_per_message_deflate=False,
                 ws_ping_interval=_PING_SECONDS,

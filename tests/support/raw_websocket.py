@@ -1,0 +1,202 @@
+"""A WebSocket client that says exactly the bytes it is told to, also those that RFC 6455 forbids."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import socket
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+CONT, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
+#: RFC 6455, section 5.2: the lengths that each form of the length field may hold at the most.
+SHORT, MEDIUM = 125, 0xFFFF
+PATIENCE: Final = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A frame of the server's."""
+
+    opcode: int
+    payload: bytes
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """What its text says."""
+        found: dict[str, Any] = json.loads(self.payload)
+        return found
+
+    @property
+    def code(self) -> int | None:
+        """The code of a close, None: it has none."""
+        return struct.unpack("!H", self.payload[:2])[0] if len(self.payload) >= 2 else None
+
+
+def frame(
+    opcode: int,
+    payload: bytes = b"",
+    *,
+    fin: bool = True,
+    reserved: int = 0,
+    masked: bool = True,
+    longer: int = 0,
+) -> bytes:
+    """Return a client's frame.
+
+    Args:
+        opcode: 0 to 15.
+        payload: As it is before it is masked.
+        fin: Whether it is its message's last.
+        reserved: The three reserved bits, 0 to 7.
+        masked: As RFC 6455 demands of clients.
+        longer: By how many steps the length is written longer than it must be (7 bits, 16, 64).
+    """
+    size = len(payload)
+    form = min(2, (size > SHORT) + (size > MEDIUM) + longer)
+    marks = struct.pack("!B", fin << 7 | reserved << 4 | opcode)
+    length = (size, 126, 127)[form] | masked << 7
+    head = marks + struct.pack(("!B", "!BH", "!BQ")[form], *((length,) if form == 0 else (length, size)))
+    if not masked:
+        return head + payload
+    key = os.urandom(4)
+    return head + key + _masked(payload, key)
+
+
+def _masked(payload: bytes, key: bytes) -> bytes:
+    mask = np.frombuffer(key * (len(payload) // 4 + 1), np.uint8)[: len(payload)]
+    return (np.frombuffer(payload, np.uint8) ^ mask).tobytes()
+
+
+def close(code: int | None = None, reason: bytes = b"") -> bytes:
+    """Return a close, as far as it is one."""
+    return frame(CLOSE, reason if code is None else struct.pack("!H", code) + reason)
+
+
+def fragments(opcode: int, payload: bytes, size: int) -> Iterator[bytes]:
+    """Yield a message in frames of so many bytes."""
+    for start in range(0, len(payload), size):
+        last = start + size >= len(payload)
+        yield frame(CONT if start else opcode, payload[start : start + size], fin=last)
+
+
+class RawWebSocket:
+    """A connection to a server; a context manager.
+
+    Args:
+        place: ``host:port``.
+        path: Of the endpoint.
+        headers: Beside or instead of those of a proper handshake; None leaves one out.
+        request: The first line, without ``HTTP/1.1``; None: as it should be.
+        shake: Whether to open it and read the answer; False: only the TCP connection.
+    """
+
+    def __init__(
+        self,
+        place: str,
+        path: str,
+        headers: Mapping[str, str | None] | None = None,
+        request: str | None = None,
+        *,
+        shake: bool = True,
+    ) -> None:
+        host, _, port = place.rpartition(":")
+        self._plug = socket.create_connection((host, int(port)), timeout=PATIENCE)
+        self._plug.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._got = b""
+        #: The answer to the handshake: its status, and its headers in lower case.
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        if shake:
+            self._plug.sendall(_handshake(place, request or f"GET {path}", headers or {}))
+            self._read_answer()
+
+    def send(self, *pieces: bytes) -> None:
+        """Send bytes in one go; a server that has hung up already is no error here."""
+        try:
+            self._plug.sendall(b"".join(pieces))
+        except (BrokenPipeError, ConnectionResetError):
+            return
+
+    def say(self, **message: object) -> None:
+        """Send a message of the protocol."""
+        self.send(frame(TEXT, json.dumps(message).encode()))
+
+    def hear(self) -> Heard | None:
+        """Return the server's next frame, or None: it has hung up."""
+        try:
+            head = self._exactly(2)
+            size = head[1] & 0x7F
+            if size > SHORT:
+                size = int.from_bytes(self._exactly(2 if size == 126 else 8))
+            return Heard(head[0] & 0x0F, self._exactly(size))
+        except (EOFError, ConnectionResetError):
+            return None
+
+    def rest(self) -> list[Heard]:
+        """Return all that the server says until it hangs up; its close is answered."""
+        heard: list[Heard] = []
+        while (one := self.hear()) is not None:
+            heard.append(one)
+            if one.opcode == CLOSE:
+                self.send(frame(CLOSE, one.payload))
+        return heard
+
+    def until(self, kind: str) -> dict[str, Any]:
+        """Return the server's next message of a type; None may close before it."""
+        while (one := self.hear()) is not None:
+            if one.opcode == TEXT and one.json["type"] == kind:
+                return one.json
+        raise AssertionError(f"hung up before any {kind!r}")
+
+    def vanish(self) -> None:
+        """Go away with a reset: no close, no FIN."""
+        self._plug.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._plug.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._plug.close()
+
+    def _exactly(self, size: int) -> bytes:
+        while len(self._got) < size:
+            more = self._plug.recv(65_536)
+            if not more:
+                raise EOFError
+            self._got += more
+        piece, self._got = self._got[:size], self._got[size:]
+        return piece
+
+    def _read_answer(self) -> None:
+        while b"\r\n\r\n" not in self._got:
+            more = self._plug.recv(4096)
+            if not more:
+                return
+            self._got += more
+        head, self._got = self._got.split(b"\r\n\r\n", 1)
+        first, *lines = head.decode("latin-1").split("\r\n")
+        self.status = int(first.split()[1])
+        self.headers = {
+            name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
+        }
+
+
+def _handshake(place: str, request: str, headers: Mapping[str, str | None]) -> bytes:
+    proper: dict[str, str | None] = {
+        "Host": place,
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(),
+        "Sec-WebSocket-Version": "13",
+    }
+    lines = [f"{name}: {value}" for name, value in {**proper, **headers}.items() if value is not None]
+    return "\r\n".join([f"{request} HTTP/1.1", *lines, "", ""]).encode()
