@@ -33,16 +33,18 @@ class Entrance:
 
     Attributes:
         guard: Who may.
-        store: The users' keys, or None: there are none.
-        stored_keys: The way that asks the store.
+        scraper: Who may read the metrics.
         hosts: The names that are answered to; where a key is needed any, for a page that a foreign name leads
             here has none.
+        store: The users' keys, or None: there are none.
+        stored_keys: The way that asks the store.
     """
 
     guard: Guard
+    scraper: Guard
+    hosts: Hosts
     store: KeyDatabase | None = field(default=None, repr=False)
     stored_keys: StoredKeys | None = field(default=None, repr=False)
-    hosts: Hosts = field(default_factory=Hosts)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -103,7 +105,13 @@ def entrance_of(settings: Settings, count: Callable[[str], None] = lambda _: Non
     origins = Origins.parse(settings.allowed_origins or "", local=not ways)
     throttle = Throttle(settings.wrong_keys_per_minute, count=count)
     guard = Guard(tuple(ways), settings.allow_query_token, settings.auth_timeout_seconds, origins, throttle)
-    return Entrance(guard, store, stored_keys, Hosts(None) if ways else _hosts_of(settings, origins))
+    hosts = Hosts(None) if ways else _hosts_of(settings, origins)
+    scraper = Guard(
+        (SingleKey(settings.metrics_key),) if settings.metrics_key else (),
+        allow_query=False,
+        throttle=throttle,
+    )
+    return Entrance(guard, scraper, hosts, store, stored_keys)
 
 
 def _hosts_of(settings: Settings, origins: Origins) -> Hosts:

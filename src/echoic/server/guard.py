@@ -92,13 +92,13 @@ class Guard:
             raise AccessRefused(ErrorCode.FORBIDDEN, "Pages of this origin may not use this server.")
 
     async def admits(
-        self, scope: Mapping[str, Any], right: Right, address: Address | None
+        self, scope: Mapping[str, Any], right: Right | None, address: Address | None
     ) -> Identity | None:
         """Return who sends a request (ASGI); None: it brings no credential.
 
         Args:
             scope: Of the request.
-            right: What it wants to do.
+            right: What it wants to do, or None: something that everyone who is known may.
             address: Where it comes from, or None: that cannot be told.
 
         Raises:
@@ -130,7 +130,7 @@ class Guard:
             raise _refusal("This server needs an API key.")
         return await self.identify(frame.token, Right.STREAM, address)
 
-    async def identify(self, key: str, right: Right, address: Address | None = None) -> Identity:
+    async def identify(self, key: str, right: Right | None, address: Address | None = None) -> Identity:
         """Return who presents ``key``.
 
         Raises:
@@ -144,7 +144,7 @@ class Guard:
             self.throttle.wrong(address)
             raise _refusal("The API key is not the right one.")
         self.throttle.good(key)
-        if right not in identity.rights:
+        if right is not None and right not in identity.rights:
             raise AccessRefused(ErrorCode.FORBIDDEN, _RIGHTS[right])
         return identity
 

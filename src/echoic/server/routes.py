@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import PlainTextResponse
 from starlette.routing import WebSocketRoute
 
 from echoic.errors import AccessRefused, ErrorCode, without_folders
 from echoic.limits.identity import Right
+from echoic.server.answers import Life, Readiness, Status, UserLimits, refusals, refused, ways_to_ask
 from echoic.server.core_router import CORE_PATH
 from echoic.server.endpoint import StreamEndpoint
 from echoic.server.guard import Guard
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
 STREAM_PATH: Final = "/api/v1/audio/stream/transcribe"
 STATUS_PATH: Final = "/api/v1/audio/stream/status"
 LIMITS_PATH: Final = "/api/v1/audio/stream/limits"
-
-_HTTP_STATUS: Final = {ErrorCode.UNAUTHORIZED: 401, ErrorCode.FORBIDDEN: 403}
 
 #: What this version does and does not do, whichever models there are.
 FEATURES: Final = {
@@ -71,9 +71,14 @@ def _streams(house: House) -> list[WebSocketRoute]:
 
 
 def _describe(router: APIRouter, house: House) -> None:
-    @router.get(STATUS_PATH)
-    def status() -> dict[str, object]:
-        models = house.registry.describe()
+    guard, asks = house.entrance.guard, house.settings.status_needs_key
+
+    @router.get(STATUS_PATH, response_model=Status, **_told(guard if asks else None))
+    async def status(request: Request) -> object:
+        """Tell which models there are, and what the streams can do."""
+        if asks and (refusal := await _refusal(guard, house, request, None)) is not None:
+            return refusal
+        models = await asyncio.to_thread(house.registry.describe)
         loaded = house.service.means.engines.loaded
         available = [model.id for model in models if model.available]
         return {
@@ -85,14 +90,15 @@ def _describe(router: APIRouter, house: House) -> None:
             "models": [_row(model, loaded=model.id in loaded) for model in models],
         }
 
-    @router.get(LIMITS_PATH)
-    async def limits(request: Request) -> JSONResponse:
+    @router.get(LIMITS_PATH, response_model=UserLimits, **_told(guard if guard.asks else None))
+    async def limits(request: Request) -> object:
+        """Tell a user what is allowed, and what of it is used."""
         try:
-            identity = await _caller(house, request)
+            identity = await _caller(guard, house, request, Right.READ)
         except AccessRefused as refusal:
-            return _refused(refusal)
+            return refused(refusal)
         standing = await house.desk.standing(identity)
-        return JSONResponse(limits_body(identity, standing, house.service.streams))
+        return limits_body(identity, standing, house.service.streams)
 
 
 def _row(model: ModelStatus, *, loaded: bool) -> dict[str, object]:
@@ -100,48 +106,68 @@ def _row(model: ModelStatus, *, loaded: bool) -> dict[str, object]:
     return asdict(model) | {"reason": reason, "loaded": loaded}
 
 
-async def _caller(house: House, request: Request) -> Identity:
+def _told(guard: Guard | None) -> dict[str, Any]:
+    """Return what the schema says about who may ask; None: everyone."""
+    asks = guard is not None and guard.asks
+    query = guard is not None and guard.allow_query
+    return {"responses": refusals(asks=asks), "dependencies": ways_to_ask(asks=asks, query=query)}
+
+
+async def _caller(guard: Guard, house: House, request: Request, right: Right | None) -> Identity:
     address = address_of(request.scope, house.service.proxies)
-    identity = await house.entrance.guard.admits(request.scope, Right.READ, address)
+    identity = await guard.admits(request.scope, right, address)
     if identity is None:
         raise AccessRefused(ErrorCode.UNAUTHORIZED, "This server needs an API key.")
     return identity
 
 
-def _refused(refusal: AccessRefused) -> JSONResponse:
-    body = {"type": "error", "code": refusal.code, "message": refusal.message} | refusal.detail
-    wait = refusal.detail.get("retry_after")
-    if wait is not None:
-        return JSONResponse(body, 429, {"Retry-After": str(wait)})
-    headers = {"WWW-Authenticate": "Bearer"} if refusal.code is ErrorCode.UNAUTHORIZED else None
-    return JSONResponse(body, _HTTP_STATUS.get(refusal.code, 503), headers)
+async def _refusal(guard: Guard, house: House, request: Request, right: Right | None) -> Response | None:
+    try:
+        await _caller(guard, house, request, right)
+    except AccessRefused as refusal:
+        return refused(refusal)
+    return None
 
 
 async def _waits_for(house: House) -> str | None:
-    """Return what is waited for: the default model (while one is being loaded, that one), or the keys."""
+    """Return what is waited for: the default model (while one is being loaded, that one), or the stores."""
+    if house.service.streams.draining:
+        return "The server is about to stop."
     loading = house.service.means.engines.loading
     if loading and not house.ready.settled.is_set():
         return f"The model {loading[0]!r} is being loaded."
+    if house.desk.is_away and house.settings.needs_quotas:
+        return "The store of quotas cannot be reached."
     return house.ready.waits_for or await house.entrance.waits_for()
 
 
 def _watch(router: APIRouter, house: House) -> None:
-    @router.get("/healthz")
-    async def healthz() -> dict[str, str]:
+    @router.get("/healthz", response_model=Life, responses=refusals(asks=False))
+    async def healthz() -> object:
+        """Tell that the process lives."""
         return {"status": "alive"}
 
-    @router.get("/readyz")
-    async def readyz(response: Response) -> dict[str, object]:
-        streams = house.service.streams
-        waits_for = "The server is about to stop." if streams.draining else await _waits_for(house)
+    not_ready: dict[int | str, dict[str, Any]] = {
+        503: {"model": Readiness, "description": "Not ready: ``waits_for`` says why."}
+    }
+
+    @router.get("/readyz", response_model=Readiness, responses=refusals(asks=False) | not_ready)
+    async def readyz(response: Response) -> object:
+        """Tell whether streams can be served."""
+        waits_for, is_away = await _waits_for(house), house.desk.is_away
         response.status_code = 200 if waits_for is None else 503
         return {
-            "status": "ready" if waits_for is None else "not ready",
+            "status": "not ready" if waits_for is not None else "degraded" if is_away else "ready",
             "waits_for": waits_for,
             "models": list(house.service.means.engines.loaded),
-            "quota_store": "away" if house.desk.is_away else "reachable",
+            "quota_store": "away" if is_away else "reachable",
         }
 
-    @router.get("/metrics")
-    def metrics() -> Response:
+    guard = house.entrance.scraper
+
+    @router.get("/metrics", response_class=PlainTextResponse, **_told(guard))
+    async def metrics(request: Request) -> Response:
+        """Tell what is counted, for Prometheus."""
+        if (refusal := await _refusal(guard, house, request, None)) is not None:
+            return refusal
         return Response(house.service.means.metrics.text(), media_type=CONTENT_TYPE)

@@ -148,6 +148,8 @@ class Settings(AddOnSettings):
         auth_timeout_seconds: How long the first message may take when it has to bring the key.
         wrong_keys_per_minute: Wrong keys of one address that are looked at in a minute; 0: all.
         keys_db: Where users' keys are kept, a file or a URL of SQLAlchemy; None: there are none.
+        status_needs_key: Whether ``status`` is told only to who has a key.
+        metrics_key: Digest of the key that ``/metrics`` asks for, or None: it asks for none.
         jwt_secret: The secret that tokens are signed with (HS256); None: it signs none.
         jwt_public_key_file: What is in the file with the public key of tokens (RS256), as PEM; None: none.
         jwt_issuer: What a token's ``iss`` must be; None: anything.
@@ -177,6 +179,7 @@ class Settings(AddOnSettings):
         stream_ttl_seconds: How long a stream's place is kept after its process died.
         redis_url: Where several processes count streams and minutes together; None: each counts its own.
         failopen_cap_minutes: What a user's new streams may hear while that cannot be reached.
+        ready_needs_quotas: Whether ``/readyz`` says no meanwhile; None: where they may hear nothing.
         tier_limits: What differs from the standard tiers, by tier and key; None: unlimited.
     """
 
@@ -207,6 +210,8 @@ class Settings(AddOnSettings):
     auth_timeout_seconds: Annotated[float, AUTH, Field(gt=0)] = 5.0
     wrong_keys_per_minute: Annotated[float, AUTH, Field(ge=0, le=1e6, allow_inf_nan=False)] = 30.0
     keys_db: Annotated[str | None, AUTH, Field(min_length=1, repr=False)] = None
+    status_needs_key: Annotated[bool, AUTH] = False
+    metrics_key: Annotated[bytes | None, AUTH, BeforeValidator(_digest), Field(repr=False)] = None
     jwt_secret: Annotated[bytes | None, AUTH, BeforeValidator(_bytes), Field(repr=False)] = None
     jwt_public_key_file: Annotated[bytes | None, AUTH, BeforeValidator(_contents), Field(repr=False)] = None
     jwt_issuer: Annotated[str | None, AUTH] = None
@@ -234,6 +239,7 @@ class Settings(AddOnSettings):
     stream_ttl_seconds: Annotated[int, QUOTA, BeforeValidator(_clamped_ttl)] = 120
     redis_url: Annotated[str | None, QUOTA, BeforeValidator(_redis_url), Field(repr=False)] = None
     failopen_cap_minutes: Annotated[float, QUOTA, Field(ge=0, le=1440)] = 5.0
+    ready_needs_quotas: Annotated[bool | None, QUOTA] = None
     tier_limits: Annotated[dict[str, dict[str, float | None]], QUOTA, BeforeValidator(read_tiers)] = {}  # noqa: RUF012  # pydantic copies it
 
     @property
@@ -242,6 +248,12 @@ class Settings(AddOnSettings):
         if self.core_endpoint is not None:
             return self.core_endpoint
         return not self.asks_for_key
+
+    @property
+    def needs_quotas(self) -> bool:
+        """Whether it is not ready while the store of quotas is away."""
+        wanted = self.ready_needs_quotas
+        return self.failopen_cap_minutes == 0 if wanted is None else wanted
 
     @property
     def asks_for_key(self) -> bool:
@@ -386,6 +398,8 @@ def _problems_at_the_entrance(settings: Settings) -> Iterator[str]:
             f"host = {settings.host} opens the server to the network, but no API key is set: "
             "set [Auth] api_key (ECHOIC_API_KEY) or keys_db, or say [Server] allow_open_network = yes."
         )
+    if settings.status_needs_key and not settings.asks_for_key:
+        yield "[Auth] status_needs_key: there is no key that could be asked for."
     if settings.jwt_secret is not None and settings.jwt_public_key_file is not None:
         yield "Tokens are signed by [Auth] jwt_secret or by jwt_public_key_file's owner: set one of the two."
     try:

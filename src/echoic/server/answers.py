@@ -1,0 +1,139 @@
+"""What the HTTP endpoints answer, as the schema at ``/openapi.json`` tells it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from fastapi import Security
+from fastapi.responses import JSONResponse
+from fastapi.security import APIKeyHeader, APIKeyQuery, HTTPBearer
+from pydantic import BaseModel, ConfigDict
+
+from echoic.errors import AccessRefused, ErrorCode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fastapi.params import Depends
+
+#: Whatever is refused to who may not ask is none of these.
+_FORBIDDEN: Final = 403
+_HTTP_STATUS: Final = {ErrorCode.UNAUTHORIZED: 401, ErrorCode.FORBIDDEN: _FORBIDDEN}
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+
+class Refusal(_Answer):
+    """Why a request is not answered; ``message`` is a sentence for people."""
+
+    type: Literal["error"]
+    code: ErrorCode
+    message: str
+
+
+class Model(_Answer):
+    """One model."""
+
+    id: str
+    model: str
+    variant: str
+    available: bool
+    reason: str | None
+    install: str | None
+    word_timestamps: bool
+    languages: list[str]
+    loaded: bool
+
+
+class Status(_Answer):
+    """What is there."""
+
+    status: Literal["available", "unavailable"]
+    available_models: list[str]
+    websocket_endpoint: str
+    supported_features: dict[str, bool]
+    models: list[Model]
+
+
+class TierLimits(BaseModel):
+    """What a tier allows; null: without limit."""
+
+    daily_minutes: float | None
+    concurrent_streams: int | None
+
+
+class UserLimits(_Answer):
+    """What the user may and uses; null: without limit, or nobody can say now."""
+
+    tier: str
+    limits: TierLimits
+    used_today_minutes: float | None
+    remaining_minutes: float | None
+    active_streams: int
+    server_max_streams: int
+    can_start_stream: bool
+
+
+class Life(_Answer):
+    """The process lives."""
+
+    status: Literal["alive"]
+
+
+class Readiness(_Answer):
+    """Whether streams can be served, and what is waited for otherwise.
+
+    ``degraded``: they can, but what users may use is not counted together, for its store is away.
+    """
+
+    status: Literal["ready", "degraded", "not ready"]
+    waits_for: str | None
+    models: list[str]
+    quota_store: Literal["reachable", "away"]
+
+
+_REFUSALS: Final[dict[int, str]] = {
+    401: "The key is missing or wrong.",
+    429: "So many wrong keys came from this address that this one was not looked at.",
+    503: "Keys cannot be checked at the moment.",
+}
+
+
+def refusals(*, asks: bool) -> dict[int | str, dict[str, Any]]:
+    """Return what an endpoint may answer instead, for the schema.
+
+    Args:
+        asks: Whether it asks for a key.
+    """
+    told = {_FORBIDDEN: "This address, or this name of the server, is not answered."}
+    return {
+        code: {"model": Refusal, "description": text}
+        for code, text in (told | (_REFUSALS if asks else {})).items()
+    }
+
+
+def ways_to_ask(*, asks: bool, query: bool) -> Sequence[Depends]:
+    """Return the ways to present a key to an endpoint, for the schema; they look at nothing.
+
+    Args:
+        asks: Whether it asks for one.
+        query: Whether ``?token=`` counts.
+    """
+    if not asks:
+        return ()
+    ways = [HTTPBearer(auto_error=False), APIKeyHeader(name="X-API-KEY", auto_error=False)]
+    return [
+        Security(way) for way in (*ways, *([APIKeyQuery(name="token", auto_error=False)] if query else ()))
+    ]
+
+
+def refused(refusal: AccessRefused) -> JSONResponse:
+    """Return the answer to a request that is refused."""
+    body = {"type": "error", "code": refusal.code, "message": refusal.message} | refusal.detail
+    wait = refusal.detail.get("retry_after")
+    if wait is not None:
+        return JSONResponse(body, 429, {"Retry-After": str(wait)})
+    headers = {"WWW-Authenticate": "Bearer"} if refusal.code is ErrorCode.UNAUTHORIZED else None
+    return JSONResponse(body, _HTTP_STATUS.get(refusal.code, 503), headers)
