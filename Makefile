@@ -6,8 +6,10 @@ STAMP  := $(VENV)/.installed
 WS     := tests/e2e/clients/node_modules
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 EXTRAS := .venv-extras
+AUDIT  := .venv-audit
+ADVISORIES ?= pypi
 
-.PHONY: help setup run demo test test-extras lint bench docs clean
+.PHONY: help setup run demo test test-extras lint audit bench docs clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,6 +51,16 @@ lint: $(STAMP)  ## style, types and layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+$(AUDIT)/.installed:
+	test -x $(AUDIT)/bin/python || $(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.10'
+	touch $@
+
+# Strict: a package that the service does not know about counts as a failure.
+audit: $(AUDIT)/.installed  ## look the pinned packages up among known vulnerabilities (ADVISORIES=pypi or osv)
+	$(AUDIT)/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off --vulnerability-service $(ADVISORIES) \
+	  -r requirements/constraints.txt -r requirements/extras.txt
+
 bench: $(STAMP)  ## measure, print ratios, write benchmarks/results/*.json
 	$(BIN)/python -m benchmarks
 
@@ -56,4 +68,4 @@ docs: $(STAMP)  ## check that every command and link in the documents holds
 	$(BIN)/python -m pytest tests/docs
 
 clean:  ## remove what setup made
-	rm -rf $(VENV) $(EXTRAS) tests/e2e/clients/node_modules
+	rm -rf $(VENV) $(EXTRAS) $(AUDIT) tests/e2e/clients/node_modules

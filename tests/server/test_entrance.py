@@ -299,6 +299,7 @@ def test_settings_of_the_entrance_that_cannot_be_used_are_told(tmp_path: Path) -
     assert "32 bytes" in problems(jwt_secret="x" * 31)[0]
     assert "cannot be read" in problems(jwt_public_key_file=str(tmp_path / "gone.pem"))[0]
     (tmp_path / "key.pem").write_text("-----BEGIN NONSENSE-----")
+    assert "no key that could be asked for" in problems(status_needs_key=True)[0]
     assert "RSA" in problems(jwt_public_key_file=str(tmp_path / "key.pem"))[0]
     assert "asynchronous driver" in problems(keys_db="postgresql://anna:s3cret@db/keys")[0]
     for told in (

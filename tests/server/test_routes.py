@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from echoic.engines.registry import Missing, Registry, Seat
 from echoic.engines.scripted import Scripted, draw
 from echoic.engines.seats import standard_registry
+from echoic.limits.quota import StoreAway
 from echoic.server.app import build_app
 from echoic.server.settings import Settings
 from echoic.session.effects import ModelRequest
@@ -156,6 +157,55 @@ async def test_the_limits_are_told_only_to_who_has_the_key(start_app: StartApp) 
     assert (nobody.status_code, wrong.status_code) == (401, 401)
     assert nobody.json()["code"] == "unauthorized"
     assert right.json()["tier"] == "premium"
+
+
+async def test_the_metrics_ask_for_their_own_key_where_one_is_set(start_app: StartApp) -> None:
+    app = await start_app(api_key="right", metrics_key="scrape", wrong_keys_per_minute=3)
+    async with browsing(app) as client:
+        for headers in ({}, {"x-api-key": "right"}, {"authorization": "Bearer wrong"}):
+            answer = await client.get("/metrics", headers=headers)
+            assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+            assert "echoic_" not in answer.text
+        assert (await client.get("/metrics?token=scrape")).status_code == 401
+        for headers in ({"authorization": "Bearer scrape"}, {"x-api-key": "scrape"}):
+            answer = await client.get("/metrics", headers=headers)
+            assert (answer.status_code, "echoic_streams_active" in answer.text) == (200, True)
+        limits = await client.get(f"{API}/limits", headers={"x-api-key": "scrape"})
+        assert limits.status_code == 401
+        assert (await client.get("/metrics", headers={"x-api-key": "guess"})).status_code == 429
+
+
+async def test_the_status_asks_for_a_key_where_that_is_said(start_app: StartApp) -> None:
+    app = await start_app(api_key="right", status_needs_key=True)
+    async with browsing(app) as client:
+        assert (await client.get(f"{API}/status")).status_code == 401
+        answer = await client.get(f"{API}/status", headers={"x-api-key": "right"})
+        assert (answer.status_code, answer.json()["status"]) == (200, "available")
+        for path in ("/healthz", "/readyz"):
+            assert (await client.get(path)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("settings", "code", "says"),
+    [
+        ({}, 200, "degraded"),
+        ({"failopen_cap_minutes": 0}, 503, "not ready"),
+        ({"ready_needs_quotas": True}, 503, "not ready"),
+        ({"failopen_cap_minutes": 0, "ready_needs_quotas": False}, 200, "degraded"),
+    ],
+)
+async def test_while_the_store_of_quotas_is_away_ready_means_that_streams_are_served(
+    start_app: StartApp, settings: dict[str, object], code: int, says: str
+) -> None:
+    app = await start_app(**settings)
+    async with browsing(app) as client:
+        ready = await client.get("/readyz")
+        assert (ready.status_code, ready.json()["quota_store"]) == (200, "reachable")
+        app.state.house.desk.lost(StoreAway("ConnectionError"))
+        away = await client.get("/readyz")
+    assert (away.status_code, away.json()["status"]) == (code, says)
+    assert away.json()["quota_store"] == "away"
+    assert (away.json()["waits_for"] is None) == (code == 200)
 
 
 async def test_ready_means_that_the_default_model_is_loaded(start_app: StartApp) -> None:

@@ -114,6 +114,15 @@ def refusals(*, asks: bool) -> dict[int | str, dict[str, Any]]:
     }
 
 
+def refusals_of_text(*, asks: bool) -> dict[int | str, dict[str, Any]]:
+    """Return the same for an endpoint that answers text otherwise; its refusals are JSON all the same."""
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{Refusal.__name__}"}}}
+    return {
+        code: {"content": content, "description": told["description"]}
+        for code, told in refusals(asks=asks).items()
+    }
+
+
 def ways_to_ask(*, asks: bool, query: bool) -> Sequence[Depends]:
     """Return the ways to present a key to an endpoint, for the schema; they look at nothing.
 

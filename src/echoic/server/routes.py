@@ -12,7 +12,16 @@ from starlette.routing import WebSocketRoute
 
 from echoic.errors import AccessRefused, ErrorCode, without_folders
 from echoic.limits.identity import Right
-from echoic.server.answers import Life, Readiness, Status, UserLimits, refusals, refused, ways_to_ask
+from echoic.server.answers import (
+    Life,
+    Readiness,
+    Status,
+    UserLimits,
+    refusals,
+    refusals_of_text,
+    refused,
+    ways_to_ask,
+)
 from echoic.server.core_router import CORE_PATH
 from echoic.server.endpoint import StreamEndpoint
 from echoic.server.guard import Guard
@@ -164,8 +173,9 @@ def _watch(router: APIRouter, house: House) -> None:
         }
 
     guard = house.entrance.scraper
+    told = _told(guard) | {"responses": refusals_of_text(asks=guard.asks)}
 
-    @router.get("/metrics", response_class=PlainTextResponse, **_told(guard))
+    @router.get("/metrics", response_class=PlainTextResponse, **told)
     async def metrics(request: Request) -> Response:
         """Tell what is counted, for Prometheus."""
         if (refusal := await _refusal(guard, house, request, None)) is not None:

@@ -25,7 +25,13 @@ function answering(active, names) {
 async function showModels() {
   const line = part("models");
   try {
-    const status = await (await fetch(STATUS)).json();
+    const answer = await fetch(STATUS);
+    if (answer.status === 401) {
+      line.textContent = "This server asks for a key.";
+      part("key-field").hidden = false;
+      return;
+    }
+    const status = await answer.json();
     const names = status.available_models;
     const loaded = status.models.filter((model) => model.loaded).map((model) => model.id);
     line.textContent = names.length
