@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks import report
-from benchmarks.scoring import percentile
 from benchmarks.true_shapes import optimized, shape_folders
 from echoic.engines.parakeet import Tuning
 from echoic.engines.parakeet_onnx import ParakeetOnnx
+from echoic.evaluate.scoring import percentile
 from echoic.schedule.queue import FairQueue, Job
 from echoic.session.core import Session
 from echoic.session.effects import Again, Decode, Drop, ModelAnswer, OpenModel

@@ -1,4 +1,4 @@
-"""The same recording decoded in four ways: whole utterances, the session, a naive join, a real socket."""
+"""The same recording decoded in three ways: the session, a naive join, a real socket."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ import numpy as np
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from benchmarks.recordings import RATE
-from echoic.audio.speech import SpeechRules, SpeechTracker
+from echoic.evaluate.offline import RATE, decode
 from echoic.session.core import Session
-from echoic.session.window import Window
+from echoic.session.render import text_of
 from support.play import Play
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     from echoic.engines.base import Engine
     from echoic.engines.silero import SileroModel
-    from echoic.session.window import WindowNeeds
+    from echoic.session.window import Window, WindowNeeds
     from echoic.text.hypothesis import Hypothesis
 
 Json = dict[str, object]
@@ -72,17 +71,6 @@ class Remembering:
         return self._known[key]
 
 
-def window_of(audio: NDArray[np.float32]) -> Window:
-    """Return a piece of audio as one window, all that there is."""
-    return Window(audio, RATE, 0.0, left=0, new=len(audio), right=0, last=True)
-
-
-def text_of(engine: Engine, audio: NDArray[np.float32]) -> str:
-    """Return the text of a piece of audio by itself."""
-    [hypothesis] = engine.decode([window_of(audio)])
-    return "".join(token.text for token in (*hypothesis.committed, *hypothesis.volatile)).strip()
-
-
 @dataclass(slots=True)
 class Streamed:
     """What a session said of a recording.
@@ -120,19 +108,10 @@ def stream(
     return Streamed(kept, play.decoded_seconds)
 
 
-def offline(engine: Engine, silero: SileroModel, audio: NDArray[np.float32]) -> str:
-    """Decode each utterance of the whole recording once, as the session's own tracker makes them out."""
-    tracker = SpeechTracker(silero.voice(), SpeechRules(longest=engine.needs.longest))
-    tracker.push(audio)
-    tracker.close()
-    pieces = [audio[found.start : found.end] for found in tracker.utterances]
-    return " ".join(text_of(engine, piece) for piece in pieces)
-
-
 def naive(engine: Engine, audio: NDArray[np.float32]) -> list[str]:
     """Decode each window of 2.0 s, 0.5 s of it overlap, by itself; the texts are to be joined as they are."""
     ends = range(_CHUNK, len(audio) + _STEP, _STEP)
-    return [text_of(engine, audio[max(0, end - _CHUNK) : end]) for end in ends]
+    return [text_of(decode(engine, audio[max(0, end - _CHUNK) : end])) for end in ends]
 
 
 def over_socket(url: str, audio: NDArray[np.float32], message: float) -> list[Json]:

@@ -2,48 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchmarks.scoring import normalise, partners
+from echoic.evaluate.lateness import Said, said
+from echoic.evaluate.normal import normalise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from benchmarks.decoding import Json
-    from benchmarks.recordings import Passage
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
-    """A word of the transcript and the second of audio at whose hearing its final came."""
-
-    word: str
-    at: float
-
-
-def said(finals: Sequence[Json]) -> list[Said]:
+def said_in(finals: Sequence[Json]) -> list[Said]:
     """Return the transcript's words, each with the end of the segment that brought it."""
-    return [Said(word, _end(frame)) for frame in finals for word in normalise(str(frame["text"]))]
-
-
-def after_passages(passages: Sequence[Passage], finals: Sequence[Json]) -> list[float]:
-    """Return for each passage the seconds from its end to the final that completes it.
-
-    The final that completes it is the one with the last word that aligns to the passage. The passage's own
-    trailing silence, as the RTTM file has it, counts as passage; a passage of which nothing was heard
-    is left out.
-    """
-    words = said(finals)
-    expected = [normalise(passage.text) for passage in passages]
-    places = partners([word for text in expected for word in text], [one.word for one in words])
-    late, first = [], 0
-    for passage, text in zip(passages, expected, strict=True):
-        found = [place for place in places[first : first + len(text)] if place is not None]
-        first += len(text)
-        if found:
-            late.append(words[found[-1]].at - passage.end)
-    return late
+    return said((str(frame["text"]), _end(frame)) for frame in finals)
 
 
 def from_partial_to_final(frames: Sequence[Json]) -> tuple[list[float], float]:

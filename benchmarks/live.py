@@ -17,8 +17,8 @@ import numpy as np
 
 from benchmarks import report
 from benchmarks.process import Server
-from benchmarks.scoring import percentile
 from benchmarks.streams import RATE, STEP, Heard, Script, speak
+from echoic.evaluate.scoring import percentile
 from support.tiny_parakeet import FOLDER, recordings
 
 if TYPE_CHECKING:

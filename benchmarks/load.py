@@ -14,9 +14,9 @@ import numpy as np
 from benchmarks import report
 from benchmarks.crowd import crowd
 from benchmarks.process import Server, child_environment
-from benchmarks.scoring import percentile
 from benchmarks.streams import words
 from echoic.engines.scripted import CARRIED, Cost, Scripted
+from echoic.evaluate.scoring import percentile
 from echoic.session.window import Window
 
 if TYPE_CHECKING:

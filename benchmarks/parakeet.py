@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks import report
-from benchmarks.decoding import naive, stream, window_of
-from benchmarks.lateness import after_passages, from_partial_to_final
-from benchmarks.recordings import RATE, Passage
-from benchmarks.scoring import Errors, Seams, errors, percentile, seams
+from benchmarks.decoding import naive, stream
+from benchmarks.lateness import from_partial_to_final, said_in
 from echoic.engines.parakeet import Tuning
 from echoic.engines.parakeet_onnx import ParakeetOnnx
 from echoic.engines.silero import SileroModel
+from echoic.evaluate.lateness import Passage, after_passages
+from echoic.evaluate.offline import RATE, whole_window
+from echoic.evaluate.scoring import Errors, Seams, errors, percentile, seams
 from support.tiny_parakeet import FOLDER, recordings, text_of
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def measure(*, quick: bool) -> None:
     """Measure, print and save."""
     tapes = [_tape(seed) for seed in range(1 if quick else 5)]
     whole = ParakeetOnnx(FOLDER, Tuning(left_context=30.0, right_context=30.0))
-    wholes = [text_of(whole.decode([window_of(tape.audio)])[0].committed) for tape in tapes]
+    wholes = [text_of(whole.decode([whole_window(tape.audio)])[0].committed) for tape in tapes]
     offline, joined = Score(), Score()
     for tape, text in zip(tapes, wholes, strict=True):
         offline.add(tape.reference, text, [text])
@@ -118,7 +119,7 @@ def _streamed(
     for tape, whole in zip(tapes, wholes, strict=True):
         played = stream(engine, voice, tape.audio, 0.1, partials=False)
         score.add(tape.reference, whole, played.texts)
-        score.late += after_passages(tape.passages, played.finals)
+        score.late += after_passages(tape.passages, said_in(played.finals))
         score.decoded += played.decoded
         score.waits += from_partial_to_final(stream(engine, voice, tape.audio, 0.1, partials=True).frames)[0]
     return score

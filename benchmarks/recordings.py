@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.report import ROOT
+from echoic.evaluate.lateness import Passage
+from echoic.evaluate.offline import RATE
+from echoic.evaluate.rttm import read_rttm
 from echoic.media import read_audio
 
 if TYPE_CHECKING:
@@ -18,18 +21,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-RATE = 16_000
 #: Seconds by which a clip and its place in a longer recording may differ in length.
 _SAME_LENGTH = 0.002
-
-
-@dataclass(frozen=True, slots=True)
-class Passage:
-    """What one speaker says in one go: its place in seconds, and its words if they are known."""
-
-    start: float
-    end: float
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +77,12 @@ def _passages(rttm: Path, clips: dict[tuple[str, float], str]) -> tuple[Passage,
     if not rttm.is_file():
         return ()
     found = []
-    for line in rttm.read_text("utf-8").splitlines():
-        fields = line.split()
-        if fields and fields[0] == "SPEAKER":
-            start, seconds, speaker = float(fields[3]), float(fields[4]), fields[7]
-            text = next(
-                (
-                    words
-                    for (who, length), words in clips.items()
-                    if who == speaker and abs(length - seconds) < _SAME_LENGTH
-                ),
-                "",
-            )
-            found.append(Passage(start, start + seconds, text))
-    return tuple(sorted(found, key=lambda passage: passage.start))
+    for turn in read_rttm(rttm):
+        seconds = turn.end - turn.start
+        words = (
+            text
+            for (who, length), text in clips.items()
+            if who == turn.speaker and abs(length - seconds) < _SAME_LENGTH
+        )
+        found.append(Passage(turn.start, turn.end, next(words, "")))
+    return tuple(found)

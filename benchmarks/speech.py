@@ -9,15 +9,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from benchmarks import report
-from benchmarks.decoding import Remembering, Streamed, naive, offline, over_socket, stream
-from benchmarks.lateness import after_passages, from_partial_to_final
+from benchmarks.decoding import Remembering, Streamed, naive, over_socket, stream
+from benchmarks.lateness import from_partial_to_final, said_in
 from benchmarks.process import Server
-from benchmarks.recordings import RATE, named, recordings, speech_folder
-from benchmarks.scoring import Errors, Seams, errors, percentile, seams
+from benchmarks.recordings import named, recordings, speech_folder
 from echoic.engines.registry import DEFAULT
 from echoic.engines.seats import standard_registry
 from echoic.engines.silero import SileroModel
 from echoic.errors import ModelUnavailable
+from echoic.evaluate.lateness import after_passages
+from echoic.evaluate.offline import RATE, offline
+from echoic.evaluate.scoring import Errors, Seams, errors, percentile, seams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -128,7 +130,7 @@ class Bench:
 
     def _score(self, one: Recording) -> Score:
         audio = one.audio()
-        whole = offline(self._engine, self._silero, audio)
+        whole = offline(self._engine, self._silero.voice, audio).text
         played = self._plain[one.name] = stream(self._engine, self._silero, audio, 0.1, partials=False)
         joined = naive(self._engine, audio)
         return Score(
@@ -150,7 +152,7 @@ class Bench:
         for one in group:
             audio = one.audio()
             played = stream(self._engine, self._silero, audio, 0.1, partials=True)
-            late += after_passages(one.passages, played.finals)
+            late += after_passages(one.passages, said_in(played.finals))
             more, missing = from_partial_to_final(played.frames)
             waits, unseen = waits + more, [*unseen, missing]
             heard, decoded = heard + len(audio) / RATE, decoded + played.decoded

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from benchmarks.recordings import named, recordings, speech_folder
-from benchmarks.scoring import Errors, errors
 
 from echoic.engines.moonshine import Moonshine
 from echoic.engines.silero import SileroModel
+from echoic.evaluate.scoring import Errors, errors
 from echoic.session.config import StreamConfig
 from echoic.session.core import Session
 from support.play import Json, Play, kind

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from benchmarks.decoding import Remembering, offline, stream
+from benchmarks.decoding import Remembering, stream
 from benchmarks.recordings import named, recordings, speech_folder
-from benchmarks.scoring import errors, normalise
 
 pytest.importorskip("faster_whisper", reason="faster-whisper is not installed: make test-extras")
 
@@ -18,6 +17,9 @@ from echoic.engines.seats import Wishes, standard_registry
 from echoic.engines.silero import SileroModel
 from echoic.engines.whisper import LONGEST, Tuning, Whisper
 from echoic.errors import ModelUnavailable
+from echoic.evaluate.normal import normalise
+from echoic.evaluate.offline import offline
+from echoic.evaluate.scoring import errors
 from echoic.media import read_audio
 from echoic.session.config import StreamConfig
 from echoic.session.core import Session
@@ -225,7 +227,7 @@ def test_streaming_costs_few_words_and_few_decodes(tiny: Whisper, silero: Silero
     """Measured: 0.3 points and 0.7 decodes a second with partials; a naive join is tens of points."""
     [recording] = found(name)
     audio, engine = recording.audio(), Counting(tiny)
-    whole = offline(engine, silero, audio)
+    whole = offline(engine, silero.voice, audio).text
     engine.decoded = 0
     played = stream(engine, silero, audio, 0.1, partials=True)
     gap = errors(recording.reference, " ".join(played.texts)).rate - errors(recording.reference, whole).rate

@@ -3,7 +3,9 @@ from __future__ import annotations
 import math
 
 import pytest
-from benchmarks.scoring import Errors, Seams, errors, normalise, partners, percentile, seams
+
+from echoic.evaluate.normal import normalise
+from echoic.evaluate.scoring import Errors, Seams, errors, partners, percentile, seams
 
 
 def test_normalising_lowers_case_and_takes_punctuation_off() -> None:

@@ -1,34 +1,30 @@
 """Scores of transcripts: word error rates, and what is doubled or lost where texts are joined.
 
-Both sides go through one normalisation, ``normalise``, and nothing else: lower case, no punctuation.
-Numbers and abbreviations stay as they are written ("mr" is not "mister").
+Both sides go through one normalisation and nothing else; unless another is named it is ``normalise``: lower
+case, no punctuation. Numbers and abbreviations stay as they are written ("mr" is not "mister").
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import jiwer
 
+from echoic.evaluate.normal import normalise
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-_APOSTROPHES = str.maketrans({"\N{RIGHT SINGLE QUOTATION MARK}": "'", "\N{MODIFIER LETTER APOSTROPHE}": "'"})
-_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+    from echoic.evaluate.normal import Normaliser
+
 #: Words that fit into the second before a boundary; an engine without times gives no better measure.
 _NEAR = 3
 
 
-def normalise(text: str) -> list[str]:
-    """Return the words of ``text``: lower case, punctuation off, an apostrophe inside a word kept."""
-    return _WORD.findall(text.translate(_APOSTROPHES).lower())
-
-
 @dataclass(frozen=True, slots=True)
 class Errors:
-    """Edits that turn a reference into a hypothesis, and the reference's number of words."""
+    """Edits that turn a reference into a hypothesis, and the reference's number of words (or letters)."""
 
     substitutions: int = 0
     deletions: int = 0
@@ -50,13 +46,58 @@ class Errors:
         return 100.0 * edits / self.words if self.words else 0.0
 
 
-def errors(reference: str, hypothesis: str) -> Errors:
-    """Return the edits between two texts, both normalised."""
-    expected, found = normalise(reference), normalise(hypothesis)
+def errors(reference: str, hypothesis: str, words: Normaliser = normalise) -> Errors:
+    """Return the edits of words between two texts, both normalised."""
+    expected, found = words(reference), words(hypothesis)
     if not expected:
         return Errors(insertions=len(found))
     out = jiwer.process_words(" ".join(expected), " ".join(found))
     return Errors(out.substitutions, out.deletions, out.insertions, len(expected))
+
+
+def letters(reference: str, hypothesis: str, words: Normaliser = normalise) -> Errors:
+    """Return the edits of letters between two texts, both normalised; a space between words is a letter."""
+    expected, found = " ".join(words(reference)), " ".join(words(hypothesis))
+    if not expected:
+        return Errors(insertions=len(found))
+    out = jiwer.process_characters(expected, found)
+    return Errors(out.substitutions, out.deletions, out.insertions, len(expected))
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How many places of a reference have a certain term, and at how many of them it was not heard."""
+
+    places: int = 0
+    missed: int = 0
+
+    def __add__(self, other: Terms) -> Terms:
+        return Terms(self.places + other.places, self.missed + other.missed)
+
+    @property
+    def rate(self) -> float:
+        """The share missed in percent; of no places, 0."""
+        return 100.0 * self.missed / self.places if self.places else 0.0
+
+
+def terms(reference: str, hypothesis: str, wanted: Iterable[str], words: Normaliser = normalise) -> Terms:
+    """Return how many of the wanted terms in the reference the hypothesis lacks; word for word, in place.
+
+    Args:
+        reference: What was said.
+        hypothesis: What was heard.
+        wanted: Terms of one word or several; those that the reference has not do not count.
+        words: The normalisation.
+    """
+    expected, found = words(reference), words(hypothesis)
+    places = partners(expected, found)
+    equal = [at is not None and found[at] == word for word, at in zip(expected, places, strict=True)]
+    total = Terms()
+    for term in {tuple(words(term)) for term in wanted} - {()}:
+        for start in range(len(expected) - len(term) + 1):
+            if tuple(expected[start : start + len(term)]) == term:
+                total += Terms(1, not all(equal[start : start + len(term)]))
+    return total
 
 
 def partners(expected: Sequence[str], found: Sequence[str]) -> list[int | None]:
