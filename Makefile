@@ -39,7 +39,7 @@ test: $(STAMP) $(WS)  ## all tests
 $(EXTRAS)/.installed: pyproject.toml requirements/extras.txt
 	test -x $(EXTRAS)/bin/python || $(PYTHON) -m venv $(EXTRAS)
 	$(EXTRAS)/bin/python -m pip install --quiet --disable-pip-version-check -c requirements/extras.txt \
-	  torch -e '.[dev,nemo,mlx,whisper,optimize]'
+	  torch -e '.[dev,nemo,mlx,whisper,optimize,eval]'
 	touch $@
 
 test-extras: $(EXTRAS)/.installed  ## the optional models, in an environment of 3 GB of their own

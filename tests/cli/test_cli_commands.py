@@ -19,7 +19,7 @@ from support.tiny_parakeet import FOLDER
 if TYPE_CHECKING:
     from pathlib import Path
 
-COMMANDS = ["serve", "transcribe", "stream", "models", "keys", "doctor", "demo"]
+COMMANDS = ["serve", "transcribe", "stream", "eval", "models", "keys", "doctor", "demo"]
 
 
 @pytest.fixture

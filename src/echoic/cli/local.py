@@ -3,14 +3,15 @@
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from fastapi import FastAPI
 
 from echoic.client.address import stream_address
-from echoic.server.app import build_app
+from echoic.engines.registry import Registry
+from echoic.server.app import build_app, models_of
 from echoic.server.run import EchoicServer
 from echoic.server.sections import AUTH
 from echoic.server.settings import Settings, load_settings
@@ -35,12 +36,26 @@ class _QuietServer(EchoicServer):
         self.is_up.set()
 
 
+def local_settings(config: Path | None = None) -> Settings:
+    """Return the settings of a server for one command; it needs no key and keeps its models loaded.
+
+    Raises:
+        SettingsError: The file's settings or the environment's cannot be used.
+    """
+    env = {name: value for name, value in os.environ.items() if name not in _NOT_HERE}
+    more: dict[str, object] = {"host": "127.0.0.1", "port": 0, "preload_model": "", "model_idle_seconds": 0}
+    return load_settings(config, env, **more).model_copy(update=_AUTH)
+
+
 @contextmanager
-def local_server(config: Path | None = None) -> Iterator[str]:
+def local_server(
+    config: Path | None = None, models: Callable[[Settings], Registry] = models_of
+) -> Iterator[str]:
     """Serve on a free loopback port while the block runs.
 
     Args:
         config: A file with settings, or None.
+        models: Returns the models there are.
 
     Yields:
         The URL of its stream endpoint.
@@ -49,11 +64,9 @@ def local_server(config: Path | None = None) -> Iterator[str]:
         SettingsError: The file's settings or the environment's cannot be used.
         RuntimeError: It did not start; its log says why.
     """
-    env = {name: value for name, value in os.environ.items() if name not in _NOT_HERE}
-    settings = load_settings(config, env, host="127.0.0.1", port=0, preload_model="")
-    settings = settings.model_copy(update=_AUTH)
+    settings = local_settings(config)
     listener = socket.create_server((settings.host, 0))
-    server = _QuietServer(build_app(settings), settings)
+    server = _QuietServer(build_app(settings, models(settings)), settings)
     thread = threading.Thread(target=server.run, args=([listener],), name="echoic server", daemon=True)
     thread.start()
     try:

@@ -23,6 +23,18 @@ Language = Annotated[str | None, typer.Option("--language", help="A hint to the 
 Config = Annotated[
     Path | None, typer.Option("--config", envvar="ECHOIC_CONFIG", help="A file with settings.")
 ]
+Diarize = Annotated[bool, typer.Option("--diarize", help="Tell speakers apart.")]
+Speakers = Annotated[
+    int | None, typer.Option("--speakers", min=1, help="How many speakers there are; implies --diarize.")
+]
+Vocabulary = Annotated[
+    Path | None,
+    typer.Option(
+        "--vocabulary",
+        "--terms",
+        help="A file of terms, a line each (heard=meant replaces), or JSON with terms and replacements.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Speed = Annotated[
     float, typer.Option("--speed", min=0.1, max=1000, help="How many times as fast as it was spoken.")
@@ -48,3 +60,10 @@ def config_of(model: str | None, language: str | None, **more: object) -> dict[s
     """Return the keys of a ``config`` frame that are set."""
     values = {"model": model, "language": language, **more}
     return {key: value for key, value in values.items() if value is not None}
+
+
+def diarization_of(speakers: int | None, *, wanted: bool) -> dict[str, object] | None:
+    """Return the ``diarization`` of a ``config`` frame, or None."""
+    if speakers is not None:
+        return {"enabled": True, "num_speakers": speakers}
+    return {"enabled": True} if wanted else None

@@ -34,8 +34,8 @@ class Talk:
     config: dict[str, object] = field(default_factory=dict)
 
 
-async def converse(address: str, talk: Talk, enough: asyncio.Event) -> None:
-    """Stream everything, or until ``enough`` is set, and return when all of it is delivered.
+async def converse(address: str, talk: Talk, enough: asyncio.Event) -> str:
+    """Stream everything, or until ``enough`` is set; when all of it is delivered, return the model's name.
 
     Raises:
         ServerError: No server is there, it refused, or it ended the stream.
@@ -44,6 +44,7 @@ async def converse(address: str, talk: Talk, enough: asyncio.Event) -> None:
     async with connect(address, key=talk.key, **talk.config) as stream, _beside(_speak(stream, talk, enough)):
         async for frame in stream:
             talk.show(frame)
+    return stream.configured.active_model
 
 
 async def _speak(stream: Stream, talk: Talk, enough: asyncio.Event) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -150,6 +151,11 @@ class Registry:
         listed = [seat.id for seat in self._seats.values() if seat.listed or not seat.probe()]
         aliases = [name for name in NAMES if resolve_name(name) in listed]
         return (*aliases, *(name for name in listed if name not in NAMES))
+
+    def once(self) -> Registry:
+        """Return the same models, each loaded once: who asks again gets the one that others have, too."""
+        seats = [replace(seat, load=functools.cache(seat.load)) for seat in self._seats.values()]
+        return Registry(seats, self._stand_ins[-1], self._stand_ins[:-1])
 
     def describe(self) -> list[ModelStatus]:
         """Return a row for each model that is to be listed, probed now."""

@@ -1,0 +1,41 @@
+"""A file of terms and replacements as the ``vocabulary`` of a ``config`` frame."""
+
+import json
+from pathlib import Path
+
+
+def read_vocabulary(path: Path) -> dict[str, object]:
+    """Return what a file holds.
+
+    A JSON object ``{"terms": […], "replacements": {…}}``, a JSON list of terms, or lines: ``heard=meant`` is
+    a replacement, any other a term.
+
+    Raises:
+        ValueError: The file cannot be read or is nothing of that; the message is a sentence.
+    """
+    try:
+        text = path.read_text("utf-8-sig")
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {(error.strerror or 'no reason given').lower()}.") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not UTF-8.") from None
+    if not text.lstrip().startswith(("{", "[")):
+        return _of_lines(text)
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError(f"{path} is not JSON.") from None
+    found = {"terms": body} if isinstance(body, list) else body
+    if not found or not found.keys() <= {"terms", "replacements"}:
+        raise ValueError(f"{path} is no object with terms, replacements or both.")
+    return found
+
+
+def _of_lines(text: str) -> dict[str, object]:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    pairs = dict(line.split("=", 1) for line in lines if "=" in line.strip("="))
+    found: dict[str, object] = {
+        "terms": [line for line in lines if "=" not in line.strip("=")],
+        "replacements": {heard.strip(): meant.strip() for heard, meant in pairs.items()},
+    }
+    return {name: value for name, value in found.items() if value}
