@@ -1,0 +1,239 @@
+"""A custom vocabulary: terms to listen for, and replacements of what is misheard.
+
+What the server has holds for every session; what a session brings comes before it. Here the forms in which
+both are written are read, and nothing else: no file is opened.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+
+from echoic.text.replacing import Glossary, Replacements
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+#: Terms that are told to a model by a prompt. Source: the protocol, section 8.
+MOST_IN_PROMPT: Final = 64
+#: The most terms and replacements, of a session or of the server, and of the characters of each.
+MOST_TERMS: Final = 1_000
+MOST_REPLACEMENTS: Final = 10_000
+LONGEST: Final = 200
+#: A term's boost at most; 1 is the usual one.
+MOST_BOOST: Final = 10.0
+TEMPLATE: Final = "Domain terms: {terms}."
+_BYTE_ORDER_MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
+
+
+class VocabularyProblem(ValueError):
+    """A vocabulary that cannot be used; it says nothing of what is in it.
+
+    Args:
+        must: What it must be: "text of 1 to 200 characters".
+        place: Where: a key or an index, or a line; empty: the whole.
+    """
+
+    def __init__(self, must: str, place: str = "") -> None:
+        super().__init__(f"{place} must be {must}" if place else f"it must be {must}")
+        self.must, self.place = must, place
+
+
+@dataclass(frozen=True, slots=True)
+class Hotword:
+    """A term to listen for: as it is to be written, and how much it is favoured (1: as usual)."""
+
+    term: str
+    boost: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Hotwords:
+    """Terms that belong together; an engine may keep what it made of this very object."""
+
+    terms: tuple[Hotword, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.terms)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What one side brings: terms, and by what is heard what was meant."""
+
+    terms: tuple[Hotword, ...] = ()
+    replacements: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How a server uses vocabularies.
+
+    Attributes:
+        template: The prompt, with ``{terms}`` in it; None: no prompts.
+        replaces: Whether anything is replaced.
+        case_sensitive: Whether capitals must be as they are written.
+    """
+
+    template: str | None = TEMPLATE
+    replaces: bool = True
+    case_sensitive: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The vocabulary of a session; those with the same words are equal.
+
+    Attributes:
+        house: What the server brings.
+        style: How it is used.
+        own: What the session brings.
+        hotwords: All terms, the session's first.
+        replacements: What is put in place of what.
+        prompt: What a model that takes a prompt is told, or None.
+    """
+
+    house: Wish = Wish()
+    style: Style = Style()
+    own: Wish = Wish()
+    hotwords: Hotwords = field(init=False, compare=False, repr=False)
+    replacements: Replacements = field(init=False, compare=False, repr=False)
+    prompt: str | None = field(init=False, compare=False, repr=False)
+    _glossary: Glossary | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        terms = {one.term: one for one in reversed((*self.own.terms, *self.house.terms))}
+        found = tuple(reversed(terms.values()))
+        case = self.style.case_sensitive
+        house = self._glossary or Glossary(self.house.replacements, case_sensitive=case)
+        both = (Glossary(self.own.replacements, case_sensitive=case), house) if self.style.replaces else ()
+        for name, value in (
+            ("hotwords", Hotwords(found)),
+            ("replacements", Replacements(*both)),
+            ("prompt", _prompt(found, self.style.template)),
+            ("_glossary", house),
+        ):
+            object.__setattr__(self, name, value)
+
+    def of_session(self, own: Wish) -> Vocabulary:
+        """Return the vocabulary of a session that brings this, and nothing it brought before."""
+        return replace(self, own=own)
+
+
+def _prompt(terms: Iterable[Hotword], template: str | None) -> str | None:
+    first = [one.term for one in terms][:MOST_IN_PROMPT]
+    return template.replace("{terms}", ", ".join(first)) if template and first else None
+
+
+def read_wish(value: object) -> Wish:
+    """Return what the object ``{"terms": […], "replacements": {…}}`` brings; either may be left out.
+
+    Raises:
+        VocabularyProblem: It is something else; the place names the key.
+    """
+    if not isinstance(value, dict):
+        raise VocabularyProblem("an object with terms, replacements or both")
+    unknown = sorted(set(value) - {"terms", "replacements"})
+    if unknown:
+        raise VocabularyProblem("an object with terms and replacements only")
+    terms, replacements = value.get("terms"), value.get("replacements")
+    return Wish(
+        () if terms is None else read_terms(terms),
+        {} if replacements is None else read_replacements(replacements),
+    )
+
+
+def read_terms(value: object) -> tuple[Hotword, ...]:
+    """Return the terms of a list: each text, or ``{"term": …, "boost": …}``; each counts once.
+
+    Raises:
+        VocabularyProblem: It is something else.
+    """
+    if not isinstance(value, list) or len(value) > MOST_TERMS:
+        raise VocabularyProblem(f"a list of at most {MOST_TERMS} terms", "terms")
+    found: dict[str, Hotword] = {}
+    for number, one in enumerate(value):
+        term = _hotword(one, f"terms[{number}]")
+        found.setdefault(term.term, term)
+    return tuple(found.values())
+
+
+def read_replacements(value: object) -> dict[str, str]:
+    """Return the replacements of an object: by what is heard what was meant.
+
+    Raises:
+        VocabularyProblem: It is something else.
+    """
+    if not isinstance(value, dict) or len(value) > MOST_REPLACEMENTS:
+        raise VocabularyProblem(f"an object of at most {MOST_REPLACEMENTS} replacements", "replacements")
+    return {
+        _text(heard, f"replacements, key {number},"): _text(meant, f"replacements, value {number},")
+        for number, (heard, meant) in enumerate(value.items(), start=1)
+    }
+
+
+def parse_terms(text: str) -> tuple[Hotword, ...]:
+    """Return the terms of a file: one a line, or a JSON list, or a JSON object ``{"terms": […]}``.
+
+    Raises:
+        VocabularyProblem: It is something else.
+    """
+    text = text.removeprefix(_BYTE_ORDER_MARK)
+    if not text.lstrip().startswith(("[", "{")):
+        return read_terms([line for line in text.splitlines() if line.strip()])
+    value = _json(text)
+    if isinstance(value, dict):
+        if "terms" not in value:
+            raise VocabularyProblem('a JSON list of terms, or an object {"terms": […]}')
+        value = value["terms"]
+    return read_terms(value)
+
+
+def parse_replacements(text: str) -> dict[str, str]:
+    """Return the replacements of a file: a JSON object, or lines ``heard=meant`` or ``heard,meant``.
+
+    The first equals sign parts a line, or where there is none the first comma.
+
+    Raises:
+        VocabularyProblem: It is something else.
+    """
+    text = text.removeprefix(_BYTE_ORDER_MARK)
+    if text.lstrip().startswith(("[", "{")):
+        return read_replacements(_json(text))
+    pairs: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            heard, sign, meant = line.partition("=" if "=" in line else ",")
+            if not sign:
+                raise VocabularyProblem("heard=meant or heard,meant", f"line {number}")
+            pairs[_text(heard, f"line {number}, before {sign},")] = _text(
+                meant, f"line {number}, after {sign},"
+            )
+    return read_replacements(pairs)
+
+
+def _json(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise VocabularyProblem("JSON, where it begins with [ or {") from None
+
+
+def _hotword(value: object, place: str) -> Hotword:
+    if not isinstance(value, dict):
+        return Hotword(_text(value, place))
+    boost = value.get("boost", 1.0)
+    if isinstance(boost, bool) or not isinstance(boost, int | float) or not 0 <= boost <= MOST_BOOST:
+        raise VocabularyProblem(f"a number from 0 to {MOST_BOOST:g}", f"{place}.boost")
+    return Hotword(_text(value.get("term"), f"{place}.term"), float(boost))
+
+
+def _text(value: object, place: str) -> str:
+    """Return a text with single spaces; a number is text too."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = str(value)
+    text = " ".join(value.split()) if isinstance(value, str) else ""
+    if not text or len(text) > LONGEST or not text.isprintable():
+        raise VocabularyProblem(f"text of 1 to {LONGEST} characters", place)
+    return text
