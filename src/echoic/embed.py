@@ -18,11 +18,12 @@ from echoic.session.core import Session
 from echoic.session.effects import Again, Close, Decode, Drop, ModelAnswer, ModelRequest, OpenModel, Send
 from echoic.session.window import WindowNeeds
 from echoic.text.hypothesis import Hypothesis, hypothesis_of
+from echoic.text.vocabulary import Vocabulary, read_wish
 from echoic.wire.codec import encode_frame
 from echoic.wire.frames import Audio, Commit, Error, Final, Partial, Reset
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -52,9 +53,11 @@ class StreamingConfig:
         partial_interval: Seconds of audio from one partial to the next.
         min_partial_duration: Seconds of new audio before a segment's first partial.
         word_timestamps: Whether finals carry words with times, where the engine knows them.
+        vocabulary: ``{"terms": […], "replacements": {…}}``, either of them or both; None: neither. Terms are
+            for engines that can listen for them.
 
     Raises:
-        ValueError: A duration or the rate is out of range.
+        ValueError: A duration or the rate is out of range, or the vocabulary is not one.
     """
 
     sample_rate: int = 16_000
@@ -67,6 +70,7 @@ class StreamingConfig:
     partial_interval: float = 0.5
     min_partial_duration: float = 0.5
     word_timestamps: bool = False
+    vocabulary: Mapping[str, object] | None = None
 
     def __post_init__(self) -> None:
         if self.sample_rate < 1:
@@ -75,6 +79,7 @@ class StreamingConfig:
             raise ValueError("chunk_duration must be more than 0.")
         if not 0 <= self.overlap_duration < self.chunk_duration:
             raise ValueError("overlap_duration must be at least 0 and less than chunk_duration.")
+        self._words()
 
     def stream(self) -> StreamConfig:
         """Return the same settings as the session takes them."""
@@ -89,7 +94,11 @@ class StreamingConfig:
             partial_interval=self.partial_interval,
             min_partial_duration=self.min_partial_duration,
             word_timestamps=self.word_timestamps,
+            vocabulary=self._words(),
         )
+
+    def _words(self) -> Vocabulary:
+        return Vocabulary().of_session(read_wish(dict(self.vocabulary or {})))
 
 
 Frame: TypeAlias = dict[str, object]

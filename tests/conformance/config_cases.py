@@ -239,16 +239,53 @@ async def what_this_version_has_not_is_answered_by_a_warning(line: Line) -> None
         ("diarize", {"enabled": True, "num_speakers": 2}, "diarization_unavailable"),
         ("insights", {}, "insights_unavailable"),
         ("insights", {"enabled": True}, "insights_unavailable"),
-        ("vocabulary", {"terms": ["C++"]}, "vocabulary_unavailable"),
     ]
     for name, value, code in asked:
         await line.send({"type": "config", name: value})
         warning, status = await until(line, "status")
         assert (warning["type"], warning["code"]) == ("warning", code)
         assert (status["diarization"], status["insights"]) == (False, False)
-        off: object = {} if name == "vocabulary" else False
-        await configure(line, **{name: off})
+        await configure(line, **{name: False})
     await configure(line, diarization={"enabled": False}, insights={"enabled": False})
+
+
+@case("P3.19", "P3.21")
+async def what_was_meant_stands_in_place_of_what_was_heard(line: Line) -> None:
+    meant = {"one two": "Twelve", "three": "two three", "tw": "x"}
+    await configure(line, model="with-times", word_timestamps=True, vocabulary={"replacements": meant})
+    await line.send(say("one", "two", "three"))
+    frames = await commit(line)
+    words = [word for final in finals(frames) for word in list_of(final["words"])]
+    assert [word["word"] for word in words] == ["Twelve", "two", "three"]
+    assert text(frames) == "Twelve two three"
+    await configure(line, vocabulary={"replacements": {"two": "2"}})
+    await line.send(say("one", "two", "three"))
+    assert text(await commit(line)) == "one 2 three"
+    await configure(line, vocabulary={})
+    await line.send(say("one", "two", "three"))
+    assert text(await commit(line)) == "one two three"
+
+
+@case("P3.20")
+async def terms_that_cannot_be_listened_for_are_told_of(line: Line) -> None:
+    await line.send({"type": "config", "vocabulary": {"terms": ["C++", {"term": "eunuch", "boost": 2}]}})
+    warning, _ = await until(line, "status")
+    assert warning["code"] == "vocabulary_unavailable"
+
+
+@case("P3.22")
+async def what_is_wrong_in_a_vocabulary_is_named(line: Line) -> None:
+    many = {f"word{number}": "x" for number in range(10_001)}
+    for bad, field in (
+        ({"terms": ["a", "b", 5, None]}, "vocabulary.terms[3]"),
+        ({"terms": [f"term{number}" for number in range(1_001)]}, "vocabulary.terms"),
+        ({"terms": [{"term": "a", "boost": -1}]}, "vocabulary.terms[0].boost"),
+        ({"replacements": {"a": "b", "c": "d" * 201}}, "vocabulary.replacements[1]"),
+        ({"replacements": many}, "vocabulary.replacements"),
+    ):
+        await line.send({"type": "config", "vocabulary": bad})
+        (error,) = await until(line, "error")
+        assert (error["code"], error["field"]) == ("invalid_config", field)
 
 
 @case("P3.17", "P4.9")

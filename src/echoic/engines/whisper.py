@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from echoic.session.window import Window
+    from echoic.session.window import DecodeOptions, Window
 
 #: What the encoder made of a window: CTranslate2's own array.
 _Heard: TypeAlias = Any
@@ -87,7 +87,7 @@ class Tuning:
         spare: Seconds of silence that it is given after the audio at least.
         step: Seconds between two decodes of an utterance that goes on, at least.
         sure: Confidence below which a word, and what follows it, waits for the end of its utterance.
-        prompt: Text that the decoder takes for what was said before, such as rare words; None: nothing.
+        prompt: Text that the decoder takes for what was said before, where a session has none; None: nothing.
     """
 
     device: str = "auto"
@@ -148,6 +148,7 @@ class Whisper:
             step=self._tuning.step,
             sure=self._tuning.sure,
             times=True,
+            terms="prompt",
         )
 
     @property
@@ -183,20 +184,20 @@ class Whisper:
         audio = np.ascontiguousarray(window.audio, dtype=np.float32)
         room = self._tuning.whole if window.last else self._context
         pieces = [
-            self._piece(audio[start : start + LONGEST], room, window.options.language, start / SAMPLE_RATE)
+            self._piece(audio[start : start + LONGEST], room, window.options, start / SAMPLE_RATE)
             for start in range(0, len(audio), LONGEST)
         ]
         return Hypothesis(volatile=tuple(itertools.chain.from_iterable(pieces)))
 
     def _piece(
-        self, audio: NDArray[np.float32], room: float, language: str | None, begins: float
+        self, audio: NDArray[np.float32], room: float, options: DecodeOptions, begins: float
     ) -> list[Token]:
         """Return the words of 30 s at most, times counted from ``begins`` seconds before its start."""
         if len(audio) < SHORTEST or float(np.abs(audio).max()) < SILENCE_PEAK:
             return []
         heard = self._encode(audio, room)
-        speaks = self._tokenizer(heard, language)
-        said = self._tokens(heard, speaks, len(audio) / SAMPLE_RATE)
+        speaks = self._tokenizer(heard, options.language)
+        said = self._tokens(heard, speaks, options.prompt, len(audio) / SAMPLE_RATE)
         return self._words(heard, speaks, said, (len(audio) / SAMPLE_RATE, begins))
 
     def _encode(self, audio: NDArray[np.float32], least: float) -> _Heard:
@@ -215,9 +216,9 @@ class Whisper:
             language = self._model.model.detect_language(heard)[0][0][0][2:-2] if many else "en"
         return Tokenizer(self._model.hf_tokenizer, many, task="transcribe", language=language)
 
-    def _tokens(self, heard: _Heard, speaks: Tokenizer, seconds: float) -> list[int]:
+    def _tokens(self, heard: _Heard, speaks: Tokenizer, prompt: str | None, seconds: float) -> list[int]:
         """Return the tokens of the text; none if there probably is no speech, a loop once."""
-        before = self._before(speaks, self._tuning.prompt)
+        before = self._before(speaks, prompt or self._tuning.prompt)
         room = min(MOST_TOKENS, TOKENS_AT_LEAST + int(seconds * TOKENS_PER_SECOND))
         start = [*before, *speaks.sot_sequence, speaks.no_timestamps]
         [answer] = self._model.model.generate(

@@ -30,6 +30,7 @@ from echoic.server.quotas import desk_of
 from echoic.server.routes import api_router
 from echoic.server.streams import Streams
 from echoic.server.unmet import unmet
+from echoic.server.vocabulary import HouseVocabulary
 from echoic.server.voice import loudness, silero
 from echoic.server.watch import KeyWatch
 from echoic.session.effects import ModelRequest
@@ -168,6 +169,11 @@ def _furnish(settings: Settings, registry: Registry) -> House:
             KeyWatch(entrance.store) if entrance.store is not None else None,
             Networks.parse(settings.trusted_proxies or ""),
             kept,
+            HouseVocabulary(
+                settings.custom_vocab_terms_file,
+                settings.custom_vocab_replacements_file,
+                settings.vocabulary_style,
+            ),
         ),
         ready=Readiness(),
         desk=desk_of(settings, metrics),

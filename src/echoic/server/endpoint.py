@@ -17,6 +17,8 @@ from echoic.server.log import about, event
 from echoic.server.means import Disconnected, Means, Peer, Stay
 from echoic.server.neighbours import address_of
 from echoic.server.tally import Tally
+from echoic.server.vocabulary import HouseVocabulary
+from echoic.session.config import StreamConfig
 from echoic.session.core import Session
 from echoic.wire.codec import encode_frame
 from echoic.wire.frames import Error, Status
@@ -50,6 +52,7 @@ class Service:
         watch: Ends streams whose keys were revoked, or None: there are no such keys.
         proxies: Those whose word about a client's address counts.
         kept: The sessions that can be taken up again.
+        vocabulary: What the server brings to every session.
     """
 
     means: Means
@@ -58,6 +61,7 @@ class Service:
     watch: KeyWatch | None = None
     proxies: Networks = field(default_factory=Networks)
     kept: Kept = field(default_factory=Kept)
+    vocabulary: HouseVocabulary = field(default_factory=HouseVocabulary)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +118,7 @@ class StreamEndpoint:
                 if wish is not None:
                     await self._take_up(wish, identity, peer, service)
                     return
+            await service.vocabulary.refresh()
             service.streams.admit()
             if self._desk is None:
                 await self._run(identity, peer, service)
@@ -182,7 +187,8 @@ class StreamEndpoint:
                 accounting.leave()
 
         tally = Tally(metrics, account.grant if account else None)
-        session = Session(service.voice, grant=tally.grant)
+        defaults = StreamConfig(vocabulary=service.vocabulary.now)
+        session = Session(service.voice, defaults, tally.grant)
         stay = Stay(peer.name, service.kept, identity.user, over)
         connection = Connection(
             session, service.means, stay, fallback=self._fallback, tally=tally, account=account

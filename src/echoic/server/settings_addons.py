@@ -1,23 +1,44 @@
-"""The settings of what a server does beside transcribing: insights."""
+"""The settings of what a server does beside transcribing: insights, and vocabulary."""
 
 from __future__ import annotations
 
+from pathlib import Path  # noqa: TC003  # pydantic reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import AfterValidator, BaseModel, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr
 from pydantic_core import PydanticCustomError
 
 from echoic.insights.offer import Plan, ProviderName
-from echoic.server.sections import INSIGHTS
+from echoic.server.sections import INSIGHTS, STT
+from echoic.server.vocabulary import read_vocabulary
+from echoic.text.vocabulary import TEMPLATE, Style, VocabularyProblem, parse_replacements, parse_terms
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 def _http_url(value: str | None) -> str | None:
     if value is not None and not value.startswith(("http://", "https://")):
         raise PydanticCustomError("url", "it should begin with http:// or https://")
     return value
+
+
+def _vocabulary_file(parse: Callable[[str], object]) -> AfterValidator:
+    def check(file: Path | None) -> Path | None:
+        if file is None:
+            return None
+        file = file.expanduser()
+        try:
+            read_vocabulary(file, parse)
+        except VocabularyProblem as problem:
+            raise PydanticCustomError("vocabulary", "{problem}", {"problem": str(problem)}) from problem
+        return file
+
+    return AfterValidator(check)
+
+
+def _template(value: object) -> object:
+    return value if not isinstance(value, str) or value.strip() else TEMPLATE
 
 
 class AddOnSettings(BaseModel):
@@ -35,6 +56,12 @@ class AddOnSettings(BaseModel):
         insights_input_tokens: The most of a talk that the model is given.
         insights_output_tokens: The most that it may answer.
         insights_parallel: Insights of all streams that the model makes at the same time.
+        custom_vocab_terms_file: The file of terms to listen for in every session; None: there are none.
+        custom_vocab_replacements_file: The file of what is put in place of what in every session.
+        custom_vocab_initial_prompt_enable: Tell models that read a prompt of the terms.
+        custom_vocab_postprocess_enable: Replace anything, whoever asks for it.
+        custom_vocab_prompt_template: The prompt, with ``{terms}`` in it.
+        custom_vocab_case_sensitive: Replace only what is written in the same capitals.
     """
 
     insights_provider: Annotated[ProviderName, INSIGHTS] = "rules"
@@ -48,6 +75,21 @@ class AddOnSettings(BaseModel):
     insights_input_tokens: Annotated[int, INSIGHTS, Field(ge=256, le=1_000_000)] = 16_000
     insights_output_tokens: Annotated[int, INSIGHTS, Field(ge=64, le=100_000)] = 1_500
     insights_parallel: Annotated[int, INSIGHTS, Field(ge=1, le=256)] = 4
+    custom_vocab_terms_file: Annotated[Path | None, STT, _vocabulary_file(parse_terms)] = None
+    custom_vocab_replacements_file: Annotated[Path | None, STT, _vocabulary_file(parse_replacements)] = None
+    custom_vocab_initial_prompt_enable: Annotated[bool, STT] = True
+    custom_vocab_postprocess_enable: Annotated[bool, STT] = True
+    custom_vocab_prompt_template: Annotated[str, STT, BeforeValidator(_template)] = TEMPLATE
+    custom_vocab_case_sensitive: Annotated[bool, STT] = False
+
+    @property
+    def vocabulary_style(self) -> Style:
+        """How vocabularies are used."""
+        return Style(
+            self.custom_vocab_prompt_template if self.custom_vocab_initial_prompt_enable else None,
+            replaces=self.custom_vocab_postprocess_enable,
+            case_sensitive=self.custom_vocab_case_sensitive,
+        )
 
     @property
     def insights(self) -> Plan:

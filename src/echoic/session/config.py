@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from echoic.errors import ErrorCode, ProtocolError
+from echoic.text.vocabulary import Vocabulary, VocabularyProblem, Wish, read_wish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,7 +41,7 @@ class StreamConfig:
         channels: Interleaved channels, averaged to mono.
         diarization: Whether speaker labels were asked for.
         insights: Whether insights were asked for.
-        vocabulary: Whether a custom vocabulary was given.
+        vocabulary: What to listen for, and what is put in place of what; the server's and the session's own.
         resumable: Whether the session is to outlive a lost connection.
     """
 
@@ -58,7 +59,7 @@ class StreamConfig:
     channels: int = 1
     diarization: bool = False
     insights: bool = False
-    vocabulary: bool = False
+    vocabulary: Vocabulary = field(default_factory=Vocabulary)
     resumable: bool = False
 
     @property
@@ -96,6 +97,8 @@ def read_config(values: Mapping[str, object], current: StreamConfig) -> tuple[St
         if key in _READERS:
             name, read = _READERS[key]
             changes[name] = read(key, value)
+    if isinstance(wish := changes.get("vocabulary"), Wish):
+        changes["vocabulary"] = current.vocabulary.of_session(wish)
     if "model" in changes and "model_variant" not in changes:
         changes["model_variant"] = None
     config = replace(current, **changes)  # type: ignore[arg-type]  # each reader returns its field's type
@@ -157,10 +160,12 @@ def _add_on(name: str, value: object) -> bool:
     return _switch(name, value)
 
 
-def _vocabulary(name: str, value: object) -> bool:
-    if not isinstance(value, dict):
-        raise invalid(name, "an object with terms, replacements or both", value)
-    return bool(value.get("terms") or value.get("replacements"))
+def _vocabulary(name: str, value: object) -> Wish:
+    try:
+        return read_wish(value)
+    except VocabularyProblem as problem:
+        place = f"{name}.{problem.place}" if problem.place else name
+        raise invalid(place, problem.must, None) from None
 
 
 _READERS: Mapping[str, tuple[str, Callable[[str, object], object]]] = {

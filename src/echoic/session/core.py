@@ -18,7 +18,7 @@ from echoic.session.effects import Again, Close, Decode, Drop, ModelRequest, Ope
 from echoic.session.lines import Line, audio_bytes
 from echoic.session.render import configured, decode_failed, error_frame, final_frame, partial_frame, warnings
 from echoic.session.stretch import Plan, Slot, Stretch
-from echoic.session.window import DecodeOptions
+from echoic.session.wording import reworded
 from echoic.text.transcript import Transcript
 from echoic.units import to_samples, to_seconds
 from echoic.wire.frames import Audio, Auth, Commit, Config, FullTranscript, Ping, Pong, Reset, Status, Stop
@@ -302,8 +302,7 @@ class Session:
         old = self._stretch
         if old and old.model == model and self._config.sample_rate == config.sample_rate:
             old.segments.retune(config.chunk_duration, config.overlap_duration)
-            old.options = DecodeOptions(config.language)
-            old.timed = config.word_timestamps
+            old.take(config)
         else:
             base = old.segments.seconds(old.segments.heard) if old else 0.0
             self._stretch = Stretch(config, model, self._voice, base)
@@ -427,7 +426,7 @@ class Session:
 
     def _deliver_segment(self, plan: Plan) -> Iterator[Effect]:
         answers = plan.complete or []
-        words = plan.stretch.reading.say(answers, flush=plan.flush)
+        words = reworded(plan.stretch.reading.say(answers, flush=plan.flush), plan.replacements)
         if any(slot.lost for slot in plan.slots):
             yield Send(decode_failed(plan))
         if words:
@@ -442,7 +441,7 @@ class Session:
         if plan is None or answers is None:
             return
         self._partial = None
-        words = plan.stretch.reading.glimpse(answers)
+        words = reworded(plan.stretch.reading.glimpse(answers), plan.replacements)
         if words:
             yield Send(partial_frame(plan, self._finals + 1, words))
 

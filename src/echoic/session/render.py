@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from echoic.session.effects import ModelAnswer
     from echoic.session.reading import Spoken
     from echoic.session.stretch import Plan
+    from echoic.text.vocabulary import Vocabulary
 
 
 def text_of(words: Sequence[Spoken]) -> str:
@@ -138,14 +139,21 @@ def warnings(config: StreamConfig, model: ModelAnswer, *, announce: bool) -> Ite
         )
     if config.insights:
         yield frames.Warning(code="insights_unavailable", message="This version gives no live insights yet.")
-    if config.vocabulary:
-        yield frames.Warning(
-            code="vocabulary_unavailable", message="This version knows no custom vocabulary yet."
-        )
+    if problems := " ".join(_unheeded(config.vocabulary, model)):
+        yield frames.Warning(code="vocabulary_unavailable", message=problems)
     if config.word_timestamps and not model.needs.times:
         yield frames.Warning(
             code="word_timestamps_unavailable", message=f"{model.name} gives no times of words."
         )
+
+
+def _unheeded(vocabulary: Vocabulary, model: ModelAnswer) -> Iterator[str]:
+    """Yield what of the session's own vocabulary cannot be heeded, in sentences."""
+    able = model.needs.terms == "boost" or (model.needs.terms == "prompt" and vocabulary.prompt)
+    if vocabulary.own.terms and not able:
+        yield f"{model.name} cannot listen for terms; replacements are made with any model."
+    if vocabulary.own.replacements and not vocabulary.replacements:
+        yield "Replacements are switched off on this server."
 
 
 def _knows(model: ModelAnswer, language: str) -> bool:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from echoic.session.effects import ModelAnswer
     from echoic.session.window import WindowNeeds
     from echoic.text.hypothesis import Hypothesis
+    from echoic.text.replacing import Replacements
 
 
 #: Hypotheses kept for windows that are asked for again: those of the last partials.
@@ -83,6 +84,7 @@ class Plan:
             it follows the tape's position ``edge_at``.
         edge_at: The tape's end when the plan was made.
         timed: Whether its words go out with their times.
+        replacements: What is put in place of what in its words.
     """
 
     span: Span
@@ -93,6 +95,7 @@ class Plan:
     edge: NDArray[np.float32] = field(repr=False)
     edge_at: int
     timed: bool
+    replacements: Replacements
 
     @property
     def running(self) -> tuple[int, ...]:
@@ -136,8 +139,13 @@ class Stretch:
         self._ear = Ear(voice(), self._rate, model.needs.longest) if voice else None
         self.reading: Reading = self._reading(model.needs)
         self._known: dict[tuple[int, int], Hypothesis] = {}
-        self.options = DecodeOptions(config.language)
-        self.timed = config.word_timestamps
+        self.take(config)
+
+    def take(self, config: StreamConfig) -> None:
+        """Use these settings for what is planned from here on, but for the sample rate and the windows."""
+        words = config.vocabulary
+        self.options = DecodeOptions(config.language, words.hotwords, words.prompt)
+        self.timed, self._replacements = config.word_timestamps, words.replacements
 
     def _reading(self, needs: WindowNeeds) -> Reading:
         speech = self._ear.speech_between if self._ear else None
@@ -188,7 +196,7 @@ class Stretch:
     def _plan(self, span: Span, pieces: tuple[Piece, ...], *, flush: bool, glimpse: bool) -> Plan:
         slots = tuple(self._slot(piece) for piece in pieces)
         edge = self._resampler.tail()
-        return Plan(span, self, slots, flush, glimpse, edge, self._tape.end, self.timed)
+        return Plan(span, self, slots, flush, glimpse, edge, self._tape.end, self.timed, self._replacements)
 
     def _slot(self, piece: Piece) -> Slot:
         slot = Slot(piece, begins=self._clock(piece.start))

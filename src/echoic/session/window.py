@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from echoic.text.vocabulary import NO_HOTWORDS, Hotwords
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -28,6 +30,8 @@ class WindowNeeds:
         sure: Confidence below which a word, and what follows it, is not said before its utterance is over
             (``utterance``).
         times: Whether its tokens have times.
+        terms: What it can do with terms to listen for: ``boost`` each wherever it may be said, read them in a
+            ``prompt``, or nothing.
     """
 
     reading: Literal["carried", "utterance", "plain"]
@@ -38,6 +42,7 @@ class WindowNeeds:
     step: float = 0.0
     sure: float = 0.0
     times: bool = False
+    terms: Literal["none", "prompt", "boost"] = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +51,13 @@ class DecodeOptions:
 
     Attributes:
         language: BCP 47 tag as a hint, or None.
+        hotwords: Terms to listen for; the same object as long as they are the same.
+        prompt: The same for a model that reads a prompt, or None.
     """
 
     language: str | None = None
+    hotwords: Hotwords = NO_HOTWORDS
+    prompt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,10 @@ class Hotwords:
         return bool(self.terms)
 
 
+#: No terms.
+NO_HOTWORDS: Final = Hotwords()
+
+
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What one side brings: terms, and by what is heard what was meant."""
@@ -103,8 +107,10 @@ class Vocabulary:
     _glossary: Glossary | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        terms = {one.term: one for one in reversed((*self.own.terms, *self.house.terms))}
-        found = tuple(reversed(terms.values()))
+        terms: dict[str, Hotword] = {}
+        for one in (*self.own.terms, *self.house.terms):
+            terms.setdefault(one.term, one)
+        found = tuple(terms.values())
         case = self.style.case_sensitive
         house = self._glossary or Glossary(self.house.replacements, case_sensitive=case)
         both = (Glossary(self.own.replacements, case_sensitive=case), house) if self.style.replaces else ()
@@ -129,14 +135,13 @@ def _prompt(terms: Iterable[Hotword], template: str | None) -> str | None:
 def read_wish(value: object) -> Wish:
     """Return what the object ``{"terms": […], "replacements": {…}}`` brings; either may be left out.
 
+    Other keys mean nothing.
+
     Raises:
         VocabularyProblem: It is something else; the place names the key.
     """
     if not isinstance(value, dict):
         raise VocabularyProblem("an object with terms, replacements or both")
-    unknown = sorted(set(value) - {"terms", "replacements"})
-    if unknown:
-        raise VocabularyProblem("an object with terms and replacements only")
     terms, replacements = value.get("terms"), value.get("replacements")
     return Wish(
         () if terms is None else read_terms(terms),
@@ -150,13 +155,9 @@ def read_terms(value: object) -> tuple[Hotword, ...]:
     Raises:
         VocabularyProblem: It is something else.
     """
-    if not isinstance(value, list) or len(value) > MOST_TERMS:
+    if not isinstance(value, list):
         raise VocabularyProblem(f"a list of at most {MOST_TERMS} terms", "terms")
-    found: dict[str, Hotword] = {}
-    for number, one in enumerate(value):
-        term = _hotword(one, f"terms[{number}]")
-        found.setdefault(term.term, term)
-    return tuple(found.values())
+    return _once(_hotword(one, f"terms[{number}]") for number, one in enumerate(value))
 
 
 def read_replacements(value: object) -> dict[str, str]:
@@ -168,8 +169,8 @@ def read_replacements(value: object) -> dict[str, str]:
     if not isinstance(value, dict) or len(value) > MOST_REPLACEMENTS:
         raise VocabularyProblem(f"an object of at most {MOST_REPLACEMENTS} replacements", "replacements")
     return {
-        _text(heard, f"replacements, key {number},"): _text(meant, f"replacements, value {number},")
-        for number, (heard, meant) in enumerate(value.items(), start=1)
+        _text(heard, f"replacements[{number}]"): _text(meant, f"replacements[{number}]")
+        for number, (heard, meant) in enumerate(value.items())
     }
 
 
@@ -181,7 +182,8 @@ def parse_terms(text: str) -> tuple[Hotword, ...]:
     """
     text = text.removeprefix(_BYTE_ORDER_MARK)
     if not text.lstrip().startswith(("[", "{")):
-        return read_terms([line for line in text.splitlines() if line.strip()])
+        lines = enumerate(text.splitlines(), start=1)
+        return _once(Hotword(_text(line, f"line {number}")) for number, line in lines if line.strip())
     value = _json(text)
     if isinstance(value, dict):
         if "terms" not in value:
@@ -207,9 +209,7 @@ def parse_replacements(text: str) -> dict[str, str]:
             heard, sign, meant = line.partition("=" if "=" in line else ",")
             if not sign:
                 raise VocabularyProblem("heard=meant or heard,meant", f"line {number}")
-            pairs[_text(heard, f"line {number}, before {sign},")] = _text(
-                meant, f"line {number}, after {sign},"
-            )
+            pairs[_text(heard, f"line {number}")] = _text(meant, f"line {number}")
     return read_replacements(pairs)
 
 
@@ -218,6 +218,15 @@ def _json(text: str) -> object:
         return json.loads(text)
     except (ValueError, RecursionError):
         raise VocabularyProblem("JSON, where it begins with [ or {") from None
+
+
+def _once(terms: Iterable[Hotword]) -> tuple[Hotword, ...]:
+    found: dict[str, Hotword] = {}
+    for one in terms:
+        found.setdefault(one.term, one)
+        if len(found) > MOST_TERMS:
+            raise VocabularyProblem(f"a list of at most {MOST_TERMS} terms", "terms")
+    return tuple(found.values())
 
 
 def _hotword(value: object, place: str) -> Hotword:
@@ -235,5 +244,5 @@ def _text(value: object, place: str) -> str:
         value = str(value)
     text = " ".join(value.split()) if isinstance(value, str) else ""
     if not text or len(text) > LONGEST or not text.isprintable():
-        raise VocabularyProblem(f"text of 1 to {LONGEST} characters", place)
+        raise VocabularyProblem(f"text of 1 to {LONGEST} characters on one line", place)
     return text

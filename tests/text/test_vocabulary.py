@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from echoic.text.vocabulary import (
+    LONGEST,
+    MOST_REPLACEMENTS,
+    MOST_TERMS,
+    Hotword,
+    Style,
+    Vocabulary,
+    VocabularyProblem,
+    Wish,
+    parse_replacements,
+    parse_terms,
+    read_wish,
+)
+
+
+def names(terms: tuple[Hotword, ...]) -> list[str]:
+    return [one.term for one in terms]
+
+
+@pytest.mark.parametrize(
+    ("text", "terms"),
+    [
+        ("Acme\nPhasor\nAcme\nXJ-12\n", ["Acme", "Phasor", "XJ-12"]),
+        ("\ufeff  IoT  Sensor Hub \r\n\r\nC++\r\n", ["IoT Sensor Hub", "C++"]),
+        ('["Alpha", "Beta", "Alpha", 5]', ["Alpha", "Beta", "5"]),
+        ('{"terms": ["Alpha"], "since": 2020}', ["Alpha"]),
+        ("", []),
+        ("[]", []),
+    ],
+)
+def test_a_file_of_terms_is_lines_or_a_json_list_or_an_object_with_one(text: str, terms: list[str]) -> None:
+    assert names(parse_terms(text)) == terms
+
+
+def test_a_term_may_have_a_boost() -> None:
+    found = parse_terms('["a", {"term": "b", "boost": 2}, {"term": "c"}]')
+    assert found == (Hotword("a"), Hotword("b", 2.0), Hotword("c"))
+
+
+@pytest.mark.parametrize(
+    ("text", "pairs"),
+    [
+        ('{"mispell": "misspell", "XJ12": "XJ-12", "five": 5}', None),
+        ("colour=color\nIOT,IoT\n", {"colour": "color", "IOT": "IoT"}),
+        ("a, b = c, d\n\n x == y \n", {"a, b": "c, d", "x": "= y"}),
+        ("", {}),
+    ],
+)
+def test_a_file_of_replacements_is_a_json_object_or_lines(text: str, pairs: dict[str, str] | None) -> None:
+    expected = {key: str(value) for key, value in json.loads(text).items()} if pairs is None else pairs
+    assert parse_replacements(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[1, ", "JSON"),
+        ('{"words": []}', "JSON list of terms"),
+        ('{"terms": "secret"}', "terms must be a list"),
+        ('["ok", null]', "terms[1] must be text"),
+        ('["ok", ["secret"]]', "terms[1] must be text"),
+        ('[{"term": "secret", "boost": "high"}]', "terms[0].boost must be a number from 0 to 10"),
+        ('[{"term": "secret", "boost": true}]', "terms[0].boost must be"),
+        ('[{"boost": 1}]', "terms[0].term must be text"),
+        ("ok\n" + "secret" * LONGEST, "line 2 must be text of 1 to 200"),
+        ("ok\nsecret\x00", "line 2 must be text"),
+        ("\n".join(f"secret{n}" for n in range(MOST_TERMS + 1)), f"at most {MOST_TERMS} terms"),
+    ],
+)
+def test_bad_terms_are_told_by_their_place_and_not_by_what_they_say(text: str, said: str) -> None:
+    with pytest.raises(VocabularyProblem) as caught:
+        parse_terms(text)
+    assert said in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "JSON"),
+        ('["secret"]', "object"),
+        ("ok=fine\nsecret", "line 2 must be heard=meant or heard,meant"),
+        ("secret=", "line 1 must be text"),
+        ("=secret", "line 1 must be text"),
+        ('{"secret": ""}', "replacements[0] must be text"),
+        ('{"a": "b", "secret": ["x"]}', "replacements[1] must be text"),
+        (
+            "\n".join(f"secret{n}=x" for n in range(MOST_REPLACEMENTS + 1)),
+            f"at most {MOST_REPLACEMENTS} replacements",
+        ),
+    ],
+)
+def test_bad_replacements_are_told_by_their_place_and_not_by_what_they_say(text: str, said: str) -> None:
+    with pytest.raises(VocabularyProblem) as caught:
+        parse_replacements(text)
+    assert said in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_session_s_words_come_before_the_server_s_and_take_the_place_of_its_own_before() -> None:
+    house = Vocabulary(Wish((Hotword("acme"), Hotword("beta", 2.0)), {"a": "house", "b": "house"}))
+    first = house.of_session(read_wish({"terms": ["gamma", {"term": "beta"}], "replacements": {"a": "own"}}))
+    assert first.hotwords.terms == (Hotword("gamma"), Hotword("beta"), Hotword("acme"))
+    assert first.prompt == "Domain terms: gamma, beta, acme."
+    assert first.replacements.replace_text("a b") == "own house"
+    second = first.of_session(read_wish({"replacements": {"b": "own"}}))
+    assert names(second.hotwords.terms) == ["acme", "beta"]
+    assert second.replacements.replace_text("a b") == "house own"
+    assert second.of_session(Wish()) == house
+
+
+def test_a_prompt_has_64_terms_at_most_and_may_be_switched_off() -> None:
+    wish = Wish(tuple(Hotword(f"t{number}") for number in range(70)))
+    told = Vocabulary(wish, Style("Say {terms}!")).prompt
+    assert told == f"Say {', '.join(f't{number}' for number in range(64))}!"
+    assert Vocabulary(wish, Style(None)).prompt is None
+    assert Vocabulary().prompt is None
+
+
+def test_replacements_may_be_switched_off_for_all() -> None:
+    off = Vocabulary(Wish((), {"a": "b"}), Style(replaces=False)).of_session(Wish((), {"c": "d"}))
+    assert not off.replacements
+
+
+def test_capitals_count_for_a_session_if_they_count_for_the_server() -> None:
+    strict = Vocabulary(style=Style(case_sensitive=True)).of_session(Wish((), {"IOT": "IoT"}))
+    assert strict.replacements.replace_text("iot IOT") == "iot IoT"
+
+
+def test_vocabularies_with_the_same_words_are_equal_and_hotwords_are_themselves() -> None:
+    one, other = (Vocabulary(Wish((Hotword("a"),))) for _ in range(2))
+    assert one == other
+    assert one.hotwords != other.hotwords
+    assert one.of_session(Wish((), {"a": "b"})) != one
