@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import asyncio
+import base64
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -12,12 +15,17 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from echoic.cli import app
+from support.keyed import make_key_in
 from support.live import STREAM, ServerProcess
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from typer.testing import Result
+
+
+#: Options of ``create``.
+MORE: list[tuple[str, ...]] = [(), ("--read-only",), ("--expires", "90d", "--tier", "premium"), ("--json",)]
 
 
 @pytest.fixture
@@ -54,6 +62,26 @@ def test_a_key_is_shown_once(runner: CliRunner) -> None:
     assert row["id"] in key
     assert row["id"] in listed.output
     assert row["expires"] > row["created"]
+
+
+def test_the_store_holds_no_key_in_any_table_or_byte(runner: CliRunner, tmp_path: Path) -> None:
+    holder = sqlite3.connect(tmp_path / "keys.db")  # so that the write-ahead log stays
+    holder.execute("PRAGMA journal_mode=WAL")
+    shown = [keys(runner, "create", f"user {number}", *more).stdout for number, more in enumerate(MORE)]
+    made = [json.loads(text)["key"] if text.startswith("{") else text.strip() for text in shown]
+    assert keys(runner, "revoke", made[0].split("_")[1]).exit_code == 0
+    made += [asyncio.run(make_key_in(tmp_path / "keys.db")).text for _ in range(3)]
+    dump = "\n".join(holder.iterdump())
+    parts = {part.name: part.read_bytes() for part in tmp_path.iterdir()}
+    holder.close()
+    assert {"keys.db", "keys.db-wal"} <= set(parts)
+    assert all(key.split("_")[1] in dump for key in made)
+    for key in made:
+        secret = key.split("_", 2)[2]
+        raw = secret.encode()
+        forms = (raw, raw.hex().encode(), base64.b64encode(raw), base64.urlsafe_b64decode(raw + b"="))
+        assert secret not in dump
+        assert not [name for name, content in parts.items() for form in forms if form in content]
 
 
 def test_json_holds_the_key_only_where_it_was_made(runner: CliRunner) -> None:

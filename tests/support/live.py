@@ -55,8 +55,9 @@ class ServerProcess:
         raise AssertionError(f"it never said where it is: {self.said}")
 
     def ended(self) -> tuple[int, str]:
-        """Wait until it ends; return its exit code and what it logged."""
-        self.process.communicate(timeout=PATIENCE)
+        """Wait until it ends; return its exit code and what it logged; ``said`` then holds all it said."""
+        out, _ = self.process.communicate(timeout=PATIENCE)
+        self.said += out.splitlines()
         self._log.seek(0)
         return self.process.returncode, self._log.read()
 

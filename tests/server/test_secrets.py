@@ -1,0 +1,198 @@
+"""A whole run with everything that is secret in it, and then a look at all that the server wrote."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import signal
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import jwt
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from echoic.engines.scripted import draw
+from support.keyed import make_key_in
+from support.live import STREAM, ServerProcess
+from support.valkey import ValkeyServer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from websockets.asyncio.client import ClientConnection
+
+WORDS = ["alpha", "bravo", "charlie", "delta"]
+AUDIO = draw(WORDS).tobytes()
+ENCODED = base64.b64encode(AUDIO).decode()
+SINGLE = "hush-4417-single"
+SCRAPE = "hush-5190-scrape"
+SIGNS = "hush-6622-a-shared-secret-of-enough-bytes"
+WRONG = "wrong-9920-key"
+TERM = "hushedterm"
+LIMITS = "/api/v1/audio/stream/limits"
+PATIENCE = 20.0
+
+
+class Run:
+    """What is asked of one server, and what must not be in what it wrote.
+
+    Args:
+        place: Its ``host:port``.
+        keys: Of users: one without limits, one with next to none.
+    """
+
+    def __init__(self, place: str, keys: tuple[str, str]) -> None:
+        self.place = place
+        self.rich, self.poor = keys
+        self.signed = jwt.encode({"sub": "ben", "exp": time.time() + 600}, SIGNS, "HS256")
+        self.expired = jwt.encode({"sub": "ben", "exp": 1}, SIGNS, "HS256")
+        self.resume_tokens: list[str] = []
+
+    @property
+    def secrets(self) -> list[str]:
+        """All that is to be looked for."""
+        credentials = [
+            SINGLE,
+            SCRAPE,
+            SIGNS,
+            WRONG,
+            self.signed,
+            self.expired,
+            self.rich[20:],
+            self.poor[20:],
+        ]
+        audio = [ENCODED[:16], ENCODED[-16:], AUDIO[:8].hex(), str(AUDIO[:8])[2:-1]]
+        return [*credentials, *self.resume_tokens, *audio, *WORDS, TERM]
+
+    def opened(self, query: str = "", **headers: str) -> connect:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return connect(f"ws://{self.place}{STREAM}{query}", additional_headers=named)
+
+    async def credentials(self) -> None:
+        """Present every kind of credential in every way, good and bad, and stream where one is let in."""
+        for secret in (self.rich, SINGLE, self.signed, self.expired, WRONG, self.rich[:-1]):
+            for query, headers, first in (
+                ("", {"authorization": f"Bearer {secret}"}, ""),
+                ("", {"x_api_key": secret}, ""),
+                (f"?token={secret}", {}, ""),
+                ("", {}, secret),
+            ):
+                async with self.opened(query, **headers) as client:
+                    if first:
+                        await client.send(json.dumps({"type": "auth", "token": first}))
+                    await spoken(client)
+
+    async def quotas(self) -> None:
+        """Use the minutes up."""
+        for _ in range(4):
+            async with self.opened(x_api_key=self.poor) as client:
+                await spoken(client)
+
+    async def resumed(self) -> None:
+        """Lose a connection, come back by the token, and try a wrong one."""
+        client = await self.opened(x_api_key=self.rich)
+        await client.send('{"type":"config","model":"scripted","resumable":true}')
+        status = await until(client, "status")
+        self.resume_tokens.append(status["resume_token"])
+        self.resume_tokens.append(status["resume_token"].partition(".")[2])
+        await client.send(AUDIO)
+        client.transport.abort()
+        for token in (self.resume_tokens[0][:-1] + "!", self.resume_tokens[0]):
+            async with self.opened(x_api_key=self.rich) as again:
+                await again.send(json.dumps({"type": "config", "resume": token, "received": 1}))
+                await spoken(again)
+
+    async def asked(self) -> None:
+        """Ask by HTTP, rightly and wrongly, and by bytes that are no HTTP."""
+        async with httpx.AsyncClient(base_url=f"http://{self.place}") as client:
+            for secret in (self.rich, SINGLE, SCRAPE, self.signed, WRONG):
+                for path in (LIMITS, "/metrics", "/readyz", f"/{secret}", f"/{STREAM}/{secret}"):
+                    await client.get(f"{path}?token={secret}")
+                    await client.get(path, headers={"authorization": f"Bearer {secret}"})
+                    await client.post(path, content=ENCODED, headers={"x-api-key": secret})
+        upgrade = "Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 1\r\n\r\n"
+        for line in (
+            f"GET {LIMITS}?token={self.rich} HTTP/9.9\r\n\r\n",
+            f"GET {STREAM}?token={self.rich} HTTP/1.1\r\nHost: {self.place}\r\n{upgrade}",
+            f"{self.rich}\r\n{ENCODED[:100]}\r\n\r\n",
+        ):
+            reader, writer = await asyncio.open_connection(*self.place.split(":"))
+            writer.write(line.encode())
+            writer.write_eof()
+            with suppress(ConnectionError):
+                await reader.read()
+            writer.close()
+        with suppress(InvalidStatus):
+            async with connect(f"ws://{self.place}/{self.rich}?token={self.rich}"):
+                pass
+
+
+async def until(client: ClientConnection, kind: str) -> dict[str, Any]:
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            frame: dict[str, Any] = json.loads(await client.recv())
+            if frame["type"] == kind:
+                return frame
+
+
+async def spoken(client: ClientConnection) -> None:
+    """Send words in every form, and nonsense; hear it out."""
+    with suppress(ConnectionClosed):
+        await client.send(
+            json.dumps({"type": "config", "model": "scripted", "vocabulary": {"terms": [TERM]}})
+        )
+        await client.send(AUDIO)
+        await client.send(json.dumps({"type": "audio", "data": ENCODED}))
+        await client.send(json.dumps({"type": "audio", "data": ENCODED[:-3]}))
+        await client.send(json.dumps({"type": "alpha", "words": "bravo"}))
+        await client.send(json.dumps({"type": "config", "model": TERM}))
+        await client.send(json.dumps({"type": "config", "language": TERM, "sample_rate": TERM}))
+        await client.send(ENCODED)
+        await client.send('{"type":"stop"}')
+        async with asyncio.timeout(PATIENCE):
+            async for _ in client:
+                pass
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+async def test_nothing_that_is_secret_is_in_what_a_server_writes(tmp_path: Path, log_format: str) -> None:
+    file = tmp_path / "keys.db"
+    keys = ((await make_key_in(file, "anna", "premium")).text, (await make_key_in(file, "poor", "free")).text)
+    with (
+        ValkeyServer() as valkey,
+        ServerProcess(
+            keys_db=str(file),
+            api_key=SINGLE,
+            metrics_key=SCRAPE,
+            jwt_secret=SIGNS,
+            redis_url=valkey.url,
+            tier_limits='{"free": {"daily_minutes": 0.1, "concurrent_streams": 1}}',
+            wrong_keys_per_minute="6",
+            log_level="debug",
+            log_format=log_format,
+        ) as server,
+    ):
+        run = Run(server.place, keys)
+        await run.credentials()
+        await run.quotas()
+        await run.resumed()
+        await run.asked()
+        valkey.kill()
+        await run.quotas()
+        valkey.start()
+        await run.quotas()
+        server.process.send_signal(signal.SIGTERM)
+        code, log = server.ended()
+    assert code == 0
+    for event in ("stream.opened", "stream.refused", "stream.resumed", "stream.error", "quota.store_away"):
+        assert event in log
+    for reason in ("unauthorized", "quota_exceeded", "server_busy", "resume_failed"):
+        assert reason in log
+    written = "\n".join((*server.said, log))
+    for secret in run.secrets:
+        assert secret not in written, secret
