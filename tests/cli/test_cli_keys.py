@@ -84,6 +84,22 @@ def test_the_store_holds_no_key_in_any_table_or_byte(runner: CliRunner, tmp_path
         assert not [name for name, content in parts.items() for form in forms if form in content]
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["a\nb", "a\x1b[31mb", "a\0b", "a\u202eb", "a\u2028b", "a\x9bb", "", " a", "a ", "x" * 129, "\ud800"],
+)
+def test_no_user_has_a_name_that_a_terminal_or_a_log_would_obey(runner: CliRunner, name: str) -> None:
+    assert keys(runner, "create", name).exit_code == 2
+    assert rows(runner) == []
+
+
+def test_a_name_is_shown_as_it_is_and_never_as_what_it_could_mean(runner: CliRunner) -> None:
+    for name in ("<b>x</b>", "[red]x[/red]", "[link=http://a.example]x[/link]", ":smiley:", "%s {0} $HOME"):
+        assert keys(runner, "create", name).exit_code == 0
+        assert name in keys(runner, "list").stdout
+        assert name in {row["user"] for row in rows(runner)}
+
+
 def test_json_holds_the_key_only_where_it_was_made(runner: CliRunner) -> None:
     made = json.loads(keys(runner, "create", "anna", "--read-only", "--json").stdout)
     assert made["key"].startswith(f"echoic_{made['id']}_")

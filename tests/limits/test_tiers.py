@@ -69,3 +69,24 @@ def test_what_cannot_be_used_is_told_by_name(written: str, named: str) -> None:
 )
 def test_a_line_of_the_file_names_its_tier(name: str, means: tuple[str, str] | None) -> None:
     assert tier_key(name) == means
+
+
+@pytest.mark.parametrize(
+    "limit",
+    ["nan", "-nan", "inf", "1e309", "1e305", "1000001", "-0.5", True, "0x10", [], {}, 10**400, "9" * 400],
+)
+def test_a_number_that_cannot_be_counted_is_no_limit(limit: object) -> None:
+    for key in ("daily_minutes", "concurrent_streams"):
+        with pytest.raises(ValueError, match=f"free_{key} should be"):
+            read_tiers({"free": {key: limit}})
+
+
+@pytest.mark.parametrize("bomb", ["[" * 100_000, '{"a":' * 100_000, "9" * 10_000, "{" * 10 + "NaN"])
+def test_json_that_is_a_bomb_is_no_json(bomb: str) -> None:
+    with pytest.raises(ValueError, match=r"JSON|look like"):
+        read_tiers(bomb)
+
+
+def test_the_highest_limits_are_whole_microseconds() -> None:
+    highest = Tiers().over(read_tiers({"free": {"daily_minutes": 1e6, "concurrent_streams": "1000000"}}))
+    assert highest.of("free") == Allowance(60_000_000_000_000, 1_000_000)

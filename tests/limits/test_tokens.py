@@ -175,3 +175,48 @@ def test_a_key_of_another_kind_is_refused_at_the_start(
 
 def test_the_secret_does_not_show() -> None:
     assert SECRET.decode() not in repr(SHARED)
+
+
+def signed_text(header: str, payload: str) -> str:
+    body = ".".join(
+        base64.urlsafe_b64encode(part.encode()).rstrip(b"=").decode() for part in (header, payload)
+    )
+    mac = hmac.new(SECRET, body.encode(), "sha256").digest()
+    return f"{body}.{base64.urlsafe_b64encode(mac).rstrip(b'=').decode()}"
+
+
+async def test_where_a_key_might_be_found_a_token_does_not_say() -> None:
+    hints = {"kid": "../../../../dev/null", "jku": "http://127.0.0.1:1/", "x5u": "file:///dev/null"}
+    for known, key in ((SHARED, b""), (SIGNED, PUBLIC)):
+        for name in ("HS256", "RS256"):
+            empty = {"alg": name, "jwk": {"kty": "oct", "k": ""}} | hints
+            body = signed_text(json.dumps(empty), '{"sub":"anna","exp":9999999999}').rpartition(".")[0]
+            mac = (
+                base64.urlsafe_b64encode(hmac.new(key, body.encode(), "sha256").digest())
+                .rstrip(b"=")
+                .decode()
+            )
+            assert await known.identify(f"{body}.{mac}") is None
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        "[" * 5000,
+        '{"sub":"anna","exp":1e400}',
+        '{"sub":"anna","exp":NaN}',
+        '{"sub":"anna","exp":[9999999999]}',
+        '{"sub":"anna","exp":' + "9" * 5000 + "}",
+        '{"sub":"anna","exp":9999999999,"nbf":"soon"}',
+        '{"sub":"anna","exp":9999999999,"nbf":1e400}',
+        '{"sub":{"$ne":1},"exp":9999999999}',
+        '["sub"]',
+        "null",
+    ],
+)
+async def test_a_payload_that_means_nothing_is_nobody(payload: str) -> None:
+    assert await SHARED.identify(signed_text('{"alg":"HS256","typ":"JWT"}', payload)) is None
+
+
+async def test_a_deep_header_is_nobody() -> None:
+    assert await SHARED.identify(signed_text("[" * 5000, "{}")) is None

@@ -224,3 +224,14 @@ def test_the_address_of_redis_is_checked_and_not_shown() -> None:
     (told,) = problems_of(env={"REDIS_URL": "http://:s3cret@localhost"})
     assert told.startswith("REDIS_URL: ")
     assert "s3cret" not in told
+
+
+@pytest.mark.parametrize("value", ["inf", "nan", "-1", "1e300", "604801"])
+@pytest.mark.parametrize(
+    "name", [name for name, field in Settings.model_fields.items() if field.annotation is float]
+)
+def test_a_number_that_no_clock_or_count_can_hold_is_refused(name: str, value: str) -> None:
+    if name == "wrong_keys_per_minute" and value == "604801":
+        return
+    with pytest.raises(SettingsError):
+        load_settings(None, {f"ECHOIC_{name.upper()}": value})

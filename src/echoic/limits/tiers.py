@@ -15,6 +15,9 @@ TierKey = Literal["daily_minutes", "concurrent_streams"]
 TIER_KEYS: Final = ("daily_minutes", "concurrent_streams")
 #: What a limit may be written as when there is to be none.
 UNLIMITED: Final = frozenset({"unlimited", "none", "-1"})
+#: The highest limit. In microseconds a hundred times as much is still whole in a store that counts in
+#: doubles, as Redis's scripts do.
+_MOST: Final = 1_000_000
 #: Keys that others keep in the same place; they mean nothing here.
 _KEYS_OF_OTHERS: Final = frozenset({"concurrent_jobs", "max_file_size_mb"})
 #: Whoever has a tier that is not defined gets this one's limits.
@@ -81,7 +84,7 @@ def read_tiers(value: object) -> TierLimits:
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError("it is not JSON") from error
     if not isinstance(value, Mapping):
         raise ValueError('it should look like {"free": {"daily_minutes": 60, "concurrent_streams": 2}}')  # noqa: TRY004  # a setting's value
@@ -107,7 +110,7 @@ def _read_limit(name: str, limit: object, *, whole: bool) -> float | None:
         number = float(str(limit))
     except ValueError:
         number = -1.0
-    if not 0 <= number < float("inf") or (whole and not number.is_integer()):
+    if not 0 <= number <= _MOST or (whole and not number.is_integer()):
         kind = "a whole number" if whole else "a number"
-        raise ValueError(f"{name} should be {kind} from 0, or unlimited")
+        raise ValueError(f"{name} should be {kind} from 0 to {_MOST:,}, or unlimited")
     return number

@@ -101,7 +101,7 @@ class Tokens:
             raise _refusal(_REASONS[type(error).__name__]) from None
         except (jwt.InvalidAudienceError, jwt.MissingRequiredClaimError):
             raise _refusal("This token is not meant for this server, or lacks exp or sub.") from None
-        except (jwt.PyJWTError, ValueError, TypeError, OverflowError):
+        except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError):
             return None
         return _identity(claims)
 

@@ -105,9 +105,15 @@ def build_app(settings: Settings, registry: Registry | None = None) -> FastAPI:
             await house.desk.close()
             await house.service.means.engines.close()
 
-    # The interactive documentation would be loaded from other people's servers.
+    # The interactive documentation would be loaded from other people's servers, and a redirect to the path
+    # without its last slash would lead to whatever server the request's Host names.
     app = FastAPI(
-        title="echoic", version=echoic.__version__, docs_url=None, redoc_url=None, lifespan=lifespan
+        title="echoic",
+        version=echoic.__version__,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
     )
     app.state.house = house
     app.include_router(api_router(house))

@@ -77,6 +77,8 @@ class EchoicServer(uvicorn.Server):
                 ssl_keyfile=settings.tls_key_file,
                 log_config=None,
                 access_log=False,
+                server_header=False,
+                http="h11",  # which bounds the length of what comes before a body, 64 KiB
                 proxy_headers=False,  # whose word about addresses counts, the settings say
                 ws=WebSocket,
                 ws_max_size=_LONGEST_READ,

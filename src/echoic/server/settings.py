@@ -43,6 +43,8 @@ ENV_OF_OTHERS: Final = frozenset({"ECHOIC_CONFIG", "ECHOIC_URL"})
 #: Seconds; a stream's lease is kept within them (protocol, section 9).
 SHORTEST_TTL: Final = 30
 LONGEST_TTL: Final = 3600
+#: Seconds; what is to last longer is a mistake, and far beyond it timers fail.
+LONGEST_TIME: Final = 7 * 86_400.0
 
 
 class SettingsError(Exception):
@@ -189,15 +191,15 @@ class Settings(AddOnSettings):
     port: Annotated[int, SERVER, Field(ge=0, le=65_535)] = 8000
     allow_open_network: Annotated[bool, SERVER] = False
     max_sessions: Annotated[int, SERVER, Field(ge=1)] = 200
-    max_backlog_seconds: Annotated[float, SERVER, Field(gt=0)] = 30.0
+    max_backlog_seconds: Annotated[float, SERVER, Field(gt=0, le=LONGEST_TIME)] = 30.0
     send_queue_frames: Annotated[int, SERVER, Field(ge=1)] = 256
     send_queue_bytes: Annotated[int, SERVER, Field(ge=1024)] = 2**20
-    send_timeout_seconds: Annotated[float, SERVER, Field(gt=0)] = 30.0
-    idle_timeout_seconds: Annotated[float, SERVER, Field(gt=0)] = 300.0
+    send_timeout_seconds: Annotated[float, SERVER, Field(gt=0, le=LONGEST_TIME)] = 30.0
+    idle_timeout_seconds: Annotated[float, SERVER, Field(gt=0, le=LONGEST_TIME)] = 300.0
     resume_seconds: Annotated[float, SERVER, Field(ge=0, le=600)] = 30.0
     resume_sessions: Annotated[int, SERVER, Field(ge=0)] = 64
     resume_bytes: Annotated[int, SERVER, Field(ge=1024)] = 2**20
-    drain_seconds: Annotated[float, SERVER, Field(ge=0)] = 30.0
+    drain_seconds: Annotated[float, SERVER, Field(ge=0, le=LONGEST_TIME)] = 30.0
     worker_threads: Annotated[int, SERVER, Field(ge=1, le=256)] = 2
     core_endpoint: Annotated[bool | None, SERVER] = None
     scripted_engine: Annotated[bool, SERVER] = False
@@ -207,8 +209,8 @@ class Settings(AddOnSettings):
     log_format: Annotated[Literal["text", "json"], SERVER] = "text"
     api_key: Annotated[bytes | None, AUTH, BeforeValidator(_digest), Field(repr=False)] = None
     allow_query_token: Annotated[bool, AUTH] = True
-    auth_timeout_seconds: Annotated[float, AUTH, Field(gt=0)] = 5.0
-    wrong_keys_per_minute: Annotated[float, AUTH, Field(ge=0, le=1e6, allow_inf_nan=False)] = 30.0
+    auth_timeout_seconds: Annotated[float, AUTH, Field(gt=0, le=LONGEST_TIME)] = 5.0
+    wrong_keys_per_minute: Annotated[float, AUTH, Field(ge=0, le=1e6)] = 30.0
     keys_db: Annotated[str | None, AUTH, Field(min_length=1, repr=False)] = None
     status_needs_key: Annotated[bool, AUTH] = False
     metrics_key: Annotated[bytes | None, AUTH, BeforeValidator(_digest), Field(repr=False)] = None
@@ -223,7 +225,7 @@ class Settings(AddOnSettings):
     streaming_fallback: Annotated[bool, STT] = True
     preload_model: Annotated[str, STT] = "parakeet"
     streaming_fallback_to_whisper: Annotated[bool, STT] = False
-    model_idle_seconds: Annotated[float, STT, Field(ge=0)] = 0.0
+    model_idle_seconds: Annotated[float, STT, Field(ge=0, le=LONGEST_TIME)] = 0.0
     models_dir: Annotated[Path | None, STT, AfterValidator(_expanded)] = None
     parakeet_onnx_dir: Annotated[Path | None, STT, AfterValidator(_expanded)] = None
     parakeet_nemo_file: Annotated[Path | None, STT, AfterValidator(_expanded)] = None
