@@ -122,9 +122,9 @@ class Run:
             f"{self.rich}\r\n{ENCODED[:100]}\r\n\r\n",
         ):
             reader, writer = await asyncio.open_connection(*self.place.split(":"))
-            writer.write(line.encode())
-            writer.write_eof()
-            with suppress(ConnectionError):
+            with suppress(OSError):
+                writer.write(line.encode())
+                writer.write_eof()
                 await reader.read()
             writer.close()
         with suppress(InvalidStatus):
