@@ -15,7 +15,20 @@ import numpy as np
 from echoic.errors import DecodeFailed
 from echoic.session.config import StreamConfig
 from echoic.session.core import Session
-from echoic.session.effects import Again, Close, Decode, Drop, ModelAnswer, ModelRequest, OpenModel, Send
+from echoic.session.effects import (
+    Again,
+    Close,
+    Decode,
+    Drop,
+    Listen,
+    ModelAnswer,
+    ModelRequest,
+    OpenModel,
+    Review,
+    Send,
+    Store,
+    Unstore,
+)
 from echoic.session.window import WindowNeeds
 from echoic.text.hypothesis import Hypothesis, hypothesis_of
 from echoic.text.vocabulary import Vocabulary, read_wish
@@ -224,6 +237,8 @@ class ParakeetCoreTranscriber:
                 return self._session.proceed()
             case Close():
                 self._closed = True
+            case Listen() | Review() | Store() | Unstore():
+                pass  # the session is offered no such thing
             case _:
                 assert_never(effect)
         return []

@@ -47,6 +47,7 @@ def test_every_case_is_there_once() -> None:
 
 def test_the_defaults_of_the_table_are_those_of_the_code() -> None:
     defaults = dataclasses.asdict(StreamConfig()) | {"model_variant": StreamConfig().variant}
+    defaults |= {name: defaults[name] is not None for name in ("diarization", "insights")}
     seen = set()
     for keys, default, _, _ in rows("## 3. Config"):
         name = keys.split("`")[1]

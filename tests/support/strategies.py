@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,8 +39,10 @@ def speeches(draw_from: st.DrawFn, *, rate: int = 16_000, most: int = 14) -> Spe
     """Words of different lengths with pauses between them."""
     said: list[str | tuple[str, float]] = [("", draw_from(_PAUSES))]
     words = draw_from(st.lists(st.sampled_from(VOCABULARY[:12]), max_size=most))
-    for word in words:
-        said += [(word, draw_from(_WORD_SECONDS)), ("", draw_from(_PAUSES))]
+    for word, following in zip_longest(words, words[1:]):
+        seconds = draw_from(_WORD_SECONDS)
+        # Twice the same within a quarter of a second is taken for a word that a commit cut.
+        said += [(word, max(seconds, 0.3) if word == following else seconds), ("", draw_from(_PAUSES))]
     return Speech(tuple(words), rate, draw(said, rate=rate))
 
 

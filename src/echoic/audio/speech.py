@@ -131,6 +131,11 @@ class SpeechTracker:
         """Return whether any of the samples from ``start`` up to ``end`` is speech."""
         return any(begin < end and start < stop for begin, stop in self._spoken)
 
+    def spoken_between(self, start: int, end: int) -> tuple[tuple[int, int], ...]:
+        """Return where there is speech among the samples from ``start`` up to ``end``, in order."""
+        parts = ((max(begin, start), min(stop, end)) for begin, stop in self._spoken)
+        return tuple((begin, stop) for begin, stop in parts if begin < stop)
+
     def close(self) -> None:
         """End what goes on at what is heard, even if it is too short to have shown (for a commit)."""
         if self._first is not None and self._first < self._last:

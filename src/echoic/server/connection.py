@@ -13,17 +13,32 @@ from msgspec import UNSET
 from echoic.errors import (
     CLOSE_CODES,
     CLOSE_GOING_AWAY,
+    CLOSE_NORMAL,
     CLOSE_TAKEN_UP,
     EchoicError,
     ErrorCode,
     ModelUnavailable,
     ProtocolError,
 )
+from echoic.server.addons import AddOns
 from echoic.server.kept import Record, Tail, read_wish, resume_failed
 from echoic.server.log import event, place_of
 from echoic.server.means import Disconnected
 from echoic.server.outbox import CLOSE_ABNORMAL, Outbox
-from echoic.session.effects import Again, Close, Decode, Drop, Effect, ModelAnswer, OpenModel, Send
+from echoic.session.effects import (
+    Again,
+    Close,
+    Decode,
+    Drop,
+    Effect,
+    Listen,
+    ModelAnswer,
+    OpenModel,
+    Review,
+    Send,
+    Store,
+    Unstore,
+)
 from echoic.wire.codec import decode_message, encode_frame
 from echoic.wire.frames import Audio, Config, Configured, Error, Resumed
 
@@ -102,6 +117,8 @@ class Connection:
         self._token = ""
         self._ending = self._broken = self._gone = False
         self._farewell: Error | None = None
+        self._addons = AddOns(means.addons, stay.name, session, self._send, self._advance)
+        self._parting: asyncio.Task[None] | None = None
 
     @property
     def backlog(self) -> float:
@@ -248,9 +265,11 @@ class Connection:
                 self._open(request)
             case Again():
                 self._go_on_soon()
+            case Listen() | Review() | Store() | Unstore():
+                self._addons.carry_out(effect)
             case Close(code, reason):
                 self._ending = True
-                self._outbox.close(code, reason)
+                self._close(code, reason)
             case _:
                 assert_never(effect)
 
@@ -264,8 +283,22 @@ class Connection:
         if isinstance(frame, Error):
             event(log, logging.DEBUG, "stream.error", stream=self.name, code=frame.code)
         self._outbox.put(frame)
+        self._addons.saw(frame)
         if self._outbox.record is not None and self._outbox.record.overflows:
             asyncio.get_running_loop().call_soon(self._give_up, CLOSE_ABNORMAL)
+
+    def _close(self, code: int, reason: str) -> None:
+        """Close, once the last insight is there if the client said stop."""
+        if code != CLOSE_NORMAL or not self._addons.has_last_words:
+            self._outbox.close(code, reason)
+            return
+        self._parting = asyncio.get_running_loop().create_task(self._addons.last_words())
+
+        def part(task: asyncio.Task[None]) -> None:
+            if not task.cancelled():
+                self._outbox.close(code, reason)
+
+        self._parting.add_done_callback(part)
 
     def _finished(self, key: int, outcome: Hypothesis | DecodeFailed) -> None:
         self._advance(self._session.finished, key, outcome)
@@ -410,6 +443,9 @@ class Connection:
         self._outbox.abandon()
         self._tally.left_out(self._outbox.dropped)
         self._engines.leave(self)
+        self._addons.close()
+        if self._parting is not None:
+            self._parting.cancel()
         for task in self._opening:
             task.cancel()
         if self._paying is not None:

@@ -188,7 +188,8 @@ class StreamEndpoint:
 
         tally = Tally(metrics, account.grant if account else None)
         defaults = StreamConfig(vocabulary=service.vocabulary.now)
-        session = Session(service.voice, defaults, tally.grant)
+        offers = service.means.addons.offers
+        session = Session(service.voice, defaults, tally.grant, offers=offers, recording=f"{peer.name}.wav")
         stay = Stay(peer.name, service.kept, identity.user, over)
         connection = Connection(
             session, service.means, stay, fallback=self._fallback, tally=tally, account=account

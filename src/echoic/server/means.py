@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
+from echoic.server.addons import Shared
 from echoic.server.outbox import CLOSE_ABNORMAL, Bounds
 
 if TYPE_CHECKING:
@@ -111,3 +112,4 @@ class Means:
     engines: Engines
     metrics: Metrics
     limits: Limits
+    addons: Shared = field(default_factory=Shared)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from echoic.errors import ErrorCode, ProtocolError
+from echoic.session.insight_wishes import InsightWishes, read_insights, unknown_insights
+from echoic.session.sound import SpeakerWishes
 from echoic.text.vocabulary import Vocabulary, VocabularyProblem, Wish, read_wish
 
 if TYPE_CHECKING:
@@ -20,6 +22,40 @@ _FORMATS: tuple[AudioFormat, ...] = ("f32le", "s16le")
 _LONGEST_NAME = 128
 #: The overlap nobody asked for, as a share of the chunk, where the default would not fit into it.
 _OVERLAP_SHARE = 0.25
+#: The most speakers that a client may speak of.
+_MOST_SPEAKERS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Diarization:
+    """What a client wants to know of the speakers.
+
+    Attributes:
+        speakers: What it says of them.
+        store_audio: Whether the session's audio is to be kept on the server.
+    """
+
+    speakers: SpeakerWishes = field(default_factory=SpeakerWishes)
+    store_audio: bool = False
+
+
+def _no_insights(_: InsightWishes) -> str:
+    return "This server gives no insights."
+
+
+@dataclass(frozen=True, slots=True)
+class Offers:
+    """What a server has beside recognisers: for each thing None, or in a sentence why it is not to be had.
+
+    Attributes:
+        diarization: Telling speakers apart.
+        storage: Keeping a session's audio.
+        insights: Summaries while a stream runs, as a client wishes them.
+    """
+
+    diarization: str | None = "Nothing here tells speakers apart."
+    storage: str | None = "This server stores no audio."
+    insights: Callable[[InsightWishes], str | None] = _no_insights
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +75,8 @@ class StreamConfig:
         word_timestamps: Whether finals carry words with times, where the engine knows them.
         audio_format: Coding of a sample in audio messages.
         channels: Interleaved channels, averaged to mono.
-        diarization: Whether speaker labels were asked for.
-        insights: Whether insights were asked for.
+        diarization: What was asked about speakers, or None: nothing.
+        insights: What was asked of insights, or None: nothing.
         vocabulary: What to listen for, and what is put in place of what; the server's and the session's own.
         resumable: Whether the session is to outlive a lost connection.
     """
@@ -57,8 +93,8 @@ class StreamConfig:
     word_timestamps: bool = False
     audio_format: AudioFormat = "f32le"
     channels: int = 1
-    diarization: bool = False
-    insights: bool = False
+    diarization: Diarization | None = None
+    insights: InsightWishes | None = None
     vocabulary: Vocabulary = field(default_factory=Vocabulary)
     resumable: bool = False
 
@@ -102,7 +138,8 @@ def read_config(values: Mapping[str, object], current: StreamConfig) -> tuple[St
     if "model" in changes and "model_variant" not in changes:
         changes["model_variant"] = None
     config = replace(current, **changes)  # type: ignore[arg-type]  # each reader returns its field's type
-    ignored = tuple(sorted(key for key in values if key not in _READERS))
+    unknown = (key for key in values if key not in _READERS)
+    ignored = tuple(sorted((*unknown, *unknown_insights(values.get("insights")))))
     return _with_fitting_overlap(config, asked="overlap_duration" in changes), ignored
 
 
@@ -154,10 +191,29 @@ def _one_of(choices: tuple[str, ...]) -> Callable[[str, object], str]:
     return read
 
 
+def _insights(_: str, value: object) -> InsightWishes | None:
+    return read_insights(value)
+
+
 def _add_on(name: str, value: object) -> bool:
     if isinstance(value, dict):
         return _switch(f"{name}.enabled", value.get("enabled", True))
     return _switch(name, value)
+
+
+def _diarization(name: str, value: object) -> Diarization | None:
+    if not _add_on(name, value):
+        return None
+    given = {key: one for key, one in value.items() if one is not None} if isinstance(value, dict) else {}
+    of = {key: f"{name}.{key}" for key in ("num_speakers", "max_speakers", "store_audio")}
+    some = _whole(1, _MOST_SPEAKERS)
+    count = some(of["num_speakers"], given["num_speakers"]) if "num_speakers" in given else None
+    most = some(of["max_speakers"], given["max_speakers"]) if "max_speakers" in given else None
+    if count is not None and most is not None and count > most:
+        raise invalid(of["num_speakers"], "at most max_speakers", count)
+    return Diarization(
+        SpeakerWishes(count, most), _switch(of["store_audio"], given.get("store_audio", False))
+    )
 
 
 def _vocabulary(name: str, value: object) -> Wish:
@@ -182,9 +238,9 @@ _READERS: Mapping[str, tuple[str, Callable[[str, object], object]]] = {
     "word_timestamps": ("word_timestamps", _switch),
     "audio_format": ("audio_format", _one_of(_FORMATS)),
     "channels": ("channels", _whole(1, 8)),
-    "diarization": ("diarization", _add_on),
-    "diarize": ("diarization", _add_on),
-    "insights": ("insights", _add_on),
+    "diarization": ("diarization", _diarization),
+    "diarize": ("diarization", _diarization),
+    "insights": ("insights", _insights),
     "vocabulary": ("vocabulary", _vocabulary),
     "resumable": ("resumable", _switch),
 }

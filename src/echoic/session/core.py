@@ -8,32 +8,77 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from dataclasses import dataclass
-from enum import Enum, auto
 from typing import TYPE_CHECKING, ClassVar, assert_never
 
 from echoic.errors import CLOSE_NORMAL, DecodeFailed, ModelUnavailable, ProtocolError
-from echoic.session.config import StreamConfig, read_config
-from echoic.session.effects import Again, Close, Decode, Drop, ModelRequest, OpenModel, Send
+from echoic.session.config import Offers, StreamConfig, read_config
+from echoic.session.effects import (
+    Again,
+    Close,
+    Decode,
+    Drop,
+    Listen,
+    ModelRequest,
+    OpenModel,
+    Review,
+    Send,
+    Store,
+    Unstore,
+)
+from echoic.session.items import (
+    MICROSECONDS,
+    Afresh,
+    Goodbye,
+    Item,
+    Reply,
+    Summary,
+    TranscriptDue,
+    microseconds,
+)
 from echoic.session.lines import Line, audio_bytes
-from echoic.session.render import configured, decode_failed, error_frame, final_frame, partial_frame, warnings
+from echoic.session.listening import Hearing, Listening
+from echoic.session.render import (
+    configured,
+    decode_failed,
+    diarization_failed,
+    error_frame,
+    final_frame,
+    partial_frame,
+    storage_failed,
+    warnings,
+)
+from echoic.session.state import End, State
 from echoic.session.stretch import Plan, Slot, Stretch
 from echoic.session.wording import reworded
 from echoic.text.transcript import Transcript
-from echoic.units import to_samples, to_seconds
-from echoic.wire.frames import Audio, Auth, Commit, Config, FullTranscript, Ping, Pong, Reset, Status, Stop
+from echoic.units import to_samples
+from echoic.wire.frames import (
+    Audio,
+    Auth,
+    Commit,
+    Config,
+    DiarizationSummary,
+    FullTranscript,
+    Ping,
+    Pong,
+    Reset,
+    Status,
+    Stop,
+)
 from echoic.wire.pcm import read_samples
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
     from echoic.audio.speech import VoiceActivity
     from echoic.session.effects import Effect, ModelAnswer
+    from echoic.session.reading import Spoken
+    from echoic.session.sound import Turn, Voices
     from echoic.text.hypothesis import Hypothesis
-    from echoic.wire.frames import ClientFrame, Error, ServerFrame
+    from echoic.wire.frames import ClientFrame, Error
 
 #: Seconds of audio that one call works through before it asks to be called ``Again``: a message may
 #: hold minutes, and the voice-activity model would keep everyone else waiting.
@@ -42,66 +87,12 @@ _BITE = 2.0
 _MOST_WAITING = 64
 #: Audio frames that may wait; half a minute in messages of 20 ms.
 _MOST_AUDIO = 1_500
-_MICRO = 1_000_000
 #: A window is decoded at most this often before it is given up.
 _ATTEMPTS = 2
 
 
-class State(Enum):
-    """What the session is doing."""
-
-    LIVE = auto()  # hears and answers
-    BUSY = auto()  # waits for a model, or has audio left to work through; what comes queues
-    ENDING = auto()  # delivers what was heard, then closes
-    CLOSED = auto()
-
-
-@dataclass(frozen=True, slots=True)
-class _Reply:
-    """A frame that waits for its turn behind earlier segments."""
-
-    frame: ServerFrame
-
-
-@dataclass(frozen=True, slots=True)
-class _Transcript:
-    """The transcript is due here; unless ``always``, only if there is one."""
-
-    always: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Afresh:
-    """The session starts afresh here."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Goodbye:
-    """The connection closes here."""
-
-    code: int
-
-
-@dataclass(frozen=True, slots=True)
-class _End:
-    """The driver's wish to end, which waits like a frame while the session is busy."""
-
-    code: int
-    error: Error | None = None
-
-
 def _all(samples: int, _: int) -> int:
     return samples
-
-
-_Item = Plan | _Reply | _Transcript | _Afresh | _Goodbye
-
-
-def _microseconds(item: _Item) -> int:
-    """Return how much audio waits with an item; never 0 for a plan, whose decodes are waited for."""
-    if not isinstance(item, Plan):
-        return 0
-    return max(1, round(_MICRO * to_seconds(item.span.end - item.span.start, item.stretch.segments.rate)))
 
 
 class Session:
@@ -113,6 +104,8 @@ class Session:
         defaults: The settings before any ``config`` frame.
         grant: Asked with a number of samples and their rate before they are heard: how many of them may be.
             None: not known yet, it is asked again after an ``Again``. Fewer: no more will ever be.
+        offers: What there is beside recognisers.
+        recording: How the server calls the session's audio, where it is stored.
     """
 
     def __init__(
@@ -120,6 +113,8 @@ class Session:
         voice: Callable[[], VoiceActivity] | None = None,
         defaults: StreamConfig | None = None,
         grant: Callable[[int, int], int | None] | None = None,
+        offers: Offers | None = None,
+        recording: str | None = None,
     ) -> None:
         self._voice = voice
         self._grant = grant or _all
@@ -129,8 +124,8 @@ class Session:
         self._asked: tuple[StreamConfig, tuple[str, ...] | None] | None = None
         self._rest: NDArray[np.float32] | None = None
         self._refused: ModelRequest | None = None
-        self._waiting: Line[ClientFrame | _End] = Line(audio_bytes)
-        self._outbox: Line[_Item] = Line(_microseconds)
+        self._waiting: Line[ClientFrame | End] = Line(audio_bytes)
+        self._outbox: Line[Item] = Line(microseconds)
         self._closed = 0
         self._partial: Plan | None = None
         self._partial_mark = 0
@@ -140,10 +135,15 @@ class Session:
         self._transcript = Transcript()
         #: A partial is asked for at every so manieth place where one is due; finals do not depend on it.
         self.partial_pace = 1
+        self._offers = offers or Offers()
+        #: How the server calls the session's audio, where it is stored.
+        self.recording = recording
+        self._listening: Listening | None = None
+        self._hearing: dict[int, Hearing | Summary] = {}
 
     # ---- what the driver calls
 
-    def receive(self, frame: ClientFrame | _End) -> list[Effect]:
+    def receive(self, frame: ClientFrame | End) -> list[Effect]:
         """Take a client's frame and return what is to be done, in order."""
         handler = self._LEGAL.get((self._state, type(frame)))
         if handler is None:
@@ -156,7 +156,7 @@ class Session:
             return []
         (config, ignored), self._asked = self._asked, None
         if isinstance(answer, ModelUnavailable):
-            self._outbox.append(_Reply(error_frame(answer)))
+            self._outbox.append(Reply(error_frame(answer)))
             if self._stretch is None:
                 self._refused = ModelRequest(config.model, config.variant)
                 self._drop_waiting_audio()
@@ -191,9 +191,35 @@ class Session:
                 slot.settle(None)
         return self._advance()
 
+    def listened(self, key: int, voices: Voices | None) -> list[Effect]:
+        """Take the answer to a ``Listen``; None: nobody could tell."""
+        hearing = self._hearing.pop(key, None)
+        if not isinstance(hearing, Hearing):
+            return []
+        failed = hearing.listening.answer(hearing, voices)
+        return [*([Send(diarization_failed())] if failed else []), *self._advance()]
+
+    def reviewed(self, key: int, turns: tuple[Turn, ...] | None) -> list[Effect]:
+        """Take the answer to a ``Review``; None: nobody could tell."""
+        summary = self._hearing.pop(key, None)
+        if not isinstance(summary, Summary):
+            return []
+        summary.answered, summary.turns = True, turns
+        return self._advance()
+
+    def unstored(self) -> list[Effect]:
+        """Take note that the session's audio could not be stored."""
+        self.recording = None
+        return [Send(storage_failed())]
+
     def end(self, code: int, error: Error | None = None) -> list[Effect]:
         """Finalise what was heard, deliver it, send ``error`` if there is one, and close."""
-        return self.receive(_End(code, error))
+        return self.receive(End(code, error))
+
+    @property
+    def config(self) -> StreamConfig:
+        """The settings in force."""
+        return self._config
 
     @property
     def ending(self) -> bool:
@@ -205,7 +231,7 @@ class Session:
         """Seconds of audio that finals are due for and that is not delivered yet."""
         left = 0 if self._rest is None else len(self._rest)
         queued = self._waiting.size / self._bytes_per_second
-        return self._outbox.size / _MICRO + left / self._config.sample_rate + queued
+        return self._outbox.size / MICROSECONDS + left / self._config.sample_rate + queued
 
     @property
     def progress(self) -> tuple[int, int]:
@@ -226,7 +252,7 @@ class Session:
         except ProtocolError as error:
             yield Send(error_frame(error))
             return
-        self._close_segment(flush=True)
+        yield from self._close_segment(flush=True)
         request = ModelRequest(config.model, config.variant)
         if self._stretch and request == ModelRequest(self._config.model, self._config.variant):
             self._begin(config, self._stretch.model, ignored)
@@ -248,9 +274,10 @@ class Session:
         yield from self._hear(samples)
 
     def _on_commit(self, _: Commit) -> Iterator[Effect]:
-        self._close_segment(flush=True)
-        self._outbox.append(_Transcript(always=True))
-        yield from ()
+        yield from self._close_segment(flush=True)
+        self._outbox.append(TranscriptDue(always=True))
+        if self._listening:
+            self._outbox.append(Summary(self._listening))
 
     def _on_reset(self, _: Reset) -> Iterator[Effect]:
         """Forget what no reply waits for: what was committed before is still delivered."""
@@ -260,26 +287,32 @@ class Session:
         while self._outbox and isinstance(plan := self._outbox[-1], Plan):
             self._outbox.pop()
             forgotten += plan.running
+            if plan.hearing and plan.hearing.key is not None:
+                self._hearing.pop(plan.hearing.key, None)
         for key in forgotten:
             del self._running[key]
         if forgotten:
             yield Drop(tuple(forgotten))
         if self._stretch:
             self._stretch = Stretch(self._config, self._stretch.model, self._voice)
+            self._listen(self._stretch, afresh=True)
         self._refused = None
-        self._outbox.append(_Afresh())
+        self._outbox.append(Afresh())
+        if self._stores:
+            yield Unstore()
 
     def _on_stop(self, _: Stop) -> Iterator[Effect]:
-        return self._on_end(_End(CLOSE_NORMAL))
+        return self._on_end(End(CLOSE_NORMAL))
 
-    def _on_end(self, end: _End) -> Iterator[Effect]:
-        self._close_segment(flush=True)
-        self._outbox.append(_Transcript(always=False))
+    def _on_end(self, end: End) -> Iterator[Effect]:
+        yield from self._close_segment(flush=True)
+        self._outbox.append(TranscriptDue(always=False))
+        if self._listening:
+            self._outbox.append(Summary(self._listening))
         if end.error:
-            self._outbox.append(_Reply(end.error))
-        self._outbox.append(_Goodbye(end.code))
+            self._outbox.append(Reply(end.error))
+        self._outbox.append(Goodbye(end.code))
         self._state = State.ENDING
-        yield from ()
 
     def _on_ping(self, _: Ping) -> list[Effect]:
         return [Send(Pong())]
@@ -287,7 +320,7 @@ class Session:
     def _on_auth(self, _: Auth) -> list[Effect]:
         return [Send(Status(state="authenticated"))]
 
-    def _wait(self, frame: ClientFrame | _End) -> list[Effect]:
+    def _wait(self, frame: ClientFrame | End) -> list[Effect]:
         self._waiting.append(frame)
         return []
 
@@ -307,11 +340,28 @@ class Session:
             base = old.segments.seconds(old.segments.heard) if old else 0.0
             self._stretch = Stretch(config, model, self._voice, base)
         self._config = config
-        self._outbox.extend(
-            _Reply(frame) for frame in warnings(config, model, announce=not old or old.model != model)
-        )
+        if self._stretch:
+            self._listen(self._stretch)
+        announce = not old or old.model != model
+        self._outbox.extend(map(Reply, warnings(config, model, self._offers, announce=announce)))
         if ignored is not None:
-            self._outbox.append(_Reply(configured(config, model, ignored)))
+            self._outbox.append(Reply(configured(config, model, self._offers, ignored)))
+
+    def _listen(self, stretch: Stretch, *, afresh: bool = False) -> None:
+        """Ask who speaks from here on, or do not, as the settings say."""
+        asked, offered = self._config.diarization, self._offers.diarization is None
+        if asked is None or not offered:
+            self._listening = None
+        elif self._listening is None or afresh:
+            self._listening = Listening(asked.speakers)
+        else:
+            self._listening.wishes = asked.speakers
+        stretch.gather(wanted=self._listening is not None or self._stores)
+
+    @property
+    def _stores(self) -> bool:
+        asked = self._config.diarization
+        return asked is not None and asked.store_audio and self._offers.storage is None
 
     def _drop_waiting_audio(self) -> None:
         while self._waiting and isinstance(self._waiting[0], Audio):
@@ -337,11 +387,11 @@ class Session:
         samples, rest = samples[:granted], samples[bite:]
         if granted < bite:  # what comes after is not heard; the driver ends the stream
             rest = rest[:0]
-            self._waiting.keep(lambda item: isinstance(item, _End))
+            self._waiting.keep(lambda item: isinstance(item, End))
         while len(samples):
             samples = samples[stretch.hear(samples) :]
             if stretch.segments.heard == stretch.segments.due:
-                self._close_segment(flush=False)
+                yield from self._close_segment(flush=False)
         if len(rest):
             yield from self._leave_over(rest)
         else:
@@ -352,13 +402,19 @@ class Session:
         self._state = State.BUSY
         yield Again()
 
-    def _close_segment(self, *, flush: bool) -> None:
+    def _close_segment(self, *, flush: bool) -> Iterator[Effect]:
         stretch = self._stretch
-        if stretch and (stretch.segments.pending or (flush and stretch.reading.holds)):
-            plan = stretch.close_segment(flush=flush)
-            self._outbox.append(plan)
-            self._closed += _microseconds(plan)
-            self._partial_mark = 0
+        if stretch is None or not (stretch.segments.pending or (flush and stretch.reading.holds)):
+            return
+        sound = stretch.sound(last=flush)  # before the reading forgets where there was speech
+        plan = stretch.close_segment(flush=flush)
+        self._outbox.append(plan)
+        self._closed += microseconds(plan)
+        self._partial_mark = 0
+        if sound is not None and self._listening:
+            plan.hearing = Hearing(self._listening, sound)
+        if sound is not None and self._stores:
+            yield Store(sound.audio)
 
     def _renew_partial(self, stretch: Stretch) -> Iterator[Effect]:
         """Ask for a partial if one is due; while finals are due, partials can wait."""
@@ -397,7 +453,10 @@ class Session:
             effects += self._drop_partial()
         while self._outbox:
             item = self._outbox[0]
-            if isinstance(item, Plan) and item.complete is None:
+            if isinstance(item, Plan) and not item.ready:
+                break
+            if isinstance(item, Summary) and not item.answered and item.listening.has_news:
+                effects += self._review(item)
                 break
             self._outbox.popleft()
             effects += self._deliver(item)
@@ -405,19 +464,21 @@ class Session:
         effects += self._issue()
         return effects
 
-    def _deliver(self, item: _Item) -> Iterator[Effect]:
+    def _deliver(self, item: Item) -> Iterator[Effect]:
         match item:
-            case _Reply(frame):
+            case Reply(frame):
                 yield Send(frame)
-            case _Transcript(always):
+            case TranscriptDue(always):
                 text = self._transcript.take()
                 if text or always:
                     yield Send(FullTranscript(text=text))
-            case _Afresh():
+            case Summary():
+                yield from self._deliver_summary(item)
+            case Afresh():
                 self._finals = 0
                 self._transcript.take()
                 yield Send(Status(state="reset"))
-            case _Goodbye(code):
+            case Goodbye(code):
                 yield from self._leave(code)
             case Plan():
                 yield from self._deliver_segment(item)
@@ -431,9 +492,31 @@ class Session:
             yield Send(decode_failed(plan))
         if words:
             self._finals += 1
-            frame = final_frame(plan, self._finals, words)
+            speakers = self._speakers(plan, words)
+            frame = final_frame(plan, self._finals, words, speakers)
             self._transcript.add(frame.text)
             yield Send(frame)
+
+    def _speakers(self, plan: Plan, words: Sequence[Spoken]) -> Sequence[int | None]:
+        """Return who says these words, of the final that is about to be sent."""
+        if plan.hearing is None or plan.hearing.listening.given_up:
+            return ()
+        at = plan.stretch.segments
+        return plan.hearing.listening.label(
+            self._finals, words, at.seconds(plan.span.start), at.seconds(plan.span.end)
+        )
+
+    def _review(self, summary: Summary) -> Iterator[Effect]:
+        if summary.key is None:
+            summary.key = next(self._keys)
+            self._hearing[summary.key] = summary
+            yield Review(summary.key, summary.listening.carry)
+
+    def _deliver_summary(self, summary: Summary) -> Iterator[Effect]:
+        if summary.listening.has_news:
+            segments, speakers = summary.listening.summary(summary.turns)
+            path = self.recording if self._stores else None
+            yield Send(DiarizationSummary(speaker_map=segments, audio_path=path, speakers=speakers))
 
     def _deliver_partial(self) -> Iterator[Effect]:
         plan = self._partial
@@ -470,8 +553,17 @@ class Session:
                     running[plan.stretch] += 1
                     ahead[plan.stretch] += 1
                     yield self._decode(plan, slot)
+            yield from self._ask_who_speaks(plan)
         if self._stretch:
             self._stretch.forget(plans)
+
+    def _ask_who_speaks(self, plan: Plan) -> Iterator[Effect]:
+        """Ask about the plan's sound, if it is its turn: the diarizer's state goes from one to the next."""
+        hearing = plan.hearing
+        if hearing and hearing.waits and hearing.key is None and not hearing.listening.busy:
+            key = next(self._keys)
+            self._hearing[key] = hearing
+            yield Listen(key, hearing.listening.ask(hearing, key))
 
     def _decode(self, plan: Plan, slot: Slot) -> Decode:
         slot.key = next(self._keys)
@@ -488,8 +580,8 @@ class Session:
         (State.LIVE, Stop): _on_stop,
         (State.LIVE, Ping): _on_ping,
         (State.LIVE, Auth): _on_auth,
-        (State.LIVE, _End): _on_end,
-        (State.BUSY, _End): _wait,
+        (State.LIVE, End): _on_end,
+        (State.BUSY, End): _wait,
         (State.BUSY, Config): _wait,
         (State.BUSY, Audio): _wait,
         (State.BUSY, Commit): _wait,

@@ -72,6 +72,11 @@ class Ear:
         """Return whether there is speech among these samples."""
         return self._tracker.speech_between(self._here(start), self._here(end))
 
+    def spoken_between(self, start: int, end: int) -> tuple[tuple[int, int], ...]:
+        """Return where there is speech among these samples, in order."""
+        spoken = self._tracker.spoken_between(self._here(start), self._here(end))
+        return tuple((self._there(begin), self._there(stop)) for begin, stop in spoken)
+
     def close(self) -> None:
         """End the utterance that goes on at what is heard."""
         self._tracker.close()

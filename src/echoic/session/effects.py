@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from echoic.session.sound import Sound
     from echoic.session.window import Window, WindowNeeds
     from echoic.wire.frames import ServerFrame
 
@@ -74,6 +78,48 @@ class Drop:
 
 
 @dataclass(frozen=True, slots=True)
+class Listen:
+    """Find out who speaks; answer by ``Session.listened(key, …)`` with ``Voices``, or None: it failed.
+
+    Attributes:
+        key: Unique within the session, among those of ``Listen`` and ``Review``.
+        sound: What to listen to.
+    """
+
+    key: int
+    sound: Sound
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """Find out who spoke in the whole session; answer by ``Session.reviewed(key, …)`` with turns, or None.
+
+    Attributes:
+        key: Unique within the session, among those of ``Listen`` and ``Review``.
+        carry: The ``carry`` of the last ``Voices``.
+    """
+
+    key: int
+    carry: object
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Keep more of the session's audio for the client.
+
+    Attributes:
+        audio: float32, shape ``(n,)``, mono, 16 kHz, -1..1; read-only.
+    """
+
+    audio: NDArray[np.float32] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Unstore:
+    """Throw away what was stored."""
+
+
+@dataclass(frozen=True, slots=True)
 class Again:
     """There is audio left to work through: call ``Session.proceed`` once others had their turn."""
 
@@ -86,4 +132,4 @@ class Close:
     reason: str = ""
 
 
-Effect = Send | OpenModel | Decode | Drop | Again | Close
+Effect = Send | OpenModel | Decode | Drop | Listen | Review | Store | Unstore | Again | Close

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from msgspec import UNSET, UnsetType
 
 from echoic.errors import ErrorCode
+from echoic.session.listening import label_of, most_of
 from echoic.units import TIME_DECIMALS
 from echoic.wire import frames
 from echoic.wire.frames import Configured, Error, Final, Partial, Word
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from echoic.errors import EchoicError
-    from echoic.session.config import StreamConfig
+    from echoic.session.config import Offers, StreamConfig
     from echoic.session.effects import ModelAnswer
     from echoic.session.reading import Spoken
     from echoic.session.stretch import Plan
@@ -27,9 +29,19 @@ def text_of(words: Sequence[Spoken]) -> str:
     return " ".join(word.word for word in words)
 
 
-def final_frame(plan: Plan, segment_id: int, words: Sequence[Spoken]) -> Final:
-    """Return the final of a segment."""
+def final_frame(
+    plan: Plan, segment_id: int, words: Sequence[Spoken], speakers: Sequence[int | None] = ()
+) -> Final:
+    """Return the final of a segment.
+
+    Args:
+        plan: The segment.
+        segment_id: Its id.
+        words: Its words.
+        speakers: Who says each of them; empty: nobody listened for that.
+    """
     span, at = plan.span, plan.stretch.segments
+    speaker = most_of(speakers, words) if speakers else None
     return Final(
         text=text_of(words),
         segment_id=segment_id,
@@ -41,11 +53,13 @@ def final_frame(plan: Plan, segment_id: int, words: Sequence[Spoken]) -> Final:
         chunk_end=at.seconds(span.end),
         new_audio_duration=at.duration(span.end - span.start),
         cumulative_audio=at.seconds(span.end),
-        words=_timed(words) if plan.timed else UNSET,
+        words=_timed(words, speakers) if plan.timed else UNSET,
+        speaker_id=UNSET if speaker is None else speaker,
+        speaker_label=UNSET if speaker is None else label_of(speaker),
     )
 
 
-def _timed(words: Sequence[Spoken]) -> tuple[Word, ...] | UnsetType:
+def _timed(words: Sequence[Spoken], speakers: Sequence[int | None]) -> tuple[Word, ...] | UnsetType:
     if any(word.start is None or word.end is None for word in words):
         return UNSET
     return tuple(
@@ -54,8 +68,9 @@ def _timed(words: Sequence[Spoken]) -> tuple[Word, ...] | UnsetType:
             start=round(word.start or 0.0, TIME_DECIMALS),
             end=round(word.end or 0.0, TIME_DECIMALS),
             confidence=UNSET if word.confidence is None else round(word.confidence, 4),
+            speaker_id=UNSET if speaker is None else speaker,
         )
-        for word in words
+        for word, speaker in zip_longest(words, speakers)
     )
 
 
@@ -89,7 +104,9 @@ def decode_failed(plan: Plan) -> Error:
     )
 
 
-def configured(config: StreamConfig, model: ModelAnswer, ignored: tuple[str, ...]) -> Configured:
+def configured(
+    config: StreamConfig, model: ModelAnswer, offers: Offers, ignored: tuple[str, ...]
+) -> Configured:
     """Return the reply to a ``config`` frame: the values now in force."""
     return Configured(
         model=config.model,
@@ -105,19 +122,22 @@ def configured(config: StreamConfig, model: ModelAnswer, ignored: tuple[str, ...
         partial_interval=config.partial_interval,
         min_partial_duration=config.min_partial_duration,
         word_timestamps=config.word_timestamps and model.needs.times,
-        diarization=False,
-        insights=False,
+        diarization=config.diarization is not None and offers.diarization is None,
+        insights=config.insights is not None and offers.insights(config.insights) is None,
         ignored=ignored,
         resumable=config.resumable or UNSET,
     )
 
 
-def warnings(config: StreamConfig, model: ModelAnswer, *, announce: bool) -> Iterator[frames.Warning]:
+def warnings(
+    config: StreamConfig, model: ModelAnswer, offers: Offers, *, announce: bool
+) -> Iterator[frames.Warning]:
     """Yield a warning for each thing that was asked for and is not to be had.
 
     Args:
         config: What was asked for.
         model: What is there.
+        offers: What else is there.
         announce: Whether the model is new to the client.
     """
     if announce and model.fallback:
@@ -133,12 +153,12 @@ def warnings(config: StreamConfig, model: ModelAnswer, *, announce: bool) -> Ite
             code="language_unsupported",
             message=f"{model.name} does not know the language {config.language!r}.",
         )
-    if config.diarization:
-        yield frames.Warning(
-            code="diarization_unavailable", message="This version does not tell speakers apart yet."
-        )
-    if config.insights:
-        yield frames.Warning(code="insights_unavailable", message="This version gives no live insights yet.")
+    if config.diarization and offers.diarization:
+        yield frames.Warning(code="diarization_unavailable", message=offers.diarization)
+    if config.diarization and config.diarization.store_audio and offers.storage:
+        yield frames.Warning(code="audio_persistence_unavailable", message=offers.storage)
+    if config.insights and (missing := offers.insights(config.insights)):
+        yield frames.Warning(code="insights_unavailable", message=missing)
     if problems := " ".join(_unheeded(config.vocabulary, model)):
         yield frames.Warning(code="vocabulary_unavailable", message=problems)
     if config.word_timestamps and not model.needs.times:
@@ -154,6 +174,18 @@ def _unheeded(vocabulary: Vocabulary, model: ModelAnswer) -> Iterator[str]:
         yield f"{model.name} cannot listen for terms; replacements are made with any model."
     if vocabulary.own.replacements and not vocabulary.replacements:
         yield "Replacements are switched off on this server."
+
+
+def diarization_failed() -> frames.Warning:
+    """Return the warning that speakers cannot be told apart any more."""
+    message = "Telling the speakers apart failed several times; finals go on without."
+    return frames.Warning(code="diarization_unavailable", message=message)
+
+
+def storage_failed() -> frames.Warning:
+    """Return the warning that audio is stored no more."""
+    message = "The audio could not be stored; what is there of it ends early."
+    return frames.Warning(code="audio_persistence_unavailable", message=message)
 
 
 def _knows(model: ModelAnswer, language: str) -> bool:

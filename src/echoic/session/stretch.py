@@ -11,9 +11,11 @@ from echoic.audio.resample import Resampler
 from echoic.audio.tape import Tape
 from echoic.session.carried import CarriedReading
 from echoic.session.ear import AllSpeech, Ear
+from echoic.session.listening import Gatherer
 from echoic.session.plain import PlainReading
 from echoic.session.reading import Answer, Cut, Piece, Reading
 from echoic.session.segments import Segments, Span
+from echoic.session.sound import Sound
 from echoic.session.utterance import UtteranceReading
 from echoic.session.window import DecodeOptions, Window
 from echoic.units import TIME_DECIMALS, rescale, to_seconds
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from echoic.audio.speech import VoiceActivity
     from echoic.session.config import StreamConfig
     from echoic.session.effects import ModelAnswer
+    from echoic.session.listening import Hearing
     from echoic.session.window import WindowNeeds
     from echoic.text.hypothesis import Hypothesis
     from echoic.text.replacing import Replacements
@@ -85,6 +88,7 @@ class Plan:
         edge_at: The tape's end when the plan was made.
         timed: Whether its words go out with their times.
         replacements: What is put in place of what in its words.
+        hearing: Its sound on the way to the diarizer and back, or None: nobody asks who speaks.
     """
 
     span: Span
@@ -96,6 +100,7 @@ class Plan:
     edge_at: int
     timed: bool
     replacements: Replacements
+    hearing: Hearing | None = None
 
     @property
     def running(self) -> tuple[int, ...]:
@@ -107,6 +112,11 @@ class Plan:
         """All answers, or None while some are missing."""
         answers = [slot.answer for slot in self.slots if slot.answer is not None]
         return answers if len(answers) == len(self.slots) else None
+
+    @property
+    def ready(self) -> bool:
+        """Whether its words are known, and who says them if anybody listens for that."""
+        return self.complete is not None and not (self.hearing and self.hearing.waits)
 
     @property
     def decoded(self) -> float:
@@ -139,6 +149,7 @@ class Stretch:
         self._ear = Ear(voice(), self._rate, model.needs.longest) if voice else None
         self.reading: Reading = self._reading(model.needs)
         self._known: dict[tuple[int, int], Hypothesis] = {}
+        self._gatherer: Gatherer | None = None
         self.take(config)
 
     def take(self, config: StreamConfig) -> None:
@@ -173,8 +184,27 @@ class Stretch:
         self._tape.append(heard)
         if self._ear:
             self._ear.push(heard)
+        if self._gatherer:
+            self._gatherer.add(taken, heard)
         self.segments.heard += len(taken)
         return len(taken)
+
+    def gather(self, *, wanted: bool) -> None:
+        """Gather audio for ``sound`` from here on, or no more."""
+        if not wanted:
+            self._gatherer = None
+        elif self._gatherer is None:
+            self._gatherer = Gatherer(self.segments.rate, self._rate, self._tape.end)
+
+    def sound(self, *, last: bool) -> Sound | None:
+        """Return the audio gathered since the last call, and where there is speech in it."""
+        if self._gatherer is None:
+            return None
+        audio, begin, end = self._gatherer.take()
+        spoken = self._ear.spoken_between(begin, end) if self._ear else ((begin, end),)
+        here = self._gatherer.here
+        speech = tuple((here(start, begin), min(here(stop, begin), len(audio))) for start, stop in spoken)
+        return Sound(audio, self._clock(begin), speech, last=last)
 
     def close_segment(self, *, flush: bool) -> Plan:
         """End the segment here and return the windows that its words are in."""

@@ -1,0 +1,206 @@
+"""The async door to a diarizer: one thread, whatever has gathered at a time, and no answer comes late."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import threading
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from echoic.schedule.blocking import call_on, in_thread
+from echoic.schedule.worker import Raised, attempt
+from echoic.session.sound import Sound, Turn, Voices
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Sequence
+
+    from echoic.speakers.base import Diarizer
+
+log = logging.getLogger(__name__)
+
+#: Pieces of sound in one call.
+_LANES: Final = 8
+#: Seconds that ``close`` waits for the thread.
+_CLOSING: Final = 2.0
+
+
+@dataclass(slots=True, eq=False)
+class _Question:
+    client: Hashable
+    answer: Callable[[object], None]
+    sound: Sound | None = None
+    carry: object = None
+    timer: asyncio.TimerHandle | None = None
+    over: bool = field(default=False)
+
+
+class Listeners:
+    """Asks one diarizer for all sessions of a process; for one event loop.
+
+    It is loaded when it is asked for the first time. A question that has no answer in time, or whose answer
+    is an exception, is answered by None: finals must not wait for it.
+
+    Args:
+        load: Returns the diarizer; may block and raise.
+        patience: Seconds that a question may take.
+        loading: Seconds that the first ones may take beyond that.
+    """
+
+    def __init__(self, load: Callable[[], Diarizer], *, patience: float = 2.0, loading: float = 20.0) -> None:
+        self._load = load
+        self._patience, self._loading = patience, loading
+        self._changed = threading.Condition()
+        self._waiting: deque[_Question] = deque()
+        self._mine: dict[Hashable, set[_Question]] = {}
+        self._diarizer: Diarizer | None = None
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    @property
+    def waiting(self) -> int:
+        """Questions without an answer."""
+        return sum(map(len, self._mine.values()))
+
+    def prepare(self) -> None:
+        """Begin to load it, if nobody has."""
+        if self._thread is None and not self._closed:
+            loop = asyncio.get_running_loop()
+            # Whoever asks first must not stand in the log for what is done for all.
+            run = contextvars.Context().run
+            self._thread = threading.Thread(
+                target=run, args=(self._run, loop), name="echoic-speakers", daemon=True
+            )
+            self._thread.start()
+
+    def listen(
+        self, client: Hashable, key: int, sound: Sound, done: Callable[[int, Voices | None], None]
+    ) -> None:
+        """Find out who speaks in a piece of sound.
+
+        Args:
+            client: Who asks.
+            key: Comes back with the answer.
+            sound: What to listen to.
+            done: Called once, on the event loop and never from within; not after ``leave``.
+        """
+
+        def answer(outcome: object) -> None:
+            done(key, outcome if isinstance(outcome, Voices) else None)
+
+        self._ask(_Question(client, answer, sound))
+
+    def review(
+        self, client: Hashable, key: int, carry: object, done: Callable[[int, tuple[Turn, ...] | None], None]
+    ) -> None:
+        """Find out who spoke in all that led to ``carry``; as ``listen``."""
+
+        def answer(outcome: object) -> None:
+            done(key, outcome if isinstance(outcome, tuple) else None)
+
+        self._ask(_Question(client, answer, None, carry))
+
+    def leave(self, client: Hashable) -> None:
+        """Forget the client's questions."""
+        for question in self._mine.pop(client, set()):
+            self._settle(question)
+
+    async def close(self) -> None:
+        """Answer what is still asked by None, and give the weights back."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        for question in [one for mine in self._mine.values() for one in mine]:
+            self._answer(question, None)
+        if (thread := self._thread) is not None:
+            await in_thread(lambda: thread.join(_CLOSING), "echoic-close-speakers")
+
+    # ---- on the event loop
+
+    def _ask(self, question: _Question) -> None:
+        self.prepare()
+        loop = asyncio.get_running_loop()
+        if self._closed:
+            loop.call_soon(question.answer, None)
+            return
+        seconds = self._patience + (self._loading if self._diarizer is None else 0.0)
+        question.timer = loop.call_later(seconds, self._too_late, question)
+        self._mine.setdefault(question.client, set()).add(question)
+        with self._changed:
+            self._waiting.append(question)
+            self._changed.notify()
+
+    def _too_late(self, question: _Question) -> None:
+        log.warning("speakers_late", extra={"event_values": {"waiting": self.waiting}})
+        self._answer(question, None)
+
+    def _answer(self, question: _Question, outcome: object) -> None:
+        if question.over:
+            return
+        self._settle(question)
+        mine = self._mine.get(question.client, set())
+        mine.discard(question)
+        if not mine:
+            self._mine.pop(question.client, None)
+        question.answer(outcome)
+
+    def _settle(self, question: _Question) -> None:
+        question.over = True
+        if question.timer is not None:
+            question.timer.cancel()
+
+    # ---- on the thread
+
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        while questions := self._take():
+            outcomes = self._outcomes(questions)
+            for question, outcome in zip(questions, outcomes, strict=True):
+                if isinstance(outcome, Raised):
+                    values = {"error": type(outcome.error).__name__}
+                    log.warning("speakers_failed", extra={"event_values": values})
+                call_on(loop, lambda question=question, outcome=outcome: self._answer(question, outcome))  # type: ignore[misc]
+        if self._diarizer is not None:
+            attempt(self._diarizer.close)
+
+    def _take(self) -> list[_Question]:
+        """Wait, and return what has gathered: several pieces of sound, or one review."""
+        if self._diarizer is None:
+            loaded = attempt(self._load)
+            if isinstance(loaded, Raised):
+                log.warning(
+                    "speakers_not_loaded", extra={"event_values": {"error": type(loaded.error).__name__}}
+                )
+            else:
+                self._diarizer = loaded
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._waiting)
+            if self._closed:
+                return []
+            questions = [self._waiting.popleft()]
+            while questions[0].sound and self._waiting and len(questions) < _LANES and self._waiting[0].sound:
+                questions.append(self._waiting.popleft())
+            return questions
+
+    def _outcomes(self, questions: Sequence[_Question]) -> Sequence[object]:
+        diarizer = self._diarizer
+        asked = [question for question in questions if not question.over]
+        if diarizer is None or not asked:
+            return [None] * len(questions)
+        sounds = [question.sound for question in questions if question.sound is not None]
+        if not sounds:
+            return [attempt(lambda: diarizer.review(questions[0].carry))]
+        together = attempt(lambda: _listen(diarizer, sounds))
+        if (
+            isinstance(together, Raised) and len(sounds) > 1
+        ):  # one bad piece costs the others nothing but time
+            return [attempt(lambda sound=sound: _listen(diarizer, [sound])[0]) for sound in sounds]  # type: ignore[misc]
+        return [together] if isinstance(together, Raised) else together
+
+
+def _listen(diarizer: Diarizer, sounds: Sequence[Sound]) -> list[Voices]:
+    voices = diarizer.listen(sounds)
+    if len(voices) != len(sounds):
+        raise ValueError(f"{len(voices)} answers for {len(sounds)} pieces of sound")
+    return voices
