@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -161,3 +162,23 @@ async def test_whatever_the_first_message_is_the_guard_knows_what_to_do(message:
 
     with pytest.raises(AccessRefused):
         await Guard((SingleKey(digest_of(KEY)),)).hear(receive)
+
+
+async def test_where_many_are_waited_for_only_a_key_that_comes_with_the_request_is_heard() -> None:
+    guard = Guard((SingleKey(digest_of(KEY)),), places=asyncio.Semaphore(2))
+    came = asyncio.Event()
+
+    async def later() -> str:
+        await came.wait()
+        return json.dumps({"type": "auth", "token": KEY})
+
+    waiting = [asyncio.create_task(guard.hear(later)) for _ in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(AccessRefused) as caught:
+        await guard.hear(later)
+    assert (caught.value.code, caught.value.detail) == ("server_busy", {"retry_after": 5})
+    scope = {"headers": [(b"x-api-key", KEY.encode())], "query_string": b""}
+    assert await guard.admits(scope, Right.STREAM, None)
+    came.set()
+    assert [one.user for one in await asyncio.gather(*waiting)] == ["default"] * 2
+    assert await guard.hear(later)

@@ -104,7 +104,13 @@ def entrance_of(settings: Settings, count: Callable[[str], None] = lambda _: Non
         ways.append(tokens)
     origins = Origins.parse(settings.allowed_origins or "", local=not ways)
     throttle = Throttle(settings.wrong_keys_per_minute, count=count)
-    guard = Guard(tuple(ways), settings.allow_query_token, settings.auth_timeout_seconds, origins, throttle)
+    guard = Guard(
+        tuple(ways),
+        settings.allow_query_token,
+        settings.auth_timeout_seconds,
+        origins,
+        throttle=throttle,
+    )
     hosts = Hosts(None) if ways else _hosts_of(settings, origins)
     scraper = Guard(
         (SingleKey(settings.metrics_key),) if settings.metrics_key else (),

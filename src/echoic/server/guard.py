@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from echoic.limits.identity import Identity
     from echoic.limits.ways import Way
 
+#: Clients whose first message is waited for at the same time; each may hold memory and a socket for nothing.
+_MOST_WAITING: Final = 1000
 #: Characters of the longest key or token that is looked at.
 _LONGEST_KEY: Final = 8192
 _RIGHTS = {
@@ -67,6 +70,7 @@ class Guard:
         allow_query: Whether ``?token=`` counts.
         patience: Seconds that a first message with the key may take.
         origins: Whose pages may, of those that browsers ask for.
+        places: For clients whose first message is waited for.
         throttle: How many wrong credentials are looked at.
     """
 
@@ -74,6 +78,7 @@ class Guard:
     allow_query: bool = True
     patience: float = 5.0
     origins: Origins = field(default_factory=Origins)
+    places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_MOST_WAITING), repr=False)
     throttle: Throttle = field(default_factory=lambda: Throttle(0), repr=False)
 
     @property
@@ -115,10 +120,18 @@ class Guard:
         """Wait for the first message, which must bring the credential; return who sends it.
 
         Raises:
-            AccessRefused: It brings none, a wrong one, or one that may not stream, or does not come in time.
+            AccessRefused: It brings none, a wrong one, or one that may not stream, or does not come in time; or
+                so many are waited for that only a request which brings its credential is heard.
         """
+        if self.places.locked():
+            raise AccessRefused(
+                ErrorCode.SERVER_BUSY,
+                "Many connections are about to send their keys. Please try again later, or send the key with "
+                "the request.",
+                retry_after=math.ceil(self.patience),
+            )
         try:
-            async with asyncio.timeout(self.patience):
+            async with self.places, asyncio.timeout(self.patience):
                 message = await receive()
         except TimeoutError as error:
             raise _refusal("No API key came in time.") from error

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
+from starlette.concurrency import run_in_threadpool
 from starlette.routing import WebSocketRoute
 
 from echoic.errors import AccessRefused, ErrorCode, without_folders
@@ -87,7 +87,7 @@ def _describe(router: APIRouter, house: House) -> None:
         """Tell which models there are, and what the streams can do."""
         if asks and (refusal := await _refusal(guard, house, request, None)) is not None:
             return refusal
-        models = await asyncio.to_thread(house.registry.describe)
+        models = await run_in_threadpool(house.registry.describe)
         loaded = house.service.means.engines.loaded
         available = [model.id for model in models if model.available]
         return {
