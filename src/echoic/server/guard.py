@@ -120,7 +120,7 @@ class Guard:
         """Wait for the first message, which must bring the credential; return who sends it.
 
         Raises:
-            AccessRefused: It brings none, a wrong one, or one that may not stream, or does not come in time; or
+            AccessRefused: It brings none, a wrong one, one that may not stream, or does not come in time; or
                 so many are waited for that only a request which brings its credential is heard.
         """
         if self.places.locked():
