@@ -21,7 +21,7 @@ from echoic.server.app import build_app
 from echoic.server.run import EchoicServer
 from echoic.server.settings import Settings
 from echoic.session.core import Session
-from echoic.session.effects import ModelAnswer, Send
+from echoic.session.effects import Decode, ModelAnswer, Send
 from echoic.session.render import error_frame
 from support.memory_socket import MemorySocket
 from support.play import Play
@@ -52,7 +52,9 @@ class HousePlay(Play):
 
     def finish(self, key: int) -> None:
         """Finish one decode, by the model it is for."""
-        self.engine = self._engines[self._open[key].model]
+        effect = self._open[key]
+        if isinstance(effect, Decode):
+            self.engine = self._engines[effect.model]
         super().finish(key)
 
     def _find(self, request: ModelRequest) -> ModelAnswer | ModelUnavailable:

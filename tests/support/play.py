@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -10,7 +11,19 @@ import numpy as np
 
 from echoic.errors import DecodeFailed
 from echoic.session.core import Session
-from echoic.session.effects import Again, Close, Decode, Drop, ModelAnswer, OpenModel, Send
+from echoic.session.effects import (
+    Again,
+    Close,
+    Decode,
+    Drop,
+    Listen,
+    ModelAnswer,
+    OpenModel,
+    Review,
+    Send,
+    Store,
+    Unstore,
+)
 from echoic.wire.codec import decode_message, encode_frame
 from echoic.wire.frames import Audio
 
@@ -22,6 +35,7 @@ if TYPE_CHECKING:
     from echoic.engines.base import Engine
     from echoic.errors import ModelUnavailable
     from echoic.session.effects import Effect, ModelRequest
+    from echoic.speakers.base import Diarizer
 
 Json = dict[str, object]
 
@@ -34,6 +48,7 @@ class Play:
         session: Fresh, or one of the test's own making.
         model: Answers ``OpenModel`` instead of the engine's own name and needs.
         shuffle: Seed of the order in which decodes finish; None: at once, in order.
+        diarizer: Says who speaks; what it raises is a failure. None: nobody answers.
     """
 
     def __init__(
@@ -43,6 +58,7 @@ class Play:
         *,
         model: Callable[[ModelRequest], ModelAnswer | ModelUnavailable] | None = None,
         shuffle: int | None = None,
+        diarizer: Diarizer | None = None,
     ) -> None:
         self.engine = engine
         self.session = session or Session()
@@ -52,7 +68,9 @@ class Play:
         self.decoded_seconds = 0.0
         self._model = model
         self._order = None if shuffle is None else random.Random(shuffle)  # noqa: S311  # a test's order
-        self._open: dict[int, Decode] = {}
+        self._open: dict[int, Decode | Listen | Review] = {}
+        self.diarizer = diarizer
+        self.stored: list[NDArray[np.float32]] = []
 
     def send(self, message: str | bytes | Json) -> list[Json]:
         """Send one message, finish every decode, and return the frames that it brought."""
@@ -91,6 +109,12 @@ class Play:
                 case Drop(keys):
                     for key in keys:
                         self._open.pop(key, None)
+                case Listen(key) | Review(key) if self.diarizer:
+                    self._open[key] = effect
+                case Store(audio):
+                    self.stored.append(audio)
+                case Unstore():
+                    self.stored.clear()
                 case OpenModel(request):
                     self.do(self.session.opened(self._answer(request)))
                 case Again():
@@ -108,8 +132,11 @@ class Play:
             self.finish(key)
 
     def finish(self, key: int) -> None:
-        """Finish one decode."""
+        """Finish one decode, or what else was asked for."""
         decode = self._open.pop(key)
+        if not isinstance(decode, Decode):
+            self.do(self._ask(decode))
+            return
         self.decoded_seconds += len(decode.window.audio) / decode.window.sample_rate
         try:
             outcome = self.engine.decode([decode.window])[0]
@@ -121,7 +148,16 @@ class Play:
     @property
     def open(self) -> list[Decode]:
         """Decodes that are asked for and not finished."""
-        return list(self._open.values())
+        return [effect for effect in self._open.values() if isinstance(effect, Decode)]
+
+    def _ask(self, effect: Listen | Review) -> list[Effect]:
+        assert self.diarizer
+        with suppress(Exception):  # as the listeners do
+            if isinstance(effect, Listen):
+                return self.session.listened(effect.key, self.diarizer.listen([effect.sound])[0])
+            return self.session.reviewed(effect.key, self.diarizer.review(effect.carry))
+        answer = self.session.listened if isinstance(effect, Listen) else self.session.reviewed
+        return answer(effect.key, None)
 
     def _answer(self, request: ModelRequest) -> ModelAnswer | ModelUnavailable:
         if self._model:
