@@ -107,14 +107,9 @@ class Play:
                     self.decodes.append(effect)
                     self._open[key] = effect
                 case Drop(keys):
-                    for key in keys:
-                        self._open.pop(key, None)
-                case Listen(key) | Review(key) if self.diarizer:
-                    self._open[key] = effect
-                case Store(audio):
-                    self.stored.append(audio)
-                case Unstore():
-                    self.stored.clear()
+                    self._open = {key: one for key, one in self._open.items() if key not in keys}
+                case Listen() | Review() | Store() | Unstore():
+                    self._do_beside(effect)
                 case OpenModel(request):
                     self.do(self.session.opened(self._answer(request)))
                 case Again():
@@ -123,6 +118,15 @@ class Play:
                     self.closed = code
         if again:
             self.do(self.session.proceed())
+
+    def _do_beside(self, effect: Listen | Review | Store | Unstore) -> None:
+        match effect:
+            case Store(audio):
+                self.stored.append(audio)
+            case Unstore():
+                self.stored.clear()
+            case _ if self.diarizer:
+                self._open[effect.key] = effect
 
     def settle(self) -> None:
         """Finish every decode that is asked for, and those that follow."""

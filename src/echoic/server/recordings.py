@@ -8,6 +8,7 @@ import queue
 import threading
 import time
 import wave
+import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -48,6 +49,7 @@ class Recordings:
         self._days = days
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._open: weakref.WeakSet[Recording] = weakref.WeakSet()
 
     def open(self, name: str, failed: Callable[[], None]) -> Recording:
         """Return a session's recording; nothing is written before there is audio.
@@ -59,7 +61,9 @@ class Recordings:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="echoic-recordings", daemon=True)
             self._thread.start()
-        return Recording(self.folder / name, self._jobs.put, failed)
+        recording = Recording(self.folder / name, self._jobs.put, failed)
+        self._open.add(recording)
+        return recording
 
     async def run(self) -> None:
         """Remove old files until cancelled."""
@@ -79,8 +83,10 @@ class Recordings:
                     event(log, logging.INFO, "recording.removed", recording=path.name)
 
     async def close(self) -> None:
-        """Write what waits."""
+        """Write what waits, and close what is open."""
         if self._thread is not None:
+            for recording in self._open:
+                recording.close()
             self._jobs.put(None)
             await asyncio.to_thread(self._thread.join, _CLOSING)
 
