@@ -1,0 +1,129 @@
+"""Notes of a talk: its weightiest sentences, its topics, and what the rules of its language find."""
+
+from __future__ import annotations
+
+import re
+from math import log2
+from typing import TYPE_CHECKING, Final
+
+import stopwordsiso
+
+from echoic.insights.base import ActionItem, Findings
+from echoic.insights.counts import Counts
+from echoic.insights.decisions import decision
+from echoic.insights.english import bare, capital, plain
+from echoic.insights.sentences import sentences
+from echoic.insights.undertakings import action_items
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from echoic.insights.base import Said
+    from echoic.insights.sentences import Sentence
+
+_MOST_ITEMS: Final = 12
+_MOST_TOPICS: Final = 5
+#: Words of talk above which a summary has two, three, four and five sentences.
+_LENGTHS: Final = (80, 250, 700, 1500)
+#: Words of a sentence that can stand for itself.
+_SHORTEST: Final = 6
+_LONGEST: Final = 36
+#: The same in a talk of a few sentences.
+_SHORTEST_ALONE: Final = 3
+_FEW: Final = 30
+#: By how much a sentence that the rules found weighs more.
+_WEIGHTIER: Final = 2.0
+#: How much more a long sentence has to say than a short one; 0: no more, 1: as much more as it is longer.
+_SHORTNESS: Final = 0.6
+#: Sentences that lean on what was said before, or are said to one another, say little alone (English).
+_LEANS: Final = re.compile(
+    r"^(?:(?:it|that|this|these|those|he|she|they|which|because|and|but|or|there|yeah|yes|no|exactly|right"
+    r"|thanks|"
+    r"thank|hi|hello|hey|sorry|okay|if|unless|suppose|can|could|would|do|does|did|is|are|what|how|why|who"
+    r"|where|"
+    r"when|let me|good morning)\b|(?:it|that|there|he|she|what)'s\b|they're\b)",
+    re.IGNORECASE,
+)
+
+
+def notes(said: Sequence[Said]) -> Findings:
+    """Return what was found in a talk, in a time that grows with its length and no faster."""
+    talk = sentences(said)
+    counts = Counts(talk)
+    items, decisions = _by_rules(talk) if counts.language == "en" else ([], [])
+    names = [part for item in items for part in (item.owner or "").split()]
+    quoted = {place for place, sentence in enumerate(talk) if decision(sentence)} if decisions else set()
+    return Findings(
+        summary=_summary(talk, counts, quoted),
+        action_items=tuple(items[:_MOST_ITEMS]),
+        decisions=tuple(decisions[:_MOST_ITEMS]),
+        topics=counts.topics(_MOST_TOPICS, names),
+    )
+
+
+def _by_rules(talk: Iterable[Sentence]) -> tuple[list[ActionItem], list[str]]:
+    common = _common(talk)
+    items: dict[str, ActionItem] = {}
+    decisions: dict[str, str] = {}
+    for sentence in talk:
+        for item in action_items(sentence, common):
+            items.setdefault(item.description.lower(), item)
+        if (settled := decision(sentence)) is not None:
+            decisions.setdefault(settled.lower(), settled)
+    return list(items.values()), list(decisions.values())
+
+
+def _common(talk: Iterable[Sentence]) -> frozenset[str]:
+    """Return the words that name nobody: the language's, and those that this talk has in small letters."""
+    listed = stopwordsiso.stopwords("en")
+    words = [word for sentence in talk for word in sentence.words[1:]]
+    if not any(word[:1].isupper() and not word.startswith("I") for word in words):
+        return frozenset(listed)  # all of it is in small letters
+    return frozenset(listed) | {word.strip(".,!?") for word in words if word.islower()}
+
+
+def _summary(talk: Sequence[Sentence], counts: Counts, quoted: set[int]) -> tuple[str, ...]:
+    """Return the sentences that hold most of what the talk comes back to, in its order.
+
+    Each further one counts only what those before it do not hold.
+
+    Source: the idea of SumBasic, Nenkova and Vanderwende, "The impact of frequency on summarization", 2005.
+    """
+    if counts.total <= _FEW:
+        return tuple(
+            _shown(one, counts.language) for one in talk if len(one.words) >= _SHORTEST_ALONE and not one.asks
+        )
+    weights = {
+        place: counts.weights(place)
+        for place, sentence in enumerate(talk)
+        if _stands(sentence, counts.language)
+    }
+    chosen: list[int] = []
+    covered: set[str] = set()
+    for _ in range(1 + sum(counts.total > length for length in _LENGTHS)):
+        best, best_score = None, 0.0
+        for place, stems in weights.items():
+            news = sum(log2(count) for stem, count in stems.items() if stem not in covered)
+            score = news / len(talk[place].words) ** _SHORTNESS * (_WEIGHTIER if place in quoted else 1.0)
+            if score > best_score and place not in chosen:
+                best, best_score = place, score
+        if best is None:
+            break
+        chosen.append(best)
+        covered |= weights[best].keys()
+    return tuple(_shown(talk[place], counts.language) for place in sorted(chosen))
+
+
+def _stands(sentence: Sentence, language: str | None) -> bool:
+    """Return whether a sentence says something by itself."""
+    words = len(sentence.words)
+    return (
+        _SHORTEST <= words <= _LONGEST
+        and not sentence.asks
+        and not (language == "en" and _LEANS.match(plain(sentence.text)))
+    )
+
+
+def _shown(sentence: Sentence, language: str | None) -> str:
+    text = bare(sentence.text) if language == "en" else sentence.text
+    return capital(text)

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from echoic.insights.base import Said
+from echoic.insights.offer import Missing, Offer, Plan
+from echoic.insights.watcher import Watcher
+from echoic.session.insight_wishes import InsightWishes
+from support.loopback_llm import loopback_model
+
+if TYPE_CHECKING:
+    from echoic.insights.base import Provider
+    from echoic.wire.frames import Insight, InsightError
+
+LLM = Plan(provider="llm", base_url="http://127.0.0.1:9/v1", model="small", models=("large",))
+
+
+def found(offer: Offer, wishes: InsightWishes | None = None) -> Provider:
+    provider = offer.find(wishes or InsightWishes())
+    assert not isinstance(provider, Missing)
+    return provider
+
+
+def missing(offer: Offer, wishes: InsightWishes | None = None) -> Missing:
+    answer = offer.find(wishes or InsightWishes())
+    assert isinstance(answer, Missing)
+    return answer
+
+
+def test_by_default_rules_are_offered_and_nothing_else() -> None:
+    offer = Offer()
+    assert (found(offer).name, found(offer).model) == ("rules", "extractive")
+    assert found(offer) is found(offer)
+    assert "no language model" in missing(offer, InsightWishes(provider="llm")).reason
+
+
+def test_a_language_model_is_offered_with_its_further_models_and_beside_rules() -> None:
+    offer = Offer(LLM)
+    assert (found(offer).name, found(offer).model) == ("llm", "small")
+    assert found(offer, InsightWishes(model="large")).model == "large"
+    assert found(offer, InsightWishes(provider="rules")).name == "rules"
+    assert "not offered" in missing(offer, InsightWishes(model="huge")).reason
+
+
+def test_what_is_switched_off_is_off_for_everybody() -> None:
+    assert "switched off" in missing(Offer(Plan(provider="off")), InsightWishes(provider="rules")).message
+
+
+def test_a_missing_package_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openai", None)
+    answer = missing(Offer(LLM))
+    assert answer.install == "pip install 'echoic[insights]'"
+    assert answer.install in answer.message
+
+
+def test_a_client_may_ask_for_longer_intervals_than_the_servers_and_not_for_shorter_ones() -> None:
+    offer = Offer(Plan(interval=90, window=6))
+    assert offer.pace() == offer.pace(InsightWishes(interval_seconds=5, window_segments=6))
+    assert offer.pace(InsightWishes(interval_seconds=300, window_segments=12)).interval == 300
+    assert offer.pace(InsightWishes(window_segments=12)).window == 12
+
+
+@pytest.mark.parametrize("name", ["rules", "llm"])
+async def test_a_watched_session_gets_its_final_insight(name: str) -> None:
+    frames: list[Insight | InsightError] = []
+    async with loopback_model() as model:
+        offer = Offer(Plan(provider="llm", base_url=model.address, model="small"))
+        watcher = offer.watch("s", InsightWishes(provider=name), frames.append)
+        assert isinstance(watcher, Watcher)
+        watcher.said(Said(1, "Alice will send the report by Friday.", 0.0, 2.0))
+        watcher.committed()
+        await watcher.finish(10)
+        await offer.close()
+    (frame,) = frames
+    assert frame.type == "insight"
+    assert (frame.provider, frame.stage, frame.insight_id) == (name, "final", "s-1")
+    assert frame.action_items[0].owner in ("Alice", "Ann")
