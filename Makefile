@@ -61,8 +61,8 @@ audit: $(AUDIT)/.installed  ## look the pinned packages up among known vulnerabi
 	$(AUDIT)/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off --vulnerability-service $(ADVISORIES) \
 	  -r requirements/constraints.txt -r requirements/extras.txt
 
-bench: $(STAMP)  ## measure, print ratios, write benchmarks/results/*.json
-	$(BIN)/python -m benchmarks
+bench: $(STAMP)  ## measure, print ratios, write benchmarks/results/*.json; PARTS="load memory": only these
+	$(BIN)/python -m benchmarks $(PARTS)
 
 docs: $(STAMP)  ## check that every command and link in the documents holds
 	$(BIN)/python -m pytest tests/docs

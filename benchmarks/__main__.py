@@ -16,6 +16,7 @@ PARTS = (
     "variants",
     "live",
     "overhead",
+    "beside",
     "load",
     "memory",
     "disconnects",
@@ -35,12 +36,19 @@ def main() -> None:
     parser.add_argument(
         "--shapes", metavar="FOLDER", help="models of the true shapes, for " + ", ".join(SHAPED)
     )
+    parser.add_argument("--streams", type=int, help="of the part load; 200")
+    parser.add_argument("--minutes", type=float, help="of the part load; 1, with --quick a quarter")
     given = parser.parse_args()
     known = (*PARTS, *SHAPED)
     if unknown := set(given.parts) - set(known):
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
-    if given.shapes:
-        os.environ["ECHOIC_SHAPES"] = given.shapes
+    for variable, value in (
+        ("ECHOIC_SHAPES", given.shapes),
+        ("ECHOIC_BENCH_STREAMS", given.streams),
+        ("ECHOIC_BENCH_MINUTES", given.minutes),
+    ):
+        if value:
+            os.environ[variable] = str(value)
     for folder in ("src", "tests"):  # tests/support drives sessions and makes garbage
         sys.path.insert(0, str(ROOT / folder))
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

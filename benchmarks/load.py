@@ -1,105 +1,118 @@
-"""How long a final takes, alone and beside a crowd, against what the recogniser takes for it."""
+"""Hundreds of streams at the same time against one alone: lateness, missed finals, memory, processor time."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import subprocess
-import sys
+import os
 import time
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from benchmarks import report
-from benchmarks.crowd import crowd
-from benchmarks.process import Server, child_environment
-from benchmarks.streams import words
-from echoic.engines.scripted import CARRIED, Cost, Scripted
+from benchmarks.many import Outcome, stream_all
+from benchmarks.process import Server
 from echoic.evaluate.scoring import percentile
-from echoic.session.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-AIM_MS = 20.0
-CROWD = 50
-#: Seconds of a batch, and how many batches run at the same time.
-_CASES = ((0.0, 1), (0.020, 1), (0.020, 2))
-_HEADER = (
-    "case",
-    "finals",
-    "missed",
-    "p50",
-    "p95",
-    "p99",
-    "engine alone",
-    "p50 more",
-    "p95 more",
-    "p99 more",
-)
+AIM_RATIO = 3.0
+STREAMS = 200
+_MARKS = (50, 95, 99)
+_LOOK_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What was measured.
+
+    Attributes:
+        alone: One stream's, before and after the crowd together.
+        crowd: All streams'.
+        memory: Bytes that the server occupied, twice a second.
+        cores: The server's processor time for each second.
+    """
+
+    alone: Outcome
+    crowd: Outcome
+    memory: list[int]
+    cores: float
 
 
 def measure(*, quick: bool) -> None:
-    """Measure, print and save."""
-    seconds = 6.0 if quick else 40.0
-    rows: list[list[report.Cell]] = []
-    wrong = 0
-    for cost, threads in _CASES[:2] if quick else _CASES:
-        engine = 1000 * _engine_seconds(cost)
-        with Server("--batch-cost", str(cost), "--threads", str(threads)) as server:
-            asyncio.run(crowd(server.url, 2, 2.0))  # warm
-            name = f"{1000 * cost:g} ms a batch, {threads} thread{'s' if threads > 1 else ''}"
-            alone = asyncio.run(crowd(server.url, 1, seconds / 2))
-            rows.append(_row(f"{name}, alone", [alone], engine))
-            probe, others = _beside(server, seconds)
-            rows.append(_row(f"{name}, one beside {CROWD}", [probe], engine))
-            rows.append(_row(f"{name}, the {CROWD} themselves", [others], engine))
-            wrong += sum(int(str(one["wrong"])) for one in (alone, probe, others))
-    report.table("Message that completes a window to its final, ms", _HEADER, rows)
-    print(f"  Transcripts that differ from what was spoken: {wrong}")
-    figures = [dict(zip(_HEADER, row, strict=True)) for row in rows]
-    report.save("load", {"aim_ms": AIM_MS, "cases": figures, "wrong_transcripts": wrong})
+    """Measure, print and save; ``--streams`` and ``--minutes`` say how many and how long."""
+    streams = int(os.environ.get("ECHOIC_BENCH_STREAMS") or STREAMS)
+    minutes = float(os.environ.get("ECHOIC_BENCH_MINUTES") or (0.25 if quick else 1.0))
+    with Server("--threads", "2") as server:
+        figures = asyncio.run(_measured(server, streams, 60 * minutes, 10.0 if quick else 45.0))
+    alone, crowd = figures.alone, figures.crowd
+    kinds = {
+        "final": (alone.finals, crowd.finals),
+        "partial": (alone.partials, crowd.partials),
+        "generator's own lateness": (alone.late, crowd.late),
+    }
+    rows = {kind: _marks(*both) for kind, both in kinds.items()}
+    header = [f"{who} p{mark}" for who in ("alone", str(streams), "ratio") for mark in _MARKS]
+    title = f"{streams} streams for {minutes:g} min: ms from the message that makes a frame due"
+    report.table(title, ("frame", *header), [[kind, *marks] for kind, marks in rows.items()])
+    facts = {
+        "streams": streams,
+        "minutes": minutes,
+        "windows": crowd.due,
+        "missed_finals": crowd.missed + alone.missed,
+        "wrong_transcripts": crowd.wrong + alone.wrong,
+        "lost_streams": crowd.lost + alone.lost,
+        "partials": len(crowd.partials),
+        "server_cores": figures.cores,
+        "server_ms_per_audio_second": 1000 * figures.cores / streams,
+        "generator_cores": crowd.cpu,
+        **_memory(figures.memory),
+    }
+    report.table("The server and its load", ("", "figure"), [[name, fact] for name, fact in facts.items()])
+    ratio = rows["final"][7]
+    print(f"  p95 of finals at most {AIM_RATIO:g} times alone: {report.yes(ratio <= AIM_RATIO)}")
+    delays = {kind: dict(zip(header, marks, strict=True)) for kind, marks in rows.items()}
+    report.save("load", {"aim_ratio": AIM_RATIO, **facts, "ms": delays})
 
 
-def _beside(server: Server, seconds: float) -> tuple[dict[str, object], dict[str, object]]:
-    """Return what came of one stream, and of the crowd that spoke beside it in another process."""
-    child = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.crowd", server.url, str(CROWD), str(seconds)],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=report.ROOT,
-        env=child_environment(),
-    )
-    try:
-        while server.state()["streams"] < CROWD:
-            time.sleep(0.1)
-        probe = asyncio.run(crowd(server.url, 1, seconds * 0.8))
-        out, _ = child.communicate(timeout=seconds + 60)
-    except BaseException:
-        child.kill()
-        raise
-    return probe, json.loads(out)
+async def _measured(server: Server, streams: int, seconds: float, alone_seconds: float) -> Figures:
+    await stream_all(server.url, 20, 4.0)  # warm
+    await stream_all(server.url, streams, 4.0)
+    await server.holds(0)
+    before = await stream_all(server.url, 1, alone_seconds)
+    memory: list[int] = []
+    watch = asyncio.create_task(_watch(server, memory))
+    used, began = server.cpu, time.perf_counter()
+    crowd = await stream_all(server.url, streams, seconds)
+    cores = (server.cpu - used) / (time.perf_counter() - began)
+    watch.cancel()
+    with suppress(asyncio.CancelledError):
+        await watch
+    after = await stream_all(server.url, 1, alone_seconds)
+    await server.holds(0)
+    return Figures(before + after, crowd, memory, cores)
 
 
-def _row(name: str, outcomes: Sequence[dict[str, object]], engine: float) -> list[report.Cell]:
-    delays: list[float] = []
-    for outcome in outcomes:
-        found = outcome["delays"]
-        delays += [1000 * float(delay) for delay in found] if isinstance(found, list) else []
-    missed = sum(int(str(outcome["missed"])) for outcome in outcomes)
-    marks = [percentile(delays, percent) for percent in (50, 95, 99)]
-    return [name, len(delays), missed, *marks, engine, *(mark - engine for mark in marks)]
+async def _watch(server: Server, memory: list[int]) -> None:
+    while True:
+        memory.append(server.rss)
+        await asyncio.sleep(_LOOK_SECONDS)
 
 
-def _engine_seconds(cost: float) -> float:
-    """Return the seconds that the recogniser takes for a window when nobody else asks."""
-    engine = Scripted(CARRIED, cost=Cost(batch=cost))
-    audio = words(2.0)[1][:32_000].astype(np.float32)
-    window = Window(audio, 16_000, 0.0, left=0, new=len(audio), right=0)
-    taken = []
-    for _ in range(20):
-        began = time.perf_counter()
-        engine.decode([window])
-        taken.append(time.perf_counter() - began)
-    return percentile(taken, 50)
+def _marks(alone: Sequence[float], crowd: Sequence[float]) -> list[float]:
+    """Return the percentiles in ms alone, those of the crowd, and how many times as large these are."""
+    ones = [1000 * percentile(alone, mark) for mark in _MARKS]
+    many = [1000 * percentile(crowd, mark) for mark in _MARKS]
+    return [*ones, *many, *(b / a if a else 0.0 for a, b in zip(ones, many, strict=True))]
+
+
+def _memory(samples: Sequence[int]) -> dict[str, float]:
+    """Return the means of the first and the last third in MB, and by how many percent the last is more."""
+    third = max(1, len(samples) // 3)
+    first, last = (sum(part) / len(part) / 1e6 for part in (samples[:third], samples[-third:]))
+    return {
+        "memory_mb_first_third": first,
+        "memory_mb_last_third": last,
+        "memory_percent_more": 100 * (last / first - 1),
+    }

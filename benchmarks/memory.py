@@ -1,4 +1,4 @@
-"""What a session occupies in the server's memory, idle and speaking."""
+"""What a session occupies in the server's memory, idle and speaking, and what a thousand leave behind."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from benchmarks.process import Server
 from benchmarks.streams import Script, configure, full_transcript, messages, speak, words
 
 AIM_KB = 100.0
+AIM_PERCENT = 5.0
 IDLE, SPEAKING = 200, 50
+#: Sessions that warm the allocator before what a thousand leave is measured, and how many go on at a time.
+WARMING, PASSING, AT_ONCE = 200, 1_000, 20
+#: Every so many-th of them is gone without a word.
+_ABRUPT = 3
 
 
 def measure(*, quick: bool) -> None:
@@ -32,7 +37,26 @@ def measure(*, quick: bool) -> None:
     header = ("sessions", "number", "kB each", "of the aim for idle", "kB kept afterwards")
     report.table(f"Server's memory above {empty:,.0f} kB with nobody there", header, rows)
     figures = [dict(zip(header, row, strict=True)) for row in rows]
-    report.save("memory", {"aim_kb_idle": AIM_KB, "empty_kb": empty, "cases": figures})
+    with Server() as server:
+        passed = asyncio.run(_passing(server, PASSING // 5 if quick else PASSING))
+    report.table(
+        f"Server's memory over sessions of 3 s that come and go, {AT_ONCE} at a time, every third abruptly",
+        ("sessions before", "and then", "MB before", "MB after", "% more"),
+        [passed],
+    )
+    print(f"  At most {AIM_PERCENT:g} % more: {report.yes(float(str(passed[4])) <= AIM_PERCENT)}")
+    report.save(
+        "memory",
+        {
+            "aim_kb_idle": AIM_KB,
+            "empty_kb": empty,
+            "cases": figures,
+            "aim_percent": AIM_PERCENT,
+            "passing": dict(
+                zip(("warming", "sessions", "mb_before", "mb_after", "percent"), passed, strict=True)
+            ),
+        },
+    )
 
 
 async def _warm(server: Server) -> None:
@@ -77,3 +101,36 @@ async def _speaking(server: Server, seconds: float) -> tuple[float, float]:
     await streams
     await server.holds(0)
     return (max(seen) - before) / SPEAKING / 1000, (server.rss - before) / 1000
+
+
+async def _passing(server: Server, sessions: int) -> list[report.Cell]:
+    """Let sessions come and go; return how many, and the memory before and after."""
+    await _pass(server, WARMING)
+    before = server.rss / 1e6
+    await _pass(server, sessions)
+    after = server.rss / 1e6
+    return [WARMING, sessions, before, after, 100 * (after / before - 1)]
+
+
+async def _pass(server: Server, sessions: int) -> None:
+    door = asyncio.Semaphore(AT_ONCE)
+    audio = words(3.0)[1]
+
+    async def one(number: int) -> None:
+        async with door:
+            if number % _ABRUPT:
+                await speak(server.url, Script(audio, pace=10.0))
+            else:
+                await _vanish(server.url, Script(audio))
+
+    await asyncio.gather(*(one(number) for number in range(sessions)))
+    await server.holds(0)
+
+
+async def _vanish(url: str, script: Script) -> None:
+    """Speak for as long as a window, then be gone without a close."""
+    async with connect(url, compression=None, ping_interval=None) as socket:
+        await configure(socket)
+        for message in messages(script):
+            await socket.send(message)
+        socket.transport.abort()
