@@ -541,6 +541,12 @@ class Session:
         plans = [item for item in self._outbox if isinstance(item, Plan)]
         if self._partial:
             plans.append(self._partial)
+        if plans:  # mostly there are none
+            yield from self._issue_of(plans)
+        if self._stretch:
+            self._stretch.forget(plans)
+
+    def _issue_of(self, plans: Sequence[Plan]) -> Iterator[Effect]:
         slots = [(plan.stretch, slot) for plan in plans for slot in plan.slots if not slot.known]
         ahead: Counter[Stretch] = Counter(stretch for stretch, slot in slots if slot.begun)
         running: Counter[Stretch] = Counter(stretch for stretch, slot in slots if slot.key is not None)
@@ -554,8 +560,6 @@ class Session:
                     ahead[plan.stretch] += 1
                     yield self._decode(plan, slot)
             yield from self._ask_who_speaks(plan)
-        if self._stretch:
-            self._stretch.forget(plans)
 
     def _ask_who_speaks(self, plan: Plan) -> Iterator[Effect]:
         """Ask about the plan's sound, if it is its turn: the diarizer's state goes from one to the next."""
