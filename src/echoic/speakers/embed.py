@@ -1,0 +1,97 @@
+"""Voices as vectors: what an embedding model promises, and CAM++ by onnxruntime.
+
+Source of the model: https://github.com/modelscope/3D-Speaker, CAM++ trained on 200,000 speakers
+(``speech_campplus_sv_zh_en_16k-common_advanced``, Apache-2.0); docs/decisions/0020 says how its file is made.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import onnxruntime as ort
+
+from echoic.errors import ModelUnavailable
+from echoic.speakers.fbank import HOP, features
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+#: Seconds of the longest window: the graph sums up longer ones otherwise than its original.
+LONGEST = 2.0
+#: Windows of one call; more are no cheaper each.
+_LANES = 8
+
+
+class Embedder(Protocol):
+    """A loaded model of voices; called from several threads at once."""
+
+    def embed(self, audio: NDArray[np.float32], windows: Sequence[tuple[int, int]]) -> NDArray[np.float32]:
+        """Return one vector of length 1 for each window: the closer two are, the more alike the voices.
+
+        Args:
+            audio: float32, shape ``(n,)``, mono, 16 kHz, -1..1.
+            windows: Where each begins and ends, in samples; at least 0.2 s and at most ``LONGEST``.
+
+        Returns:
+            float32, shape ``(len(windows), any)``.
+        """
+
+
+class CamPlusPlus:
+    """CAM++.
+
+    Args:
+        file: Its graph; None: the one that comes with the package.
+        cores: Cores that one call uses.
+
+    Raises:
+        ModelUnavailable: The file is not there, or onnxruntime cannot read it.
+    """
+
+    def __init__(self, file: Path | None = None, cores: int = 1) -> None:
+        path = file or packaged_file()
+        if not path.is_file():
+            raise ModelUnavailable("embedded", f"The file {path.name} is missing.", "pip install echoic")
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = cores
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise ModelUnavailable("embedded", f"The file {path.name} cannot be read.") from error
+
+    def embed(self, audio: NDArray[np.float32], windows: Sequence[tuple[int, int]]) -> NDArray[np.float32]:
+        """Return one vector for each window: float32, shape ``(len(windows), 192)``, of length 1."""
+        energies = features(audio)
+        alike: dict[int, list[tuple[int, int]]] = defaultdict(list)
+        for place, (start, end) in enumerate(windows):
+            first = start // HOP
+            size = min((end - start) // HOP - 2, len(energies) - first)  # the last frames end outside
+            alike[size].append((place, first))
+        found: dict[int, NDArray[np.float32]] = {}
+        for size, ones in alike.items():
+            for at in range(0, len(ones), _LANES):
+                some = ones[at : at + _LANES]
+                batch = np.stack([energies[first : first + size] for _, first in some])
+                found |= zip([place for place, _ in some], self._run(batch), strict=True)
+        return np.stack([found[place] for place in range(len(windows))]) if found else _NONE
+
+    def _run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        level = batch - batch.mean(axis=1, keepdims=True)
+        (vectors,) = self._session.run(None, {"features": level})
+        unit: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return unit
+
+
+def packaged_file() -> Path:
+    """Return where the package has the model's file."""
+    return Path(__file__).parent / "campplus.onnx"
+
+
+_NONE: NDArray[np.float32] = np.zeros((0, 192), np.float32)
