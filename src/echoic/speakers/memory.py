@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -122,12 +122,13 @@ class Memory:
     scene: Scene | None = None
     known: int = 0
     last: int = NOBODY
-    wishes: SpeakerWishes = SpeakerWishes()
+    wishes: SpeakerWishes = field(default_factory=SpeakerWishes)
 
     @property
     def size(self) -> int:
         """Bytes of its arrays."""
-        arrays = [getattr(part, name) for part in (self.groups, self.stretches) for name in part.__slots__]
+        groups, times = self.groups, self.stretches
+        arrays = (groups.sums, groups.seconds, groups.speakers, times.starts, times.ends, times.groups)
         return sum(array.nbytes for array in arrays) + (self.scene.audio.nbytes if self.scene else 0)
 
     def bounded(self) -> Memory:

@@ -15,7 +15,7 @@ import numpy as np
 from echoic.session.sound import SOUND_RATE, Voices
 from echoic.speakers.identity import SpeakerRules, named, settled
 from echoic.speakers.memory import NOBODY, Memory, nothing
-from echoic.speakers.regions import WindowRules, looks, scene_of
+from echoic.speakers.regions import WindowRules, bits, looks, scene_of
 from echoic.speakers.turns import best_path, joined_turns, slots
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from echoic.session.sound import Sound, Turn
     from echoic.speakers.embed import Embedder
     from echoic.speakers.regions import Look, Scene
+
+#: Seconds that are looked at together at most; more would cost more than in proportion.
+_BIT = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,23 +45,25 @@ class OnlineDiarizer:
     Args:
         embedder: The model of voices.
         rules: How it decides.
+        name: What it is called.
     """
 
-    def __init__(self, embedder: Embedder, rules: Rules | None = None) -> None:
+    def __init__(self, embedder: Embedder, rules: Rules | None = None, name: str = "embedded") -> None:
         self._embedder = embedder
         self._rules = rules or Rules()
+        self._name = name
 
     @property
     def name(self) -> str:
-        """``embedded``."""
-        return "embedded"
+        """What it is called; ``embedded`` unless told otherwise."""
+        return self._name
 
     def listen(self, sounds: Sequence[Sound]) -> list[Voices]:
         """Return who speaks in each piece of sound."""
         return [self._listen(sound) for sound in sounds]
 
     def review(self, carry: object) -> tuple[Turn, ...]:
-        """Return who spoke when, after all that was heard; to half a second, later in a long session less."""
+        """Return who spoke when, after all that was heard; of a long session less finely than ``listen``."""
         if not isinstance(carry, Memory) or not len(carry.stretches):
             return ()
         speakers = settled(carry, self._rules.speakers)
@@ -68,9 +73,20 @@ class OnlineDiarizer:
         return joined_turns(zip(spans, who, strict=True), self._rules.windows.pause)
 
     def close(self) -> None:
-        """Do nothing: the weights go with the embedder."""
+        """Do nothing: the weights go with the last reference to the embedder."""
 
     def _listen(self, sound: Sound) -> Voices:
+        """Return who speaks in a piece of sound, a long one bit by bit."""
+        turns: list[Turn] = []
+        carry = sound.carry
+        for bit in bits(sound, _BIT):
+            voices = self._hear(replace(bit, carry=carry))
+            turns += voices.turns
+            carry = voices.carry
+        spans = (((turn.start, turn.end), turn.speaker) for turn in turns)
+        return Voices(joined_turns(spans, self._rules.windows.pause), carry)
+
+    def _hear(self, sound: Sound) -> Voices:
         before = sound.carry if isinstance(sound.carry, Memory) else nothing()
         scene = scene_of(sound, before.scene)
         regions = looks(scene, self._rules.windows)
@@ -131,7 +147,7 @@ class OnlineDiarizer:
 def _scores(
     grid: Sequence[tuple[float, float]], region: Sequence[Look], alike: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Return how much each slot sounds like each speaker: what its windows do, the nearer their middle more."""
+    """Return how much each slot sounds like each speaker: its windows, the nearer their middle the more."""
     places = np.array([(begin + end) / 2 for begin, end in grid])[:, np.newaxis]
     starts, ends = (np.array([getattr(look, edge) for look in region]) for edge in ("start", "end"))
     away = np.abs(places - (starts + ends) / 2) / ((ends - starts) / 2)

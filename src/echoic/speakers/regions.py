@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 
     from echoic.session.sound import Sound
 
+#: Seconds by which a piece may begin beside the end of the one before it: places are rounded to other rates.
+_ROUNDING = 0.005
+#: Seconds of the shortest window that can be looked at.
+_LEAST = 0.25
 #: A time from where to where, in seconds.
 Span = tuple[float, float]
 
@@ -35,10 +40,10 @@ class WindowRules:
 
     padding: float = 0.1
     pause: float = 0.8
-    length: float = 1.5
-    hop: float = 0.5
+    length: float = 1.2
+    hop: float = 0.4
     shortest: float = 0.7
-    slot: float = 0.25
+    slot: float = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +99,26 @@ def scene_of(sound: Sound, before: Scene | None) -> Scene:
     spoken = tuple(
         (sound.start + begin / SOUND_RATE, sound.start + end / SOUND_RATE) for begin, end in sound.speech
     )
-    if before is None or abs(before.end - sound.start) * SOUND_RATE > 1:
+    if before is None or abs(before.end - sound.start) > _ROUNDING:
         return Scene(sound.audio, sound.start, sound.start, spoken)
     audio = np.concatenate((before.audio, sound.audio))
     return Scene(audio, before.origin, sound.start, (*before.spoken, *spoken))
+
+
+def bits(sound: Sound, longest: float) -> Iterator[Sound]:
+    """Yield a piece of sound in bits of equal length, at least one."""
+    size = sound.audio.size
+    count = max(1, -(-size // round(longest * SOUND_RATE)))
+    edges = [size * place // count for place in range(count + 1)]
+    for first, last in pairwise(edges):
+        speech = tuple(
+            (max(begin, first) - first, min(end, last) - first)
+            for begin, end in sound.speech
+            if begin < last and end > first
+        )
+        start = sound.start + first / SOUND_RATE
+        done = sound.last and last == size
+        yield replace(sound, audio=sound.audio[first:last], start=start, speech=speech, last=done)
 
 
 def joined(spans: Iterable[Span], pause: float) -> list[Span]:
@@ -112,7 +133,9 @@ def joined(spans: Iterable[Span], pause: float) -> list[Span]:
 
 
 def looks(scene: Scene, rules: WindowRules) -> list[list[Look]]:
-    """Return the windows for the new piece, those of each stretch of speech together."""
+    """Return the windows for the new piece, those of each stretch of speech together; none if it is tiny."""
+    if scene.audio.size < _LEAST * SOUND_RATE:
+        return []
     padded = (
         (max(scene.origin, begin - rules.padding), min(scene.end, end + rules.padding))
         for begin, end in scene.spoken
@@ -129,13 +152,15 @@ def _looks(region: Span, scene: Scene, rules: WindowRules) -> Iterator[Look]:
         first = max(begin, min(until - rules.length, until - rules.hop))
         last = min(end, max(until, first + rules.length))
         first, last = _audible(first, last, scene)
-        middle = (first + last) / 2
-        yield Look(first, last, (at, until), min(at, max(begin, middle - rules.hop / 2)))
+        whole = (
+            begin > scene.origin and first <= begin
+        )  # none looks further back
+        known = begin if whole else max(begin, (first + last - rules.hop) / 2)
+        yield Look(first, last, (at, until), min(at, known))
         at = until
 
 
 def _audible(first: float, last: float, scene: Scene) -> Span:
     """Return the window, lengthened where it is too short to be looked at at all."""
-    least = 0.25
-    first = max(scene.origin, min(first, last - least))
-    return first, min(scene.end, max(last, first + least))
+    first = max(scene.origin, min(first, last - _LEAST))
+    return first, min(scene.end, max(last, first + _LEAST))

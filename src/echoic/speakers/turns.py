@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +22,7 @@ def slots(region: Sequence[Look], length: float) -> list[Span]:
     start, end = region[0].new[0], region[-1].new[1]
     count = max(1, round((end - start) / length))
     edges = [start + (end - start) * place / count for place in range(count)] + [end]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))
 
 
 def best_path(scores: NDArray[np.float32], switch: float, before: int | None) -> list[int]:

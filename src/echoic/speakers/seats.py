@@ -1,0 +1,123 @@
+"""The diarizers of this version: what each needs, and how it is loaded.
+
+As with engines, a probe looks for libraries by their specification and for files on the disk, and imports no
+model library; the module of a diarizer is imported when the diarizer is loaded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from echoic.engines.registry import Missing
+from echoic.errors import ModelUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from echoic.speakers.base import Diarizer
+
+#: The diarizer that comes with the package.
+DEFAULT = "embedded"
+#: The file of its model, in the package.
+PACKAGED = Path(__file__).parent / "campplus.onnx"
+NO_RUNTIME = Missing("The package onnxruntime is not installed.", "pip install onnxruntime")
+NO_FILE = Missing(f"The file {PACKAGED.name} is missing.", "pip install --force-reinstall --no-deps echoic")
+
+
+@dataclass(frozen=True, slots=True)
+class DiarizerSeat:
+    """A diarizer's place in the table.
+
+    Attributes:
+        name: What settings call it.
+        probe: Says what is missing; None: nothing. ``model``: its weights, where they do not come along.
+        load: Returns it, with its weights; may take long.
+        own: Whether its weights come with the package.
+    """
+
+    name: str
+    probe: Callable[[Path | None], Missing | None]
+    load: Callable[[Path | None], Diarizer]
+    own: bool = False
+
+
+def probe(name: str = DEFAULT, model: Path | None = None) -> Missing | None:
+    """Return what a diarizer lacks here, or None: nothing; imports no model library.
+
+    Args:
+        name: Its name.
+        model: Its weights, where they do not come with the package.
+
+    Raises:
+        ModelUnavailable: Nobody knows the name.
+    """
+    return _seat(name).probe(model)
+
+
+def load(name: str = DEFAULT, model: Path | None = None) -> Diarizer:
+    """Return a diarizer with its weights; may take long.
+
+    Args:
+        name: Its name.
+        model: Its weights, where they do not come with the package.
+
+    Raises:
+        ModelUnavailable: Nobody knows the name, or something is missing: what, and what brings it.
+    """
+    seat = _seat(name)
+    if missing := seat.probe(model):
+        raise ModelUnavailable(name, missing.reason, missing.install)
+    return seat.load(model)
+
+
+def find(name: str = DEFAULT, model: Path | None = None) -> Diarizer | Missing:
+    """Return a diarizer with its weights, or why it cannot be had.
+
+    Args:
+        name: Its name.
+        model: Its weights, where they do not come with the package.
+    """
+    try:
+        return load(name, model)
+    except ModelUnavailable as refusal:
+        return Missing(refusal.reason, refusal.install)
+
+
+def _seat(name: str) -> DiarizerSeat:
+    if name not in SEATS:
+        raise ModelUnavailable(name, f"There is no diarizer of this name; there are {', '.join(SEATS)}.")
+    return SEATS[name]
+
+
+def _probe_embedded(_: Path | None) -> Missing | None:
+    if find_spec("onnxruntime") is None:
+        return NO_RUNTIME
+    return None if PACKAGED.is_file() else NO_FILE
+
+
+def _load_embedded(_: Path | None) -> Diarizer:
+    from echoic.speakers.embed import CamPlusPlus  # noqa: PLC0415  # a seat imports when asked
+    from echoic.speakers.online import OnlineDiarizer  # noqa: PLC0415  # the same
+
+    return OnlineDiarizer(CamPlusPlus(PACKAGED))
+
+
+def _load_scripted(_: Path | None) -> Diarizer:
+    from echoic.speakers.scripted import ScriptedDiarizer  # noqa: PLC0415  # the same
+
+    return ScriptedDiarizer()
+
+
+SEATS: Mapping[str, DiarizerSeat] = MappingProxyType(
+    {
+        seat.name: seat
+        for seat in (
+            DiarizerSeat(DEFAULT, _probe_embedded, _load_embedded, own=True),
+            DiarizerSeat("scripted", lambda _: None, _load_scripted, own=True),
+        )
+    }
+)

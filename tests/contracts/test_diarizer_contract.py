@@ -1,0 +1,156 @@
+"""What every diarizer promises; each implementation runs all of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from echoic.engines.scripted import draw
+from echoic.session.sound import Sound, SpeakerWishes, Turn
+from echoic.speakers.online import OnlineDiarizer
+from echoic.speakers.scripted import ScriptedDiarizer
+from echoic.speakers.seats import load
+from support.tiny_parakeet import recordings
+from support.tones import RATE, ToneEmbedder, hear, speech_in, tones
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from echoic.speakers.base import Diarizer
+
+
+@dataclass(frozen=True)
+class Case:
+    """A diarizer, and two talks of several voices."""
+
+    name: str
+    make: Callable[[], Diarizer]
+    talks: Callable[[], tuple[NDArray[np.float32], NDArray[np.float32]]]
+
+
+def toned() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    return tones([(0, 3.0), (None, 1.0), (2, 4.0), (0, 2.0)]), tones([(3, 2.0), (1, 3.0), (4, 2.5)])
+
+
+def drawn() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    first = draw(["one", "two", ("", 0.5), "golf", "hotel", "india", "one", "whiskey", "red"])
+    return first, draw(["golf", "hotel", ("", 1.0), "one", "two", "three"])
+
+
+def said() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    clips = [audio for audio, _ in recordings()]
+    return np.concatenate(clips[:4])[: 8 * RATE], np.concatenate(clips[4:8])[: 6 * RATE]
+
+
+CASES = (
+    Case("scripted", ScriptedDiarizer, drawn),
+    Case("online", lambda: OnlineDiarizer(ToneEmbedder()), toned),
+    Case("embedded", load, said),
+)
+
+
+@pytest.fixture(params=CASES, ids=[case.name for case in CASES], scope="module")
+def case(request: pytest.FixtureRequest) -> Case:
+    chosen: Case = request.param
+    return chosen
+
+
+@pytest.fixture(scope="module")
+def diarizer(case: Case) -> Diarizer:
+    return case.make()
+
+
+def in_order(turns: Sequence[Turn]) -> bool:
+    apart = all(before.end <= after.start + 1e-6 for before, after in pairwise(turns))
+    return apart and all(turn.start < turn.end for turn in turns)
+
+
+def piece(audio: NDArray[np.float32], start: float = 0.0, carry: object = None) -> Sound:
+    return Sound(audio, start, speech_in(audio), carry=carry)
+
+
+def test_each_piece_has_an_answer_inside_of_it(case: Case, diarizer: Diarizer) -> None:
+    sounds = [piece(talk[: 2 * RATE], 7.5) for talk in case.talks()]
+    answers = diarizer.listen(sounds)
+    assert len(answers) == len(sounds)
+    for voices in answers:
+        assert voices.turns
+        assert in_order(voices.turns)
+        assert voices.turns[0].start >= 7.5
+        assert voices.turns[-1].end <= 9.5 + 1e-6
+
+
+def test_an_answer_does_not_depend_on_the_others_of_the_call(case: Case, diarizer: Diarizer) -> None:
+    first, second = (piece(talk[: 2 * RATE]) for talk in case.talks())
+    together = diarizer.listen([first, second])
+    apart = [diarizer.listen([one])[0] for one in (first, second)]
+    assert [voices.turns for voices in together] == [voices.turns for voices in apart]
+
+
+def test_a_carry_can_be_taken_up_twice(case: Case, diarizer: Diarizer) -> None:
+    talk, _ = case.talks()
+    (voices,) = diarizer.listen([piece(talk[: 2 * RATE])])
+    onward = piece(talk[2 * RATE : 4 * RATE], 2.0, voices.carry)
+    before = diarizer.review(voices.carry)
+    first, second = diarizer.listen([onward])[0], diarizer.listen([onward])[0]
+    assert first.turns == second.turns
+    assert diarizer.review(voices.carry) == before
+
+
+def test_the_first_speaker_is_number_0_and_numbers_are_not_left_out(case: Case, diarizer: Diarizer) -> None:
+    talk, _ = case.talks()
+    heard = hear(diarizer, talk)
+    assert heard.who[0] == 0
+    for place, speaker in enumerate(heard.who):
+        assert speaker <= len({*heard.who[:place]})
+
+
+@pytest.mark.parametrize("wishes", [SpeakerWishes(count=2), SpeakerWishes(most=2), SpeakerWishes(count=1)])
+def test_there_are_no_more_speakers_than_the_client_says(
+    case: Case, diarizer: Diarizer, wishes: SpeakerWishes
+) -> None:
+    for talk in case.talks():
+        heard = hear(diarizer, talk, wishes=wishes)
+        assert max(heard.who) < (wishes.count or wishes.most or 99)
+        assert max(turn.speaker for turn in diarizer.review(heard.carry)) < (
+            wishes.count or wishes.most or 99
+        )
+
+
+def test_a_review_tells_of_all_that_was_heard_in_order(case: Case, diarizer: Diarizer) -> None:
+    talk, _ = case.talks()
+    heard = hear(diarizer, talk, start=100.0)
+    review = diarizer.review(heard.carry)
+    assert in_order(review)
+    assert review[0].start == pytest.approx(heard.turns[0].start, abs=0.3)
+    assert review[-1].end == pytest.approx(heard.turns[-1].end, abs=0.3)
+
+
+def test_a_session_without_speech_has_no_speakers(diarizer: Diarizer) -> None:
+    (voices,) = diarizer.listen([Sound(np.zeros(RATE, np.float32), 0.0, ())])
+    assert voices.turns == ()
+    assert diarizer.review(voices.carry) == ()
+    assert diarizer.review(None) == ()
+
+
+def test_pieces_may_be_empty_or_tiny(case: Case, diarizer: Diarizer) -> None:
+    talk, _ = case.talks()
+    empty = Sound(talk[:0], 0.0, ())
+    tiny = Sound(talk[:100], 0.0, ((0, 100),))
+    for voices in diarizer.listen([empty, tiny, replace(tiny, last=True)]):
+        assert in_order(voices.turns)
+
+
+def test_a_gap_in_the_sound_does_not_disturb_it(case: Case, diarizer: Diarizer) -> None:
+    talk, other = case.talks()
+    heard = hear(diarizer, talk)
+    later = hear(diarizer, other, start=1_000.0, carry=heard.carry)
+    assert in_order(later.turns)
+    assert in_order(diarizer.review(later.carry))
+    assert later.turns[0].start >= 1_000.0

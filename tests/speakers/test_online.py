@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from echoic.session.sound import SpeakerWishes
+from echoic.speakers.memory import MOST_GROUPS, MOST_STRETCHES, Memory
+from echoic.speakers.online import OnlineDiarizer
+from support.tones import RATE, Heard, ToneEmbedder, hear, tones
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+DIARIZER = OnlineDiarizer(ToneEmbedder())
+
+
+def test_speakers_are_told_apart_and_known_again() -> None:
+    heard = hear(DIARIZER, tones([(0, 4.0), (None, 1.0), (2, 4.0), (None, 1.0), (0, 4.0), (4, 4.0)]))
+    assert heard.who == [0, 1, 0, 2]
+
+
+def test_a_change_inside_of_a_piece_is_heard_where_it_is() -> None:
+    heard = hear(DIARIZER, tones([(0, 4.5), (3, 4.9), (0, 5.6)]))
+    assert heard.who == [0, 1, 0]
+    again = next(turn for turn in heard.turns if turn.speaker == 0 and turn.start > 6)
+    assert again.start == pytest.approx(9.4, abs=0.65)  # as far as a window's middle is from the edge
+    review = DIARIZER.review(heard.carry)
+    assert [turn.speaker for turn in review] == [0, 1, 0]
+    assert [turn.start for turn in review] == pytest.approx([0.0, 4.5, 9.4], abs=0.3)
+
+
+def test_short_pauses_belong_to_the_speaker_and_long_ones_to_nobody() -> None:
+    heard = hear(DIARIZER, tones([(0, 3.0), (None, 0.5), (0, 2.0), (None, 2.5), (0, 2.0)]))
+    first, second = DIARIZER.review(heard.carry)
+    assert (first.start, first.end) == pytest.approx((0.0, 5.6), abs=0.1)
+    assert (second.start, second.end) == pytest.approx((7.9, 10.0), abs=0.1)
+
+
+def test_a_moment_of_another_voice_makes_no_new_speaker() -> None:
+    heard = hear(DIARIZER, tones([(0, 6.0), (3, 0.25), (0, 6.0)]))
+    assert {*heard.who} == {0}
+
+
+def test_what_one_would_be_two_for_is_one_where_the_client_says_so() -> None:
+    talk = tones([(0, 4.0), (2, 4.0), (4, 4.0)])
+    assert max(hear(DIARIZER, talk, wishes=SpeakerWishes(count=1)).who) == 0
+    assert max(hear(DIARIZER, talk, wishes=SpeakerWishes(most=2)).who) == 1
+    assert max(hear(DIARIZER, talk, wishes=SpeakerWishes(most=9)).who) == 2
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.sampled_from([0.7, 1.1, 1.5, 2.0, 3.3, 7.0]), min_size=1, max_size=3))
+def test_however_the_sound_is_cut_the_same_speakers_are_heard(cuts: Sequence[float]) -> None:
+    talk = tones([(0, 5.0), (None, 1.5), (2, 5.0), (0, 3.0), (None, 1.5), (4, 5.0)])
+    heard: list[Heard] = []
+    carry, at = None, 0
+    while at < talk.size:
+        size = round(cuts[len(heard) % len(cuts)] * RATE)
+        heard.append(hear(DIARIZER, talk[at : at + size], piece=99.0, start=at / RATE, carry=carry))
+        carry, at = heard[-1].carry, at + size
+    ids = [speaker for one in heard for speaker in one.who]
+    assert [one for place, one in enumerate(ids) if not place or ids[place - 1] != one] == [0, 1, 0, 2]
+    assert [turn.speaker for turn in DIARIZER.review(carry)] == [0, 1, 0, 2]
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    chances = np.random.default_rng(5)
+    talk = [(int(chances.integers(4)), float(chances.uniform(0.3, 2.0))) for _ in range(250)]
+    heard = hear(DIARIZER, tones(talk), piece=2.0)
+    memory = heard.carry
+    assert isinstance(memory, Memory)
+    assert len(memory.groups) <= MOST_GROUPS
+    assert len(memory.stretches) <= MOST_STRETCHES
+    assert memory.size < 400_000
+    assert {0, 1, 2, 3} <= {*heard.who}
+
+
+def test_nothing_of_a_memory_can_be_written_to() -> None:
+    memory = hear(DIARIZER, tones([(0, 4.0)])).carry
+    assert isinstance(memory, Memory)
+    with pytest.raises(ValueError, match="read-only"):
+        memory.groups.sums[0] = 0
+    with pytest.raises(ValueError, match="read-only"):
+        memory.stretches.starts[0] = 0
+
+
+def test_a_long_piece_is_heard_as_its_parts_are() -> None:
+    talk = tones([(0, 8.0), (2, 8.0), (0, 8.0)])
+    whole, parts = hear(DIARIZER, talk, piece=24.0), hear(DIARIZER, talk, piece=2.0)
+    assert whole.who == parts.who == [0, 1, 0]
