@@ -152,9 +152,7 @@ def _looks(region: Span, scene: Scene, rules: WindowRules) -> Iterator[Look]:
         first = max(begin, min(until - rules.length, until - rules.hop))
         last = min(end, max(until, first + rules.length))
         first, last = _audible(first, last, scene)
-        whole = (
-            begin > scene.origin and first <= begin
-        )  # none looks further back
+        whole = begin > scene.origin and first <= begin  # none looks further back
         known = begin if whole else max(begin, (first + last - rules.hop) / 2)
         yield Look(first, last, (at, until), min(at, known))
         at = until
