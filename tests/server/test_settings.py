@@ -235,3 +235,22 @@ def test_a_number_that_no_clock_or_count_can_hold_is_refused(name: str, value: s
         return
     with pytest.raises(SettingsError):
         load_settings(None, {f"ECHOIC_{name.upper()}": value})
+
+
+def test_settings_of_insights_may_leave_out_their_prefix_in_the_file(written: Callable[[str], Path]) -> None:
+    text = "base_url = http://127.0.0.1:11434/v1\nmodel = small\nmodels = a, b\napi_key = s3cret\n"
+    file = written(f"[Insights]\nprovider = llm\ninsights_timeout_seconds = 60\n{text}")
+    settings = load_settings(file, {"ECHOIC_INSIGHTS_INTERVAL_SECONDS": "120"})
+    plan = settings.insights
+    assert (plan.provider, plan.model, plan.models, plan.timeout) == ("llm", "small", ("a", "b"), 60)
+    assert (plan.interval, plan.window, plan.api_key) == (120, 6, "s3cret")
+    assert "s3cret" not in f"{settings!r} {settings.model_dump()} {plan!r}"
+
+
+def test_a_language_model_needs_an_address_and_a_name(written: Callable[[str], Path]) -> None:
+    (told,) = problems_of(None, {"ECHOIC_INSIGHTS_PROVIDER": "llm"})
+    assert "base_url" in told
+    (told,) = problems_of(written("[Insights]\nbase_url = 127.0.0.1:11434\n"))
+    assert told.startswith("[Insights] base_url: ")
+    (told,) = problems_of(written("[Insights]\nintervall_seconds = 3\n"))
+    assert "Did you mean interval_seconds?" in told

@@ -54,7 +54,7 @@ class Check:
 
 def run_checks(host: str, port: int) -> list[Check]:
     """Return all checks for a server at ``host`` and ``port``; imports what it looks at."""
-    from echoic.cli import checks_models
+    from echoic.cli import checks_addons, checks_models
     from echoic.cli.places import usable_settings_here
 
     libraries = [library(module, package) for module, package in REQUIRED.items()]
@@ -67,6 +67,7 @@ def run_checks(host: str, port: int) -> list[Check]:
         checks += [checks_models.provider(settings), checks_models.models_folder(settings)]
         checks += checks_models.models(settings)
         checks += checks_models.outdated_forms(settings)
+        checks.append(checks_addons.insights(settings))
     return [*checks, free_port(host, port), writable()]
 
 

@@ -19,6 +19,7 @@ OPTIONAL = {
     "parakeet_mlx": ("parakeet-mlx", "parakeet-mlx", _MLX),
     "faster_whisper": ("faster-whisper", "whisper", _WHISPER),
     "ctranslate2": ("ctranslate2", "whisper", _WHISPER),
+    "openai": ("openai", "insights by a language model", "pip install 'echoic[insights]'"),
     "onnx": ("onnx", "echoic models optimize", "pip install 'echoic[optimize]'"),
 }
 
