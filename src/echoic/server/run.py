@@ -13,6 +13,7 @@ import uvicorn
 
 from echoic.limits.keys import KeyStoreUnavailable
 from echoic.server.app import House, build_app
+from echoic.server.http import Http
 from echoic.server.log import set_up_logging
 from echoic.server.routes import STREAM_PATH
 from echoic.server.settings import is_loopback
@@ -78,7 +79,7 @@ class EchoicServer(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                http="h11",  # which bounds the length of what comes before a body, 64 KiB
+                http=Http,
                 proxy_headers=False,  # whose word about addresses counts, the settings say
                 ws=WebSocket,
                 ws_max_size=_LONGEST_READ,
