@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -101,6 +102,10 @@ def test_every_word_has_its_time_and_its_confidence(tiny: Whisper) -> None:
     starts = [token.start or 0.0 for token in heard.volatile]
     ends = [start + (token.duration or 0.0) for start, token in zip(starts, heard.volatile, strict=True)]
     assert starts == sorted(starts)
+    for final in finals:
+        words: Any = final["words"]
+        assert " ".join(word["word"] for word in words) == final["text"]
+        assert all(a["end"] <= b["start"] <= b["end"] <= final["segment_end"] for a, b in pairwise(words))
     assert starts[1] > 0.9
     assert 0 <= starts[0] < ends[-1] < 3.1
     assert all(0 <= (token.confidence or 0.0) <= 1 for token in heard.volatile)
@@ -217,6 +222,10 @@ def test_a_session_says_each_command_once_with_its_time(tiny: Whisper, silero: S
     assert normalise(" ".join(texts(finals))) == normalise(" ".join(sentences))
     starts = [word["start"] for final in finals for word in final["words"]]  # type: ignore[attr-defined]
     assert starts == sorted(starts)
+    for final in finals:
+        words: Any = final["words"]
+        assert " ".join(word["word"] for word in words) == final["text"]
+        assert all(a["end"] <= b["start"] <= b["end"] <= final["segment_end"] for a, b in pairwise(words))
     assert starts[0] == pytest.approx(1.0, abs=0.3)
 
 

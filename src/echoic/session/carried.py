@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from echoic.session.reading import Answer, Cut, Piece, Spoken, words_of
+from echoic.session.reading import Answer, Cut, Piece, Spoken, end_of, in_order, words_of
 from echoic.units import to_samples
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class CarriedReading:
         self._walked = 0
         self._open = False
         self._decoded_until = 0.0
+        self._said_until = 0.0
         self._held: list[Token] = []
         self._flushed: Spoken | None = None
         self.carry: object = None
@@ -121,7 +122,9 @@ class CarriedReading:
         self._held = self._held[whole:]
         if words or flush:
             self._flushed = words[-1] if words and flush else None
-        return words
+        placed = in_order(words, self._said_until)
+        self._said_until = end_of(placed, self._said_until)
+        return placed
 
     def glimpse(self, answers: Sequence[Answer]) -> list[Spoken]:
         """Return what is held, what this window commits and what it only suspects."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -128,6 +129,29 @@ def words_of(tokens: Sequence[Token], begins: float) -> list[Spoken]:
             words[-1].append(token)
     spoken = (_word(pieces, begins) for pieces in words)
     return [word for word in spoken if word.word]
+
+
+def in_order(words: Sequence[Spoken], until: float) -> list[Spoken]:
+    """Return words of which none begins before the one before it ends, nor before ``until``.
+
+    Two decodes do not time a word alike, and a decoder may say two in one frame: a word ends where the next
+    begins, and begins where the last one said ended. Words without times stay as they are.
+    """
+    placed: list[Spoken] = []
+    for word, after in zip_longest(words, words[1:]):
+        if word.start is None or word.end is None:
+            placed.append(word)
+            continue
+        start = max(word.start, until)
+        most = word.end if after is None or after.start is None else min(word.end, after.start)
+        until = max(start, most)
+        placed.append(replace(word, start=start, end=until))
+    return placed
+
+
+def end_of(words: Sequence[Spoken], until: float) -> float:
+    """Return where the last word with times ends; ``until`` if there is none."""
+    return next((word.end for word in reversed(words) if word.end is not None), until)
 
 
 def _word(pieces: Sequence[Token], begins: float) -> Spoken:

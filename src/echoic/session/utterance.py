@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from echoic.session.reading import Answer, Cut, Piece, Spoken, words_of
+from echoic.session.reading import Answer, Cut, Piece, Spoken, end_of, in_order, words_of
 from echoic.text.agreement import UtteranceText
 from echoic.units import to_samples
 
@@ -52,6 +52,7 @@ class UtteranceReading:
         self._grown = 0
         self._texts: dict[int, UtteranceText] = {}
         self._flushed = 0
+        self._said_until = 0.0
         self.holds = False
 
     @property
@@ -102,6 +103,8 @@ class UtteranceReading:
                 new = len(text.grow(words, probe, self._unsure(spoken, first)))
             said += spoken[first : first + new]
         self._forget(answers, flush=flush)
+        said = in_order(said, self._said_until)
+        self._said_until = end_of(said, self._said_until)
         return said
 
     def glimpse(self, answers: Sequence[Answer]) -> list[Spoken]:

@@ -1,0 +1,168 @@
+"""Words with times, of every engine that has any: in order, in their place, on the session's clock."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from echoic.engines.parakeet_onnx import ParakeetOnnx
+from echoic.engines.scripted import CARRIED, UTTERANCE, PlateauVoice, Scripted, draw
+from echoic.session.core import Session
+from echoic.text.hypothesis import Hypothesis, Token
+from support.play import Json, Play, kind
+from support.speakers import Timed
+from support.strategies import DURATIONS, cuts, speeches
+from support.tiny_parakeet import FOLDER, talks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from echoic.audio.speech import VoiceActivity
+    from echoic.engines.base import Engine
+    from echoic.session.window import Window
+
+#: Seconds by which rounding may move a time.
+ROUNDING = 2e-6
+
+
+class Wavering(Scripted):
+    """Gives times as an attention decoder does: not the same in each decode of the same words."""
+
+    def __init__(self) -> None:
+        super().__init__(replace(UTTERANCE, times=True))
+
+    def decode(self, windows: Sequence[Window]) -> list[Hypothesis]:
+        answers = zip(windows, super().decode(windows), strict=True)
+        return [Hypothesis(volatile=self._timed(window, answer.volatile)) for window, answer in answers]
+
+    def _timed(self, window: Window, tokens: tuple[Token, ...]) -> tuple[Token, ...]:
+        seconds = len(window.audio) / window.sample_rate
+        share = seconds / max(1, len(tokens))
+        return tuple(replace(one, start=at * share, duration=share) for at, one in enumerate(tokens))
+
+
+@cache
+def parakeet() -> ParakeetOnnx:
+    return ParakeetOnnx(FOLDER)
+
+
+def words_of(frame: Json) -> list[Any]:  # JSON
+    words = frame["words"]
+    assert isinstance(words, list)
+    return words
+
+
+def check(frames: list[Json], held: float) -> int:
+    """Assert what must hold of all finals since a reset; return how many words there were.
+
+    Args:
+        frames: In order.
+        held: Seconds that a word may begin before its segment.
+    """
+    last, count = 0.0, 0
+    for frame in frames:
+        if frame == {"type": "status", "state": "reset"}:
+            last = 0.0
+        if frame["type"] != "final":
+            continue
+        words, start, end = (
+            words_of(frame),
+            float(str(frame["segment_start"])),
+            float(str(frame["segment_end"])),
+        )
+        assert " ".join(word["word"] for word in words) == frame["text"]
+        for word in words:
+            assert last - ROUNDING <= word["start"] <= word["end"], (word, last)
+            assert start - held - ROUNDING <= word["start"], (word, start)
+            assert word["end"] <= end + ROUNDING, (word, end)
+            last, count = word["end"], count + 1
+    return count
+
+
+ENGINES: dict[str, tuple[Callable[[], Engine], float]] = {
+    "carried": (lambda: Scripted(replace(CARRIED, times=True)), 1.5),
+    "carried, right context": (lambda: Scripted(replace(CARRIED, times=True, right_context=0.4)), 2.0),
+    "plain": (Timed, 1.5),
+    "utterance": (Wavering, 22.0),
+}
+CHANGES: st.SearchStrategy[Json | None] = st.sampled_from(
+    [
+        None,
+        None,
+        {"type": "commit"},
+        {"type": "reset"},
+        {"type": "config", "chunk_duration": 1.0, "overlap_duration": 0.25},
+        {"type": "config", "sample_rate": 8_000},
+        {"type": "config", "sample_rate": 16_000},
+        {"type": "config", "model": "whisper"},
+        {"type": "config", "word_timestamps": True},
+    ]
+)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+@given(st.data(), DURATIONS, st.sampled_from([None, PlateauVoice]))
+def test_words_are_in_order_and_in_their_place_whatever_happens_between(
+    name: str,
+    data: st.DataObject,
+    durations: tuple[float, float],
+    voice: Callable[[], VoiceActivity] | None,
+) -> None:
+    make, held = ENGINES[name]
+    speech = data.draw(speeches())
+    play = Play(make(), Session(voice))
+    chunk, overlap = durations
+    play.send(
+        {"type": "config", "chunk_duration": chunk, "overlap_duration": overlap, "word_timestamps": True}
+    )
+    at = 0
+    for place in [*data.draw(cuts(len(speech.samples))), len(speech.samples)]:
+        play.hear(speech.samples[at:place])
+        at = place
+        if change := data.draw(CHANGES):
+            play.send(change)
+    play.send({"type": "commit"})
+    check(play.frames, held)
+
+
+@settings(max_examples=8)
+@given(st.data())
+def test_parakeets_words_are_in_order_and_in_their_place(data: st.DataObject) -> None:
+    audio, _ = data.draw(st.sampled_from(talks()))
+    play = Play(parakeet(), Session())
+    play.send({"type": "config", "word_timestamps": True, "enable_partial": data.draw(st.booleans())})
+    at = 0
+    for place in sorted(data.draw(st.lists(st.integers(1, len(audio) - 1), max_size=6, unique=True))):
+        play.hear(audio[at:place])
+        at = place
+        if change := data.draw(CHANGES):
+            play.send(change)
+    play.hear(audio[at:])
+    play.send({"type": "commit"})
+    assert check(play.frames, 4.0)
+
+
+def test_a_word_is_where_it_was_spoken() -> None:
+    play = Play(Scripted(replace(CARRIED, times=True)), Session(PlateauVoice))
+    play.send({"type": "config", "word_timestamps": True})
+    play.hear(silence_and("one"))
+    play.send({"type": "commit"})
+    play.hear(silence_and("two"))
+    play.send({"type": "reset"})
+    play.hear(silence_and("three"))
+    play.send({"type": "stop"})
+    found = [word for frame in kind(play.frames, "final") for word in words_of(frame)]
+    assert [word["word"] for word in found] == ["one", "two", "three"]
+    assert [word["start"] for word in found] == pytest.approx([3.0, 8.4, 3.0], abs=0.1)
+
+
+def silence_and(word: str) -> NDArray[np.float32]:
+    return draw([("", 3.0), word, ("", 2.0)])
