@@ -2,13 +2,25 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET
 
-from echoic.subtitles import LINE_LENGTH, LINES, LONGEST_CUE, cues, render, srt, transcript, vtt
-from echoic.wire.frames import Final, Word
+from echoic.subtitles import (
+    LINE_LENGTH,
+    LINES,
+    LONGEST_CUE,
+    as_json,
+    cues,
+    outline,
+    render,
+    srt,
+    transcript,
+    vtt,
+)
+from echoic.wire.frames import ActionItem, Final, Insight, InsightSource, Word
 
 
 def final(
@@ -143,3 +155,67 @@ def test_no_word_is_lost_or_doubled(texts: list[str]) -> None:
 def test_no_cue_stands_too_long(words: int, seconds: float) -> None:
     finals = [final("word", i * seconds, (i + 1) * seconds) for i in range(words)]
     assert all(cue.end - cue.start <= 1000 * max(LONGEST_CUE, seconds) + 1 for cue in cues(finals))
+
+
+def talk() -> list[Final]:
+    """A final in which another speaker begins, then one of whose words nothing is known."""
+    words = (
+        Word("Where", 0.0, 0.3, speaker_id=0),
+        Word("is", 0.3, 0.5, speaker_id=0),
+        Word("it?", 0.5, 0.9, speaker_id=0),
+        Word("Here.", 1.2, 1.6, speaker_id=1),
+    )
+    first = final("Where is it? Here.", 0, 2, words=words, speaker="SPEAKER_00")
+    second = final("Thank you.", 2, 3.5, speaker="SPEAKER_00")
+    return [replace(first, speaker_id=0), replace(second, speaker_id=0)]
+
+
+def test_a_cue_breaks_where_another_speaks_within_a_final() -> None:
+    assert srt(talk()) == (
+        "1\n00:00:00,000 --> 00:00:00,900\nSPEAKER_00: Where is it?\n\n"
+        "2\n00:00:01,200 --> 00:00:01,600\nSPEAKER_01: Here.\n\n"
+        "3\n00:00:02,000 --> 00:00:03,500\nSPEAKER_00: Thank you.\n"
+    )
+    assert re.findall(r"<v (\S+)>(.+)", vtt(talk())) == [
+        ("SPEAKER_00", "Where is it?"),
+        ("SPEAKER_01", "Here."),
+        ("SPEAKER_00", "Thank you."),
+    ]
+
+
+def test_text_has_a_line_for_each_turn_where_speakers_are_known() -> None:
+    assert render(talk(), "txt") == "SPEAKER_00: Where is it?\nSPEAKER_01: Here.\nSPEAKER_00: Thank you.\n"
+
+
+def test_json_has_the_speaker_of_each_word() -> None:
+    first = json.loads(render(talk(), "json"))["segments"][0]
+    assert (first["speaker"], first["speaker_id"]) == ("SPEAKER_00", 0)
+    assert [word["speaker_id"] for word in first["words"]] == [0, 0, 0, 1]
+
+
+def test_names_fit_into_the_lines_too() -> None:
+    text = "word " * 60
+    found = cues([final(text, 0, 20, speaker="SPEAKER_00")], named=True)
+    assert len(found) > 3
+    for cue in found:
+        assert cue.lines[0].startswith("SPEAKER_00: ")
+        assert len(cue.lines) <= LINES
+        assert all(len(line) <= LINE_LENGTH for line in cue.lines)
+
+
+def test_insights_are_told_part_by_part() -> None:
+    insight = Insight(
+        insight_id="1",
+        stage="final",
+        provider="rules",
+        model="rules",
+        summary=("They met.",),
+        action_items=(ActionItem("Send it\nsoon", "Anna"), ActionItem("Wait")),
+        decisions=(),
+        topics=("boats",),
+        source=InsightSource((1, 2), 0.0, 3.5, 2),
+    )
+    assert outline(insight) == (
+        "Summary\n- They met.\n\nAction items\n- Send it soon (Anna)\n- Wait\n\nTopics\n- boats\n"
+    )
+    assert json.loads(as_json(talk(), [insight]))["insights"][0]["topics"] == ["boats"]

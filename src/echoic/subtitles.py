@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from html import escape
+from itertools import groupby
 from typing import TYPE_CHECKING, Literal
 
 from msgspec import UNSET
@@ -12,7 +13,7 @@ from msgspec import UNSET
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from echoic.wire.frames import Final
+    from echoic.wire.frames import Final, Insight, Word
 
 Format = Literal["txt", "srt", "vtt", "json"]
 
@@ -54,11 +55,12 @@ def render(finals: Sequence[Final], form: Format) -> str:
 
     Args:
         finals: In their order.
-        form: ``txt``: the text in one line; ``srt``, ``vtt``: subtitles; ``json``: everything.
+        form: ``txt``: the text in one line, or where speakers are known a line for each turn; ``srt``,
+            ``vtt``: subtitles; ``json``: everything.
     """
     match form:
         case "txt":
-            return transcript(finals) + "\n"
+            return "\n".join(turns(finals)) + "\n"
         case "srt":
             return srt(finals)
         case "vtt":
@@ -72,11 +74,24 @@ def transcript(finals: Iterable[Final]) -> str:
     return " ".join(final.text for final in finals if final.text)
 
 
+def turns(finals: Iterable[Final]) -> list[str]:
+    """Return what is said, turn by turn: ``SPEAKER_00: …``; one text without a name where nobody is known."""
+    finals = list(finals)
+    pieces = [piece for final in finals for piece in _pieces(final)]
+    if not any(piece.speaker for piece in pieces):
+        return [transcript(finals)]
+    found: list[str] = []
+    for speaker, turn in groupby(pieces, key=lambda piece: piece.speaker):
+        text = "".join(piece.text if piece.joined else f" {piece.text}" for piece in turn).strip()
+        found.append(f"{speaker}: {text}" if speaker else text)
+    return found
+
+
 def srt(finals: Sequence[Final]) -> str:
-    """Return SubRip; what would be its arrow or a blank line in the text is made harmless."""
+    """Return SubRip, with speakers' names where they are known; its arrow in a text is made harmless."""
     return "\n".join(
         f"{number}\n{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}\n{_plain(cue)}\n"
-        for number, cue in enumerate(cues(finals), 1)
+        for number, cue in enumerate(cues(finals, named=True), 1)
     )
 
 
@@ -90,24 +105,55 @@ def vtt(finals: Sequence[Final]) -> str:
     return "\n".join(blocks)
 
 
-def as_json(finals: Sequence[Final]) -> str:
-    """Return ``{"text", "segments": [{"id", "start", "end", "text", "words"?, "speaker"?}]}``, indented."""
-    body = {"text": transcript(finals), "segments": [_segment(final) for final in finals]}
+def as_json(finals: Sequence[Final], insights: Sequence[Insight] = ()) -> str:
+    """Return ``{"text", "segments": [{"id", "start", "end", "text", "words"?, "speaker"?, "speaker_id"?}]}``.
+
+    Args:
+        finals: In their order.
+        insights: What the talk comes down to; without any the key is left out.
+    """
+    body: dict[str, object] = {"text": transcript(finals), "segments": [_segment(final) for final in finals]}
+    if insights:
+        body["insights"] = [asdict(insight) for insight in insights]
     return json.dumps(body, ensure_ascii=False, indent=2) + "\n"
 
 
-def cues(finals: Iterable[Final]) -> list[Cue]:
+def outline(insight: Insight) -> str:
+    """Return an insight as text: a heading for each of its parts, and a line for each thing in it."""
+    tasks = [
+        f"{item.description} ({item.owner})" if item.owner else item.description
+        for item in insight.action_items
+    ]
+    parts = (
+        ("Summary", insight.summary),
+        ("Action items", tasks),
+        ("Decisions", insight.decisions),
+        ("Topics", insight.topics),
+    )
+    return "\n".join(
+        f"{title}\n" + "".join(f"- {' '.join(line.split())}\n" for line in lines)
+        for title, lines in parts
+        if lines
+    )
+
+
+def cues(finals: Iterable[Final], *, named: bool = False) -> list[Cue]:
     """Return the finals as cues of at most two lines.
 
     A cue ends at the end of a sentence, at a pause, where another speaks, or when it is full. Words that
     bear no times share their segment's time by their lengths.
+
+    Args:
+        finals: In their order.
+        named: Whether the lines begin with the speaker's name, where it is known.
     """
     found: list[Cue] = []
     for group in _groups(piece for final in finals for piece in _pieces(final)):
         last_end = found[-1].end if found else 0
         start = max(round(group[0].start * 1000), last_end)
         end = max(round(group[-1].end * 1000), start + 1)
-        found.append(Cue(start, end, tuple(_lines(group)), group[0].speaker))
+        lines = _lines([*_name(group), *group]) if named else _lines(group)
+        found.append(Cue(start, end, tuple(lines), group[0].speaker))
     return found
 
 
@@ -129,8 +175,14 @@ def _is_over(group: list[_Piece], piece: _Piece) -> bool:
         or piece.start - last.end > PAUSE
         or piece.end - first.start > LONGEST_CUE
         or (last.text.endswith(_SENTENCE_ENDS) and last.end - first.start >= SHORT_CUE)
-        or len(_lines([*group, piece])) > LINES
+        or len(_lines([*_name(group), *group, piece])) > LINES
     )
+
+
+def _name(group: list[_Piece]) -> Iterator[_Piece]:
+    """Yield the name before a cue's text; room is left for it wherever it is shown."""
+    if group[0].speaker:
+        yield replace(group[0], text=f"{group[0].speaker}:", joined=False)
 
 
 def _lines(group: Iterable[_Piece]) -> list[str]:
@@ -145,19 +197,19 @@ def _lines(group: Iterable[_Piece]) -> list[str]:
 
 
 def _pieces(final: Final) -> Iterator[_Piece]:
-    speaker = None if final.speaker_label is UNSET else final.speaker_label
     at = 0.0
-    for word, start, end in _timed(final):
-        begin = max(start, at)
-        at = max(end, begin)
-        yield from _split(_Piece(word, begin, at, speaker))
+    for word in _timed(final):
+        begin = max(word.start, at)
+        at = max(word.end, begin)
+        yield from _split(replace(word, start=begin, end=at))
 
 
-def _timed(final: Final) -> Iterator[tuple[str, float, float]]:
+def _timed(final: Final) -> Iterator[_Piece]:
+    speaker = None if final.speaker_label is UNSET else final.speaker_label
     if final.words is not UNSET and final.words:
-        yield from (
-            (" ".join(word.word.split()), word.start, word.end) for word in final.words if word.word.strip()
-        )
+        for one in final.words:
+            if text := " ".join(one.word.split()):
+                yield _Piece(text, one.start, one.end, _speaker(one, final, speaker))
         return
     words = final.text.split()
     size = sum(len(word) + 1 for word in words) or 1
@@ -165,8 +217,15 @@ def _timed(final: Final) -> Iterator[tuple[str, float, float]]:
     at = final.segment_start
     for word in words:
         end = at + (len(word) + 1) * speed
-        yield word, at, end
+        yield _Piece(word, at, end, speaker)
         at = end
+
+
+def _speaker(word: Word, final: Final, speaker: str | None) -> str | None:
+    """Return the label of who says a word: of its own speaker, else of the final's."""
+    if word.speaker_id is UNSET or word.speaker_id == final.speaker_id:
+        return speaker
+    return f"SPEAKER_{word.speaker_id:02}"
 
 
 def _split(piece: _Piece) -> Iterator[_Piece]:
@@ -174,7 +233,7 @@ def _split(piece: _Piece) -> Iterator[_Piece]:
     for first in range(0, len(piece.text), LINE_LENGTH):
         part = piece.text[first : first + LINE_LENGTH]
         start = piece.start + first * speed
-        yield _Piece(part, start, start + len(part) * speed, piece.speaker, joined=first > 0)
+        yield replace(piece, text=part, start=start, end=start + len(part) * speed, joined=first > 0)
 
 
 def _plain(cue: Cue) -> str:
@@ -199,4 +258,6 @@ def _segment(final: Final) -> dict[str, object]:
         ]
     if final.speaker_label is not UNSET:
         body["speaker"] = final.speaker_label
+    if final.speaker_id is not UNSET:
+        body["speaker_id"] = final.speaker_id
     return body

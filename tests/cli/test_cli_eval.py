@@ -130,6 +130,15 @@ def test_at_the_pace_of_speech_delays_are_those_of_a_clock(folder: Path) -> None
     assert found["latency"]["utterances"] == 2
 
 
+def test_a_vocabulary_is_that_of_both_ways(folder: Path) -> None:
+    words, file = folder / "words", folder / "out.json"
+    words.write_text("green=grey\n", "utf-8")
+    args = (manifest(folder, "second.wav,red blue grey,"), "--model", "scripted", "--terms", str(words))
+    assert run(*args, "--boost", "--json", str(file))[0] == 0
+    [row] = figures(file)["models"][0]["recordings"]
+    assert row["streamed"]["text"] == row["offline"]["text"] == "red blue grey"
+
+
 def test_no_reference_no_error_rate(folder: Path) -> None:
     file = folder / "out.json"
     status, out, _ = run(manifest(folder, "second.wav,,red"), "--model", "scripted", "--json", str(file))

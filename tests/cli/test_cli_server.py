@@ -90,6 +90,20 @@ def test_transcribe_without_a_server_says_the_same_and_needs_no_key(recording: P
     assert (status, out, err) == (0, " ".join(WORDS) + "\n", "")
 
 
+def test_transcribe_writes_what_was_meant_and_goes_on_where_an_add_on_is_missing(
+    recording: Path, tmp_path: Path
+) -> None:
+    words = tmp_path / "words"
+    words.write_text(f"{WORDS[0]}={WORDS[0].upper()}\n", "utf-8")
+    args = ("--model", "scripted", "--vocabulary", str(words), "--speakers", "2", "-f", "json")
+    status, out, err = run("transcribe", str(recording), *args, ECHOIC_SCRIPTED_ENGINE="yes")
+    assert status == 0, err
+    assert json.loads(out)["text"].split() == [WORDS[0].upper(), *WORDS[1:]]
+    status, out, err = run("transcribe", str(recording), "--insights", "-f", "srt")
+    assert (status, out) == (2, "")
+    assert "-f txt" in err
+
+
 def test_one_file_that_fails_does_not_keep_the_others_from_being_done(
     place: str, recording: Path, tmp_path: Path
 ) -> None:

@@ -102,10 +102,6 @@ def test_every_word_has_its_time_and_its_confidence(tiny: Whisper) -> None:
     starts = [token.start or 0.0 for token in heard.volatile]
     ends = [start + (token.duration or 0.0) for start, token in zip(starts, heard.volatile, strict=True)]
     assert starts == sorted(starts)
-    for final in finals:
-        words: Any = final["words"]
-        assert " ".join(word["word"] for word in words) == final["text"]
-        assert all(a["end"] <= b["start"] <= b["end"] <= final["segment_end"] for a, b in pairwise(words))
     assert starts[1] > 0.9
     assert 0 <= starts[0] < ends[-1] < 3.1
     assert all(0 <= (token.confidence or 0.0) <= 1 for token in heard.volatile)

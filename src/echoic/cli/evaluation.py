@@ -28,6 +28,7 @@ from echoic.evaluate.score import Score, score
 from echoic.evaluate.speakers import SpeakerErrors, corrected, part_of, speaker_errors, turns_of
 from echoic.media import UnreadableAudio, read_audio
 from echoic.schedule.worker import Raised, attempt
+from echoic.session.config import StreamConfig, read_config
 from echoic.session.window import DecodeOptions
 from echoic.wire.frames import DiarizationSummary, Error, Final, Warning  # noqa: A004  # the protocol's word
 
@@ -266,8 +267,9 @@ def _offline(
     engine = place.engine(row.model)
     if engine is None:
         return None
-    language = _config(course, entry).get("language")
-    options = DecodeOptions(language if isinstance(language, str) else None)
+    config, _ = read_config(_config(course, entry), StreamConfig())
+    words = config.vocabulary
+    options = DecodeOptions(config.language, words.hotwords, words.prompt)
     begun = time.perf_counter()
     found = attempt(lambda: offline(engine, place.voice, audio, options))
     spent = time.perf_counter() - begun
@@ -276,6 +278,8 @@ def _offline(
             raise found.error
         row.error = "Without streaming it could not be decoded."
         return None
+    passages = [replace(one, text=words.replacements.replace_text(one.text)) for one in found.passages]
+    found = Offline(tuple(passages))
     row.whole_text = found.text
     row.whole = score(entry, [found.text], course.normaliser, row.seconds, spent)
     return found

@@ -4,21 +4,34 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from echoic.cli.options import Config, Key, Language, Model, Url, complain, config_of, give_up
+from echoic.cli.options import (
+    Config,
+    Diarize,
+    Key,
+    Language,
+    Model,
+    Speakers,
+    Url,
+    Vocabulary,
+    complain,
+    config_of,
+    diarization_of,
+    give_up,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from echoic.cli.notices import Notices
     from echoic.client import Received
-    from echoic.wire.frames import Final
+    from echoic.wire.frames import DiarizationSummary, Final, Insight
 
 #: Seconds of audio that may be sent and not yet be decoded; what is older counts as done.
 _AHEAD = 60.0
@@ -46,6 +59,16 @@ class _Errand:
     strict: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """What came of a file; a problem is a sentence for a stretch that could not be decoded."""
+
+    finals: "list[Final]" = field(default_factory=list)
+    summaries: "list[DiarizationSummary]" = field(default_factory=list)
+    insights: "list[Insight]" = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
 def transcribe(  # noqa: PLR0913  # each is an option of the command
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE…", help="Audio or video files.", show_default=False)
@@ -60,6 +83,12 @@ def transcribe(  # noqa: PLR0913  # each is an option of the command
     language: Language = None,
     key: Key = None,
     config: Config = None,
+    diarize: Diarize = False,
+    speakers: Speakers = None,
+    vocabulary: Vocabulary = None,
+    insights: Annotated[
+        bool, typer.Option("--insights", help="What it comes down to as well (txt, json).")
+    ] = False,
     fallback: Annotated[
         bool, typer.Option("--fallback", help="Let another model do it where the one named cannot.")
     ] = False,
@@ -70,11 +99,26 @@ def transcribe(  # noqa: PLR0913  # each is an option of the command
     done; the exit code is then 1.
     """
     from echoic.cli.notices import Notices
+    from echoic.cli.wording import read_vocabulary
     from echoic.server.settings import SettingsError
 
     if len(files) > 1 and form is not Form.TXT and output_dir is None:
         give_up(f"Several files as {form} need a folder to be written to: -o FOLDER.", 2)
-    wishes = config_of(model, language, enable_partial=False, word_timestamps=form is not Form.TXT)
+    if insights and form in (Form.SRT, Form.VTT):
+        give_up(f"Insights have no place in {form}: -f txt or -f json.", 2)
+    apart = diarization_of(speakers, wanted=diarize)
+    try:
+        wishes = config_of(
+            model,
+            language,
+            enable_partial=False,
+            word_timestamps=form is not Form.TXT or apart is not None,
+            diarization=apart,
+            vocabulary=read_vocabulary(vocabulary) if vocabulary else None,
+            insights={"enabled": True} if insights else None,
+        )
+    except ValueError as error:
+        give_up(str(error), 2)
     strict = model is not None and not fallback
     errand = _Errand(form, output_dir, key, wishes, Notices(wishes), strict)
     try:
@@ -113,52 +157,71 @@ def _do(file: Path, name: str, address: str, errand: _Errand) -> bool:
     """Transcribe one file and write it; return whether nothing went wrong."""
     from echoic.client import ServerError
     from echoic.media import UnreadableAudio
-    from echoic.subtitles import render
 
     try:
         with _progress(file) as advance:
-            finals, problems = asyncio.run(_hear(file, address, errand, advance))
+            heard = asyncio.run(_hear(file, address, errand, advance))
     except (UnreadableAudio, ServerError) as error:
         complain(str(error) if isinstance(error, UnreadableAudio) else f"{file}: {error}")
         return False
-    for problem in problems:
+    for problem in heard.problems:
         complain(f"{file}: {problem}")
-    text = render(finals, errand.form.value)
+    text = _written(heard, errand.form)
     if errand.folder is None:
         typer.echo(text, nl=False)
     else:
         (errand.folder / name).write_text(text, "utf-8")
         typer.echo(errand.folder / name)
-    return not problems
+    return not heard.problems
 
 
-async def _hear(
-    file: Path, address: str, errand: _Errand, advance: "Callable[[float], None]"
-) -> "tuple[list[Final], list[str]]":
-    """Return the file's finals, and a sentence for every stretch that could not be decoded."""
+def _written(heard: _Heard, form: Form) -> str:
+    """Return a transcript in a format; the speakers are those of the summary at the end."""
+    from functools import reduce
+
+    from echoic.evaluate.speakers import corrected
+    from echoic.subtitles import as_json, outline, render
+
+    finals = reduce(corrected, heard.summaries, heard.finals)
+    if form == "json":
+        return as_json(finals, heard.insights)
+    return "\n".join([render(finals, form.value), *map(outline, heard.insights[-1:])])
+
+
+async def _hear(file: Path, address: str, errand: _Errand, advance: "Callable[[float], None]") -> _Heard:
+    """Return what came of a file."""
     from echoic.cli.talk import Talk, converse
     from echoic.client import ServerError
     from echoic.media import read_audio
-    from echoic.wire.frames import Error, Final, Warning  # noqa: A004  # the protocol's word
+    from echoic.wire.frames import (
+        DiarizationSummary,
+        Error,
+        Final,
+        Insight,
+        Warning,  # noqa: A004  # the protocol's word
+    )
 
-    finals: list[Final] = []
-    problems: list[str] = []
+    heard = _Heard()
 
     def show(frame: "Received") -> None:
         if isinstance(frame, Final):
-            finals.append(frame)
+            heard.finals.append(frame)
             advance(frame.segment_end)
         elif isinstance(frame, Warning) and frame.code == "model_fallback" and errand.strict:
             raise ServerError("model_unavailable", f"{frame.message} {_ALLOW}")
         elif isinstance(frame, Error):
-            problems.append(frame.message)
+            heard.problems.append(frame.message)
+        elif isinstance(frame, DiarizationSummary):
+            heard.summaries.append(frame)
+        elif isinstance(frame, Insight):
+            heard.insights.append(frame)
         elif (sentence := errand.notices.sentence(frame)) is not None:
             complain(sentence)
 
     pieces = read_audio(file)
     talk = Talk(pieces, show, lambda sent: advance(sent - _AHEAD), key=errand.key, config=errand.config)
     await converse(address, talk, asyncio.Event())
-    return finals, problems
+    return heard
 
 
 @contextmanager
