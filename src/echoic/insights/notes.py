@@ -11,7 +11,7 @@ import stopwordsiso
 from echoic.insights.base import ActionItem, Findings
 from echoic.insights.counts import Counts
 from echoic.insights.decisions import decision
-from echoic.insights.english import bare, capital, plain
+from echoic.insights.english import bare, capital
 from echoic.insights.sentences import sentences
 from echoic.insights.undertakings import action_items
 
@@ -35,9 +35,12 @@ _FEW: Final = 30
 _WEIGHTIER: Final = 2.0
 #: How much more a long sentence has to say than a short one; 0: no more, 1: as much more as it is longer.
 _SHORTNESS: Final = 0.6
+#: What a word weighs that is said once; one that is said twice weighs one more.
+_ONCE: Final = 0.15
 #: Sentences that lean on what was said before, or are said to one another, say little alone (English).
 _LEANS: Final = re.compile(
-    r"^(?:(?:it|that|this|these|those|he|she|they|which|because|and|but|or|there|yeah|yes|no|exactly|right"
+    r"^(?:now )?"
+    r"(?:(?:it|that|this|these|those|he|she|they|which|because|and|but|or|there|yeah|yes|no|exactly|right"
     r"|thanks|"
     r"thank|hi|hello|hey|sorry|okay|if|unless|suppose|can|could|would|do|does|did|is|are|what|how|why|who"
     r"|where|"
@@ -103,7 +106,7 @@ def _summary(talk: Sequence[Sentence], counts: Counts, quoted: set[int]) -> tupl
     for _ in range(1 + sum(counts.total > length for length in _LENGTHS)):
         best, best_score = None, 0.0
         for place, stems in weights.items():
-            news = sum(log2(count) for stem, count in stems.items() if stem not in covered)
+            news = sum(_ONCE + log2(count) for stem, count in stems.items() if stem not in covered)
             score = news / len(talk[place].words) ** _SHORTNESS * (_WEIGHTIER if place in quoted else 1.0)
             if score > best_score and place not in chosen:
                 best, best_score = place, score
@@ -120,7 +123,8 @@ def _stands(sentence: Sentence, language: str | None) -> bool:
     return (
         _SHORTEST <= words <= _LONGEST
         and not sentence.asks
-        and not (language == "en" and _LEANS.match(plain(sentence.text)))
+        and not (sentence.ends and sentence.text[:1].islower())  # the rest of one that was cut
+        and not (language == "en" and _LEANS.match(bare(sentence.text)))
     )
 
 
