@@ -31,6 +31,7 @@ TABLE = {
     "server_busy": 1013,
     "draining": 1013,
     "idle_timeout": 1001,
+    "time_limit": 1001,
     "internal_error": 1011,
 }
 

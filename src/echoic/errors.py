@@ -31,6 +31,7 @@ class ErrorCode(StrEnum):
     SERVER_BUSY = "server_busy"
     DRAINING = "draining"
     IDLE_TIMEOUT = "idle_timeout"
+    TIME_LIMIT = "time_limit"
     RESUME_FAILED = "resume_failed"
     INTERNAL_ERROR = "internal_error"
 
@@ -52,6 +53,7 @@ CLOSE_CODES: Mapping[ErrorCode, int | None] = MappingProxyType(
         ErrorCode.SERVER_BUSY: 1013,
         ErrorCode.DRAINING: 1013,
         ErrorCode.IDLE_TIMEOUT: 1001,
+        ErrorCode.TIME_LIMIT: 1001,
         ErrorCode.RESUME_FAILED: 4404,
         ErrorCode.INTERNAL_ERROR: 1011,
     }

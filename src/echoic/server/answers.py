@@ -92,6 +92,7 @@ class Readiness(_Answer):
     waits_for: str | None
     models: list[str]
     quota_store: Literal["reachable", "away"]
+    full: bool
 
 
 _REFUSALS: Final[dict[int, str]] = {

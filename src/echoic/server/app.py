@@ -20,7 +20,8 @@ from echoic.server.entrance import Entrance, entrance_of
 from echoic.server.kept import Grace, Kept
 from echoic.server.load import EngineLoad
 from echoic.server.log import event
-from echoic.server.means import Limits, Means
+from echoic.server.marks import Marks, Waters
+from echoic.server.means import Limits, Means, Rates
 from echoic.server.metrics import Metrics
 from echoic.server.nameplate import Nameplate
 from echoic.server.neighbours import Neighbours
@@ -155,13 +156,23 @@ def wishes_of(settings: Settings) -> Wishes:
 def _furnish(settings: Settings, registry: Registry) -> House:
     engines = Engines(registry, threads=settings.worker_threads, idle=settings.model_idle_seconds)
     metrics = Metrics()
-    streams = Streams(settings.max_sessions)
+    waters = Waters(settings.total_marks)
+    streams = Streams(settings.max_sessions, waters, settings.retry_after_seconds)
     metrics.active.set_function(lambda: len(streams))
-    metrics.backlog.set_function(lambda: streams.backlog)
+    metrics.backlog.set_function(lambda: waters.seconds)
+    metrics.behind.set_function(lambda: streams.behind)
+    metrics.full.set_function(lambda: streams.full)
     metrics.add(EngineLoad(engines))
     entrance = entrance_of(settings, metrics.credential)
     bounds = Bounds(settings.send_queue_frames, settings.send_queue_bytes, settings.send_timeout_seconds)
-    limits = Limits(backlog=settings.max_backlog_seconds, idle=settings.idle_timeout_seconds, outbox=bounds)
+    limits = Limits(
+        backlog=settings.backlog_marks,
+        idle=settings.idle_timeout_seconds,
+        longest=settings.max_stream_seconds,
+        outbox=bounds,
+        rates=Rates(settings.max_messages_per_second, settings.max_audio_rate),
+        behind=Marks(settings.falling_behind_seconds, settings.falling_behind_seconds / 2),
+    )
     kept = Kept(Grace(settings.resume_seconds, settings.resume_sessions, settings.resume_bytes))
     metrics.waiting.set_function(lambda: kept.waiting)
     return House(
@@ -169,7 +180,7 @@ def _furnish(settings: Settings, registry: Registry) -> House:
         registry=registry,
         entrance=entrance,
         service=Service(
-            Means(engines, metrics, limits),
+            Means(engines, metrics, limits, waters=waters),
             streams,
             loudness() if settings.scripted_engine else silero(),
             KeyWatch(entrance.store) if entrance.store is not None else None,

@@ -21,8 +21,11 @@ from echoic.errors import (
     ProtocolError,
 )
 from echoic.server.addons import AddOns
+from echoic.server.bucket import Bucket
 from echoic.server.kept import Record, Tail, read_wish, resume_failed
+from echoic.server.lag import Lag
 from echoic.server.log import event, place_of
+from echoic.server.marks import Level
 from echoic.server.means import Disconnected
 from echoic.server.outbox import CLOSE_ABNORMAL, Outbox
 from echoic.session.effects import (
@@ -40,7 +43,7 @@ from echoic.session.effects import (
     Unstore,
 )
 from echoic.wire.codec import decode_message, encode_frame
-from echoic.wire.frames import Audio, Config, Configured, Error, Resumed
+from echoic.wire.frames import Audio, Config, Configured, Error, Resumed, Warning  # noqa: A004  # the protocol's word
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,6 +72,9 @@ _FAREWELLS = (1000, 1001)
 _TURN_AWAY_SECONDS = 2.0
 #: Seconds for which messages that are there already are taken before others have their turn.
 _TURN_SECONDS = 0.005
+
+#: The lag of finals is looked at so often at most while nothing else happens.
+_LOOK_SECONDS = 0.01
 
 _SAMPLE_BYTES = {"f32le": 4, "s16le": 2}
 
@@ -103,16 +109,20 @@ class Connection:
         self._session = session
         self._stay = stay
         self._peer: Peer | None = None
-        self._engines, self._limits = means.engines, means.limits
+        self._engines, self._limits, self._waters = means.engines, means.limits, means.waters
         self._fallback = fallback
         self._outbox = Outbox(None, means.limits.outbox, self._moved)
         self._room = asyncio.Event()
+        self._level = Level()
+        self._lag = Lag(means.limits.behind)
+        self._messages_left = Bucket(means.limits.rates.messages, 2 * means.limits.rates.messages)
+        self._audio_left = Bucket(means.limits.rates.audio, means.limits.backlog.high)
         self._patience: asyncio.Timeout | None = None
         self._opening: set[asyncio.Task[ModelAnswer]] = set()
         self._paying: asyncio.Task[None] | None = None
         self._timers: dict[Callable[..., None], asyncio.TimerHandle] = {}
         self._heard_at = 0.0
-        self._bytes_per_sample = _SAMPLE_BYTES["f32le"]
+        self._bytes_per_sample, self._sample_rate = _SAMPLE_BYTES["f32le"], 16_000
         self._messages = self._samples = 0
         self._token = ""
         self._ending = self._broken = self._gone = False
@@ -121,9 +131,9 @@ class Connection:
         self._parting: asyncio.Task[None] | None = None
 
     @property
-    def backlog(self) -> float:
-        """Seconds of audio heard that finals are due for."""
-        return self._session.backlog
+    def is_behind(self) -> bool:
+        """Whether its finals come late."""
+        return self._lag.is_behind
 
     def start(self, peer: Peer) -> None:
         """Begin with its first client."""
@@ -131,6 +141,8 @@ class Connection:
         self._outbox.attach(peer.send)
         self._heard_at = asyncio.get_running_loop().time()
         self._after(self._limits.idle, self._look_at_clock)
+        if self._limits.longest:
+            self._after(self._limits.longest, self._time_is_up)
 
     def resume(self, peer: Peer, received: int) -> bool:
         """Go on with this client, which has the frames up to ``received``; False: that cannot be.
@@ -204,9 +216,7 @@ class Connection:
         clock = asyncio.get_running_loop().time
         turn = clock()
         while True:
-            while self._is_crowded:
-                self._room.clear()
-                await self._room.wait()
+            await self._may_read()
             message = await peer.message()
             if self._peer is not peer:  # another has taken its place, and sends again what is not counted
                 return
@@ -216,20 +226,39 @@ class Connection:
                 await asyncio.sleep(0)
                 turn = clock()
 
+    async def _may_read(self) -> None:
+        """Wait until the stream has room, and the client has not said more than its rates allow.
+
+        What it sends meanwhile stays in its connection, whose other end then has to wait: nothing is lost.
+        """
+        clock = asyncio.get_running_loop().time
+        while True:
+            while self._is_crowded:
+                self._room.clear()
+                await self._room.wait()
+            now = clock()
+            pause = max(self._messages_left.wait(now), self._audio_left.wait(now))
+            if not pause:
+                return
+            await asyncio.sleep(pause)
+
     def _hear(self, message: str | bytes) -> list[Effect]:
         self._messages += 1
+        self._messages_left.take(1, self._heard_at)
         frame = decode_message(message)
         if isinstance(frame, Config) and read_wish(frame) is not None:
             raise resume_failed()  # here it is too late, and the endpoint knows of none
         if isinstance(frame, Audio):
-            self._samples += len(frame.data) // self._bytes_per_sample
+            samples = len(frame.data) // self._bytes_per_sample
+            self._samples += samples
+            self._audio_left.take(samples / self._sample_rate, self._heard_at)
         self._tally.received(frame)
         return self._session.receive(frame)
 
     @property
     def _is_crowded(self) -> bool:
-        session, limits = self._session, self._limits
-        return session.backlog > limits.backlog or session.full or self._outbox.full
+        marks = self._limits.backlog.under(self._waters.share)
+        return self._level.at(self._session.backlog, marks) or self._session.full or self._outbox.crowded
 
     # ---- the session speaks
 
@@ -251,6 +280,7 @@ class Connection:
             message = "What was heard last could not be decoded in time."
             self._farewell = Error(code=ErrorCode.INTERNAL_ERROR, message=message)
             self._after(self._limits.closing, self.cut, CLOSE_BROKEN)
+        self._measure()
         self._room.set()
 
     def _carry_out(self, effect: Effect) -> None:
@@ -276,6 +306,7 @@ class Connection:
     def _send(self, frame: ServerFrame) -> None:
         if isinstance(frame, Configured):
             self._bytes_per_sample = _SAMPLE_BYTES[frame.audio_format] * frame.channels
+            self._sample_rate = frame.sample_rate
             frame = self._with_token(frame)
         if frame is self._farewell:
             self._farewell = None
@@ -381,6 +412,32 @@ class Connection:
         message = f"Nothing was heard from the client for {self._limits.idle:g} s."
         self.end(CLOSE_GOING_AWAY, Error(code=ErrorCode.IDLE_TIMEOUT, message=message))
 
+    def _time_is_up(self) -> None:
+        limit = self._limits.longest
+        message = f"A stream may last {limit:g} s here, and this one has."
+        error = Error(code=ErrorCode.TIME_LIMIT, message=message, detail={"limit": limit})
+        self.end(CLOSE_GOING_AWAY, error)
+
+    def _measure(self) -> None:
+        """Look how much waits, and how late the finals are."""
+        if self._gone:
+            return
+        self._waters.note(self, self._session.backlog)
+        now = asyncio.get_running_loop().time()
+        lag = self._lag
+        lag.note(*self._session.progress, now)
+        self._session.partial_pace = lag.pace(now)
+        if lag.falls(now) and not self._ending:
+            seconds = round(lag.seconds(now), 3)
+            message = f"The server falls behind: finals come {seconds:.1f} s late, and partials less often."
+            self._send(Warning(code="falling_behind", message=message, lag=seconds))
+        if lag.look_at is not None and self._look_at_lag not in self._timers:
+            self._after(max(lag.look_at - now, _LOOK_SECONDS), self._look_at_lag)
+
+    def _look_at_lag(self) -> None:
+        self._timers.pop(self._look_at_lag, None)
+        self._measure()
+
     def _moved(self) -> None:
         self._room.set()
         if self._outbox.code is None:
@@ -435,6 +492,7 @@ class Connection:
         if self._gone:
             return
         self._gone = True
+        self._waters.note(self, 0.0)
         self._leave_tail()
         self._free()
         self._stay.over(code)

@@ -38,10 +38,9 @@ class _Core:
 
     def service(self) -> Service:
         if self._service is None:
-            engines = Engines(self._registry or standard_registry())
-            self._service = Service(
-                Means(engines, Metrics(), Limits()), Streams(_MOST_STREAMS), self._voice or silero()
-            )
+            means = Means(Engines(self._registry or standard_registry()), Metrics(), Limits())
+            streams = Streams(_MOST_STREAMS, means.waters)
+            self._service = Service(means, streams, self._voice or silero())
         return self._service
 
     async def close(self) -> None:

@@ -7,7 +7,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from echoic.errors import CLOSE_CODES, AccessRefused, ProtocolError
+from echoic.errors import CLOSE_CODES, AccessRefused, ErrorCode, ProtocolError
 from echoic.limits.addresses import Networks
 from echoic.limits.identity import Right
 from echoic.server.connection import Connection
@@ -163,7 +163,10 @@ class StreamEndpoint:
         return identity
 
     async def _refuse(self, refusal: AccessRefused, peer: Peer, service: Service) -> None:
-        frame = Error(code=refusal.code, message=refusal.message, detail=refusal.detail)
+        detail = refusal.detail
+        if refusal.code is ErrorCode.SERVER_BUSY:
+            detail = {"retry_after": service.streams.retry, **detail}
+        frame = Error(code=refusal.code, message=refusal.message, detail=detail)
         code = CLOSE_CODES[refusal.code] or 1011
         service.means.metrics.sent(frame)
         service.means.metrics.closed(code)

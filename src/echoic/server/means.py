@@ -7,6 +7,7 @@ from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from echoic.server.addons import Shared
+from echoic.server.marks import Marks, Waters
 from echoic.server.outbox import CLOSE_ABNORMAL, Bounds
 
 if TYPE_CHECKING:
@@ -34,20 +35,40 @@ class Disconnected(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Rates:
+    """How fast a client is read; 0: as fast as it sends.
+
+    Attributes:
+        messages: A second.
+        audio: Seconds of audio a second.
+    """
+
+    messages: float = 1_000.0
+    audio: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """What one stream may take; times in seconds.
 
     Attributes:
-        backlog: Seconds of audio heard and not yet decoded above which the client is not read.
+        backlog: Seconds of audio heard and not yet decoded above which the client is not read, and below
+            which it is again.
         idle: A client that says nothing for so long is told ``idle_timeout``.
         closing: An ended stream is cut off if it has not delivered what it heard by then.
+        longest: A stream that lasts so long is told ``time_limit``; 0: it may last forever.
         outbox: How much may wait for a slow client.
+        rates: How fast it is read.
+        behind: The lag of finals that is told as ``falling_behind``, and at which it is over.
     """
 
-    backlog: float = 30.0
+    backlog: Marks = field(default_factory=lambda: Marks(30.0, 22.5))
     idle: float = 300.0
     closing: float = 60.0
+    longest: float = 0.0
     outbox: Bounds = field(default_factory=Bounds)
+    rates: Rates = field(default_factory=Rates)
+    behind: Marks = field(default_factory=lambda: Marks(4.0, 2.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +128,17 @@ class Stay:
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What every stream of a server shares."""
+    """What every stream of a server shares.
+
+    Attributes:
+        engines: Decode.
+        metrics: Count.
+        limits: Of each stream.
+        waters: What all of them wait for.
+    """
 
     engines: Engines
     metrics: Metrics
     limits: Limits
     addons: Shared = field(default_factory=Shared)
+    waters: Waters = field(default_factory=Waters)

@@ -48,6 +48,10 @@ class Metrics:
             "Seconds of audio heard that finals are due for, of all streams.",
             registry=self.registry,
         )
+        self.behind = Gauge(
+            "echoic_streams_behind", "Streams whose finals come late.", registry=self.registry
+        )
+        self.full = Gauge("echoic_full", "1 while nobody else is let in.", registry=self.registry)
         self._audio = Counter(
             "echoic_audio_seconds", "Seconds of audio heard.", ["model"], registry=self.registry
         )

@@ -43,8 +43,9 @@ class Bounds:
 class Outbox:
     """The frames on their way to one client, or, while there is none, into the record alone.
 
-    Partials are left out while it is full; nothing else ever is. A full outbox asks, by ``full``, that the
-    client be read no further, so that what is still to come is bounded by what was already heard.
+    Partials are left out while it is full; nothing else ever is. From when it is full until it is half empty
+    it asks, by ``crowded``, that the client be read no further, so that what is still to come is bounded by
+    what was already heard.
 
     Args:
         send: ASGI's ``send`` of an accepted connection, or None: ``attach`` brings it.
@@ -54,6 +55,7 @@ class Outbox:
 
     __slots__ = (
         "_bounds",
+        "_crowded",
         "_moved",
         "_send",
         "_size",
@@ -71,6 +73,7 @@ class Outbox:
         self._moved = moved
         self._waiting: deque[str | tuple[int, str]] = deque()
         self._size = 0
+        self._crowded = False
         self._writer: asyncio.Task[None] | None = None
         #: The close code once the connection is closed or found lost; None while it is open.
         self.code: int | None = None
@@ -85,6 +88,11 @@ class Outbox:
     def full(self) -> bool:
         """Whether as much waits as may."""
         return len(self._waiting) >= self._bounds.frames or self._size >= self._bounds.size
+
+    @property
+    def crowded(self) -> bool:
+        """Whether it was full and is not half empty yet."""
+        return self._crowded
 
     def put(self, frame: ServerFrame) -> None:
         """Queue a frame; a partial that finds it full is left out."""
@@ -131,6 +139,7 @@ class Outbox:
         """Drop what waits, also what is being written."""
         self._waiting.clear()
         self._size = 0
+        self._crowded = False
         if self._writer is not None:
             self._writer.cancel()
             self._writer = None
@@ -140,22 +149,27 @@ class Outbox:
             return
         self._waiting.append(item)
         self._size += len(item) if isinstance(item, str) else 0
+        self._crowded = self._crowded or self.full
         if self._writer is None:  # a task only while there is something to write: an idle stream has none
             self._writer = asyncio.get_running_loop().create_task(self._write())
 
     async def _write(self) -> None:
         try:
             while self._waiting:
-                was_full = self.full
                 async with asyncio.timeout(self._bounds.seconds):
                     await self._write_one(self._waiting[0])
-                if was_full and not self.full:
+                if self._crowded and self._is_half_empty:
+                    self._crowded = False
                     self._moved()
         except (OSError, RuntimeError, TimeoutError):  # gone, closed by the transport, or it takes nothing
             self._over(CLOSE_ABNORMAL)
         finally:
             if self._writer is asyncio.current_task():  # a writer that was given up may have a successor
                 self._writer = None
+
+    @property
+    def _is_half_empty(self) -> bool:
+        return 2 * len(self._waiting) <= self._bounds.frames and 2 * self._size <= self._bounds.size
 
     async def _write_one(self, item: str | tuple[int, str]) -> None:
         if self._send is None:

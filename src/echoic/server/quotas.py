@@ -48,7 +48,7 @@ def limits_body(identity: Identity, standing: Standing, streams: Streams) -> dic
     """Return what ``GET …/limits`` answers to a user."""
     daily, used = standing.allowance.daily, standing.used
     remaining = None if daily is None or used is None else to_minutes(max(0, daily - used))
-    server_has_room = not streams.draining and len(streams) < streams.most
+    server_has_room = not streams.draining and not streams.full
     return {
         "tier": identity.tier,
         "limits": {

@@ -170,6 +170,7 @@ def _watch(router: APIRouter, house: House) -> None:
             "waits_for": waits_for,
             "models": list(house.service.means.engines.loaded),
             "quota_store": "away" if is_away else "reachable",
+            "full": house.service.streams.full,
         }
 
     guard = house.entrance.scraper

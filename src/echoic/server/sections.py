@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from typing import Final
 
 
+#: Seconds; what is to last longer is a mistake, and far beyond it timers fail.
+LONGEST_TIME: Final = 7 * 86_400.0
+
+
 @dataclass(frozen=True, slots=True)
 class Section:
     """The section of the file that a setting stands in.

@@ -25,8 +25,9 @@ from echoic.limits.secret import written_digest
 from echoic.limits.tiers import read_tiers, tier_key
 from echoic.limits.tokens import TokensUnavailable
 from echoic.server.entrance import entrance_of
-from echoic.server.sections import AUTH, QUOTA, SERVER, STT, Section
+from echoic.server.sections import AUTH, LONGEST_TIME, QUOTA, SERVER, STT, Section
 from echoic.server.settings_addons import AddOnSettings, problems_of_add_ons
+from echoic.server.settings_load import LoadSettings, problems_of_load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -43,8 +44,6 @@ ENV_OF_OTHERS: Final = frozenset({"ECHOIC_CONFIG", "ECHOIC_URL"})
 #: Seconds; a stream's lease is kept within them (protocol, section 9).
 SHORTEST_TTL: Final = 30
 LONGEST_TTL: Final = 3600
-#: Seconds; what is to last longer is a mistake, and far beyond it timers fail.
-LONGEST_TIME: Final = 7 * 86_400.0
 
 
 class SettingsError(Exception):
@@ -119,19 +118,13 @@ def _expanded(folder: Path | None) -> Path | None:
     return folder.expanduser() if folder else None
 
 
-class Settings(AddOnSettings):
+class Settings(LoadSettings, AddOnSettings):
     """Everything about a server that can be set; times in seconds. Add-ons' settings are those of its base.
 
     Attributes:
         host: Address to listen on.
         port: Port to listen on; 0: any free one.
         allow_open_network: Serve beyond loopback although no key is set.
-        max_sessions: Streams at the same time; more are told ``server_busy``.
-        max_backlog_seconds: Audio heard and not yet decoded above which a stream is not read further.
-        send_queue_frames: Frames that may wait for a slow client before it is not read further.
-        send_queue_bytes: Bytes that may wait for it.
-        send_timeout_seconds: A client that takes nothing for so long is cut off.
-        idle_timeout_seconds: A client that says nothing for so long is told ``idle_timeout``.
         resume_seconds: How long a session that was asked to outlive its connection waits for another; 0: not
             at all.
         resume_sessions: The most that wait at the same time.
@@ -190,12 +183,6 @@ class Settings(AddOnSettings):
     host: Annotated[str, SERVER, Field(min_length=1)] = "127.0.0.1"
     port: Annotated[int, SERVER, Field(ge=0, le=65_535)] = 8000
     allow_open_network: Annotated[bool, SERVER] = False
-    max_sessions: Annotated[int, SERVER, Field(ge=1)] = 200
-    max_backlog_seconds: Annotated[float, SERVER, Field(gt=0, le=LONGEST_TIME)] = 30.0
-    send_queue_frames: Annotated[int, SERVER, Field(ge=1)] = 256
-    send_queue_bytes: Annotated[int, SERVER, Field(ge=1024)] = 2**20
-    send_timeout_seconds: Annotated[float, SERVER, Field(gt=0, le=LONGEST_TIME)] = 30.0
-    idle_timeout_seconds: Annotated[float, SERVER, Field(gt=0, le=LONGEST_TIME)] = 300.0
     resume_seconds: Annotated[float, SERVER, Field(ge=0, le=600)] = 30.0
     resume_sessions: Annotated[int, SERVER, Field(ge=0)] = 64
     resume_bytes: Annotated[int, SERVER, Field(ge=1024)] = 2**20
@@ -292,7 +279,7 @@ def load_settings(config_file: Path | None, env: Mapping[str, str], **overrides:
         settings = _with_tiers(settings, given.tiers, problems)
     if settings is not None:
         problems += (*_problems_at_the_entrance(settings), *_problems_of_tls(settings))
-        problems += problems_of_add_ons(settings)
+        problems += (*problems_of_add_ons(settings), *problems_of_load(settings))
     if problems or settings is None:
         raise SettingsError(problems)
     return settings

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from echoic.errors import CLOSE_GOING_AWAY, AccessRefused, ErrorCode
+from echoic.server.marks import Waters
 
 if TYPE_CHECKING:
     from echoic.server.connection import Connection
@@ -20,10 +21,14 @@ class Streams:
 
     Args:
         most: Streams at the same time.
+        waters: The audio that they wait for; while there is too much of it nobody else is let in.
+        retry: Seconds after which somebody who was turned away may try again.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, waters: Waters | None = None, retry: float = 5.0) -> None:
         self.most = most
+        self.retry = retry
+        self._waters = waters or Waters()
         self.draining = False
         self._open: set[Connection] = set()
         self._empty = asyncio.Event()
@@ -33,25 +38,39 @@ class Streams:
         return len(self._open)
 
     @property
-    def backlog(self) -> float:
-        """Seconds of audio heard that finals are due for, of all of them."""
-        return sum(connection.backlog for connection in tuple(self._open))
+    def behind(self) -> int:
+        """How many have fallen behind real time."""
+        return sum(connection.is_behind for connection in tuple(self._open))
+
+    @property
+    def full(self) -> bool:
+        """Whether nobody else is let in for now."""
+        return len(self) >= self.most or self._waters.are_high
 
     def admit(self) -> None:
         """Return if one more stream may be opened.
 
         Raises:
-            AccessRefused: The server is full, or about to stop.
+            AccessRefused: The server is full, or about to stop; ``retry_after`` says when to come again.
         """
         if self.draining:
             raise AccessRefused(
-                ErrorCode.DRAINING, "The server is about to stop. Please connect again later."
+                ErrorCode.DRAINING,
+                "The server is about to stop. Please connect again later.",
+                retry_after=self.retry,
             )
         if len(self) >= self.most:
             raise AccessRefused(
                 ErrorCode.SERVER_BUSY,
                 f"The server has {self.most} streams, as many as it may. Please try again later.",
                 limit=self.most,
+                retry_after=self.retry,
+            )
+        if self._waters.are_high:
+            raise AccessRefused(
+                ErrorCode.SERVER_BUSY,
+                "The server has more audio to decode than it can keep up with. Please try again later.",
+                retry_after=self.retry,
             )
 
     def enter(self, connection: Connection) -> None:

@@ -176,6 +176,7 @@ class Warning:  # noqa: A001  # the protocol's word
     fallback: bool | UnsetType = UNSET
     original_model: str | UnsetType = UNSET
     active_model: str | UnsetType = UNSET
+    lag: float | UnsetType = UNSET
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
