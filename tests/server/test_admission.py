@@ -89,7 +89,7 @@ async def test_below_the_high_mark_a_stream_is_read_only_when_it_was_below_the_l
     start_app: StartApp,
 ) -> None:
     doors = Doors()
-    app = await start_app(doors.registry(), max_backlog_seconds=4.5, low_backlog_seconds=0.5)
+    app = await start_app(doors.registry(), max_backlog_seconds=4.9, low_backlog_seconds=0.5)
     async with MemorySocket(app) as socket:
         await hold(socket, doors, enable_partial=False)  # 3.5 s are due
         socket.send({"type": "ping"})
