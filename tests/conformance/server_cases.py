@@ -122,7 +122,8 @@ async def one_stream_too_many_is_told(door: Door) -> None:
     async with door.open() as first:
         await lives(first)
         async with door.open() as second:
-            assert (await refused(second, "server_busy", 1013))["limit"] == 1
+            error = await refused(second, "server_busy", 1013)
+            assert (error["limit"], error["retry_after"]) == (1, 5.0)
         await lives(first)
     await door.emptied()
     async with door.open() as third:
@@ -142,7 +143,77 @@ async def a_server_that_stops_delivers_and_refuses(door: Door) -> None:
         assert await line.receive() == {"type": "close", "code": 1001}
         await draining
     async with door.open() as late:
-        await refused(late, "draining", 1013)
+        assert (await refused(late, "draining", 1013))["retry_after"] == 5.0
+
+
+@served("P7.11", max_total_backlog_seconds=3)
+async def a_server_with_too_much_to_decode_lets_nobody_in(door: Door) -> None:
+    await door.emptied()
+    async with door.open() as first:
+        await held(first, door)
+        async with door.open() as second:
+            error = await refused(second, "server_busy", 1013)
+            assert (error["retry_after"], error.get("limit")) == (5.0, None)
+        door.gate.open.set()
+        assert text(await commit(first)) == "alpha one two three four"
+        async with door.open() as third:
+            await lives(third)
+
+
+async def held(line: Line, door: Door) -> None:
+    """Let a stream wait for a decode, with 3.5 s behind it."""
+    await configure(line, model="gated", enable_partial=False)
+    await line.send(say(("alpha", 1.9), ("one", 0.5), ("two", 0.5), ("three", 0.5), ("four", 0.5)))
+    await asyncio.to_thread(door.gate.reached.wait, PATIENCE)
+    await lives(line)
+
+
+@served("P9.2", max_backlog_seconds=5)
+async def a_client_that_is_faster_than_the_recogniser_waits_and_loses_nothing(door: Door) -> None:
+    async with door.open() as line:
+        await held(line, door)
+        for _ in range(20):
+            await line.send(say(("one", 0.9)))
+        door.gate.open.set()
+        assert text(await commit(line)) == "alpha one two three four" + 20 * " one"
+
+
+@served("P9.3", max_messages_per_second=500, max_audio_rate=50, max_backlog_seconds=10)
+async def a_client_that_sends_too_much_is_heard_and_answered_in_the_end(door: Door) -> None:
+    async with door.open() as line:
+        await configure(line, enable_partial=False)
+        for _ in range(1_200):
+            await line.send({"type": "ping"})
+        for _ in range(40):
+            await line.send(say(("one", 0.9)))
+        frames = await commit(line)
+        assert sum(frame["type"] == "pong" for frame in frames) == 1_200
+        assert text(frames) == " ".join(["one"] * 40)
+
+
+@served("P9.4", falling_behind_seconds=0.3)
+async def a_stream_that_falls_behind_is_told_once(door: Door) -> None:
+    async with door.open() as line:
+        await held(line, door)
+        warning = (await until(line, "warning"))[-1]
+        assert warning["code"] == "falling_behind"
+        assert isinstance(warning["lag"], float)
+        assert warning["lag"] > 0.3
+        await lives(line)
+        door.gate.open.set()
+        frames = await commit(line)
+        assert text([frame for frame in frames if frame["type"] != "pong"]) == "alpha one two three four"
+
+
+@served("P7.22", max_stream_seconds=0.2)
+async def a_stream_that_lasts_too_long_gets_what_was_heard_then_the_error(door: Door) -> None:
+    async with door.open() as line:
+        await configure(line, enable_partial=False)
+        await line.send(say("one"))
+        frames = await until(line, "error")
+        assert [f["type"] for f in frames] == ["final", "full_transcript", "error"]
+        assert (frames[-1]["code"], frames[-1]["limit"]) == ("time_limit", 0.2)
+        assert await line.receive() == {"type": "close", "code": 1001}
 
 
 @served("P7.13", "P7.15", idle_timeout_seconds=0.2)

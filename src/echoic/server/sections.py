@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-
 #: Seconds; what is to last longer is a mistake, and far beyond it timers fail.
 LONGEST_TIME: Final = 7 * 86_400.0
 
