@@ -165,7 +165,6 @@ async def held(line: Line, door: Door) -> None:
     await configure(line, model="gated", enable_partial=False)
     await line.send(say(("alpha", 1.9), ("one", 0.5), ("two", 0.5), ("three", 0.5), ("four", 0.5)))
     await asyncio.to_thread(door.gate.reached.wait, PATIENCE)
-    await lives(line)
 
 
 @served("P9.2", max_backlog_seconds=5)
