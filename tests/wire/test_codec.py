@@ -222,6 +222,7 @@ FRAMES: dict[type[ServerFrame], tuple[ServerFrame, dict[str, object]]] = {
             fallback=True,
             original_model="a",
             active_model="b",
+            lag=4.5,
         ),
         {
             "type": "warning",
@@ -230,6 +231,7 @@ FRAMES: dict[type[ServerFrame], tuple[ServerFrame, dict[str, object]]] = {
             "fallback": True,
             "original_model": "a",
             "active_model": "b",
+            "lag": 4.5,
         },
     ),
     Error: (
@@ -511,6 +513,7 @@ def test_only_optional_keys_may_be_left_unset(kind: type[ServerFrame]) -> None:
     required = {field.name for field in fields(kind) if field.default is MISSING}
     assert not optional & required
     assert optional <= {
+        "lag",
         "words",
         "speaker_id",
         "speaker_label",
