@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, assert_never
 
 from echoic.insights.base import Said
+from echoic.insights.watcher import Watcher
 from echoic.session.config import Offers
 from echoic.session.effects import Listen, Review, Store, Unstore
 from echoic.wire import frames
@@ -17,15 +18,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from echoic.insights.watcher import Watcher
+    from echoic.insights.offer import Offer
     from echoic.schedule.listeners import Listeners
     from echoic.server.recordings import Recording, Recordings
     from echoic.session.core import Session
     from echoic.session.insight_wishes import InsightWishes
     from echoic.session.sound import Turn, Voices
-    from echoic.wire.frames import Insight, InsightError, ServerFrame
-
-    Watch = Callable[[str, InsightWishes, Callable[[Insight | InsightError], None]], Watcher]
+    from echoic.wire.frames import ServerFrame
 
 #: Seconds that a client which said stop may wait for the last insight.
 FAREWELL: Final = 10.0
@@ -39,13 +38,13 @@ class Shared:
         offers: What there is, and why not.
         listeners: The diarizer, or None.
         recordings: Where audio is stored, or None.
-        watch: Makes the watcher of a stream's talk, or None.
+        insights: Who makes insights, or None: nobody.
     """
 
     offers: Offers = field(default_factory=Offers)
     listeners: Listeners | None = None
     recordings: Recordings | None = None
-    watch: Watch | None = None
+    insights: Offer | None = None
 
     async def close(self) -> None:
         """Give back what they hold."""
@@ -53,6 +52,8 @@ class Shared:
             await self.listeners.close()
         if self.recordings is not None:
             await self.recordings.close()
+        if self.insights is not None:
+            await self.insights.close()
 
 
 class AddOns:
@@ -147,8 +148,9 @@ class AddOns:
         if self._watcher is not None:
             self._watcher.ended()
             self._watcher = None
-        if wishes is not None and self._shared.watch is not None:
-            self._watcher = self._shared.watch(self._name, wishes, self._tell)
+        if wishes is not None and self._shared.insights is not None:
+            watcher = self._shared.insights.watch(self._name, wishes, self._tell)
+            self._watcher = watcher if isinstance(watcher, Watcher) else None
 
     def _store(self, audio: NDArray[np.float32]) -> None:
         if self._recording is None and self._shared.recordings is not None:

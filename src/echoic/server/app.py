@@ -15,6 +15,7 @@ from echoic.engines.seats import Wishes, standard_registry
 from echoic.errors import ModelUnavailable
 from echoic.limits.addresses import Networks
 from echoic.schedule.pool import Engines
+from echoic.server.beside import shared_of
 from echoic.server.endpoint import Service
 from echoic.server.entrance import Entrance, entrance_of
 from echoic.server.kept import Grace, Kept
@@ -99,11 +100,15 @@ def build_app(settings: Settings, registry: Registry | None = None) -> FastAPI:
             tasks = {asyncio.create_task(_preload(house)), asyncio.create_task(house.desk.run())}
             if house.service.watch is not None:
                 tasks.add(asyncio.create_task(house.service.watch.run()))
+            addons = house.service.means.addons
+            if addons.recordings is not None:
+                tasks.add(asyncio.create_task(addons.recordings.run()))
             yield
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
             await house.desk.close()
+            await addons.close()
             await house.service.means.engines.close()
 
     # The interactive documentation would be loaded from other people's servers, and a redirect to the path
@@ -180,7 +185,7 @@ def _furnish(settings: Settings, registry: Registry) -> House:
         registry=registry,
         entrance=entrance,
         service=Service(
-            Means(engines, metrics, limits, waters=waters),
+            Means(engines, metrics, limits, shared_of(settings), waters=waters),
             streams,
             loudness() if settings.scripted_engine else silero(),
             KeyWatch(entrance.store) if entrance.store is not None else None,

@@ -1,4 +1,4 @@
-"""The settings of what a server does beside transcribing: insights, and vocabulary."""
+"""The settings of what a server does beside transcribing: speakers, insights, and vocabulary."""
 
 from __future__ import annotations
 
@@ -9,18 +9,29 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretSt
 from pydantic_core import PydanticCustomError
 
 from echoic.insights.offer import Plan, ProviderName
-from echoic.server.sections import INSIGHTS, STT
+from echoic.server.sections import INSIGHTS, SPEAKERS, STT
 from echoic.server.vocabulary import read_vocabulary
+from echoic.speakers.seats import DEFAULT, SEATS
 from echoic.text.vocabulary import TEMPLATE, Style, VocabularyProblem, parse_replacements, parse_terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+#: What a server is told that is to tell nobody apart.
+OFF = "off"
 
 
 def _http_url(value: str | None) -> str | None:
     if value is not None and not value.startswith(("http://", "https://")):
         raise PydanticCustomError("url", "it should begin with http:// or https://")
     return value
+
+
+def _diarizer(name: str) -> str:
+    known = (OFF, *SEATS)
+    if name not in known:
+        raise PydanticCustomError("diarizer", "it should be one of {known}", {"known": ", ".join(known)})
+    return name
 
 
 def _vocabulary_file(parse: Callable[[str], object]) -> AfterValidator:
@@ -45,6 +56,11 @@ class AddOnSettings(BaseModel):
     """What a server is told about its add-ons; times in seconds.
 
     Attributes:
+        speakers_diarizer: Who tells speakers apart; ``off``: nobody.
+        speakers_model: The diarizer's weights, where they do not come with the package.
+        speakers_timeout_seconds: How long a final may wait to be told who speaks in it.
+        speakers_audio_dir: Where audio is stored for clients who ask for it; None: it is not.
+        speakers_audio_days: After how many days it is removed; 0: never.
         insights_provider: Who makes insights: ``rules``, ``llm`` or, ``off``, nobody.
         insights_base_url: Where the language model is; None: there is none.
         insights_api_key: Its key; None: it asks for none.
@@ -64,6 +80,11 @@ class AddOnSettings(BaseModel):
         custom_vocab_case_sensitive: Replace only what is written in the same capitals.
     """
 
+    speakers_diarizer: Annotated[str, SPEAKERS, AfterValidator(_diarizer)] = DEFAULT
+    speakers_model: Annotated[Path | None, SPEAKERS] = None
+    speakers_timeout_seconds: Annotated[float, SPEAKERS, Field(gt=0, le=60)] = 2.0
+    speakers_audio_dir: Annotated[Path | None, SPEAKERS] = None
+    speakers_audio_days: Annotated[float, SPEAKERS, Field(ge=0, le=36_500)] = 7.0
     insights_provider: Annotated[ProviderName, INSIGHTS] = "rules"
     insights_base_url: Annotated[str | None, INSIGHTS, AfterValidator(_http_url)] = None
     insights_api_key: Annotated[SecretStr | None, INSIGHTS, Field(repr=False)] = None

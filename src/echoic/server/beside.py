@@ -1,0 +1,55 @@
+"""What a server has beside recognisers, as its settings say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from echoic.insights.offer import Missing, Offer
+from echoic.schedule.listeners import Listeners
+from echoic.server.addons import Shared
+from echoic.server.recordings import Recordings
+from echoic.server.settings_addons import OFF
+from echoic.session.config import Offers
+from echoic.speakers import seats
+
+if TYPE_CHECKING:
+    from echoic.server.settings import Settings
+    from echoic.session.insight_wishes import InsightWishes
+
+
+def shared_of(settings: Settings) -> Shared:
+    """Return it; nothing is loaded yet."""
+    insights = Offer(settings.insights)
+    missing = missing_diarizer(settings)
+    listeners = None
+    if missing is None:
+        name, model = settings.speakers_diarizer, settings.speakers_model
+        listeners = Listeners(lambda: seats.load(name, model), patience=settings.speakers_timeout_seconds)
+    folder = settings.speakers_audio_dir
+    recordings = None if folder is None else Recordings(folder.expanduser(), settings.speakers_audio_days)
+
+    def missing_insights(wishes: InsightWishes) -> str | None:
+        found = insights.find(wishes)
+        return found.message if isinstance(found, Missing) else None
+
+    return Shared(
+        offers=Offers(
+            diarization=missing,
+            storage=None if recordings else "This server stores no audio.",
+            insights=missing_insights,
+        ),
+        listeners=listeners,
+        recordings=recordings,
+        insights=insights,
+    )
+
+
+def missing_diarizer(settings: Settings) -> str | None:
+    """Return in a sentence why speakers cannot be told apart, or None: they can."""
+    if settings.speakers_diarizer == OFF:
+        return "Telling speakers apart is switched off on this server."
+    missing = seats.probe(settings.speakers_diarizer, settings.speakers_model)
+    if missing is None:
+        return None
+    hint = f" To install it: `{missing.install}`." if missing.install else ""
+    return f"Speakers cannot be told apart. {missing.reason}{hint}"
