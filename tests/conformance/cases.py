@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from conformance import (
     audio_cases,
+    beside_cases,
     config_cases,
     control_cases,
     quota_cases,
@@ -14,5 +15,12 @@ from conformance import (
 from conformance.line import cases_of
 
 CASES = cases_of(
-    audio_cases, config_cases, segment_cases, control_cases, quota_cases, resume_cases, server_cases
+    audio_cases,
+    config_cases,
+    segment_cases,
+    control_cases,
+    quota_cases,
+    resume_cases,
+    server_cases,
+    beside_cases,
 )

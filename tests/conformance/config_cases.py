@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from conformance.line import (
     CORE,
+    Door,
     Line,
     ask,
     case,
@@ -16,6 +17,8 @@ from conformance.line import (
     sound,
     text,
     until,
+    list_of,
+    served,
 )
 
 DEFAULTS = {
@@ -232,21 +235,22 @@ async def a_new_sample_rate_keeps_the_clock(line: Line) -> None:
     assert place(final) == (3, 2.5, 4.0, 0.5, 2.0, 4.0, 2.0, 1.5, 4.0)
 
 
-@case("P3.16")
-async def what_this_version_has_not_is_answered_by_a_warning(line: Line) -> None:
+@served("P3.16", speakers_diarizer="off", insights_provider="off")
+async def what_the_server_has_not_is_answered_by_a_warning(door: Door) -> None:
     asked: list[tuple[str, object, str]] = [
         ("diarization", True, "diarization_unavailable"),
         ("diarize", {"enabled": True, "num_speakers": 2}, "diarization_unavailable"),
         ("insights", {}, "insights_unavailable"),
         ("insights", {"enabled": True}, "insights_unavailable"),
     ]
-    for name, value, code in asked:
-        await line.send({"type": "config", name: value})
-        warning, status = await until(line, "status")
-        assert (warning["type"], warning["code"]) == ("warning", code)
-        assert (status["diarization"], status["insights"]) == (False, False)
-        await configure(line, **{name: False})
-    await configure(line, diarization={"enabled": False}, insights={"enabled": False})
+    async with door.open() as line:
+        for name, value, code in asked:
+            await line.send({"type": "config", name: value})
+            warning, status = await until(line, "status")
+            assert (warning["type"], warning["code"]) == ("warning", code)
+            assert (status["diarization"], status["insights"]) == (False, False)
+            await configure(line, **{name: False})
+        await configure(line, diarization={"enabled": False}, insights={"enabled": False})
 
 
 @case("P3.19", "P3.21")
@@ -314,8 +318,3 @@ async def a_config_has_a_longest_and_a_deepest(line: Line) -> None:
     assert (error["code"], error["limit"]) == ("invalid_config", 1_048_576)
     assert (await ask(line, '{"type":"config","x":' + "[" * 17 + "]" * 17 + "}"))["code"] == "bad_json"
     await configure(line, x=[[[]]])
-
-
-def list_of(value: object) -> list[dict[str, object]]:
-    assert isinstance(value, list)
-    return value

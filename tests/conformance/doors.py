@@ -14,20 +14,23 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from conformance.house import Gate, registry
-from conformance.line import CORE, PATIENCE, STREAM
+from conformance.line import CORE, FOLDER, PATIENCE, STREAM
 from echoic.engines.scripted import PlateauVoice
 from echoic.errors import CLOSE_CODES, ModelUnavailable, ProtocolError
 from echoic.server.app import build_app
 from echoic.server.run import EchoicServer
 from echoic.server.settings import Settings
+from echoic.session.config import Offers
 from echoic.session.core import Session
 from echoic.session.effects import Decode, ModelAnswer, Send
 from echoic.session.render import error_frame
+from echoic.speakers.scripted import ScriptedDiarizer
 from support.memory_socket import MemorySocket
 from support.play import Play
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Mapping
+    from pathlib import Path
 
     from fastapi import FastAPI
 
@@ -48,7 +51,8 @@ class HousePlay(Play):
         self._models = models
         self._fallback = fallback
         self._engines: dict[str, Engine] = {}
-        super().__init__(models.load("scripted"), Session(PlateauVoice), model=self._find)
+        session = Session(PlateauVoice, offers=Offers(diarization=None))
+        super().__init__(models.load("scripted"), session, model=self._find, diarizer=ScriptedDiarizer())
 
     def finish(self, key: int) -> None:
         """Finish one decode, by the model it is for."""
@@ -278,9 +282,14 @@ class SocketDoor:
 
 
 class Doors:
-    """Servers by their settings; those on sockets are kept for the next case."""
+    """Servers by their settings; those on sockets are kept for the next case.
 
-    def __init__(self) -> None:
+    Args:
+        folder: Stands for ``FOLDER`` in settings.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._kept: dict[str, SocketDoor] = {}
 
     @asynccontextmanager
@@ -290,7 +299,7 @@ class Doors:
             yield SessionDoor()
             return
         if way == "memory":
-            app, _, gate = _build(settings)
+            app, _, gate = _build(settings, self._folder)
             async with app.router.lifespan_context(app):
                 try:
                     yield MemoryDoor(app, gate)
@@ -298,7 +307,7 @@ class Doors:
                     gate.open.set()
             return
         key = repr(sorted(settings.items()))
-        door = self._kept.pop(key, None) or SocketDoor(*_build(settings))
+        door = self._kept.pop(key, None) or SocketDoor(*_build(settings, self._folder))
         try:
             yield door
         finally:
@@ -314,9 +323,11 @@ class Doors:
         self._kept.clear()
 
 
-def _build(settings: Mapping[str, object]) -> tuple[FastAPI, Settings, Gate]:
+def _build(settings: Mapping[str, object], folder: Path) -> tuple[FastAPI, Settings, Gate]:
     gate = Gate()
-    given = Settings.model_validate({"scripted_engine": True, "preload_model": "", **settings})
+    placed = {key: folder if value is FOLDER else value for key, value in settings.items()}
+    always = {"scripted_engine": True, "preload_model": "", "speakers_diarizer": "scripted"}
+    given = Settings.model_validate({**always, **placed})
     return build_app(given, registry(gate)), given, gate
 
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 STREAM = "/api/v1/audio/stream/transcribe"
 CORE = "/core/parakeet/stream"
 PATIENCE = 20.0
+#: In a case's settings: a folder of the test's own.
+FOLDER = object()
 
 #: The bare session, the application in memory, a server on a real socket.
 Way = Literal["session", "memory", "socket"]
@@ -175,6 +177,12 @@ def in_base64(samples: bytes) -> Json:
 def finals(frames: list[Json]) -> list[Json]:
     """Return the finals among frames."""
     return [frame for frame in frames if frame["type"] == "final"]
+
+
+def list_of(value: object) -> list[dict[str, object]]:
+    """Return a frame's list."""
+    assert isinstance(value, list)
+    return value
 
 
 def place(frame: Json) -> tuple[object, ...]:

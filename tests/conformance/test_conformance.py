@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def doors() -> Iterator[Doors]:
-    doors = Doors()
+def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
+    doors = Doors(tmp_path_factory.mktemp("server"))
     yield doors
     doors.close()
 
