@@ -11,14 +11,14 @@ from conformance.line import (
     commit,
     configure,
     finals,
+    list_of,
     place,
     say,
+    served,
     silence,
     sound,
     text,
     until,
-    list_of,
-    served,
 )
 
 DEFAULTS = {
