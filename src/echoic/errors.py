@@ -125,10 +125,18 @@ class ModelUnavailable(EchoicError):
 
 
 class DecodeFailed(EchoicError):
-    """An engine that could not decode a window; the message is ours, the cause is chained."""
+    """An engine that could not decode a window; the message is ours, the cause is chained.
 
-    def __init__(self, message: str = "The engine could not decode this audio.") -> None:
+    Args:
+        message: A sentence.
+        is_last: It was tried more than once already, and should not be again.
+    """
+
+    def __init__(
+        self, message: str = "The engine could not decode this audio.", *, is_last: bool = False
+    ) -> None:
         super().__init__(ErrorCode.DECODE_FAILED, message)
+        self.is_last = is_last
 
 
 class AccessRefused(EchoicError):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter, deque
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 import msgspec
+import numpy as np
 
 from echoic.errors import ErrorCode
 from echoic.units import TIME_DECIMALS
@@ -20,9 +23,14 @@ if TYPE_CHECKING:
 
     Kind = Literal["audio", "ping", "commit", "config", "reset", "stop"]
 
-#: Seconds before the last final that are heard again: a server that begins there stands, at that final, where
-#: the lost one stood. The longest utterance of any engine is shorter.
+#: Seconds before the last final that are heard again at least: a server that begins there stands, at that
+#: final, where the lost one stood. The longest utterance of any engine is shorter.
 LEAD: Final = 30.0
+#: Leads that are kept at most, so that one can begin in a pause if there is one: engines
+#: that hear utterances then cut them in the same places.
+_LEADS: Final = 2
+#: Seconds on each side of such an end that are to be quiet.
+_QUIET: Final = 0.25
 #: Seconds after which audio that arrived, and that no final came of, is taken for silence.
 SILENCE: Final = 120.0
 #: Seconds by which times of one place may differ.
@@ -230,12 +238,26 @@ class Past:
         self._place = max(self._place, (end, start))
         self._mark(end - self._configured.overlap_duration)
         before = [mark for mark in self._marks if mark <= end - LEAD]
-        if before:
-            self._forget(before[-1])
+        if before and self._start < end - _LEADS * LEAD and "reset" not in self._open:
+            self._forget(min(before, key=self._loudness))
 
     def _mark(self, second: float) -> None:
         if second > self._start:
             self._marks.append(second)
+
+    def _loudness(self, second: float) -> float:
+        """Return how much there is to hear around here."""
+        heard = 0.0
+        first = bisect_right(self._log, second - _QUIET, key=lambda said: said.at) - 1
+        for said in islice(self._log, max(0, first), None):
+            if said.at >= second + _QUIET:
+                break
+            if said.kind == "audio":
+                places = (round((at - said.at) * said.rate) for at in (second - _QUIET, second + _QUIET))
+                start, end = (max(0, place) for place in places)
+                part = np.frombuffer(said.message, "<f4")[start:end]  # type: ignore[arg-type]  # audio is bytes
+                heard += float(np.square(part).sum()) / said.rate
+        return heard
 
     def _pass_silence(self, arrived: float) -> None:
         """Forget audio of which no words came: windows without any send no final."""

@@ -14,7 +14,7 @@ from echoic.errors import DecodeFailed, ModelUnavailable
 from echoic.schedule.blocking import call_on, in_thread
 from echoic.schedule.memory import give_back
 from echoic.schedule.queue import Job
-from echoic.schedule.worker import Raised, Worker, attempt
+from echoic.schedule.worker import Care, Raised, Worker, attempt
 from echoic.session.effects import ModelAnswer
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class Engines:
         threads: The most threads of one model; its engine may allow fewer.
         patience: Seconds that ``close`` waits for a model's threads, and for models being loaded.
         idle: Seconds after which a model that nobody keeps is unloaded; 0: never.
+        hung: Seconds after which a decode is waited for no more, and the model loaded anew.
         after: Puts a call off by so many seconds; None: the event loop does.
     """
 
@@ -66,12 +67,13 @@ class Engines:
         threads: int = 1,
         patience: float = 5.0,
         idle: float = 0.0,
+        hung: float = Care().seconds,
         after: Callable[[float, Callable[[], None]], Timer] | None = None,
     ) -> None:
         self._registry = registry
         self._threads = threads
         self._patience = patience
-        self._idle, self._after = idle, after
+        self._idle, self._after, self._hung = idle, after, hung
         self._workers: dict[str, Worker] = {}
         self._languages: dict[str, tuple[str, ...]] = {}
         self._loads: dict[str, asyncio.Task[Worker]] = {}
@@ -273,7 +275,11 @@ class Engines:
             raise _closing(name)
         loop = asyncio.get_running_loop()
         worker = Worker(
-            name, engine, self._threads, lambda batch: call_on(loop, lambda: self._deliver(batch))
+            name,
+            engine,
+            self._threads,
+            lambda batch: call_on(loop, lambda: self._deliver(batch)),
+            Care(functools.partial(self._registry.load, name), self._hung),
         )
         worker.start()
         self._workers[name], self._languages[name] = worker, languages

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
 from bisect import bisect_left
-from collections import Counter
-from dataclasses import dataclass
+from collections import Counter, deque
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from echoic.errors import DecodeFailed
@@ -25,6 +26,14 @@ _T = TypeVar("_T")
 
 #: Seconds; how long batches took is counted in classes up to each of these, and above the last.
 DECODE_BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+#: Windows that fail one after the other, and none between that does not, before the engine is loaded anew.
+_SICK: Final = 2
+#: Seconds from one such load to the next: windows may be bad and the engine well.
+_PAUSE: Final = 60.0
+#: Threads that hang in the library at the same time before a model is given up: each holds an engine.
+_MOST_HUNG: Final = 4
+#: Seconds between two looks at what the threads are at, at most.
+_LOOK: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,23 +94,71 @@ def attempt(call: Callable[[], _T]) -> _T | Raised:
         return Raised(error)
 
 
+@dataclass(frozen=True, slots=True)
+class Care:
+    """What is done for an engine that is not well.
+
+    Attributes:
+        load: Loads another in its place; None: it has to do.
+        seconds: A call that takes longer hangs, and is waited for no more.
+    """
+
+    load: Callable[[], Engine] | None = None
+    seconds: float = 120.0
+
+
+@dataclass(slots=True, eq=False)
+class _Shift:
+    """What one thread is at.
+
+    Attributes:
+        jobs: What it decodes.
+        since: Since when.
+        again: They hung before, and each is decoded alone now.
+        is_over: It hangs, and another has its place.
+    """
+
+    jobs: list[Job] = field(default_factory=list)
+    since: float = 0.0
+    again: bool = False
+    is_over: bool = False
+
+
 class Worker:
     """One model's engine, its queue, and the daemon threads that decode.
 
     Each thread takes what has gathered (at most ``engine.lanes``) as soon as it is free; nothing waits
     for a batch to fill.
 
+    A thread that hangs in the engine is left behind. Another takes its place, with an engine that is loaded
+    anew, and its windows are decoded once more, each alone: what hangs again is failed. An engine that fails
+    window after window is loaded anew too.
+
     Args:
         name: The model's id.
         engine: Loaded; the worker closes it.
         threads: The most threads; the engine may allow fewer.
         deliver: Called in a worker's thread with each finished batch; must not raise.
+        care: What is done for an engine that hangs or always fails.
     """
 
-    def __init__(self, name: str, engine: Engine, threads: int, deliver: Callable[[Batch], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        engine: Engine,
+        threads: int,
+        deliver: Callable[[Batch], None],
+        care: Care = Care(),
+    ) -> None:
         self.name = name
         self.engine = engine
         self._deliver = deliver
+        self._care = care
+        self._alone: deque[Job] = deque()
+        self._failed_in_row = self._hung = 0
+        self._renewed_at: float | None = None
+        self._is_lost = False
+        self._ended = threading.Event()
         self._queue = FairQueue()
         self._changed = threading.Condition()
         self._closing = False
@@ -110,14 +167,14 @@ class Worker:
         self._failures = 0
         self._audio_seconds = self._decode_seconds = 0.0
         self._classes = [0] * (len(DECODE_BOUNDS) + 1)
-        self._threads = [
-            threading.Thread(target=self._run, name=f"echoic-{name}-{number}", daemon=True)
-            for number in range(max(1, min(engine.threads, threads)))
-        ]
+        shifts = [_Shift() for _ in range(max(1, min(engine.threads, threads)))]
+        self._numbers = itertools.count()
+        self._threads = {shift: self._thread(shift) for shift in shifts}
+        self._watch = threading.Thread(target=self._look_after, name=f"echoic-{name}-watch", daemon=True)
 
     def start(self) -> None:
         """Start decoding."""
-        for thread in self._threads:
+        for thread in (*self._threads.values(), self._watch):
             thread.start()
 
     def submit(self, job: Job) -> None:
@@ -129,23 +186,29 @@ class Worker:
         with self._changed:
             self._queue.put(job)
             self._changed.notify()
+            lost = self._is_lost
+        if lost:
+            self._fail_all()
 
     def drop(self, client: Hashable, keys: Iterable[int]) -> None:
         """Forget those of the client's jobs that have not begun."""
         with self._changed:
             self._queue.drop(client, keys)
+            gone = frozenset(keys)
+            self._alone = deque(job for job in self._alone if job.client != client or job.key not in gone)
 
     def leave(self, client: Hashable) -> None:
         """Forget all jobs of the client that have not begun."""
         with self._changed:
             self._queue.leave(client)
+            self._alone = deque(job for job in self._alone if job.client != client)
 
     def load(self) -> ModelLoad:
         """Return what there is to do and what was done, as of one moment."""
         with self._changed:
             return ModelLoad(
                 model=self.name,
-                queued_finals=self._queue.finals,
+                queued_finals=self._queue.finals + len(self._alone),
                 queued_partials=self._queue.partials,
                 running=self._running,
                 batches=self._sizes.total(),
@@ -167,6 +230,7 @@ class Worker:
             self._closing = True
             if not finish:
                 self._queue = FairQueue()
+                self._alone.clear()
             self._changed.notify_all()
 
     def join(self, patience: float) -> bool:
@@ -178,45 +242,131 @@ class Worker:
             patience: Seconds to wait for the threads, altogether.
         """
         deadline = time.monotonic() + patience
-        for thread in self._threads:
+        for thread in tuple(self._threads.values()):
             if thread.ident is not None:
                 thread.join(max(0.0, deadline - time.monotonic()))
-        ended = not any(thread.is_alive() for thread in self._threads)
+        self._ended.set()
+        ended = not any(thread.is_alive() for thread in self._threads.values())
         if ended and isinstance(raised := attempt(self.engine.close), Raised):
             _warn("engine_close_failed", self.name, raised.error)
         return ended
 
-    def _run(self) -> None:
-        while self._work():
+    def _thread(self, shift: _Shift, before: Callable[[], object] | None = None) -> threading.Thread:
+        name = f"echoic-{self.name}-{next(self._numbers)}"
+        return threading.Thread(target=self._run, args=(shift, before), name=name, daemon=True)
+
+    def _run(self, shift: _Shift, before: Callable[[], object] | None) -> None:
+        if before is not None:
+            before()
+        while self._work(shift):
             pass
 
-    def _work(self) -> bool:
+    def _work(self, shift: _Shift) -> bool:
         """Decode and deliver what has gathered; return whether to go on.
 
         A thread that waits for the next jobs holds on to none: they name their clients.
         """
-        jobs = self._take()
+        jobs = self._take(shift)
         if not jobs:
             return False
         began = time.perf_counter()
         outcomes = decode_all(self.engine, jobs)
-        self._count(jobs, outcomes, time.perf_counter() - began)
-        self._deliver(Batch(jobs, outcomes))
-        return True
+        if self._is_sick(outcomes) and self._renew():
+            outcomes = decode_all(self.engine, jobs)
+        if self._count(shift, outcomes, time.perf_counter() - began):
+            self._deliver(Batch(jobs, outcomes))
+        return not shift.is_over
 
-    def _take(self) -> list[Job]:
+    def _take(self, shift: _Shift) -> list[Job]:
         """Wait for jobs and return what has gathered; nothing if the worker closes."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closing or len(self._queue))
-            jobs = self._queue.take(max(1, self.engine.lanes))
+            self._changed.wait_for(lambda: self._closing or len(self._queue) or self._alone)
+            shift.again = bool(self._alone)
+            jobs = [self._alone.popleft()] if self._alone else self._queue.take(max(1, self.engine.lanes))
+            shift.jobs, shift.since = jobs, time.monotonic()
             self._running += len(jobs)
             return jobs
 
-    def _count(
-        self, jobs: Sequence[Job], outcomes: Sequence[Hypothesis | DecodeFailed], seconds: float
-    ) -> None:
+    # ---- an engine that is not well
+
+    def _is_sick(self, outcomes: Sequence[Hypothesis | DecodeFailed]) -> bool:
+        """Return whether it should be loaded anew: it fails whatever it is given."""
+        with self._changed:
+            if not all(isinstance(outcome, DecodeFailed) for outcome in outcomes):
+                self._failed_in_row = 0
+                return False
+            self._failed_in_row += len(outcomes)
+            rested = self._renewed_at is None or time.monotonic() - self._renewed_at >= _PAUSE
+            return self._failed_in_row >= _SICK and rested and not self._closing
+
+    def _renew(self) -> bool:
+        """Load the engine anew; return whether that could be done. The old one goes when nobody is in it."""
+        with self._changed:
+            self._renewed_at, self._failed_in_row = time.monotonic(), 0
+        if self._care.load is None:
+            return False
+        fresh = attempt(self._care.load)
+        if isinstance(fresh, Raised):
+            _warn("engine_reload_failed", self.name, fresh.error)
+            return False
+        _log.warning("engine_reloaded model=%s", self.name)
+        self.engine = fresh
+        return True
+
+    def _look_after(self) -> None:
+        while not self._ended.wait(min(self._care.seconds / 4, _LOOK)):
+            latest = time.monotonic() - self._care.seconds
+            with self._changed:
+                hung = [shift for shift in self._threads if shift.jobs and shift.since < latest]
+            for shift in hung:
+                self._replace(shift)
+
+    def _replace(self, shift: _Shift) -> None:
+        """Leave a thread behind that hangs; its windows are tried again, or failed."""
+        with self._changed:
+            jobs, shift.jobs = shift.jobs, []
+            if not jobs:  # it came back just now
+                return
+            shift.is_over = True
+            del self._threads[shift]
+            self._hung += 1
+            self._running -= len(jobs)
+            failed = [job for job in jobs if shift.again or not job.final]
+            self._alone.extend(job for job in jobs if job not in failed)
+            self._failures += len(failed)
+            self._is_lost = self._hung >= _MOST_HUNG
+        _log.error("engine_hangs model=%s windows=%d given_up=%s", self.name, len(jobs), self._is_lost)
+        if failed:
+            self._deliver(Batch(failed, [_hanging() for _ in failed]))
+        if self._is_lost:
+            self._fail_all()
+            return
+        fresh = _Shift()
+        thread = self._thread(fresh, self._renew)
+        with self._changed:
+            self._threads[fresh] = thread
+        thread.start()
+
+    def _fail_all(self) -> None:
+        """Answer what waits for a model that was given up."""
+        with self._changed:
+            jobs = [*self._alone, *self._queue.take(len(self._queue))]
+            self._alone.clear()
+            self._failures += len(jobs)
+        if jobs:
+            self._deliver(Batch(jobs, [_hanging() for _ in jobs]))
+
+    def _count(self, shift: _Shift, outcomes: Sequence[Hypothesis | DecodeFailed], seconds: float) -> bool:
+        """Note what a thread did; return False if it was given up, and its windows are another's."""
         failed = [outcome for outcome in outcomes if isinstance(outcome, DecodeFailed)]
         with self._changed:
+            if shift.is_over:
+                self._hung -= 1
+                if self._is_lost:  # better one that was slow than none
+                    shift.is_over = self._is_lost = False
+                    self._threads[shift] = threading.current_thread()
+                return False
+            jobs, shift.jobs = shift.jobs, []
             self._running -= len(jobs)
             self._sizes[len(jobs)] += 1
             self._failures += len(failed)
@@ -225,6 +375,7 @@ class Worker:
             self._classes[bisect_left(DECODE_BOUNDS, seconds)] += 1
         for failure in failed:
             _warn("decode_failed", self.name, failure.__cause__)
+        return True
 
 
 def decode_all(engine: Engine, jobs: Sequence[Job]) -> list[Hypothesis | DecodeFailed]:
@@ -248,6 +399,10 @@ def _decode(engine: Engine, jobs: Sequence[Job]) -> list[Hypothesis]:
     if len(hypotheses) != len(jobs):
         raise ValueError(f"{len(hypotheses)} hypotheses for {len(jobs)} windows")
     return hypotheses
+
+
+def _hanging() -> DecodeFailed:
+    return DecodeFailed("The engine did not come to an end with this audio.", is_last=True)
 
 
 def _warn(event: str, model: str, cause: BaseException | None) -> None:

@@ -159,7 +159,12 @@ def wishes_of(settings: Settings) -> Wishes:
 
 
 def _furnish(settings: Settings, registry: Registry) -> House:
-    engines = Engines(registry, threads=settings.worker_threads, idle=settings.model_idle_seconds)
+    engines = Engines(
+        registry,
+        threads=settings.worker_threads,
+        idle=settings.model_idle_seconds,
+        hung=settings.decode_timeout_seconds,
+    )
     metrics = Metrics()
     waters = Waters(settings.total_marks)
     streams = Streams(settings.max_sessions, waters, settings.retry_after_seconds)

@@ -158,6 +158,7 @@ class Settings(LoadSettings, AddOnSettings):
         streaming_fallback_to_whisper: Then Whisper is tried first, before another Parakeet and the default.
         model_idle_seconds: A model that no stream has open for so long is unloaded, but for the preloaded
             one; 0: never.
+        decode_timeout_seconds: A decode that takes longer hangs: the model is loaded anew.
         models_dir: The folder that models are fetched to; None: in this user's cache.
         parakeet_onnx_dir: The folder of the model ``parakeet-onnx``; None: one that was fetched.
         parakeet_nemo_file: The ``.nemo`` file of ``parakeet-standard``, or its folder; None: the same.
@@ -213,6 +214,7 @@ class Settings(LoadSettings, AddOnSettings):
     preload_model: Annotated[str, STT] = "parakeet"
     streaming_fallback_to_whisper: Annotated[bool, STT] = False
     model_idle_seconds: Annotated[float, STT, Field(ge=0, le=LONGEST_TIME)] = 0.0
+    decode_timeout_seconds: Annotated[float, STT, Field(gt=0, le=LONGEST_TIME)] = 120.0
     models_dir: Annotated[Path | None, STT, AfterValidator(_expanded)] = None
     parakeet_onnx_dir: Annotated[Path | None, STT, AfterValidator(_expanded)] = None
     parakeet_nemo_file: Annotated[Path | None, STT, AfterValidator(_expanded)] = None

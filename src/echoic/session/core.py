@@ -186,7 +186,7 @@ class Session:
         elif plan is self._partial:
             self._partial = None
         else:
-            slot.failures += 1
+            slot.failures += _ATTEMPTS if outcome.is_last else 1
             if slot.failures >= _ATTEMPTS:
                 slot.settle(None)
         return self._advance()
