@@ -24,12 +24,17 @@ class Proxy:
         self.count = 0
         #: Set while there is a connection that carried audio.
         self.opened = asyncio.Event()
+        self._swallowed: set[asyncio.StreamWriter] = set()
 
     def cut(self) -> None:
         """Drop all connections at once: what is on its way is lost."""
         self.opened.clear()
         for writer in self._open:
             writer.transport.abort()
+
+    def swallow(self) -> None:
+        """From now on take what the connections that there are send, and hand on nothing; none is closed."""
+        self._swallowed |= self._open
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""
@@ -43,6 +48,7 @@ class Proxy:
                 group.create_task(self._pump(there, writer, upwards=False))
         finally:
             self._open -= ends
+            self._swallowed -= ends
             for end in ends:
                 end.transport.abort()
 
@@ -55,8 +61,9 @@ class Proxy:
                 carried += len(data)
                 if upwards and carried > _NO_AUDIO:
                     self.opened.set()
-                writer.write(data)
-                await writer.drain()
+                if writer not in self._swallowed:
+                    writer.write(data)
+                    await writer.drain()
         writer.transport.close()
 
 

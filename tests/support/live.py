@@ -8,12 +8,16 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 STREAM = "/api/v1/audio/stream/transcribe"
 PATIENCE = 30.0
 
-_PROGRAM = """
+#: The program of ``echoic serve``, told by the environment alone.
+SERVE = """
 import os, sys
 from echoic.server.run import serve
 from echoic.server.settings import load_settings
@@ -25,10 +29,12 @@ class ServerProcess:
     """``serve`` in a process; ``place`` is its ``host:port`` once it said that it is ready.
 
     Args:
+        program: Another program that serves.
+        around: The command that runs it, before the interpreter.
         **settings: As in the environment, names without the prefix.
     """
 
-    def __init__(self, **settings: str) -> None:
+    def __init__(self, program: str = SERVE, around: Sequence[str] = (), **settings: str) -> None:
         given = {"port": "0", "scripted_engine": "yes", "preload_model": "scripted"} | settings
         env = {name: value for name, value in os.environ.items() if not name.startswith("ECHOIC_")}
         env |= {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -36,7 +42,7 @@ class ServerProcess:
         # Not a pipe: one that nobody reads would stop a server that logs much.
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed with the process
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM],
+            [*around, sys.executable, "-c", program],
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,

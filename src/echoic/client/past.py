@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections import Counter, deque
 from dataclasses import dataclass, replace
@@ -31,10 +32,14 @@ LEAD: Final = 30.0
 _LEADS: Final = 2
 #: Seconds on each side of such an end that are to be quiet.
 _QUIET: Final = 0.25
+#: Seconds; a new session begins at a multiple: detectors hear in steps of 32 ms, recognisers of 80 ms,
+#: and what they hear depends a little on where these fall.
+_GRID: Final = 0.16
+_COMMIT: Final = '{"type":"commit"}'
 #: Seconds after which audio that arrived, and that no final came of, is taken for silence.
 SILENCE: Final = 120.0
 #: Seconds by which times of one place may differ.
-_ROUNDED: Final = 1e-3
+_ROUNDED: Final = 1e-5
 #: Bytes of a sample: this client sends mono float32.
 _SAMPLE: Final = 4
 #: Keys whose values are seconds on the session's clock.
@@ -236,14 +241,10 @@ class Past:
     def _delivered(self, end: float, start: float) -> None:
         """Note that everything up to here was delivered."""
         self._place = max(self._place, (end, start))
-        self._mark(end - self._configured.overlap_duration)
+        self._marks.append(end)
         before = [mark for mark in self._marks if mark <= end - LEAD]
         if before and self._start < end - _LEADS * LEAD and "reset" not in self._open:
             self._forget(min(before, key=self._loudness))
-
-    def _mark(self, second: float) -> None:
-        if second > self._start:
-            self._marks.append(second)
 
     def _loudness(self, second: float) -> float:
         """Return how much there is to hear around here."""
@@ -263,34 +264,39 @@ class Past:
         """Forget audio of which no words came: windows without any send no final."""
         ended, now = max(self._place[0], 0.0), self._configured
         step = now.chunk_duration - now.overlap_duration
-        first = ended - now.overlap_duration if ended else 0.0
+        first = ended or now.overlap_duration
         windows = int((arrived - SILENCE - first) / step)
         if windows > 0 and first + windows * step > self._start + LEAD:
             self._forget(first + windows * step)
 
     def _forget(self, second: float) -> None:
-        """Let the log begin at this second: a session that begins there has the same windows."""
+        """Let the log begin shortly before the end of a window, which a commit then ends again just there."""
         waiting = (one.at for kind in self._open.values() for one in kind)
-        if min(waiting, default=self._end) < second or "reset" in self._open:
+        start = (math.ceil(second / _GRID - _ROUNDED) - 1) * _GRID
+        if start <= self._start or min(waiting, default=self._end) <= second or "reset" in self._open:
             return
-        while self._log and self._log[0].end <= second:
-            said = self._log.popleft()
+        while self._marks and self._marks[0] <= second:
+            self._marks.popleft()
+        for said in self._before(start):
             if said.kind == "config" and isinstance(said.answer, Configured):
                 values = msgspec.json.decode(said.message)
                 self._values = _in_force(_merged(self._values, values), said.answer)
-        while self._marks and self._marks[0] <= second:
-            self._marks.popleft()
-        self._start = self._cut(second)
+        self._start = self._log[0].at if self._log else second
+        commit = _Said(_COMMIT, "commit", second, self._configured.sample_rate, FullTranscript(text=""))
+        self._log.extendleft(reversed([*self._before(second), commit]))
 
-    def _cut(self, second: float) -> float:
-        """Cut the first message where the log begins; return where that is, on a whole sample."""
-        if not self._log or self._log[0].kind != "audio":
-            return second
-        first = self._log[0]
-        samples = round((second - first.at) * first.rate)
-        start = first.at + samples / first.rate
-        self._log[0] = replace(first, message=first.message[samples * _SAMPLE :], at=start)
-        return start
+    def _before(self, second: float) -> list[_Said]:
+        """Take what was said before a second from the log; a message is cut there, on a whole sample."""
+        taken = []
+        while self._log and self._log[0].end <= second + _ROUNDED:
+            taken.append(self._log.popleft())
+        if self._log and self._log[0].at < second - _ROUNDED:
+            first = self._log[0]
+            samples = round((second - first.at) * first.rate)
+            taken.append(replace(first, message=first.message[: samples * _SAMPLE]))
+            at = first.at + samples / first.rate
+            self._log[0] = replace(first, message=first.message[samples * _SAMPLE :], at=at)
+        return taken
 
     _JUDGES: ClassVar[Mapping[type, Callable[..., Received | None]]] = {
         frames.Final: _final,

@@ -34,6 +34,9 @@ _ASK_MESSAGES: Final = 256
 #: Seconds between attempts to connect, doubled each time.
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 2.0
+#: Seconds without any frame after which a connection over which an answer is due counts as lost: something in
+#: between swallows what is sent. A server that is only busy is asked again over another, and loses nothing.
+DEAF: Final = 30.0
 #: Seconds that a server may take to say that a session goes on.
 _ANSWER_SECONDS: Final = 10.0
 #: Seconds that one may take to load a model for a session that begins anew.
@@ -81,6 +84,8 @@ class Thread:
         self._asked: deque[int] = deque()
         self._news = asyncio.Event()
         self._room = asyncio.Event()
+        self._noted_at = 0.0
+        self._alarm: asyncio.TimerHandle | None = None
         self._writer = asyncio.create_task(self._write())
 
     # ---- messages
@@ -94,6 +99,7 @@ class Thread:
         if asks:
             self._asked.append(self._arrived + len(self._unsure))
             self._since_asked = 0
+            self._listen()
         self._news.set()
 
     @property
@@ -112,6 +118,7 @@ class Thread:
         """Note a frame that came; return it, or None if it says again what another session said."""
         if number is not None:
             self._received = number
+        self._noted_at = asyncio.get_running_loop().time()
         if isinstance(frame, Pong) and self._asked:
             self._forget(self._asked.popleft())
         return self.past.heard(frame)
@@ -119,6 +126,28 @@ class Thread:
     def end(self) -> None:
         """Send nothing more."""
         self._writer.cancel()
+        self._listen_no_more()
+
+    def _listen(self) -> None:
+        """See to it that something is heard from now on while answers are due."""
+        if self._alarm is None:
+            loop = asyncio.get_running_loop()
+            self._noted_at = loop.time()
+            self._alarm = loop.call_later(DEAF, self._look_at_clock)
+
+    def _look_at_clock(self) -> None:
+        loop = asyncio.get_running_loop()
+        silent = loop.time() - self._noted_at
+        self._alarm = None
+        if self._asked and silent >= DEAF:
+            self.socket.transport.abort()
+        elif self._asked:
+            self._alarm = loop.call_later(DEAF - silent, self._look_at_clock)
+
+    def _listen_no_more(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
 
     def _forget(self, arrived: int) -> None:
         while self._arrived < arrived:
@@ -150,7 +179,7 @@ class Thread:
             ServerError: That cannot be.
         """
         self.is_torn = True
-        self._writer.cancel()
+        self.end()
         loop = asyncio.get_running_loop()
         pause, end = _FIRST_PAUSE, loop.time() + self._patience
         while (told := await self._attempt()) is None:
@@ -160,6 +189,8 @@ class Thread:
             pause = min(2 * pause, _LONGEST_PAUSE)
         self.is_torn = False
         self._writer = asyncio.create_task(self._write())
+        if self._asked:
+            self._listen()
         return told
 
     async def _attempt(self) -> list[Received] | None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
+    from echoic.engines.registry import Registry
     from echoic.server.settings import Settings
 
 #: Up to here an over-long message is read, so that its sender can be told ``frame_too_large``.
@@ -36,10 +37,14 @@ _PING_SECONDS: Final = 20.0
 _LAST_ANSWERS_SECONDS: Final = 2
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: Settings, registry: Registry | None = None) -> None:
     """Serve until a signal stops it; the streams that are open then deliver what they heard.
 
     A second signal ends the process at once.
+
+    Args:
+        settings: What the server is told.
+        registry: The models there are; None: all of this version.
 
     Raises:
         SystemExit: The address cannot be listened on, or the store of keys cannot be opened (status 1).
@@ -52,7 +57,7 @@ def serve(settings: Settings) -> None:
         reason = (os.strerror(number) if number > 0 else str(error.strerror)).lower()
         sys.stderr.write(f"echoic cannot listen on {settings.host} port {settings.port}: {reason}.\n")
         raise SystemExit(1) from None
-    app = build_app(settings)
+    app = build_app(settings, registry)
     try:
         asyncio.run(_try_keys(app.state.house))
     except KeyStoreUnavailable:  # it is logged

@@ -1,0 +1,59 @@
+"""A disk without room: for the store of keys, and for the log."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from echoic.client import ServerError
+from echoic.engines.scripted import draw
+from support.heard import spoken
+from support.keyed import make_key_in
+from support.live import ServerProcess
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+AUDIO = draw(["one", "two", "three", "four", "five"] * 4)
+TEXT = " ".join(["one two three four five"] * 4)
+
+resource = pytest.importorskip("resource")
+pytestmark = pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="needs Linux's prlimit")
+
+
+def fill(server: ServerProcess, size: int = 0) -> None:
+    """Let no file of a running server grow beyond so many bytes."""
+    resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (size, size))
+
+
+async def test_a_store_of_keys_that_cannot_be_written_lets_people_in_all_the_same(tmp_path: Path) -> None:
+    file = tmp_path / "keys.db"
+    key = await make_key_in(file)
+    with ServerProcess(keys_db=str(file)) as server:
+        place = server.place
+        fill(server)
+        heard = await spoken(f"ws://{place}", AUDIO, key=key.text)
+        with pytest.raises(ServerError, match="key"):
+            await spoken(f"ws://{place}", AUDIO, key=key.text + "x")
+        server.process.send_signal(signal.SIGTERM)
+        code, log = server.ended()
+    assert heard.text == TEXT
+    assert heard.errors == []
+    assert code == 0
+    assert "Traceback" not in log
+    assert key.text not in log
+
+
+async def test_a_log_that_cannot_be_written_stops_no_stream() -> None:
+    with ServerProcess(log_level="debug") as server:
+        place = server.place
+        fill(server)
+        for _ in range(3):
+            heard = await spoken(f"ws://{place}", AUDIO)
+            assert heard.text == TEXT
+        server.process.send_signal(signal.SIGTERM)
+        code, log = server.ended()
+    assert code == 0
+    assert "stream.closed" not in log

@@ -1,0 +1,67 @@
+"""Redis is killed amid streams, and comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import urllib.request
+from typing import TYPE_CHECKING, Any
+
+from echoic.engines.scripted import draw
+from support.heard import spoken
+from support.live import ServerProcess
+from support.valkey import ValkeyServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from support.heard import Heard
+
+LIMITS = json.dumps({"local": {"daily_minutes": 100, "concurrent_streams": 3}})
+AUDIO = draw(["one", "two", "three", "four"] * 15)
+
+
+def asked(place: str, path: str) -> str:
+    with urllib.request.urlopen(f"http://{place}{path}") as answer:  # our own server
+        return str(answer.read().decode())
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not await asyncio.to_thread(true):
+            pass
+
+
+async def test_streams_go_on_new_ones_come_in_and_all_is_billed_once_when_it_is_back() -> None:
+    with ValkeyServer() as redis, ServerProcess(redis_url=redis.url, tier_limits=LIMITS) as server:
+        place = server.place
+        url = f"ws://{place}"
+
+        def is_away() -> bool:
+            return "\nechoic_quota_store_away 1.0" in asked(place, "/metrics")
+
+        async def fault(number: int) -> None:
+            if number == 15:
+                await asyncio.to_thread(redis.kill)
+                await until(is_away)
+            if number == 30:
+                meanwhile.append(await spoken(url, AUDIO))
+                assert json.loads(asked(place, "/readyz"))["quota_store"] == "away"
+                await asyncio.to_thread(redis.start)
+                await until(lambda: not is_away())
+
+        meanwhile: list[Heard] = []
+        unbroken = await spoken(url, AUDIO)
+        amid = await spoken(url, AUDIO, fault)
+        assert amid.finals == unbroken.finals
+        assert amid.transcripts == unbroken.transcripts
+        assert [one.finals for one in meanwhile] == [unbroken.finals]
+        assert amid.errors == []
+
+        def standing() -> dict[str, Any]:
+            body: dict[str, Any] = json.loads(asked(place, "/api/v1/audio/stream/limits"))
+            return body
+
+        await until(lambda: standing()["active_streams"] == 0)
+        minutes = 3 * len(AUDIO) / 16_000 / 60
+        await until(lambda: abs(standing()["used_today_minutes"] - minutes) < 1e-6)

@@ -1,0 +1,88 @@
+"""SIGTERM while fifty streams speak."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import time
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+import websockets
+from websockets.asyncio.client import connect
+
+from echoic.engines.scripted import draw
+from support.live import STREAM, ServerProcess
+
+if TYPE_CHECKING:
+    from websockets.asyncio.client import ClientConnection
+
+STREAMS = 50
+WORDS = ["one", "two", "three", "four", "five"] * 6
+AUDIO = draw(WORDS, word_seconds=0.4).tobytes()
+SECOND = 64_000
+
+
+class Client:
+    """Speaks until it is told to go, and says what arrived before the signal."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self.socket = socket
+        self.acknowledged = 0
+        self.said: list[str] = []
+        self.code: int | None = None
+        self.begun = asyncio.Event()
+
+    async def run(self) -> None:
+        """Speak and listen at the same time."""
+        await self.socket.send('{"type":"config","model":"scripted","enable_partial":false}')
+        speaking = asyncio.create_task(self.speak())
+        pongs = 0
+        try:
+            while True:
+                frame = json.loads(await self.socket.recv())
+                if frame["type"] == "pong":
+                    pongs += 1
+                    self.acknowledged = pongs
+                    if pongs == 3:
+                        self.begun.set()
+                elif frame["type"] == "final":
+                    self.said += frame["text"].split()
+        except websockets.ConnectionClosed:
+            self.code = self.socket.close_code
+        speaking.cancel()
+
+    async def speak(self) -> None:
+        """Send a second, and ask whether it arrived, again and again."""
+        try:
+            for start in range(0, len(AUDIO), SECOND):
+                await self.socket.send(AUDIO[start : start + SECOND])
+                await self.socket.send('{"type":"ping"}')
+                await asyncio.sleep(0)
+        except websockets.ConnectionClosed:
+            return
+
+
+async def test_each_is_told_all_that_was_heard_and_the_server_ends_in_time() -> None:
+    with ServerProcess(drain_seconds="20") as server:
+        place = server.place
+        async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
+            sockets = [
+                await stack.enter_async_context(connect(f"ws://{place}{STREAM}")) for _ in range(STREAMS)
+            ]
+            clients = [Client(socket) for socket in sockets]
+            running = [group.create_task(client.run()) for client in clients]
+            await asyncio.gather(*(client.begun.wait() for client in clients))
+            acknowledged = [client.acknowledged for client in clients]
+            server.process.send_signal(signal.SIGTERM)
+            began = time.monotonic()
+            await asyncio.gather(*running)
+        code, _ = await asyncio.to_thread(server.ended)
+        seconds = time.monotonic() - began
+    assert code == 0
+    assert seconds < 20
+    assert {client.code for client in clients} == {1001}
+    for client, arrived in zip(clients, acknowledged, strict=True):
+        assert client.said == WORDS[: len(client.said)]
+        assert len(client.said) >= int(arrived / 0.5)  # a word every half a second

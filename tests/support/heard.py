@@ -1,0 +1,75 @@
+"""What a client sees of a stream."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from echoic.client import connect
+from echoic.wire.frames import Error, Final, Partial
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from numpy.typing import NDArray
+
+    from echoic.client import Stream
+
+
+@dataclass
+class Heard:
+    """The frames of a stream, and the answers to its commits and its stop."""
+
+    finals: list[Final] = field(default_factory=list)
+    partials: list[Partial] = field(default_factory=list)
+    errors: list[Error] = field(default_factory=list)
+    transcripts: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """All words."""
+        return " ".join(final.text for final in self.finals)
+
+    async def read(self, stream: Stream) -> None:
+        """Take frames until there are no more."""
+        async for frame in stream:
+            if isinstance(frame, Final):
+                self.finals.append(frame)
+            elif isinstance(frame, Partial):
+                self.partials.append(frame)
+            elif isinstance(frame, Error):
+                self.errors.append(frame)
+
+
+async def spoken(
+    url: str,
+    audio: NDArray[np.float32],
+    before: Callable[[int], Awaitable[None]] | None = None,
+    *,
+    pieces: int = 50,
+    **config: Any,  # noqa: ANN401  # what JSON may be
+) -> Heard:
+    """Stream audio in pieces, commit halfway, and return what came.
+
+    Args:
+        url: The server's.
+        audio: At 16 kHz.
+        before: Awaited before each piece, with its number.
+        pieces: How many.
+        **config: Of the stream; the model is ``scripted`` if it names none.
+    """
+    heard = Heard()
+    async with connect(url, **{"model": "scripted", **config}) as stream:
+        reading = asyncio.create_task(heard.read(stream))
+        for number, piece in enumerate(np.array_split(audio, pieces)):
+            if before is not None:
+                await before(number)
+            await stream.send(piece)
+            if number == pieces // 2:
+                heard.transcripts.append(await stream.commit())
+        heard.transcripts.append(await stream.stop())
+        await reading
+    return heard
