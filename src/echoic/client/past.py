@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 #: Seconds before the last final that are heard again at least: a server that begins there stands, at that
 #: final, where the lost one stood. The longest utterance of any engine is shorter.
 LEAD: Final = 30.0
-#: Leads that are kept at most, so that one can begin in a pause if there is one: engines
-#: that hear utterances then cut them in the same places.
-_LEADS: Final = 2
+#: Leads that are kept at most. Of what is older so much is forgotten that a session would begin between one and
+#: one and a half leads back, in a pause if there is one: engines that hear utterances cut them there too.
+_MOST: Final = 2.0
+_CHOICE: Final = 1.5
 #: Seconds on each side of such an end that are to be quiet.
 _QUIET: Final = 0.25
 #: Seconds; a new session begins at a multiple: detectors hear in steps of 32 ms, recognisers of 80 ms,
@@ -242,9 +243,11 @@ class Past:
         """Note that everything up to here was delivered."""
         self._place = max(self._place, (end, start))
         self._marks.append(end)
-        before = [mark for mark in self._marks if mark <= end - LEAD]
-        if before and self._start < end - _LEADS * LEAD and "reset" not in self._open:
-            self._forget(min(before, key=self._loudness))
+        if self._start < end - _MOST * LEAD and "reset" not in self._open:
+            before = [mark for mark in self._marks if mark <= end - LEAD]
+            recent = [mark for mark in before if mark >= end - _CHOICE * LEAD] or before[-1:]
+            if recent:
+                self._forget(min(recent, key=self._loudness))
 
     def _loudness(self, second: float) -> float:
         """Return how much there is to hear around here."""
