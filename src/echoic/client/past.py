@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 #: Seconds before the last final that are heard again at least: a server that begins there stands, at that
 #: final, where the lost one stood. The longest utterance of any engine is shorter.
 LEAD: Final = 30.0
-#: Leads that are kept at most. Of what is older so much is forgotten that a session would begin between one and
+#: Leads that are kept at most. So much is forgotten then that a session would begin between one and
 #: one and a half leads back, in a pause if there is one: engines that hear utterances cut them there too.
 _MOST: Final = 2.0
 _CHOICE: Final = 1.5
