@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,8 @@ from echoic.engines.parakeet import Tuning
 from echoic.engines.parakeet_onnx import ParakeetOnnx
 from echoic.engines.scripted import CARRIED, PLAIN, UTTERANCE, VOCABULARY, Scripted, draw
 from echoic.engines.seats import standard_registry
-from echoic.session.window import Window, WindowNeeds
+from echoic.session.window import DecodeOptions, Window, WindowNeeds
+from echoic.text.vocabulary import Hotword, Hotwords
 from support.pieces import in_pieces, in_place
 from support.tiny_parakeet import FOLDER, mlx_folder, nemo_file, recordings
 from support.whisper_weights import TINY_ENGLISH, weights_of
@@ -198,6 +200,65 @@ def test_a_carried_decode_in_pieces_commits_what_one_decode_commits(
     for window in windows:
         [at_once] = engine.decode([window])
         assert in_pieces(engine, window, pieces) == in_place(at_once.committed)
+
+
+def listening(window: Window, *terms: str) -> Window:
+    words = Hotwords(tuple(Hotword(term, 4.0) for term in terms))
+    return replace(window, options=DecodeOptions(hotwords=words))
+
+
+def test_who_listens_for_nothing_hears_the_same_beside_those_who_do(
+    engine: Engine, windows: list[Window]
+) -> None:
+    if engine.needs.terms != "boost":
+        return
+    alone = [said(engine.decode([window])[0]) for window in windows]
+    others = [listening(window, "carol", "the", "bedroom window") for window in windows]
+    mixed = [one for pair in zip(windows, others, strict=True) for one in pair]
+    answers = [said(one) for one in engine.decode(mixed)]
+    assert answers[::2] == alone
+    assert answers[1::2] == [said(engine.decode([window])[0]) for window in others]
+
+
+def test_terms_that_are_not_said_are_not_heard(engine: Engine, windows: list[Window]) -> None:
+    if engine.needs.terms != "boost":
+        return
+    terms = (Hotword("wednesday"), Hotword("garage"), Hotword("Zarathustra"))
+    options = DecodeOptions(hotwords=Hotwords(terms))
+    unheard = [replace(window, options=options) for window in windows]
+    alone = [[token.text for token in one.committed] for one in engine.decode(windows)]
+    assert [[token.text for token in one.committed] for one in engine.decode(unheard)] == alone
+
+
+def test_a_missed_term_is_heard_by_who_listens_for_it(engine: Engine, windows: list[Window]) -> None:
+    if engine.needs.terms != "boost":
+        return
+    hits = [0, 0]
+    for window in windows:
+        for seed in range(6):
+            noise = np.random.default_rng(seed).normal(0, 0.05, window.audio.size)
+            noisy = replace(window, audio=(window.audio + noise).astype(np.float32))
+            clean = _words(engine.decode([window])[0])
+            for number, one in enumerate((noisy, replace(listening(noisy, *clean), audio=noisy.audio))):
+                heard = _words(engine.decode([one])[0])
+                hits[number] += sum((Counter(clean) & Counter(heard)).values())
+    assert hits[1] > hits[0]
+
+
+def _words(hypothesis: Hypothesis) -> list[str]:
+    return "".join(token.text for token in hypothesis.committed).split()
+
+
+@pytest.mark.parametrize("pieces", [2, 5, 16])
+def test_a_decode_in_pieces_hears_the_terms_that_one_decode_hears(
+    engine: Engine, windows: list[Window], pieces: int
+) -> None:
+    if engine.needs.terms != "boost":
+        return
+    for window in windows:
+        one = listening(window, "carol", "bedroom", "seven")
+        [at_once] = engine.decode([one])
+        assert in_pieces(engine, one, pieces) == in_place(at_once.committed)
 
 
 def test_as_many_threads_as_it_allows_hear_what_one_hears(engine: Engine, windows: list[Window]) -> None:

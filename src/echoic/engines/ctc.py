@@ -35,12 +35,17 @@ class Ctc:
         blank: The blank's number; it follows the last token.
     """
 
+    favours = False
+
     def __init__(self, blank: int) -> None:
         self._blank = blank
         self.start = blank
 
     def decode(
-        self, lanes: Sequence[NDArray[np.float32]], states: Sequence[int]
+        self,
+        lanes: Sequence[NDArray[np.float32]],
+        states: Sequence[int],
+        favours: Sequence[None] | None = None,  # noqa: ARG002  # it cannot
     ) -> list[tuple[list[Emission], int]]:
         """Return the tokens of each lane and the last frame's token.
 
@@ -49,6 +54,7 @@ class Ctc:
         Args:
             lanes: Log-probabilities, float32, shape ``(frames, tokens + blank)`` each.
             states: The token of the frame before each lane's first.
+            favours: Nothing.
         """
         return [self._decode(*lane) for lane in zip(lanes, states, strict=True)]
 

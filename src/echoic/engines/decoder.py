@@ -38,6 +38,10 @@ class Decoder(Protocol):
     """
 
     @property
+    def favours(self) -> bool:
+        """Whether it can listen for terms; else ``favours`` in ``decode`` mean nothing."""
+
+    @property
     def start(self) -> Any:  # noqa: ANN401  # each decoder's own
         """The state of a lane that has heard nothing."""
 
@@ -45,8 +49,15 @@ class Decoder(Protocol):
         self,
         lanes: Sequence[Frames],
         states: Sequence[Any],
+        favours: Sequence[Any] | None = None,
     ) -> Sequence[tuple[list[Emission], Any]]:
-        """Return the tokens of each lane and where it stands after its last frame."""
+        """Return the tokens of each lane and where it stands after its last frame.
+
+        Args:
+            lanes: Their frames.
+            states: Where each stands before its first frame.
+            favours: What each listens for, or None; with it a lane has its edge, and frames after that.
+        """
 
     def passed(self, state: Any, frames: int) -> Any:  # noqa: ANN401  # each decoder's own
         """Return the state after frames that nobody looked at."""

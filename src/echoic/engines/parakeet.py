@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from echoic.engines.features import HOP, SAMPLE_RATE, Features, LogMel, frame_count
+from echoic.engines.hotwords import Boost, Trees
 from echoic.session.window import WindowNeeds
 from echoic.text.hypothesis import Hypothesis, Token
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from echoic.engines.decoder import Decoder, Emission, Frames
+    from echoic.engines.hotwords import Tree
     from echoic.session.window import Window
 
 #: Feature frames to a multiple of which a window is padded: two frames of the encoder.
@@ -120,6 +122,7 @@ class _Cut:
         edge: The frame after the last that is to be committed.
         end: The frame after the last.
         state: The decoder's before ``first``.
+        tree: The terms that it listens for, or None.
     """
 
     audio: NDArray[np.float32]
@@ -130,6 +133,7 @@ class _Cut:
     edge: int
     end: int
     state: Any
+    tree: Tree | None
 
 
 class Parakeet:
@@ -151,6 +155,7 @@ class Parakeet:
         self._features = LogMel(model.bands)
         self._encoder, self._decoder = model.encoder, model.decoder
         self._lanes = tuning.lanes if model.encoder.together else 1
+        self._trees = Trees(model.pieces)
 
     @property
     def name(self) -> str:
@@ -166,6 +171,7 @@ class Parakeet:
             left_context=self._tuning.left_context,
             right_context=self._tuning.right_context,
             times=True,
+            terms="boost" if self._decoder.favours else "none",
         )
 
     @property
@@ -186,13 +192,7 @@ class Parakeet:
         """
         cuts = [self._cut(window) for window in windows]
         frames = self._encode(cuts)
-        new = [lane[cut.first : cut.edge] for cut, lane in zip(cuts, frames, strict=True)]
-        walked = [
-            (heard, self._decoder.passed(state, cut.edge - cut.first - len(lane)))
-            for cut, lane, (heard, state) in zip(
-                cuts, new, self._decoder.decode(new, [cut.state for cut in cuts]), strict=True
-            )
-        ]
+        walked = self._walk(cuts, frames)
         suspected = self._suspect(windows, cuts, frames, [state for _, state in walked])
         return [
             Hypothesis(
@@ -201,6 +201,25 @@ class Parakeet:
                 self._carry(window, cut, state),
             )
             for window, cut, (heard, state), later in zip(windows, cuts, walked, suspected, strict=True)
+        ]
+
+    def _walk(self, cuts: Sequence[_Cut], frames: Sequence[Frames]) -> list[tuple[list[Emission], Any]]:
+        """Return the tokens of each window's new part and the state after it.
+
+        Who listens for terms is shown the right context too: there it may turn out whether one was said.
+        """
+        new = [
+            lane[cut.first : cut.edge if cut.tree is None else cut.end]
+            for cut, lane in zip(cuts, frames, strict=True)
+        ]
+        favours = [
+            None if cut.tree is None else Boost(cut.tree, min(cut.edge - cut.first, len(lane)))
+            for cut, lane in zip(cuts, new, strict=True)
+        ]
+        answers = self._decoder.decode(new, [cut.state for cut in cuts], favours)
+        return [
+            (heard, self._decoder.passed(state, max(0, cut.edge - cut.first - len(lane))))
+            for cut, lane, (heard, state) in zip(cuts, new, answers, strict=True)
         ]
 
     def close(self) -> None:
@@ -218,7 +237,11 @@ class Parakeet:
         suspected: list[list[Emission]] = [[] for _ in windows]
         shown = [number for number, window in enumerate(windows) if window.glimpse]
         ahead = [frames[number][cuts[number].edge : cuts[number].end] for number in shown]
-        answers = self._decoder.decode(ahead, [states[number] for number in shown])
+        trees = [cuts[number].tree for number in shown]
+        favours = [
+            None if tree is None else Boost(tree, len(lane)) for tree, lane in zip(trees, ahead, strict=True)
+        ]
+        answers = self._decoder.decode(ahead, [states[number] for number in shown], favours)
         for number, (later, _) in zip(shown, answers, strict=True):
             suspected[number] = later
         return suspected
@@ -237,7 +260,8 @@ class Parakeet:
         first, state = self._resumed(carry, base, left // self._frame)
         edge = end if window.last else (left + window.new) // self._frame
         first = min(first, end)
-        return _Cut(audio, dropped, origin, base, first, min(max(edge, first), end), end, state)
+        tree = self._trees.of(window.options.hotwords) if self._decoder.favours else None
+        return _Cut(audio, dropped, origin, base, first, min(max(edge, first), end), end, state, tree)
 
     def _resumed(self, carry: _Carry | None, base: int, frame: int) -> tuple[int, Any]:
         """Return the first frame to walk and the state there; audio in between may have been left out."""

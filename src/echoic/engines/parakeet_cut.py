@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from echoic.engines.decoder import Emission
-    from echoic.engines.transducer import Lane, TransducerState
+    from echoic.engines.transducer import Favour, Lane, TransducerState
 
 #: Rows of the joint network that a step may fill, for each frame that a lane may look ahead.
 _ROWS_TO_EACH = 3
@@ -68,20 +68,24 @@ class CutTransducer(Transducer):
         self._projection = sessions.projection
 
     def decode(
-        self, lanes: Sequence[NDArray[np.float32]], states: Sequence[TransducerState]
+        self,
+        lanes: Sequence[NDArray[np.float32]],
+        states: Sequence[TransducerState],
+        favours: Sequence[Favour | None] | None = None,
     ) -> list[tuple[list[Emission], TransducerState]]:
         """Return the tokens of each lane and where it stands after its last frame.
 
         Args:
             lanes: float32, shape ``(frames, width)`` each.
             states: Where each lane stands before its first frame.
+            favours: What each listens for; None: nothing.
         """
         if not any(map(len, lanes)):
-            return super().decode(lanes, states)
+            return super().decode(lanes, states, favours)
         every = np.concatenate([lane for lane in lanes if len(lane)])
         (heard,) = self._projection.run(["heard"], {"frames": every})
         edges = accumulate(map(len, lanes), initial=0)
-        return super().decode([heard[first:end] for first, end in pairwise(edges)], states)
+        return super().decode([heard[first:end] for first, end in pairwise(edges)], states, favours)
 
     def _reach(self, lanes: int) -> int:
         # Up to six rows cost the joint network little more than one; from then on each costs its share, and
@@ -117,7 +121,7 @@ class _CutNetwork:
         scores, certain, *durations = self._joint.run(self._outputs, feed)
         tokens = scores.argmax(axis=1).tolist()
         lasts = durations[0].argmax(axis=1).tolist() if durations else [0] * len(tokens)
-        return _Said(counts, tokens, lasts, certain, ahead)
+        return _Said(counts, tokens, lasts, (scores, certain), ahead)
 
     def _predict(self, lanes: Sequence[Lane]) -> None:
         if not lanes:
@@ -144,17 +148,22 @@ class _Said:
         counts: Sequence[int],
         tokens: list[int],
         durations: list[int],
-        certain: NDArray[np.float32],
+        said: tuple[NDArray[np.float32], NDArray[np.float32]],
         ahead: Sequence[_Ahead],
     ) -> None:
         self._edges = list(accumulate(counts, initial=0))
         self.tokens = [tokens[first:end] for first, end in pairwise(self._edges)]
         self.durations = [durations[first:end] for first, end in pairwise(self._edges)]
-        self._certain, self._ahead = certain, ahead
+        (self._scores, self._certain), self._ahead = said, ahead
 
     def probability(self, lane: int, frame: int) -> float:
         """Return the probability, 0..1, of the token said there."""
         return float(self._certain[self._edges[lane] + frame])
+
+    def scores(self, lane: int, frame: int) -> NDArray[np.float32]:
+        """Return what each token and the blank score there."""
+        scores: NDArray[np.float32] = self._scores[self._edges[lane] + frame]
+        return scores
 
     def memory(self, lane: int) -> object:
         """Return the prediction network's memory after the lane's token."""

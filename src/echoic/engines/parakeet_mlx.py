@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mlx import nn
+    from numpy.typing import NDArray
 
     from echoic.engines.decoder import Decoder, Frames
     from echoic.engines.features import Features
@@ -217,11 +218,15 @@ class _Verdict:
         self.tokens: list[list[int]] = best.tolist()
         self._sure: list[list[float]] = sure.tolist()
         self.durations: list[list[int]] = np.asarray(durations or (0,))[np.array(lasts)].tolist()
-        self._ahead = ahead
+        self._scores, self._ahead = scores, ahead
 
     def probability(self, lane: int, frame: int) -> float:
         """Return the probability, 0..1, of the token said there."""
         return self._sure[lane][frame]
+
+    def scores(self, lane: int, frame: int) -> NDArray[np.float32]:
+        """Return what each token and the blank score there."""
+        return np.array(self._scores[lane, frame])
 
     def memory(self, lane: int) -> tuple[mx.array, mx.array]:
         """Return the prediction network's state after the lane's token."""

@@ -35,6 +35,9 @@ from echoic.engines.transducer import LOOKAHEAD, Lane, Transducer
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from echoic.engines.decoder import Decoder
     from echoic.engines.features import Features
     from echoic.engines.parakeet_nemo import Torch
@@ -215,6 +218,11 @@ class Verdict:
         with torch.inference_mode():
             scores = self._scores[lane, frame].float()
             return float((scores[self.tokens[lane][frame]] - scores.logsumexp(0)).exp())
+
+    def scores(self, lane: int, frame: int) -> NDArray[np.float32]:
+        """Return what each token and the blank score there."""
+        scores: NDArray[np.float32] = self._scores[lane, frame].float().cpu().numpy()
+        return scores
 
     def memory(self, lane: int) -> tuple[Tensor, Tensor]:
         """Return the prediction network's state after the lane's token."""

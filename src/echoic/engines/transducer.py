@@ -39,11 +39,13 @@ class TransducerState:
         token: The last token, or the blank at a start.
         memory: The prediction network's state before that token, as the network holds it.
         skip: Frames still to be passed over: the last duration reached so far beyond the end.
+        place: What was said of terms that are listened for (``hotwords``), or None.
     """
 
     token: int
     memory: object
     skip: int = 0
+    place: object = None
 
 
 @dataclass(slots=True, eq=False)
@@ -75,6 +77,9 @@ class Verdict(Protocol):
     def probability(self, lane: int, frame: int) -> float:
         """Return the probability, 0..1, of that token among all tokens and the blank."""
 
+    def scores(self, lane: int, frame: int) -> NDArray[np.float32]:
+        """Return what each token and the blank score there: log-probabilities but for a common summand."""
+
     def memory(self, lane: int) -> object:
         """Return the prediction network's state after the lane's token."""
 
@@ -94,6 +99,13 @@ class Network(Protocol):
         """
 
 
+class Favour(Protocol):
+    """What a lane listens for."""
+
+    def walk(self, frames: Frames, state: TransducerState, max_symbols: int) -> Walk:
+        """Return the lane's walk through its frames."""
+
+
 class Transducer:
     """Decodes greedily (``decoder.Decoder``).
 
@@ -104,6 +116,8 @@ class Transducer:
         max_symbols: Tokens at one frame after which the next frame is taken.
         together: False: each lane, and each frame, is asked about by itself.
     """
+
+    favours = True
 
     def __init__(
         self,
@@ -120,15 +134,24 @@ class Transducer:
         self.start = TransducerState(blank, network.start())
 
     def decode(
-        self, lanes: Sequence[Frames], states: Sequence[TransducerState]
+        self,
+        lanes: Sequence[Frames],
+        states: Sequence[TransducerState],
+        favours: Sequence[Favour | None] | None = None,
     ) -> list[tuple[list[Emission], TransducerState]]:
         """Return the tokens of each lane and where it stands after its last frame.
 
         Args:
             lanes: Shape ``(frames, width)`` each.
             states: Where each lane stands before its first frame.
+            favours: What each listens for; None: nothing.
         """
-        walks = [_Walk(*lane, self._max_symbols) for lane in zip(lanes, states, strict=True)]
+        walks = [
+            Walk(frames, state, self._max_symbols)
+            if favour is None
+            else favour.walk(frames, state, self._max_symbols)
+            for frames, state, favour in zip(lanes, states, favours or [None] * len(lanes), strict=True)
+        ]
         if self._together:
             self._walk(walks)
         else:
@@ -144,13 +167,13 @@ class Transducer:
         """Return the most frames of a lane that a step with so many lanes asks about."""
         return self._lookahead
 
-    def _walk(self, walks: Sequence[_Walk]) -> None:
-        active = [walk for walk in walks if not walk.done]
+    def _walk(self, walks: Sequence[Walk]) -> None:
+        active = [walk for walk in walks if not walk.ended()]
         while active:
             self._step(active)
-            active = [walk for walk in active if not walk.done]
+            active = [walk for walk in active if not walk.ended()]
 
-    def _step(self, active: Sequence[_Walk]) -> None:
+    def _step(self, active: Sequence[Walk]) -> None:
         most = self._reach(len(active))
         verdict = self._network.look(
             [walk.next_frames(most) for walk in active], [walk.lane for walk in active]
@@ -160,13 +183,17 @@ class Transducer:
         ):
             offset = walk.pass_blanks(said, lasts, self._blank)
             if offset is not None:
-                walk.emit(
-                    said[offset], lasts[offset], verdict.probability(number, offset), verdict.memory(number)
-                )
+                walk.hear(verdict, number, offset)
 
 
-class _Walk:
-    """One lane on its way through its frames."""
+class Walk:
+    """One lane on its way through its frames.
+
+    Args:
+        frames: The lane's.
+        state: Where it stands before them.
+        max_symbols: As in ``Transducer``.
+    """
 
     def __init__(self, frames: Frames, state: TransducerState, max_symbols: int) -> None:
         self._frames, self._size = frames, len(frames)
@@ -176,28 +203,40 @@ class _Walk:
         self._max_symbols = max_symbols
         self._symbols = 0
 
-    @property
-    def done(self) -> bool:
+    def ended(self) -> bool:
+        """Return whether it is over."""
         return self._position >= self._size
 
     def state(self) -> TransducerState:
+        """Return where it stands after its last frame."""
         return TransducerState(self.lane.token, self.lane.memory, self._position - self._size)
 
     def next_frames(self, most: int) -> Frames:
-        frames: Frames = self._frames[self._position : self._position + most]
+        """Return the frames that are to be asked about."""
+        frames: Frames = self._frames[self._position : min(self._position + most, self._size)]
         return frames
 
     def pass_blanks(self, said: Sequence[int], lasts: Sequence[int], blank: int) -> int | None:
         """Go on past blanks; return the offset of the first token, or None: there is none so far."""
         start = self._position
-        while not self.done and (offset := self._position - start) < len(said):
+        while self._position < self._size and (offset := self._position - start) < len(said):
             if said[offset] != blank:
                 return offset
             self._position += max(lasts[offset], 1)
             self._symbols = 0
         return None
 
+    def hear(self, verdict: Verdict, lane: int, offset: int) -> None:
+        """Emit the likeliest token."""
+        self.emit(
+            verdict.tokens[lane][offset],
+            verdict.durations[lane][offset],
+            verdict.probability(lane, offset),
+            verdict.memory(lane),
+        )
+
     def emit(self, token: int, duration: int, probability: float, memory: object) -> None:
+        """Go on behind a token."""
         self.emissions.append(Emission(token, self._position, duration, probability))
         self.lane.token, self.lane.memory, self.lane.ahead = token, memory, None
         self._symbols += 1
@@ -236,6 +275,11 @@ class Scores:
         """Return the probability, 0..1, of the token said there."""
         scores = self._scores[lane, frame]
         return float(1.0 / np.exp(scores - scores[self.tokens[lane][frame]]).sum())
+
+    def scores(self, lane: int, frame: int) -> NDArray[np.float32]:
+        """Return what each token and the blank score there."""
+        scores: NDArray[np.float32] = self._scores[lane, frame]
+        return scores
 
 
 def stacked(frames: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
