@@ -17,6 +17,8 @@ from echoic.server.settings import Settings
 from support.live import ServerProcess
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from schemathesis import Case
 
 KEYED = {"api_key": "right", "status_needs_key": True, "metrics_key": "scrape", "wrong_keys_per_minute": 0}
@@ -43,7 +45,7 @@ def test_the_application_answers_as_its_schema_says(given_settings: dict[str, ob
 @pytest.mark.parametrize(
     "asks", [{}, {"api_key": "right", "metrics_key": "scrape", "status_needs_key": "yes"}]
 )
-def test_a_real_server_answers_as_its_schema_says(asks: dict[str, str]) -> None:
+def test_a_real_server_answers_as_its_schema_says(asks: dict[str, str], tmp_path: Path) -> None:
     with ServerProcess(log_level="warning", **asks) as server:
         found = subprocess.run(
             [
@@ -53,6 +55,7 @@ def test_a_real_server_answers_as_its_schema_says(asks: dict[str, str]) -> None:
             capture_output=True,
             text=True,
             timeout=SECONDS,
+            cwd=tmp_path,  # where it keeps what it finds
             check=False,
         )
         assert found.returncode == 0, found.stdout[-4000:]
