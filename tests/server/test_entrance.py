@@ -389,3 +389,25 @@ async def test_only_credentials_that_nobody_has_count_as_wrong(start_app: StartA
         await refused(app, "unauthorized", 4401)  # none at all
     await refused(app, "unauthorized", 4401, headers={"x-api-key": "guess"})
     await refused(app, "server_busy", 1013, headers={"x-api-key": "guess"})
+
+
+async def test_a_session_that_was_taken_up_lasts_as_long_as_the_key_that_took_it_up(
+    start_app: StartApp, file: Path
+) -> None:
+    first, second = await make_key_in(file), await make_key_in(file)
+    app = await start_app(keys_db=str(file))
+    house = app.state.house
+    async with MemorySocket(app, headers={"x-api-key": first.text}) as socket:
+        socket.send({"type": "config", "model": "scripted", "resumable": True})
+        status = (await socket.until("status"))[-1]
+    async with MemorySocket(app, headers={"x-api-key": second.text}) as socket:
+        socket.send({"type": "config", "resume": status["resume_token"], "received": status["seq"]})
+        assert (await socket.next())["state"] == "resumed"
+        await house.entrance.store.revoke(first.id)
+        await house.service.watch.look()
+        socket.send({"type": "ping"})
+        assert (await socket.next())["type"] == "pong"
+        await house.entrance.store.revoke(second.id)
+        await house.service.watch.look()
+        assert (await socket.until("error"))[-1]["code"] == "unauthorized"
+        assert await socket.next() == {"type": "close", "code": 4401}

@@ -150,6 +150,8 @@ class StreamEndpoint:
             session = service.kept.take_up(wish, identity.user, peer)
         except ProtocolError as error:
             raise AccessRefused(error.code, error.message) from None
+        if service.watch is not None and isinstance(session, Connection):
+            service.watch.follow(session, identity)  # it lasts as long as the key that was presented last
         service.means.metrics.resumed.inc()
         await session.serve(peer)
 

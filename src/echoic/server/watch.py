@@ -42,7 +42,8 @@ class KeyWatch:
         self._keys: dict[Running, str] = {}
 
     def follow(self, stream: Running, identity: Identity) -> None:
-        """Watch over a stream, if it was opened by a key of the store."""
+        """Watch over a stream, if it was opened, or taken up last, by a key of the store."""
+        self.forget(stream)
         if identity.key_id is not None:
             self._keys[stream] = identity.key_id
 
