@@ -22,6 +22,7 @@ from support.memory_socket import MemorySocket
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from fastapi import FastAPI
 
@@ -132,6 +133,22 @@ async def test_word_timestamps_are_promised_only_if_a_model_that_is_there_gives_
         status = (await client.get(f"{API}/status")).json()
     assert status["supported_features"]["word_timestamps"] is here
     assert [model["word_timestamps"] for model in status["models"]] == [True, False]
+
+
+@pytest.mark.parametrize(("provider", "given"), [("rules", True), ("off", False)])
+async def test_what_runs_beside_the_recogniser_is_promised_only_where_it_is_to_be_had(
+    start_app: StartApp, tmp_path: Path, *, provider: str, given: bool
+) -> None:
+    folder = tmp_path if given else None
+    diarizer = "embedded" if given else "off"
+    app = await start_app(
+        insights_provider=provider, speakers_audio_dir=folder, speakers_diarizer=diarizer, preload_model=""
+    )
+    async with browsing(app) as client:
+        features = (await client.get(f"{API}/status")).json()["supported_features"]
+    promised = ("live_insights", "speaker_diarization", "audio_persistence")
+    assert [features[name] for name in promised] == [given, given, given]
+    assert features["custom_vocabulary"] is True
 
 
 async def test_the_limits_of_a_server_without_keys_are_those_of_a_local_user(start_app: StartApp) -> None:

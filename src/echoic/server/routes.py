@@ -28,27 +28,28 @@ from echoic.server.guard import Guard
 from echoic.server.metrics import CONTENT_TYPE
 from echoic.server.neighbours import address_of
 from echoic.server.quotas import limits_body
+from echoic.session.insight_wishes import InsightWishes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from echoic.engines.registry import ModelStatus
     from echoic.limits.identity import Identity
     from echoic.server.app import House
     from echoic.server.endpoint import Service
+    from echoic.session.config import Offers
 
 STREAM_PATH: Final = "/api/v1/audio/stream/transcribe"
 STATUS_PATH: Final = "/api/v1/audio/stream/status"
 LIMITS_PATH: Final = "/api/v1/audio/stream/limits"
 
-#: What this version does and does not do, whichever models there are.
+#: What every server of this version does, whichever models there are.
 FEATURES: Final = {
     "partial_results": True,
     "segment_metadata": True,
     "concurrent_streams": True,
     "binary_audio": True,
-    "custom_vocabulary": False,
-    "live_insights": False,
-    "speaker_diarization": False,
-    "audio_persistence": False,
+    "custom_vocabulary": True,
 }
 
 
@@ -94,8 +95,7 @@ def _describe(router: APIRouter, house: House) -> None:
             "status": "available" if available else "unavailable",
             "available_models": available,
             "websocket_endpoint": STREAM_PATH,
-            "supported_features": FEATURES
-            | {"word_timestamps": any(model.available and model.word_timestamps for model in models)},
+            "supported_features": _features(models, house.service.means.addons.offers),
             "models": [_row(model, loaded=model.id in loaded) for model in models],
         }
 
@@ -108,6 +108,15 @@ def _describe(router: APIRouter, house: House) -> None:
             return refused(refusal)
         standing = await house.desk.standing(identity)
         return limits_body(identity, standing, house.service.streams)
+
+
+def _features(models: Iterable[ModelStatus], offers: Offers) -> dict[str, bool]:
+    return FEATURES | {
+        "word_timestamps": any(model.available and model.word_timestamps for model in models),
+        "live_insights": offers.insights(InsightWishes()) is None,
+        "speaker_diarization": offers.diarization is None,
+        "audio_persistence": offers.storage is None,
+    }
 
 
 def _row(model: ModelStatus, *, loaded: bool) -> dict[str, object]:
