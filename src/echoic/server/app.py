@@ -6,6 +6,7 @@ import asyncio
 import logging
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
@@ -29,7 +30,7 @@ from echoic.server.neighbours import Neighbours
 from echoic.server.outbox import Bounds
 from echoic.server.page import page_router
 from echoic.server.quotas import desk_of
-from echoic.server.routes import api_router
+from echoic.server.routes import STREAM_PATH, api_router
 from echoic.server.streams import Streams
 from echoic.server.unmet import unmet
 from echoic.server.vocabulary import HouseVocabulary
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from echoic.engines.registry import Registry
     from echoic.limits.desk import Desk
     from echoic.server.settings import Settings
+    from echoic.server.traces import Traces
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +77,7 @@ class House:
         service: What its streams share.
         ready: Whether it can transcribe.
         desk: Where streams are counted.
+        traces: Where spans are sent, or None: nowhere.
     """
 
     settings: Settings
@@ -83,16 +86,18 @@ class House:
     service: Service
     ready: Readiness
     desk: Desk
+    traces: Traces | None = None
 
 
-def build_app(settings: Settings, registry: Registry | None = None) -> FastAPI:
+def build_app(settings: Settings, registry: Registry | None = None, traces: Traces | None = None) -> FastAPI:
     """Return the application; several in one process share nothing.
 
     Args:
         settings: What it is told.
         registry: The models there are; None: all of this version.
+        traces: Where spans are sent; None: where the settings say.
     """
-    house = _furnish(settings, registry or models_of(settings))
+    house = _furnish(settings, registry or models_of(settings), traces or _traces_of(settings))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -110,6 +115,8 @@ def build_app(settings: Settings, registry: Registry | None = None) -> FastAPI:
             await house.desk.close()
             await addons.close()
             await house.service.means.engines.close()
+            if house.traces is not None:
+                await asyncio.to_thread(house.traces.close)
 
     # The interactive documentation would be loaded from other people's servers, and a redirect to the path
     # without its last slash would lead to whatever server the request's Host names.
@@ -124,6 +131,10 @@ def build_app(settings: Settings, registry: Registry | None = None) -> FastAPI:
     app.state.house = house
     app.include_router(api_router(house))
     app.include_router(page_router())
+    if house.traces is not None:
+        traced = import_module("echoic.server.traces")
+        paths = traced.endpoints(STREAM_PATH)
+        app.add_middleware(traced.TracedStreams, tracer=house.traces.tracer, paths=paths)
     if house.entrance.hosts.names is not None:
         app.add_middleware(Nameplate, hosts=house.entrance.hosts)
     if settings.allowed_addresses is not None:
@@ -158,14 +169,27 @@ def wishes_of(settings: Settings) -> Wishes:
     )
 
 
-def _furnish(settings: Settings, registry: Registry) -> House:
-    engines = Engines(
+def _traces_of(settings: Settings) -> Traces | None:
+    if settings.traces_endpoint is None:
+        return None
+    traces: Traces = import_module("echoic.server.traces").traces_to(
+        settings.traces_endpoint, settings.traces_share
+    )
+    return traces
+
+
+def _furnish(settings: Settings, registry: Registry, traces: Traces | None) -> House:
+    made = Engines if traces is None else traces.engines
+    engines = made(
         registry,
         threads=settings.worker_threads,
         idle=settings.model_idle_seconds,
         hung=settings.decode_timeout_seconds,
     )
     metrics = Metrics()
+    desk = desk_of(settings, metrics)
+    if traces is not None and settings.redis_url is not None:
+        traces.follow_quotas(desk)
     waters = Waters(settings.total_marks)
     streams = Streams(settings.max_sessions, waters, settings.retry_after_seconds)
     metrics.active.set_function(lambda: len(streams))
@@ -203,7 +227,8 @@ def _furnish(settings: Settings, registry: Registry) -> House:
             ),
         ),
         ready=Readiness(),
-        desk=desk_of(settings, metrics),
+        desk=desk,
+        traces=traces,
     )
 
 

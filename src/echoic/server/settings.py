@@ -70,6 +70,23 @@ def _redis_url(value: object) -> object:
     return value
 
 
+def _collector(value: object) -> object:
+    if not isinstance(value, str) or not value:
+        return value
+    if not value.startswith(("http://", "https://")):
+        raise ValueError("it should begin with http:// or https://, as http://localhost:4318/v1/traces does")
+    if not all(map(_is_there, ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"))):
+        raise ValueError("it needs the extra otel: pip install 'echoic[otel]'")
+    return value
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # not even what it stands in
+        return False
+
+
 def _clamped_ttl(value: object) -> object:
     number = int(value) if isinstance(value, str) and value.strip().lstrip("+-").isdigit() else value
     return min(max(number, SHORTEST_TTL), LONGEST_TTL) if isinstance(number, int) else number
@@ -138,6 +155,8 @@ class Settings(LoadSettings, AddOnSettings):
         tls_key_file: Its key, as PEM without a password; None: it stands in the same file.
         log_level: What is logged.
         log_format: ``text`` (key=value) or ``json``.
+        traces_endpoint: Where traces are sent to by OTLP over HTTP; None: there are none.
+        traces_share: Of all streams, 0 to 1, those that are traced.
         api_key: Digest of the one key (``secret.written_digest``), or None: no key. It is not kept itself.
         allow_query_token: Take the key from ``?token=`` too.
         auth_timeout_seconds: How long the first message may take when it has to bring the key.
@@ -195,6 +214,8 @@ class Settings(LoadSettings, AddOnSettings):
     tls_key_file: Annotated[Path | None, SERVER, AfterValidator(_expanded)] = None
     log_level: Annotated[Literal["debug", "info", "warning", "error"], SERVER] = "info"
     log_format: Annotated[Literal["text", "json"], SERVER] = "text"
+    traces_endpoint: Annotated[str | None, SERVER, BeforeValidator(_collector), Field(repr=False)] = None
+    traces_share: Annotated[float, SERVER, Field(ge=0, le=1)] = 1.0
     api_key: Annotated[bytes | None, AUTH, BeforeValidator(_digest), Field(repr=False)] = None
     allow_query_token: Annotated[bool, AUTH] = True
     auth_timeout_seconds: Annotated[float, AUTH, Field(gt=0, le=LONGEST_TIME)] = 5.0
