@@ -19,6 +19,7 @@ PARTS = (
     "beside",
     "load",
     "memory",
+    "diarization",
     "disconnects",
     "fuzz",
     "keys",

@@ -66,6 +66,20 @@ def models(settings: "Settings") -> list[Check]:
     return checks
 
 
+def diarizers() -> list[Check]:
+    """Return a check for each way to tell speakers apart; none is loaded."""
+    from echoic.speakers.seats import SEATS, probe
+
+    checks = []
+    for name, seat in SEATS.items():
+        if seat.listed:
+            missing = probe(name)
+            state: State = "note" if missing else "ok"
+            found = missing.reason if missing else "there"
+            checks.append(Check(f"diarizer {name}", state, found, missing.install if missing else None))
+    return checks
+
+
 def outdated_forms(settings: "Settings") -> list[Check]:
     """Return a note if what ``echoic models optimize`` made is left out since its originals changed."""
     from echoic.engines.parakeet_files import NAME, look_through

@@ -36,13 +36,13 @@ class DiarizerSeat:
         name: What settings call it.
         probe: Says what is missing; None: nothing. ``model``: its weights, where they do not come along.
         load: Returns it, with its weights; may take long.
-        own: Whether its weights come with the package.
+        listed: Whether people are told of it.
     """
 
     name: str
     probe: Callable[[Path | None], Missing | None]
     load: Callable[[Path | None], Diarizer]
-    own: bool = False
+    listed: bool = True
 
 
 def probe(name: str = DEFAULT, model: Path | None = None) -> Missing | None:
@@ -116,8 +116,8 @@ SEATS: Mapping[str, DiarizerSeat] = MappingProxyType(
     {
         seat.name: seat
         for seat in (
-            DiarizerSeat(DEFAULT, _probe_embedded, _load_embedded, own=True),
-            DiarizerSeat("scripted", lambda _: None, _load_scripted, own=True),
+            DiarizerSeat(DEFAULT, _probe_embedded, _load_embedded),
+            DiarizerSeat("scripted", lambda _: None, _load_scripted, listed=False),
         )
     }
 )
