@@ -48,6 +48,8 @@ _COLLAR = 0.5
 _SILENT = 1e-3
 _MINUTE = 60.0
 _LONG, _QUICK = 60, 12
+#: Seconds of a speaker that the offline clustering finds.
+_LEAST = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,17 +139,24 @@ def _rates(talk: Talk, turns: Iterable[Turn]) -> dict[str, float]:
 
 
 def _offline(talk: Talk) -> tuple[Turn, ...]:
-    """Return the turns by average linkage over all windows of the recording."""
-    rules, speakers = WindowRules(), SpeakerRules()
+    """Return the turns by average linkage over all windows of the recording at once.
+
+    A cluster that has not spoken for ``_LEAST`` seconds goes to the one that is most like it.
+    """
+    rules, alike = WindowRules(), SpeakerRules().alike
     scene = Scene(talk.audio, 0.0, 0.0, tuple((b / SOUND_RATE, e / SOUND_RATE) for b, e in talk.speech))
     seen = [look for region in looks(scene, rules) for look in region]
     places = [(round(look.start * SOUND_RATE), round(look.end * SOUND_RATE)) for look in seen]
     vectors = CamPlusPlus(PACKAGED).embed(talk.audio, places)
     weights = np.array([look.new[1] - look.new[0] for look in seen], np.float32)
-    labels = link(vectors * weights[:, np.newaxis], weights, lambda alike, _: alike >= speakers.alike)
-    stretches = memory.nothing().stretches.added(
-        [(look.begin, look.new[1]) for look in seen], labels.tolist()
-    )
+    labels = link(vectors * weights[:, np.newaxis], weights, lambda best, _: best >= alike)
+    heard = np.bincount(labels, weights=weights)
+    large = np.flatnonzero(heard >= min(_LEAST, float(heard.max())))
+    means = np.stack([vectors[labels == one].mean(axis=0) for one in large])
+    small = ~np.isin(labels, large)
+    labels[small] = large[(vectors[small] @ means.T).argmax(axis=1)]
+    spans = [(look.begin, look.new[1]) for look in seen]
+    stretches = memory.nothing().stretches.added(spans, labels.tolist())
     times = zip(stretches.starts.tolist(), stretches.ends.tolist(), strict=True)
     return joined_turns(zip(times, stretches.groups.tolist(), strict=True), rules.pause)
 

@@ -25,12 +25,17 @@ class SpeakerRules:
         margin: Added to it when a new speaker is weighed.
         evidence: What makes a speaker new: seconds heard times how much the likeness to everyone known falls
             short of ``alike + margin``.
+        caution: Seconds of speech after which twice as much is wanted, and so on: the more was heard, the more
+            there is that only seems new.
+        most_cautious: The most times as much.
         switch: The price of a change of speakers from slot to slot, in cosines.
     """
 
-    alike: float = 0.33
+    alike: float = 0.34
     margin: float = 0.05
     evidence: float = 0.25
+    caution: float = 60.0
+    most_cautious: float = 3.0
     switch: float = 0.1
 
 
@@ -53,6 +58,10 @@ def settled(memory: Memory, rules: SpeakerRules) -> NDArray[np.intp]:
     groups = memory.groups
     labels = _linked(groups, _most(memory), rules)
     ids = _carried_over(labels, groups)
+    for cluster in reversed(_by_weight(labels, groups.seconds)):
+        known, ids[cluster] = ids[cluster], NOBODY
+        if _is_new(cluster, labels, ids, groups, rules):
+            ids[cluster] = known
     found = ids[labels]
     if (found == NOBODY).any():
         sure = np.unique(found[found != NOBODY])
@@ -92,7 +101,8 @@ def _is_new(
     mean = _mean(groups, labels == cluster)
     nearest = max(float(mean @ _mean(groups, labels == other)) for other in others)
     heard = float(groups.seconds[labels == cluster].sum())
-    return heard * (rules.alike + rules.margin - nearest) >= rules.evidence
+    caution = min(1 + float(groups.seconds.sum()) / rules.caution, rules.most_cautious)
+    return heard * (rules.alike + rules.margin - nearest) >= rules.evidence * caution
 
 
 def _by_weight(labels: NDArray[np.intp], seconds: NDArray[np.float32]) -> list[int]:

@@ -137,16 +137,25 @@ class Memory:
         while len(groups) > MOST_GROUPS:
             pair = closest(likeness(groups.sums, groups.seconds), groups.speakers)
             groups, stretches = groups.without(*pair), stretches.without(*pair)
-        while len(stretches) > MOST_STRETCHES:
-            stretches = stretches.coarser()
-        return replace(self, groups=groups, stretches=stretches)
+        return replace(self, groups=groups, stretches=bounded(stretches))
 
 
 def nothing() -> Memory:
     """Return what is known before anything is heard."""
-    none, nobody = np.zeros(0, np.float32), np.zeros(0, np.intp)
-    times = np.zeros(0, np.float64)
-    return Memory(_frozen(none.reshape(0, 0), none, nobody), Stretches(times, times, nobody))
+    none = np.zeros(0, np.float32)
+    return Memory(_frozen(none.reshape(0, 0), none, np.zeros(0, np.intp)), no_stretches())
+
+
+def no_stretches() -> Stretches:
+    """Return no stretches."""
+    return _stretches(np.zeros(0), np.zeros(0), np.zeros(0, np.intp))
+
+
+def bounded(stretches: Stretches) -> Stretches:
+    """Return no more stretches than are remembered."""
+    while len(stretches) > MOST_STRETCHES:
+        stretches = stretches.coarser()
+    return stretches
 
 
 def _frozen(sums: NDArray[np.float32], seconds: NDArray[np.float32], speakers: NDArray[np.intp]) -> Groups:

@@ -29,6 +29,23 @@ NO_FILE = Missing(f"The file {PACKAGED.name} is missing.", "pip install --force-
 
 
 @dataclass(frozen=True, slots=True)
+class Heavy:
+    """What a diarizer needs that does not come with the package: a command, and where its weights are."""
+
+    install: str
+    weights: str
+
+
+PYANNOTE = Heavy(
+    "pip install 'echoic[pyannote]'", "pyannote/wespeaker-voxceleb-resnet34-LM is on the hub (CC-BY-4.0)."
+)
+SORTFORMER = Heavy(
+    "pip install 'echoic[nemo]'",
+    "nvidia/diar_streaming_sortformer_4spk-v2 is on the hub (its own licence).",
+)
+
+
+@dataclass(frozen=True, slots=True)
 class DiarizerSeat:
     """A diarizer's place in the table.
 
@@ -106,6 +123,49 @@ def _load_embedded(_: Path | None) -> Diarizer:
     return OnlineDiarizer(CamPlusPlus(PACKAGED))
 
 
+def _probe_pyannote(model: Path | None) -> Missing | None:
+    return _lacks(("torch", "pyannote.audio"), PYANNOTE, model)
+
+
+def _load_pyannote(model: Path | None) -> Diarizer:
+    from echoic.speakers.online import OnlineDiarizer  # noqa: PLC0415  # the same
+    from echoic.speakers.pyannote import NAME, RULES, PyannoteEmbedder  # noqa: PLC0415  # the same
+
+    return OnlineDiarizer(PyannoteEmbedder(_there(model)), RULES, NAME)
+
+
+def _probe_sortformer(model: Path | None) -> Missing | None:
+    return _lacks(("torch", "nemo", "lightning"), SORTFORMER, model)
+
+
+def _load_sortformer(model: Path | None) -> Diarizer:
+    from echoic.speakers.sortformer import SortformerDiarizer  # noqa: PLC0415  # the same
+
+    return SortformerDiarizer(_there(model))
+
+
+def _lacks(modules: tuple[str, ...], heavy: Heavy, model: Path | None) -> Missing | None:
+    absent = next((module for module in modules if not _installed(module)), None)
+    if absent:
+        return Missing(f"The module {absent} is not installed.", heavy.install)
+    if model is None:
+        return Missing(f"No file is named for it; {heavy.weights}")
+    return None if model.exists() else Missing(f"There is no {model}; {heavy.weights}")
+
+
+def _installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # the package that it is in
+        return False
+
+
+def _there(model: Path | None) -> Path:
+    if model is None:
+        raise ModelUnavailable("speakers", "No file is named for it.")
+    return model
+
+
 def _load_scripted(_: Path | None) -> Diarizer:
     from echoic.speakers.scripted import ScriptedDiarizer  # noqa: PLC0415  # the same
 
@@ -117,6 +177,8 @@ SEATS: Mapping[str, DiarizerSeat] = MappingProxyType(
         seat.name: seat
         for seat in (
             DiarizerSeat(DEFAULT, _probe_embedded, _load_embedded),
+            DiarizerSeat("pyannote", _probe_pyannote, _load_pyannote),
+            DiarizerSeat("sortformer", _probe_sortformer, _load_sortformer),
             DiarizerSeat("scripted", lambda _: None, _load_scripted, listed=False),
         )
     }
