@@ -25,8 +25,8 @@ class SpeakerRules:
         margin: Added to it when a new speaker is weighed.
         evidence: What makes a speaker new: seconds heard times how much the likeness to everyone known falls
             short of ``alike + margin``.
-        caution: Seconds of speech after which twice as much is wanted, and so on: the more was heard, the more
-            there is that only seems new.
+        caution: Seconds of speech after which twice as much is wanted, and so on: the more was heard, the
+            more there is that only seems new.
         most_cautious: The most times as much.
         switch: The price of a change of speakers from slot to slot, in cosines.
     """
