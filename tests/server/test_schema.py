@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 KEYED = {"api_key": "right", "status_needs_key": True, "metrics_key": "scrape", "wrong_keys_per_minute": 0}
 PATHS = ["/api/v1/audio/stream/limits", "/api/v1/audio/stream/status", "/healthz", "/metrics", "/readyz"]
-SECONDS = 20
+SECONDS = 60
 
 
 @pytest.mark.parametrize("given_settings", [{}, KEYED])
