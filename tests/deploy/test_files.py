@@ -72,9 +72,9 @@ def test_nothing_else_goes_to_the_builder() -> None:
 
 
 def test_what_the_package_is_built_of_is_copied() -> None:
-    copied = " ".join(instructions("COPY"))
+    copied = " ".join(instructions("COPY")).split()
     assert PROJECT["readme"] in copied
-    assert all(file in copied for file in PROJECT["license-files"])
+    assert all(Path(file).parts[0] in copied for file in PROJECT["license-files"])
 
 
 def test_the_images_command_is_the_projects_program() -> None:
