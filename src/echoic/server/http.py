@@ -18,7 +18,7 @@ class Http(H11Protocol):
     """
 
     #: Seconds from the connection, or the first byte of a later request, to the end of its headers.
-    patience: ClassVar[float] = 15.0
+    patience: ClassVar[float] = 10.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # as uvicorn's
         super().__init__(*args, **kwargs)
@@ -41,6 +41,11 @@ class Http(H11Protocol):
         """End."""
         self._wait_no_more()
         super().connection_lost(exc)
+
+    @classmethod
+    def within(cls, seconds: float) -> type[Http]:
+        """Return the same with another patience."""
+        return type(cls.__name__, (cls,), {"patience": seconds})
 
     def _wait(self) -> None:
         if self._timer is None:

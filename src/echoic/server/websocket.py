@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Opcode
 from websockets.server import ServerProtocol
 
 if TYPE_CHECKING:
+    from uvicorn._types import ASGIReceiveEvent
     from websockets.frames import Frame
+
+#: Bytes of messages that may wait for a stream which does not take them; then its client is not read until
+#: half of them are taken. Until then pings that come behind audio are answered: 8 s of float32 at 16 kHz, on
+#: top of the 30 s that the stream itself lets wait.
+_HELD: Final = 2**19
+#: Bytes that a message takes besides its own.
+_OVERHEAD: Final = 256
 
 
 class Conversation(ServerProtocol):
@@ -30,7 +39,8 @@ class WebSocket(WebSocketsSansIOProtocol):
     """A connection to one client.
 
     Beyond uvicorn's own: fragments take no more memory than what is in them; pongs do not pile up for who
-    reads none; and a request that cannot be read is answered.
+    reads none; a request that cannot be read is answered; pings are, while messages wait for the stream; and
+    whoever sends anything, or is not read, is not taken for gone.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # as uvicorn's
@@ -42,9 +52,13 @@ class WebSocket(WebSocketsSansIOProtocol):
         )
         self._joined = bytearray()
         self._pong = b""
+        self._sizes: deque[int] = deque()
+        self._held = 0
+        self._lived_at = 0.0
 
     def data_received(self, data: bytes) -> None:
         """Take what came from the client."""
+        self._lived_at = self.loop.time()
         super().data_received(data)
         if self.conn.handshake_exc is not None and not self.handshake_complete:
             self.handshake_complete = self.close_sent = True
@@ -60,6 +74,44 @@ class WebSocket(WebSocketsSansIOProtocol):
             self.frames = [bytes(self._joined)]
             self._joined = bytearray()
             self.send_receive_event_to_app()
+
+    def send_receive_event_to_app(self) -> None:
+        """Queue a message, and read no further once too much waits."""
+        size = sum(map(len, self.frames)) + _OVERHEAD
+        before, paused = self.queue.qsize(), self.read_paused
+        self.read_paused = True  # else uvicorn stops reading at each message
+        super().send_receive_event_to_app()
+        self.read_paused = paused
+        if self.queue.qsize() == before or self.close_sent:  # it is over
+            return
+        self._sizes.append(size)
+        self._held += size
+        if self._held > _HELD and not paused:
+            self.read_paused = True
+            self.transport.pause_reading()
+
+    async def receive(self) -> ASGIReceiveEvent:
+        """Return the next message, and read on once there is room again."""
+        message = await self.queue.get()
+        if message["type"] == "websocket.receive":
+            self._held -= self._sizes.popleft()
+        if self.read_paused and self._held <= _HELD // 2:
+            self.read_paused = False
+            self._lived_at = self.loop.time()
+            self.transport.resume_reading()
+        return message
+
+    def keepalive_timeout(self) -> None:
+        """Cut off a client of which nothing came since it was pinged, though it was read.
+
+        A pong may stand behind audio that is not read yet; what comes instead shows as well that it lives.
+        """
+        if self.read_paused or self._lived_at >= self.ping_sent_at:
+            self.pong_timer = self.pending_ping_payload = None
+            self.schedule_ping()
+            return
+        super().keepalive_timeout()
+        self.transport.abort()  # what is not sent yet will not be taken either
 
     def handle_ping(self) -> None:
         """Answer a ping; while the client reads nothing, only the last one, once it does.

@@ -1,0 +1,128 @@
+"""Who is taken for gone, and who is answered although nobody takes what it says."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+
+from echoic.engines.scripted import draw
+from echoic.server.websocket import WebSocket
+from server.test_connection import Doors, house_of
+from support.memory_socket import PATIENCE, STREAM
+from support.raw_websocket import BINARY, PING, PONG, TEXT, RawWebSocket, frame
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from fastapi import FastAPI
+
+    from server.conftest import StartApp
+
+AUDIO = draw([("alpha", 1.9), ("one", 0.6)] + [("two", 0.6)] * 4).tobytes()
+
+
+@asynccontextmanager
+async def serving(app: FastAPI, patience: float = 0.1) -> AsyncIterator[str]:
+    """Serve an application that runs already, with pings in quick succession; yield where."""
+    config = uvicorn.Config(
+        app, lifespan="off", log_config=None, ws=WebSocket, ws_ping_interval=0.05, ws_ping_timeout=patience
+    )
+    server = uvicorn.Server(config)
+    config.load()
+    server.lifespan = config.lifespan_class(config)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        await server.startup([listener])
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        await server.shutdown([listener])
+
+
+def pings(client: RawWebSocket, count: int) -> None:
+    """Hear so many pings, and answer none."""
+    while count:
+        heard = client.hear()
+        assert heard is not None
+        count -= heard.opcode == PING
+
+
+def answering(client: RawWebSocket, kind: str) -> dict[str, Any]:
+    """Return the next message of a type, pings before it answered."""
+    while (heard := client.hear()) is not None:
+        if heard.opcode == PING:
+            client.send(frame(PONG, heard.payload))
+        elif heard.opcode == TEXT and heard.json["type"] == kind:
+            return heard.json
+    raise AssertionError(f"hung up before any {kind!r}")
+
+
+async def test_a_client_that_answers_no_ping_and_says_nothing_is_gone(start_app: StartApp) -> None:
+    app = await start_app(resume_seconds=0)
+    async with serving(app) as place:
+        client = await asyncio.to_thread(RawWebSocket, place, STREAM)
+        await asyncio.to_thread(pings, client, 1)
+        async with asyncio.timeout(PATIENCE):
+            await house_of(app).service.streams.emptied()
+        client.vanish()
+
+
+async def test_a_client_that_answers_pings_stays(start_app: StartApp) -> None:
+    app = await start_app()
+    async with serving(app) as place:
+        client = await asyncio.to_thread(RawWebSocket, place, STREAM)
+
+        def answer() -> None:
+            for _ in range(8):
+                while (heard := client.hear()) is not None and heard.opcode != PING:
+                    pass
+                assert heard is not None
+                client.send(frame(PONG, heard.payload))
+            client.say(type="ping")
+            answering(client, "pong")
+
+        await asyncio.to_thread(answer)
+        client.vanish()
+
+
+async def test_a_client_that_is_not_read_is_not_gone_however_long(start_app: StartApp) -> None:
+    doors = Doors()
+    app = await start_app(doors.registry(), max_backlog_seconds=3)
+    async with serving(app) as place:
+        client = await asyncio.to_thread(RawWebSocket, place, STREAM)
+
+        def talk() -> None:
+            client.say(type="config", model="scripted", enable_partial=False)
+            client.until("status")
+            client.send(*(frame(BINARY, AUDIO) for _ in range(6)))
+            pings(client, 8)
+            doors.open.set()
+            client.say(type="commit")
+            assert answering(client, "full_transcript")["text"].count("alpha") == 6
+
+        await asyncio.to_thread(talk)
+        client.vanish()
+
+
+async def test_a_ping_behind_audio_that_waits_is_answered(start_app: StartApp) -> None:
+    doors = Doors()
+    app = await start_app(doors.registry(), max_backlog_seconds=3)
+    async with serving(app, patience=60) as place:
+        client = await asyncio.to_thread(RawWebSocket, place, STREAM)
+
+        def talk() -> None:
+            client.say(type="config", model="scripted", enable_partial=False)
+            client.until("status")
+            client.send(frame(BINARY, AUDIO))
+            client.send(*(frame(BINARY, AUDIO[:16_000]) for _ in range(20)), frame(PING, b"there?"))
+            while (heard := client.hear()) is not None and heard.opcode != PONG:
+                pass
+            assert heard is not None
+            assert heard.payload == b"there?"
+
+        await asyncio.to_thread(talk)
+        (stream,) = house_of(app).service.streams._open  # noqa: SLF001  # nobody else knows it
+        assert stream._samples < 100_000  # noqa: SLF001  # what was taken; the rest waits
+        doors.open.set()
+        client.vanish()
