@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 from http import HTTPStatus
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,7 @@ from echoic.wire.frames import Error, Final, FullTranscript, Partial, Warning  #
 from support.fake_server import CONFIGURED, Peer, fake_server, final, refusing, serving
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     import websockets
     from numpy.typing import NDArray
@@ -312,3 +313,52 @@ async def test_the_sample_format_is_not_the_callers_to_choose() -> None:
     with pytest.raises(ValueError, match="audio_format, channels"):
         async with connect("ws://127.0.0.1:1/", audio_format="s16le", channels=2):
             pass
+
+
+def busy(
+    *refusals: dict[str, object],
+) -> tuple[list[float], Callable[[websockets.ServerConnection], Awaitable[None]]]:
+    """Play a server that refuses as often as there are refusals, and then serves; note when it was asked."""
+    asked: list[float] = []
+
+    async def handle(socket: websockets.ServerConnection) -> None:
+        peer = Peer(socket)
+        asked.append(asyncio.get_running_loop().time())
+        if len(asked) <= len(refusals):
+            await peer.send({"type": "error", "message": "Full.", **refusals[len(asked) - 1]})
+            await socket.close(1013)
+            return
+        await peer.configure()
+        await socket.wait_closed()
+
+    return asked, handle
+
+
+async def test_a_busy_server_is_asked_again_as_often_as_it_advises() -> None:
+    asked, handle = busy(*[{"code": "server_busy", "retry_after": 0.05}] * 2)
+    async with serving(handle) as url, connect(url, patience=20) as stream:
+        assert stream.configured.model == "parakeet"
+    assert len(asked) == 3
+    assert all(later - earlier >= 0.05 for earlier, later in pairwise(asked))
+
+
+@pytest.mark.parametrize(
+    ("refusal", "patience"),
+    [
+        ({"code": "server_busy", "retry_after": 5.0}, 0.0),
+        ({"code": "server_busy", "retry_after": 5.0}, 4.0),
+        ({"code": "server_busy"}, 60.0),
+        ({"code": "unauthorized"}, 60.0),
+    ],
+)
+async def test_a_refusal_that_waiting_does_not_mend_is_told_at_once(
+    refusal: dict[str, object], patience: float
+) -> None:
+    asked, handle = busy(refusal)
+    async with serving(handle) as url:
+        with pytest.raises(ServerError) as caught:
+            async with connect(url, patience=patience):
+                pass
+    assert (caught.value.code, caught.value.close_code) == (refusal["code"], 1013)
+    assert caught.value.detail.get("retry_after") == refusal.get("retry_after")
+    assert len(asked) == 1

@@ -41,7 +41,10 @@ async def converse(address: str, talk: Talk, enough: asyncio.Event) -> str:
         ServerError: No server is there, it refused, or it ended the stream.
         UnreadableAudio: The audio cannot be decoded; what could be is delivered first.
     """
-    async with connect(address, key=talk.key, **talk.config) as stream, _beside(_speak(stream, talk, enough)):
+    async with (
+        connect(address, key=talk.key, patience=0.0, **talk.config) as stream,
+        _beside(_speak(stream, talk, enough)),
+    ):
         async for frame in stream:
             talk.show(frame)
     return stream.configured.active_model

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import random
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -16,7 +18,7 @@ from echoic.client.stream import Stream
 from echoic.wire.frames import Final
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Iterable
+    from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -33,7 +35,9 @@ _NO_KEY, _FORBIDDEN, _NOT_FOUND = 401, 403, 404
 
 
 @asynccontextmanager
-async def connect(url: str, *, key: str | None = None, **config: object) -> AsyncIterator[Stream]:
+async def connect(
+    url: str, *, key: str | None = None, patience: float = 0.0, **config: object
+) -> AsyncIterator[Stream]:
     """Open a stream, configured and ready for samples; leaving the block closes it.
 
     If the connection is lost, and the server can, the stream goes on over another without a word missed or
@@ -43,6 +47,7 @@ async def connect(url: str, *, key: str | None = None, **config: object) -> Asyn
         url: The server, ``ws://host:port`` or any other form that ``stream_address`` takes: without a
             path the unified endpoint is meant.
         key: The key, sent as ``Authorization: Bearer``; never logged.
+        patience: Seconds for which a busy server is asked again, as often as it advises; 0: it is not.
         **config: Keys of the protocol's ``config`` frame, e.g. ``sample_rate=48000, language="en"``.
 
     Yields:
@@ -58,9 +63,8 @@ async def connect(url: str, *, key: str | None = None, **config: object) -> Asyn
     async def again() -> ClientConnection:
         return await _open(url, key)
 
-    stream = Stream(await again(), again)
+    stream = await _configured(again, {"resumable": True, **config}, patience)
     try:
-        await stream.configure({"resumable": True, **config})
         yield stream
     finally:
         await stream.close()
@@ -71,6 +75,7 @@ async def transcribe(
     chunks: Iterable[NDArray[np.floating[Any]]] | AsyncIterable[NDArray[np.floating[Any]]],
     *,
     key: str | None = None,
+    patience: float = 0.0,
     **config: object,
 ) -> list[Final]:
     """Send all chunks as fast as the server takes them and return the finals.
@@ -79,12 +84,13 @@ async def transcribe(
         url: As for ``connect``.
         chunks: Floats in -1..1, each ``(n,)`` or ``(n, channels)``.
         key: The key.
+        patience: As for ``connect``.
         **config: Keys of the ``config`` frame.
 
     Raises:
         ServerError: As ``connect``, or the stream ended early.
     """
-    async with connect(url, key=key, **{"enable_partial": False, **config}) as stream:
+    async with connect(url, key=key, patience=patience, **{"enable_partial": False, **config}) as stream:
         if hasattr(chunks, "__aiter__"):
             async for chunk in chunks:
                 await stream.send(chunk)
@@ -93,6 +99,28 @@ async def transcribe(
                 await stream.send(chunk)
         await stream.stop()
         return [frame async for frame in stream if isinstance(frame, Final)]
+
+
+async def _configured(
+    again: Callable[[], Awaitable[ClientConnection]], values: Mapping[str, object], patience: float
+) -> Stream:
+    clock = asyncio.get_running_loop().time
+    end = clock() + patience
+    while True:
+        stream = Stream(await again(), again)
+        try:
+            await stream.configure(values)
+        except ServerError as error:
+            await stream.close()
+            pause = error.detail.get("retry_after")
+            if not isinstance(pause, int | float) or clock() + pause > end:
+                raise
+            await asyncio.sleep(pause * random.uniform(1.0, 1.2))  # noqa: S311  # spreads clients, no secret
+        except BaseException:
+            await stream.close()
+            raise
+        else:
+            return stream
 
 
 async def _open(url: str, key: str | None) -> ClientConnection:

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 #: Up to here an over-long message is read, so that its sender can be told ``frame_too_large``.
 _LONGEST_READ: Final = 2 * MAX_MESSAGE_BYTES
-#: Bytes that the system may hold for a connection that is not read.
-_UNREAD_BYTES: Final = 2**17
 #: Seconds between pings to the client, which keep proxies from closing a silent connection.
 _PING_SECONDS: Final = 20.0
 #: Seconds that HTTP answers may take once all streams are closed.
@@ -132,8 +130,6 @@ async def _try_keys(house: House) -> None:
 def _listen(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.create_server((settings.host, settings.port), family=family, backlog=2048)
-    # What is not read yet stands before a client's pings; accepted sockets inherit this option too.
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _UNREAD_BYTES)
     # A peer that acknowledges nothing for so long is gone; accepted sockets inherit the option.
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         milliseconds = round(settings.send_timeout_seconds * 1000)
