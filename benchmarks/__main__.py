@@ -23,6 +23,7 @@ PARTS = (
     "disconnects",
     "fuzz",
     "keys",
+    "quotas",
     "autobahn",
 )
 #: Those that want models of the true shapes (``benchmarks.shapes``).

@@ -1,0 +1,152 @@
+"""What quotas cost: for each message of audio in the process, and for a round trip to a store of others."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import ExitStack
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from benchmarks import report
+from echoic.evaluate.scoring import percentile
+from echoic.limits.desk import Desk
+from echoic.limits.identity import Identity
+from echoic.limits.memory import MemoryQuotas
+from echoic.limits.quota import Claim, Place
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from echoic.limits.account import Account
+    from echoic.limits.quota import QuotaStore, Receipt
+
+    Open = Callable[[], QuotaStore]
+
+STREAMS, RATE = 50, 16_000
+#: Seconds of audio in a message, and from one message of a stream to the next: ten times real time.
+_MESSAGES = (0.02, 0.1)
+_PACE = 10.0
+_HEADER = (
+    "store, tier, message",
+    "CPU µs a message",
+    "grant µs p50",
+    "p99",
+    "had to wait, %",
+    "round trips per second of audio",
+)
+_TRIPS = ("round trips, one after another", "ms p50", "p95", "p99", "CPU µs each")
+
+
+class Counting:
+    """A store that counts what it is asked.
+
+    Args:
+        store: Which answers.
+    """
+
+    def __init__(self, store: QuotaStore) -> None:
+        self.store = store
+        self.charges = 0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.store, name)
+
+    async def charge(self, claim: Claim) -> Receipt:
+        """See ``QuotaStore.charge``."""
+        self.charges += 1
+        return await self.store.charge(claim)
+
+
+def measure(*, quick: bool) -> None:
+    """Measure, print and save."""
+    seconds = 10.0 if quick else 60.0
+    rows: list[list[report.Cell]] = []
+    trips: list[list[report.Cell]] = []
+    with ExitStack() as stack:
+        for name, make in _stores(stack).items():
+            for tier in ("premium", "standard"):
+                for message in _MESSAGES:
+                    figures = asyncio.run(_granted(make, tier, message, seconds))
+                    rows.append([f"{name}, {tier}, {1000 * message:g} ms", *figures])
+            trips.append([name, *asyncio.run(_round_trips(make, 500 if quick else 5_000))])
+    report.table(
+        f"Quotas, {STREAMS} streams: what a message of audio costs beside an empty loop", _HEADER, rows
+    )
+    report.table("Charges", _TRIPS, trips)
+    facts = [dict(zip(_HEADER, row, strict=True)) for row in rows]
+    report.save(
+        "quotas", {"messages": facts, "charges": [dict(zip(_TRIPS, row, strict=True)) for row in trips]}
+    )
+
+
+def _stores(stack: ExitStack) -> dict[str, Open]:
+    """Return the stores there are; Redis's is a server of its own, on a socket of the file system."""
+    found: dict[str, Open] = {"in-process": MemoryQuotas}
+    valkey = import_module("support.valkey")  # tests/ is on the path only when benchmarks run
+    if valkey.program() is None:
+        print("\nquotas: without Redis, there is no valkey-server or redis-server")
+        return found
+    server = stack.enter_context(valkey.ValkeyServer())
+    redis = import_module("echoic.limits.redis")
+    return found | {"Redis": lambda: redis.RedisQuotas(server.url)}
+
+
+async def _granted(make: Open, tier: str, message: float, seconds: float) -> list[float]:
+    """Return the figures of streams that are granted what they say, each a user of its own."""
+    store = Counting(make())
+    desk = Desk(store)  # type: ignore[arg-type]  # it has all of a store's methods
+    who = [Identity(f"{tier}-{message}-{number}-{time.time_ns()}", tier) for number in range(STREAMS)]
+    accounts = [await desk.open(one) for one in who]
+    rounds = round(seconds / message)
+    calls: list[float] = []
+    empty = await _cpu_of([], message, rounds, [])
+    cpu = await _cpu_of(accounts, message, rounds, calls) - empty
+    charges = store.charges
+    await desk.close()
+    waited = [-call for call in calls if call < 0]
+    granted = [1e6 * call for call in calls if call >= 0]
+    total = STREAMS * rounds
+    return [
+        1e6 * cpu / total,
+        percentile(granted, 50),
+        percentile(granted, 99),
+        100 * len(waited) / total,
+        charges / (STREAMS * seconds),
+    ]
+
+
+async def _cpu_of(accounts: Sequence[Account], message: float, rounds: int, calls: list[float]) -> float:
+    """Return the processor time of so many rounds of one message a stream; note what each call took.
+
+    A call that could not be answered at once is noted with the time waited, below zero.
+    """
+    samples = round(message * RATE)
+    used, due = time.process_time(), time.perf_counter()
+    for _ in range(rounds):
+        for account in accounts:
+            began = time.perf_counter()
+            granted = account.grant(samples, RATE)
+            calls.append(time.perf_counter() - began)
+            if granted is None:
+                began = time.perf_counter()
+                await account.ready()
+                account.grant(samples, RATE)
+                calls[-1] = began - time.perf_counter()
+        due += message / _PACE
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+    return time.process_time() - used
+
+
+async def _round_trips(make: Open, times: int) -> list[float]:
+    """Return how long a charge takes when nobody else asks, and its processor time in this process."""
+    store, place = make(), Place(f"one-{time.time_ns()}", "lease")
+    taken = []
+    used = time.process_time()
+    for number in range(times):
+        began = time.perf_counter()
+        await store.charge(Claim(place, number, number, number + 1))
+        taken.append(1000 * (time.perf_counter() - began))
+    cpu = time.process_time() - used
+    await store.close()
+    return [percentile(taken, 50), percentile(taken, 95), percentile(taken, 99), 1e6 * cpu / times]
