@@ -49,6 +49,12 @@ def test_what_is_switched_off_is_off_for_everybody() -> None:
     assert "switched off" in missing(Offer(Plan(provider="off")), InsightWishes(provider="rules")).message
 
 
+def test_what_is_offered_can_be_loaded_before_it_is_needed() -> None:
+    Offer(LLM).load()
+    Offer().load()
+    Offer(Plan(provider="off")).load()
+
+
 def test_a_missing_package_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openai", None)
     answer = missing(Offer(LLM))

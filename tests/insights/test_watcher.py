@@ -26,6 +26,9 @@ class Scripted:
         self.failure: Exception | None = None
         self.running = self.most_running = 0
 
+    def load(self) -> None:
+        pass
+
     async def distil(self, said: Sequence[Said], stage: Stage) -> Findings:
         now = asyncio.get_running_loop().time()
         self.asked.append((now, stage, [one.segment_id for one in said]))

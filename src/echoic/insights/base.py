@@ -79,6 +79,9 @@ class Provider(Protocol):
     def room(self) -> int:
         """The most of a talk that it reads at once, in bytes of UTF-8."""
 
+    def load(self) -> None:
+        """Load what it needs, if that was not done; blocks, and ``distil`` does it by itself in a thread."""
+
     async def distil(self, said: Sequence[Said], stage: Stage) -> Findings:
         """Return what was found in a stretch of talk; may be cancelled at any time.
 

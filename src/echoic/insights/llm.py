@@ -49,6 +49,11 @@ class LanguageModel:
         self._places = asyncio.Semaphore(plan.parallel)
         self._closed_until = 0.0
 
+    def load(self) -> None:
+        """See ``Provider.load``."""
+        if self._endpoint is None:
+            self._endpoint = _endpoint(self._plan)
+
     async def distil(self, said: Sequence[Said], stage: Stage) -> Findings:
         """See ``Provider.distil``."""
         deadline = self._now + self._plan.timeout
@@ -113,7 +118,7 @@ class LanguageModel:
         async with self._opening:
             if self._endpoint is None:  # the client's import and its certificates take a while
                 self._endpoint = await asyncio.to_thread(_endpoint, self._plan)
-            return self._endpoint
+        return self._endpoint
 
 
 def _endpoint(plan: Plan) -> Endpoint:

@@ -84,6 +84,12 @@ class Offer:
         self._plan = plan
         self._providers: dict[tuple[str, str], Provider] = {}
 
+    def load(self) -> None:
+        """Load what its own provider needs; takes up to a second, so it is done before streams run."""
+        provider = self.find()
+        if not isinstance(provider, Missing):
+            provider.load()
+
     def find(self, wishes: InsightWishes = _ANY) -> Provider | Missing:
         """Return who makes a session's insights, or why nobody does; asks no server."""
         name = wishes.provider or self._plan.provider

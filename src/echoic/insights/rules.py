@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 #: Bytes of talk that are looked at: some four hours.
 _ROOM: Final = 250_000
+#: Its lists of words take a while to load.
+_NOTES: Final = "echoic.insights.notes"
 
 
 class Rules:
@@ -25,6 +27,10 @@ class Rules:
     def __init__(self) -> None:
         self._place = asyncio.Semaphore(1)
 
+    def load(self) -> None:
+        """See ``Provider.load``."""
+        import_module(_NOTES)
+
     async def distil(self, said: Sequence[Said], stage: Stage) -> Findings:  # noqa: ARG002  # the Protocol's
         """See ``Provider.distil``; computed in a thread, one talk at a time."""
         async with self._place:
@@ -35,5 +41,5 @@ class Rules:
 
 
 def _findings(said: Sequence[Said]) -> Findings:
-    found: Findings = import_module("echoic.insights.notes").notes(said)  # its lists of words take a while
+    found: Findings = import_module(_NOTES).notes(said)
     return found

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 
 def shared_of(settings: Settings) -> Shared:
-    """Return it; nothing is loaded yet."""
+    """Return it; of models nothing is loaded yet."""
     insights = Offer(settings.insights)
+    insights.load()  # later it would hold up streams
     missing = missing_diarizer(settings)
     listeners = None
     if missing is None:
