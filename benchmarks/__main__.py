@@ -25,6 +25,7 @@ PARTS = (
     "keys",
     "quotas",
     "autobahn",
+    "hotwords",
 )
 #: Those that want models of the true shapes (``benchmarks.shapes``).
 SHAPED = ("encoders", "greedy", "capacity")

@@ -55,6 +55,19 @@ async def test_the_worked_case_of_ten_samples_a_second() -> None:
     assert (second["chunk_start"], second["segment_start"], second["segment_end"]) == (0.8, 1.0, 1.8)
 
 
+async def test_a_vocabulary_puts_what_was_meant_in_place_of_what_was_heard() -> None:
+    config = StreamingConfig(vocabulary={"replacements": {"phase or": "Phasor"}})
+    tx = ParakeetCoreTranscriber(config, decode_fn=lambda _audio, _rate: "the phase or.")
+    await tx.process_audio_chunk(_zeros(2.0))
+    await tx.flush()
+    assert tx.get_full_transcript() == "the Phasor."
+
+
+def test_a_vocabulary_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"terms\[0\] must be text"):
+        StreamingConfig(vocabulary={"terms": [None]})
+
+
 async def test_the_decoder_is_given_float32_and_the_rate() -> None:
     seen: list[tuple[str, int, int]] = []
 

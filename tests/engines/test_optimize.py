@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,9 @@ from echoic.engines.parakeet_files import look_through, quantized_by_company
 from echoic.engines.parakeet_onnx import ParakeetOnnx, Runtime
 from echoic.engines.parakeet_record import RECORD, read_record
 from echoic.errors import ModelUnavailable
-from support.tiny_parakeet import FOLDER, recordings, whole
+from echoic.session.window import DecodeOptions
+from echoic.text.vocabulary import Hotword, Hotwords
+from support.tiny_parakeet import FOLDER, recordings, text_of, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -164,6 +167,22 @@ def test_what_is_heard_does_not_depend_on_company(optimized: Path) -> None:
     windows = [whole(audio) for audio, _ in recordings()]
     together = [one.committed for one in engine.decode(windows)]
     assert together == [engine.decode([window])[0].committed for window in windows]
+
+
+def test_terms_are_listened_for_as_by_the_networks_that_were_not_cut(optimized: Path) -> None:
+    terms = Hotwords(tuple(Hotword(term, 4.0) for term in ("carol", "bedroom window", "seven")))
+    options = DecodeOptions(hotwords=terms)
+    windows = [replace(whole(audio), options=options) for audio, _ in recordings()]
+    cut, fused = (
+        ParakeetOnnx(folder, runtime=Runtime(form))
+        for folder, form in ((optimized, "rowint8"), (FOLDER, None))
+    )
+    told, untold = (
+        [text_of(one.committed) for one in cut.decode(some)]
+        for some in (windows, [whole(audio) for audio, _ in recordings()])
+    )
+    assert told == [text_of(one.committed) for one in fused.decode(windows)]
+    assert told != untold
 
 
 def test_originals_stay_and_only_the_fastest_form_is_kept(copy: Path) -> None:

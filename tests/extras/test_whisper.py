@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -170,6 +171,19 @@ def test_the_language_is_hinted_at_or_made_out(base: Whisper) -> None:
     assert normalise(without) == normalise("what time is it in london")
     assert without == english == region == unknown
     assert german != english
+
+
+def test_a_session_s_terms_make_it_expect_words_and_no_other_session_s() -> None:
+    engine = Whisper(weights_of(BASE))
+    sound = window(commands()["call carol now"], "en")
+    prompt = "Call Karol now. Call Phrank now."
+    told = replace(sound, options=DecodeOptions("en", prompt=prompt))
+    before, after, again = engine.decode([sound, told, sound])
+    assert "Karol" in text_of(after)
+    assert "Karol" not in text_of(before)
+    assert said([before]) == said([again])
+    assert engine.needs.terms == "prompt"
+    engine.close()
 
 
 def test_a_prompt_makes_it_expect_words() -> None:
