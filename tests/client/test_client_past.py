@@ -9,7 +9,7 @@ import numpy as np
 
 from echoic.client.incoming import read_frame
 from echoic.client.past import LEAD, SILENCE, Past
-from echoic.wire.frames import Configured, Final, Partial, Pong, Status
+from echoic.wire.frames import Configured, DiarizationSummary, Final, Insight, Partial, Pong, Status
 from support.fake_server import CONFIGURED, final
 
 if TYPE_CHECKING:
@@ -157,3 +157,44 @@ def test_a_config_amid_what_is_kept_is_said_again_and_its_answer_swallowed() -> 
     assert hear(one, warning) is None
     assert one.heard(configured(sample_rate=8_000)) is None
     assert hear(one, warning) is not None
+
+
+def test_what_was_said_of_finals_that_were_told_is_not_said_again_and_the_rest_has_their_ids() -> None:
+    one = past(overlap_duration=0.0)
+    speaks = {"speaker_id": 0, "speaker_label": "SPEAKER_00"}
+    for second in range(1, 101):
+        speak(one, 1)
+        hear(one, final(second, "yes"))
+    summary: dict[str, object] = {
+        "type": "diarization_summary",
+        "speaker_map": [],
+        "audio_path": None,
+        "speakers": [],
+    }
+    assert hear(one, summary | {"speaker_map": [{"segment_id": 100, **speaks}]}) is not None
+    begun = 100 - seconds(one.anew())
+    assert hear(one, {"type": "full_transcript", "text": ""}) is None
+    count = 100 - int(begun) - 1
+    for number in range(1, count + 1):
+        hear(one, placed(number, int(begun) + number - begun))
+    assert hear(one, summary | {"speaker_map": [{"segment_id": count, **speaks}]}) is None
+    news = hear(one, summary | {"speaker_map": [{"segment_id": count + 1, **speaks}]})
+    assert isinstance(news, DiarizationSummary)
+    assert news.speaker_map[0].segment_id == 101
+    insight = {
+        "type": "insight",
+        "insight_id": "a-1",
+        "stage": "live",
+        "provider": "rules",
+        "model": "m",
+        "summary": [],
+        "action_items": [],
+        "decisions": [],
+        "topics": [],
+        "source": {"segment_range": [1, count + 1], "start": 0.5, "end": 2.0, "total_segments": count + 1},
+    }
+    told = hear(one, insight)
+    assert isinstance(told, Insight)
+    assert told.source.segment_range == (101 - count, 101)
+    assert told.source.total_segments == 101
+    assert told.source.start == round(begun + 0.5, 6)

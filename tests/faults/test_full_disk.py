@@ -57,3 +57,20 @@ async def test_a_log_that_cannot_be_written_stops_no_stream() -> None:
         code, log = server.ended()
     assert code == 0
     assert "stream.closed" not in log
+
+
+async def test_audio_that_cannot_be_stored_costs_no_word_and_is_said(tmp_path: Path) -> None:
+    wishes = {"enabled": True, "store_audio": True}
+    with ServerProcess(speakers_audio_dir=str(tmp_path), speakers_diarizer="scripted") as server:
+        place = server.place
+        unbroken = await spoken(f"ws://{place}", AUDIO, diarization=wishes)
+        assert unbroken.warnings == []
+
+        async def fault(number: int) -> None:
+            if number == 20:
+                fill(server, 44 + 32_000)  # a second
+
+        heard = await spoken(f"ws://{place}", AUDIO, fault, diarization=wishes)
+    assert heard.finals == unbroken.finals
+    assert heard.transcripts == unbroken.transcripts
+    assert heard.warnings == ["audio_persistence_unavailable"]

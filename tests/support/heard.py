@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from echoic.client import connect
-from echoic.wire.frames import Error, Final, Partial
+from echoic.wire.frames import Error, Final, Partial, Warning  # noqa: A004  # the protocol's word
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -27,6 +27,7 @@ class Heard:
     partials: list[Partial] = field(default_factory=list)
     errors: list[Error] = field(default_factory=list)
     transcripts: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def text(self) -> str:
@@ -42,6 +43,8 @@ class Heard:
                 self.partials.append(frame)
             elif isinstance(frame, Error):
                 self.errors.append(frame)
+            elif isinstance(frame, Warning):
+                self.warnings.append(frame.code)
 
 
 async def spoken(

@@ -15,7 +15,16 @@ import numpy as np
 from echoic.errors import ErrorCode
 from echoic.units import TIME_DECIMALS
 from echoic.wire import frames
-from echoic.wire.frames import Configured, Error, FullTranscript, Partial, Pong, Status
+from echoic.wire.frames import (
+    Configured,
+    DiarizationSummary,
+    Error,
+    FullTranscript,
+    Insight,
+    Partial,
+    Pong,
+    Status,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -47,6 +56,8 @@ _SAMPLE: Final = 4
 _MOMENTS: Final = frozenset(
     {"segment_start", "segment_end", "chunk_start", "chunk_end", "cumulative_audio", "start", "end"}
 )
+#: Keys whose values are ids of finals, or count them.
+_COUNTS: Final = frozenset({"segment_id", "total_segments"})
 _REFUSALS: Final = frozenset({ErrorCode.INVALID_CONFIG, ErrorCode.MODEL_UNAVAILABLE, ErrorCode.BAD_JSON})
 
 
@@ -90,6 +101,7 @@ class Past:
         self._start = self._end = 0.0  # of the log, on the clock
         self._shift, self._id_shift = 0.0, 0  # from the server's clock and ids to ours
         self._last_id = 0
+        self._said: Counter[str] = Counter()
         self._place = (-1.0, -1.0)  # end and start of the last window that is known to be delivered
         self._marks: deque[float] = deque()
 
@@ -132,13 +144,15 @@ class Past:
         if not isinstance(body, dict) or not self._is_new:
             return
         for key, value in body.items():
-            if isinstance(value, dict | list):
+            if key == "segment_range":
+                body[key] = [one + self._id_shift for one in value]
+            elif isinstance(value, dict | list):
                 self.move(value)
             elif isinstance(value, bool) or not isinstance(value, int | float):
                 continue
             elif key in _MOMENTS:
                 body[key] = self._moved(value)
-            elif key == "segment_id":
+            elif key in _COUNTS:
                 body[key] = value + self._id_shift
 
     def _moved(self, second: float) -> float:
@@ -193,6 +207,18 @@ class Past:
         if said is not None:
             self._place = max(self._place, (said.at, said.at))
         return frame
+
+    def _summary(self, frame: DiarizationSummary) -> DiarizationSummary | None:
+        ids = [one.segment_id for one in frame.speaker_map]
+        return frame if self._is_news("speakers", max(ids, default=self._last_id)) else None
+
+    def _insight(self, frame: Insight) -> Insight | None:
+        return frame if self._is_news(frame.stage, frame.source.segment_range[1]) else None
+
+    def _is_news(self, kind: str, last: int) -> bool:
+        """Return whether something was not said yet of the finals up to this one."""
+        before, self._said[kind] = self._said[kind], max(last, self._said[kind])
+        return not self._is_new or last > before
 
     def _status(self, frame: Status) -> Status:
         if frame.state != "reset":
@@ -305,6 +331,8 @@ class Past:
         frames.Final: _final,
         frames.Warning: _warning,
         Configured: _config,
+        DiarizationSummary: _summary,
+        Insight: _insight,
         Error: _error,
         FullTranscript: _transcript,
         Partial: _partial,

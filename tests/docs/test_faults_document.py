@@ -1,0 +1,17 @@
+"""docs/faults.md names tests that there are, and all of them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_table_names_each_test_of_faults_and_no_other() -> None:
+    table = (ROOT / "docs" / "faults.md").read_text("utf-8")
+    named = set(re.findall(r"`(test_\w+)`", table))
+    files = (ROOT / "tests" / "faults").glob("test_*.py")
+    assert named == {
+        name for file in files for name in re.findall(r"def (test_\w+)", file.read_text("utf-8"))
+    }
