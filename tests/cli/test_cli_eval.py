@@ -162,7 +162,11 @@ def test_what_is_no_manifest_ends_it(folder: Path, rows: bytes, says: str) -> No
 
 def test_files_that_cannot_be_used_end_it_before_it_begins(folder: Path) -> None:
     listed = manifest(folder, "second.wav,red,")
-    for option, file in (("--vocabulary", folder / "none"), ("--json", folder / "none" / "out.json")):
+    for option, file in (
+        ("--vocabulary", folder / "none"),
+        ("--json", folder / "none" / "out.json"),
+        ("--json", folder),
+    ):
         status, out, err = run(listed, option, str(file))
         assert (status, out) == (2, "")
         assert str(file) in err

@@ -78,9 +78,12 @@ def test_bad_rows_of_json_lines(tmp_path: Path) -> None:
         '{"audio_filepath": "a.wav", "rare_words": {"a": 1}}',
         '{"audio_filepath": "a.wav", "rare_words": "[oops"}',
         "{",
+        '{"audio_filepath": "a.wav", "text": "half \\ud800"}',
+        '{"audio_filepath": "a\\u0000.wav"}',
+        '{"audio_filepath": "a.wav", "rare_words": ["\\udfff"]}',
     ]
     found = read_manifest(written(tmp_path, "\n".join(lines)))
-    assert [row.line for row in found if isinstance(row, BadRow)] == [2, 3, 4, 5, 6, 7, 8, 9]
+    assert [row.line for row in found if isinstance(row, BadRow)] == [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
 
 
 def test_a_quotation_mark_in_tab_separated_text_is_text(tmp_path: Path) -> None:

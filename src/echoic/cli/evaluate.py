@@ -99,7 +99,7 @@ def evaluate(  # noqa: PLR0913  # each is an option of the command
             vocabulary=read_vocabulary(vocabulary) if vocabulary else None,
         )
         if json_file:
-            json_file.touch()
+            json_file.open("a").close()  # what cannot be written is told before the work begins
         asked: list[str | None] = [*models] if models else [None]
         for model in asked:
             wanted = wishes if model is None else {**wishes, "model": model}

@@ -36,7 +36,7 @@ from echoic.wire.frames import DiarizationSummary, Error, Final, Warning  # noqa
 _PIECE, _LARGE_PIECE = 0.1, 0.5
 _UNDONE = "Not done: the model or the server cannot be had."
 #: What keeps every recording from being transcribed, not only this one.
-_HOPELESS = frozenset({"model_unavailable", "unreachable", "unauthorized", "forbidden", "invalid_config"})
+_HOPELESS = frozenset({"model_unavailable", "unreachable", "unauthorized", "forbidden"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,9 +152,14 @@ def _value(row: _Row, column: str) -> tuple[str, object]:
 
 def _text(row: _Row, column: str) -> str | None:
     name, value = _value(row, column)
-    if value is None or isinstance(value, str):
+    if value is None or (isinstance(value, str) and _is_text(value)):
         return value.strip() if value else value
     raise ValueError(f"{name} is not text.")
+
+
+def _is_text(value: str) -> bool:
+    """Return whether it can be printed and written: JSON knows halves of characters."""
+    return "\0" not in value and value.encode(errors="replace").decode() == value
 
 
 def _number(row: _Row, column: str) -> float | None:
@@ -180,6 +185,6 @@ def _terms(row: _Row) -> tuple[str, ...]:
             raise ValueError(f"{name} is not a list of words.") from None
     if value is None:
         return ()
-    if isinstance(value, list) and all(isinstance(term, str) for term in value):
+    if isinstance(value, list) and all(isinstance(term, str) and _is_text(term) for term in value):
         return tuple(term.strip() for term in value if term.strip())
     raise ValueError(f"{name} is not a list of words.")
