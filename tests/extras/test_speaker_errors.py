@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import numpy as np
 import pytest
 
 pytest.importorskip("pyannote.metrics", reason="pyannote.metrics is not installed: make test-extras")
 
+from echoic.cli.evaluation import Heard, speakers_of
+from echoic.cli.evaluation_place import Place
+from echoic.evaluate.manifest import Entry
 from echoic.evaluate.rttm import SpeakerTurn
 from echoic.evaluate.speakers import SpeakerErrors, speaker_errors
+from echoic.session.ear import AllSpeech
+from echoic.wire.frames import DiarizationSummary, Final, SegmentSpeaker, Word
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_other_names_are_no_error() -> None:
@@ -33,3 +44,37 @@ def test_nobody_heard_and_nobody_there() -> None:
     assert speaker_errors([SpeakerTurn(0, 4, "A")], [], 10.0).rate == 100.0
     assert speaker_errors([], [SpeakerTurn(0, 4, "A")], 10.0) == SpeakerErrors(0, 4, 0, 0)
     assert speaker_errors([], [], 0.0) == SpeakerErrors()
+
+
+def final(number: int, speaker: int, *words: tuple[float, float]) -> Final:
+    start, end = words[0][0], words[-1][1]
+    return Final(
+        text="…",
+        segment_id=number,
+        segment_start=start,
+        segment_end=end,
+        chunk_duration=end - start,
+        overlap=0.0,
+        chunk_start=start,
+        chunk_end=end,
+        new_audio_duration=end - start,
+        cumulative_audio=end,
+        words=tuple(Word("…", begin, stop, speaker_id=speaker) for begin, stop in words),
+        speaker_id=speaker,
+        speaker_label=f"SPEAKER_{speaker:02}",
+    )
+
+
+def test_speakers_of_a_stream_are_scored_as_they_came_and_as_the_summary_has_them(tmp_path: Path) -> None:
+    rttm = tmp_path / "talk.rttm"
+    lines = ("SPEAKER talk 1 1.0 2.0 <NA> <NA> A <NA> <NA>", "SPEAKER talk 1 3.0 2.0 <NA> <NA> B <NA> <NA>")
+    rttm.write_text("\n".join(lines))
+    summary = DiarizationSummary(
+        speaker_map=(SegmentSpeaker(2, 1, "SPEAKER_01"),), audio_path=None, speakers=()
+    )
+    heard = Heard(finals=[final(1, 0, (1.0, 3.0)), final(2, 0, (3.0, 5.0))], summaries=[summary])
+    entry = Entry(2, tmp_path / "talk.wav", rttm=rttm)
+    live, corrected = speakers_of(Place("", AllSpeech, None), entry, np.zeros(96_000, np.float32), heard)
+    assert live is not None
+    assert corrected is not None
+    assert (live.rate, corrected.rate) == (50.0, 0.0)

@@ -84,7 +84,7 @@ class Row:
 
 
 @dataclass(slots=True)
-class _Heard:
+class Heard:
     """What came of a stream; ``came[i]`` is the second of audio at which ``finals[i]`` was there."""
 
     model: str = ""
@@ -200,7 +200,7 @@ def _evaluate(course: Course, place: Place, source: Entry | BadRow, notices: Not
         words = said(zip(texts, heard.came, strict=True))
         figures = replace(figures, late=tuple(after_passages(whole.passages, words)))
     try:
-        live, later = _speakers(place, source, audio, heard)
+        live, later = speakers_of(place, source, audio, heard)
         figures = replace(figures, live=live, corrected=later)
     except BadReference as error:
         heard.problems.append(str(error))
@@ -220,8 +220,8 @@ def _audio(entry: Entry) -> NDArray[np.float32]:
 
 async def _stream(
     course: Course, address: str, entry: Entry, audio: NDArray[np.float32], notices: Notices
-) -> _Heard:
-    heard, begun = _Heard(), 0.0
+) -> Heard:
+    heard, begun = Heard(), 0.0
     speed = 1.0 if course.real_time else None
     size = round((_PIECE if course.real_time else _LARGE_PIECE) * RATE)
 
@@ -285,8 +285,8 @@ def _offline(
     return found
 
 
-def _speakers(
-    place: Place, entry: Entry, audio: NDArray[np.float32], heard: _Heard
+def speakers_of(
+    place: Place, entry: Entry, audio: NDArray[np.float32], heard: Heard
 ) -> tuple[SpeakerErrors | None, SpeakerErrors | None]:
     """Return the errors of the speakers as they came, and as the summary has them."""
     if entry.rttm is None or not heard.summaries:
