@@ -34,6 +34,8 @@ from echoic.wire.frames import DiarizationSummary, Error, Final, Warning  # noqa
 
 #: Seconds of audio in a message: in real time as from a microphone, else what is quick.
 _PIECE, _LARGE_PIECE = 0.1, 0.5
+#: Seconds at a recording's end whose utterances do not count as delayed: its end delivers them at once.
+_ENDING = 2.0
 _UNDONE = "Not done: the model or the server cannot be had."
 #: What keeps every recording from being transcribed, not only this one.
 _HOPELESS = frozenset({"model_unavailable", "unreachable", "unauthorized", "forbidden"})
@@ -198,7 +200,8 @@ def _evaluate(course: Course, place: Place, source: Entry | BadRow, notices: Not
     figures = score(source, texts, course.normaliser, row.seconds, heard.spent, row.whole_text)
     if whole is not None:
         words = said(zip(texts, heard.came, strict=True))
-        figures = replace(figures, late=tuple(after_passages(whole.passages, words)))
+        passages = [one for one in whole.passages if one.end <= row.seconds - _ENDING]
+        figures = replace(figures, late=tuple(after_passages(passages, words)))
     try:
         live, later = speakers_of(place, source, audio, heard)
         figures = replace(figures, live=live, corrected=later)
