@@ -18,6 +18,8 @@ from echoic.server.settings import Settings, load_settings
 
 #: Who may: a server for one command on this machine takes no notice of it.
 _AUTH = {name: field.default for name, field in Settings.model_fields.items() if AUTH in field.metadata}
+#: Nobody else is to be spared, and a file may be as long as it is.
+_UNHURRIED = {"max_audio_rate": 0.0, "max_messages_per_second": 0.0, "max_stream_seconds": 0.0}
 #: Settings of the environment that it takes no notice of.
 _NOT_HERE = frozenset({"ECHOIC_HOST", "ECHOIC_PORT", "ECHOIC_LOG_LEVEL"}) | {
     "ECHOIC_" + name.upper() for name in _AUTH
@@ -44,7 +46,7 @@ def local_settings(config: Path | None = None) -> Settings:
     """
     env = {name: value for name, value in os.environ.items() if name not in _NOT_HERE}
     more: dict[str, object] = {"host": "127.0.0.1", "port": 0, "preload_model": "", "model_idle_seconds": 0}
-    return load_settings(config, env, **more).model_copy(update=_AUTH)
+    return load_settings(config, env, **more).model_copy(update=_AUTH | _UNHURRIED)
 
 
 @contextmanager

@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from echoic.cli.local import local_settings
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def test_a_server_for_one_command_spares_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ECHOIC_MAX_AUDIO_RATE", "2")
+    settings = local_settings()
+    assert (settings.max_audio_rate, settings.max_messages_per_second, settings.max_stream_seconds) == (
+        0,
+        0,
+        0,
+    )
+    assert settings.asks_for_key is False
