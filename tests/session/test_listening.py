@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echoic.engines.scripted import VOCABULARY, PlateauVoice, Scripted, draw
+from echoic.engines.scripted import UTTERANCE, VOCABULARY, PlateauVoice, Scripted, draw
 from echoic.session.config import Offers
 from echoic.session.core import Session
+from echoic.session.reading import Spoken, spread
 from echoic.session.window import WindowNeeds
 from echoic.speakers.scripted import ScriptedDiarizer
 from support.play import Play, kind, texts
@@ -232,3 +233,18 @@ def test_who_speaks_changes_nothing_of_what_is_said(data: st.DataObject, speech:
         if frame["type"] in ("final", "full_transcript")
     ]
     assert left == plain.frames
+
+
+def test_words_without_times_are_told_apart_by_their_place_in_the_text() -> None:
+    """An utterance is said when it is over; by then another may speak."""
+    play = playing(Scripted(UTTERANCE))
+    play.hear(draw([(ANN, 1.0), ("", 1.0), (BOB, 2.0), ("", 1.0)]))
+    play.send({"type": "commit"})
+    assert [(f["text"], f["speaker_id"]) for f in kind(play.frames, "final")] == [(ANN, 0), (BOB, 1)]
+
+
+def test_words_are_placed_by_their_letters() -> None:
+    placed = spread([Spoken("a"), Spoken("bcd"), Spoken("e", 7.0, 8.0)], 10.0, 18.0)
+    assert [word.about for word in placed] == [11.0, 14.0, 17.0]
+    assert [word.middle for word in placed] == [11.0, 14.0, 7.5]
+    assert spread([], 0.0, 1.0) == []

@@ -154,22 +154,17 @@ class Listening:
         """
         speakers = self._speakers_of(words, end)
         if (speaker := most_of(speakers, words)) is not None:
-            starts = [word.start for word in words if word.start is not None]
-            ends = [word.end for word in words if word.end is not None]
-            timed = bool(starts and ends)
-            self._segments.append(
-                _Segment(segment_id, min(starts) if timed else start, max(ends) if timed else end, speaker)
-            )
+            known = [moment for word in words for moment in (word.start, word.middle, word.end)]
+            moments = [moment for moment in known if moment is not None] or [start, end]
+            self._segments.append(_Segment(segment_id, min(moments), max(moments), speaker))
         return speakers
 
     def _speakers_of(self, words: Sequence[Spoken], until: float) -> list[int | None]:
         since, self._said_until = self._said_until, until
         said: list[int | None] = []
         for word in words:
-            if word.start is None or word.end is None:
-                speaker = self._mostly(since, until)
-            else:
-                speaker = self._at((word.start + word.end) / 2)
+            middle = word.middle
+            speaker = self._mostly(since, until) if middle is None else self._at(middle)
             said.append(self._last if speaker is None else speaker)
             self._last = said[-1]
         return said

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import zip_longest
+from itertools import accumulate, zip_longest
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -56,12 +56,27 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """A word that may be said: its text, and its place in seconds on the session's clock if known."""
+    """A word that may be said: its text, and its place in seconds on the session's clock if known.
+
+    Attributes:
+        word: Its text.
+        start: Where it begins, or None.
+        end: And ends.
+        confidence: 0..1, or None.
+        about: Where a word without times must be, roughly, by its place in the text of its window: good
+            enough to tell who says it, not to be sent.
+    """
 
     word: str
     start: float | None = None
     end: float | None = None
     confidence: float | None = None
+    about: float | None = None
+
+    @property
+    def middle(self) -> float | None:
+        """Where its middle is, as well as is known."""
+        return self.about if self.start is None or self.end is None else (self.start + self.end) / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,3 +175,19 @@ def _word(pieces: Sequence[Token], begins: float) -> Spoken:
     end = None if final.start is None else begins + final.start + (final.duration or 0.0)
     known = [p.confidence for p in pieces if p.confidence is not None]
     return Spoken("".join(p.text for p in pieces).strip(), start, end, min(known) if known else None)
+
+
+def spread(words: Sequence[Spoken], start: float, end: float) -> list[Spoken]:
+    """Return words of a window, those without times placed in it by their letters.
+
+    Args:
+        words: All that the window holds.
+        start: Seconds at which it begins.
+        end: And ends.
+    """
+    ends = list(accumulate(len(word.word) + 1 for word in words))
+    placed = []
+    for word, until in zip(words, ends, strict=True):
+        share = (until - (len(word.word) + 1) / 2) / ends[-1]
+        placed.append(replace(word, about=start + share * (end - start)))
+    return placed

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from echoic.session.reading import Answer, Cut, Piece, Spoken, end_of, in_order, words_of
+from echoic.session.reading import Answer, Cut, Piece, Spoken, end_of, in_order, spread, words_of
 from echoic.text.agreement import UtteranceText
 from echoic.units import to_samples
 
@@ -101,7 +101,8 @@ class UtteranceReading:
                 self._texts[start] = text
                 probe = text.before if self._step else _probe(answers[place + 1 :], start)
                 new = len(text.grow(words, probe, self._unsure(spoken, first)))
-            said += spoken[first : first + new]
+            begins, seconds = answer.begins, (answer.piece.end - answer.piece.start) / self._rate
+            said += spread(spoken, begins, begins + seconds)[first : first + new]
         self._forget(answers, flush=flush)
         said = in_order(said, self._said_until)
         self._said_until = end_of(said, self._said_until)

@@ -1,0 +1,193 @@
+"""Whatever becomes of what runs beside the recogniser, the transcript is the same."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from echoic.engines.scripted import VOCABULARY, draw
+from echoic.insights.base import Findings, InsightFailed
+from echoic.insights.watcher import Watcher
+from echoic.schedule.listeners import Listeners
+from echoic.server.addons import Shared
+from echoic.server.recordings import Recordings
+from echoic.session.config import Offers
+from echoic.speakers.scripted import ScriptedDiarizer
+from support.memory_socket import MemorySocket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from fastapi import FastAPI
+
+    from echoic.insights.base import Said
+    from echoic.insights.offer import Offer
+    from echoic.server.app import House
+    from echoic.session.insight_wishes import InsightWishes
+    from echoic.session.sound import Sound, Voices
+    from server.conftest import StartApp
+
+ANN, BOB = VOCABULARY[0], VOCABULARY[10]
+TALK = draw([part for word in (ANN, BOB, ANN) for part in ((word, 0.4), ("", 1.2))]).astype("<f4").tobytes()
+CONFIG: dict[str, object] = {"type": "config", "model": "scripted", "enable_partial": False}
+EVERYTHING: dict[str, object] = {"diarization": {"store_audio": True}, "insights": {}}
+
+
+class Hanging(ScriptedDiarizer):
+    """Never answers."""
+
+    def __init__(self, go: threading.Event) -> None:
+        super().__init__()
+        self._go = go
+
+    def listen(self, sounds: Sequence[Sound]) -> list[Voices]:
+        self._go.wait(20)
+        return super().listen(sounds)
+
+
+class Failing(ScriptedDiarizer):
+    """Always raises."""
+
+    def listen(self, sounds: Sequence[Sound]) -> list[Voices]:
+        raise MemoryError(len(sounds))
+
+
+class Insights:
+    """Makes watchers whose provider does as it is told."""
+
+    name, model, room = "test", "test", 10_000
+
+    def __init__(self, distil: Callable[[], object]) -> None:
+        self._distil = distil
+
+    def watch(self, session: str, _: InsightWishes, tell: Callable[..., None]) -> Watcher:
+        return Watcher(session, self, tell)
+
+    async def distil(self, said: Sequence[Said], stage: str) -> Findings:  # noqa: ARG002  # the signature
+        self._distil()
+        await asyncio.sleep(0)
+        return Findings(("Well.",))
+
+    async def close(self) -> None:
+        pass
+
+
+def furnish(app: FastAPI, shared: Shared) -> None:
+    house: House = app.state.house
+    object.__setattr__(house.service.means, "addons", shared)
+
+
+def everything() -> Offers:
+    return Offers(diarization=None, storage=None, insights=lambda _: None)
+
+
+async def talk(app: FastAPI, **config: object) -> list[dict[str, object]]:
+    """Return all frames of a stream that speaks, commits and stops."""
+    async with MemorySocket(app) as socket:
+        socket.send({**CONFIG, **config})
+        socket.send(TALK)
+        socket.send({"type": "stop"})
+        frames = []
+        while (frame := await socket.next()).get("type") != "close":
+            frames.append(frame)
+        return frames
+
+
+def words(frames: list[dict[str, object]]) -> list[dict[str, object]]:
+    """Return what was said, without who said it."""
+    said = [frame for frame in frames if frame["type"] in ("final", "full_transcript")]
+    return [{key: value for key, value in frame.items() if not key.startswith("speaker")} for frame in said]
+
+
+def of(frames: list[dict[str, object]], kind: str) -> list[dict[str, object]]:
+    return [frame for frame in frames if frame["type"] == kind]
+
+
+async def test_with_all_of_it_the_words_are_the_same(start_app: StartApp, tmp_path: Path) -> None:
+    app = await start_app(speakers_diarizer="scripted", speakers_audio_dir=tmp_path)
+    plain, full = await talk(app), await talk(app, **EVERYTHING)
+    assert words(plain) == words(full)
+    assert [frame["speaker_id"] for frame in of(full, "final")] == [0, 1, 0]
+    assert [frame["type"] for frame in full[-3:]] == ["full_transcript", "diarization_summary", "insight"]
+    (summary,) = of(full, "diarization_summary")
+    assert (tmp_path / str(summary["audio_path"])).is_file()
+
+
+@pytest.mark.parametrize("diarizer", [Failing, None])
+async def test_a_diarizer_that_fails_or_cannot_be_loaded_costs_one_warning(
+    start_app: StartApp, diarizer: Callable[[], ScriptedDiarizer] | None
+) -> None:
+    def load() -> ScriptedDiarizer:
+        if diarizer is None:
+            raise OSError
+        return diarizer()
+
+    app = await start_app()
+    plain = await talk(app)
+    furnish(app, Shared(everything(), listeners=Listeners(load)))
+    frames = await talk(app, diarization=True)
+    assert words(frames) == words(plain)
+    assert [frame["code"] for frame in of(frames, "warning")] == ["diarization_unavailable"]
+    assert not of(frames, "diarization_summary")
+
+
+async def test_one_that_hangs_is_waited_for_a_moment_only(start_app: StartApp) -> None:
+    go = threading.Event()
+    app = await start_app()
+    plain = await talk(app)
+    furnish(app, Shared(everything(), listeners=Listeners(lambda: Hanging(go), patience=0.02, loading=0.0)))
+    frames = await talk(app, diarization=True)
+    go.set()
+    assert words(frames) == words(plain)
+
+
+async def test_a_disk_that_takes_nothing_costs_one_warning(start_app: StartApp, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    app = await start_app()
+    plain = await talk(app)
+    furnish(app, Shared(Offers(storage=None), recordings=Recordings(tmp_path / "file" / "x")))
+    async with MemorySocket(app) as socket:
+        socket.send({**CONFIG, "diarization": {"store_audio": True}})
+        socket.send(TALK)
+        frames: list[dict[str, object]] = []
+        codes: list[object] = []
+        while "audio_persistence_unavailable" not in codes:
+            frames += await socket.until("warning")
+            codes.append(frames[-1]["code"])
+        socket.send({"type": "stop"})
+        while (frame := await socket.next()).get("type") != "close":
+            frames.append(frame)
+    assert words(frames) == words(plain)
+
+
+def _fail() -> None:
+    raise InsightFailed("Not today.")
+
+
+@pytest.mark.parametrize("problem", [_fail, lambda: 1 / 0])
+async def test_insights_that_fail_are_an_insight_error(
+    start_app: StartApp, problem: Callable[[], object]
+) -> None:
+    app = await start_app()
+    plain = await talk(app)
+    furnish(app, Shared(everything(), insights=cast("Offer", Insights(problem))))
+    frames = await talk(app, insights=True)
+    assert words(frames) == words(plain)
+    assert [frame["stage"] for frame in of(frames, "insight_error")] == ["final"]
+
+
+async def test_a_client_that_goes_away_takes_everything_with_it(start_app: StartApp, tmp_path: Path) -> None:
+    app = await start_app(speakers_diarizer="scripted", speakers_audio_dir=tmp_path)
+    async with MemorySocket(app) as socket:
+        socket.send({**CONFIG, **EVERYTHING})
+        socket.send(TALK)
+        await socket.until("final")
+    house: House = app.state.house
+    assert len(house.service.streams) == 0
+    listeners = house.service.means.addons.listeners
+    assert listeners is not None
+    assert listeners.waiting == 0
