@@ -32,8 +32,14 @@ ENCODED = base64.b64encode(AUDIO).decode()
 SINGLE = "hush-4417-single"
 SCRAPE = "hush-5190-scrape"
 SIGNS = "hush-6622-a-shared-secret-of-enough-bytes"
+INSIGHT = "hush-7731-insight"
 WRONG = "wrong-9920-key"
 TERM = "hushedterm"
+ADD_ONS = {
+    "vocabulary": {"terms": [TERM], "replacements": {"alpha": TERM}},
+    "insights": {"enabled": True},
+    "diarization": {"enabled": True, "store_audio": True},
+}
 LIMITS = "/api/v1/audio/stream/limits"
 PATIENCE = 20.0
 
@@ -143,9 +149,7 @@ async def until(client: ClientConnection, kind: str) -> dict[str, Any]:
 async def spoken(client: ClientConnection) -> None:
     """Send words in every form, and nonsense; hear it out."""
     with suppress(ConnectionClosed):
-        await client.send(
-            json.dumps({"type": "config", "model": "scripted", "vocabulary": {"terms": [TERM]}})
-        )
+        await client.send(json.dumps({"type": "config", "model": "scripted", **ADD_ONS}))
         await client.send(AUDIO)
         await client.send(json.dumps({"type": "audio", "data": ENCODED}))
         await client.send(json.dumps({"type": "audio", "data": ENCODED[:-3]}))
@@ -173,6 +177,8 @@ async def test_nothing_that_is_secret_is_in_what_a_server_writes(tmp_path: Path,
             redis_url=valkey.url,
             tier_limits='{"free": {"daily_minutes": 0.1, "concurrent_streams": 1}}',
             wrong_keys_per_minute="6",
+            insights_provider="rules",
+            insights_api_key=INSIGHT,
             log_level="debug",
             log_format=log_format,
         ) as server,
