@@ -72,6 +72,9 @@ class Insights:
         await asyncio.sleep(0)
         return Findings(("Well.",))
 
+    def load(self) -> None:
+        pass
+
     async def close(self) -> None:
         pass
 
