@@ -42,9 +42,11 @@ def measure(*, quick: bool) -> None:
     report.table(
         f"Server's memory over sessions of 3 s that come and go, {AT_ONCE} at a time, every third abruptly",
         ("sessions before", "and then", "MB before", "MB after", "% more"),
-        [passed],
+        passed,
     )
-    print(f"  At most {AIM_PERCENT:g} % more: {report.yes(float(str(passed[4])) <= AIM_PERCENT)}")
+    print(
+        f"  At most {AIM_PERCENT:g} % more, once warm: {report.yes(float(str(passed[-1][4])) <= AIM_PERCENT)}"
+    )
     report.save(
         "memory",
         {
@@ -52,9 +54,10 @@ def measure(*, quick: bool) -> None:
             "empty_kb": empty,
             "cases": figures,
             "aim_percent": AIM_PERCENT,
-            "passing": dict(
-                zip(("warming", "sessions", "mb_before", "mb_after", "percent"), passed, strict=True)
-            ),
+            "passing": [
+                dict(zip(("warming", "sessions", "mb_before", "mb_after", "percent"), row, strict=True))
+                for row in passed
+            ],
         },
     )
 
@@ -103,13 +106,19 @@ async def _speaking(server: Server, seconds: float) -> tuple[float, float]:
     return (max(seen) - before) / SPEAKING / 1000, (server.rss - before) / 1000
 
 
-async def _passing(server: Server, sessions: int) -> list[report.Cell]:
-    """Let sessions come and go; return how many, and the memory before and after."""
+async def _passing(server: Server, sessions: int) -> list[list[report.Cell]]:
+    """Let sessions come and go, twice as many; return how many, and the memory before and after.
+
+    What the first leave is partly what the allocator keeps for the next; what the second leave would be lost.
+    """
     await _pass(server, WARMING)
-    before = server.rss / 1e6
-    await _pass(server, sessions)
-    after = server.rss / 1e6
-    return [WARMING, sessions, before, after, 100 * (after / before - 1)]
+    rows: list[list[report.Cell]] = []
+    for past in (WARMING, WARMING + sessions):
+        before = server.rss / 1e6
+        await _pass(server, sessions)
+        after = server.rss / 1e6
+        rows.append([past, sessions, before, after, 100 * (after / before - 1)])
+    return rows
 
 
 async def _pass(server: Server, sessions: int) -> None:
