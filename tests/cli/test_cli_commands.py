@@ -129,6 +129,13 @@ def test_doctor_says_how_to_get_what_is_missing(runner: CliRunner, monkeypatch: 
     assert "cannot work" in done.stdout
 
 
+def test_doctor_says_who_can_tell_speakers_apart(runner: CliRunner) -> None:
+    report = json.loads(runner.invoke(app, ["doctor", "--json", "--port", "0"]).stdout)
+    rows = {row["name"]: row for row in report["checks"] if row["name"].startswith("diarizer ")}
+    assert [*rows] == ["diarizer embedded", "diarizer pyannote", "diarizer sortformer"]
+    assert rows["diarizer embedded"]["state"] == "ok"
+
+
 def test_a_library_that_does_not_load_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "broken_library.py").write_text("raise ImportError('a shared object')")
     monkeypatch.syspath_prepend(tmp_path)

@@ -66,7 +66,7 @@ def run_checks(host: str, port: int) -> list[Check]:
         ]
         checks += [checks_models.provider(settings), checks_models.models_folder(settings)]
         checks += checks_models.models(settings)
-        checks += checks_models.diarizers()
+        checks += checks_models.diarizers(settings)
         checks += checks_models.outdated_forms(settings)
         checks.append(checks_addons.insights(settings))
     return [*checks, free_port(host, port), writable()]

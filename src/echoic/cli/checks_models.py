@@ -66,14 +66,15 @@ def models(settings: "Settings") -> list[Check]:
     return checks
 
 
-def diarizers() -> list[Check]:
-    """Return a check for each way to tell speakers apart; none is loaded."""
+def diarizers(settings: "Settings") -> list[Check]:
+    """Return a check for each diarizer; none is loaded. What the settings name is theirs alone."""
     from echoic.speakers.seats import SEATS, probe
 
     checks = []
     for name, seat in SEATS.items():
         if seat.listed:
-            missing = probe(name)
+            chosen = name == settings.speakers_diarizer
+            missing = probe(name, settings.speakers_model if chosen else None)
             state: State = "note" if missing else "ok"
             found = missing.reason if missing else "there"
             checks.append(Check(f"diarizer {name}", state, found, missing.install if missing else None))

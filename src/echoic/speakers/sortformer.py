@@ -9,6 +9,7 @@ sets. Features begin ``_CONTEXT`` before the piece, so that its first frames are
 
 from __future__ import annotations
 
+import warnings
 from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -64,13 +65,15 @@ class SortformerDiarizer:
     """
 
     def __init__(self, file: Path) -> None:
-        import torch  # noqa: PLC0415  # an extra
-        from nemo.collections.asr.models import SortformerEncLabelModel  # noqa: PLC0415  # the same
+        with warnings.catch_warnings():  # NeMo's, of what its own libraries will no longer do
+            warnings.simplefilter("ignore")
+            import torch  # noqa: PLC0415  # an extra
+            from nemo.collections.asr.models import SortformerEncLabelModel  # noqa: PLC0415  # the same
 
-        try:
-            model = SortformerEncLabelModel.restore_from(str(file), map_location="cpu")
-        except Exception as error:
-            raise ModelUnavailable(NAME, f"The file {file.name} holds no Sortformer.") from error
+            try:
+                model = SortformerEncLabelModel.restore_from(str(file), map_location="cpu")
+            except Exception as error:
+                raise ModelUnavailable(NAME, f"The file {file.name} holds no Sortformer.") from error
         if not model.streaming_mode:
             raise ModelUnavailable(NAME, f"The Sortformer in {file.name} is not a streaming one.")
         model.async_streaming = False

@@ -1,0 +1,121 @@
+"""Sortformer by NeMo: the true classes, small, with random weights; who is heard means nothing."""
+
+from __future__ import annotations
+
+import warnings
+from importlib.util import find_spec
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pytest
+
+if find_spec("nemo") is None:
+    pytest.skip("NeMo is not installed: make test-extras", allow_module_level=True)
+
+import torch
+from omegaconf import OmegaConf
+
+from echoic.engines.registry import Missing
+from echoic.session.sound import SpeakerWishes
+from echoic.speakers import seats
+from support.tones import hear, tones
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from echoic.speakers.base import Diarizer
+
+NEMO = "nemo.collections.asr"
+SIZE, INNER = 64, 32
+CONFIG = {
+    "target": f"{NEMO}.models.sortformer_diar_models.SortformerEncLabelModel",
+    "pil_weight": 0.5,
+    "ats_weight": 0.5,
+    "max_num_of_spks": 4,
+    "streaming_mode": True,
+    "model_defaults": {"fc_d_model": SIZE, "tf_d_model": INNER},
+    "preprocessor": {
+        "_target_": f"{NEMO}.modules.AudioToMelSpectrogramPreprocessor",
+        "normalize": "NA",
+        "sample_rate": 16_000,
+        "features": 128,
+        "n_fft": 512,
+        "window_size": 0.025,
+        "window_stride": 0.01,
+    },
+    "sortformer_modules": {
+        "_target_": f"{NEMO}.modules.sortformer_modules.SortformerModules",
+        "num_spks": 4,
+        "fc_d_model": SIZE,
+        "tf_d_model": INNER,
+        "spkcache_len": 40,
+        "fifo_len": 20,
+        "chunk_len": 25,
+        "spkcache_update_period": 20,
+    },
+    "encoder": {
+        "_target_": f"{NEMO}.modules.ConformerEncoder",
+        "feat_in": 128,
+        "n_layers": 1,
+        "d_model": SIZE,
+        "subsampling": "dw_striding",
+        "subsampling_factor": 8,
+        "subsampling_conv_channels": 32,
+        "ff_expansion_factor": 2,
+        "n_heads": 4,
+        "conv_kernel_size": 9,
+    },
+    "transformer_encoder": {
+        "_target_": f"{NEMO}.modules.transformer.transformer_encoders.TransformerEncoder",
+        "num_layers": 1,
+        "hidden_size": INNER,
+        "inner_size": 64,
+        "num_attention_heads": 4,
+    },
+    "loss": {"_target_": f"{NEMO}.losses.bce_loss.BCELoss", "weight": None},
+    "optim": {"name": "adamw", "lr": 1e-4},
+}
+TALK = tones([(0, 5.0), (None, 1.5), (3, 5.0), (1, 12.0)])
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    place = tmp_path_factory.mktemp("sortformer") / "tiny.nemo"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what NeMo's own libraries will no longer do
+        from nemo.collections.asr.models import SortformerEncLabelModel  # noqa: PLC0415  # inside, for that
+
+        SortformerEncLabelModel(cfg=OmegaConf.create(CONFIG), trainer=None).save_to(str(place))
+    return place
+
+
+@pytest.fixture(scope="module")
+def diarizer(file: Path) -> Diarizer:
+    return seats.load("sortformer", file)
+
+
+def test_speech_is_given_to_somebody_and_pauses_to_nobody(diarizer: Diarizer) -> None:
+    heard = hear(diarizer, TALK)
+    assert heard.turns[0].start == pytest.approx(0, abs=0.1)
+    assert heard.turns[-1].end == pytest.approx(23.5, abs=0.1)
+    assert all(one.end <= other.start + 1e-6 for one, other in pairwise(heard.turns))
+    assert not any(turn.start < 5.6 < turn.end for turn in heard.turns)
+    assert heard.who[0] == 0
+
+
+def test_a_carry_can_be_taken_up_twice(diarizer: Diarizer) -> None:
+    carry = hear(diarizer, TALK).carry
+    first, second = (hear(diarizer, TALK, start=23.5, carry=carry) for _ in range(2))
+    assert first.turns == second.turns
+    assert diarizer.review(first.carry)[0].start == pytest.approx(0, abs=0.1)
+
+
+def test_there_are_no_more_speakers_than_the_client_says(diarizer: Diarizer) -> None:
+    assert {*hear(diarizer, TALK, wishes=SpeakerWishes(most=1)).who} == {0}
+
+
+def test_a_file_that_holds_none_is_unavailable(tmp_path: Path) -> None:
+    other = tmp_path / "other.nemo"
+    other.write_bytes(b"nothing")
+    assert seats.find("sortformer", other) == Missing("The file other.nemo holds no Sortformer.")
