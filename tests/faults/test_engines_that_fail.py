@@ -72,10 +72,16 @@ async def test_an_engine_that_takes_the_process_down_costs_a_restart_and_no_word
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAULTY_ONCE", str(tmp_path / "once"))
+    both = asyncio.Barrier(2)
+
+    async def meet(number: int) -> None:
+        if number == 0:  # a stream that is not there yet cannot go on
+            await both.wait()
+
     with restarted(FAULTY) as server:
         streams = asyncio.gather(
-            spoken(f"ws://{server.place}", saying("one", "two", "victor", "three")),
-            spoken(f"ws://{server.place}", saying(*PLAIN), model="steady"),
+            spoken(f"ws://{server.place}", saying("one", "two", "victor", "three"), meet),
+            spoken(f"ws://{server.place}", saying(*PLAIN), meet, model="steady"),
         )
         await asyncio.to_thread(server.wait)
         await asyncio.to_thread(server.start)
