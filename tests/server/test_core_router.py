@@ -5,6 +5,7 @@ from fastapi import FastAPI
 from echoic.engines.registry import Missing, Registry, Seat
 from echoic.engines.scripted import PlateauVoice, Scripted, draw
 from echoic.server.core_router import core_router
+from echoic.server.settings_addons import AddOnSettings
 from support.memory_socket import MemorySocket
 
 CORE = "/core/parakeet/stream"
@@ -66,3 +67,16 @@ async def test_the_router_serves_the_applications_own_pages_and_those_it_names()
             async with MemorySocket(app, CORE, headers=headers) as socket:
                 socket.send({"type": "ping"})
                 assert (await socket.next())["type"] == answer
+
+
+async def test_streams_of_the_router_are_told_who_speaks_and_what_it_comes_down_to() -> None:
+    app = FastAPI()
+    add_ons = AddOnSettings(speakers_diarizer="scripted")
+    app.include_router(core_router(registry(), PlateauVoice, add_ons=add_ons))
+    async with app.router.lifespan_context(app), MemorySocket(app, CORE) as socket:
+        socket.send({"type": "config", "model": "scripted", "diarization": True, "insights": True})
+        socket.send(draw(["one", "two"]).tobytes())
+        socket.send({"type": "stop"})
+        frames = await socket.until("insight")
+        assert [frame.get("speaker_id") for frame in frames if frame["type"] == "final"] == [0]
+        assert await socket.next() == {"type": "close", "code": 1000}

@@ -13,11 +13,11 @@ from echoic.session.config import Offers
 from echoic.speakers import seats
 
 if TYPE_CHECKING:
-    from echoic.server.settings import Settings
+    from echoic.server.settings_addons import AddOnSettings
     from echoic.session.insight_wishes import InsightWishes
 
 
-def shared_of(settings: Settings) -> Shared:
+def shared_of(settings: AddOnSettings) -> Shared:
     """Return it; of models nothing is loaded yet."""
     insights = Offer(settings.insights)
     insights.load()  # later it would hold up streams
@@ -45,7 +45,7 @@ def shared_of(settings: Settings) -> Shared:
     )
 
 
-def missing_diarizer(settings: Settings) -> str | None:
+def missing_diarizer(settings: AddOnSettings) -> str | None:
     """Return in a sentence why speakers cannot be told apart, or None: they can."""
     if settings.speakers_diarizer == OFF:
         return "Telling speakers apart is switched off on this server."

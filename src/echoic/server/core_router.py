@@ -11,10 +11,12 @@ from starlette.routing import WebSocketRoute
 from echoic.engines.seats import standard_registry
 from echoic.limits.origins import Origins
 from echoic.schedule.pool import Engines
+from echoic.server.beside import shared_of
 from echoic.server.endpoint import Service, StreamEndpoint
 from echoic.server.guard import Guard
 from echoic.server.means import Limits, Means
 from echoic.server.metrics import Metrics
+from echoic.server.settings_addons import AddOnSettings
 from echoic.server.streams import Streams
 from echoic.server.voice import silero
 
@@ -31,14 +33,21 @@ _MOST_STREAMS: Final = 200
 class _Core:
     """The service of one included router: made for the first stream, gone when the application stops."""
 
-    def __init__(self, registry: Registry | None, voice: Callable[[], VoiceActivity] | None) -> None:
+    def __init__(
+        self,
+        registry: Registry | None,
+        voice: Callable[[], VoiceActivity] | None,
+        add_ons: AddOnSettings | None,
+    ) -> None:
         self._registry = registry
         self._voice = voice
+        self._add_ons = add_ons or AddOnSettings()
         self._service: Service | None = None
 
     def service(self) -> Service:
         if self._service is None:
-            means = Means(Engines(self._registry or standard_registry()), Metrics(), Limits())
+            engines = Engines(self._registry or standard_registry())
+            means = Means(engines, Metrics(), Limits(), shared_of(self._add_ons))
             streams = Streams(_MOST_STREAMS, means.waters)
             self._service = Service(means, streams, self._voice or silero())
         return self._service
@@ -46,6 +55,7 @@ class _Core:
     async def close(self) -> None:
         service, self._service = self._service, None
         if service is not None:
+            await service.means.addons.close()
             await service.means.engines.close()
 
 
@@ -54,6 +64,7 @@ def core_router(
     voice: Callable[[], VoiceActivity] | None = None,
     *,
     allowed_origins: str = "",
+    add_ons: AddOnSettings | None = None,
 ) -> APIRouter:
     """Return a router with ``WS /core/parakeet/stream``: streams without keys, quotas or fallback.
 
@@ -65,11 +76,12 @@ def core_router(
         voice: Makes a stream's voice-activity detector; None: Silero's.
         allowed_origins: Whose pages may open streams beside those of the application itself and of the user's
             own machine, such as ``https://a.example, https://b.example``; ``*``: any.
+        add_ons: What is said of speakers and insights; None: the defaults of a server.
 
     Raises:
         ValueError: Something in ``allowed_origins`` is no origin.
     """
-    core = _Core(registry, voice)
+    core = _Core(registry, voice, add_ons)
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:
