@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from echoic.insights.offer import Offer
     from echoic.server.app import House
     from echoic.session.insight_wishes import InsightWishes
-    from echoic.session.sound import Sound, Voices
+    from echoic.session.sound import Sound, Turn, Voices
     from server.conftest import StartApp
 
 ANN, BOB = VOCABULARY[0], VOCABULARY[10]
@@ -181,6 +181,36 @@ async def test_insights_that_fail_are_an_insight_error(
     frames = await talk(app, insights=True)
     assert words(frames) == words(plain)
     assert [frame["stage"] for frame in of(frames, "insight_error")] == ["final"]
+
+
+class Deliberate(ScriptedDiarizer):
+    """Looks at the session again when it may."""
+
+    def __init__(self, go: threading.Event) -> None:
+        super().__init__()
+        self._go = go
+
+    def review(self, carry: object) -> tuple[Turn, ...]:
+        assert self._go.wait(20)
+        return super().review(carry)
+
+
+async def test_an_insight_comes_after_the_summary_of_its_commit(start_app: StartApp) -> None:
+    go, told = threading.Event(), asyncio.Event()
+    insights = cast("Offer", Insights(told.set))
+    app = await start_app()
+    listeners = Listeners(lambda: Deliberate(go), patience=20.0)
+    furnish(app, Shared(everything(), listeners=listeners, insights=insights))
+    async with MemorySocket(app) as socket:
+        socket.send({**CONFIG, "diarization": True, "insights": True})
+        socket.send(TALK)
+        socket.send({"type": "commit"})
+        await socket.until("full_transcript")
+        await told.wait()
+        for _ in range(20):  # the insight is ready; nothing may come of it
+            await asyncio.sleep(0)
+        go.set()
+        assert [(await socket.next())["type"] for _ in range(2)] == ["diarization_summary", "insight"]
 
 
 async def test_a_client_that_goes_away_takes_everything_with_it(start_app: StartApp, tmp_path: Path) -> None:

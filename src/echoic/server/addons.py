@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from echoic.session.core import Session
     from echoic.session.insight_wishes import InsightWishes
     from echoic.session.sound import Turn, Voices
-    from echoic.wire.frames import ServerFrame
+    from echoic.wire.frames import Insight, InsightError, ServerFrame
 
 #: Seconds that a client which said stop may wait for the last insight.
 FAREWELL: Final = 10.0
@@ -83,6 +83,8 @@ class AddOns:
         self._recording: Recording | None = None
         self._wishes: InsightWishes | None = None
         self._watcher: Watcher | None = None
+        self._reviews = False
+        self._held: list[Insight | InsightError] = []
 
     def carry_out(self, effect: Listen | Review | Store | Unstore) -> None:
         """Do what the session asks."""
@@ -90,6 +92,7 @@ class AddOns:
             case Listen(key, sound) if (listeners := self._shared.listeners) is not None:
                 listeners.listen(self, key, sound, self._listened)
             case Review(key, carry) if (listeners := self._shared.listeners) is not None:
+                self._reviews = True
                 listeners.review(self, key, carry, self._reviewed)
             case Store(audio):
                 self._store(audio)
@@ -149,7 +152,7 @@ class AddOns:
             self._watcher.ended()
             self._watcher = None
         if wishes is not None and self._shared.insights is not None:
-            watcher = self._shared.insights.watch(self._name, wishes, self._tell)
+            watcher = self._shared.insights.watch(self._name, wishes, self._insight)
             self._watcher = watcher if isinstance(watcher, Watcher) else None
 
     def _store(self, audio: NDArray[np.float32]) -> None:
@@ -164,6 +167,17 @@ class AddOns:
 
     def _reviewed(self, key: int, turns: tuple[Turn, ...] | None) -> None:
         self._advance(self._session.reviewed, key, turns)
+        self._reviews = False
+        held, self._held = self._held, []
+        for frame in held:
+            self._tell(frame)
+
+    def _insight(self, frame: Insight | InsightError) -> None:
+        """Tell of an insight; not before the summary of the same commit."""
+        if self._reviews:
+            self._held.append(frame)
+        else:
+            self._tell(frame)
 
     def _unstored(self) -> None:
         self._advance(self._session.unstored)
