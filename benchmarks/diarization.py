@@ -47,7 +47,7 @@ _COLLAR = 0.5
 #: An amplitude below which a recording holds nothing.
 _SILENT = 1e-3
 _MINUTE = 60.0
-_LONG, _QUICK = 60, 12
+_LONG, _QUICK = 60, 30
 #: Seconds of a speaker that the offline clustering finds.
 _LEAST = 1.5
 
