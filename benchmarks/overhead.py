@@ -18,8 +18,17 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 AIM_MS = 1.0
-#: Name, raw samples or base64 in JSON, partials.
-_CASES = (("binary", True, True), ("binary, no partials", True, False), ("base64 JSON", False, True))
+#: Name, raw samples or base64 in JSON, keys of the config.
+_CASES: tuple[tuple[str, bool, dict[str, object]], ...] = (
+    ("binary", True, {}),
+    ("binary, no partials", True, {"enable_partial": False}),
+    ("base64 JSON", False, {}),
+)
+#: What runs beside the recogniser, its models costing next to nothing.
+_ADD_ONS: tuple[tuple[str, bool, dict[str, object]], ...] = (
+    ("binary, speakers", True, {"diarization": True}),
+    ("binary, insights", True, {"insights": True}),
+)
 
 
 def measure(*, quick: bool) -> None:
@@ -29,8 +38,9 @@ def measure(*, quick: bool) -> None:
     for reading in ("carried",) if quick else ("carried", "utterance"):
         with Server("--engine", "free", "--reading", reading) as server:
             asyncio.run(_run(server, streams, Script(words(2.0)[1]), speak))  # warm
-            for name, binary, partials in _CASES[::2] if quick else _CASES:
-                script = Script(words(seconds)[1], binary=binary, config={"enable_partial": partials})
+            cases = _CASES[::2] if quick else _CASES
+            for name, binary, config in (*cases, *_ADD_ONS) if reading == "carried" else cases:
+                script = Script(words(seconds)[1], binary=binary, config=config)
                 bare = asyncio.run(_run(server, streams, script, speak_bare))
                 full = asyncio.run(_run(server, streams, script, speak))
                 rows.append([f"{reading}, {name}", full, bare, full - bare, full / bare, full / AIM_MS])

@@ -26,6 +26,7 @@ from echoic.server.log import set_up_logging
 from echoic.server.run import EchoicServer
 from echoic.server.settings import Settings
 from echoic.session.core import Session
+from echoic.speakers.seats import DEFAULT
 from echoic.text.hypothesis import Hypothesis, Token
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def main() -> None:
         port=0,
         scripted_engine=scripted,
         preload_model=preload,
+        speakers_diarizer="scripted" if scripted else DEFAULT,
         max_sessions=5_000,
         log_level="error",
     )
