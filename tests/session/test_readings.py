@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from echoic.engines.scripted import UTTERANCE, PlateauVoice, Scripted, draw
+from echoic.engines.scripted import CARRIED, UTTERANCE, PlateauVoice, Scripted, draw
 from echoic.session.core import Session
 from echoic.session.window import WindowNeeds
 from support.play import Play, texts, zeros
@@ -79,3 +79,15 @@ def test_a_partial_shows_words_that_wait_for_their_right_context() -> None:
     shown = [frame["text"] for frame in play.frames if frame["type"] == "partial"]
     assert shown == ["one", "one two"]
     assert texts(play.frames) == []
+
+
+def test_a_word_that_a_commit_cuts_before_the_gate_hears_it_comes_after_the_commit() -> None:
+    audio = draw([("", 3.0), ("one", 0.1), ("two", 0.4), ("", 1.0)])
+    for cut in range(round(2.9 * 16_000), round(3.2 * 16_000), 160):
+        play = Play(Scripted(CARRIED), Session(PlateauVoice))
+        play.send({"type": "config", "enable_partial": False})
+        play.hear(audio[:cut])
+        play.send({"type": "commit"})
+        play.hear(audio[cut:])
+        play.send({"type": "commit"})
+        assert " ".join(texts(play.frames)).split() == ["one", "two"], cut

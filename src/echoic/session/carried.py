@@ -76,7 +76,7 @@ class CarriedReading:
         """Return the window of what is not yet decoded, up to the right context."""
         self._open = not cut.flush
         if not self._is_spoken(cut):
-            self._walked = max(self._walked, cut.end - self._right - (0 if cut.flush else self._onset))
+            self._walked = max(self._walked, cut.end - self._right - self._onset)
             return ()
         right = max(self._walked, self._settled(cut))
         if right == self._walked:
