@@ -92,6 +92,22 @@ def test_a_reset_leaves_nothing_of_what_was_before() -> None:
     assert isinstance(hear(one, final(1, "after")), Final)
 
 
+def test_a_config_that_lies_before_a_reset_stays_in_force() -> None:
+    one = past()
+    one.put('{"type":"config","chunk_duration":1.5,"language":"en"}')
+    one.heard(configured(chunk_duration=1.5))
+    speak(one, 5)
+    one.put('{"type":"reset"}')
+    one.heard(Status(state="reset"))
+    assert one.anew() == []
+    assert one.values == {
+        "resumable": True,
+        "chunk_duration": 1.5,
+        "overlap_duration": 0.5,
+        "language": "en",
+    }
+
+
 def test_times_and_ids_of_another_session_go_on() -> None:
     one = past(overlap_duration=0.0)
     for second in range(1, 101):
@@ -198,3 +214,79 @@ def test_what_was_said_of_finals_that_were_told_is_not_said_again_and_the_rest_h
     assert told.source.segment_range == (101 - count, 101)
     assert told.source.total_segments == 101
     assert told.source.start == round(begun + 0.5, 6)
+
+
+REFUSAL = {"type": "error", "code": "invalid_config", "message": "No."}
+
+
+def test_a_refusal_that_overtakes_the_answer_to_a_config_that_is_said_again_is_of_the_other() -> None:
+    one = past(overlap_duration=0.0)
+    speak(one, 1)
+    hear(one, placed(1, 0.0))
+    one.put('{"type":"config","chunk_duration":1.5}')
+    one.heard(configured(chunk_duration=1.5, overlap_duration=0.0))
+    speak(one, 1)
+    one.put('{"type":"config","chunk_duration":-1}')
+    one.anew()
+    assert hear(one, REFUSAL) is not None
+    assert hear(one, placed(1, 0.0)) is None
+    assert one.heard(configured(chunk_duration=1.5, overlap_duration=0.0)) is None
+    assert isinstance(hear(one, placed(2, 1.0)), Final)
+    assert '{"type":"config","chunk_duration":-1}' not in one.anew()
+
+
+def test_a_config_that_is_said_again_may_be_refused() -> None:
+    one = past()
+    one.put('{"type":"config","model":"scripted"}')
+    one.heard(configured(model="scripted"))
+    one.anew()
+    one.put('{"type":"config","chunk_duration":1.5}')
+    assert hear(one, REFUSAL | {"code": "model_unavailable"}) is not None
+    assert isinstance(one.heard(configured(chunk_duration=1.5)), Configured)
+
+
+def test_a_time_after_a_change_of_the_rate_is_no_place_on_the_grid_of_the_new_one() -> None:
+    one = past(sample_rate=44_100, overlap_duration=0.0)
+    one.put(bytes(4 * 100_001))
+    heard = round(100_001 / 44_100, 6)
+    first = final(1, "yes") | {"segment_start": 0.0, "segment_end": heard}
+    hear(one, first)
+    one.put('{"type":"config","sample_rate":16000}')
+    one.heard(configured(overlap_duration=0.0))
+    speak(one, 2)
+    second = placed(2, heard)
+    assert isinstance(hear(one, second), Final)
+    one.anew()
+    assert hear(one, first) is None
+    assert one.heard(configured(overlap_duration=0.0)) is None
+    assert hear(one, second) is None
+    third = hear(one, placed(3, heard + 1))
+    assert isinstance(third, Final)
+    assert third.segment_start == round(heard + 1, 6)
+
+
+def test_after_a_change_of_the_rate_another_session_begins_on_the_grid_counted_from_there() -> None:
+    one = past(sample_rate=44_100, overlap_duration=0.0)
+    one.put(bytes(4 * 100_001))
+    heard = round(100_001 / 44_100, 6)
+    hear(one, final(1, "yes") | {"segment_start": 0.0, "segment_end": heard})
+    one.put('{"type":"config","sample_rate":16000}')
+    one.heard(configured(overlap_duration=0.0))
+    for number in range(2, 102):
+        speak(one, 1)
+        hear(one, placed(number, heard + number - 2))
+    steps = (100 - seconds(one.anew())) / 0.16
+    assert steps > 100
+    assert abs(steps - round(steps)) < 1e-6
+
+
+def test_an_answered_stop_is_said_again_and_its_transcript_swallowed() -> None:
+    one = past()
+    speak(one, 1)
+    hear(one, final(1, "yes"))
+    one.put('{"type":"stop"}')
+    assert hear(one, {"type": "full_transcript", "text": "yes"}) is not None
+    assert one.anew()[-1] == '{"type":"stop"}'
+    assert hear(one, final(1, "yes")) is None
+    assert hear(one, {"type": "full_transcript", "text": "yes"}) is None
+    assert one.last_words is None

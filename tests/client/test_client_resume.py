@@ -150,6 +150,23 @@ async def test_a_server_that_knows_the_session_no_more_is_told_everything_again(
     assert [frame.text for frame in frames if isinstance(frame, FullTranscript)] == ["one", "two three"]
 
 
+async def test_a_stop_ends_also_if_the_server_dies_between_its_transcript_and_its_close() -> None:
+    async def first(peer: Peer) -> None:
+        await stopped(peer)
+        await lost(peer)
+
+    async def stopped(peer: Peer) -> None:
+        assert await peer.receive() == SECOND.tobytes()
+        await peer.expect("stop")
+        await peer.send(final(1, "one") | {"seq": 2})
+        await peer.send({"type": "full_transcript", "text": "one", "seq": 3})
+
+    async with serving(Parts(first, gone, stopped)) as url, connect(url) as stream:
+        await stream.send(SECOND)
+        assert await stream.stop() == "one"
+        assert [type(frame) for frame in [frame async for frame in stream]] == [Final, FullTranscript]
+
+
 async def test_a_server_without_room_is_asked_again_and_one_that_refuses_gives_its_reason() -> None:
     def refusing(code: str, message: str) -> Part:
         async def refuse(peer: Peer) -> None:

@@ -199,6 +199,39 @@ async def test_a_config_that_the_server_cannot_take_raises() -> None:
     assert caught.value.detail == {"field": "sample_rate"}
 
 
+async def test_a_config_waits_until_the_one_before_is_answered_also_if_that_was_given_up() -> None:
+    """A server answers what is wrong with a config before it answers an earlier one."""
+    given_up_now = asyncio.Event()
+    early: list[object] = []
+
+    async def play(peer: Peer) -> None:
+        await peer.expect("config")
+        given_up_now.set()
+        early.append(await peer.receive())
+        lost = {"type": "error", "code": "decode_failed", "message": "Some audio was lost.", "start": 0.0}
+        await peer.send(lost)
+        await peer.send(CONFIGURED | {"language": "de"})
+        await peer.expect("config")
+        await peer.send({"type": "error", "code": "invalid_config", "message": "No such language."})
+        await peer.expect("config")
+        await peer.send(CONFIGURED | {"language": "fr"})
+
+    async with fake_server(play) as url, connect(url) as stream:
+        given_up = asyncio.create_task(stream.configure({"language": "de"}))
+        await given_up_now.wait()
+        given_up.cancel()
+        refused = asyncio.create_task(stream.configure({"language": "xx"}))
+        last = asyncio.create_task(stream.configure({"language": "fr"}))
+        await asyncio.sleep(0)
+        await stream.send(SECOND)
+        with pytest.raises(ServerError, match="No such language"):
+            await refused
+        await last
+        assert stream.configured.language == "fr"
+        assert isinstance(await anext(stream), Error)
+    assert early == [SECOND.tobytes()]
+
+
 async def test_warnings_before_the_config_is_in_force_are_not_lost() -> None:
     async def handle(socket: websockets.ServerConnection) -> None:
         await socket.recv()

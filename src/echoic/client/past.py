@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter, deque
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -42,14 +42,16 @@ _MOST: Final = 2.0
 _CHOICE: Final = 1.5
 #: Seconds on each side of such an end that are to be quiet.
 _QUIET: Final = 0.25
-#: Seconds; a new session begins at a multiple: detectors hear in steps of 32 ms, recognisers of 80 ms,
-#: and what they hear depends a little on where these fall.
+#: Seconds; a new session begins at a multiple, counted from the last change of rate or model: detectors hear
+#: in steps of 32 ms, recognisers of 80 ms, and what they hear depends a little on where these fall.
 _GRID: Final = 0.16
 _COMMIT: Final = '{"type":"commit"}'
 #: Seconds after which audio that arrived, and that no final came of, is taken for silence.
 SILENCE: Final = 120.0
 #: Seconds by which times of one place may differ.
 _ROUNDED: Final = 1e-5
+#: The last digit of times.
+_DIGIT: Final = 10.0**-TIME_DECIMALS
 #: Bytes of a sample: this client sends mono float32.
 _SAMPLE: Final = 4
 #: Keys whose values are seconds on the session's clock.
@@ -63,12 +65,13 @@ _REFUSALS: Final = frozenset({ErrorCode.INVALID_CONFIG, ErrorCode.MODEL_UNAVAILA
 
 @dataclass(slots=True)
 class _Said:
-    """A message: ``at`` is the second on the clock at which it begins."""
+    """A message: ``at`` is the second on the clock at which it begins; what hears it began at ``base``."""
 
     message: str | bytes
     kind: Kind
     at: float
     rate: int
+    base: float
     answer: Received | None = None
 
     @property
@@ -95,6 +98,7 @@ class Past:
         self._again: Counter[Kind] = Counter()
         self._texts: list[str] = []
         self._is_new = False
+        self._base = 0.0  # where the rate or the model changed last: detectors and recognisers began there
         self._from_zero()
 
     def _from_zero(self) -> None:
@@ -110,11 +114,13 @@ class Past:
     def put(self, message: str | bytes) -> None:
         """Note a message that is sent, or will be."""
         kind: Kind = "audio" if isinstance(message, bytes) else msgspec.json.decode(message)["type"]
-        said = _Said(message, kind, self._end, self._configured.sample_rate)
+        said = _Said(message, kind, self._end, self._configured.sample_rate, self._base)
         self._log.append(said)
         if kind != "audio":
             self._open.setdefault(kind, deque()).append(said)
-        self._end = 0.0 if kind == "reset" else said.end
+        self._end = said.end
+        if kind == "reset":
+            self._end = self._base = 0.0
 
     @property
     def values(self) -> Mapping[str, object]:
@@ -123,7 +129,7 @@ class Past:
 
     def anew(self) -> list[str | bytes]:
         """Return the messages that another session is to be told, and expect its frames."""
-        said = [one for one in self._log if one.answer is None or one.kind in ("commit", "config")]
+        said = [one for one in self._log if one.answer is None or one.kind in ("commit", "config", "stop")]
         said = [one for one in said if not isinstance(one.answer, Error)]
         self._again = Counter(one.kind for one in said if one.answer is not None)
         self._shift, self._id_shift = self._start, self._last_id
@@ -156,8 +162,13 @@ class Past:
                 body[key] = value + self._id_shift
 
     def _moved(self, second: float) -> float:
-        rate = self._configured.sample_rate
-        return round(round((second + self._shift) * rate) / rate, TIME_DECIMALS)
+        """Return a time on the clock: that of a sample, if it is one but for rounding.
+
+        After a change of the rate, samples lie between those that were counted from zero.
+        """
+        rate, moved = self._configured.sample_rate, second + self._shift
+        nearest = round(moved * rate) / rate
+        return round(nearest if abs(nearest - moved) < 2 * _DIGIT else moved, TIME_DECIMALS)
 
     def heard(self, frame: Received) -> Received | None:
         """Note a frame; return it as it is to be told, or None: it was told before."""
@@ -187,7 +198,7 @@ class Past:
         return None if self._again["config"] else frame
 
     def _transcript(self, frame: FullTranscript) -> FullTranscript | None:
-        if self._is_repeated("commit"):
+        if self._is_repeated("commit") or self._is_repeated("stop"):
             return None
         said = self._answered("commit", frame)
         if said is not None:
@@ -202,11 +213,21 @@ class Past:
     def _config(self, frame: Configured) -> Configured | None:
         if self._is_repeated("config"):
             return None
-        said = self._answered("config", frame)
+        said, before = self._answered("config", frame), self._configured
         self._configured = frame
         if said is not None:
             self._place = max(self._place, (said.at, said.at))
+            if (before.sample_rate, before.active_model) != (frame.sample_rate, frame.active_model):
+                self._hear_from(said.at)
         return frame
+
+    def _hear_from(self, second: float) -> None:
+        """Note that others hear from here on; the server counts on from this time."""
+        if "reset" in self._open:
+            return  # they are gone with it
+        self._base = round(second, TIME_DECIMALS)
+        if self._end == second:
+            self._end = self._base
 
     def _summary(self, frame: DiarizationSummary) -> DiarizationSummary | None:
         ids = [one.segment_id for one in frame.speaker_map]
@@ -224,8 +245,8 @@ class Past:
         if frame.state != "reset":
             return frame
         said = self._answered("reset", frame)
-        while said is not None and self._log.popleft() is not said:
-            pass
+        while said is not None and (gone := self._log.popleft()) is not said:
+            self._put_in_force(gone)
         end = self._end
         self._from_zero()
         self._end = end  # what was said after it
@@ -241,11 +262,21 @@ class Past:
         return frame
 
     def _error(self, frame: Error) -> Error | None:
-        if frame.code in _REFUSALS and not self._is_repeated("config"):
-            self._answered("config", frame)
+        if frame.code in _REFUSALS:
+            self._refuse(frame)
         end = frame.detail.get("end")
         is_old = self._is_new and isinstance(end, float) and end <= self._place[0] + _ROUNDED
         return None if is_old and frame.code == ErrorCode.DECODE_FAILED else frame
+
+    def _refuse(self, frame: Error) -> None:
+        """Note which config is meant.
+
+        What is wrong with a config is answered at once, before earlier ones that are said again. Whether
+        there is its model is answered in order.
+        """
+        in_order = frame.code == ErrorCode.MODEL_UNAVAILABLE or "config" not in self._open
+        if not (in_order and self._is_repeated("config")):
+            self._answered("config", frame)
 
     def _is_repeated(self, kind: Kind) -> bool:
         if not self._again[kind]:
@@ -301,18 +332,29 @@ class Past:
     def _forget(self, second: float) -> None:
         """Let the log begin shortly before the end of a window, which a commit then ends again just there."""
         waiting = (one.at for kind in self._open.values() for one in kind)
-        start = (math.ceil(second / _GRID - _ROUNDED) - 1) * _GRID
+        base = self._base_at(second)
+        start = base + (math.ceil((second - base) / _GRID - _ROUNDED) - 1) * _GRID
         if start <= self._start or min(waiting, default=self._end) <= second or "reset" in self._open:
             return
         while self._marks and self._marks[0] <= second:
             self._marks.popleft()
         for said in self._before(start):
-            if said.kind == "config" and isinstance(said.answer, Configured):
-                values = msgspec.json.decode(said.message)
-                self._values = _in_force(_merged(self._values, values), said.answer)
+            self._put_in_force(said)
         self._start = self._log[0].at if self._log else second
-        commit = _Said(_COMMIT, "commit", second, self._configured.sample_rate, FullTranscript(text=""))
+        rate, answer = self._configured.sample_rate, FullTranscript(text="")
+        commit = _Said(_COMMIT, "commit", second, rate, base, answer)
         self._log.extendleft(reversed([*self._before(second), commit]))
+
+    def _base_at(self, second: float) -> float:
+        """Return where those began to hear that heard what lies shortly before a second."""
+        at = bisect_left(self._log, second - _ROUNDED, key=lambda said: said.at)
+        return self._log[max(0, at - 1)].base if self._log else self._base
+
+    def _put_in_force(self, said: _Said) -> None:
+        """Take a config that is said no more into the one that a session begins with."""
+        if said.kind == "config" and isinstance(said.answer, Configured):
+            values = msgspec.json.decode(said.message)
+            self._values = _in_force(_merged(self._values, values), said.answer)
 
     def _before(self, second: float) -> list[_Said]:
         """Take what was said before a second from the log; a message is cut there, on a whole sample."""

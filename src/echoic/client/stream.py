@@ -53,6 +53,8 @@ class Stream:
         self._failure: ServerError | None = None
         self._last_error: Error | None = None
         self._configured: Configured | None = None
+        #: One config at a time: a refusal overtakes answers, and says of no config that it is the one.
+        self._configuring = asyncio.Lock()
         self._reader = asyncio.create_task(self._read(), name="echoic stream reader")
 
     @property
@@ -146,6 +148,8 @@ class Stream:
     async def configure(self, values: Mapping[str, object]) -> None:
         """Send a ``config`` frame and wait until its values are in force; ``connect`` has done it once.
 
+        A call waits until the one before was answered.
+
         Args:
             values: Keys of the frame.
 
@@ -153,12 +157,19 @@ class Stream:
             ServerError: The server cannot take this configuration (the one before stays), or the
                 stream ended before the answer.
         """
-        if self._thread is None:
-            self._values |= values
-        answer = await self._ask({**values, "type": "config"}, Configured)
+        async with self._configuring:
+            await self._wait_for_answer(Configured)
+            if self._thread is None:
+                self._values |= values
+            answer = await self._ask({**values, "type": "config"}, Configured)
         if isinstance(answer, Error):
             raise ServerError(answer.code, answer.message, answer.detail)
         self._configured = answer
+
+    async def _wait_for_answer(self, kind: type) -> None:
+        """Wait until what this kind of frame answers is answered, also where the call was given up."""
+        if waiting := self._answers.get(kind):
+            await asyncio.wait([waiting[-1], self._reader], return_when=asyncio.FIRST_COMPLETED)
 
     async def _ask(self, frame: Mapping[str, object], kind: type) -> Any:  # noqa: ANN401  # an instance of ``kind``
         answer = asyncio.get_running_loop().create_future()
@@ -263,7 +274,7 @@ class Stream:
             self._last_error = error
             return True
         waiting = self._answers.get(Configured)
-        if waiting:
+        if waiting and error.code not in _OF_AUDIO:
             waiting.popleft().set_result(error)
             return True
         return False
@@ -303,4 +314,6 @@ def _json(frame: Mapping[str, object]) -> str:
     return msgspec.json.encode(frame).decode()
 
 
+#: What fails while a config is unanswered, and not because of it.
+_OF_AUDIO = frozenset({ErrorCode.BAD_AUDIO, ErrorCode.DECODE_FAILED})
 _PING = _json({"type": "ping"})
