@@ -122,7 +122,7 @@ async def test_one_that_cannot_be_loaded_is_answered_by_none() -> None:
 
 async def test_one_that_hangs_is_answered_by_none_in_time_and_close_does_not_wait_for_it() -> None:
     diarizer = Counting()
-    listeners = Listeners(lambda: diarizer, patience=0.01, loading=0.0)
+    listeners = Listeners(lambda: diarizer, patience=0.01)
     asked = Asked(listeners)
     asked.ask(1, sound())
     asked.ask(2, sound())

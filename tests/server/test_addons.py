@@ -142,7 +142,7 @@ async def test_one_that_hangs_is_waited_for_a_moment_only(start_app: StartApp) -
     go = threading.Event()
     app = await start_app()
     plain = await talk(app)
-    furnish(app, Shared(everything(), listeners=Listeners(lambda: Hanging(go), patience=0.02, loading=0.0)))
+    furnish(app, Shared(everything(), listeners=Listeners(lambda: Hanging(go), patience=0.02)))
     frames = await talk(app, diarization=True)
     go.set()
     assert words(frames) == words(plain)
@@ -211,6 +211,45 @@ async def test_an_insight_comes_after_the_summary_of_its_commit(start_app: Start
             await asyncio.sleep(0)
         go.set()
         assert [(await socket.next())["type"] for _ in range(2)] == ["diarization_summary", "insight"]
+
+
+async def test_an_insight_from_before_a_reset_is_not_told_after_it(start_app: StartApp) -> None:
+    go, told = threading.Event(), asyncio.Event()
+    app = await start_app()
+    listeners = Listeners(lambda: Deliberate(go), patience=20.0)
+    furnish(app, Shared(everything(), listeners=listeners, insights=cast("Offer", Insights(told.set))))
+    async with MemorySocket(app) as socket:
+        socket.send({**CONFIG, "diarization": True, "insights": True})
+        socket.send(TALK)
+        socket.send({"type": "commit"})
+        socket.send({"type": "reset"})
+        socket.send(TALK)
+        socket.send({"type": "commit"})
+        await socket.until("full_transcript")
+        await told.wait()
+        go.set()
+        kinds = [frame["type"] for frame in await socket.until("full_transcript")]
+        kinds += [frame["type"] for frame in await socket.until("insight")]
+    order = ["diarization_summary", "insight", "status", "full_transcript", "diarization_summary", "insight"]
+    assert [kind for kind in kinds if kind != "final"] == order
+
+
+async def test_other_wishes_for_insights_forget_nothing_of_the_talk(app: FastAPI) -> None:
+    async with MemorySocket(app) as socket:
+        socket.send({**CONFIG, "insights": True})
+        socket.send(TALK)
+        socket.send({"type": "config", "insights": {"interval_seconds": 120}})
+        socket.send(TALK)
+        socket.send({"type": "commit"})
+        insight = (await socket.until("insight"))[-1]
+        assert insight["source"]["segment_range"][0] == 1
+        socket.send({"type": "config", "insights": False})
+        socket.send(TALK)
+        socket.send({"type": "stop"})
+        frames = [await socket.next()]
+        while frames[-1]["type"] != "close":
+            frames.append(await socket.next())
+    assert not of(frames, "insight")
 
 
 async def test_a_client_that_goes_away_takes_everything_with_it(start_app: StartApp, tmp_path: Path) -> None:

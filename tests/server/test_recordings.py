@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+NEW, OLD = "0123456789ab.wav", "ba9876543210.wav"
+#: What else may lie there.
+OTHERS = ("family.wav", "0123456789abc.wav", "0123456789ab.txt")
 SECOND = np.linspace(-1, 1, 16_000, dtype=np.float32)
 
 
@@ -101,13 +104,11 @@ async def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     await recordings.close()
 
 
-@pytest.mark.parametrize(
-    ("days", "left"), [(7.0, {"new.wav", "old.txt"}), (0.0, {"new.wav", "old.txt", "old.wav"})]
-)
+@pytest.mark.parametrize(("days", "left"), [(7.0, {NEW, *OTHERS}), (0.0, {NEW, OLD, *OTHERS})])
 def test_old_recordings_are_removed_and_nothing_else(tmp_path: Path, days: float, left: set[str]) -> None:
-    for name in ("new.wav", "old.wav", "old.txt"):
+    for name in (NEW, OLD, *OTHERS):
         (tmp_path / name).touch()
-    for name in ("old.wav", "old.txt"):
-        os.utime(tmp_path / name, (0, 0))
+        if name != NEW:
+            os.utime(tmp_path / name, (0, 0))
     Recordings(tmp_path, days).sweep()
     assert {path.name for path in tmp_path.iterdir()} == left

@@ -175,6 +175,31 @@ def test_one_that_goes_on_failing_is_not_asked_again_and_the_client_is_warned_on
     assert not kind(play.frames, "diarization_summary")
 
 
+def test_one_that_failed_too_often_is_asked_again_after_half_a_minute_of_audio() -> None:
+    calls = iter(range(100))
+    play = playing(diarizer=ScriptedDiarizer(hooks={0: lambda: next(calls) < 3 and 1 / 0}))
+    play.hear(talk(*[ANN] * 30, pause=1.1))
+    play.send({"type": "commit"})
+    said = speakers(play.frames)
+    assert said[:20] == [None] * 20
+    assert said[-5:] == ["SPEAKER_00"] * 5
+    assert len(kind(play.frames, "warning")) == 1
+
+
+def test_switched_off_and_on_again_speakers_are_the_same_and_the_summary_has_them() -> None:
+    play = playing()
+    play.hear(talk(ANN, BOB, pause=1.1))
+    play.send({"type": "config", "diarization": False})
+    play.hear(talk(ANN, pause=1.1))
+    play.send({"type": "config", "diarization": True})
+    play.hear(talk(BOB, ANN, pause=1.1))
+    (summary,) = kind(play.send({"type": "commit"}), "diarization_summary")
+    assert [frame.get("speaker_id") for frame in kind(play.frames, "final")] == [0, 1, None, 1, 0]
+    mapped = summary["speaker_map"]
+    assert isinstance(mapped, list)
+    assert [one["segment_id"] for one in mapped] == [1, 2, 4, 5]
+
+
 def test_where_nobody_can_tell_the_client_is_warned_and_the_status_says_so() -> None:
     play = Play(Scripted(), Session(PlateauVoice))
     frames = play.send({"type": "config", "diarization": {"store_audio": True}})

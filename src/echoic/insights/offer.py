@@ -116,6 +116,14 @@ class Offer:
             provider if isinstance(provider, Missing) else Watcher(session, provider, tell, self.pace(wishes))
         )
 
+    def go_on(self, watcher: Watcher, wishes: InsightWishes) -> None:
+        """Have a session's insights made as its client now wishes, as far as that can be."""
+        provider = self.find(wishes)
+        if isinstance(provider, Missing):
+            watcher.rest()
+        else:
+            watcher.go_on(provider, self.pace(wishes))
+
     def pace(self, wishes: InsightWishes = _ANY) -> Pace:
         """Return when a session's insights are made; never more often than the server was told."""
         interval = max(wishes.interval_seconds or 0.0, self._plan.interval)

@@ -80,7 +80,23 @@ class Watcher:
         self._call: asyncio.Task[None] | None = None
         self._current: _Order | None = None
         self._waiting: deque[_Order] = deque()
-        self._over = False
+        self._over = self._resting = False
+
+    def go_on(self, provider: Provider, pace: Pace) -> None:
+        """Make insights by another provider, or at another pace, from here on."""
+        self._provider, self._pace = provider, pace
+        self._resting = False
+        if self._due is not None:
+            self._stop_timer()
+            self._plan()
+
+    def rest(self) -> None:
+        """Make no more live insights until ``go_on``; final ones that were asked for are still made."""
+        self._resting = True
+        self._stop_timer()
+        if self._current is not None and self._current.stage == "live":
+            self._drop_call()
+            self._next()
 
     def said(self, said: Said) -> None:
         """Note a final that went out."""
@@ -138,7 +154,8 @@ class Watcher:
 
     def _plan(self) -> None:
         """Set the timer for the next live insight, if something is new and nothing is being made."""
-        if self._over or not self._talk.has_news or self._timer or self._call or self._due is None:
+        idle = self._over or self._resting or self._timer or self._call
+        if idle or not self._talk.has_news or self._due is None:
             return
         self._timer = asyncio.get_running_loop().call_at(max(self._due, self._now), self._look)
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import logging
 import threading
+import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -45,13 +48,13 @@ class Listeners:
 
     Args:
         load: Returns the diarizer; may block and raise.
-        patience: Seconds that a question may take.
-        loading: Seconds that the first ones may take beyond that.
+        patience: Seconds that a question may take, with loading if need be.
     """
 
-    def __init__(self, load: Callable[[], Diarizer], *, patience: float = 2.0, loading: float = 20.0) -> None:
+    def __init__(self, load: Callable[[], Diarizer], *, patience: float = 2.0) -> None:
         self._load = load
-        self._patience, self._loading = patience, loading
+        self._patience = patience
+        self._pace = 0.0
         self._changed = threading.Condition()
         self._waiting: deque[_Question] = deque()
         self._mine: dict[Hashable, set[_Question]] = {}
@@ -125,9 +128,11 @@ class Listeners:
         if self._closed:
             loop.call_soon(question.answer, None)
             return
-        seconds = self._patience + (self._loading if self._diarizer is None else 0.0)
-        question.timer = loop.call_later(seconds, self._too_late, question)
         self._mine.setdefault(question.client, set()).add(question)
+        if len(self._waiting) * self._pace > self._patience:  # nobody waits for what cannot come in time
+            question.timer = loop.call_later(0.0, self._answer, question, None)
+            return
+        question.timer = loop.call_later(self._patience, self._too_late, question)
         with self._changed:
             self._waiting.append(question)
             self._changed.notify()
@@ -148,24 +153,27 @@ class Listeners:
 
     def _settle(self, question: _Question) -> None:
         question.over = True
+        with self._changed, suppress(ValueError):
+            self._waiting.remove(question)
         if question.timer is not None:
             question.timer.cancel()
 
     # ---- on the thread
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
-        while questions := self._take():
-            outcomes = self._outcomes(questions)
-            for question, outcome in zip(questions, outcomes, strict=True):
-                if isinstance(outcome, Raised):
-                    values = {"error": type(outcome.error).__name__}
-                    log.warning("speakers_failed", extra={"event_values": values})
-                call_on(loop, lambda question=question, outcome=outcome: self._answer(question, outcome))  # type: ignore[misc]
+        while self._waits():
+            if questions := self._take():
+                began = time.perf_counter()
+                outcomes = self._outcomes(questions)
+                self._pace = (time.perf_counter() - began) / len(questions)
+                for question, outcome in zip(questions, outcomes, strict=True):
+                    self._report(outcome)
+                    call_on(loop, functools.partial(self._answer, question, outcome))
         if self._diarizer is not None:
             attempt(self._diarizer.close)
 
-    def _take(self) -> list[_Question]:
-        """Wait, and return what has gathered: several pieces of sound, or one review."""
+    def _waits(self) -> bool:
+        """Load the diarizer if it is not, wait for questions, and return whether to go on."""
         if self._diarizer is None:
             loaded = attempt(self._load)
             if isinstance(loaded, Raised):
@@ -176,26 +184,32 @@ class Listeners:
                 self._diarizer = loaded
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._waiting)
-            if self._closed:
-                return []
-            questions = [self._waiting.popleft()]
-            while questions[0].sound and self._waiting and len(questions) < _LANES and self._waiting[0].sound:
-                questions.append(self._waiting.popleft())
-            return questions
+            return not self._closed
+
+    def _take(self) -> list[_Question]:
+        """Return what has gathered: several pieces of sound, or one review."""
+        with self._changed:
+            taken: list[_Question] = []
+            while self._waiting and len(taken) < _LANES and (not taken or self._waiting[0].sound):
+                taken.append(self._waiting.popleft())
+                if not taken[-1].sound:
+                    break
+            return taken
+
+    def _report(self, outcome: object) -> None:
+        if isinstance(outcome, Raised):
+            log.warning("speakers_failed", extra={"event_values": {"error": type(outcome.error).__name__}})
 
     def _outcomes(self, questions: Sequence[_Question]) -> Sequence[object]:
         diarizer = self._diarizer
-        asked = [question for question in questions if not question.over]
-        if diarizer is None or not asked:
+        if diarizer is None:
             return [None] * len(questions)
         sounds = [question.sound for question in questions if question.sound is not None]
         if not sounds:
             return [attempt(lambda: diarizer.review(questions[0].carry))]
         together = attempt(lambda: _listen(diarizer, sounds))
-        if (
-            isinstance(together, Raised) and len(sounds) > 1
-        ):  # one bad piece costs the others nothing but time
-            return [attempt(lambda sound=sound: _listen(diarizer, [sound])[0]) for sound in sounds]  # type: ignore[misc]
+        if isinstance(together, Raised) and len(sounds) > 1:  # one bad piece costs the others only time
+            return [attempt(functools.partial(_first, diarizer, sound)) for sound in sounds]
         return [together] if isinstance(together, Raised) else together
 
 
@@ -204,3 +218,7 @@ def _listen(diarizer: Diarizer, sounds: Sequence[Sound]) -> list[Voices]:
     if len(voices) != len(sounds):
         raise ValueError(f"{len(voices)} answers for {len(sounds)} pieces of sound")
     return voices
+
+
+def _first(diarizer: Diarizer, sound: Sound) -> Voices:
+    return _listen(diarizer, [sound])[0]

@@ -10,7 +10,7 @@ from echoic.insights.watcher import Watcher
 from echoic.session.config import Offers
 from echoic.session.effects import Listen, Review, Store, Unstore
 from echoic.wire import frames
-from echoic.wire.frames import Configured, FullTranscript, Status
+from echoic.wire.frames import Configured, DiarizationSummary, FullTranscript, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,7 +83,7 @@ class AddOns:
         self._recording: Recording | None = None
         self._wishes: InsightWishes | None = None
         self._watcher: Watcher | None = None
-        self._reviews = False
+        self._reviews = 0
         self._held: list[Insight | InsightError] = []
 
     def carry_out(self, effect: Listen | Review | Store | Unstore) -> None:
@@ -92,7 +92,7 @@ class AddOns:
             case Listen(key, sound) if (listeners := self._shared.listeners) is not None:
                 listeners.listen(self, key, sound, self._listened)
             case Review(key, carry) if (listeners := self._shared.listeners) is not None:
-                self._reviews = True
+                self._reviews += 1
                 listeners.review(self, key, carry, self._reviewed)
             case Store(audio):
                 self._store(audio)
@@ -108,7 +108,9 @@ class AddOns:
         """Take note of a frame that goes out."""
         if isinstance(frame, Configured):
             self._configured(frame)
-        if self._watcher is None:
+        if isinstance(frame, DiarizationSummary):
+            self._summed_up()
+        if self._watcher is None or self._wishes is None:
             return
         match frame:
             case frames.Final():
@@ -119,6 +121,7 @@ class AddOns:
                 self._watcher.committed()
             case Status(state="reset"):
                 self._watcher.reset()
+                self._held.clear()
             case _:
                 pass
 
@@ -148,11 +151,13 @@ class AddOns:
         if wishes == self._wishes:
             return
         self._wishes = wishes
-        if self._watcher is not None:
-            self._watcher.ended()
-            self._watcher = None
-        if wishes is not None and self._shared.insights is not None:
-            watcher = self._shared.insights.watch(self._name, wishes, self._insight)
+        insights = self._shared.insights
+        if self._watcher is not None and (wishes is None or insights is None):
+            self._watcher.rest()
+        elif self._watcher is not None and wishes is not None and insights is not None:
+            insights.go_on(self._watcher, wishes)
+        elif wishes is not None and insights is not None:
+            watcher = insights.watch(self._name, wishes, self._insight)
             self._watcher = watcher if isinstance(watcher, Watcher) else None
 
     def _store(self, audio: NDArray[np.float32]) -> None:
@@ -167,7 +172,10 @@ class AddOns:
 
     def _reviewed(self, key: int, turns: tuple[Turn, ...] | None) -> None:
         self._advance(self._session.reviewed, key, turns)
-        self._reviews = False
+
+    def _summed_up(self) -> None:
+        """Tell of the insights that waited for the summary of their commit."""
+        self._reviews = max(0, self._reviews - 1)
         held, self._held = self._held, []
         for frame in held:
             self._tell(frame)

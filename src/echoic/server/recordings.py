@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import queue
+import re
 import threading
 import time
 import wave
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: The names of recordings: those of streams.
+_NAME: Final = re.compile(r"[0-9a-f]{12}\.wav")
 #: Pieces of audio of one session that may wait for the disk; a minute or so.
 _MOST_WAITING: Final = 64
 #: Seconds from one look for old files to the next.
@@ -72,13 +75,13 @@ class Recordings:
             await asyncio.sleep(_SWEEP)
 
     def sweep(self) -> None:
-        """Remove the files that are too old."""
+        """Remove the recordings that are too old, and nothing else that lies there."""
         if not self._days:
             return
         oldest = time.time() - self._days * _DAY
-        with suppress(OSError):
-            for path in self.folder.glob("*.wav"):
-                if path.stat().st_mtime < oldest:
+        for path in self.folder.glob("*.wav"):
+            with suppress(OSError):
+                if _NAME.fullmatch(path.name) and path.stat().st_mtime < oldest:
                     path.unlink()
                     event(log, logging.INFO, "recording.removed", recording=path.name)
 
@@ -150,8 +153,8 @@ class Recording:
     def _guarded(self, job: Callable[[], None]) -> None:
         try:
             job()
-        except (OSError, wave.Error):
-            with suppress(OSError, wave.Error):
+        except Exception:  # noqa: BLE001  # a job in the writer, which writes for all sessions
+            with suppress(Exception):
                 self._end()
             call_on(self._loop, self._lose)
 

@@ -139,6 +139,7 @@ class Session:
         #: How the server calls the session's audio, where it is stored.
         self.recording = recording
         self._listening: Listening | None = None
+        self._listens = False
         self._hearing: dict[int, Hearing | Summary] = {}
 
     # ---- what the driver calls
@@ -350,13 +351,13 @@ class Session:
     def _listen(self, stretch: Stretch, *, afresh: bool = False) -> None:
         """Ask who speaks from here on, or do not, as the settings say."""
         asked, offered = self._config.diarization, self._offers.diarization is None
-        if asked is None or not offered:
+        if afresh:
             self._listening = None
-        elif self._listening is None or afresh:
-            self._listening = Listening(asked.speakers)
-        else:
+        self._listens = asked is not None and offered
+        if asked is not None and offered:
+            self._listening = self._listening or Listening(asked.speakers)
             self._listening.wishes = asked.speakers
-        stretch.gather(wanted=self._listening is not None or self._stores)
+        stretch.gather(wanted=self._listens or self._stores)
 
     @property
     def _stores(self) -> bool:
@@ -411,7 +412,7 @@ class Session:
         self._outbox.append(plan)
         self._closed += microseconds(plan)
         self._partial_mark = 0
-        if sound is not None and self._listening:
+        if sound is not None and self._listening and self._listens:
             plan.hearing = Hearing(self._listening, sound)
         if sound is not None and self._stores:
             yield Store(sound.audio)
@@ -499,7 +500,7 @@ class Session:
 
     def _speakers(self, plan: Plan, words: Sequence[Spoken]) -> Sequence[int | None]:
         """Return who says these words, of the final that is about to be sent."""
-        if plan.hearing is None or plan.hearing.listening.given_up:
+        if plan.hearing is None or not plan.hearing.answered:
             return ()
         at = plan.stretch.segments
         return plan.hearing.listening.label(

@@ -25,8 +25,11 @@ if TYPE_CHECKING:
 _KEPT = 120.0
 #: Seconds that a word may lie beside the turn it is taken for.
 _NEAR = 1.0
-#: Failures in a row after which nobody is asked any more.
+#: Failures in a row after which nobody is asked for a while.
 _MOST_FAILURES = 3
+#: Seconds of audio of that while; each is twice as long as the one before, until an answer comes.
+_REST = 30.0
+_LONGEST_REST = 480.0
 
 
 def label_of(speaker: int) -> str:
@@ -80,17 +83,19 @@ class Hearing:
         sound: What is asked about, without the carry.
         key: The question under way, or None.
         answered: Whether an answer came.
+        failed: Whether none will.
     """
 
     listening: Listening
     sound: Sound
     key: int | None = None
     answered: bool = False
+    failed: bool = False
 
     @property
     def waits(self) -> bool:
         """Whether an answer is still to come."""
-        return not self.answered and not self.listening.given_up
+        return not (self.answered or self.failed or self.listening.rests(self.sound))
 
 
 @dataclass(slots=True)
@@ -109,19 +114,23 @@ class Listening:
         wishes: What the client says of them.
         carry: What the diarizer remembers.
         busy: Whether it is being asked.
-        given_up: Whether nobody is asked any more: it failed too often.
     """
 
     wishes: SpeakerWishes
     carry: object = None
     busy: bool = False
-    given_up: bool = False
     _failures: int = 0
+    _rested: int = 0
+    _rests_until: float = 0.0
     _turns: deque[Turn] = field(default_factory=deque)
     _seen: set[int] = field(default_factory=set)
     _segments: list[_Segment] = field(default_factory=list)
     _last: int | None = None
     _said_until: float = 0.0
+
+    def rests(self, sound: Sound) -> bool:
+        """Whether nobody is asked about this sound, since the diarizer failed too often before."""
+        return sound.start < self._rests_until
 
     def ask(self, hearing: Hearing, key: int) -> Sound:
         """Return what is to be asked, with what is known so far."""
@@ -129,19 +138,25 @@ class Listening:
         return replace(hearing.sound, carry=self.carry, wishes=self.wishes)
 
     def answer(self, hearing: Hearing, voices: Voices | None) -> bool:
-        """Take the answer, or None: it failed; return whether that was once too often."""
-        hearing.answered, self.busy = True, False
+        """Take the answer, or None: it failed; return whether the client is to be told that it rests."""
+        self.busy, hearing.answered = False, voices is not None
         if voices is None:
-            self._failures += 1
-            self.given_up = self._failures == _MOST_FAILURES
-            return self.given_up
-        self._failures = 0
+            self._fail(hearing)
+            return self._failures == 0 and self._rested == 1
+        self._failures = self._rested = 0
         self.carry = voices.carry
         self._turns.extend(voices.turns)
         self._seen.update(turn.speaker for turn in voices.turns)
         while self._turns and self._turns[0].end < hearing.sound.start - _KEPT:
             self._turns.popleft()
         return False
+
+    def _fail(self, hearing: Hearing) -> None:
+        hearing.failed = True
+        self._failures += 1
+        if self._failures == _MOST_FAILURES:
+            self._rests_until = hearing.sound.start + min(_REST * 2**self._rested, _LONGEST_REST)
+            self._failures, self._rested = 0, self._rested + 1
 
     def label(self, segment_id: int, words: Sequence[Spoken], start: float, end: float) -> list[int | None]:
         """Return who says each word of a final; None: nobody knows.

@@ -178,7 +178,7 @@ def _unheeded(vocabulary: Vocabulary, model: ModelAnswer) -> Iterator[str]:
 
 def diarization_failed() -> frames.Warning:
     """Return the warning that speakers cannot be told apart any more."""
-    message = "Telling the speakers apart failed several times; finals go on without."
+    message = "Telling the speakers apart failed several times; it is tried again after a while."
     return frames.Warning(code="diarization_unavailable", message=message)
 
 
