@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from echoic.cli import app
 from echoic.server.settings import ENV_NAMES, ENV_OF_OTHERS, ENV_PREFIX, Settings, load_settings
@@ -26,6 +27,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text("ut
 #: What only Caddy reads.
 CADDYS = {"ECHOIC_SITE", "ECHOIC_UPSTREAM_HOST", "ECHOIC_UPSTREAM_PORT"}
 VARIABLES = {ENV_PREFIX + name.upper() for name in Settings.model_fields} | set(ENV_NAMES)
+CADDY = (DEPLOY / "Caddyfile").read_text("utf-8")
 NGINX = re.sub(r"#.*", "", (DEPLOY / "nginx.conf").read_text("utf-8"))
 
 
@@ -157,6 +159,11 @@ def test_the_unit_can_be_read_and_starts_the_projects_program() -> None:
     assert command in getattr(get_command(app), "commands", {})
 
 
+def test_the_unit_does_not_start_again_for_a_setting_that_cannot_be_used() -> None:
+    wrong = CliRunner().invoke(app, ["serve"], env={"ECHOIC_PORT": "none"})
+    assert unit()["RestartPreventExitStatus"] == [str(wrong.exit_code)] == ["2"]
+
+
 def test_nginx_hands_on_what_a_stream_needs_and_logs_no_query() -> None:
     for header in ("Upgrade", "Connection", "Host", "X-Forwarded-For"):
         assert re.search(rf"proxy_set_header {header}\s+\$", NGINX), header
@@ -168,10 +175,26 @@ def test_nginx_hands_on_what_a_stream_needs_and_logs_no_query() -> None:
     log = re.search(r"log_format .*", NGINX)
     assert log is not None
     assert not re.search(r"\$(request|request_uri|args|query_string|arg_\w+)\b", log[0])
+    servers = NGINX.split("server {")[1:]
+    for server in servers:  # its log of errors quotes the request, at any other level
+        assert re.search(r"access_log\s+\S+ echoic;", server)
+        assert re.search(r"error_log\s+\S+ emerg;", server)
+
+
+def test_caddys_lines_of_errors_hold_no_query_and_no_header() -> None:
+    fields = re.search(r"fields \{(.*?)\}", CADDY, re.DOTALL)
+    assert fields is not None
+    assert 'request>uri regexp "[?].*" ""' in fields[1]
+    assert "request>headers delete" in fields[1]
+
+
+def test_both_proxies_lead_a_client_that_comes_back_to_the_same_process() -> None:
+    (upstream,) = re.findall(r"upstream echoic \{(.*?)\}", NGINX, re.DOTALL)
+    assert "hash $binary_remote_addr consistent;" in upstream
+    assert re.findall(r"lb_policy (\w+)", CADDY) == ["client_ip_hash"]
 
 
 def test_both_proxies_keep_metrics_inside() -> None:
     assert re.search(r"location = /metrics \{\s*return 404;", NGINX)
-    caddy = (DEPLOY / "Caddyfile").read_text("utf-8")
-    assert "@inside path /metrics" in caddy
-    assert caddy.count("{") == caddy.count("}")
+    assert "@inside path /metrics" in CADDY
+    assert CADDY.count("{") == CADDY.count("}")
