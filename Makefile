@@ -29,7 +29,7 @@ setup: $(STAMP)  ## install everything into .venv; the program is .venv/bin/echo
 run: $(STAMP)  ## start the server on loopback with the model that comes with the install
 	$(BIN)/echoic serve
 
-demo: $(STAMP)  ## stream a real recording through a running server, live transcript in the terminal
+demo: $(STAMP)  ## stream a real recording through a server of its own, live transcript in the terminal
 	$(BIN)/echoic demo
 
 test: $(STAMP) $(WS)  ## all tests

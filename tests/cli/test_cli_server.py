@@ -14,9 +14,11 @@ import wave
 from typing import TYPE_CHECKING
 
 import pytest
+import trustme
+from websockets.sync.client import connect
 
 from echoic.engines.scripted import VOCABULARY, draw
-from support.live import ServerProcess
+from support.live import STREAM, ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -219,3 +221,30 @@ class Terminal:
             data = b""
         self.seen += data.decode(errors="replace")
         return bool(data)
+
+
+def test_alive_finds_the_server_by_its_settings(place: str) -> None:
+    port = place.rpartition(":")[2]
+    assert run("alive", ECHOIC_PORT=port) == (0, "The server answers.\n", "")
+    assert run("alive", ECHOIC_PORT="1") == (1, "", "echoic: No server answers on port 1.\n")
+    assert run("alive", ECHOIC_PORT="none")[0] == 2
+
+
+def test_alive_is_content_with_tls_and_with_a_refusal(tmp_path: Path) -> None:
+    file = tmp_path / "both.pem"
+    trustme.CA().issue_cert("speech.example.org").private_key_and_cert_chain_pem.write_to_path(file)
+    with ServerProcess(tls_cert_file=str(file), allowed_addresses="192.0.2.7") as server:
+        port = server.place.rpartition(":")[2]
+        assert run("alive", ECHOIC_PORT=port, ECHOIC_TLS_CERT_FILE=str(file))[0] == 0
+        assert run("alive", ECHOIC_PORT=port)[0] == 1
+
+
+def test_a_full_servers_advice_is_told(recording: Path) -> None:
+    with ServerProcess(max_sessions="1", retry_after_seconds="7") as server:
+        place = server.place
+        with connect(f"ws://{place}{STREAM}") as first:
+            first.send('{"type":"config","model":"scripted"}')
+            first.recv()
+            code, _, err = run("stream", str(recording), "--url", place, "--model", "scripted")
+    assert code == 1
+    assert err.endswith("Please try again later. It advises to wait 7 s.\n")

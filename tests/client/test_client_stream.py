@@ -267,6 +267,7 @@ async def test_an_address_without_a_path_means_the_unified_endpoint(scheme: str)
         (HTTPStatus.NOT_FOUND, "unreachable", "There is no stream endpoint at"),
         (HTTPStatus.FORBIDDEN, "unreachable", "there may be no stream endpoint there"),
         (HTTPStatus.BAD_GATEWAY, "unreachable", "not as an echoic server does"),
+        (HTTPStatus.BAD_REQUEST, "unreachable", "Perhaps it wants wss://"),
     ],
 )
 async def test_a_refused_handshake_is_told_as_what_it_is(

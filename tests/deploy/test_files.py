@@ -85,6 +85,14 @@ def test_the_images_command_is_the_projects_program() -> None:
     assert command[1] in getattr(get_command(app), "commands", {})
 
 
+def test_the_images_health_check_is_a_command_that_reads_the_settings() -> None:
+    (check,) = instructions("HEALTHCHECK")
+    program, command = json.loads(check[check.index("[") :])
+    assert program in PROJECT["scripts"]
+    assert command == "alive"
+    assert command in getattr(get_command(app), "commands", {})
+
+
 def test_the_extras_that_are_installed_are_the_projects() -> None:
     asked = [value for line in instructions("ARG") for value in line.partition("=")[2].split(",")]
     built = COMPOSE["services"]["server"]["build"]["args"]["EXTRAS"].split(",")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import socket
 import ssl
@@ -21,11 +22,15 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from websockets.asyncio.client import connect
 
+from echoic.cli.status import fetch_models
+from echoic.client import ServerError
+from echoic.client import connect as client_connect
 from echoic.engines.scripted import draw
 from echoic.server.settings import SettingsError, load_settings
 from support.live import STREAM, ServerProcess
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -36,6 +41,8 @@ class Papers:
         self._ca = trustme.CA()
         made = self._ca.issue_cert("localhost", "127.0.0.1")
         self.cert, self.key, self.both = (folder / name for name in ("cert.pem", "key.pem", "both.pem"))
+        self.ca = folder / "ca.pem"
+        self._ca.cert_pem.write_to_path(self.ca)
         made.cert_chain_pems[0].write_to_path(self.cert)
         made.private_key_pem.write_to_path(self.key)
         made.private_key_and_cert_chain_pem.write_to_path(self.both)
@@ -89,6 +96,46 @@ async def test_streams_and_answers_are_encrypted_and_nothing_else_is_answered(pa
         code, log = server.ended()
     assert code == 0
     assert "Traceback" not in log
+
+
+@pytest.fixture
+def place(papers: Papers) -> Iterator[str]:
+    with ServerProcess(tls_cert_file=str(papers.cert), tls_key_file=str(papers.key)) as server:
+        yield server.place
+
+
+async def refusal(url: str) -> ServerError:
+    with pytest.raises(ServerError) as caught:
+        async with client_connect(f"{url}{STREAM}?token=s3cret", model="scripted"):
+            pass
+    assert "s3cret" not in str(caught.value)
+    return caught.value
+
+
+async def test_clients_are_told_what_is_wrong_with_the_certificate_or_the_scheme(place: str) -> None:
+    """A certificate that is not trusted, and no TLS where the server wants it."""
+    error = await refusal(f"wss://{place}")
+    assert error.code == "untrusted"
+    assert re.match(r"The certificate of wss://127.*SSL_CERT_FILE\.$", str(error))
+    error = await refusal(f"ws://{place}")
+    assert (error.code, error.detail) == ("unreachable", {"perhaps": "wss"})
+    assert str(error).endswith("perhaps as wss://.")
+    with pytest.raises(ServerError, match="SSL_CERT_FILE"):
+        await asyncio.to_thread(fetch_models, f"wss://{place}", None)
+
+
+async def test_tls_to_a_server_without_it_is_told() -> None:
+    with ServerProcess() as server:
+        error = await refusal(f"wss://{server.place}")
+    assert (error.code, error.detail) == ("unreachable", {"perhaps": "ws"})
+
+
+async def test_a_certificate_of_ones_own_is_trusted_by_its_file(
+    place: str, papers: Papers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(papers.ca))
+    async with client_connect(f"wss://{place}", model="scripted") as stream:
+        assert await stream.stop() == ""
 
 
 def test_a_key_in_the_certificates_own_file_will_do(papers: Papers) -> None:

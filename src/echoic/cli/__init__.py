@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import echoic
-from echoic.cli import demo, doctor, evaluate, keys, models, serve, stream, transcribe
+from echoic.cli import alive, demo, doctor, evaluate, keys, models, serve, stream, transcribe
 
 app = typer.Typer(
     help=echoic.__doc__.partition("\n")[0] if echoic.__doc__ else None,
@@ -19,6 +19,7 @@ app.command("stream")(stream.stream)
 app.command("eval")(evaluate.evaluate)
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
+app.command("alive")(alive.alive)
 app.command("doctor")(doctor.doctor)
 app.command("demo")(demo.demo)
 

@@ -38,7 +38,7 @@ _PIECE, _LARGE_PIECE = 0.1, 0.5
 _ENDING = 2.0
 _UNDONE = "Not done: the model or the server cannot be had."
 #: What keeps every recording from being transcribed, not only this one.
-_HOPELESS = frozenset({"model_unavailable", "unreachable", "unauthorized", "forbidden"})
+_HOPELESS = frozenset({"model_unavailable", "unreachable", "untrusted", "unauthorized", "forbidden"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,14 @@
 """What a running server says about itself."""
 
 import json
-from urllib.error import HTTPError
+import ssl
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
 from echoic.client import ServerError
 from echoic.client.address import LOOPBACK, shown_address, status_address
+from echoic.client.failure import untrusted
 
 #: Seconds a server may take to answer.
 _PATIENCE = 10.0
@@ -32,7 +34,9 @@ def fetch_models(address: str, key: str | None) -> list[dict[str, object]]:
     except HTTPError as error:
         message = f"{shown_address(url)} answers, but not as an echoic server does (HTTP {error.code})."
         raise ServerError("unreachable", message) from None
-    except OSError:
+    except OSError as error:
+        if isinstance(error, URLError) and isinstance(error.reason, ssl.SSLCertVerificationError):
+            raise untrusted(shown_address(url), error.reason) from None
         raise ServerError("unreachable", f"No echoic server answers at {shown_address(url)}.") from None
     except (ValueError, KeyError, TypeError):
         raise ServerError(

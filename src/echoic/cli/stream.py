@@ -2,11 +2,14 @@
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from echoic.cli.options import Key, Language, Model, Speed, Url, config_of, give_up
+
+if TYPE_CHECKING:
+    from echoic.client import ServerError
 
 #: What a shell reports for a program that Ctrl-C ended.
 _INTERRUPTED = 130
@@ -35,9 +38,16 @@ def stream(
         address, pieces = stream_address(url or DEFAULT_SERVER), read_audio(file, chunk=PIECE)
         heard = asyncio.run(listen(address, pieces, view_for_stdout(), speed=speed, key=key, config=config))
     except ServerError as error:
-        start = " Start one in another terminal: echoic serve" if error.code == "unreachable" else ""
-        give_up(f"{error}{start}")
+        give_up(f"{error}{_advice(error)}")
     except (UnreadableAudio, ValueError) as error:
         give_up(str(error))
     if heard.interrupted:
         raise typer.Exit(_INTERRUPTED)
+
+
+def _advice(error: "ServerError") -> str:
+    """Return what else helps, as a sentence after the error's."""
+    if error.code == "unreachable" and not error.detail:
+        return " Start one in another terminal: echoic serve"
+    pause = error.detail.get("retry_after")
+    return f" It advises to wait {pause:g} s." if isinstance(pause, int | float) else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Mapping
 
 
@@ -12,8 +13,8 @@ class ServerError(Exception):
     """The server refused, ended or never began the stream.
 
     Attributes:
-        code: A code of the protocol's error table, ``unreachable`` (no server there) or ``closed``
-            (the connection ended without a word).
+        code: A code of the protocol's error table, ``unreachable`` (no server there), ``untrusted``
+            (its certificate is not) or ``closed`` (the connection ended without a word).
         message: A sentence for a person.
         detail: Further keys of the ``error`` frame, such as ``limit`` and ``used``.
         close_code: The WebSocket close code, if the connection was closed.
@@ -31,3 +32,17 @@ class ServerError(Exception):
         self.message = message
         self.detail = dict(detail or {})
         self.close_code = close_code
+
+
+def untrusted(shown: str, error: ssl.SSLCertVerificationError) -> ServerError:
+    """Return that a certificate is not trusted, why, and what to do.
+
+    Args:
+        shown: The server's address, without anything secret.
+        error: What TLS said.
+    """
+    return ServerError(
+        "untrusted",
+        f"The certificate of {shown} is not trusted: {error.verify_message.rstrip('.')}. Where it is one of "
+        "your own, name the file (PEM) of whoever signed it in SSL_CERT_FILE.",
+    )

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import ssl
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import connect as open_socket
-from websockets.exceptions import InvalidStatus, InvalidURI, WebSocketException
+from websockets.exceptions import InvalidMessage, InvalidStatus, InvalidURI, WebSocketException
 
 from echoic.client.address import LOOPBACK, shown_address, stream_address
-from echoic.client.failure import ServerError
+from echoic.client.failure import ServerError, untrusted
 from echoic.client.stream import Stream
 from echoic.wire.frames import Final
 
@@ -30,8 +31,8 @@ MAX_MESSAGE = 2**23
 #: it can decode, so a busy server answers late; only one that is gone stays silent this long.
 PING_TIMEOUT = 300.0
 
-#: What a server answers in place of a handshake: who is asked for a key, and who asks in the wrong place.
-_NO_KEY, _FORBIDDEN, _NOT_FOUND = 401, 403, 404
+#: What a server answers in place of a handshake: who speaks wrongly, is asked for a key, or asks elsewhere.
+_BAD_REQUEST, _NO_KEY, _FORBIDDEN, _NOT_FOUND = 400, 401, 403, 404
 
 
 @asynccontextmanager
@@ -124,7 +125,7 @@ async def _configured(
 
 
 async def _open(url: str, key: str | None) -> ClientConnection:
-    shown = shown_address(url)
+    shown, address = shown_address(url), ""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
         address = stream_address(url)
@@ -137,16 +138,30 @@ async def _open(url: str, key: str | None) -> ClientConnection:
             proxy=None if urlsplit(address).hostname in LOOPBACK else True,
             logger=_socket_log(),
         )
+    except ssl.SSLCertVerificationError as error:  # a ValueError too
+        raise untrusted(shown, error) from None
     except (InvalidURI, ValueError):
         raise ServerError("unreachable", f"{shown} is not the address of a server.") from None
     except InvalidStatus as error:
-        raise _refused(shown, error.response.status_code) from None
-    except (OSError, TimeoutError, WebSocketException):
+        raise _refused(shown, error.response.status_code, address) from None
+    except (OSError, TimeoutError, WebSocketException) as error:
         # ``from None`` throughout: what these carry quotes the URL, which may hold a key.
-        raise ServerError("unreachable", f"No echoic server answers at {shown}.") from None
+        other = _other_scheme(address, error)
+        hint = f" Something there does: perhaps as {other}://." if other else ""
+        raise ServerError(
+            "unreachable", f"No echoic server answers at {shown}.{hint}", {"perhaps": other} if other else {}
+        ) from None
 
 
-def _refused(shown: str, status: int) -> ServerError:
+def _other_scheme(address: str, error: Exception) -> str | None:
+    """Return the scheme that may be meant, where something took the connection and did not understand it."""
+    if isinstance(error, ssl.SSLError):
+        return "ws"
+    was_cut = isinstance(error, InvalidMessage | ConnectionResetError)
+    return "wss" if was_cut and address.startswith("ws:") else None
+
+
+def _refused(shown: str, status: int, address: str) -> ServerError:
     if status == _NO_KEY:
         return ServerError("unauthorized", f"The server at {shown} asks for a valid key.")
     if status == _NOT_FOUND:
@@ -157,7 +172,11 @@ def _refused(shown: str, status: int) -> ServerError:
             f"The server lets nobody in at {shown} (HTTP 403): there may be no stream endpoint there, or "
             "something in front of it wants a key.",
         )
-    return ServerError("unreachable", f"{shown} answers, but not as an echoic server does (HTTP {status}).")
+    # So a proxy answers who comes to its TLS port without TLS.
+    hint = " Perhaps it wants wss://." if status == _BAD_REQUEST and address.startswith("ws:") else ""
+    return ServerError(
+        "unreachable", f"{shown} answers, but not as an echoic server does (HTTP {status}).{hint}"
+    )
 
 
 def _socket_log() -> logging.Logger:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 
     from echoic.errors import DecodeFailed
     from echoic.limits.account import Account
+    from echoic.server.log import Value
     from echoic.server.means import Means, Peer, Stay
     from echoic.server.tally import Tally
     from echoic.session.core import Session
@@ -109,6 +111,7 @@ class Connection:
         self._session = session
         self._stay = stay
         self._peer: Peer | None = None
+        self._about = copy_context()
         self._engines, self._limits, self._waters = means.engines, means.limits, means.waters
         self._fallback = fallback
         self._outbox = Outbox(None, means.limits.outbox, self._moved)
@@ -137,7 +140,7 @@ class Connection:
 
     def start(self, peer: Peer) -> None:
         """Begin with its first client."""
-        self._peer = peer
+        self._peer, self._about = peer, copy_context()
         self._outbox.attach(peer.send)
         self._heard_at = asyncio.get_running_loop().time()
         self._after(self._limits.idle, self._look_at_clock)
@@ -156,10 +159,10 @@ class Connection:
         if (grace := self._timers.pop(self._give_up, None)) is not None:
             grace.cancel()
         self._stop_reading()
-        self._peer = peer
+        self._peer, self._about = peer, copy_context()
         self._heard_at = asyncio.get_running_loop().time()
         self._outbox.attach(peer.send, (encode_frame(self._arrived), *frames))
-        event(log, logging.INFO, "stream.resumed", stream=self.name)
+        self._log(logging.INFO, "stream.resumed")
         self._room.set()
         return True
 
@@ -312,7 +315,7 @@ class Connection:
             self._farewell = None
         self._tally.sent(frame)
         if isinstance(frame, Error):
-            event(log, logging.DEBUG, "stream.error", stream=self.name, code=frame.code)
+            self._log(logging.DEBUG, "stream.error", code=frame.code)
         self._outbox.put(frame)
         self._addons.saw(frame)
         if self._outbox.record is not None and self._outbox.record.overflows:
@@ -382,15 +385,12 @@ class Connection:
         else:
             self.end(close, frame)
 
+    def _log(self, level: int, name: str, **values: Value) -> None:
+        """Log an event with its client's address, whoever it was that made it happen."""
+        self._about.run(event, log, level, name, stream=self.name, **values)
+
     def _break(self, error: BaseException) -> None:
-        event(
-            log,
-            logging.ERROR,
-            "stream.broken",
-            stream=self.name,
-            kind=type(error).__name__,
-            at=place_of(error),
-        )
+        self._log(logging.ERROR, "stream.broken", kind=type(error).__name__, at=place_of(error))
         message = "Something went wrong in the server. The stream ends here."
         frame = Error(code=ErrorCode.INTERNAL_ERROR, message=message)
         if self._broken or self._ending:  # even the way out is broken
@@ -470,7 +470,7 @@ class Connection:
             return False
         if self._outbox.record is None or not self._stay.kept.wait(self.name):
             return False
-        event(log, logging.INFO, "stream.waits", stream=self.name)
+        self._log(logging.INFO, "stream.waits")
         self._peer = None
         self._outbox.detach()
         self._after(self._stay.kept.grace.seconds, self._give_up, CLOSE_ABNORMAL)
