@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from echoic.text.hypothesis import Hypothesis
 
 QUICK = 0.05
+HASTY = Care(seconds=QUICK)
+#: Waits for no load either.
+IMPATIENT = Care(seconds=QUICK, loading=QUICK)
 
 
 class Broken(Scripted):
@@ -43,12 +47,14 @@ class Ward:
         """Return an engine that hangs when it hears "zulu"."""
         return Scripted(hooks={"zulu": lambda: self.end.wait(60)})
 
-    def worker(self, engine: Engine, load: Callable[[], Engine], seconds: float = QUICK) -> Worker:
+    def worker(
+        self, engine: Engine, load: Callable[[], Engine], care: Care = HASTY, threads: int = 1
+    ) -> Worker:
         def counted() -> Engine:
             self.loads += 1
             return load()
 
-        worker = Worker("scripted", engine, 1, self.batches.put, Care(counted, seconds))
+        worker = Worker("scripted", engine, threads, self.batches.put, replace(care, load=counted))
         self._workers.append(worker)
         return worker
 
@@ -122,16 +128,18 @@ def test_what_hangs_is_not_tried_again_by_the_session(ward: Ward) -> None:
 def test_a_model_that_hangs_again_and_again_is_given_up_and_lives_when_it_comes_back(ward: Ward) -> None:
     worker = ward.worker(ward.hanging(), ward.hanging)
     worker.start()
-    for client in ("ann", "bob"):
+    for client in ("ann", "bob", "cid"):  # the first is tried twice
         worker.submit(job(client, "zulu"))
         assert ward.answers(1) == {client: None}
-    worker.submit(job("cid", "one"))
-    assert ward.answers(1) == {"cid": None}  # at once
+    worker.submit(job("dee", "one"))
+    assert ward.answers(1) == {"dee": None}  # at once
+    assert worker.load().given_up
     assert ward.loads == 3
     ward.end.set()
     for _ in range(10_000):  # until the first of the threads is back
         worker.submit(job("ann", "one"))
         if ward.answers(1) == {"ann": "one"}:
+            assert not worker.load().given_up
             return
     pytest.fail("it stayed given up")
 
@@ -166,3 +174,66 @@ def test_where_it_cannot_be_loaded_the_old_one_goes_on(ward: Ward) -> None:
     worker.submit(job("ann", "one"))
     worker.start()
     assert ward.answers(2) == {"bob": None, "ann": "one"}
+
+
+def test_a_load_that_hangs_is_waited_for_no_more_and_the_old_engine_goes_on(ward: Ward) -> None:
+    def load() -> Engine:
+        ward.end.wait(60)
+        return Scripted()
+
+    worker = ward.worker(ward.hanging(), load, IMPATIENT)
+    worker.start()
+    worker.submit(job("ann", "zulu"))
+    for client in "bcd":
+        worker.submit(job(client, "one"))
+    assert ward.answers(4) == {"ann": None, "b": "one", "c": "one", "d": "one"}
+
+
+def test_what_fails_while_a_load_hangs_is_answered(ward: Ward) -> None:
+    def load() -> Engine:
+        ward.end.wait(60)
+        return Scripted()
+
+    worker = ward.worker(Broken(), load, IMPATIENT)
+    worker.submit(job("ann", "one"))
+    worker.submit(job("bob", "two"))
+    worker.start()
+    assert ward.answers(2) == {"ann": None, "bob": None}
+
+
+def test_a_long_load_does_not_count_as_part_of_the_decode(ward: Ward) -> None:
+    def load() -> Engine:
+        ward.end.wait(0.3)
+        return Scripted()
+
+    worker = ward.worker(Broken(), load, Care(seconds=0.2))
+    worker.submit(job("ann", "one"))
+    worker.submit(job("bob", "two"))
+    worker.start()
+    assert ward.answers(2) == {"ann": "one", "bob": "two"}
+
+
+def test_a_model_that_was_given_up_is_tried_again_after_a_rest(ward: Ward) -> None:
+    worker = ward.worker(ward.hanging(), ward.hanging, Care(seconds=QUICK, rest=1.0))
+    worker.start()
+    for client in ("ann", "bob", "cid"):
+        worker.submit(job(client, "zulu"))
+        assert ward.answers(1) == {client: None}
+    assert worker.load().given_up
+    for _ in range(100_000):
+        worker.submit(job("ann", "one"))
+        if ward.answers(1) == {"ann": "one"}:
+            return
+    pytest.fail("it stayed given up")
+
+
+def test_threads_that_are_well_go_on_when_others_are_replaced_no_more(ward: Ward) -> None:
+    engine = Scripted(hooks={"zulu": lambda: ward.end.wait(60)}, threads=2)
+    worker = ward.worker(engine, ward.hanging, threads=2)
+    worker.start()
+    for client in ("ann", "bob", "cid"):
+        worker.submit(job(client, "zulu"))
+        assert ward.answers(1) == {client: None}
+    worker.submit(job("dee", "one"))
+    assert ward.answers(1) == {"dee": "one"}
+    assert not worker.load().given_up

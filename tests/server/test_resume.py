@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from echoic.engines.registry import Registry, Seat
 from echoic.engines.scripted import Scripted, draw
 from echoic.server.app import build_app
+from echoic.server.endpoint import StreamEndpoint
+from echoic.server.guard import Guard
 from echoic.server.kept import Grace, Kept, Record, Tail, Wish
 from echoic.server.settings import Settings
 from echoic.wire.frames import Resumed
@@ -84,6 +86,22 @@ async def test_a_session_decodes_while_it_waits_and_keeps_what_it_says(start_app
     assert metric(app, "echoic_streams_resumed_total") == 1
     assert metric(app, "echoic_streams_total") == metric(app, "echoic_closes_total", code="1000") == 1
     await left(app)
+
+
+async def test_silent_connections_that_may_have_come_for_a_session_are_bounded(start_app: StartApp) -> None:
+    places = asyncio.Semaphore(1)
+    app = await start_app()
+    endpoint = StreamEndpoint(lambda: house_of(app).service, Guard(places=places))
+    async with MemorySocket(app) as first:
+        await begun(first)
+        async with MemorySocket(endpoint) as silent:
+            await quiet(silent)
+            assert places.locked()
+            async with MemorySocket(endpoint) as other:
+                assert (await other.next())["code"] == "server_busy"
+            silent.send({"type": "ping"})
+            assert await silent.next() == {"type": "pong"}
+            assert not places.locked()
 
 
 async def test_more_sessions_than_may_wait_end_with_their_connections(start_app: StartApp) -> None:

@@ -266,6 +266,39 @@ async def test_while_a_model_loads_in_anothers_stead_it_is_named() -> None:
     assert waits_for == "The model 'small' is being loaded."
 
 
+async def test_a_model_that_was_given_up_is_not_available_and_the_server_not_ready(
+    start_app: StartApp,
+) -> None:
+    end = threading.Event()
+
+    def load() -> Scripted:
+        return Scripted(hooks={"zulu": lambda: end.wait(60)})
+
+    seat = Seat("scripted", "scripted", "standard", lambda: None, load)
+    app = await start_app(Registry([seat], "scripted"), decode_timeout_seconds=0.05)
+    config = {"type": "config", "model": "scripted", "enable_partial": False}
+    try:
+        for _ in range(3):
+            async with MemorySocket(app) as socket:
+                socket.send(config)
+                socket.send(draw(["zulu"]).tobytes())
+                socket.send({"type": "stop"})
+                await socket.until("close")
+        async with browsing(app) as client, MemorySocket(app) as socket:
+            ready = await client.get("/readyz")
+            status = (await client.get(f"{API}/status")).json()
+            text = (await client.get("/metrics")).text
+            socket.send(config)
+            assert (await socket.until("error"))[-1]["code"] == "model_unavailable"
+    finally:
+        end.set()
+    assert ready.status_code == 503
+    assert "was given up" in ready.json()["waits_for"]
+    assert (status["status"], status["available_models"]) == ("unavailable", [])
+    assert "was given up" in status["models"][0]["reason"]
+    assert 'echoic_models_given_up{model="scripted"} 1.0' in text
+
+
 async def test_the_metrics_can_be_read_and_count_what_happened(app: FastAPI) -> None:
     async with MemorySocket(app) as socket:
         socket.send({"type": "config", "model": "scripted"})

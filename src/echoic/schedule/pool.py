@@ -7,7 +7,7 @@ import contextvars
 import functools
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from echoic.engines.registry import Choice, resolve_name
 from echoic.errors import DecodeFailed, ModelUnavailable
@@ -18,7 +18,7 @@ from echoic.schedule.worker import Care, Raised, Worker, attempt
 from echoic.session.effects import ModelAnswer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable
+    from collections.abc import Callable, Hashable, Iterable, Mapping
     from typing import Protocol
 
     from echoic.engines.base import Engine
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
+
+_GIVEN_UP: Final = "It hangs, and was given up for now. A restart of the server brings it back."
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,11 @@ class Engines:
     def snapshot(self) -> tuple[ModelLoad, ...]:
         """Return what each loaded model has to do and has done."""
         return tuple(worker.load() for worker in tuple(self._workers.values()))
+
+    @property
+    def given_up(self) -> Mapping[str, str]:
+        """Why, in a sentence, by the ids of the models that hang so much that they were given up."""
+        return {load.model: _GIVEN_UP for load in self.snapshot() if load.given_up}
 
     async def open(
         self, request: ModelRequest, *, fallback: bool, client: Hashable | None = None
@@ -259,6 +266,8 @@ class Engines:
         if self._closed:
             raise _closing(name)
         if name in self._workers:
+            if self._workers[name].load().given_up:
+                raise ModelUnavailable(name, _GIVEN_UP)
             return self._workers[name]
         if name not in self._loads:
             load = self._loads[name] = asyncio.create_task(self._load(name))

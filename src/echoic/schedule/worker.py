@@ -30,7 +30,7 @@ DECODE_BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
 _SICK: Final = 2
 #: Seconds from one such load to the next: windows may be bad and the engine well.
 _PAUSE: Final = 60.0
-#: Threads that hang in the library at the same time before a model is given up: each holds an engine.
+#: Threads that hang in the library at the same time before they are replaced no more: each holds an engine.
 _MOST_HUNG: Final = 4
 #: Seconds between two looks at what the threads are at, at most.
 _LOOK: Final = 5.0
@@ -60,6 +60,7 @@ class ModelLoad:
         audio_seconds: Seconds of audio in all windows done, context included.
         decode_seconds: Seconds of wall time spent in decoding, all threads together.
         decode_classes: Batches by how long they took: one count for each of ``DECODE_BOUNDS``, and one more.
+        given_up: All its threads hang, and what comes fails at once.
     """
 
     model: str
@@ -73,6 +74,7 @@ class ModelLoad:
     audio_seconds: float
     decode_seconds: float
     decode_classes: tuple[int, ...]
+    given_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +102,16 @@ class Care:
 
     Attributes:
         load: Loads another in its place; None: it has to do.
-        seconds: A call that takes longer hangs, and is waited for no more.
+        seconds: A decode that takes longer hangs, and is waited for no more.
+        loading: Seconds; the same for a load.
+        rest: Seconds after which a model that was given up is tried again; twice as many each time it hangs
+            again, as that costs another engine's memory.
     """
 
     load: Callable[[], Engine] | None = None
     seconds: float = 120.0
+    loading: float = 120.0
+    rest: float = 300.0
 
 
 @dataclass(slots=True, eq=False)
@@ -113,12 +120,14 @@ class _Shift:
 
     Attributes:
         jobs: What it decodes.
-        since: Since when.
+        loads: It loads the engine anew, before it decodes them (again).
+        since: Since when it decodes, or loads.
         again: They hung before, and each is decoded alone now.
-        is_over: It hangs, and another has its place.
+        is_over: It hangs, and was left behind.
     """
 
     jobs: list[Job] = field(default_factory=list)
+    loads: bool = False
     since: float = 0.0
     again: bool = False
     is_over: bool = False
@@ -131,8 +140,13 @@ class Worker:
     for a batch to fill.
 
     A thread that hangs in the engine is left behind. Another takes its place, with an engine that is loaded
-    anew, and its windows are decoded once more, each alone: what hangs again is failed. An engine that fails
-    window after window is loaded anew too.
+    anew, and its windows are decoded once more, each alone: what hangs again is failed. A window that hangs
+    alone while another thread hangs is failed at once. An engine that fails window after window is loaded
+    anew too; where a load fails or hangs, the old one goes on.
+
+    When so many threads hang that none takes their place any more, those that are left go on. When none is
+    left the model is given up: what comes fails, until one of the threads comes back or, after a rest,
+    another is tried.
 
     Args:
         name: The model's id.
@@ -155,9 +169,9 @@ class Worker:
         self._deliver = deliver
         self._care = care
         self._alone: deque[Job] = deque()
-        self._failed_in_row = self._hung = 0
+        self._failed_in_row = self._hung = self._hung_loads = 0
+        self._hung_at = 0.0
         self._renewed_at: float | None = None
-        self._is_lost = False
         self._ended = threading.Event()
         self._queue = FairQueue()
         self._changed = threading.Condition()
@@ -167,7 +181,8 @@ class Worker:
         self._failures = 0
         self._audio_seconds = self._decode_seconds = 0.0
         self._classes = [0] * (len(DECODE_BOUNDS) + 1)
-        shifts = [_Shift() for _ in range(max(1, min(engine.threads, threads)))]
+        self._most = max(1, min(engine.threads, threads))
+        shifts = [_Shift() for _ in range(self._most)]
         self._numbers = itertools.count()
         self._threads = {shift: self._thread(shift) for shift in shifts}
         self._watch = threading.Thread(target=self._look_after, name=f"echoic-{name}-watch", daemon=True)
@@ -186,9 +201,7 @@ class Worker:
         with self._changed:
             self._queue.put(job)
             self._changed.notify()
-            lost = self._is_lost
-        if lost:
-            self._fail_all()
+        self._fail_if_lost()
 
     def drop(self, client: Hashable, keys: Iterable[int]) -> None:
         """Forget those of the client's jobs that have not begun."""
@@ -218,6 +231,7 @@ class Worker:
                 audio_seconds=self._audio_seconds,
                 decode_seconds=self._decode_seconds,
                 decode_classes=tuple(self._classes),
+                given_up=self._is_lost,
             )
 
     def stop(self, *, finish: bool) -> None:
@@ -246,18 +260,21 @@ class Worker:
             if thread.ident is not None:
                 thread.join(max(0.0, deadline - time.monotonic()))
         self._ended.set()
-        ended = not any(thread.is_alive() for thread in self._threads.values())
+        ended = not self._is_lost and not any(thread.is_alive() for thread in self._threads.values())
         if ended and isinstance(raised := attempt(self.engine.close), Raised):
             _warn("engine_close_failed", self.name, raised.error)
         return ended
 
-    def _thread(self, shift: _Shift, before: Callable[[], object] | None = None) -> threading.Thread:
+    def _thread(self, shift: _Shift, *, anew: bool = False) -> threading.Thread:
         name = f"echoic-{self.name}-{next(self._numbers)}"
-        return threading.Thread(target=self._run, args=(shift, before), name=name, daemon=True)
+        return threading.Thread(target=self._run, args=(shift, anew), name=name, daemon=True)
 
-    def _run(self, shift: _Shift, before: Callable[[], object] | None) -> None:
-        if before is not None:
-            before()
+    def _run(self, shift: _Shift, anew: bool) -> None:  # noqa: FBT001  # a thread's target has no keywords
+        if anew:
+            self._renew(shift)
+            with self._changed:
+                if not self._is_wanted(shift):
+                    return
         while self._work(shift):
             pass
 
@@ -271,7 +288,7 @@ class Worker:
             return False
         began = time.perf_counter()
         outcomes = decode_all(self.engine, jobs)
-        if self._is_sick(outcomes) and self._renew():
+        if self._is_sick(outcomes) and self._renew(shift):
             outcomes = decode_all(self.engine, jobs)
         if self._count(shift, outcomes, time.perf_counter() - began):
             self._deliver(Batch(jobs, outcomes))
@@ -299,57 +316,101 @@ class Worker:
             rested = self._renewed_at is None or time.monotonic() - self._renewed_at >= _PAUSE
             return self._failed_in_row >= _SICK and rested and not self._closing
 
-    def _renew(self) -> bool:
-        """Load the engine anew; return whether that could be done. The old one goes when nobody is in it."""
+    def _renew(self, shift: _Shift) -> bool:
+        """Load the engine anew; return whether to decode with it. The old one goes when nobody is in it."""
         with self._changed:
             self._renewed_at, self._failed_in_row = time.monotonic(), 0
-        if self._care.load is None:
-            return False
+            if self._care.load is None:
+                return False
+            shift.loads, shift.since = True, self._renewed_at
         fresh = attempt(self._care.load)
+        with self._changed:
+            shift.loads, shift.since = False, time.monotonic()
+            self._hung_loads -= shift.is_over
+            if not isinstance(fresh, Raised):
+                self.engine = fresh
         if isinstance(fresh, Raised):
             _warn("engine_reload_failed", self.name, fresh.error)
             return False
         _log.warning("engine_reloaded model=%s", self.name)
-        self.engine = fresh
-        return True
+        return not shift.is_over
 
     def _look_after(self) -> None:
-        while not self._ended.wait(min(self._care.seconds / 4, _LOOK)):
-            latest = time.monotonic() - self._care.seconds
+        care = self._care
+        while not self._ended.wait(min(care.seconds / 4, care.loading / 4, care.rest / 4, _LOOK)):
             with self._changed:
-                hung = [shift for shift in self._threads if shift.jobs and shift.since < latest]
+                hung = [shift for shift in self._threads if self._hangs(shift)]
             for shift in hung:
-                self._replace(shift)
+                self._leave_behind(shift)
+            with self._changed:
+                thread = self._another(anew=True) if self._has_rested() else None
+            if thread is not None:
+                thread.start()
 
-    def _replace(self, shift: _Shift) -> None:
-        """Leave a thread behind that hangs; its windows are tried again, or failed."""
+    def _hangs(self, shift: _Shift) -> bool:
+        at_most = self._care.loading if shift.loads else self._care.seconds
+        return bool(shift.loads or shift.jobs) and time.monotonic() - shift.since > at_most
+
+    def _leave_behind(self, shift: _Shift) -> None:
+        """Go on without a thread that hangs; its windows are tried again, or failed."""
         with self._changed:
-            jobs, shift.jobs = shift.jobs, []
-            if not jobs:  # it came back just now
+            if not self._hangs(shift):  # it came back just now
                 return
-            shift.is_over = True
+            jobs, shift.jobs, shift.is_over = shift.jobs, [], True
             del self._threads[shift]
             self._hung += 1
+            self._hung_loads += shift.loads
+            self._hung_at = time.monotonic()
             self._running -= len(jobs)
-            failed = [job for job in jobs if shift.again or not job.final]
+            # One that hangs alone costs an engine each time: while another hangs too it is not tried again.
+            is_last = shift.again or shift.loads or (len(jobs) == 1 and self._hung > 1)
+            failed = [job for job in jobs if is_last or not job.final]
             self._alone.extend(job for job in jobs if job not in failed)
             self._failures += len(failed)
-            self._is_lost = self._hung >= _MOST_HUNG
-        _log.error("engine_hangs model=%s windows=%d given_up=%s", self.name, len(jobs), self._is_lost)
+            thread = self._another(anew=not self._hung_loads) if self._hung < _MOST_HUNG else None
+            lost = self._is_lost
+            self._changed.notify_all()
+        _log.error(
+            "engine_hangs model=%s windows=%d loading=%s given_up=%s",
+            *(self.name, len(jobs), shift.loads, lost),
+        )
         if failed:
             self._deliver(Batch(failed, [_hanging() for _ in failed]))
-        if self._is_lost:
-            self._fail_all()
-            return
-        fresh = _Shift()
-        thread = self._thread(fresh, self._renew)
-        with self._changed:
-            self._threads[fresh] = thread
-        thread.start()
+        if thread is not None:
+            thread.start()
+        self._fail_if_lost()
 
-    def _fail_all(self) -> None:
-        """Answer what waits for a model that was given up."""
+    def _another(self, *, anew: bool) -> threading.Thread:
+        """Return one more thread, to be started, with an engine that is loaded anew or the one there is."""
+        shift = _Shift()
+        thread = self._threads[shift] = self._thread(shift, anew=anew)
+        return thread
+
+    def _has_rested(self) -> bool:
+        """Return whether it is time to try again with a thread in the place of one that hangs."""
+        if len(self._threads) >= self._most or self._closing:
+            return False
+        rest = self._care.rest * 2.0 ** max(0, self._hung - _MOST_HUNG)
+        return time.monotonic() - self._hung_at >= rest
+
+    def _is_wanted(self, shift: _Shift) -> bool:
+        """Return whether a thread goes on; one that was left behind and comes back may have a place again."""
+        if shift.is_over:
+            self._hung -= 1
+            if len(self._threads) < self._most:  # better one that was slow than none
+                shift.is_over = False
+                self._threads[shift] = threading.current_thread()
+        return not shift.is_over
+
+    @property
+    def _is_lost(self) -> bool:
+        return not self._threads
+
+    def _fail_if_lost(self) -> None:
+        """Answer what waits, if the model is given up."""
         with self._changed:
+            if not self._is_lost:
+                return
             jobs = [*self._alone, *self._queue.take(len(self._queue))]
             self._alone.clear()
             self._failures += len(jobs)
@@ -361,10 +422,7 @@ class Worker:
         failed = [outcome for outcome in outcomes if isinstance(outcome, DecodeFailed)]
         with self._changed:
             if shift.is_over:
-                self._hung -= 1
-                if self._is_lost:  # better one that was slow than none
-                    shift.is_over = self._is_lost = False
-                    self._threads[shift] = threading.current_thread()
+                self._is_wanted(shift)
                 return False
             jobs, shift.jobs = shift.jobs, []
             self._running -= len(jobs)

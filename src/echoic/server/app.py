@@ -55,6 +55,8 @@ class Readiness:
     def __init__(self) -> None:
         #: What is waited for, or why it failed, in a sentence; None: ready.
         self.waits_for: str | None = "The server is starting."
+        #: The id of the model that streams get by default, once it is loaded.
+        self.model: str | None = None
         #: Set when the default model is loaded, or will not be.
         self.settled = asyncio.Event()
         #: Sentences about settings of models that cannot be met.
@@ -252,6 +254,7 @@ async def _preload(house: House) -> None:
     else:
         event(log, logging.INFO, "model.ready", model=answer.name)
         await _note_unmet(house, answer.name)
+        ready.model = answer.name
         ready.settle()
 
 

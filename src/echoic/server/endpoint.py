@@ -114,7 +114,8 @@ class StreamEndpoint:
         try:
             identity = await self._let_in(scope, address, peer)
             if service.kept.knows(identity.user):  # such a user may have come for one of them
-                wish, peer = await first_wish(peer)
+                async with self._guard.place():
+                    wish, peer = await first_wish(peer)
                 if wish is not None:
                     await self._take_up(wish, identity, peer, service)
                     return

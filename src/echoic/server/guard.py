@@ -123,15 +123,8 @@ class Guard:
             AccessRefused: It brings none, a wrong one, one that may not stream, or does not come in time; or
                 so many are waited for that only a request which brings its credential is heard.
         """
-        if self.places.locked():
-            raise AccessRefused(
-                ErrorCode.SERVER_BUSY,
-                "Many connections are about to send their keys. Please try again later, or send the key with "
-                "the request.",
-                retry_after=math.ceil(self.patience),
-            )
         try:
-            async with self.places, asyncio.timeout(self.patience):
+            async with self.place(), asyncio.timeout(self.patience):
                 message = await receive()
         except TimeoutError as error:
             raise _refusal("No API key came in time.") from error
@@ -142,6 +135,21 @@ class Guard:
         if not isinstance(frame, Auth):
             raise _refusal("This server needs an API key.")
         return await self.identify(frame.token, Right.STREAM, address)
+
+    def place(self) -> asyncio.Semaphore:
+        """Return what is to be held while a client's first message is waited for, before it has a stream.
+
+        Raises:
+            AccessRefused: As many are waited for as may be.
+        """
+        if self.places.locked():
+            raise AccessRefused(
+                ErrorCode.SERVER_BUSY,
+                "Many connections have yet to send their first message. Please try again later, and send the "
+                "key with the request.",
+                retry_after=math.ceil(self.patience),
+            )
+        return self.places
 
     async def identify(self, key: str, right: Right | None, address: Address | None = None) -> Identity:
         """Return who presents ``key``.

@@ -44,8 +44,12 @@ class EngineLoad(Collector):
         audio = CounterMetricFamily("echoic_decoded_seconds", "Seconds in all windows.", labels=["model"])
         busy = HistogramMetricFamily("echoic_decode_seconds", "Seconds a batch took.", labels=["model"])
         loaded = GaugeMetricFamily("echoic_models_loaded", "Models that are in memory.", labels=["model"])
+        lost = GaugeMetricFamily(
+            "echoic_models_given_up", "1 for a model that hangs and was given up.", labels=["model"]
+        )
         for load in self._engines.snapshot():
             loaded.add_metric([load.model], 1)
+            lost.add_metric([load.model], load.given_up)
             queued.add_metric([load.model, "final"], load.queued_finals)
             queued.add_metric([load.model, "partial"], load.queued_partials)
             running.add_metric([load.model], load.running)
@@ -55,7 +59,7 @@ class EngineLoad(Collector):
             times = buckets(DECODE_BOUNDS, load.decode_classes)
             busy.add_metric([load.model], times, load.decode_seconds)
             batches.add_metric([load.model], buckets(BATCH_BOUNDS, _by_size(load.batch_sizes)), load.windows)
-        yield from (loaded, queued, running, windows, failures, batches, audio, busy)
+        yield from (loaded, lost, queued, running, windows, failures, batches, audio, busy)
 
 
 def buckets(bounds: Sequence[float], counts: Sequence[int]) -> list[tuple[str, float]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from fastapi import APIRouter, Request, Response
@@ -31,7 +31,7 @@ from echoic.server.quotas import limits_body
 from echoic.session.insight_wishes import InsightWishes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from echoic.engines.registry import ModelStatus
     from echoic.limits.identity import Identity
@@ -88,8 +88,9 @@ def _describe(router: APIRouter, house: House) -> None:
         """Tell which models there are, and what the streams can do."""
         if asks and (refusal := await _refusal(guard, house, request, None)) is not None:
             return refusal
-        models = await run_in_threadpool(house.registry.describe)
-        loaded = house.service.means.engines.loaded
+        engines = house.service.means.engines
+        found = await run_in_threadpool(house.registry.describe)
+        models, loaded = _without(found, engines.given_up), engines.loaded
         available = [model.id for model in models if model.available]
         return {
             "status": "available" if available else "unavailable",
@@ -117,6 +118,14 @@ def _features(models: Iterable[ModelStatus], offers: Offers) -> dict[str, bool]:
         "speaker_diarization": offers.diarization is None,
         "audio_persistence": offers.storage is None,
     }
+
+
+def _without(models: Iterable[ModelStatus], given_up: Mapping[str, str]) -> list[ModelStatus]:
+    """Return the models, those that were given up as what they are: not available."""
+    return [
+        replace(model, available=False, reason=given_up[model.id]) if model.id in given_up else model
+        for model in models
+    ]
 
 
 def _row(model: ModelStatus, *, loaded: bool) -> dict[str, object]:
@@ -148,10 +157,13 @@ async def _refusal(guard: Guard, house: House, request: Request, right: Right | 
 
 
 async def _waits_for(house: House) -> str | None:
-    """Return what is waited for: the default model (while one is being loaded, that one), or the stores."""
+    """Return what is waited for: the default model (or what is loaded in its stead), or the stores."""
     if house.service.streams.draining:
         return "The server is about to stop."
-    loading = house.service.means.engines.loading
+    engines, default = house.service.means.engines, house.ready.model
+    if default is not None and default in engines.given_up:
+        return f"The model {default!r}: {engines.given_up[default]}"
+    loading = engines.loading
     if loading and not house.ready.settled.is_set():
         return f"The model {loading[0]!r} is being loaded."
     if house.desk.is_away and house.settings.needs_quotas:
