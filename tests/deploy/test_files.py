@@ -158,6 +158,13 @@ def test_compose_names_files_networks_and_volumes_that_are_there() -> None:
     assert not COMPOSE["services"]["server"].get("ports")  # only by the proxy
 
 
+def test_compose_takes_any_other_setting_from_a_file_that_need_not_be_there_and_is_not_kept() -> None:
+    (file,) = COMPOSE["services"]["server"]["env_file"]
+    assert file["required"] is False
+    assert f"/deploy/{file['path']}" in (ROOT / ".gitignore").read_text("utf-8").splitlines()
+    assert f"`deploy/{file['path']}`" in (ROOT / "docs" / "deploy.md").read_text("utf-8")
+
+
 def test_the_unit_can_be_read_and_starts_the_projects_program() -> None:
     parser = configparser.ConfigParser(strict=False, interpolation=None)
     parser.read(DEPLOY / "echoic.service", "utf-8")

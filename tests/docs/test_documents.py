@@ -92,3 +92,12 @@ def test_every_document_can_be_reached_from_the_index() -> None:
     index = ROOT / "docs" / "index.md"
     there = {(index.parent / link).resolve() for link in links(index)}
     assert {path for path in (ROOT / "docs").glob("*.md") if path != index} <= there
+
+
+def test_the_table_of_events_names_what_the_server_logs() -> None:
+    event = r"(?:stream|model|quota|keys)\.[a-z_]+"
+    rows = re.findall(r"^\| (`.*?) \|", (ROOT / "docs/operations.md").read_text("utf-8"), re.MULTILINE)
+    named = {name for row in rows for name in re.findall(rf"`({event})`", row)}
+    code = "".join(file.read_text("utf-8") for file in (ROOT / "src" / "echoic").rglob("*.py"))
+    logged = set(re.findall(rf"(?:\bevent|_log|_tell)\([^\"]*\"({event})\"", code))
+    assert named == logged

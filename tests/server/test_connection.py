@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
+from contextvars import Context
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 
 from echoic.engines.registry import Registry, Seat
 from echoic.engines.scripted import Scripted, draw
+from echoic.errors import ErrorCode
 from echoic.wire.codec import MAX_MESSAGE_BYTES
+from echoic.wire.frames import Error
 from support.memory_socket import MemorySocket
 
 if TYPE_CHECKING:
@@ -291,6 +296,32 @@ async def test_a_fault_in_the_server_is_told_to_this_client_alone(
         assert await other.next() == {"type": "pong"}
     assert "stream.broken" in caplog.text
     assert "in confidence" not in caplog.text
+
+
+async def test_an_error_that_another_task_caused_bears_the_clients_address_in_the_log(app: FastAPI) -> None:
+    found: list[dict[str, object]] = []
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.getMessage() == "stream.error":
+                found.append(structlog.contextvars.get_contextvars())
+
+    log, lines = logging.getLogger("echoic.server.connection"), Lines()
+    level = log.level
+    log.addHandler(lines)
+    log.setLevel(logging.DEBUG)
+    try:
+        async with MemorySocket(app) as socket:
+            socket.send(CONFIG)
+            await socket.until("status")
+            (stream,) = house_of(app).service.streams._open  # noqa: SLF001  # nobody else hands it out
+            error = Error(code=ErrorCode.UNAUTHORIZED, message="This API key is gone.")
+            Context().run(stream.end, 4401, error)
+            await socket.until("close")
+    finally:
+        log.removeHandler(lines)
+        log.setLevel(level)
+    assert ["address" in line for line in found] == [True]
 
 
 async def test_a_model_that_fails_in_loading_is_told_and_another_config_may_follow(
