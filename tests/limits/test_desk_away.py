@@ -209,3 +209,26 @@ async def test_places_that_are_taken_meanwhile_end_no_stream(desk: Desk, store: 
     await desk.renew()
     assert (await store.usage("ann")).active == 2
     assert [await hear(account, RATE) for account in accounts] == [RATE, RATE]
+
+
+async def test_an_idle_desk_finds_that_the_store_goes_and_that_it_is_back(
+    desk: Desk, server: ValkeyServer
+) -> None:
+    running = asyncio.create_task(desk.run())
+    server.kill()
+    async with asyncio.timeout(10):
+        await desk.away.wait()
+        server.start()
+        await until(lambda: not desk.is_away)
+    running.cancel()
+
+
+async def test_a_desk_whose_store_was_never_there_finds_it_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    store: RedisQuotas = pytest.importorskip("echoic.limits.redis").RedisQuotas("redis://127.0.0.1:1/0")
+    desk = Desk(store, Terms(TIERS, retry=3600))
+    running = asyncio.create_task(desk.run())
+    async with asyncio.timeout(10):
+        await desk.away.wait()
+    running.cancel()
+    assert "quota.store_away" in caplog.text
+    await desk.close()

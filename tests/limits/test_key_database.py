@@ -283,3 +283,24 @@ async def test_why_a_database_cannot_be_reached_is_named_without_its_address() -
         await store.find("000000000000")
     assert "s3cret" not in str(caught.value)
     await store.close()
+
+
+@pytest.mark.parametrize("step", ["open", "look"])
+async def test_a_file_that_is_something_else_is_named(tmp_path: Path, step: str) -> None:
+    file = tmp_path / "cert.pem"
+    file.write_text("-----BEGIN CERTIFICATE-----")
+    store = KeyDatabase(str(file))
+    with pytest.raises(KeyStoreUnavailable) as raised:
+        await getattr(store, step)()
+    assert raised.value.message == "cert.pem, where the keys should be, is not a database."
+    await store.close()
+
+
+async def test_a_look_makes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "folder" / "keys.db"
+    store = KeyDatabase(str(file))
+    await store.look()
+    assert not file.parent.exists()  # a look at a temporary folder
+    await store.open()
+    await store.look()
+    await store.close()

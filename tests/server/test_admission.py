@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import httpx
+import numpy as np
 import pytest
 
-from echoic.engines.scripted import draw
+from echoic.engines.registry import Registry, Seat
+from echoic.engines.scripted import Scripted, draw
 from echoic.wire.codec import MAX_MESSAGE_BYTES
 from server.test_connection import CONFIG, PATIENCE, Doors, house_of, metric, quiet
 from support.memory_socket import MemorySocket
@@ -174,6 +177,28 @@ async def test_more_audio_than_a_client_may_send_waits_and_nothing_is_lost(start
             socket.send(SECOND)
         await quiet(socket)
         assert 10 < socket.waiting < 25
+        socket.send({"type": "commit"})
+        assert (await socket.until("full_transcript"))[-1]["text"] == " ".join(["one"] * 30)
+
+
+async def test_audio_that_comes_while_its_model_loads_is_counted_as_the_config_before_it_says(
+    start_app: StartApp,
+) -> None:
+    may_load = threading.Event()
+
+    def load() -> Scripted:
+        may_load.wait(10)
+        return Scripted()
+
+    registry = Registry((Seat("scripted", "scripted", "standard", lambda: None, load),), "scripted")
+    app = await start_app(registry, preload_model="", max_audio_rate=40, max_backlog_seconds=10)
+    async with MemorySocket(app) as socket:
+        socket.send(CONFIG | {"enable_partial": False, "audio_format": "s16le"})
+        for _ in range(30):
+            socket.send((np.frombuffer(SECOND, np.float32) * 32_767).astype("<i2").tobytes())
+        await quiet(socket)
+        assert 15 < socket.waiting < 25
+        may_load.set()
         socket.send({"type": "commit"})
         assert (await socket.until("full_transcript"))[-1]["text"] == " ".join(["one"] * 30)
 

@@ -37,7 +37,7 @@ class Terms:
         tiers: Everyone's limits.
         ttl: Seconds of a lease.
         lent: Microseconds that a user's new streams may hear in all while the store is away.
-        retry: Seconds between attempts to reach it again.
+        retry: Seconds between two looks whether it is there.
         count: Called with ``daily_minutes`` or ``concurrent_streams`` for each refusal.
     """
 
@@ -86,7 +86,6 @@ class Desk:
         self._owing: list[Account] = []
         self._lent: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[object]] = set()
-        self._alarm = asyncio.Event()
 
     @property
     def is_away(self) -> bool:
@@ -137,16 +136,16 @@ class Desk:
     # ---- time
 
     async def run(self) -> None:
-        """Renew the leases of all streams, until cancelled; look for a store that is away."""
+        """Renew the leases of all streams, until cancelled; between that look whether the store is there."""
+        clock, interval = asyncio.get_running_loop().time, self._terms.ttl / _RENEWALS
+        due = clock()
         while True:
-            try:
-                async with asyncio.timeout(
-                    self._terms.retry if self.is_away else self._terms.ttl / _RENEWALS
-                ):
-                    await self._alarm.wait()
-            except TimeoutError:
+            if self.is_away or clock() >= due:
+                due = clock() + interval
                 await self.renew()
-            self._alarm.clear()
+            else:
+                await self._look()
+            await asyncio.sleep(min(self._terms.retry, interval))
 
     async def renew(self) -> None:
         """Renew the leases of all streams; settle what was heard while the store was away, if it is back."""
@@ -178,7 +177,6 @@ class Desk:
         """Note that the store is away."""
         if not self.is_away:
             self.away.set()
-            self._alarm.set()
             _tell("quota.store_away", kind=str(reason))
 
     def lend(self, user: str, allowance: Allowance, wanted: int) -> int:
@@ -233,6 +231,12 @@ class Desk:
         if allowance.daily is not None and self._lent[user] >= self._cap(allowance):
             return minutes_refused(self._cap(allowance), self._lent[user], lent=True)
         return None
+
+    async def _look(self) -> None:
+        try:
+            await self.store.ping()
+        except StoreAway as away:
+            self.lost(away)
 
     async def _close(self, account: Account) -> None:
         if not self.is_away:

@@ -34,6 +34,9 @@ DEFAULT_TIER: Final = "standard"
 #: Seconds after which a database that does not answer counts as away.
 PATIENCE: Final = 5.0
 _TRIES: Final = 3
+#: What every file of SQLite begins with.
+#: Source: the database file format of SQLite, section 1.3.1.
+_MAGIC: Final = b"SQLite format 3\0"
 #: Readers and a writer do not wait for each other; a writer waits for another.
 _PRAGMAS: Final = (
     "PRAGMA journal_mode=WAL",
@@ -76,6 +79,7 @@ class KeyDatabase:
         """Make the tables, or bring them up to this version; may be called again."""
         if self._file is not None:
             _make_private(self._file)
+            _check_kind(self._file)
         for left in reversed(range(_TRIES)):
             try:
                 await self._bring_up_to_date()
@@ -84,6 +88,18 @@ class KeyDatabase:
                     raise
             else:
                 return
+
+    async def look(self) -> None:
+        """Return if it can be opened; makes and changes nothing."""
+        if self._file is None:
+            async with self._transaction() as database:
+                await database.execute(select(literal(1)))
+        elif self._file.exists():
+            _check_access(self._file, os.R_OK | os.W_OK)
+            _check_kind(self._file)
+        else:
+            there = next(folder for folder in self._file.absolute().parents if folder.exists())
+            _check_access(there, os.W_OK | os.X_OK)
 
     async def close(self) -> None:
         """Leave the database."""
@@ -252,6 +268,23 @@ def _make_private(file: Path) -> None:
     except OSError as error:
         reason = (error.strerror or "it cannot be written").lower()
         raise KeyStoreUnavailable(f"The keys cannot be kept in {file}: {reason}.") from error
+
+
+def _check_access(place: Path, mode: int) -> None:
+    if not os.access(place, mode):
+        raise KeyStoreUnavailable(f"The keys cannot be kept: {place} may not be written here.")
+
+
+def _check_kind(file: Path) -> None:
+    """Return if a file is empty or begins as SQLite's do."""
+    try:
+        with file.open("rb") as opened:
+            begin = opened.read(len(_MAGIC))
+    except OSError as error:
+        reason = (error.strerror or "it cannot be read").lower()
+        raise KeyStoreUnavailable(f"The keys in {file.name} cannot be read: {reason}.") from error
+    if begin and begin != _MAGIC:
+        raise KeyStoreUnavailable(f"{file.name}, where the keys should be, is not a database.")
 
 
 def _kind(error: BaseException) -> str:

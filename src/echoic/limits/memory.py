@@ -69,6 +69,9 @@ class MemoryQuotas:
         """See ``QuotaStore.usage``."""
         return Usage(len(self._running(user)), self._today()[user])
 
+    async def ping(self) -> None:
+        """Do nothing: it is there."""
+
     async def close(self) -> None:
         """Do nothing: there are no connections."""
 

@@ -148,6 +148,13 @@ class QuotaStore(Protocol):
             StoreAway: It cannot be asked.
         """
 
+    async def ping(self) -> None:
+        """Return if it is there.
+
+        Raises:
+            StoreAway: It cannot be asked.
+        """
+
     async def close(self) -> None:
         """Let go of connections."""
 

@@ -89,6 +89,11 @@ class RedisQuotas:
         active, used = await self._run(scripts.USAGE, self._keys(user, "streams", "days"))
         return Usage(active, used)
 
+    async def ping(self) -> None:
+        """See ``QuotaStore.ping``; one round trip."""
+        with _reached():
+            await self._renew((), 0)
+
     async def close(self) -> None:
         """Close the connections."""
         with _reached():

@@ -29,6 +29,7 @@ from echoic.server.log import event, place_of
 from echoic.server.marks import Level
 from echoic.server.means import Disconnected
 from echoic.server.outbox import CLOSE_ABNORMAL, Outbox
+from echoic.session.config import read_config
 from echoic.session.effects import (
     Again,
     Close,
@@ -78,8 +79,6 @@ _TURN_SECONDS = 0.005
 #: The lag of finals is looked at so often at most while nothing else happens.
 _LOOK_SECONDS = 0.01
 
-_SAMPLE_BYTES = {"f32le": 4, "s16le": 2}
-
 
 class Connection:
     """Drives one session until it is closed or its client is gone; then nothing of it is left anywhere.
@@ -125,7 +124,7 @@ class Connection:
         self._paying: asyncio.Task[None] | None = None
         self._timers: dict[Callable[..., None], asyncio.TimerHandle] = {}
         self._heard_at = 0.0
-        self._bytes_per_sample, self._sample_rate = _SAMPLE_BYTES["f32le"], 16_000
+        self._said = session.config  # what the client last asked for: its audio is of that form at once
         self._messages = self._samples = 0
         self._token = ""
         self._ending = self._broken = self._gone = False
@@ -249,12 +248,15 @@ class Connection:
         self._messages += 1
         self._messages_left.take(1, self._heard_at)
         frame = decode_message(message)
-        if isinstance(frame, Config) and read_wish(frame) is not None:
-            raise resume_failed()  # here it is too late, and the endpoint knows of none
+        if isinstance(frame, Config):
+            if read_wish(frame) is not None:
+                raise resume_failed()  # here it is too late, and the endpoint knows of none
+            with suppress(ProtocolError):  # the session tells it when it comes to it
+                self._said, _ = read_config(frame.values, self._said)
         if isinstance(frame, Audio):
-            samples = len(frame.data) // self._bytes_per_sample
+            samples = len(frame.data) // self._said.bytes_per_sample
             self._samples += samples
-            self._audio_left.take(samples / self._sample_rate, self._heard_at)
+            self._audio_left.take(samples / self._said.sample_rate, self._heard_at)
         self._tally.received(frame)
         return self._session.receive(frame)
 
@@ -308,8 +310,6 @@ class Connection:
 
     def _send(self, frame: ServerFrame) -> None:
         if isinstance(frame, Configured):
-            self._bytes_per_sample = _SAMPLE_BYTES[frame.audio_format] * frame.channels
-            self._sample_rate = frame.sample_rate
             frame = self._with_token(frame)
         if frame is self._farewell:
             self._farewell = None
@@ -372,6 +372,7 @@ class Connection:
             self._advance(self._session.opened, task.result())
         elif isinstance(error, ModelUnavailable):
             self._advance(self._session.opened, error)
+            self._said = self._session.config
         else:
             self._break(error)
 

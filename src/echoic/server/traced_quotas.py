@@ -56,6 +56,10 @@ class TracedQuotas:
         with self._span("usage"):
             return await self._store.usage(user)
 
+    async def ping(self) -> None:
+        """See ``QuotaStore.ping``; no span: it belongs to no stream, and comes every second."""
+        await self._store.ping()
+
     async def close(self) -> None:
         """See ``QuotaStore.close``."""
         await self._store.close()

@@ -99,6 +99,11 @@ class StreamConfig:
     resumable: bool = False
 
     @property
+    def bytes_per_sample(self) -> int:
+        """Bytes that a sample of all channels takes in audio messages."""
+        return (4 if self.audio_format == "f32le" else 2) * self.channels
+
+    @property
     def variant(self) -> Variant:
         """The variant in force: the explicit one, else the name's suffix, else ``standard``."""
         if self.model_variant is not None:

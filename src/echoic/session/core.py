@@ -442,8 +442,7 @@ class Session:
 
     @property
     def _bytes_per_second(self) -> int:
-        sample = 4 if self._config.audio_format == "f32le" else 2
-        return sample * self._config.channels * self._config.sample_rate
+        return self._config.bytes_per_sample * self._config.sample_rate
 
     # ---- answers
 
