@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,7 @@ from echoic.server.neighbours import Neighbours
 from echoic.server.outbox import Bounds
 from echoic.server.page import page_router
 from echoic.server.quotas import desk_of
+from echoic.server.refused import Refusals
 from echoic.server.routes import STREAM_PATH, api_router
 from echoic.server.streams import Streams
 from echoic.server.unmet import unmet
@@ -80,6 +81,7 @@ class House:
         ready: Whether it can transcribe.
         desk: Where streams are counted.
         traces: Where spans are sent, or None: nowhere.
+        refusals: Where requests that are refused are noted.
     """
 
     settings: Settings
@@ -89,6 +91,7 @@ class House:
     ready: Readiness
     desk: Desk
     traces: Traces | None = None
+    refusals: Refusals = field(default_factory=Refusals)
 
 
 def build_app(settings: Settings, registry: Registry | None = None, traces: Traces | None = None) -> FastAPI:
@@ -138,11 +141,14 @@ def build_app(settings: Settings, registry: Registry | None = None, traces: Trac
         paths = traced.endpoints(STREAM_PATH)
         app.add_middleware(traced.TracedStreams, tracer=house.traces.tracer, paths=paths)
     if house.entrance.hosts.names is not None:
-        app.add_middleware(Nameplate, hosts=house.entrance.hosts)
+        app.add_middleware(
+            Nameplate, hosts=house.entrance.hosts, proxies=house.service.proxies, refusals=house.refusals
+        )
     if settings.allowed_addresses is not None:
         allowed = Networks.parse(settings.allowed_addresses)
-        proxies = Networks.parse(settings.trusted_proxies or "")
-        app.add_middleware(Neighbours, allowed=allowed, proxies=proxies)
+        app.add_middleware(
+            Neighbours, allowed=allowed, proxies=house.service.proxies, refusals=house.refusals
+        )
     return app
 
 

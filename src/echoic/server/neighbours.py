@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from echoic.limits.addresses import Address, Networks
     from echoic.server.means import AsgiReceive
     from echoic.server.outbox import AsgiSend
+    from echoic.server.refused import Refusals
 
 _MESSAGE = "This address may not use this server."
 
@@ -29,22 +30,23 @@ class Neighbours:
         app: The other.
         allowed: The addresses.
         proxies: Those whose ``X-Forwarded-For`` counts.
+        refusals: Where who is refused is noted.
     """
 
-    def __init__(self, app: ASGIApp, allowed: Networks, proxies: Networks) -> None:
+    def __init__(self, app: ASGIApp, allowed: Networks, proxies: Networks, refusals: Refusals) -> None:
         self._app = app
+        self._refusals = refusals
         self._allowed = allowed
         self._proxies = proxies
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: AsgiReceive, send: AsgiSend) -> None:
         """Serve one request or WebSocket (ASGI)."""
-        if scope["type"] == "lifespan" or self._knows(scope):
+        address = None if scope["type"] == "lifespan" else address_of(scope, self._proxies)
+        if scope["type"] == "lifespan" or address in self._allowed:
             await self._app(scope, receive, send)
         else:
+            self._refusals.note(ErrorCode.FORBIDDEN, address)
             await refuse(scope, receive, send, _MESSAGE)
-
-    def _knows(self, scope: MutableMapping[str, Any]) -> bool:
-        return address_of(scope, self._proxies) in self._allowed
 
 
 async def refuse(scope: MutableMapping[str, Any], receive: AsgiReceive, send: AsgiSend, message: str) -> None:

@@ -142,9 +142,13 @@ def _told(guard: Guard | None) -> dict[str, Any]:
 
 async def _caller(guard: Guard, house: House, request: Request, right: Right | None) -> Identity:
     address = address_of(request.scope, house.service.proxies)
-    identity = await guard.admits(request.scope, right, address)
-    if identity is None:
-        raise AccessRefused(ErrorCode.UNAUTHORIZED, "This server needs an API key.")
+    try:
+        identity = await guard.admits(request.scope, right, address)
+        if identity is None:
+            raise AccessRefused(ErrorCode.UNAUTHORIZED, "This server needs an API key.")  # noqa: TRY301  # noted like the others
+    except AccessRefused as refusal:
+        house.refusals.note(refusal.code, address)
+        raise
     return identity
 
 

@@ -1,0 +1,50 @@
+"""Requests that are refused, in the log: so that an operator knows whose address to block."""
+
+from __future__ import annotations
+
+import logging
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+from echoic.server.log import event
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from echoic.limits.addresses import Address
+
+log = logging.getLogger(__name__)
+
+#: Lines a second: whoever is refused in a loop does not fill the disk.
+_LINES: Final = 10
+
+
+class Refusals:
+    """Logs refused requests, a few of them a second.
+
+    Args:
+        clock: Seconds of a clock that never goes back.
+    """
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._second = 0
+        self._lines = 0
+        self._left_out = 0
+
+    def note(self, code: str, address: Address | None) -> None:
+        """Log that a request from there was refused, or count it for the next line.
+
+        Args:
+            code: Of the error that it was told.
+            address: Where it came from, or None: that cannot be told.
+        """
+        second = int(self._clock())
+        if second != self._second:
+            self._second, self._lines = second, 0
+        if self._lines >= _LINES:
+            self._left_out += 1
+            return
+        self._lines += 1
+        left_out, self._left_out = self._left_out, 0
+        event(log, logging.WARNING, "request.refused", code=code, address=str(address), left_out=left_out)
