@@ -190,3 +190,37 @@ def test_the_demo_says_which_package_brings_its_recording(
     done = runner.invoke(app, ["demo"])
     assert done.exit_code == 1
     assert "pip install" in done.stderr
+
+
+def rows_of_doctor(runner: CliRunner, *options: str, **env: str) -> dict[str, dict[str, str]]:
+    done = runner.invoke(app, ["doctor", "--json", *options], env=env)
+    return {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+
+
+def test_doctor_looks_at_the_port_of_the_settings_although_others_are_wrong(runner: CliRunner) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        rows = rows_of_doctor(runner, ECHOIC_PORT=port, ECHOIC_TLS_KEY_FILE="key.pem")
+        assert rows["port"]["state"] == "note"
+        assert rows["port"]["found"].startswith(f"127.0.0.1 {port}:")
+    assert rows["settings"]["state"] == "missing"
+    assert rows_of_doctor(runner, "--port", "0", ECHOIC_PORT=port)["port"]["found"].startswith("127.0.0.1 0 ")
+
+
+def test_doctor_says_what_serve_would_of_a_network_without_a_key(runner: CliRunner) -> None:
+    rows = rows_of_doctor(runner, "--host", "0.0.0.0", "--port", "0")  # noqa: S104  # looked at only
+    assert "no API key is set" in rows["settings"]["found"]
+
+
+def test_doctor_looks_whether_the_stores_can_be_reached(runner: CliRunner, tmp_path: Path) -> None:
+    file = tmp_path / "cert.pem"
+    file.write_text("-----BEGIN CERTIFICATE-----")
+    rows = rows_of_doctor(runner, "--port", "0", ECHOIC_KEYS_DB=str(file), REDIS_URL="redis://127.0.0.1:1/0")
+    assert rows["keys"]["state"] == "missing"
+    assert rows["keys"]["found"].startswith("cert.pem, where")
+    assert rows["quotas"]["state"] == "note"
+    new = tmp_path / "folder" / "keys.db"
+    assert rows_of_doctor(runner, "--port", "0", ECHOIC_KEYS_DB=str(new))["keys"]["state"] == "ok"
+    assert not new.parent.exists()
+    nowhere = tmp_path / "cert.pem" / "keys.db"
+    assert rows_of_doctor(runner, "--port", "0", ECHOIC_KEYS_DB=str(nowhere))["keys"]["state"] == "missing"

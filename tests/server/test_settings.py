@@ -254,3 +254,22 @@ def test_a_language_model_needs_an_address_and_a_name(written: Callable[[str], P
     assert told.startswith("[Insights] base_url: ")
     (told,) = problems_of(written("[Insights]\nintervall_seconds = 3\n"))
     assert "Did you mean interval_seconds?" in told
+
+
+def test_what_does_not_go_together_is_told_beside_what_cannot_be_used() -> None:
+    env = {"ECHOIC_PORT": "abc", "ECHOIC_JWT_SECRET": "short", "ECHOIC_TLS_KEY_FILE": "key.pem"}
+    port, tokens, tls = problems_of(env=env)
+    assert port.startswith("ECHOIC_PORT:")
+    assert tokens.startswith("[Auth]")
+    assert tls == "[Server] tls_key_file is set, but no tls_cert_file."
+
+
+def test_what_cannot_be_used_does_not_count_as_not_set(tmp_path: Path) -> None:
+    env = {"ECHOIC_HOST": "::", "ECHOIC_JWT_PUBLIC_KEY_FILE": str(tmp_path / "none.pem")}
+    assert [problem.split(":")[0] for problem in problems_of(env=env)] == ["ECHOIC_JWT_PUBLIC_KEY_FILE"]
+
+
+def test_the_rest_can_be_used() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(None, {"ECHOIC_PORT": "abc", "ECHOIC_HOST": "localhost"})
+    assert (caught.value.usable.port, caught.value.usable.host) == (8000, "localhost")

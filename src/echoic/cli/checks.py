@@ -52,15 +52,20 @@ class Check:
     fix: str | None = None
 
 
-def run_checks(host: str, port: int) -> list[Check]:
-    """Return all checks for a server at ``host`` and ``port``; imports what it looks at."""
-    from echoic.cli import checks_addons, checks_models
+def run_checks(host: str | None, port: int | None) -> list[Check]:
+    """Return all checks for a server; imports what it looks at.
+
+    Args:
+        host: Where it is to listen, or None: where the settings say.
+        port: Its port, or None: the same.
+    """
+    from echoic.cli import checks_addons, checks_models, checks_stores
     from echoic.cli.places import usable_settings_here
 
     libraries = [library(module, package) for module, package in REQUIRED.items()]
     checks = [*machine(), *libraries, *checks_models.optional_libraries()]
     if all(check.state == "ok" for check in libraries):
-        settings, problems = usable_settings_here()
+        settings, problems = usable_settings_here(host=host, port=port)
         checks += [
             Check("settings", "missing", problem, "docs/settings.md lists them") for problem in problems
         ]
@@ -69,7 +74,9 @@ def run_checks(host: str, port: int) -> list[Check]:
         checks += checks_models.diarizers(settings)
         checks += checks_models.outdated_forms(settings)
         checks.append(checks_addons.insights(settings))
-    return [*checks, free_port(host, port), writable()]
+        checks += checks_stores.stores(settings)
+        checks.append(free_port(settings.host, settings.port))
+    return [*checks, writable()]
 
 
 def machine() -> list[Check]:

@@ -13,8 +13,13 @@ _COLOURS = {"ok": "green", "note": "yellow", "missing": "red"}
 
 def doctor(
     *,
-    host: Annotated[str, typer.Option(help="Address the server is to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="Its port.")] = 8000,
+    host: Annotated[
+        str | None,
+        typer.Option(help="Address the server is to listen on.", show_default="that of the settings"),
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, help="Its port.", show_default="that of the settings")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Look at everything the server needs and say what to do; exit code 1 if it cannot work here."""

@@ -18,32 +18,31 @@ def settings_here() -> "Settings":
     from echoic.server.settings import SettingsError
 
     try:
-        return _settings(os.environ)
+        # Whom it would listen to does not matter to its models.
+        return _settings(os.environ, allow_open_network=True)
     except SettingsError as error:
         give_up(str(error), 2)
 
 
-def usable_settings_here() -> "tuple[Settings, tuple[str, ...]]":
-    """Return what of the settings can be used, and a sentence for each thing that cannot."""
-    from echoic.server.settings import Settings, SettingsError
+def usable_settings_here(**overrides: object) -> "tuple[Settings, tuple[str, ...]]":
+    """Return what of a server's settings can be used, and a sentence for each thing that cannot.
+
+    Args:
+        **overrides: Settings by name; None counts as not given.
+    """
+    from echoic.server.settings import SettingsError
 
     try:
-        return _settings(os.environ), ()
+        return _settings(os.environ, **overrides), ()
     except SettingsError as error:
-        problems = error.problems
-    told = {problem.split(maxsplit=1)[0].rstrip(":") for problem in problems}
-    try:
-        return _settings({name: value for name, value in os.environ.items() if name not in told}), problems
-    except SettingsError:
-        return Settings(), problems
+        return error.usable, error.problems
 
 
-def _settings(env: "Mapping[str, str]") -> "Settings":
+def _settings(env: "Mapping[str, str]", **overrides: object) -> "Settings":
     from echoic.server.settings import load_settings
 
     file = env.get("ECHOIC_CONFIG")
-    # Whom it would listen to does not matter to its models.
-    return load_settings(Path(file) if file else None, env, allow_open_network=True)
+    return load_settings(Path(file) if file else None, env, **overrides)
 
 
 def registry_here() -> "Registry":

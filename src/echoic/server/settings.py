@@ -51,10 +51,12 @@ class SettingsError(Exception):
 
     Args:
         problems: A sentence for each thing that is wrong, all of them.
+        usable: The settings without those values that cannot be used.
     """
 
-    def __init__(self, problems: Iterable[str]) -> None:
+    def __init__(self, problems: Iterable[str], usable: Settings) -> None:
         self.problems = tuple(problems)
+        self.usable = usable
         super().__init__(
             "\n".join(("The settings cannot be used:", *(f"- {line}" for line in self.problems)))
         )
@@ -297,14 +299,14 @@ def load_settings(config_file: Path | None, env: Mapping[str, str], **overrides:
             problems += (
                 () if name in Settings.model_fields else (_unknown(name, name, Settings.model_fields),)
             )
-    settings = _validated(given, problems)
-    if settings is not None and given.tiers:
+    settings, unusable = _validated(given, problems)
+    if given.tiers:
         settings = _with_tiers(settings, given.tiers, problems)
-    if settings is not None:
-        problems += (*_problems_at_the_entrance(settings), *_problems_of_tls(settings))
-        problems += (*problems_of_add_ons(settings), *problems_of_load(settings))
-    if problems or settings is None:
-        raise SettingsError(problems)
+    for names, look in _LOOKS:
+        if not names & unusable:
+            problems += look(settings)
+    if problems:
+        raise SettingsError(problems, settings)
     return settings
 
 
@@ -361,15 +363,19 @@ def _read_environment(env: Mapping[str, str], given: _Given, problems: list[str]
             problems.append(_unknown(variable, variable, known))
 
 
-def _validated(given: _Given, problems: list[str]) -> Settings | None:
+def _validated(given: _Given, problems: list[str]) -> tuple[Settings, set[str]]:
+    """Return the settings of all values that can be used, and the names of the others."""
     values = {name: value for name, value in given.values.items() if name in Settings.model_fields}
+    unusable: set[str] = set()
     try:
-        return Settings.model_validate(values)
+        return Settings.model_validate(values), unusable
     except ValidationError as error:
         for one in error.errors(include_url=False, include_input=False, include_context=False):
-            place = given.places[str(one["loc"][0])]
-            problems.append(f"{place}: {one['msg'][0].lower()}{one['msg'][1:]}.")
-    return None
+            name = str(one["loc"][0])
+            unusable.add(name)
+            problems.append(f"{given.places[name]}: {one['msg'][0].lower()}{one['msg'][1:]}.")
+    usable = {name: value for name, value in values.items() if name not in unusable}
+    return Settings.model_validate(usable), unusable
 
 
 def _with_tiers(
@@ -404,7 +410,7 @@ def _unknown(place: str, name: str, known: Iterable[str]) -> str:
     return f"{place} is not a setting." + (f" Did you mean {real}?" if real else "")
 
 
-def _problems_at_the_entrance(settings: Settings) -> Iterator[str]:
+def _problems_of_openness(settings: Settings) -> Iterator[str]:
     if not (settings.asks_for_key or settings.allow_open_network or is_loopback(settings.host)):
         yield (
             f"host = {settings.host} opens the server to the network, but no API key is set: "
@@ -412,6 +418,9 @@ def _problems_at_the_entrance(settings: Settings) -> Iterator[str]:
         )
     if settings.status_needs_key and not settings.asks_for_key:
         yield "[Auth] status_needs_key: there is no key that could be asked for."
+
+
+def _problems_at_the_entrance(settings: Settings) -> Iterator[str]:
     if settings.jwt_secret is not None and settings.jwt_public_key_file is not None:
         yield "Tokens are signed by [Auth] jwt_secret or by jwt_public_key_file's owner: set one of the two."
     try:
@@ -435,6 +444,20 @@ def _problems_of_tls(settings: Settings) -> Iterator[str]:
     except OSError as error:
         name = "tls_cert_file" if not os.access(cert, os.R_OK) else "tls_key_file"
         yield f"[Server] {name}: this file cannot be read: {(error.strerror or 'no reason given').lower()}."
+
+
+_KEYS: Final = frozenset({"api_key", "keys_db", "jwt_secret", "jwt_public_key_file"})
+#: What is looked at of several settings together, unless one of these names is among the unusable.
+_LOOKS: Final[tuple[tuple[frozenset[str], Callable[[Settings], Iterable[str]]], ...]] = (
+    (_KEYS | {"host", "allow_open_network"}, _problems_of_openness),
+    (frozenset(), _problems_at_the_entrance),
+    (frozenset({"tls_cert_file", "tls_key_file"}), _problems_of_tls),
+    (frozenset({"insights_provider", "insights_base_url", "insights_model"}), problems_of_add_ons),
+    (
+        frozenset(name for name in LoadSettings.model_fields if name.endswith("_backlog_seconds")),
+        problems_of_load,
+    ),
+)
 
 
 def is_loopback(host: str) -> bool:
