@@ -21,6 +21,21 @@ if TYPE_CHECKING:
 
 KEY = "hush-4417-keep-it"
 WRONG = "wrong-9920-key"
+#: A server below which a library warns.
+COMPLAINING = """
+import logging, os, warnings
+from echoic.server import run
+from echoic.server.settings import load_settings
+
+class Complaining(run.EchoicServer):
+    def run(self, sockets):
+        logging.getLogger("opentelemetry.exporter").warning("Transient error, retrying in %d s.", 1)
+        warnings.warn("an old way")
+        super().run(sockets)
+
+run.EchoicServer = Complaining
+run.serve(load_settings(None, os.environ))
+"""
 WORDS = ["alpha", "bravo", "charlie", "delta"]
 
 
@@ -137,3 +152,16 @@ async def test_the_log_says_who_came_what_was_heard_and_how_it_ended() -> None:
     (refused,) = by_event["stream.refused"]
     assert (refused["code"], refused["address"]) == ("unauthorized", "127.0.0.1")
     assert refused["stream"] not in {line["stream"] for line in opened}
+
+
+async def test_in_json_every_line_is_json_also_those_of_libraries_and_nothing_is_said_beside() -> None:
+    with ServerProcess(COMPLAINING, log_format="json") as server:
+        assert server.place
+        server.process.send_signal(signal.SIGTERM)
+        code, log = server.ended()
+    assert (code, server.said) == (0, [])
+    lines = {line["event"]: line for line in map(json.loads, log.splitlines())}
+    assert lines["server.started"]["models"] == "scripted"
+    warned = lines["Transient error, retrying in 1 s."]
+    assert (warned["level"], warned["logger"]) == ("warning", "opentelemetry.exporter")
+    assert any("an old way" in name for name in lines)

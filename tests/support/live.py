@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -36,6 +37,7 @@ class ServerProcess:
 
     def __init__(self, program: str = SERVE, around: Sequence[str] = (), **settings: str) -> None:
         given = {"port": "0", "scripted_engine": "yes", "preload_model": "scripted"} | settings
+        self._logs_json = given.get("log_format") == "json"
         env = {name: value for name, value in os.environ.items() if not name.startswith("ECHOIC_")}
         env |= {"PYTHONPATH": os.pathsep.join(sys.path)}
         env |= {"ECHOIC_" + name.upper(): value for name, value in given.items()}
@@ -53,12 +55,22 @@ class ServerProcess:
     @property
     def place(self) -> str:
         """Wait until it is ready; return where."""
+        if self._logs_json:
+            return self._logged_place()
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.said.append(line.rstrip())
             if found := re.search(r"wss?://(\S+?)/", line):
                 return found[1]
         raise AssertionError(f"it never said where it is: {self.said}")
+
+    def _logged_place(self) -> str:
+        while self.process.poll() is None:
+            log = os.pread(self._log.fileno(), 1_000_000, 0).decode()  # its place in the file is the server's
+            if found := re.search(r'"server.started", "url": "wss?://(\S+?)/', log):
+                return found[1]
+            time.sleep(0.01)  # a file has no event
+        raise AssertionError("it ended before it said where it is")
 
     def ended(self) -> tuple[int, str]:
         """Wait until it ends; return its exit code and what it logged; ``said`` then holds all it said."""

@@ -72,6 +72,7 @@ def _line(_: WrappedLogger, __: str, found: EventDict) -> EventDict:
         "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
         "level": record.levelname.lower(),
         "event": found["event"],
+        **({} if record.name.startswith("echoic") else {"logger": record.name}),
         **{key: value for key, value in context.items() if not key.startswith("_")},
         **getattr(record, "event_values", {}),
     }
@@ -89,7 +90,7 @@ def _printable(value: object) -> object:
 
 
 def set_up_logging(settings: Settings) -> None:
-    """Send our events, and the warnings of the web server below us, to the standard error.
+    """Send our events, and the warnings of all libraries below us, to the standard error.
 
     The web server's own lines below that are left out: they name the query, in which there may be a key, and
     at the lowest level they hold the messages themselves.
@@ -97,9 +98,11 @@ def set_up_logging(settings: Settings) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(event_formatter(as_json=settings.log_format == "json"))
     # asyncio warns of every write to a client that is gone, which is nothing to act on.
-    levels = {"echoic": settings.log_level.upper(), "uvicorn": "WARNING", "asyncio": "ERROR"}
-    for name, level in levels.items():
+    own = settings.log_level.upper()
+    others = "ERROR" if own == "ERROR" else "WARNING"
+    for name, level in {"": others, "echoic": own, "uvicorn": others, "asyncio": "ERROR"}.items():
         logger = logging.getLogger(name)
         logger.handlers[:] = [handler]
         logger.setLevel(level)
         logger.propagate = False
+    logging.captureWarnings(capture=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shutil
 import socket
@@ -14,7 +15,7 @@ import uvicorn
 from echoic.limits.keys import KeyStoreUnavailable
 from echoic.server.app import House, build_app
 from echoic.server.http import Http
-from echoic.server.log import set_up_logging
+from echoic.server.log import event, set_up_logging
 from echoic.server.routes import STREAM_PATH
 from echoic.server.settings import is_loopback
 from echoic.server.websocket import WebSocket
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from echoic.engines.registry import Registry
+    from echoic.server.log import Value
     from echoic.server.settings import Settings
+
+log = logging.getLogger(__name__)
 
 #: Up to here an over-long message is read, so that its sender can be told ``frame_too_large``.
 _LONGEST_READ: Final = 2 * MAX_MESSAGE_BYTES
@@ -118,6 +122,9 @@ class EchoicServer(uvicorn.Server):
 
     async def _greet(self, port: int) -> None:
         await self._house.ready.settled.wait()
+        if self._house.settings.log_format == "json":  # lines of text would be none of them
+            event(log, logging.INFO, "server.started", **_about(self._house, port))
+            return
         sys.stdout.write("\n".join(_greeting(self._house, port)) + "\n")
         sys.stdout.flush()
 
@@ -137,10 +144,25 @@ def _listen(settings: Settings) -> socket.socket:
     return listener
 
 
+def _place(settings: Settings, port: int) -> str:
+    host = settings.host if settings.host not in ("0.0.0.0", "::") else "localhost"  # noqa: S104  # compared only
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _about(house: House, port: int) -> dict[str, Value]:
+    settings = house.settings
+    tls = "s" if settings.tls_cert_file else ""
+    return {
+        "url": f"ws{tls}://{_place(settings, port)}{STREAM_PATH}",
+        "models": " ".join(house.service.means.engines.loaded),
+        "waits_for": house.ready.waits_for,
+        "asks_for_key": settings.asks_for_key,
+    }
+
+
 def _greeting(house: House, port: int) -> Iterator[str]:
     settings = house.settings
-    host = settings.host if settings.host not in ("0.0.0.0", "::") else "localhost"  # noqa: S104  # compared only
-    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    place = _place(settings, port)
     if house.ready.waits_for is not None:
         yield f"echoic cannot transcribe yet: {house.ready.waits_for}"
     else:
