@@ -95,7 +95,7 @@ def test_every_document_can_be_reached_from_the_index() -> None:
 
 
 def test_the_table_of_events_names_what_the_server_logs() -> None:
-    event = r"(?:stream|model|quota|keys)\.[a-z_]+"
+    event = r"(?:stream|model|quota|keys|request|server)\.[a-z_]+"
     rows = re.findall(r"^\| (`.*?) \|", (ROOT / "docs/operations.md").read_text("utf-8"), re.MULTILINE)
     named = {name for row in rows for name in re.findall(rf"`({event})`", row)}
     code = "".join(file.read_text("utf-8") for file in (ROOT / "src" / "echoic").rglob("*.py"))
