@@ -185,6 +185,17 @@ def test_a_tree_is_made_once_and_kept_as_long_as_its_terms_are() -> None:
     assert len(trees._trees) == 0  # noqa: SLF001  # what is forgotten can be seen nowhere else
 
 
+def test_equal_terms_of_two_sessions_share_a_tree() -> None:
+    trees = Trees(PIECES)
+    one, other, apart = (Hotwords((Hotword("ab", boost),)) for boost in (1.0, 1.0, 2.0))
+    assert trees.of(one) is trees.of(other)
+    assert trees.of(apart) is not trees.of(one)
+    kept = trees.of(other)
+    del one
+    gc.collect()
+    assert trees.of(other) is kept
+
+
 frames_drawn = st.integers(0, 2**20).map(
     lambda seed: np.random.default_rng(seed).normal(0, 3, (24, BLANK + 1)).astype(np.float32)
 )

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -139,6 +141,23 @@ def test_it_is_idempotent_where_nothing_that_is_put_in_can_be_found(
 def test_nothing_is_replaced_inside_words(said: list[str]) -> None:
     expected = ["X" if word in ("art", "ART") else word for word in said]
     assert replaced(" ".join(said), {"art": "X"}).split() == expected
+
+
+@pytest.mark.parametrize("signs", ["!?-;:*()", "一丁七丈三上下不"])
+def test_long_ones_of_many_atoms_cost_a_few_megabytes_and_no_more_time_than_others(signs: str) -> None:
+    drawn = Random(1)  # noqa: S311  # the same each time
+    table = {"".join(drawn.choices(signs, k=200)): "x" for _ in range(4_800)}
+    tracemalloc.start()
+    try:
+        Replacements(Glossary(table))
+        assert tracemalloc.get_traced_memory()[1] < 8 * 2**20
+    finally:
+        tracemalloc.stop()
+    began = time.process_time()
+    replacements = Replacements(Glossary(table))
+    assert time.process_time() - began < 0.5
+    heard = next(iter(table))
+    assert replacements.replace_text(f"{heard[:100]} {heard} {heard[1:]}") == f"{heard[:100]} x {heard[1:]}"
 
 
 def test_ten_thousand_cost_what_one_costs() -> None:

@@ -7,6 +7,7 @@ import pytest
 from echoic.text.vocabulary import (
     LONGEST,
     MOST_REPLACEMENTS,
+    MOST_TERM_CHARACTERS,
     MOST_TERMS,
     Hotword,
     Style,
@@ -71,6 +72,10 @@ def test_a_file_of_replacements_is_a_json_object_or_lines(text: str, pairs: dict
         ("ok\n" + "secret" * LONGEST, "line 2 must be text of 1 to 200"),
         ("ok\nsecret\x00", "line 2 must be text"),
         ("\n".join(f"secret{n}" for n in range(MOST_TERMS + 1)), f"at most {MOST_TERMS} terms"),
+        (
+            "\n".join(f"secret{n:{LONGEST - 6}}".replace(" ", "x") for n in range(101)),
+            f"at most {MOST_TERM_CHARACTERS} characters in all",
+        ),
     ],
 )
 def test_bad_terms_are_told_by_their_place_and_not_by_what_they_say(text: str, said: str) -> None:

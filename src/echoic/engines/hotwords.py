@@ -20,7 +20,7 @@ import threading
 from dataclasses import dataclass, field
 from math import exp
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy as np
 
@@ -33,11 +33,14 @@ if TYPE_CHECKING:
 
     from echoic.engines.decoder import Frames
     from echoic.engines.transducer import Verdict
-    from echoic.text.vocabulary import Hotwords
+    from echoic.text.vocabulary import Hotword, Hotwords
 
 #: Nats that a term is favoured by at most with a boost of 1, and letters after which it is two thirds of it.
 #: Source: ``benchmarks/hotwords.py``.
 MOST, SLOPE = 8.0, 3.0
+
+
+_NO_TOKENS, _NO_CREDITS = np.zeros(0, np.int64), np.zeros(0, np.float32)
 
 
 @dataclass(slots=True, eq=False)
@@ -54,8 +57,8 @@ class Node:
 
     credit: float = 0.0
     ends: bool = False
-    tokens: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    credits: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+    tokens: NDArray[np.int64] = field(default_factory=lambda: _NO_TOKENS)
+    credits: NDArray[np.float32] = field(default_factory=lambda: _NO_CREDITS)
     next: tuple[Node, ...] = ()
 
 
@@ -68,30 +71,30 @@ class Tree:
     """
 
     def __init__(self, hotwords: Hotwords, pieces: Pieces) -> None:
-        self._nodes: dict[str, Node] = {}
-        edges: dict[str, dict[int, str]] = {}
-        self.root = self._node("", 0.0)
+        self.root = Node()
+        nodes = {"": self.root}
+        ways: dict[str, dict[int, Node]] = {}
         for one in hotwords.terms:
             for spelling in _spellings(one.term) if one.boost else ():
-                self._add(spelling, one.boost, pieces, edges)
-        for said, ways in edges.items():
-            node = self._nodes[said]
-            node.next = tuple(self._nodes[after] for after in ways.values())
-            node.tokens = np.fromiter(ways, np.int64, len(ways))
-            node.credits = np.fromiter((after.credit for after in node.next), np.float32, len(ways))
+                _add(spelling, one.boost, pieces, nodes, ways)
+        for said, after in ways.items():
+            node = nodes[said]
+            node.next = tuple(after.values())
+            node.tokens = np.fromiter(after, np.int64, len(after))
+            node.credits = np.fromiter((one.credit for one in node.next), np.float32, len(after))
 
-    def _add(self, spelling: str, boost: float, pieces: Pieces, edges: dict[str, dict[int, str]]) -> None:
-        for start, end, token in pieces.ways(spelling):
-            before, after = spelling[:start], spelling[:end]
-            self._node(after, boost * MOST * (1 - exp((1 - end) / SLOPE)))
-            edges.setdefault(before, {})[token] = after
-        if spelling in self._nodes:
-            self._nodes[spelling].ends = True
 
-    def _node(self, said: str, credit: float) -> Node:
-        node = self._nodes.setdefault(said, Node())
-        node.credit = max(node.credit, credit)
-        return node
+def _add(
+    spelling: str, boost: float, pieces: Pieces, nodes: dict[str, Node], ways: dict[str, dict[int, Node]]
+) -> None:
+    """Add a spelling to the nodes by what was said, and to the ways from each by their tokens."""
+    for start, end, token in pieces.ways(spelling):
+        said = spelling[:end]
+        node = nodes.get(said) or nodes.setdefault(said, Node())
+        node.credit = max(node.credit, boost * MOST * (1 - exp((1 - end) / SLOPE)))
+        ways.setdefault(spelling[:start], {})[token] = node
+    if spelling in nodes:
+        nodes[spelling].ends = True
 
 
 def _spellings(term: str) -> list[str]:
@@ -131,7 +134,10 @@ class Pieces:
 
 
 class Trees:
-    """The trees of the vocabularies in use; each is made once and kept as long as its vocabulary is.
+    """The trees of the vocabularies in use; equal ones share one, which goes with the last of them.
+
+    A tree is made while others look theirs up: two that want the same for the first time at once both make
+    it, and keep one.
 
     Args:
         pieces: The model's.
@@ -140,6 +146,7 @@ class Trees:
     def __init__(self, pieces: Sequence[str]) -> None:
         self._pieces = Pieces(pieces)
         self._trees: WeakKeyDictionary[Hotwords, Tree] = WeakKeyDictionary()
+        self._by_terms: WeakValueDictionary[tuple[Hotword, ...], Tree] = WeakValueDictionary()
         self._lock = threading.Lock()
 
     def of(self, hotwords: Hotwords) -> Tree | None:
@@ -148,8 +155,13 @@ class Trees:
             return None
         with self._lock:
             tree = self._trees.get(hotwords)
-            if tree is None:
-                tree = self._trees[hotwords] = Tree(hotwords, self._pieces)
+            if tree is not None:
+                return tree
+            tree = self._by_terms.get(hotwords.terms)
+        tree = tree or Tree(hotwords, self._pieces)
+        with self._lock:
+            tree = self._by_terms.setdefault(hotwords.terms, tree)
+            self._trees[hotwords] = tree
             return tree
 
 

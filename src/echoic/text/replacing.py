@@ -1,10 +1,11 @@
 """Replacing misheard words by those that were meant: whole words, literally, in one pass.
 
 A text is cut into atoms: runs of letters and digits, runs of white space, and single signs. What is to be
-found is cut the same way and kept as a tree of atoms, so what a text costs does not grow with how much may be
-found in it. At each atom the longest that begins there is taken, and the search goes on behind it: what was
-put in is never looked at again. Borders of words are those of Unicode's default rules where words are
-parted by spaces; in writing without spaces every letter has borders.
+found is kept whole, with the lengths there are by their first letter: making that costs next to nothing, and
+what a text costs does not grow with how much may be found in it. At each atom the longest that begins there
+and ends with an atom is taken, and the search goes on behind it: what was put in is never looked at again.
+Borders of words are those of Unicode's default rules where words are parted by spaces; in writing without
+spaces every letter has borders.
 Source: Unicode Standard Annex 29, https://www.unicode.org/reports/tr29/ (simplified).
 """
 
@@ -15,10 +16,10 @@ import unicodedata
 from dataclasses import dataclass
 from itertools import accumulate
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 #: Signs that belong to the word they stand at: C++, C#, snake_case.
 _IN_WORDS = "_+#\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
@@ -36,10 +37,6 @@ _UNSPACED = (
 _LETTER, _DIGIT, _SPACE, _POINT, _SIGN, _ALONE = "wd .-l"
 #: An atom, in kinds: a word (a point between two digits is inside it), white space, or one character.
 _ATOM = re.compile(r"[wd]+(?:(?<=d)\.(?=d)[wd]+)*| +|.")
-#: Where a branch of the tree keeps what was meant; no atom is empty.
-_MEANT = ""
-#: The branches by the next atom, and what was meant if the words end here.
-_Branch: TypeAlias = "dict[str, _Branch | str]"
 
 
 class _Kinds(dict[int, str]):
@@ -104,6 +101,26 @@ class _Match:
     meant: str
 
 
+class _Cut:
+    """A text's atoms as they are compared, joined again.
+
+    Attributes:
+        atoms: In order.
+        text: Of all of them.
+        starts: Where each starts in it.
+        ends: By where an atom ends in it, which.
+    """
+
+    __slots__ = ("atoms", "ends", "starts", "text")
+
+    def __init__(self, atoms: Sequence[_Atom]) -> None:
+        self.atoms = atoms
+        self.text = "".join(atom.text for atom in atoms)
+        borders = list(accumulate((len(atom.text) for atom in atoms), initial=0))
+        self.starts = borders[:-1]
+        self.ends = {end: number for number, end in enumerate(borders[1:])}
+
+
 class Glossary:
     """What is heard and what was meant by it.
 
@@ -114,49 +131,46 @@ class Glossary:
 
     def __init__(self, meant: Mapping[str, str], *, case_sensitive: bool = False) -> None:
         self._sensitive = case_sensitive
-        self._tree: _Branch = {}
+        self._meant: dict[str, str] = {}
+        lengths: dict[str, set[int]] = {}
         for heard, text in meant.items():
-            branch = self._tree
-            for atom in self._cut(heard.strip()):
-                branch = cast("_Branch", branch.setdefault(atom, {}))
-            branch[_MEANT] = " ".join(text.split())
+            key = self._compared(" ".join(heard.split()))
+            self._meant[key] = text
+            lengths.setdefault(key[:1], set()).add(len(key))
+        self._lengths = {first: sorted(found, reverse=True) for first, found in lengths.items()}
 
-    def atoms(self, text: str) -> list[_Atom]:
+    def cut(self, text: str) -> _Cut:
         """Return a text's atoms as they are compared here."""
         kinds = text.translate(_KINDS)
         spans = (match.span() for match in _ATOM.finditer(kinds))
-        return [
-            _Atom(first, end, kinds[first], self._compared(text[first:end], kinds[first]))
-            for first, end in spans
-        ]
+        return _Cut(
+            [
+                _Atom(first, end, kinds[first], self._part(text[first:end], kinds[first]))
+                for first, end in spans
+            ]
+        )
 
-    def longest(self, atoms: Sequence[_Atom], at: int) -> tuple[int, str] | None:
+    def longest(self, cut: _Cut, at: int) -> tuple[int, str] | None:
         """Return up to where the longest goes that begins at an atom, and what was meant; None: none does."""
+        atoms = cut.atoms
         if at and atoms[at].is_sign and atoms[at - 1].is_word:
             return None
-        found: tuple[int, str] | None = None
-        branch: _Branch | str | None = self._tree
-        for end in range(at, len(atoms)):
-            branch = cast("_Branch", branch).get(atoms[end].text)
-            if branch is None:
-                break
-            meant = cast("_Branch", branch).get(_MEANT)
-            if meant is not None and _is_end(atoms, end):
-                found = end + 1, cast("str", meant)
-        return found
+        start = cut.starts[at]
+        for length in self._lengths.get(cut.text[start : start + 1], ()):
+            last = cut.ends.get(start + length)
+            if last is not None and _is_end(atoms, last):
+                meant = self._meant.get(cut.text[start : start + length])
+                if meant is not None:
+                    return last + 1, " ".join(meant.split())
+        return None
 
     def __len__(self) -> int:
-        return sum(_MEANT in branch for branch in _branches(self._tree))
+        return len(self._meant)
 
-    def _cut(self, heard: str) -> list[str]:
-        """Return the atoms' texts; of a single word the same, only sooner."""
-        if heard.isascii() and heard.isalnum():
-            return [self._compared(heard, _LETTER)]
-        return [atom.text for atom in self.atoms(heard)]
+    def _part(self, text: str, kind: str) -> str:
+        return " " if kind == _SPACE else self._compared(text)
 
-    def _compared(self, text: str, kind: str) -> str:
-        if kind == _SPACE:
-            return " "
+    def _compared(self, text: str) -> str:
         if text.isascii():
             return text if self._sensitive else text.lower()
         text = unicodedata.normalize("NFC", text)
@@ -197,11 +211,12 @@ class Replacements:
     def _matches(self, text: str) -> list[_Match]:
         if not self._glossaries:
             return []
-        atoms = self._glossaries[0].atoms(text)
+        cut = self._glossaries[0].cut(text)
+        atoms = cut.atoms
         found: list[_Match] = []
         at = 0
         while at < len(atoms):
-            ways = [way for one in self._glossaries if (way := one.longest(atoms, at)) is not None]
+            ways = [way for one in self._glossaries if (way := one.longest(cut, at)) is not None]
             if not ways:
                 at += 1
                 continue
@@ -209,14 +224,6 @@ class Replacements:
             found.append(_Match(atoms[at].start, atoms[end - 1].end, meant))
             at = end
         return found
-
-
-def _branches(tree: _Branch) -> Iterator[_Branch]:
-    waiting = [tree]
-    while waiting:
-        branch = waiting.pop()
-        yield branch
-        waiting += [one for one in branch.values() if not isinstance(one, str)]
 
 
 def _is_end(atoms: Sequence[_Atom], at: int) -> bool:

@@ -21,6 +21,8 @@ MOST_IN_PROMPT: Final = 64
 MOST_TERMS: Final = 1_000
 MOST_REPLACEMENTS: Final = 10_000
 LONGEST: Final = 200
+#: The most characters of all terms of a session, or of the server: an engine's tree of them stays small.
+MOST_TERM_CHARACTERS: Final = 20_000
 #: A term's boost at most; 1 is the usual one.
 MOST_BOOST: Final = 10.0
 TEMPLATE: Final = "Domain terms: {terms}."
@@ -222,8 +224,14 @@ def _json(text: str) -> object:
 
 def _once(terms: Iterable[Hotword]) -> tuple[Hotword, ...]:
     found: dict[str, Hotword] = {}
+    characters = 0
     for one in terms:
-        found.setdefault(one.term, one)
+        if one.term in found:
+            continue
+        found[one.term] = one
+        characters += len(one.term)
+        if characters > MOST_TERM_CHARACTERS:
+            raise VocabularyProblem(f"terms of at most {MOST_TERM_CHARACTERS} characters in all", "terms")
         if len(found) > MOST_TERMS:
             raise VocabularyProblem(f"a list of at most {MOST_TERMS} terms", "terms")
     return tuple(found.values())
