@@ -184,8 +184,42 @@ async def test_a_server_that_asks_for_more_than_there_is_is_left_alone_by_all(
     date = format_datetime(datetime.now(UTC) + timedelta(minutes=10), usegmt=True)
     server.answers = [Answer(status=429, headers={"Retry-After": date})]
     told = await failure(ask())
-    assert "left alone for 6" in told or "left alone for 5" in told
+    assert "left alone for 300 s" in told
     assert await failure(ask())
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("wait", ["1e9", "inf", "301"])
+async def test_no_server_can_switch_insights_off_for_longer_than_some_minutes(
+    server: LoopbackModel, ask: Asked, wait: str
+) -> None:
+    server.answers = [Answer(status=429, headers={"Retry-After": wait})]
+    assert "left alone for 300 s" in await failure(ask())
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_what_was_said_goes_to_no_other_address(server: LoopbackModel, ask: Asked, status: int) -> None:
+    async with loopback_model() as other:
+        location = {"Location": f"{other.address}/chat/completions"}
+        server.answers = [Answer(status=status, headers=location)]
+        assert "elsewhere" in await failure(ask())
+        assert (len(server.requests), other.requests) == (1, [])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer("x" * 2**20),
+        Answer(headers={"Content-Encoding": "gzip"}),
+        Answer(status=500, body=b"x" * 2**21),
+    ],
+    ids=["long", "packed", "long refusal"],
+)
+async def test_of_an_answer_no_more_is_read_than_notes_can_be(
+    server: LoopbackModel, ask: Asked, answer: Answer
+) -> None:
+    server.answers = [answer]
+    assert "more than is read" in await failure(ask())
     assert len(server.requests) == 1
 
 

@@ -8,12 +8,20 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from openai import APIConnectionError, APIError, APIStatusError, APITimeoutError, AsyncOpenAI
+import httpx2 as httpx
+from openai import (
+    APIConnectionError,
+    APIError,
+    APIStatusError,
+    APITimeoutError,
+    AsyncOpenAI,
+    DefaultAsyncHttpxClient,
+)
 
 from echoic.insights.base import InsightFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from echoic.insights.asking import Asking
 
@@ -24,6 +32,11 @@ _ABOUT_THE_ASKING: Final = frozenset({400, 404, 415, 422, 501})
 #: Statuses that pass, beside those of 500 and more.
 _PASSING: Final = frozenset({408, 409, 425, 429})
 _SERVER_ERROR: Final = 500
+_REDIRECTS: Final = range(300, 400)
+#: Seconds that a server may have itself left alone at most.
+_LONGEST_WAIT: Final = 300.0
+#: Bytes of an answer that are read; notes of a talk are a few thousand.
+_MOST_BYTES: Final = 2**20
 _MESSAGES: Final[Mapping[int, str]] = {
     401: "The language model's server does not take the key.",
     403: "The language model's server does not take the key.",
@@ -66,6 +79,41 @@ class Refusal:
         return parameter in self.text
 
 
+class _TooMuch(Exception):
+    """An answer of more bytes than are read, or packed so that nobody knows how many it has."""
+
+
+class _Bounded(httpx.AsyncByteStream):
+    """The body of an answer, up to so many bytes.
+
+    Raises:
+        _TooMuch: It has more.
+    """
+
+    def __init__(self, body: httpx.AsyncByteStream) -> None:
+        self._body = body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
+        async for part in self._body:
+            size += len(part)
+            if size > _MOST_BYTES:
+                raise _TooMuch
+            yield part
+
+    async def aclose(self) -> None:
+        """Let go of the connection."""
+        await self._body.aclose()
+
+
+async def _bound(response: httpx.Response) -> None:
+    """Have no more read of an answer than ``_MOST_BYTES``."""
+    if response.headers.get("content-encoding", "identity") != "identity":
+        raise _TooMuch
+    if isinstance(response.stream, httpx.AsyncByteStream):
+        response.stream = _Bounded(response.stream)
+
+
 class Endpoint:
     """Asks one server; making it takes long enough to be done in a thread.
 
@@ -79,7 +127,15 @@ class Endpoint:
         # At debug level the client logs what it sends, which is what people said.
         logging.getLogger("openai").setLevel(logging.WARNING)
         self._client = AsyncOpenAI(
-            base_url=base_url, api_key=api_key or _NO_KEY, timeout=timeout, max_retries=0
+            base_url=base_url,
+            api_key=api_key or _NO_KEY,
+            timeout=timeout,
+            max_retries=0,
+            default_headers={"Accept-Encoding": "identity"},
+            # What people said goes to the address in the settings and to no other.
+            http_client=DefaultAsyncHttpxClient(
+                base_url=base_url, timeout=timeout, follow_redirects=False, event_hooks={"response": [_bound]}
+            ),
         )
 
     async def ask(self, asking: Asking, messages: list[dict[str, str]]) -> str | Refusal:
@@ -95,6 +151,8 @@ class Endpoint:
             return _refused(error)
         except APITimeoutError as error:
             return Refusal(0, type(error).__name__, "The language model's server does not answer.")
+        except _TooMuch:
+            raise InsightFailed("The language model's server answers more than is read.") from None
         except APIConnectionError as error:
             return Refusal(0, type(error).__name__, "The language model's server cannot be reached.")
         except (APIError, ValueError, TypeError) as error:  # an answer that is none
@@ -127,22 +185,28 @@ def _text_of(answer: object) -> str | Refusal:
 
 def _refused(error: APIStatusError) -> Refusal:
     status = error.status_code
+    if status in _REDIRECTS:
+        message = (
+            "The language model's server is elsewhere: its address in the settings is not the right one."
+        )
+        return Refusal(status, type(error).__name__, message)
     message = _MESSAGES.get(status, f"The language model's server refuses the request (status {status}).")
     return Refusal(status, type(error).__name__, message, _wait(error.response.headers), str(error.body))
 
 
 def _wait(headers: Mapping[str, str]) -> float:
-    """Return the seconds of ``Retry-After``: a number, or the distance to a date.
+    """Return the seconds of ``Retry-After``, a number or the distance to a date; so many are enough.
 
     Source: RFC 9110, section 10.2.3.
     """
     value = headers.get("retry-after", "").strip()
     try:
-        return max(float(value), 0.0)
+        return min(max(0.0, float(value)), _LONGEST_WAIT)  # in this order what is no number is 0
     except ValueError:
         pass
     try:
         date = parsedate_to_datetime(value)
     except (ValueError, TypeError):
         return 0.0
-    return max((date.astimezone(UTC) - datetime.now(UTC)).total_seconds(), 0.0)
+    seconds = (date.astimezone(UTC) - datetime.now(UTC)).total_seconds()
+    return min(max(0.0, seconds), _LONGEST_WAIT)
