@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,15 @@ def check(tmp_path: Path, settings: str) -> dict[str, str | None]:
 
 def test_doctor_says_who_makes_insights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert check(tmp_path, "")["found"] == "by rules: extractive"
-    assert check(tmp_path, LLM)["found"] == "by llm: small at http://127.0.0.1:9/v1"
+    nobody = check(tmp_path, LLM)
+    assert (nobody["state"], str(nobody["found"]).split(",")[0]) == (
+        "note",
+        "nobody listens at http://127.0.0.1:9/v1",
+    )
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        place = f"127.0.0.1:{there.getsockname()[1]}"
+        found = check(tmp_path, LLM.replace("127.0.0.1:9", place))
+    assert (found["state"], found["found"]) == ("ok", f"by llm: small at http://{place}/v1")
     assert check(tmp_path, "[Insights]\nprovider = off\n")["state"] == "note"
     monkeypatch.setitem(sys.modules, "openai", None)
     assert check(tmp_path, LLM)["fix"] == "pip install 'echoic[insights]'"

@@ -173,6 +173,15 @@ def test_a_short_talk_is_its_own_summary() -> None:
     )
 
 
+def test_where_few_sentences_can_stand_alone_none_is_a_summary() -> None:
+    talk = """hello hello
+oh hello i didn't know you were there neither did i okay i thought, you know, I heard a thief
+this is diane and new jersey and i'm sheila and texas originally from chicago
+at least um you know, they all call me a Yankee down here, so it would come.
+I don't hear that New Jersey now."""
+    assert notes(finals(talk)).summary == ()
+
+
 def test_a_sentence_does_not_go_over_a_change_of_speakers_or_a_pause() -> None:
     found = notes(finals("SPEAKER_00: I'll send the report to\nSPEAKER_01: the weather is nice"))
     assert found.action_items == (ActionItem("Send the report", "SPEAKER_00"),)

@@ -1,20 +1,41 @@
 """What a server does beside transcribing, and whether it can here."""
 
+import socket
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from echoic.cli.checks import Check
+
+#: Seconds that an address has to take a connection.
+_PATIENCE = 2.0
 
 if TYPE_CHECKING:
     from echoic.server.settings import Settings
 
 
 def insights(settings: "Settings") -> Check:
-    """Return who makes insights; a language model is not asked."""
+    """Return who makes insights; a language model is not asked, only called on."""
     from echoic.insights.offer import Missing, Offer
 
     plan = settings.insights
     found = Offer(plan).find()
     if isinstance(found, Missing):
         return Check("insights", "note", found.reason, found.install)
+    if plan.provider == "llm" and plan.base_url and not _listens(plan.base_url):
+        fix = "start it, or set insights_base_url"
+        return Check(
+            "insights", "note", f"nobody listens at {plan.base_url}, where {found.model} should be", fix
+        )
     where = f"{found.model} at {plan.base_url}" if plan.provider == "llm" else found.model
     return Check("insights", "ok", f"by {found.name}: {where}")
+
+
+def _listens(url: str) -> bool:
+    """Return whether an address takes a connection; nothing is said over it."""
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        with socket.create_connection((parts.hostname or "", port), _PATIENCE):
+            return True
+    except (OSError, ValueError):
+        return False

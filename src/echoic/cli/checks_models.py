@@ -77,6 +77,8 @@ def diarizers(settings: "Settings") -> list[Check]:
             missing = probe(name, settings.speakers_model if chosen else None)
             state: State = "note" if missing else "ok"
             found = missing.reason if missing else "there"
+            if missing and chosen:
+                found = f"the settings name it, so speakers are not told apart: {found}"
             checks.append(Check(f"diarizer {name}", state, found, missing.install if missing else None))
     return checks
 

@@ -15,12 +15,14 @@ from echoic.cli.options import (
     Speakers,
     Url,
     Vocabulary,
+    complain,
     config_of,
     diarization_of,
     give_up,
 )
 
 _EXTRA = "pip install 'echoic[eval]'"
+_HERE = "pip install -e '.[eval]'"
 #: What a shell reports for a program that Ctrl-C ended.
 _INTERRUPTED = 130
 
@@ -78,18 +80,20 @@ def evaluate(  # noqa: PLR0913  # each is an option of the command
 
     A recording that fails does not keep the others from being done; the exit code is then 1.
     """
-    _require("jiwer", *(("pyannote",) if diarize or speakers else ()))
+    _require("jiwer")
     from echoic.cli.evaluation import Course, study
     from echoic.cli.evaluation_place import place_of
     from echoic.cli.evaluation_report import print_studies, write_studies
     from echoic.cli.wording import read_vocabulary
-    from echoic.evaluate.manifest import read_manifest
+    from echoic.evaluate.manifest import Entry, read_manifest
     from echoic.evaluate.normal import NORMALISERS
     from echoic.server.settings import SettingsError
 
     studies = []
     try:
         rows = read_manifest(manifest)
+        if (diarize or speakers) and any(isinstance(row, Entry) and row.rttm for row in rows):
+            _miss_metrics()
         wishes = config_of(
             None,
             language,
@@ -121,7 +125,17 @@ def evaluate(  # noqa: PLR0913  # each is an option of the command
         raise typer.Exit(1)
 
 
-def _require(*modules: str) -> None:
-    for module in modules:
-        if find_spec(module) is None:
-            give_up(f"The package {module} is not installed. To install it: {_EXTRA}", 2)
+def _require(module: str) -> None:
+    if find_spec(module) is None:
+        give_up(f"The package {module} is not installed. To install it: {_EXTRA} (in a checkout: {_HERE})", 2)
+
+
+def _miss_metrics() -> None:
+    """Say that speakers' errors are not measured, if their package is not there."""
+    from echoic.evaluate.speakers import can_measure
+
+    if not can_measure():
+        complain(
+            "No DER: the package pyannote.metrics is not installed. "
+            f"To install it: {_EXTRA} (in a checkout: {_HERE})"
+        )

@@ -25,7 +25,7 @@ from echoic.evaluate.normal import Normaliser
 from echoic.evaluate.offline import RATE, Offline, offline, utterances
 from echoic.evaluate.rttm import BadReference, read_rttm
 from echoic.evaluate.score import Score, score
-from echoic.evaluate.speakers import SpeakerErrors, corrected, part_of, speaker_errors, turns_of
+from echoic.evaluate.speakers import SpeakerErrors, can_measure, corrected, part_of, speaker_errors, turns_of
 from echoic.media import UnreadableAudio, read_audio
 from echoic.schedule.worker import Raised, attempt
 from echoic.session.config import StreamConfig, read_config
@@ -291,8 +291,8 @@ def _offline(
 def speakers_of(
     place: Place, entry: Entry, audio: NDArray[np.float32], heard: Heard
 ) -> tuple[SpeakerErrors | None, SpeakerErrors | None]:
-    """Return the errors of the speakers as they came, and as the summary has them."""
-    if entry.rttm is None or not heard.summaries:
+    """Return the errors of the speakers as they came, and as the summary has them; None: nobody can tell."""
+    if entry.rttm is None or not heard.summaries or not can_measure():
         return None, None
     seconds = len(audio) / RATE
     turns = part_of(read_rttm(entry.rttm), entry.offset, seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from msgspec import UNSET
@@ -43,6 +44,11 @@ class SpeakerErrors:
         """The diarization error rate in percent; of nothing spoken, 0."""
         wrong = self.missed + self.false_alarm + self.confusion
         return 100.0 * wrong / self.total if self.total else 0.0
+
+
+def can_measure() -> bool:
+    """Return whether the package that measures is there."""
+    return find_spec("pyannote") is not None and find_spec("pyannote.metrics") is not None
 
 
 def speaker_errors(

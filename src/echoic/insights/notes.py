@@ -31,6 +31,8 @@ _LONGEST: Final = 36
 #: The same in a talk of a few sentences.
 _SHORTEST_ALONE: Final = 3
 _FEW: Final = 30
+#: Sentences that can stand for themselves of which one is chosen at least; of fewer none is weightier.
+_CHOICE: Final = 3
 #: By how much a sentence that the rules found weighs more.
 _WEIGHTIER: Final = 2.0
 #: How much more a long sentence has to say than a short one; 0: no more, 1: as much more as it is longer.
@@ -101,6 +103,8 @@ def _summary(talk: Sequence[Sentence], counts: Counts, quoted: set[int]) -> tupl
         for place, sentence in enumerate(talk)
         if _stands(sentence, counts.language)
     }
+    if len(weights) < _CHOICE and not quoted & weights.keys():
+        return ()
     chosen: list[int] = []
     covered: set[str] = set()
     for _ in range(1 + sum(counts.total > length for length in _LENGTHS)):
