@@ -58,7 +58,9 @@ class Clock:
 
     def move(self, by: timedelta) -> None:
         """Set it so far from the real one."""
-        self._file.write_text(f"{by.total_seconds():+.0f}\n")
+        new = self._file.with_suffix(".new")
+        new.write_text(f"{by.total_seconds():+.0f}\n")
+        new.replace(self._file)  # at once: the server looks at any moment
 
 
 def limits(place: str, key: str) -> dict[str, Any]:

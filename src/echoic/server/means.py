@@ -43,7 +43,7 @@ class Rates:
         audio: Seconds of audio a second.
     """
 
-    messages: float = 200.0
+    messages: float = 500.0
     audio: float = 30.0
 
 

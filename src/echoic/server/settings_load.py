@@ -44,7 +44,7 @@ class LoadSettings(BaseModel):
     retry_after_seconds: Annotated[float, SERVER, Field(gt=0, le=LONGEST_TIME)] = 5.0
     falling_behind_seconds: Annotated[float, SERVER, Field(gt=0, le=LONGEST_TIME)] = 4.0
     max_audio_rate: Annotated[float, SERVER, Field(ge=0, le=100_000)] = 30.0
-    max_messages_per_second: Annotated[float, SERVER, Field(ge=0, le=100_000)] = 200.0
+    max_messages_per_second: Annotated[float, SERVER, Field(ge=0, le=100_000)] = 500.0
     send_queue_frames: Annotated[int, SERVER, Field(ge=1)] = 256
     send_queue_bytes: Annotated[int, SERVER, Field(ge=1024)] = 2**20
     send_timeout_seconds: Annotated[float, SERVER, Field(gt=0, le=LONGEST_TIME)] = 30.0
