@@ -69,6 +69,12 @@ async def status_tells_what_is_there(door: Door) -> None:
     assert isinstance(features, dict)
     assert features["word_timestamps"] is True
     assert models["parakeet-mlx"]["available"] is True
+    add_ons = body["add_ons"]
+    assert isinstance(add_ons, dict)
+    assert {name: one["available"] for name, one in add_ons.items()} == {
+        name: features[name] for name in add_ons
+    }
+    assert all((one["reason"] is None) is one["available"] for one in add_ons.values())
     assert body["available_models"] == [name for name, model in models.items() if model["available"]]
 
 

@@ -47,6 +47,13 @@ class Model(_Answer):
     loaded: bool
 
 
+class AddOn(_Answer):
+    """Something beside transcribing; ``reason``: why it is not there, and what would install it."""
+
+    available: bool
+    reason: str | None
+
+
 class Status(_Answer):
     """What is there."""
 
@@ -55,6 +62,7 @@ class Status(_Answer):
     websocket_endpoint: str
     supported_features: dict[str, bool]
     models: list[Model]
+    add_ons: dict[str, AddOn]
 
 
 class TierLimits(BaseModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from echoic.insights.offer import Missing, Offer
@@ -16,12 +17,16 @@ if TYPE_CHECKING:
     from echoic.server.settings_addons import AddOnSettings
     from echoic.session.insight_wishes import InsightWishes
 
+log = logging.getLogger(__name__)
+
 
 def shared_of(settings: AddOnSettings) -> Shared:
     """Return it; of models nothing is loaded yet."""
     insights = Offer(settings.insights)
     insights.load()  # later it would hold up streams
     missing = missing_diarizer(settings)
+    if missing is not None and settings.speakers_diarizer != OFF:
+        log.warning("diarizer.missing", extra={"event_values": {"diarizer": settings.speakers_diarizer}})
     listeners = None
     if missing is None:
         name, model = settings.speakers_diarizer, settings.speakers_model

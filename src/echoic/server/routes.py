@@ -98,6 +98,7 @@ def _describe(router: APIRouter, house: House) -> None:
             "websocket_endpoint": STREAM_PATH,
             "supported_features": _features(models, house.service.means.addons.offers),
             "models": [_row(model, loaded=model.id in loaded) for model in models],
+            "add_ons": _add_ons(house.service.means.addons.offers),
         }
 
     @router.get(LIMITS_PATH, response_model=UserLimits, **_told(guard if guard.asks else None))
@@ -126,6 +127,18 @@ def _without(models: Iterable[ModelStatus], given_up: Mapping[str, str]) -> list
         replace(model, available=False, reason=given_up[model.id]) if model.id in given_up else model
         for model in models
     ]
+
+
+def _add_ons(offers: Offers) -> dict[str, dict[str, object]]:
+    reasons = {
+        "live_insights": offers.insights(InsightWishes()),
+        "speaker_diarization": offers.diarization,
+        "audio_persistence": offers.storage,
+    }
+    return {
+        name: {"available": reason is None, "reason": reason and without_folders(reason)}
+        for name, reason in reasons.items()
+    }
 
 
 def _row(model: ModelStatus, *, loaded: bool) -> dict[str, object]:
