@@ -194,6 +194,8 @@ def test_what_was_said_of_finals_that_were_told_is_not_said_again_and_the_rest_h
     for number in range(1, count + 1):
         hear(one, placed(number, int(begun) + number - begun))
     assert hear(one, summary | {"speaker_map": [{"segment_id": count, **speaks}]}) is None
+    one.put('{"type":"commit"}')
+    assert hear(one, {"type": "full_transcript", "text": "yes"}) is not None
     news = hear(one, summary | {"speaker_map": [{"segment_id": count + 1, **speaks}]})
     assert isinstance(news, DiarizationSummary)
     assert news.speaker_map[0].segment_id == 101
@@ -210,6 +212,8 @@ def test_what_was_said_of_finals_that_were_told_is_not_said_again_and_the_rest_h
         "source": {"segment_range": [1, count + 1], "start": 0.5, "end": 2.0, "total_segments": count + 1},
     }
     told = hear(one, insight)
+    assert hear(one, insight | {"stage": "final"}) is not None, "of the commit"
+    assert hear(one, insight | {"stage": "final"}) is None, "of one that was said again"
     assert isinstance(told, Insight)
     assert told.source.segment_range == (101 - count, 101)
     assert told.source.total_segments == 101

@@ -68,6 +68,8 @@ class Past:
         self._again: Counter[Kind] = Counter()
         self._texts: list[str] = []
         self._is_new = False
+        self._repeats = False  # the last commit that was answered was said again
+        self._insights_due = 0  # of commits whose transcripts were told
         self._from_zero()
 
     def _from_zero(self) -> None:
@@ -158,8 +160,10 @@ class Past:
         return None if self._again["config"] else frame
 
     def _transcript(self, frame: FullTranscript) -> FullTranscript | None:
-        if self._is_repeated("commit") or self._is_repeated("stop"):
+        self._repeats = self._is_repeated("commit") or self._is_repeated("stop")
+        if self._repeats:
             return None
+        self._insights_due += 1
         said = self._log.answer("commit", frame)
         if said is not None:
             self._delivered(said.at, said.at)
@@ -182,10 +186,15 @@ class Past:
         return frame
 
     def _summary(self, frame: DiarizationSummary) -> DiarizationSummary | None:
+        if self._repeats:  # of the finals that were said again, not of the commit's
+            return None
         ids = [one.segment_id for one in frame.speaker_map]
         return frame if self._is_news("speakers", max(ids, default=self._last_id)) else None
 
     def _insight(self, frame: Insight) -> Insight | None:
+        if frame.stage == "final":
+            due, self._insights_due = self._insights_due, max(0, self._insights_due - 1)
+            return frame if due or not self._is_new else None
         return frame if self._is_news(frame.stage, frame.source.segment_range[1]) else None
 
     def _is_news(self, kind: str, last: int) -> bool:
