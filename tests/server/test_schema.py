@@ -63,5 +63,5 @@ def test_a_real_server_answers_as_its_schema_says(asks: dict[str, str], tmp_path
         server.process.send_signal(signal.SIGTERM)
         code, log = server.ended()
     assert code == 0
-    events = {found[1] for line in log.splitlines() if (found := re.search(r'event=("[^"]*"|\S+)', line))}
+    events = set(re.findall(r'event=("[^"]*"|\S+)', log))
     assert events <= {'"Invalid HTTP request received."', "request.refused"}
