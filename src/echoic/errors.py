@@ -96,6 +96,11 @@ class ProtocolError(EchoicError):
     """A client's message that is not what the protocol allows."""
 
 
+def with_install(reason: str, install: str | None) -> str:
+    """Return a sentence about something missing, and the command that brings it if there is one."""
+    return f"{reason} To install it: `{install}`." if install else reason
+
+
 class ModelUnavailable(EchoicError):
     """A model that cannot be had here, with the command that would bring it.
 
@@ -109,16 +114,15 @@ class ModelUnavailable(EchoicError):
     """
 
     def __init__(self, model: str, reason: str, install: str | None = None) -> None:
-        hint = f" To install it: `{install}`." if install else ""
         public, said = without_folders(reason), f"The model {model!r} is not available here."
         super().__init__(
             ErrorCode.MODEL_UNAVAILABLE,
-            f"{said} {public}{hint}",
+            f"{said} {with_install(public, install)}",
             model=model,
             reason=public,
             install=install,
         )
-        self.args = (f"{said} {reason}{hint}",)
+        self.args = (f"{said} {with_install(reason, install)}",)
         self.model = model
         self.reason = reason
         self.install = install

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from echoic.engines.registry import Missing
 from echoic.insights.base import Said
-from echoic.insights.offer import Missing, Offer, Plan
+from echoic.insights.offer import Offer, Plan
 from echoic.insights.watcher import Watcher
 from echoic.session.insight_wishes import InsightWishes
 from support.loopback_llm import loopback_model

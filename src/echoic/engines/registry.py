@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from echoic.engines.whisper_files import ALIASES
-from echoic.errors import ModelUnavailable
+from echoic.errors import ModelUnavailable, with_install
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -57,10 +57,15 @@ def resolve_name(model: str, variant: str | None = None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """Why a model cannot be had: a sentence, and the command that would help if there is one."""
+    """Why something cannot be had: a sentence, and the command that would help if there is one."""
 
     reason: str
     install: str | None = None
+
+    @property
+    def message(self) -> str:
+        """Both, for a person."""
+        return with_install(self.reason, self.install)
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,6 @@ class Counts:
     """
 
     def __init__(self, sentences: Sequence[Sentence]) -> None:
-        self._sentences = sentences
         self._spoken = [tuple(_WORD.findall(sentence.text)) for sentence in sentences]
         everything = (word.lower() for words in self._spoken for word in words)
         #: The language by its two letters, or None: it is not known.

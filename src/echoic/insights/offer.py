@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, Literal
 
+from echoic.engines.registry import Missing
 from echoic.insights.watcher import Pace, Watcher
 from echoic.session.insight_wishes import InsightWishes
 
@@ -52,25 +53,6 @@ class Plan:
     input_tokens: int = 16_000
     output_tokens: int = 1_500
     parallel: int = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """Why there are no insights.
-
-    Attributes:
-        reason: In a sentence.
-        install: The command that brings what is missing, if there is one.
-    """
-
-    reason: str
-    install: str | None = None
-
-    @property
-    def message(self) -> str:
-        """What the client is told, with ``insights_unavailable``."""
-        hint = f" To install it: `{self.install}`." if self.install else ""
-        return f"There will be no insights. {self.reason}{hint}"
 
 
 class Offer:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from echoic.insights.offer import Missing, Offer
+from echoic.engines.registry import Missing
+from echoic.insights.offer import Offer
 from echoic.schedule.listeners import Listeners
 from echoic.server.addons import Shared
 from echoic.server.recordings import Recordings
@@ -36,7 +37,7 @@ def shared_of(settings: AddOnSettings) -> Shared:
 
     def missing_insights(wishes: InsightWishes) -> str | None:
         found = insights.find(wishes)
-        return found.message if isinstance(found, Missing) else None
+        return f"There will be no insights. {found.message}" if isinstance(found, Missing) else None
 
     return Shared(
         offers=Offers(
@@ -55,7 +56,4 @@ def missing_diarizer(settings: AddOnSettings) -> str | None:
     if settings.speakers_diarizer == OFF:
         return "Telling speakers apart is switched off on this server."
     missing = seats.probe(settings.speakers_diarizer, settings.speakers_model)
-    if missing is None:
-        return None
-    hint = f" To install it: `{missing.install}`." if missing.install else ""
-    return f"Speakers cannot be told apart. {missing.reason}{hint}"
+    return None if missing is None else f"Speakers cannot be told apart. {missing.message}"
