@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import replace
@@ -429,7 +430,7 @@ class Connection:
         lag.note(*self._session.progress, now)
         self._session.partial_pace = lag.pace(now)
         if lag.falls(now) and not self._ending:
-            seconds = round(lag.seconds(now), 3)
+            seconds = math.ceil(1000 * lag.seconds(now)) / 1000  # up: it is more than the mark
             message = f"The server falls behind: finals come {seconds:.1f} s late, and partials less often."
             self._send(Warning(code="falling_behind", message=message, lag=seconds))
         if lag.look_at is not None and self._look_at_lag not in self._timers:
