@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import av
 import numpy as np
@@ -29,14 +29,17 @@ class UnreadableAudio(Exception):
     """A file that holds no audio that can be read; the message is a sentence that names it."""
 
 
-def read_audio(path: Path | str, rate: int = 16_000, chunk: float = 0.5) -> Iterator[NDArray[np.float32]]:
+def read_audio(
+    source: Path | str | BinaryIO, rate: int = 16_000, chunk: float = 0.5
+) -> Iterator[NDArray[np.float32]]:
     """Return a file's first audio track in pieces; no more than a piece or two is held in memory.
 
     Where the track begins late or has a gap there is silence, so that a sample's place is its time in
     the file. Damaged packets are left out.
 
     Args:
-        path: Any audio or video file that FFmpeg reads.
+        source: Any audio or video file that FFmpeg reads: its path, or the file open for reading bytes, which
+            stays open.
         rate: Samples per second that are wanted.
         chunk: Seconds of a piece; only the last is shorter.
 
@@ -47,9 +50,9 @@ def read_audio(path: Path | str, rate: int = 16_000, chunk: float = 0.5) -> Iter
         UnreadableAudio: The file cannot be opened or has no audio; while iterating: nothing of the
             track can be decoded.
     """
-    path = Path(path)
-    container, track = _open(path)
-    return _pieces(_samples(path, container, track, rate), round(chunk * rate))
+    name = _name(source)
+    container, track = _open(source, name)
+    return _pieces(_samples(name, container, track, rate), round(chunk * rate))
 
 
 def audio_seconds(path: Path | str) -> float | None:
@@ -58,29 +61,40 @@ def audio_seconds(path: Path | str) -> float | None:
     Raises:
         UnreadableAudio: As ``read_audio``.
     """
-    container, _ = _open(Path(path))
+    container, _ = _open(path, str(path))
     with container:
         return container.duration / _TICKS if container.duration else None
 
 
-def _open(path: Path) -> tuple[InputContainer, AudioStream]:
+def _name(source: Path | str | BinaryIO) -> str:
+    """Return what a file is called in a sentence."""
+    if isinstance(source, str | Path):
+        return str(source)
+    name = getattr(source, "name", None)
+    return name if isinstance(name, str) else "The open file"
+
+
+def _open(source: Path | str | BinaryIO, name: str) -> tuple[InputContainer, AudioStream]:
     try:
-        with path.open("rb"):  # the system's own reasons (missing, a folder, not allowed) come first
-            container = av.open(f"file:{path}", metadata_errors="ignore")
+        if isinstance(source, str | Path):
+            with Path(source).open("rb"):  # the system's reasons (missing, a folder, not allowed) come first
+                container = av.open(f"file:{source}", "r", metadata_errors="ignore")
+        else:
+            container = av.open(source, "r", metadata_errors="ignore")
     except FFmpegError:
-        raise UnreadableAudio(f"{path} is not an audio or video file.") from None
+        raise UnreadableAudio(f"{name} is not an audio or video file.") from None
     except OSError as error:
         raise UnreadableAudio(
-            f"{path} cannot be opened: {(error.strerror or 'no reason given').lower()}."
+            f"{name} cannot be opened: {(error.strerror or 'no reason given').lower()}."
         ) from None
     if not container.streams.audio:
         container.close()
-        raise UnreadableAudio(f"{path} has no audio track.")
+        raise UnreadableAudio(f"{name} has no audio track.")
     return container, container.streams.audio[0]
 
 
 def _samples(
-    path: Path, container: InputContainer, track: AudioStream, rate: int
+    name: str, container: InputContainer, track: AudioStream, rate: int
 ) -> Iterator[NDArray[np.float32]]:
     clock, heard, mixer = _Clock(container), False, _Mixer(rate)
     with container:
@@ -89,7 +103,7 @@ def _samples(
             yield np.zeros(round(clock.gap_before(frame) * rate), np.float32)
             yield from mixer.take(frame)
         if not heard:
-            raise UnreadableAudio(f"{path} has an audio track, but nothing of it can be decoded.")
+            raise UnreadableAudio(f"{name} has an audio track, but nothing of it can be decoded.")
         yield from mixer.rest()
 
 

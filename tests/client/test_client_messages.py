@@ -30,9 +30,11 @@ def test_channels_are_averaged_and_other_floats_converted() -> None:
     assert np.frombuffer(message, "<f4").tolist() == [0.25]
 
 
-def test_integers_are_refused_with_what_to_do() -> None:
-    with pytest.raises(TypeError, match="divide int16 by 32768"):
-        list(as_messages(np.zeros(3, np.int16)))
+def test_integers_are_taken_at_full_scale() -> None:
+    [message] = as_messages(np.array([-32768, 0, 16384], np.int16))
+    assert np.frombuffer(message, "<f4").tolist() == [-1.0, 0.0, 0.5]
+    [message] = as_messages(np.array([0, 128, 192], np.uint8))
+    assert np.frombuffer(message, "<f4").tolist() == [-1.0, 0.0, 0.5]
 
 
 @pytest.mark.parametrize("shape", [(), (2, 2, 2), (4, 0)])

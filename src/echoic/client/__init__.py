@@ -1,9 +1,11 @@
-"""The async client of an echoic server.
+"""The client of an echoic server: ``connect``, what a stream says, and what can go wrong.
 
 Example:
-    >>> async with connect("ws://127.0.0.1:8000/api/v1/audio/stream/transcribe") as stream:
-    ...     await stream.send(samples)  # float32, -1..1, mono, 16 kHz
+    >>> async with connect("ws://127.0.0.1:8000") as stream:
+    ...     await stream.send(samples)  # mono, 16 kHz
     ...     print(await stream.commit())  # doctest: +SKIP
+
+For programs without an event loop there is ``echoic.client.blocking``.
 """
 
 from echoic.client.address import stream_address
@@ -11,5 +13,44 @@ from echoic.client.failure import ServerError
 from echoic.client.incoming import Received
 from echoic.client.opening import connect, transcribe
 from echoic.client.stream import Stream
+from echoic.media import UnreadableAudio
+from echoic.wire.frames import (
+    ActionItem,
+    Configured,
+    DiarizationSummary,
+    Error,
+    Final,
+    FullTranscript,
+    Insight,
+    InsightError,
+    InsightSource,
+    Partial,
+    SegmentSpeaker,
+    Speaker,
+    Warning,  # noqa: A004  # the protocol's word
+    Word,
+)
 
-__all__ = ["Received", "ServerError", "Stream", "connect", "stream_address", "transcribe"]
+__all__ = [
+    "ActionItem",
+    "Configured",
+    "DiarizationSummary",
+    "Error",
+    "Final",
+    "FullTranscript",
+    "Insight",
+    "InsightError",
+    "InsightSource",
+    "Partial",
+    "Received",
+    "SegmentSpeaker",
+    "ServerError",
+    "Speaker",
+    "Stream",
+    "UnreadableAudio",
+    "Warning",
+    "Word",
+    "connect",
+    "stream_address",
+    "transcribe",
+]

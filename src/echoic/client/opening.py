@@ -6,7 +6,9 @@ import asyncio
 import logging
 import random
 import ssl
+from collections.abc import AsyncIterable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -19,10 +21,11 @@ from echoic.client.stream import Stream
 from echoic.wire.frames import Final
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+    from typing import BinaryIO
 
-    import numpy as np
     from numpy.typing import NDArray
+    from typing_extensions import TypeIs
     from websockets.asyncio.client import ClientConnection
 
 #: The largest message taken from a server, in bytes; the protocol's own limit for a client's.
@@ -73,33 +76,41 @@ async def connect(
 
 async def transcribe(
     url: str,
-    chunks: Iterable[NDArray[np.floating[Any]]] | AsyncIterable[NDArray[np.floating[Any]]],
+    audio: Path | str | BinaryIO | Iterable[NDArray[Any]] | AsyncIterable[NDArray[Any]],
     *,
     key: str | None = None,
     patience: float = 0.0,
     **config: object,
 ) -> list[Final]:
-    """Send all chunks as fast as the server takes them and return the finals.
+    """Send all of a recording as fast as the server takes it and return the finals.
 
     Args:
         url: As for ``connect``.
-        chunks: Floats in -1..1, each ``(n,)`` or ``(n, channels)``.
+        audio: A file as for ``Stream.send_file``, or arrays of samples as for ``Stream.send``.
         key: The key.
         patience: As for ``connect``.
         **config: Keys of the ``config`` frame.
 
     Raises:
         ServerError: As ``connect``, or the stream ended early.
+        UnreadableAudio: As ``Stream.send_file``.
     """
     async with connect(url, key=key, patience=patience, **{"enable_partial": False, **config}) as stream:
-        if hasattr(chunks, "__aiter__"):
-            async for chunk in chunks:
-                await stream.send(chunk)
+        if is_file(audio):
+            await stream.send_file(audio)
+        elif isinstance(audio, AsyncIterable):
+            async for samples in audio:
+                await stream.send(samples)
         else:
-            for chunk in chunks:
-                await stream.send(chunk)
+            for samples in audio:
+                await stream.send(samples)
         await stream.stop()
         return [frame async for frame in stream if isinstance(frame, Final)]
+
+
+def is_file(audio: object) -> TypeIs[Path | str | BinaryIO]:
+    """Return whether this is a file or the path of one."""
+    return isinstance(audio, str | Path) or hasattr(audio, "read")
 
 
 async def _configured(

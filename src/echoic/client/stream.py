@@ -14,17 +14,24 @@ from websockets.exceptions import ConnectionClosed
 from echoic.client.failure import ServerError
 from echoic.client.incoming import Received, read_frame
 from echoic.client.outgoing import as_messages
+from echoic.client.pacing import paced
 from echoic.client.past import Past
 from echoic.client.thread import TORN, Thread
 from echoic.errors import CLOSE_CODES, CLOSE_NORMAL, ErrorCode
+from echoic.media import read_audio
 from echoic.wire.frames import Configured, Error, FullTranscript, Pong, Status
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
+    from pathlib import Path
+    from typing import BinaryIO
 
-    import numpy as np
     from numpy.typing import NDArray
     from websockets.asyncio.client import ClientConnection
+
+#: Seconds of a file in a message: at the pace of speech what a microphone's driver gives, else more at once.
+_PACED = 0.1
+_WHOLE = 0.5
 
 
 class Stream:
@@ -64,20 +71,36 @@ class Stream:
             raise RuntimeError("The stream is not configured yet.")
         return self._configured
 
-    async def send(self, samples: NDArray[np.floating[Any]]) -> None:
+    async def send(self, samples: NDArray[Any]) -> None:
         """Send samples; waits while the server takes no more, also while the connection is lost.
 
         Args:
-            samples: Floats in -1..1 at the stream's ``sample_rate``, shape ``(n,)`` for mono or
-                ``(n, channels)``, which are averaged; any length.
+            samples: At the stream's ``sample_rate``, any length: floats in -1..1 or integers at full scale
+                (int8, int16, int32, uint8), shape ``(n,)`` for mono or ``(n, channels)``, which are averaged.
 
         Raises:
-            TypeError: The samples are not floats.
+            TypeError: The samples are neither.
             ValueError: The array has another shape.
             ServerError: The stream has ended.
         """
         for message in as_messages(samples):
             await self._send(message)
+
+    async def send_file(self, source: Path | str | BinaryIO, *, speed: float | None = None) -> None:
+        """Send the first audio track of a file; what was sent stays sent if this is given up.
+
+        Args:
+            source: Any audio or video file: its path, or the file open for reading bytes.
+            speed: How many times as fast as it was spoken; None: as fast as the server takes it.
+
+        Raises:
+            UnreadableAudio: The file cannot be opened, or nothing of it can be decoded.
+            ServerError: The stream has ended.
+        """
+        rate = self.configured.sample_rate
+        pieces = await asyncio.to_thread(read_audio, source, rate, _PACED if speed else _WHOLE)
+        async for piece in paced(pieces, rate, speed):
+            await self.send(piece)
 
     async def commit(self) -> str:
         """Have everything sent so far finalised and return the transcript since the last commit.
@@ -144,6 +167,10 @@ class Stream:
             self._news.clear()
             await self._news.wait()
         return self._inbox.popleft()
+
+    def frames(self) -> list[Received]:
+        """Return the frames that are there by now, without waiting; iterating goes on after them."""
+        return [self._inbox.popleft() for _ in range(len(self._inbox))]
 
     async def configure(self, values: Mapping[str, object]) -> None:
         """Send a ``config`` frame and wait until its values are in force; ``connect`` has done it once.

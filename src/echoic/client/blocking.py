@@ -1,0 +1,180 @@
+"""The same client for programs without an event loop: every call waits until it is done.
+
+Example:
+    >>> with connect("ws://127.0.0.1:8000") as stream:
+    ...     stream.send(samples)  # mono, 16 kHz
+    ...     print(stream.commit())  # doctest: +SKIP
+
+The stream runs in a thread of its own, which ends with it. It may be used by several threads: one that sends
+and one that reads, say.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+from weakref import finalize
+
+from anyio.from_thread import start_blocking_portal
+
+from echoic.client import opening
+from echoic.client.failure import ServerError
+from echoic.wire.frames import Final
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from pathlib import Path
+    from types import TracebackType
+    from typing import BinaryIO
+
+    from anyio.from_thread import BlockingPortal
+    from numpy.typing import NDArray
+
+    from echoic.client.incoming import Received
+    from echoic.client.stream import Stream
+    from echoic.wire.frames import Configured
+
+_T = TypeVar("_T")
+
+
+class BlockingStream:
+    """An open stream; made by ``connect``. Leaving its ``with`` block closes it.
+
+    Iterating waits for the server's frames and yields them in their order, until the stream ends.
+    What each call raises is what the call of the same name raises in ``echoic.client.Stream``.
+
+    Args:
+        stream: Open.
+        portal: To the loop that it runs in.
+        resources: What ends with it: the connection, the loop, the thread.
+    """
+
+    def __init__(self, stream: Stream, portal: BlockingPortal, resources: ExitStack) -> None:
+        self._stream = stream
+        self._portal = portal
+        # Called by ``close``, or when nobody has the stream any more, or at the latest when the program ends:
+        # whoever waits for the loop's thread later than that waits for ever.
+        self._end = finalize(self, resources.close)
+
+    @property
+    def configured(self) -> Configured:
+        """The values that the server put into force."""
+        return self._stream.configured
+
+    def send(self, samples: NDArray[Any]) -> None:
+        """Send samples, as ``Stream.send`` takes them; waits while the server takes no more."""
+        self._wait_for(partial(self._stream.send, samples))
+
+    def send_file(self, source: Path | str | BinaryIO, *, speed: float | None = None) -> None:
+        """Send the first audio track of a file, at a pace or as fast as the server takes it."""
+        self._wait_for(partial(self._stream.send_file, source, speed=speed))
+
+    def commit(self) -> str:
+        """Have everything sent so far finalised; return the transcript since the last commit."""
+        return self._wait_for(self._stream.commit)
+
+    def reset(self) -> None:
+        """Have the server forget everything: transcript empty, clock at zero."""
+        self._wait_for(self._stream.reset)
+
+    def ping(self) -> float:
+        """Return the seconds until the server's ``pong``."""
+        return self._wait_for(self._stream.ping)
+
+    def configure(self, values: Mapping[str, object]) -> None:
+        """Send a ``config`` frame and wait until its values are in force."""
+        self._wait_for(partial(self._stream.configure, values))
+
+    def stop(self) -> str:
+        """Have what is pending delivered and the stream ended; return the rest of the transcript."""
+        return self._wait_for(self._stream.stop)
+
+    def close(self) -> None:
+        """Close the connection at once, whatever is pending; does nothing if it is closed."""
+        self._end()
+
+    def frames(self) -> list[Received]:
+        """Return the frames that are there by now, without waiting; iterating goes on after them."""
+
+        async def there() -> list[Received]:
+            return self._stream.frames()
+
+        return self._wait_for(there)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Received:
+        async def following() -> Received | None:
+            return await anext(self._stream, None)
+
+        frame = self._wait_for(following)
+        if frame is None:
+            raise StopIteration
+        return frame
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _wait_for(self, function: Callable[[], Awaitable[_T]]) -> _T:
+        """Run it in the loop; if this thread is interrupted (Ctrl-C), it is given up there too."""
+        try:
+            answer = self._portal.start_task_soon(function)
+        except RuntimeError:  # the loop has ended
+            raise ServerError("closed", "The stream is closed.") from None
+        try:
+            return answer.result()
+        except BaseException:
+            answer.cancel()
+            raise
+
+
+def connect(url: str, *, key: str | None = None, patience: float = 0.0, **config: object) -> BlockingStream:
+    """Open a stream, configured and ready for samples; as ``echoic.client.connect``, argument by argument.
+
+    Raises:
+        ServerError: No server is there, it refused, or it cannot take this configuration.
+        ValueError: ``audio_format`` or ``channels`` is given: this client always sends mono float32.
+    """
+    with ExitStack() as resources:
+        portal = resources.enter_context(start_blocking_portal("asyncio", name="echoic client"))
+        opened = opening.connect(url, key=key, patience=patience, **config)
+        stream = resources.enter_context(portal.wrap_async_context_manager(opened))
+        return BlockingStream(stream, portal, resources.pop_all())
+
+
+def transcribe(
+    url: str,
+    audio: Path | str | BinaryIO | Iterable[NDArray[Any]],
+    *,
+    key: str | None = None,
+    patience: float = 0.0,
+    **config: object,
+) -> list[Final]:
+    """Send all of a recording as fast as the server takes it and return the finals.
+
+    Args:
+        url: As for ``connect``.
+        audio: A file, or arrays of samples.
+        key: The key.
+        patience: As for ``connect``.
+        **config: Keys of the ``config`` frame.
+
+    Raises:
+        ServerError: As ``connect``, or the stream ended early.
+        UnreadableAudio: The file cannot be opened, or nothing of it can be decoded.
+    """
+    with connect(url, key=key, patience=patience, **{"enable_partial": False, **config}) as stream:
+        if opening.is_file(audio):
+            stream.send_file(audio)
+        else:
+            for samples in audio:
+                stream.send(samples)
+        stream.stop()
+        return [frame for frame in stream if isinstance(frame, Final)]

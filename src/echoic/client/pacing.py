@@ -1,0 +1,31 @@
+"""Audio at the pace at which it was spoken."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+async def paced(
+    pieces: Iterator[NDArray[np.float32]], rate: int, speed: float | None = 1.0
+) -> AsyncIterator[NDArray[np.float32]]:
+    """Yield each piece when its last sample would have been spoken; they are fetched in a thread.
+
+    Args:
+        pieces: float32, shape ``(n,)``.
+        rate: Their samples per second.
+        speed: How many times as fast as it was spoken; None: without waiting.
+    """
+    start, seconds = time.perf_counter(), 0.0
+    while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+        seconds += len(piece) / rate
+        if speed:
+            await asyncio.sleep(start + seconds / speed - time.perf_counter())
+        yield piece

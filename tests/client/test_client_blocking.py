@@ -1,0 +1,94 @@
+"""What only a blocking client can get wrong: threads, Ctrl-C, programs that end without a word."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from echoic.client import Final
+from echoic.client.blocking import connect
+from echoic.engines.scripted import VOCABULARY, draw
+from support.live import PATIENCE, ServerProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Waits for a frame that never comes; once interrupted, the stream is as good as before.
+INTERRUPTED = """
+import sys, threading
+import numpy as np
+from echoic.client.blocking import connect
+
+with connect(sys.argv[1], model="scripted") as stream:
+    try:
+        print("waiting", flush=True)
+        next(stream)
+    except KeyboardInterrupt:
+        print("interrupted", repr(stream.commit()), flush=True)
+    print("waiting", flush=True)
+    try:
+        next(stream), next(stream)
+    finally:
+        stream.close()
+        print([thread.name for thread in threading.enumerate()], flush=True)
+"""
+#: Ends without closing, as a session at a prompt does.
+LEFT_OPEN = """
+import sys
+from echoic.client.blocking import connect
+
+stream = connect(sys.argv[1], model="scripted")
+print(stream.configured.active_model)
+"""
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[str]:
+    with ServerProcess() as server:
+        yield server.place
+
+
+def started(code: str, place: str) -> subprocess.Popen[str]:
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", code, place]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is not sent that way there")
+def test_ctrl_c_interrupts_a_wait_and_leaves_the_stream_usable_and_no_thread(place: str) -> None:
+    with started(INTERRUPTED, place) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waiting\n"
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "interrupted ''\n"
+        assert process.stdout.readline() == "waiting\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=PATIENCE)
+    assert out == "['MainThread']\n"
+    assert err.rstrip().endswith("KeyboardInterrupt")
+
+
+def test_a_program_that_forgets_to_close_ends_all_the_same(place: str) -> None:
+    with started(LEFT_OPEN, place) as process:
+        try:
+            assert process.communicate(timeout=PATIENCE) == ("scripted\n", "")
+        finally:
+            process.kill()
+    assert process.returncode == 0
+
+
+def test_many_threads_have_streams_of_their_own(place: str) -> None:
+    def said(number: int) -> str:
+        with connect(place, model="scripted") as stream:
+            stream.send(draw(VOCABULARY[number : number + 5]))
+            stream.stop()
+            return " ".join(frame.text for frame in stream if isinstance(frame, Final))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(said, range(8))) == [" ".join(VOCABULARY[at : at + 5]) for at in range(8)]
