@@ -270,6 +270,19 @@ async def what_was_meant_stands_in_place_of_what_was_heard(line: Line) -> None:
     assert text(await commit(line)) == "one two three"
 
 
+@case("P3.23")
+async def a_phrase_is_found_where_finals_part_it(line: Line) -> None:
+    meant = {"two three": "Twenty-three"}
+    await configure(
+        line, model="with-times", chunk_duration=0.8, overlap_duration=0, vocabulary={"replacements": meant}
+    )
+    await line.send(say("one", "two"))
+    await line.send(say("three", "four"))
+    frames = await commit(line)
+    assert finals(frames)[0]["text"] == "one"
+    assert text(frames) == "one Twenty-three four"
+
+
 @case("P3.20")
 async def terms_that_cannot_be_listened_for_are_told_of(line: Line) -> None:
     await line.send({"type": "config", "vocabulary": {"terms": ["C++", {"term": "eunuch", "boost": 2}]}})

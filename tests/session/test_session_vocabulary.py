@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
+from echoic.engines.scripted import CARRIED, UTTERANCE, Scripted, draw
 from echoic.session.config import StreamConfig
 from echoic.session.core import Session
 from echoic.session.effects import ModelAnswer
 from echoic.session.window import WindowNeeds
 from echoic.text.vocabulary import Hotword, Style, Vocabulary, Wish
 from support.play import Play, kind, texts, zeros
-from support.speakers import saying
+from support.speakers import Timed, saying
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -107,3 +110,65 @@ def test_a_vocabulary_that_is_none_is_named_and_changes_nothing() -> None:
         (error,) = stream.send({"type": "config", "vocabulary": bad})
         assert (error["code"], error["field"]) == ("invalid_config", field)
     assert texts(stream.hear(zeros(2.0))) == ["1"]
+
+
+def phrases(play: Play, *, chunk: float = 0.8, overlap: float = 0.0, **meant: str) -> Play:
+    replacements = {heard.replace("_", " "): text for heard, text in meant.items()}
+    play.send(
+        {
+            "type": "config",
+            "chunk_duration": chunk,
+            "overlap_duration": overlap,
+            "vocabulary": {"replacements": replacements},
+        }
+    )
+    return play
+
+
+@pytest.mark.parametrize(
+    "engine", [Timed(), Scripted(CARRIED), Scripted(UTTERANCE)], ids=lambda e: e.needs.reading
+)
+@pytest.mark.parametrize("chunk", [0.7, 0.8, 0.9, 1.0, 1.2, 5.0])
+def test_a_phrase_is_found_wherever_its_finals_are_parted(engine: Scripted, chunk: float) -> None:
+    stream = phrases(Play(engine), chunk=chunk, overlap=0.4, two_three="23", four="4", three_four_five="345")
+    stream.hear(draw(["one", "two", "three", "four", "five", "two"]))
+    (transcript,) = kind(stream.send({"type": "commit"}), "full_transcript")
+    assert transcript["text"] == "one 23 4 five two"
+
+
+def test_the_beginning_of_a_phrase_waits_for_the_next_final() -> None:
+    stream = phrases(Play(Timed()), two_three="23")
+    assert texts(stream.hear(draw(["one", "two"]))) == ["one"]
+    assert texts(stream.hear(draw(["four", "one"]))) == ["two four one"]
+
+
+def test_it_waits_a_second_if_nothing_is_said() -> None:
+    stream = phrases(Play(Timed()), two_three="23")
+    assert texts(stream.hear(draw(["one", "two"]))) == ["one"]
+    assert texts(stream.hear(zeros(0.8))) == []
+    assert texts(stream.hear(zeros(0.8))) == ["two"]
+    assert texts(stream.hear(zeros(0.8))) == []
+
+
+def test_a_commit_delivers_it_at_the_very_end_of_a_window_too() -> None:
+    stream = phrases(Play(Timed()), two_three="23")
+    stream.hear(draw(["one", "two"]))
+    final, transcript = stream.send({"type": "commit"})
+    assert (final["text"], final["segment_start"], final["segment_end"]) == ("two", 0.8, 0.8)
+    assert transcript["text"] == "one two"
+    assert [frame["type"] for frame in stream.send({"type": "commit"})] == ["full_transcript"]
+
+
+def test_a_commit_then_decodes_nothing_and_what_repeats_at_the_next_seam_is_still_known() -> None:
+    stream = phrases(play("one two"), chunk=2.0, overlap=0.5, two_three="23")
+    assert texts(stream.hear(zeros(2.0))) == ["one"]
+    decodes = len(stream.decodes)
+    assert texts(stream.send({"type": "commit"})[:1]) == ["two"]
+    assert len(stream.decodes) == decodes
+
+
+def test_a_partial_says_what_waits() -> None:
+    stream = phrases(Play(Timed()), two_three="23")
+    stream.send({"type": "config", "partial_interval": 0.1, "min_partial_duration": 0.1})
+    frames = stream.hear(draw(["one", "two"])) + stream.hear(draw(["three"]))
+    assert kind(frames, "partial")[-1]["text"] == "23"

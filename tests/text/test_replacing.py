@@ -177,3 +177,50 @@ def test_ten_thousand_cost_what_one_costs() -> None:
         return best
 
     assert seconds(many) < 3 * seconds(one)
+
+
+@pytest.mark.parametrize(
+    ("meant", "words", "first"),
+    [
+        ({"new york": "NYC"}, "in new", 1),
+        ({"new york": "NYC"}, "in New", 1),
+        ({"new york": "NYC"}, "in new.", 2),
+        ({"new york": "NYC"}, "new york", 2),
+        ({"new york": "NYC"}, "renew", 1),
+        ({"new york": "NYC", "new york city": "the city"}, "to new york", 1),
+        ({"a b c": "x"}, "a b", 0),
+        ({"a b": "x", "b c": "y"}, "a b", 2),
+        ({"new york": "NYC", "new": "novel"}, "in new", 1),
+        ({"c + +": "C++"}, "in c +", 1),
+        ({"york new": "x", "in re": "y", "new york": "z"}, "york re-new", 1),
+        ({"york re": "x", "new york": "z"}, "york re-new", 0),
+        ({"art house": "x"}, "state-of-the-art", 0),
+        ({"new": "x"}, "in new", 2),
+        ({}, "in new", 2),
+    ],
+)
+def test_words_wait_where_a_phrase_may_have_begun(meant: dict[str, str], words: str, first: int) -> None:
+    assert Replacements(Glossary(meant)).unfinished(words.split()) == first
+
+
+def test_words_wait_for_a_phrase_of_any_glossary_and_as_it_is_written_if_capitals_count() -> None:
+    both = Replacements(Glossary({"a": "b"}), Glossary({"new york": "NYC"}))
+    assert (both.has_phrases, both.unfinished(["new"])) == (True, 0)
+    strict = Replacements(Glossary({"New York": "NYC"}, case_sensitive=True))
+    assert (strict.unfinished(["new"]), strict.unfinished(["New"])) == (1, 0)
+    assert not Replacements(Glossary({"a": "new york"})).has_phrases
+
+
+@given(
+    st.lists(st.sampled_from(["a", "b", "c", "a-b", "b.", "A"]), max_size=12),
+    st.dictionaries(st.sampled_from(["a", "a b", "b a", "a b c", "c c a", "b. a"]), st.just("x"), max_size=4),
+    st.integers(0, 12),
+)
+def test_what_need_not_wait_is_said_alike_whatever_follows(
+    words: list[str], meant: dict[str, str], cut: int
+) -> None:
+    replacements = Replacements(Glossary(meant))
+    first = replacements.unfinished(words[:cut])
+    assert edited(words[:first], replacements) + edited(words[first:], replacements) == edited(
+        words, replacements
+    )

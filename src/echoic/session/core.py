@@ -49,7 +49,6 @@ from echoic.session.render import (
 )
 from echoic.session.state import End, State
 from echoic.session.stretch import Plan, Slot, Stretch
-from echoic.session.wording import reworded
 from echoic.text.transcript import Transcript
 from echoic.units import to_samples
 from echoic.wire.frames import (
@@ -405,7 +404,7 @@ class Session:
 
     def _close_segment(self, *, flush: bool) -> Iterator[Effect]:
         stretch = self._stretch
-        if stretch is None or not (stretch.segments.pending or (flush and stretch.reading.holds)):
+        if stretch is None or not (stretch.segments.pending or (flush and stretch.holds)):
             return
         sound = stretch.sound(last=flush)  # before the reading forgets where there was speech
         plan = stretch.close_segment(flush=flush)
@@ -487,7 +486,7 @@ class Session:
 
     def _deliver_segment(self, plan: Plan) -> Iterator[Effect]:
         answers = plan.complete or []
-        words = reworded(plan.stretch.reading.say(answers, flush=plan.flush), plan.replacements)
+        words = plan.stretch.say(plan, answers)
         if any(slot.lost for slot in plan.slots):
             yield Send(decode_failed(plan))
         if words:
@@ -524,7 +523,7 @@ class Session:
         if plan is None or answers is None:
             return
         self._partial = None
-        words = reworded(plan.stretch.reading.glimpse(answers), plan.replacements)
+        words = plan.stretch.glimpse(plan, answers)
         if words:
             yield Send(partial_frame(plan, self._finals + 1, words))
 

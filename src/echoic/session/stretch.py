@@ -18,10 +18,11 @@ from echoic.session.segments import Segments, Span
 from echoic.session.sound import Sound
 from echoic.session.utterance import UtteranceReading
 from echoic.session.window import DecodeOptions, Window
+from echoic.session.wording import Wording
 from echoic.units import TIME_DECIMALS, rescale, to_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from echoic.session.config import StreamConfig
     from echoic.session.effects import ModelAnswer
     from echoic.session.listening import Hearing
+    from echoic.session.reading import Spoken
     from echoic.session.window import WindowNeeds
     from echoic.text.hypothesis import Hypothesis
     from echoic.text.replacing import Replacements
@@ -88,6 +90,7 @@ class Plan:
         edge_at: The tape's end when the plan was made.
         timed: Whether its words go out with their times.
         replacements: What is put in place of what in its words.
+        silent: It has no audio; only words that were held back are said.
         hearing: Its sound on the way to the diarizer and back, or None: nobody asks who speaks.
     """
 
@@ -100,6 +103,7 @@ class Plan:
     edge_at: int
     timed: bool
     replacements: Replacements
+    silent: bool = False
     hearing: Hearing | None = None
 
     @property
@@ -148,6 +152,8 @@ class Stretch:
         self._tape = Tape()
         self._ear = Ear(voice(), self._rate, model.needs.longest) if voice else None
         self.reading: Reading = self._reading(model.needs)
+        self._wording = Wording()
+        self._phrase_is_open = False
         self._known: dict[tuple[int, int], Hypothesis] = {}
         self._gatherer: Gatherer | None = None
         self.take(config)
@@ -206,10 +212,30 @@ class Stretch:
         speech = tuple((here(start, begin), min(here(stop, begin), len(audio))) for start, stop in spoken)
         return Sound(audio, self._clock(begin), speech, last=last)
 
+    @property
+    def holds(self) -> bool:
+        """Whether words of the segments before may still be unsaid."""
+        return self.reading.holds or self._phrase_is_open
+
     def close_segment(self, *, flush: bool) -> Plan:
         """End the segment here and return the windows that its words are in."""
+        silent = not (self.segments.pending or self.reading.holds)
         span = self.segments.close()
-        return self._plan(span, self.reading.plan(self._cut(span, flush=flush)), flush=flush, glimpse=False)
+        pieces = () if silent else self.reading.plan(self._cut(span, flush=flush))
+        self._phrase_is_open = not flush and self._replacements.has_phrases
+        plan = self._plan(span, pieces, flush=flush, glimpse=False)
+        plan.silent = silent
+        return plan
+
+    def say(self, plan: Plan, answers: Sequence[Answer]) -> list[Spoken]:
+        """Return the words that are new with a segment, as they are to be said."""
+        words = [] if plan.silent else self.reading.say(answers, flush=plan.flush)
+        end = self.segments.seconds(plan.span.end)
+        return self._wording.say(words, plan.replacements, end, flush=plan.flush)
+
+    def glimpse(self, plan: Plan, answers: Sequence[Answer]) -> list[Spoken]:
+        """Return the words heard beyond what was said, settled or not, as they would be said."""
+        return self._wording.glimpse(self.reading.glimpse(answers), plan.replacements)
 
     def glance(self) -> Plan:
         """Return the windows for a partial at what is heard."""

@@ -12,6 +12,44 @@ if TYPE_CHECKING:
     from echoic.session.reading import Spoken
     from echoic.text.replacing import Replacements
 
+#: Seconds of audio without a new word after which the beginning of a phrase is said as it is.
+_PATIENCE = 1.0
+
+
+class Wording:
+    """Says the words of one stretch, segment by segment.
+
+    What may be the beginning of a phrase that is to be replaced waits until it is known how it goes on.
+    """
+
+    def __init__(self) -> None:
+        self._held: list[Spoken] = []
+        self._held_since = 0.0
+
+    def say(
+        self, words: Sequence[Spoken], replacements: Replacements, end: float, *, flush: bool
+    ) -> list[Spoken]:
+        """Return what is to be said of a segment's words.
+
+        Args:
+            words: Those that are new with it.
+            replacements: What is put in place of what.
+            end: Seconds on the session's clock at which it ends.
+            flush: Everything is to be said.
+        """
+        known = [*self._held, *words]
+        whole = len(known)
+        if words:
+            self._held_since = end
+        if not flush and replacements.has_phrases and end - self._held_since < _PATIENCE:
+            whole = replacements.unfinished([word.word for word in known])
+        self._held = known[whole:]
+        return reworded(known[:whole], replacements)
+
+    def glimpse(self, words: Sequence[Spoken], replacements: Replacements) -> list[Spoken]:
+        """Return what would be said of words that may still change."""
+        return reworded([*self._held, *words], replacements)
+
 
 def reworded(words: Sequence[Spoken], replacements: Replacements) -> list[Spoken]:
     """Return words with what was meant in place of what was heard.

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import accumulate
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 #: Signs that belong to the word they stand at: C++, C#, snake_case.
 _IN_WORDS = "_+#\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
@@ -138,6 +139,7 @@ class Glossary:
             self._meant[key] = text
             lengths.setdefault(key[:1], set()).add(len(key))
         self._lengths = {first: sorted(found, reverse=True) for first, found in lengths.items()}
+        self._phrases = sorted(key for key in self._meant if " " in key)
 
     def cut(self, text: str) -> _Cut:
         """Return a text's atoms as they are compared here."""
@@ -153,7 +155,7 @@ class Glossary:
     def longest(self, cut: _Cut, at: int) -> tuple[int, str] | None:
         """Return up to where the longest goes that begins at an atom, and what was meant; None: none does."""
         atoms = cut.atoms
-        if at and atoms[at].is_sign and atoms[at - 1].is_word:
+        if not _is_start(atoms, at):
             return None
         start = cut.starts[at]
         for length in self._lengths.get(cut.text[start : start + 1], ()):
@@ -163,6 +165,18 @@ class Glossary:
                 if meant is not None:
                     return last + 1, " ".join(meant.split())
         return None
+
+    def goes_on(self, cut: _Cut, at: int) -> bool:
+        """Return whether a phrase may begin at an atom that goes on behind the text's last word."""
+        begun = cut.text[cut.starts[at] :] + " "
+        place = bisect_right(self._phrases, begun)  # no phrase ends with a space, so none is just this
+        known = place < len(self._phrases) and self._phrases[place].startswith(begun)
+        return known and _is_start(cut.atoms, at)
+
+    @property
+    def has_phrases(self) -> bool:
+        """Whether something of several words is to be found."""
+        return bool(self._phrases)
 
     def __len__(self) -> int:
         return len(self._meant)
@@ -208,27 +222,61 @@ class Replacements:
             edits.append(Edit(first, end, tuple(new.split())))
         return edits
 
+    @property
+    def has_phrases(self) -> bool:
+        """Whether something of several words is to be found."""
+        return any(one.has_phrases for one in self._glossaries)
+
+    def unfinished(self, words: Sequence[str]) -> int:
+        """Return the first word that cannot be said before it is known what follows; their number if all can.
+
+        Args:
+            words: As for ``edits``; there may be more to come.
+        """
+        text = " ".join(words)
+        cut = self._cut(text)
+        matches: list[_Match] = []
+        for at, match in self._walk(cut):
+            if match is not None:
+                matches.append(match)
+            if any(one.goes_on(cut, at) for one in self._glossaries):
+                return _word_at(text, cut.atoms[at].start, matches)
+        return len(words)
+
     def _matches(self, text: str) -> list[_Match]:
-        if not self._glossaries:
-            return []
-        cut = self._glossaries[0].cut(text)
+        return [match for _, match in self._walk(self._cut(text)) if match is not None]
+
+    def _cut(self, text: str) -> _Cut:
+        return self._glossaries[0].cut(text) if self._glossaries else _Cut(())
+
+    def _walk(self, cut: _Cut) -> Iterator[tuple[int, _Match | None]]:
+        """Yield each atom at which something may begin, and what does."""
         atoms = cut.atoms
-        found: list[_Match] = []
         at = 0
         while at < len(atoms):
             ways = [way for one in self._glossaries if (way := one.longest(cut, at)) is not None]
-            if not ways:
-                at += 1
-                continue
-            end, meant = max(ways, key=lambda way: way[0])
-            found.append(_Match(atoms[at].start, atoms[end - 1].end, meant))
+            end, meant = max(ways, key=lambda way: way[0], default=(at + 1, ""))
+            yield at, _Match(atoms[at].start, atoms[end - 1].end, meant) if ways else None
             at = end
-        return found
+
+
+def _is_start(atoms: Sequence[_Atom], at: int) -> bool:
+    """Return whether words may begin with an atom: no sign that stands at a word begins one."""
+    return not (at and atoms[at].is_sign and atoms[at - 1].is_word)
 
 
 def _is_end(atoms: Sequence[_Atom], at: int) -> bool:
     """Return whether words may end with an atom: no word goes on behind its sign."""
     return not (atoms[at].is_sign and at + 1 < len(atoms) and atoms[at + 1].is_word)
+
+
+def _word_at(text: str, place: int, matches: Sequence[_Match]) -> int:
+    """Return the number of the word that holds a place, or of the first in a match that reaches into it."""
+    for match in reversed(matches):
+        start = text.rfind(" ", 0, place) + 1
+        if match.end > start:
+            place = min(place, match.start)
+    return text.count(" ", 0, place)
 
 
 def _put_in(text: str, matches: Iterable[_Match], start: int, end: int) -> str:
