@@ -64,8 +64,10 @@ audit: $(AUDIT)/.installed  ## look the pinned packages up among known vulnerabi
 bench: $(STAMP)  ## measure, print ratios, write benchmarks/results/*.json; PARTS="load memory": only these
 	$(BIN)/python -m benchmarks $(PARTS)
 
-docs: $(STAMP)  ## check that every command and link in the documents holds
+docs: $(STAMP)  ## check that every command and link in the documents holds, and build their site
 	$(BIN)/python -m pytest tests/docs
+	$(BIN)/python docs/build_site.py
+	@echo 'The site is in build/site. To look at it: $(BIN)/python -m http.server 8080 --bind 127.0.0.1 -d build/site'
 
 clean:  ## remove what setup made
-	rm -rf $(VENV) $(EXTRAS) $(AUDIT) tests/e2e/clients/node_modules
+	rm -rf build $(VENV) $(EXTRAS) $(AUDIT) tests/e2e/clients/node_modules

@@ -4,54 +4,30 @@ from __future__ import annotations
 
 import ast
 import re
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from typer.main import get_command
 
 from echoic.cli import app
+from support.documents import DOCUMENTS, ROOT, SHELL, anchors, blocks, codes, links, name_of
 
-ROOT = Path(__file__).parents[2]
-TOP = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
-DOCUMENTS = [*TOP, *sorted((ROOT / "docs").rglob("*.md"))]
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-#: Code within a line.
-CODE = re.compile(r"`([^`\n]+)`")
-
-
-def prose(document: Path) -> str:
-    return FENCE.sub("", document.read_text("utf-8"))
-
-
-def links(document: Path) -> list[str]:
-    found = re.findall(r"\]\(([^)\s]+)\)", CODE.sub("``", prose(document)))
-    return [link for link in found if not re.match(r"[a-z]+:", link)]
-
-
-def anchors(document: Path) -> set[str]:
-    """Return the anchors of a document's headings, as GitHub makes them."""
-    titles = re.findall(r"^#+ (.+)$", prose(document), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", title.strip().lower()).replace(" ", "-") for title in titles}
-
-
-def commands(document: Path) -> list[str]:
-    """Return what is written as code: the lines of blocks without a language, and code in the text."""
-    blocks = FENCE.findall(document.read_text("utf-8"))
-    lines = [line for kind, body in blocks if kind in ("", "sh", "bash") for line in body.splitlines()]
-    return [*lines, *CODE.findall(prose(document))]
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def called(document: Path, program: str) -> list[list[str]]:
-    """Return the arguments of each call of a program."""
+    """Return the arguments of each call of a program, in blocks and within lines."""
     call = re.compile(rf"(?:^|\s|/){program} ([a-z][^#|]*)")
-    return [found[1].split() for line in commands(document) if (found := call.search(line))]
+    lines = "".join(blocks(document, *SHELL)).splitlines()
+    return [found[1].split() for line in [*lines, *codes(document)] if (found := call.search(line))]
 
 
 def subcommands() -> set[str]:
     return set(getattr(get_command(app), "commands", {}))
 
 
-@pytest.fixture(params=DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+@pytest.fixture(params=DOCUMENTS, ids=name_of)
 def document(request: pytest.FixtureRequest) -> Path:
     chosen: Path = request.param
     return chosen
@@ -66,9 +42,8 @@ def test_every_link_leads_somewhere(document: Path) -> None:
 
 
 def test_every_piece_of_python_compiles(document: Path) -> None:
-    for kind, code in FENCE.findall(document.read_text("utf-8")):
-        if kind == "python":
-            compile(code, str(document), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    for code in blocks(document, "python"):
+        compile(code, str(document), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
 def test_every_target_of_make_is_in_the_makefile(document: Path) -> None:
