@@ -1,0 +1,167 @@
+"""A folder with what the documents' commands name, and a shell in it that runs them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Self
+
+from echoic.engines.catalogue import SOURCES
+from support.documents import ROOT
+from support.keyed import make_key_in
+from support.live import PATIENCE
+from support.loopback_hub import ENCODER, LoopbackHub, tiny_files
+from support.tiny_parakeet import FOLDER, recordings
+from support.whisper_folder import whisper_files
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: What is said in ``talk.mp4``, and in the one recording of ``recordings.tsv``.
+SAID: Final = recordings()[3][1]
+_SOUND = FOLDER / "speech" / "texts-03.flac"
+#: The id of a key that the documents revoke.
+ID: Final = "3f9c2a71d05e"
+#: What the documents say, and what is said here in place of it.
+IN_PLACE: Final = (
+    # By whom and in which container: here, by whoever tests.
+    (r"^(?:sudo --user=\w+ |docker exec \w+ |docker compose \S+ \S+ run --rm \w+ )", ""),
+    (r"/var/lib/echoic", "."),
+    (r"=…", "=a-long-random-word"),
+    (r"--host 0\.0\.0\.0 --port 8000", "--host 127.0.0.1 --port 0"),
+    (r"--config FILE", "--config echoic.ini"),
+    (r"\bNAME\b", "parakeet-tdt-0.6b-v3-onnx"),
+    (r"--model whisper\b", "--model parakeet-onnx"),  # its library is an extra
+    (r"echoic demo$", "echoic demo --seconds 4 --speed 50"),  # 25 s of real time
+)
+
+
+@dataclass
+class Shell:
+    """Runs commands, one after the other, in a folder of their own.
+
+    Attributes:
+        folder: Where.
+        place: ``host:port`` of a server that runs; the documents call it 127.0.0.1:8000.
+    """
+
+    folder: Path
+    place: str
+    _hubs: list[LoopbackHub] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        programs = self.folder / ".venv" / "bin"
+        programs.mkdir(parents=True)
+        for name, arguments in (("echoic", "-m echoic.cli"), ("python", "")):
+            program = programs / name
+            program.write_text(f'#!/bin/sh\nexec {sys.executable} {arguments} "$@"\n', "utf-8")
+            program.chmod(0o755)
+        (self.folder / "examples").symlink_to(ROOT / "examples")
+        shutil.copyfile(_SOUND, self.folder / "talk.mp4")
+        (self.folder / "recordings.tsv").write_text(f"path\treference\ntalk.mp4\t{SAID}\n", "utf-8")
+        (self.folder / "echoic.ini").write_text("[Server]\nmax_sessions = 50\n", "utf-8")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for hub in self._hubs:
+            hub.close()
+
+    def typed(self, line: str) -> str:
+        """Return what is typed here where a document has this line."""
+        for documented, here in (*IN_PLACE, (r"\b(?:127\.0\.0\.1|localhost):8000\b", self.place)):
+            line = re.sub(documented, here, line)
+        return line
+
+    def run(self, line: str) -> tuple[int, str]:
+        """Run a line of a document to its end; return its exit code, and what it wrote."""
+        done = subprocess.run(
+            ["/bin/bash", "-c", self.typed(line)],
+            cwd=self.folder,
+            env=self._environment(line),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=2 * PATIENCE,
+            check=False,
+        )
+        return done.returncode, done.stdout
+
+    def serve(self, line: str) -> tuple[int, str]:
+        """Start a server as a line of a document does and stop it when it says where it is; as ``run``."""
+        with subprocess.Popen(
+            ["/bin/bash", "-c", self.typed(line)],  # bash makes way for the one program that it is to run
+            cwd=self.folder,
+            env=self._environment(line),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            said = ""
+            while not re.search(r"wss?://", said) and (text := process.stdout.readline()):
+                said += text
+            process.send_signal(signal.SIGTERM)
+            said += process.stdout.read()
+        return process.returncode, said
+
+    def _environment(self, line: str) -> dict[str, str]:
+        env = {name: value for name, value in os.environ.items() if not name.startswith("ECHOIC_")}
+        env |= {
+            "PATH": os.pathsep.join([str(self.folder / ".venv" / "bin"), env["PATH"]]),
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "XDG_CACHE_HOME": str(self.folder / "cache"),
+            "HF_TOKEN_PATH": str(self.folder / "no-token"),
+            "COLUMNS": "200",
+            "NO_COLOR": "1",
+            "ECHOIC_PARAKEET_ONNX_DIR": str(FOLDER),
+            "ECHOIC_PORT": self.place.partition(":")[2] if "alive" in line else "0",
+        }
+        if "echoic stream" in line or "echoic listen" in line:
+            env["ECHOIC_URL"] = self.place
+        if "echoic keys" in line:
+            env["ECHOIC_KEYS_DB"] = str(self.folder / "keys.db")
+        if fetched := re.search(r"models get (\S+)", self.typed(line)):
+            env["HF_ENDPOINT"] = self._hub(fetched[1])
+        if f"revoke {ID}" in line:
+            self._make_key(ID)
+        return env
+
+    def _hub(self, name: str) -> str:
+        """Return the address of a hub that has a model, in whichever form."""
+        files = tiny_files() | whisper_files() | {"tiny.nemo": b"#", "model.safetensors": b"#"}
+        files["encoder-model.onnx"] = files[ENCODER]
+        self._hubs.append(LoopbackHub(SOURCES[name].repository, files))
+        return self._hubs[-1].address
+
+    def _make_key(self, name: str) -> None:
+        """Make a key that has the id that a document names."""
+        file = self.folder / "keys.db"
+        made = asyncio.run(make_key_in(file, "bert"))
+        with sqlite3.connect(file) as store:
+            store.execute("UPDATE echoic_keys SET id = ? WHERE id = ?", (name, made.text.split("_")[1]))
+        store.close()
+
+
+def recipe(target: str) -> str:
+    """Return what the Makefile runs last for a target, where everything is installed."""
+    lines = made(target).splitlines()
+    return lines[-1]
+
+
+def made(*arguments: str) -> str:
+    """Return what ``make`` would run, without running it.
+
+    Raises:
+        subprocess.CalledProcessError: It knows no such target.
+    """
+    command = ["make", "--no-print-directory", "-n", "-o", ".venv/.installed", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout
