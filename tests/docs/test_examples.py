@@ -1,0 +1,130 @@
+"""Settings, requests and frames that the documents show are taken by the server."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import urllib.request
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import pytest
+import trustme
+from websockets.sync.client import connect
+
+from echoic.server.sections import Section
+from echoic.server.settings import ENV_NAMES, ENV_PREFIX, Settings, load_settings
+from support.documents import GUIDES, blocks, codes, name_of
+from support.live import STREAM, ServerProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+VARIABLES: Final = {ENV_PREFIX + name.upper() for name in Settings.model_fields} | set(ENV_NAMES)
+#: What a line about one setting may take for granted.
+GIVEN: Final = {
+    "ECHOIC_API_KEY": "k",
+    "ECHOIC_INSIGHTS_BASE_URL": "http://127.0.0.1:9/v1",
+    "ECHOIC_INSIGHTS_MODEL": "m",
+}
+#: A line of a file of settings, within a line of a document.
+SETTING: Final = re.compile(r"([a-z_]+) = \S+")
+
+
+def section_of(name: str) -> str | None:
+    """Return the section that a line of a file belongs to; None: the line is about something else."""
+    if name in Settings.model_fields:
+        return next(mark.name for mark in Settings.model_fields[name].metadata if isinstance(mark, Section))
+    return "Audio-Quota" if name.endswith(("_daily_minutes", "_concurrent_streams")) else None
+
+
+def files_of_settings() -> Iterator[tuple[str, str]]:
+    """Yield the files of settings in the documents, also those of one line, and where they stand."""
+    for document in GUIDES:
+        for body in blocks(document, "ini"):
+            if body.startswith("["):
+                yield name_of(document), body
+        for code in codes(document):
+            if (line := SETTING.fullmatch(code)) and (section := section_of(line[1])):
+                yield name_of(document), f"[{section}]\n{code}\n"
+
+
+def environments() -> Iterator[tuple[str, str]]:
+    """Yield the variables in the documents, those of a block together, and where they stand."""
+    for document in GUIDES:
+        for body in (*blocks(document, "ini"), *codes(document)):
+            if re.match(r"[A-Z_]+=\S", body) and body.partition("=")[0] in VARIABLES:
+                yield name_of(document), body
+
+
+def configs() -> list[tuple[str, str]]:
+    """Return the configs in the documents beside the protocol, whose frames are conformance's."""
+    others = [document for document in GUIDES if document.name != "protocol.md"]
+    frames = [(name_of(document), body) for document in others for body in blocks(document, "json")]
+    return [frame for frame in frames if '"config"' in frame[1]]
+
+
+def requests() -> set[str]:
+    return {code[4:] for document in GUIDES for code in codes(document) if code.startswith("GET /")}
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    """A folder with the files that settings name."""
+    certificate = trustme.CA().issue_cert("localhost")
+    certificate.private_key_and_cert_chain_pem.write_to_path(tmp_path / "fullchain.pem")
+    certificate.private_key_pem.write_to_path(tmp_path / "privkey.pem")
+    (tmp_path / "terms.txt").write_text("Zarathustra\n", "utf-8")
+    (tmp_path / "replacements.txt").write_text("phase or=Phasor\n", "utf-8")
+    return tmp_path
+
+
+def here(text: str, folder: Path) -> str:
+    """Return settings with the files that they name in a folder."""
+    return re.sub(r"/(?:etc|var)/\S*/(?=\w)", f"{folder}/", text)
+
+
+@pytest.mark.parametrize(("document", "text"), sorted(set(files_of_settings())))
+def test_a_file_of_settings_can_be_used(document: str, text: str, kept: Path) -> None:
+    file = kept / "echoic.ini"
+    file.write_text(here(text, kept), "utf-8")
+    assert load_settings(file, GIVEN) != load_settings(None, GIVEN), document
+
+
+@pytest.mark.parametrize(("document", "text"), sorted(set(environments())))
+def test_variables_can_be_used(document: str, text: str, kept: Path) -> None:
+    given = dict(word.split("=", 1) for word in shlex.split(here(text, kept)))
+    changed = load_settings(None, GIVEN | given) != load_settings(None, GIVEN)
+    assert changed, document
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[str]:
+    with ServerProcess() as server:
+        yield server.place
+
+
+@pytest.mark.parametrize("path", sorted(requests()))
+def test_a_request_is_answered(path: str, place: str) -> None:
+    with urllib.request.urlopen(f"http://{place}{path}") as answer:  # noqa: S310  # to loopback
+        assert answer.status == 200
+
+
+@pytest.mark.parametrize(("document", "text"), configs())
+def test_a_config_is_taken_and_nothing_in_it_is_ignored(document: str, text: str, place: str) -> None:
+    with connect(f"ws://{place}{STREAM}") as stream:
+        stream.send(text)
+        told = {}
+        while told.get("type") != "status":
+            told = msgspec.json.decode(stream.recv(), type=dict[str, object])
+    assert (told["state"], told["ignored"]) == ("configured", []), document
+
+
+def test_the_looking_finds_what_there_is_to_find() -> None:
+    assert {"docs/settings.md", "docs/insights.md", "docs/vocabulary.md"} <= {
+        document for document, _ in files_of_settings()
+    }
+    assert "docs/deploy.md" in {document for document, _ in environments()}
+    assert {document for document, _ in configs()} >= {"docs/insights.md", "docs/vocabulary.md"}
+    assert {"/readyz", "/metrics"} <= requests()
