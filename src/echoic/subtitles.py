@@ -76,14 +76,19 @@ def transcript(finals: Iterable[Final]) -> str:
 
 def turns(finals: Iterable[Final]) -> list[str]:
     """Return what is said, turn by turn: ``SPEAKER_00: …``; one text without a name where nobody is known."""
+    return [f"{speaker}: {text}" if speaker else text for speaker, text in spoken(finals)]
+
+
+def spoken(finals: Iterable[Final]) -> list[tuple[str | None, str]]:
+    """Return who says what, turn by turn; one turn of nobody's where nobody is known."""
     finals = list(finals)
     pieces = [piece for final in finals for piece in _pieces(final)]
     if not any(piece.speaker for piece in pieces):
-        return [transcript(finals)]
-    found: list[str] = []
+        return [(None, transcript(finals))]
+    found: list[tuple[str | None, str]] = []
     for speaker, turn in groupby(pieces, key=lambda piece: piece.speaker):
         text = "".join(piece.text if piece.joined else f" {piece.text}" for piece in turn).strip()
-        found.append(f"{speaker}: {text}" if speaker else text)
+        found.append((speaker, text))
     return found
 
 

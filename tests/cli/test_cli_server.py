@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import select
 import signal
 import subprocess
 import sys
-import time
 import wave
 from typing import TYPE_CHECKING
 
@@ -19,13 +16,13 @@ from websockets.sync.client import connect
 
 from echoic.engines.scripted import VOCABULARY, draw
 from support.live import STREAM, ServerProcess
+from support.terminal import PATIENCE, Terminal, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 WORDS = VOCABULARY[:12]
-PATIENCE = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +44,8 @@ def recording(tmp_path: Path) -> Path:
 
 
 def start(*args: str, **more: str) -> subprocess.Popen[str]:
-    env = {name: value for name, value in os.environ.items() if not name.startswith("ECHOIC_")}
-    env |= {"PYTHONPATH": os.pathsep.join(sys.path), **more}
     command = [sys.executable, "-m", "echoic.cli", *args]
+    env = environment(**more)
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
 
 
@@ -178,49 +174,6 @@ class TestTerminal:
         assert terminal.wait() == 130
         assert WORDS[-1] not in terminal.seen
         assert "Traceback" not in terminal.seen
-
-
-class Terminal:
-    """The program in a pseudo-terminal."""
-
-    def __init__(self, *args: str) -> None:
-        self._end, other_end = os.openpty()
-        env = {name: value for name, value in os.environ.items() if not name.startswith("ECHOIC_")}
-        env |= {"PYTHONPATH": os.pathsep.join(sys.path), "TERM": "xterm-256color", "COLUMNS": "200"}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "echoic.cli", *args],
-            env=env,
-            preexec_fn=lambda: os.login_tty(other_end),  # noqa: PLW1509  # Ctrl-C needs a controlling terminal
-        )
-        os.close(other_end)
-        self.seen = ""
-
-    def wait_for(self, text: str) -> None:
-        """Read until ``text`` was seen."""
-        until = time.monotonic() + PATIENCE
-        while text not in self.seen:
-            if time.monotonic() > until or not self._read():
-                self.process.kill()
-                raise AssertionError(self.seen)
-
-    def write(self, keys: bytes) -> None:
-        os.write(self._end, keys)
-
-    def wait(self) -> int:
-        """Read to the end; return the exit code."""
-        while self._read():
-            pass
-        os.close(self._end)
-        return self.process.wait(PATIENCE)
-
-    def _read(self) -> bool:
-        ready, _, _ = select.select([self._end], [], [], PATIENCE)
-        try:
-            data = os.read(self._end, 65_536) if ready else b""
-        except OSError:  # the program has ended
-            data = b""
-        self.seen += data.decode(errors="replace")
-        return bool(data)
 
 
 def test_alive_finds_the_server_by_its_settings(place: str) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import echoic
-from echoic.cli import alive, demo, doctor, evaluate, keys, models, serve, stream, transcribe
+from echoic.cli import alive, demo, doctor, evaluate, keys, listen, models, serve, stream, transcribe
 
 app = typer.Typer(
     help=echoic.__doc__.partition("\n")[0] if echoic.__doc__ else None,
@@ -15,6 +15,7 @@ app = typer.Typer(
 )
 app.command("serve")(serve.serve)
 app.command("transcribe")(transcribe.transcribe)
+app.command("listen")(listen.listen)
 app.command("stream")(stream.stream)
 app.command("eval")(evaluate.evaluate)
 app.add_typer(models.app, name="models")

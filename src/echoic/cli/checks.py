@@ -76,7 +76,7 @@ def run_checks(host: str | None, port: int | None) -> list[Check]:
         checks.append(checks_addons.insights(settings))
         checks += checks_stores.stores(settings)
         checks.append(free_port(settings.host, settings.port))
-    return [*checks, writable()]
+    return [*checks, checks_addons.microphones(), writable()]
 
 
 def machine() -> list[Check]:

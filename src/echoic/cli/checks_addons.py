@@ -31,6 +31,25 @@ def insights(settings: "Settings") -> Check:
     return Check("insights", "ok", f"by {found.name}: {where}")
 
 
+def microphones() -> Check:
+    """Return what ``echoic listen`` could listen to; nothing is opened."""
+    from echoic.cli.microphone import NoMicrophone, devices
+
+    try:
+        found = devices()
+    except NoMicrophone as problem:
+        found_not, _, fix = str(problem).partition(": ")
+        return Check("microphone", "note", found_not, fix or None)
+    if not found:
+        return Check("microphone", "note", "there is none here")
+    default = next((one.name for one in found if one.is_default), None)
+    if default is None:
+        return Check(
+            "microphone", "note", f"{len(found)} found, none by default", "echoic listen --device NAME"
+        )
+    return Check("microphone", "ok", default)
+
+
 def _listens(url: str) -> bool:
     """Return whether an address takes a connection; nothing is said over it."""
     parts = urlsplit(url)

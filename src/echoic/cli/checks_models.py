@@ -20,6 +20,7 @@ OPTIONAL = {
     "faster_whisper": ("faster-whisper", "whisper", _WHISPER),
     "ctranslate2": ("ctranslate2", "whisper", _WHISPER),
     "openai": ("openai", "insights by a language model", "pip install 'echoic[insights]'"),
+    "sounddevice": ("sounddevice", "echoic listen", "pip install 'echoic[microphone]'"),
     "onnx": ("onnx", "echoic models optimize", "pip install 'echoic[optimize]'"),
 }
 

@@ -13,6 +13,8 @@ from echoic.cli.options import Config, Speed, give_up
 
 #: Recordings that come with the weights of the default model: A Tale of Two Cities, read aloud; Beckett.
 _RECORDINGS = ("two_cities.wav", "beckett.wav")
+#: Samples per second, the protocol's default.
+_RATE = 16_000
 _INSTALL = "pip install moonshine-voice==0.0.73"
 
 
@@ -27,20 +29,23 @@ def demo(
     if recording is None:
         give_up(f"The recording comes with a package that is not installed: {_INSTALL}")
 
-    from echoic.cli.live import PIECE, listen, view_for_stdout
+    from echoic.cli.live import Sitting, listen
     from echoic.cli.local import local_server
+    from echoic.cli.views import view_for_stdout
     from echoic.client import ServerError
+    from echoic.client.pacing import PIECE, paced
     from echoic.media import UnreadableAudio, read_audio
     from echoic.server.settings import SettingsError
 
+    sitting = Sitting(view_for_stdout())
     try:
-        pieces = islice(read_audio(recording, chunk=PIECE), round(seconds / PIECE))
+        pieces = islice(read_audio(recording, _RATE, PIECE), round(seconds / PIECE))
         with local_server(config) as address:
             typer.echo(f"Streaming {recording.name} to {address}\n")
-            heard = asyncio.run(listen(address, pieces, view_for_stdout(), speed=speed))
+            asyncio.run(listen(address, paced(pieces, _RATE, speed), sitting))
     except (ServerError, SettingsError, UnreadableAudio, RuntimeError) as error:
         give_up(str(error))
-    typer.echo(f"\nTranscript\n{heard.transcript}\n\n{_measured(heard.delays)}")
+    typer.echo(f"\nTranscript\n{sitting.heard.transcript}\n\n{_measured(sitting.delays)}")
 
 
 def demo_recording() -> Path | None:

@@ -19,6 +19,7 @@ from echoic.cli.notices import Notices
 from echoic.cli.options import complain
 from echoic.cli.talk import Talk, converse
 from echoic.client import Received, ServerError
+from echoic.client.pacing import paced
 from echoic.evaluate.lateness import after_passages, said
 from echoic.evaluate.manifest import BadRow, Entry
 from echoic.evaluate.normal import Normaliser
@@ -246,7 +247,8 @@ async def _stream(
         elif (sentence := notices.sentence(frame)) is not None:
             complain(sentence)
 
-    talk = Talk(pieces(), show, lambda _: None, speed, course.key, _config(course, entry))
+    paced_pieces = paced(pieces(), RATE, speed)
+    talk = Talk(paced_pieces, show, lambda _: None, course.key, _config(course, entry))
     heard.model = await converse(address, talk, asyncio.Event())
     heard.spent = time.perf_counter() - begun
     return heard

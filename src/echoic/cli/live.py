@@ -1,133 +1,57 @@
-"""A stream at the pace of speech, and how it looks while it runs."""
+"""A stream that is watched while it runs, from the first sample to the last word."""
 
 import asyncio
 import signal
-import sys
+import socket
 import time
 from bisect import bisect_left
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import FrameType, TracebackType
-from typing import Protocol, Self
+from pathlib import Path
+from types import FrameType
 
 import numpy as np
+import typer
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
 
+from echoic.cli.heard import Heard
 from echoic.cli.notices import Notices
-from echoic.cli.options import complain
+from echoic.cli.options import Wishes, complain, give_up
+from echoic.cli.save import Save
 from echoic.cli.talk import Talk, converse
-from echoic.client import Received
-from echoic.wire.frames import Final, FullTranscript, Partial
+from echoic.cli.views import View, view_for_stdout
+from echoic.client import Final, Received, ServerError, UnreadableAudio, stream_address
+from echoic.client.address import DEFAULT_SERVER
 
-#: Seconds of audio in a message: what a microphone's driver gives.
-PIECE = 0.1
-#: Characters after which the view begins a new paragraph even without the end of a sentence.
-_PARAGRAPH = 240
-_SENTENCE_ENDS = (".", "?", "!")
+#: What a shell reports for a program that Ctrl-C ended.
+INTERRUPTED = 130
+_ENDING = "Ending: the rest is on its way. Ctrl-C again ends at once."
 #: Seconds by which the place of a final may miss the place of a piece: rounding on the wire.
 _ROUNDING = 1e-5
-
-
-class View(AbstractContextManager["View"], Protocol):
-    """Shows a stream's frames as they come."""
-
-    def show(self, frame: Received) -> None:
-        """Show a partial or a final."""
-
-    def tell(self, sentence: str) -> None:
-        """Show what went wrong."""
-
-
-class PlainView:
-    """A line for each final on stdout, for what is no terminal; warnings and errors on stderr."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
-
-    def show(self, frame: Received) -> None:
-        """Print a final."""
-        if isinstance(frame, Final):
-            sys.stdout.write(frame.text + "\n")
-            sys.stdout.flush()
-
-    def tell(self, sentence: str) -> None:
-        """Print what went wrong."""
-        complain(sentence)
-
-
-class LiveView:
-    """Paragraphs on a terminal: what is final stands, what may still change is dim and moves on."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._live = Live(console=console, transient=True, refresh_per_second=12)
-        self._start = self._heard = 0.0
-        self._paragraph = self._partial = ""
-
-    def __enter__(self) -> Self:
-        self._live.start()
-        self._update()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._partial = ""
-        self._end_paragraph()
-        self._live.stop()
-
-    def show(self, frame: Received) -> None:
-        """Take a frame into the picture."""
-        if isinstance(frame, Partial):
-            self._partial, self._heard = frame.text, frame.segment_end
-        elif isinstance(frame, Final):
-            self._add(frame)
-        self._update()
-
-    def tell(self, sentence: str) -> None:
-        """Print what went wrong above what is being said."""
-        self._console.print(Text(sentence, style="yellow"))
-
-    def _add(self, final: Final) -> None:
-        if not self._paragraph:
-            self._start = final.segment_start
-        self._paragraph = f"{self._paragraph} {final.text}".strip()
-        self._partial, self._heard = "", final.segment_end
-        if self._paragraph.endswith(_SENTENCE_ENDS) or len(self._paragraph) > _PARAGRAPH:
-            self._end_paragraph()
-
-    def _end_paragraph(self) -> None:
-        if self._paragraph:
-            line, self._paragraph = _line(self._start, self._paragraph), ""
-            self._update()  # what is printed now stands above the view, which must not show it too
-            self._console.print(line)
-
-    def _update(self) -> None:
-        line = _line(self._start if self._paragraph else self._heard, self._paragraph)
-        line.append(f" {self._partial}" if self._paragraph else self._partial, style="dim italic")
-        self._live.update(line)
+#: Seconds in which a server on this machine takes a connection.
+_PATIENCE = 2.0
 
 
 @dataclass(slots=True)
-class Heard:
-    """What came of a stream.
+class Sitting:
+    """A stream that is watched.
 
     Attributes:
-        transcript: The full transcript.
+        view: Shows the frames.
+        config: Keys of the ``config`` frame.
+        key: The server's key.
+        save: Where the transcript is written, or None.
+        heard: What came of it.
         delays: For each final, seconds from when its segment's last sample was sent until it was here.
         interrupted: True if Ctrl-C ended it.
     """
 
-    transcript: str = ""
+    view: View
+    config: dict[str, object] = field(default_factory=dict)
+    key: str | None = field(default=None, repr=False)
+    save: Save | None = None
+    heard: Heard = field(default_factory=Heard)
     delays: list[float] = field(default_factory=list)
     interrupted: bool = False
 
@@ -144,65 +68,129 @@ class _Clock:
 
     def since(self, seconds: float) -> float:
         """Return the time since the audio at ``seconds`` was sent."""
+        now = time.perf_counter()
         place = bisect_left(self._sent, (seconds - _ROUNDING, 0.0))
-        return time.perf_counter() - self._sent[min(place, len(self._sent) - 1)][1]
+        return now - self._sent[place][1] if place < len(self._sent) else 0.0
 
 
-def view_for_stdout() -> View:
-    """Return the live view on a terminal, else the one that prints a line for each final."""
-    return LiveView(Console()) if sys.stdout.isatty() else PlainView()
+def sitting_of(wishes: Wishes, save: Path | None, key: str | None) -> Sitting:
+    """Return a sitting in which a command's options are wished for.
+
+    Raises:
+        typer.Exit: One of their files cannot be used.
+    """
+    try:
+        saved = Save(save) if save else None
+        config = wishes.config(timed=saved is not None and saved.is_timed)
+    except ValueError as error:
+        give_up(str(error), 2)
+    return Sitting(view_for_stdout(), config, key, saved)
 
 
-async def listen(
-    address: str,
-    pieces: Iterator[NDArray[np.float32]],
-    view: View,
-    *,
-    speed: float = 1.0,
-    key: str | None = None,
-    config: dict[str, object] | None = None,
-) -> Heard:
-    """Stream at the pace of speech; the first Ctrl-C has what was heard delivered, the second ends at once.
+def watch(
+    url: str | None, config: Path | None, pieces: AsyncGenerator[NDArray[np.float32], None], sitting: Sitting
+) -> None:
+    """Stream and show it all, for a command: what goes wrong is a sentence, and what was heard is kept.
+
+    Args:
+        url: The server; None: one on this machine, of this command's own if none runs.
+        config: A file with the settings of a server of one's own.
+        pieces: As for ``listen``.
+        sitting: How.
+
+    Raises:
+        typer.Exit: It failed.
+    """
+    from echoic.server.settings import SettingsError
+
+    try:
+        with _server(url, config) as address:
+            asyncio.run(listen(address, pieces, sitting))
+    except ServerError as error:
+        give_up(f"{error}{_advice(error)}")
+    except (UnreadableAudio, ValueError, SettingsError, RuntimeError) as error:
+        give_up(str(error))
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+    finally:
+        _keep(sitting)
+
+
+def _keep(sitting: Sitting) -> None:
+    """Write what was heard, if anything was."""
+    if sitting.save is not None and sitting.heard.finals:
+        try:
+            sitting.save.write(sitting.heard)
+        except ValueError as error:
+            give_up(str(error))
+        complain(f"Saved to {sitting.save.path}.")
+
+
+async def listen(address: str, pieces: AsyncGenerator[NDArray[np.float32], None], sitting: Sitting) -> None:
+    """Stream; the first Ctrl-C has what was heard delivered, the second ends at once.
 
     Args:
         address: The URL of the stream endpoint.
-        pieces: float32, mono, -1..1, ``PIECE`` seconds each, at the configured rate.
-        view: Shows the frames.
-        speed: How many times as fast as it was spoken.
-        key: The server's key.
-        config: Keys of the ``config`` frame.
+        pieces: float32, mono, -1..1, at the configured rate, as they are spoken.
+        sitting: How; what came of it is there afterwards, also if this fails.
 
     Raises:
         ServerError: No server is there, it refused, or it ended the stream.
         UnreadableAudio: The audio cannot be decoded.
+        ValueError: What was heard cannot be saved.
     """
-    heard, clock, notices = Heard(), _Clock(), Notices(config or {})
+    clock, notices = _Clock(), Notices(sitting.config)
 
     def show(frame: Received) -> None:
-        if isinstance(frame, Final):
-            heard.delays.append(clock.since(frame.segment_end))
-        elif isinstance(frame, FullTranscript):
-            heard.transcript = frame.text
+        sitting.heard.take(frame)
         if (sentence := notices.sentence(frame)) is not None:
-            view.tell(sentence)
-        view.show(frame)
+            sitting.view.tell(sentence)
+        sitting.view.show(frame)
+        if isinstance(frame, Final):
+            sitting.delays.append(clock.since(frame.segment_end))
+            if sitting.save is not None:
+                sitting.save.update(sitting.heard)
 
-    talk = Talk(pieces, show, clock.note, speed, key, config or {})
-    with _interruptible() as enough, view:
-        await converse(address, talk, enough)
-    heard.interrupted = enough.is_set()
-    return heard
+    talk = Talk(pieces, show, clock.note, sitting.key, sitting.config)
+    with _interruptible(lambda: sitting.view.tell(_ENDING)) as enough, sitting.view:
+        try:
+            await converse(address, talk, enough)
+        finally:
+            sitting.interrupted = enough.is_set()
 
 
 @contextmanager
-def _interruptible() -> Iterator[asyncio.Event]:
-    """Yield an event that the first Ctrl-C sets; the next does what it did before."""
+def _server(url: str | None, config: Path | None) -> Iterator[str]:
+    """Yield the address of a server: the one that is named, one that runs here, or one for this command."""
+    if url is not None or _runs_here():
+        yield stream_address(url or DEFAULT_SERVER)
+        return
+    from echoic.cli.local import local_server
+
+    complain("No server runs here, so this command has one of its own (lasting: echoic serve).")
+    with local_server(config) as address:
+        yield address
+
+
+def _runs_here() -> bool:
+    host, _, port = DEFAULT_SERVER.rpartition("/")[2].partition(":")
+    try:
+        with socket.create_connection((host, int(port)), _PATIENCE):
+            return True
+    except OSError:
+        return False
+
+
+@contextmanager
+def _interruptible(told: Callable[[], None]) -> Iterator[asyncio.Event]:
+    """Yield an event that the first Ctrl-C sets, and tells; the next does what it did before."""
     enough = asyncio.Event()
     loop = asyncio.get_running_loop()
     before = signal.getsignal(signal.SIGINT)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, before)
+        loop.call_soon_threadsafe(told)
         loop.call_soon_threadsafe(enough.set)
 
     signal.signal(signal.SIGINT, stop)
@@ -212,5 +200,9 @@ def _interruptible() -> Iterator[asyncio.Event]:
         signal.signal(signal.SIGINT, before)
 
 
-def _line(start: float, text: str) -> Text:
-    return Text.assemble((f"{int(start) // 60:3}:{int(start) % 60:02}  ", "cyan"), text)
+def _advice(error: ServerError) -> str:
+    """Return what else helps, as a sentence after the error's."""
+    if error.code == "unreachable" and not error.detail:
+        return " Start one in another terminal: echoic serve"
+    pause = error.detail.get("retry_after")
+    return f" It advises to wait {pause:g} s." if isinstance(pause, int | float) else ""

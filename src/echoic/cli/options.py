@@ -1,5 +1,7 @@
 """Options that several commands share, and how a command fails."""
 
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -35,10 +37,24 @@ Vocabulary = Annotated[
         help="A file of terms, a line each (heard=meant replaces), or JSON with terms and replacements.",
     ),
 ]
+Insights = Annotated[bool, typer.Option("--insights", help="What it comes down to as well.")]
+SaveTo = Annotated[
+    Path | None,
+    typer.Option("--save", metavar="FILE", help="Write the transcript: .txt, .srt, .vtt or .json."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Speed = Annotated[
     float, typer.Option("--speed", min=0.1, max=1000, help="How many times as fast as it was spoken.")
 ]
+
+
+class Form(StrEnum):
+    """Formats of a transcript."""
+
+    TXT = "txt"
+    SRT = "srt"
+    VTT = "vtt"
+    JSON = "json"
 
 
 def complain(message: str) -> None:
@@ -60,6 +76,41 @@ def config_of(model: str | None, language: str | None, **more: object) -> dict[s
     """Return the keys of a ``config`` frame that are set."""
     values = {"model": model, "language": language, **more}
     return {key: value for key, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a stream is asked for, as its options name it."""
+
+    model: str | None
+    language: str | None
+    diarize: bool
+    speakers: int | None
+    insights: bool
+    vocabulary: Path | None
+
+    def config(self, *, timed: bool, **more: object) -> dict[str, object]:
+        """Return them as keys of a ``config`` frame.
+
+        Args:
+            timed: Whether words are to have times; where speakers are told apart they have to.
+            **more: Further keys.
+
+        Raises:
+            ValueError: The file of the vocabulary cannot be used.
+        """
+        from echoic.cli.wording import read_vocabulary
+
+        apart = diarization_of(self.speakers, wanted=self.diarize)
+        return config_of(
+            self.model,
+            self.language,
+            word_timestamps=timed or apart is not None or None,
+            diarization=apart,
+            vocabulary=read_vocabulary(self.vocabulary) if self.vocabulary else None,
+            insights={"enabled": True} if self.insights else None,
+            **more,
+        )
 
 
 def diarization_of(speakers: int | None, *, wanted: bool) -> dict[str, object] | None:

@@ -1,53 +1,60 @@
 """``echoic stream``."""
 
-import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from echoic.cli.options import Key, Language, Model, Speed, Url, config_of, give_up
+from echoic.cli.options import (
+    Config,
+    Diarize,
+    Insights,
+    Key,
+    Language,
+    Model,
+    SaveTo,
+    Speakers,
+    Speed,
+    Url,
+    Vocabulary,
+    Wishes,
+    give_up,
+)
 
-if TYPE_CHECKING:
-    from echoic.client import ServerError
-
-#: What a shell reports for a program that Ctrl-C ended.
-_INTERRUPTED = 130
+#: Samples per second, the protocol's default.
+_RATE = 16_000
 
 
-def stream(
+def stream(  # noqa: PLR0913  # each is an option of the command
     file: Annotated[Path, typer.Argument(metavar="FILE", help="An audio or video file.")],
     *,
     url: Url = None,
     speed: Speed = 1.0,
+    save: SaveTo = None,
     model: Model = None,
     language: Language = None,
     key: Key = None,
+    config: Config = None,
+    diarize: Diarize = False,
+    speakers: Speakers = None,
+    insights: Insights = False,
+    vocabulary: Vocabulary = None,
 ) -> None:
     """Stream a recording to a server at the pace of speech and watch the words come.
 
     Where stdout is no terminal, each final is a line. Ctrl-C ends the stream; what was heard is delivered.
+    Without --url by the server on this machine, or where none runs by one for this command.
     """
-    from echoic.cli.live import PIECE, listen, view_for_stdout
-    from echoic.client import ServerError, stream_address
-    from echoic.client.address import DEFAULT_SERVER
-    from echoic.media import UnreadableAudio, read_audio
+    from echoic.cli.live import INTERRUPTED, sitting_of, watch
+    from echoic.client import UnreadableAudio
+    from echoic.client.pacing import PIECE, paced
+    from echoic.media import read_audio
 
-    config = config_of(model, language)
+    sitting = sitting_of(Wishes(model, language, diarize, speakers, insights, vocabulary), save, key)
     try:
-        address, pieces = stream_address(url or DEFAULT_SERVER), read_audio(file, chunk=PIECE)
-        heard = asyncio.run(listen(address, pieces, view_for_stdout(), speed=speed, key=key, config=config))
-    except ServerError as error:
-        give_up(f"{error}{_advice(error)}")
-    except (UnreadableAudio, ValueError) as error:
+        pieces = paced(read_audio(file, _RATE, PIECE), _RATE, speed)
+    except UnreadableAudio as error:
         give_up(str(error))
-    if heard.interrupted:
-        raise typer.Exit(_INTERRUPTED)
-
-
-def _advice(error: "ServerError") -> str:
-    """Return what else helps, as a sentence after the error's."""
-    if error.code == "unreachable" and not error.detail:
-        return " Start one in another terminal: echoic serve"
-    pause = error.detail.get("retry_after")
-    return f" It advises to wait {pause:g} s." if isinstance(pause, int | float) else ""
+    watch(url, config, pieces, sitting)
+    if sitting.interrupted:
+        raise typer.Exit(INTERRUPTED)

@@ -1,16 +1,17 @@
 """One recording through a server: samples go out while frames come in."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from echoic.client import Received, Stream, connect
-from echoic.media import UnreadableAudio
+from echoic.client import Received, ServerError, Stream, UnreadableAudio, connect
+
+#: Seconds after which a server hears of a client whose source is silent.
+_SIGN_OF_LIFE = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,18 +19,16 @@ class Talk:
     """What is streamed, and how.
 
     Attributes:
-        pieces: float32, mono, -1..1, at the configured rate.
+        pieces: float32, mono, -1..1, at the configured rate, when they are to be sent.
         show: Called with each frame.
         sent: Called with the seconds of audio sent so far, after each piece.
-        speed: How many times as fast as it was spoken; None: as fast as the server takes it.
         key: The server's key.
         config: Keys of the ``config`` frame.
     """
 
-    pieces: Iterator[NDArray[np.float32]]
+    pieces: AsyncGenerator[NDArray[np.float32], None]
     show: Callable[[Received], None]
     sent: Callable[[float], None]
-    speed: float | None = None
     key: str | None = field(default=None, repr=False)
     config: dict[str, object] = field(default_factory=dict)
 
@@ -42,6 +41,7 @@ async def converse(address: str, talk: Talk, enough: asyncio.Event) -> str:
         UnreadableAudio: The audio cannot be decoded; what could be is delivered first.
     """
     async with (
+        aclosing(talk.pieces),
         connect(address, key=talk.key, patience=0.0, **talk.config) as stream,
         _beside(_speak(stream, talk, enough)),
     ):
@@ -51,33 +51,35 @@ async def converse(address: str, talk: Talk, enough: asyncio.Event) -> str:
 
 
 async def _speak(stream: Stream, talk: Talk, enough: asyncio.Event) -> None:
+    sending = asyncio.create_task(_send_all(stream, talk))
+    others = asyncio.create_task(enough.wait()), asyncio.create_task(_give_signs_of_life(stream))
     try:
-        await _send_all(stream, talk, enough)
-    except UnreadableAudio:
+        await asyncio.wait([sending, others[0]], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (sending, *others):
+            task.cancel()
+        await asyncio.wait([sending, *others])
+    failed = None if sending.cancelled() else sending.exception()
+    if failed is None or isinstance(failed, UnreadableAudio):
         await stream.stop()
-        raise
-    await stream.stop()
+    if failed is not None:
+        raise failed
 
 
-async def _send_all(stream: Stream, talk: Talk, enough: asyncio.Event) -> None:
-    rate = stream.configured.sample_rate
-    start, seconds = time.perf_counter(), 0.0
-    while (piece := await asyncio.to_thread(next, talk.pieces, None)) is not None:
-        seconds += len(piece) / rate  # a piece can be sent when its last sample was spoken
-        early = start + seconds / talk.speed - time.perf_counter() if talk.speed else 0.0
-        if await _is_set_within(enough, early):
-            return
+async def _send_all(stream: Stream, talk: Talk) -> None:
+    rate, seconds = stream.configured.sample_rate, 0.0
+    async for piece in talk.pieces:
         await stream.send(piece)
+        seconds += len(piece) / rate
         talk.sent(seconds)
 
 
-async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
-    try:
-        async with asyncio.timeout(max(seconds, 0.0)):
-            await event.wait()
-    except TimeoutError:
-        return False
-    return True
+async def _give_signs_of_life(stream: Stream) -> None:
+    """Keep a stream open whose source is silent: a pipe that waits, a sound card that sleeps."""
+    with suppress(ServerError):  # whoever reads is told the same
+        while True:
+            await asyncio.sleep(_SIGN_OF_LIFE)
+            await stream.ping()
 
 
 @asynccontextmanager

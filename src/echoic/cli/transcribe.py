@@ -4,8 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,37 +13,31 @@ import typer
 from echoic.cli.options import (
     Config,
     Diarize,
+    Form,
+    Insights,
     Key,
     Language,
     Model,
     Speakers,
     Url,
     Vocabulary,
+    Wishes,
     complain,
-    config_of,
-    diarization_of,
     give_up,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from echoic.cli.heard import Heard
     from echoic.cli.notices import Notices
     from echoic.client import Received
-    from echoic.wire.frames import DiarizationSummary, Final, Insight
 
 #: Seconds of audio that may be sent and not yet be decoded; what is older counts as done.
 _AHEAD = 60.0
+#: Samples per second, the protocol's default.
+_RATE = 16_000
 _ALLOW = "To accept that: --fallback."
-
-
-class Form(StrEnum):
-    """Formats of a transcript."""
-
-    TXT = "txt"
-    SRT = "srt"
-    VTT = "vtt"
-    JSON = "json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +50,6 @@ class _Errand:
     config: dict[str, object]
     notices: "Notices"
     strict: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Heard:
-    """What came of a file; a problem is a sentence for a stretch that could not be decoded."""
-
-    finals: "list[Final]" = field(default_factory=list)
-    summaries: "list[DiarizationSummary]" = field(default_factory=list)
-    insights: "list[Insight]" = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
 
 
 def transcribe(  # noqa: PLR0913  # each is an option of the command
@@ -86,9 +69,7 @@ def transcribe(  # noqa: PLR0913  # each is an option of the command
     diarize: Diarize = False,
     speakers: Speakers = None,
     vocabulary: Vocabulary = None,
-    insights: Annotated[
-        bool, typer.Option("--insights", help="What it comes down to as well (txt, json).")
-    ] = False,
+    insights: Insights = False,
     fallback: Annotated[
         bool, typer.Option("--fallback", help="Let another model do it where the one named cannot.")
     ] = False,
@@ -99,28 +80,19 @@ def transcribe(  # noqa: PLR0913  # each is an option of the command
     done; the exit code is then 1.
     """
     from echoic.cli.notices import Notices
-    from echoic.cli.wording import read_vocabulary
     from echoic.server.settings import SettingsError
 
     if len(files) > 1 and form is not Form.TXT and output_dir is None:
         give_up(f"Several files as {form} need a folder to be written to: -o FOLDER.", 2)
     if insights and form in (Form.SRT, Form.VTT):
         give_up(f"Insights have no place in {form}: -f txt or -f json.", 2)
-    apart = diarization_of(speakers, wanted=diarize)
+    wishes = Wishes(model, language, diarize, speakers, insights, vocabulary)
     try:
-        wishes = config_of(
-            model,
-            language,
-            enable_partial=False,
-            word_timestamps=form is not Form.TXT or apart is not None,
-            diarization=apart,
-            vocabulary=read_vocabulary(vocabulary) if vocabulary else None,
-            insights={"enabled": True} if insights else None,
-        )
+        wished = wishes.config(timed=form is not Form.TXT, enable_partial=False)
     except ValueError as error:
         give_up(str(error), 2)
     strict = model is not None and not fallback
-    errand = _Errand(form, output_dir, key, wishes, Notices(wishes), strict)
+    errand = _Errand(form, output_dir, key, wished, Notices(wished), strict)
     try:
         if output_dir is not None:
             output_dir.mkdir(parents=True, exist_ok=True)
@@ -166,7 +138,7 @@ def _do(file: Path, name: str, address: str, errand: _Errand) -> bool:
         return False
     for problem in heard.problems:
         complain(f"{file}: {problem}")
-    text = _written(heard, errand.form)
+    text = heard.written(errand.form)
     if errand.folder is None:
         typer.echo(text, nl=False)
     else:
@@ -175,50 +147,31 @@ def _do(file: Path, name: str, address: str, errand: _Errand) -> bool:
     return not heard.problems
 
 
-def _written(heard: _Heard, form: Form) -> str:
-    """Return a transcript in a format; the speakers are those of the summary at the end."""
-    from functools import reduce
-
-    from echoic.evaluate.speakers import corrected
-    from echoic.subtitles import as_json, outline, render
-
-    finals = reduce(corrected, heard.summaries, heard.finals)
-    if form == "json":
-        return as_json(finals, heard.insights)
-    return "\n".join([render(finals, form.value), *map(outline, heard.insights[-1:])])
-
-
-async def _hear(file: Path, address: str, errand: _Errand, advance: "Callable[[float], None]") -> _Heard:
+async def _hear(file: Path, address: str, errand: _Errand, advance: "Callable[[float], None]") -> "Heard":
     """Return what came of a file."""
+    from echoic.cli.heard import Heard
     from echoic.cli.talk import Talk, converse
-    from echoic.client import ServerError
-    from echoic.media import read_audio
-    from echoic.wire.frames import (
-        DiarizationSummary,
+    from echoic.client import (
         Error,
         Final,
-        Insight,
+        ServerError,
         Warning,  # noqa: A004  # the protocol's word
     )
+    from echoic.client.pacing import paced
+    from echoic.media import read_audio
 
-    heard = _Heard()
+    heard = Heard()
 
     def show(frame: "Received") -> None:
+        heard.take(frame)
         if isinstance(frame, Final):
-            heard.finals.append(frame)
             advance(frame.segment_end)
         elif isinstance(frame, Warning) and frame.code == "model_fallback" and errand.strict:
             raise ServerError("model_unavailable", f"{frame.message} {_ALLOW}")
-        elif isinstance(frame, Error):
-            heard.problems.append(frame.message)
-        elif isinstance(frame, DiarizationSummary):
-            heard.summaries.append(frame)
-        elif isinstance(frame, Insight):
-            heard.insights.append(frame)
-        elif (sentence := errand.notices.sentence(frame)) is not None:
+        elif not isinstance(frame, Error) and (sentence := errand.notices.sentence(frame)) is not None:
             complain(sentence)
 
-    pieces = read_audio(file)
+    pieces = paced(read_audio(file, _RATE), _RATE, speed=None)
     talk = Talk(pieces, show, lambda sent: advance(sent - _AHEAD), key=errand.key, config=errand.config)
     await converse(address, talk, asyncio.Event())
     return heard

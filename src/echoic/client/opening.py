@@ -33,6 +33,8 @@ MAX_MESSAGE = 2**23
 #: Seconds a server may leave a keepalive ping unanswered. It stops reading while it has more audio than
 #: it can decode, so a busy server answers late; only one that is gone stays silent this long.
 PING_TIMEOUT = 300.0
+#: Seconds that a server may take to answer a close before the connection is cut.
+CLOSE_TIMEOUT = 2.0
 
 #: What a server answers in place of a handshake: who speaks wrongly, is asked for a key, or asks elsewhere.
 _BAD_REQUEST, _NO_KEY, _FORBIDDEN, _NOT_FOUND = 400, 401, 403, 404
@@ -146,6 +148,7 @@ async def _open(url: str, key: str | None) -> ClientConnection:
             compression=None,
             max_size=MAX_MESSAGE,
             ping_timeout=PING_TIMEOUT,
+            close_timeout=CLOSE_TIMEOUT,
             proxy=None if urlsplit(address).hostname in LOOPBACK else True,
             logger=_socket_log(),
         )

@@ -7,15 +7,18 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncGenerator, Iterator
 
     import numpy as np
     from numpy.typing import NDArray
 
+#: Seconds of sound in a message at the pace of speech: what a microphone's driver gives.
+PIECE = 0.1
+
 
 async def paced(
     pieces: Iterator[NDArray[np.float32]], rate: int, speed: float | None = 1.0
-) -> AsyncIterator[NDArray[np.float32]]:
+) -> AsyncGenerator[NDArray[np.float32], None]:
     """Yield each piece when its last sample would have been spoken; they are fetched in a thread.
 
     Args:

@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 from echoic.client.failure import ServerError
 from echoic.client.incoming import Received, read_frame
 from echoic.client.outgoing import as_messages
-from echoic.client.pacing import paced
+from echoic.client.pacing import PIECE, paced
 from echoic.client.past import Past
 from echoic.client.thread import TORN, Thread
 from echoic.errors import CLOSE_CODES, CLOSE_NORMAL, ErrorCode
@@ -29,9 +29,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from websockets.asyncio.client import ClientConnection
 
-#: Seconds of a file in a message: at the pace of speech what a microphone's driver gives, else more at once.
-_PACED = 0.1
-_WHOLE = 0.5
+#: Seconds of a file in a message that nobody waits for.
+_LARGE_PIECE = 0.5
 
 
 class Stream:
@@ -98,7 +97,7 @@ class Stream:
             ServerError: The stream has ended.
         """
         rate = self.configured.sample_rate
-        pieces = await asyncio.to_thread(read_audio, source, rate, _PACED if speed else _WHOLE)
+        pieces = await asyncio.to_thread(read_audio, source, rate, PIECE if speed else _LARGE_PIECE)
         async for piece in paced(pieces, rate, speed):
             await self.send(piece)
 

@@ -1,0 +1,149 @@
+"""Sound from a pipe: raw samples, or WAV as it is being written."""
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncGenerator
+from concurrent.futures import CancelledError
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from echoic.cli.wave_header import WaveHeader, read_header
+from echoic.client import UnreadableAudio
+from echoic.client.outgoing import as_mono
+
+#: Bytes that are read at once, at most.
+_READ = 2**16
+#: Reads that may wait until they are sent.
+_AHEAD = 8
+#: How files begin that hold no raw samples.
+_ENCODED = (b"ID3", b"\xff\xfb", b"OggS", b"fLaC", b"\x1a\x45\xdf\xa3", b"FORM", b".snd", b"caff")
+_DECODE = "ffmpeg -i FILE -f s16le -ar 16000 -ac 1 - | echoic listen -"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How samples lie in bytes.
+
+    Attributes:
+        form: ``s16le`` and its like: ``u8``, ``s24le``, ``s32le``, ``f32le``, ``f64le``.
+        rate: Samples per second and channel.
+        channels: How many are interleaved.
+    """
+
+    form: str = "s16le"
+    rate: int = 16_000
+    channels: int = 1
+
+    @property
+    def step(self) -> int:
+        """Bytes of one sample of all channels."""
+        return int(self.form.strip("usfle")) // 8 * self.channels
+
+    def read(self, data: bytes) -> NDArray[np.float32]:
+        """Return whole samples as mono float32.
+
+        Raises:
+            UnreadableAudio: One is no finite number.
+        """
+        if self.form == "s24le":
+            wide = np.zeros((len(data) // 3, 4), np.uint8)
+            wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
+            samples: NDArray[np.generic] = wide.reshape(-1).view("<i4")
+        else:
+            kind = {"s": "i"}.get(self.form[0], self.form[0])
+            samples = np.frombuffer(data, f"<{kind}{self.step // self.channels}")
+        mono = as_mono(samples.reshape(-1, self.channels))
+        if not np.isfinite(mono).all():
+            raise UnreadableAudio(f"This is not {self.form}: it holds what are no numbers there.")
+        return mono
+
+
+class Piped:
+    """Sound from a file descriptor, which is looked into at once.
+
+    Args:
+        descriptor: Open for reading.
+        layout: How raw samples lie in it; WAV says that itself.
+
+    Raises:
+        UnreadableAudio: Nothing comes, or something else.
+    """
+
+    def __init__(self, descriptor: int, layout: Layout) -> None:
+        self._descriptor = descriptor
+        self._left: int | None = None
+        self.layout = layout
+        head = _exactly(descriptor, 12)
+        if not head:
+            raise UnreadableAudio("Nothing came over standard input.")
+        if head.startswith(_ENCODED) or head[4:8] == b"ftyp":
+            raise UnreadableAudio(f"Standard input is neither raw samples nor WAV. {_DECODE}")
+        self._head = head
+        if head[:4] in (b"RIFF", b"RF64") and head[8:] == b"WAVE":
+            header = read_header(lambda size: _exactly(descriptor, size))
+            self._head, self._left = b"", header.size
+            self.layout = replace(layout, form=_form(header), rate=header.rate, channels=header.channels)
+
+    async def pieces(self) -> AsyncGenerator[NDArray[np.float32], None]:
+        """Yield what comes, as fast as it comes and is taken; half a sample at the end is left out.
+
+        Yields:
+            float32, shape ``(n,)``, mono.
+
+        Raises:
+            UnreadableAudio: The pipe breaks, or holds what are no numbers.
+        """
+        inbox: asyncio.Queue[bytes | OSError] = asyncio.Queue(_AHEAD)
+        # No thread of a pool: nobody waits for this one, and a read may last for ever.
+        arguments = (inbox, asyncio.get_running_loop())
+        threading.Thread(target=self._fetch, args=arguments, daemon=True, name="echoic pipe").start()
+        rest, step = self._head, self.layout.step
+        while data := await inbox.get():
+            if isinstance(data, OSError):
+                raise UnreadableAudio("Standard input broke off; what was heard is here.") from None
+            rest += data
+            whole = len(rest) - len(rest) % step
+            if whole:
+                yield self.layout.read(rest[:whole])
+            rest = rest[whole:]
+        if len(rest) >= step:  # of a file that is shorter than a header
+            yield self.layout.read(rest[: len(rest) - len(rest) % step])
+
+    def _fetch(self, inbox: asyncio.Queue[bytes | OSError], loop: asyncio.AbstractEventLoop) -> None:
+        """Read to the end, as far as there is room for it."""
+        data: bytes | OSError = b"begins"
+        while data and not isinstance(data, OSError):
+            try:
+                data = self._read()
+            except OSError as error:
+                data = error
+            waiting = inbox.put(data)
+            try:
+                asyncio.run_coroutine_threadsafe(waiting, loop).result()
+            except (CancelledError, RuntimeError):  # nobody listens any more
+                waiting.close()
+                return
+
+    def _read(self) -> bytes:
+        size = _READ if self._left is None else min(_READ, self._left)
+        data = os.read(self._descriptor, size) if size else b""
+        if self._left is not None:
+            self._left -= len(data)
+        return data
+
+
+def _form(header: WaveHeader) -> str:
+    if header.is_float:
+        return f"f{header.bits}le"
+    return "u8" if header.bits == 8 else f"s{header.bits}le"  # noqa: PLR2004  # bits of a byte
+
+
+def _exactly(descriptor: int, size: int) -> bytes:
+    """Return so many bytes, or fewer at the end."""
+    data = b""
+    while len(data) < size and (more := os.read(descriptor, size - len(data))):
+        data += more
+    return data

@@ -1,0 +1,77 @@
+"""A transcript in a file, while it is being spoken."""
+
+import time
+from pathlib import Path
+from typing import BinaryIO
+
+from echoic.cli.heard import Heard
+from echoic.cli.options import Form
+
+#: Seconds between two versions of the file; what is written takes at most a hundredth of the time.
+_INTERVAL = 2.0
+_SHARE = 100
+
+
+class Save:
+    """Writes what was heard into a file: now and then, and whole at the end.
+
+    An older file stays as it is until there is something to write.
+
+    Args:
+        path: The file; its ending names the format.
+
+    Raises:
+        ValueError: The ending names none, or the file cannot be written; the message is a sentence.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._due = 0.0
+        try:
+            self._form = Form(path.suffix[1:].lower())
+        except ValueError:
+            forms = ", ".join(f".{form}" for form in Form)
+            raise ValueError(f"{path}: the ending names the format, one of {forms}.") from None
+        try:
+            path.touch()
+            self._file: BinaryIO = path.open("r+b" if path.is_file() else "wb")
+        except OSError as error:
+            raise ValueError(_cannot(path, error)) from None
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether words have times in it."""
+        return self._form is not Form.TXT
+
+    def update(self, heard: Heard) -> None:
+        """Write what is there, unless that was done a moment ago.
+
+        Raises:
+            ValueError: It cannot be written.
+        """
+        begun = time.monotonic()
+        if begun < self._due or not self._file.seekable():
+            return
+        self.write(heard)
+        now = time.monotonic()
+        self._due = now + max(_INTERVAL, (now - begun) * _SHARE)
+
+    def write(self, heard: Heard) -> None:
+        """Write what is there.
+
+        Raises:
+            ValueError: It cannot be written.
+        """
+        try:
+            if self._file.seekable():
+                self._file.seek(0)
+            self._file.write(heard.written(self._form).encode())
+            self._file.flush()
+            if self._file.seekable():
+                self._file.truncate()
+        except OSError as error:
+            raise ValueError(_cannot(self.path, error)) from None
+
+
+def _cannot(path: Path, error: OSError) -> str:
+    return f"{path} cannot be written: {(error.strerror or 'no reason given').lower()}."
