@@ -13,7 +13,11 @@ from echoic.cli import app
 from support.documents import DOCUMENTS, ROOT, SHELL, anchors, blocks, codes, links, name_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+#: Docker's.
+OPTIONS_OF_OTHERS = {"--env-file"}
 
 
 def called(document: Path, program: str) -> list[list[str]]:
@@ -25,6 +29,14 @@ def called(document: Path, program: str) -> list[list[str]]:
 
 def subcommands() -> set[str]:
     return set(getattr(get_command(app), "commands", {}))
+
+
+def options(command: object) -> Iterator[str]:
+    """Yield the options of a command and of those below it."""
+    for parameter in getattr(command, "params", ()):
+        yield from (*parameter.opts, *parameter.secondary_opts)
+    for below in getattr(command, "commands", {}).values():
+        yield from options(below)
 
 
 @pytest.fixture(params=DOCUMENTS, ids=name_of)
@@ -53,6 +65,11 @@ def test_every_target_of_make_is_in_the_makefile(document: Path) -> None:
 
 def test_every_command_of_echoic_is_one(document: Path) -> None:
     assert {words[0] for words in called(document, "echoic")} <= subcommands()
+
+
+def test_every_option_is_one_of_some_command(document: Path) -> None:
+    named = {option for code in codes(document) for option in re.findall(r"^--[a-z-]+", code)}
+    assert named - OPTIONS_OF_OTHERS <= set(options(get_command(app)))
 
 
 def test_the_looking_finds_what_there_is_to_find() -> None:

@@ -107,15 +107,24 @@ def place() -> Iterator[str]:
 
 @pytest.mark.parametrize("path", sorted(requests()))
 def test_a_request_is_answered(path: str, place: str) -> None:
-    with urllib.request.urlopen(f"http://{place}{path}") as answer:  # noqa: S310  # to loopback
+    with urllib.request.urlopen(f"http://{place}{path}") as answer:  # to loopback
         assert answer.status == 200
+
+
+def test_every_metric_is_told_of_and_none_that_there_is_not(place: str) -> None:
+    told = {
+        name for document in GUIDES for name in codes(document) if re.fullmatch(r"echoic(_[a-z]+)+", name)
+    }
+    with urllib.request.urlopen(f"http://{place}/metrics") as answer:  # to loopback
+        exported = re.findall(r"^# TYPE (echoic_\w+)", answer.read().decode(), re.MULTILINE)
+    assert told == {name for name in exported if not name.endswith("_created")}
 
 
 @pytest.mark.parametrize(("document", "text"), configs())
 def test_a_config_is_taken_and_nothing_in_it_is_ignored(document: str, text: str, place: str) -> None:
     with connect(f"ws://{place}{STREAM}") as stream:
         stream.send(text)
-        told = {}
+        told: dict[str, object] = {}
         while told.get("type") != "status":
             told = msgspec.json.decode(stream.recv(), type=dict[str, object])
     assert (told["state"], told["ignored"]) == ("configured", []), document
