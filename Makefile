@@ -9,7 +9,7 @@ EXTRAS := .venv-extras
 AUDIT  := .venv-audit
 ADVISORIES ?= pypi
 
-.PHONY: help setup run demo test test-extras lint audit bench docs clean
+.PHONY: help setup run demo test test-page picture test-extras lint audit bench docs clean chromium
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,9 +20,9 @@ $(STAMP): pyproject.toml compat/tldw/pyproject.toml requirements/constraints.txt
 	$(PIP) --no-deps ./compat/tldw
 	touch $@
 
-# The example client in JavaScript is tested where there is an npm that works.
-$(WS):
-	-if command -v npm >/dev/null; then npm install --prefix tests/e2e/clients --no-package-lock --no-audit --no-fund --silent; fi
+# What is written in JavaScript is tested where there is an npm that works.
+$(WS): tests/e2e/clients/package.json
+	-if command -v npm >/dev/null; then npm install --prefix tests/e2e/clients --no-package-lock --no-audit --no-fund --silent && touch $(WS); fi
 
 setup: $(STAMP)  ## install everything into .venv; the program is .venv/bin/echoic
 
@@ -34,6 +34,19 @@ demo: $(STAMP)  ## stream a real recording through a server of its own, live tra
 
 test: $(STAMP) $(WS)  ## all tests
 	$(BIN)/python -m pytest
+
+# Debian's Chromium, which root can install; whoever else has one is not asked for it.
+chromium:
+	@command -v chromium chromium-browser google-chrome >/dev/null || \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; \
+	  else echo "The page is tested in Chromium: sudo apt-get install chromium" >&2; exit 1; fi
+
+test-page: $(STAMP) $(WS) chromium  ## the page in a real browser, its sound from files
+	$(BIN)/python -m pytest tests/web
+
+picture: $(STAMP) chromium  ## draw the pictures in docs/images from the page itself; needs the recordings
+	ECHOIC_PICTURES=docs/images $(BIN)/python -m pytest tests/web/test_pictures.py
 
 # PyTorch, NeMo, MLX and faster-whisper beside everything else, in versions known to go together.
 $(EXTRAS)/.installed: pyproject.toml requirements/extras.txt

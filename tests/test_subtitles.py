@@ -2,11 +2,9 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import UNSET
 
 from echoic.subtitles import (
     LINE_LENGTH,
@@ -21,25 +19,7 @@ from echoic.subtitles import (
     vtt,
 )
 from echoic.wire.frames import ActionItem, Final, Insight, InsightSource, Word
-
-
-def final(
-    text: str, start: float, end: float, *, words: tuple[Word, ...] | None = None, speaker: str | None = None
-) -> Final:
-    return Final(
-        text=text,
-        segment_id=1,
-        segment_start=start,
-        segment_end=end,
-        chunk_duration=end - start,
-        overlap=0.0,
-        chunk_start=start,
-        chunk_end=end,
-        new_audio_duration=end - start,
-        cumulative_audio=end,
-        words=UNSET if words is None else words,
-        speaker_label=UNSET if speaker is None else speaker,
-    )
+from support.finals import any_finals, final, talk
 
 
 def test_a_final_is_a_cue() -> None:
@@ -116,23 +96,6 @@ def test_json_holds_segments_words_and_speakers() -> None:
     assert "words" not in json.loads(render([final("Hi", 0, 1)], "json"))["segments"][0]
 
 
-times = st.floats(0, 500, allow_nan=False)
-any_words = st.lists(st.builds(Word, st.text(min_size=1, max_size=60), times, times), max_size=8).map(tuple)
-any_finals = st.lists(
-    st.builds(
-        lambda text, start, length, words, speaker: final(
-            text, start, start + length, words=words, speaker=speaker
-        ),
-        st.text(max_size=300),
-        times,
-        st.floats(0, 60),
-        st.none() | any_words,
-        st.none() | st.sampled_from(["A", "B"]),
-    ),
-    max_size=8,
-)
-
-
 @given(any_finals)
 def test_whatever_was_heard_cues_follow_each_other_and_fit(finals: list[Final]) -> None:
     at = 0
@@ -155,19 +118,6 @@ def test_no_word_is_lost_or_doubled(texts: list[str]) -> None:
 def test_no_cue_stands_too_long(words: int, seconds: float) -> None:
     finals = [final("word", i * seconds, (i + 1) * seconds) for i in range(words)]
     assert all(cue.end - cue.start <= 1000 * max(LONGEST_CUE, seconds) + 1 for cue in cues(finals))
-
-
-def talk() -> list[Final]:
-    """A final in which another speaker begins, then one of whose words nothing is known."""
-    words = (
-        Word("Where", 0.0, 0.3, speaker_id=0),
-        Word("is", 0.3, 0.5, speaker_id=0),
-        Word("it?", 0.5, 0.9, speaker_id=0),
-        Word("Here.", 1.2, 1.6, speaker_id=1),
-    )
-    first = final("Where is it? Here.", 0, 2, words=words, speaker="SPEAKER_00")
-    second = final("Thank you.", 2, 3.5, speaker="SPEAKER_00")
-    return [replace(first, speaker_id=0), replace(second, speaker_id=0)]
 
 
 def test_a_cue_breaks_where_another_speaks_within_a_final() -> None:

@@ -1,230 +1,361 @@
-const STREAM = "/api/v1/audio/stream/transcribe";
-const STATUS = "/api/v1/audio/stream/status";
-const LIMITS = "/api/v1/audio/stream/limits";
-const BUFFERED = 256 * 1024; // bytes on their way above which a file waits
+// The page: buttons, states, and what stands where.
 
-const NEAR_THE_END = 24; // pixels, less than a line, that the end may be out of view and still be followed
-// The browser's processing is made for calls: it takes the beginning of speech for noise.
-const MICROPHONE = { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+import { drawEarlier, drawNotes, drawSpeakers } from "./beside.js";
+import { Meter } from "./meter.js";
+import { Options } from "./options.js";
+import { Recording } from "./recording.js";
+import { save } from "./save.js";
+import { STREAM, ask, key } from "./server.js";
+import { Sheet, clock } from "./sheet.js";
+import { NoSound, canOpenTab, microphones, openMicrophone, openTab, readFile } from "./sound.js";
+import { Talk } from "./talk.js";
 
-const part = (id) => document.getElementById(id);
-const record = part("record");
+const ASK_AGAIN = 3000; // milliseconds, while the server is away
+const SURE = 4000; // milliseconds in which a second press clears
+const EXPECTED = new Set(["model_fallback", "word_timestamps_unavailable"]); // where the user left the choice to the server
 
+const part = (/** @type {string} */ id) => /** @type {any} */ (document.getElementById(id));
+const sheet = new Sheet(part("transcript"), part("announcer"));
+const meter = new Meter(part("meter"));
+const options = new Options(changeOptions);
+
+let talk = new Talk();
+/** @type {Talk[]} */
+let earlier = [];
+/** @type {Recording | null} */
+let recording = null;
+/** @type {import("./sound.js").Live | null} */
+let live = null;
+/** `idle`, `starting`, `live`, `file` or `stopping`. @type {string} */
+let phase = "idle";
+const is = (/** @type {string} */ name) => phase === name;
+let isLost = false;
+
+// ---- what is said to the user
+
+/** @param {string} text */
 function say(text, alarm = false) {
-  part("state").textContent = text;
-  part("state").classList.toggle("alarm", alarm);
+  const line = part("state");
+  if (line.textContent !== text) line.textContent = text;
+  line.classList.toggle("alarm", alarm);
 }
 
-// Says which model answers, as far as that is known, and which others are here.
-function answering(active, names) {
-  if (!active) return `Models here: ${names.join(", ")}.`;
-  const others = names.filter((name) => name !== active);
-  return `${active} transcribes.${others.length ? ` Also here: ${others.join(", ")}.` : ""}`;
+/** @param {string} text */
+function hint(text) {
+  if (part("hint").textContent !== text) part("hint").textContent = text;
 }
 
-async function showModels() {
-  const line = part("models");
-  try {
-    const answer = await fetch(STATUS);
-    if (answer.status === 401) {
-      line.textContent = "This server asks for a key.";
-      part("key-field").hidden = false;
-      return;
-    }
-    const status = await answer.json();
-    const names = status.available_models;
-    const loaded = status.models.filter((model) => model.loaded).map((model) => model.id);
-    line.textContent = names.length
-      ? answering(loaded.length === 1 ? loaded[0] : "", names)
-      : `No model is available here. ${status.models[0]?.reason ?? ""} ${status.models[0]?.install ?? ""}`;
-    part("key-field").hidden = (await fetch(LIMITS)).status !== 401; // asked for only where it is needed
-  } catch {
-    line.textContent = "The server does not answer.";
+/** @param {string} next */
+function enter(next) {
+  phase = next;
+  const runs = phase !== "idle";
+  document.body.classList.toggle("live", runs);
+  part("record-label").textContent = runs ? "Stop" : "Start";
+  part("record").disabled = phase === "stopping";
+  part("sources").hidden = runs;
+  part("gauge").hidden = phase !== "live" && phase !== "starting";
+  part("progress").hidden = phase !== "file";
+  part("paragraph").hidden = phase !== "live";
+  draw();
+}
+
+function draw() {
+  sheet.draw(talk);
+  part("empty").hidden = !talk.isEmpty || phase !== "idle";
+  part("save").hidden = !talk.finals.length;
+  part("clear").hidden = talk.isEmpty || phase === "stopping" || phase === "file";
+  part("title").textContent = talk.title || "Transcript";
+}
+
+function drawBeside() {
+  drawSpeakers(part("speakers"), talk, () => {
+    sheet.draw(talk);
+    drawNotes(part("notes"), talk);
+  });
+  drawNotes(part("notes"), talk);
+  drawEarlier(part("earlier"), earlier, choose);
+}
+
+// ---- the server
+
+async function meetServer() {
+  const answer = await ask();
+  part("key-form").hidden = answer.state !== "key";
+  if (answer.state === "key") {
+    part("model").textContent = "Waiting for a key.";
+    if (key.value) refuseKey();
+  } else if (answer.state === "here") {
+    options.show(answer.status);
+    showModels(answer.status);
+    showLimits(answer.limits);
+  } else {
+    part("model").textContent =
+      answer.state === "busy" ? "The server asks for a pause." : "The server does not answer. It is asked again.";
+    setTimeout(meetServer, answer.retry ? answer.retry * 1000 : ASK_AGAIN);
   }
 }
 
-// Shows the live text; its end stays in view unless the user has scrolled away from it.
-const live = part("live");
-let follows = true;
-live.addEventListener("scroll", () => {
-  follows = live.scrollHeight - live.scrollTop - live.clientHeight <= NEAR_THE_END;
+function refuseKey() {
+  key.value = "";
+  part("key-answer").textContent = "This key is not accepted.";
+  part("key-answer").classList.add("trouble");
+  part("key").select();
+}
+
+/** @param {any} status */
+function showModels({ models, available_models: names }) {
+  const loaded = models.filter((/** @type {any} */ one) => one.loaded);
+  const line = part("model");
+  if (!names.length) line.textContent = `No model is available here. ${models[0]?.reason ?? ""}`;
+  else line.textContent = loaded.length === 1 ? loaded[0].id : `${names.length} ${names.length === 1 ? "model" : "models"}`;
+}
+
+/** @param {Recording} mine */
+function showActive(mine) {
+  part("model").textContent = mine.stream?.configured.active_model ?? "";
+}
+
+/** @param {any} limits */
+function showLimits(limits) {
+  const left = limits?.remaining_minutes;
+  part("limits").textContent = typeof left === "number" ? `${Math.floor(left)} minutes of today are left.` : "";
+}
+
+part("key-form").addEventListener("submit", (/** @type {Event} */ event) => {
+  event.preventDefault();
+  key.value = part("key").value;
+  part("key").value = "";
+  part("key-answer").textContent = "";
+  part("key-answer").classList.remove("trouble");
+  meetServer();
 });
 
-function show(settled, volatile) {
-  part("settled").textContent = settled;
-  part("volatile").textContent = volatile;
-  if (follows) live.scrollTop = live.scrollHeight;
+// ---- a recording
+
+/** Put what is there aside, and begin an empty sheet. @param {string} title */
+function begin(title) {
+  if (talk.finals.length) earlier = [talk, ...earlier.filter((one) => one !== talk)];
+  talk = new Talk();
+  talk.title = title;
+  isLost = false;
+  hint("");
+  meter.clear();
+  drawBeside();
 }
 
-// One stream to the server. `ready` resolves when it is configured, `over` when it is closed.
-class Stream {
-  constructor(sampleRate) {
-    const address = new URL(STREAM, location.href);
-    address.protocol = address.protocol.replace("http", "ws");
-    this.parts = [];
-    this.trouble = "";
-    this.socket = new WebSocket(address);
-    this.socket.onopen = () => this.begin(sampleRate);
-    this.socket.onmessage = ({ data }) => this.hear(JSON.parse(data));
-    this.ready = new Promise((resolve) => (this.isReady = resolve));
-    this.over = new Promise((resolve) => {
-      this.socket.onclose = ({ code }) => {
-        this.isReady();
-        if (code !== 1000 && !this.trouble) this.trouble = `The connection was closed (code ${code}).`;
-        resolve(this.trouble);
-      };
-    });
-    follows = true;
-    show("", "");
-    part("result").hidden = true;
-    live.scrollIntoView({ block: "nearest" });
-  }
-
-  begin(sampleRate) {
-    const key = part("key").value;
-    if (key) this.send({ type: "auth", token: key });
-    this.send({ type: "config", sample_rate: sampleRate });
-  }
-
-  get open() {
-    return this.socket.readyState === WebSocket.OPEN;
-  }
-
-  send(frame) {
-    if (this.open) this.socket.send(JSON.stringify(frame));
-  }
-
-  sendAudio(samples) {
-    if (this.open) this.socket.send(samples);
-  }
-
-  stop() {
-    this.send({ type: "stop" });
-  }
-
-  hear(frame) {
-    if (frame.type === "partial") {
-      show(this.parts.join(" "), frame.text);
-    } else if (frame.type === "final") {
-      this.parts.push(frame.text);
-      show(this.parts.join(" "), "");
-    } else if (frame.type === "full_transcript") {
-      part("transcript").textContent = frame.text || "Nothing was understood.";
-      part("result").hidden = false;
-    } else if (frame.type === "warning") {
-      say(frame.message);
-    } else if (frame.type === "error") {
-      this.trouble = frame.message;
-      say(frame.message, true);
-    } else if (frame.state === "configured") {
-      part("models").textContent = answering(frame.active_model, []);
-      this.isReady();
-    }
-  }
+/** @param {number} rate Samples a second. */
+function record(rate) {
+  recording = new Recording(STREAM, key.value, { ...options.config, sample_rate: rate }, { frame: hear, connection: hearConnection });
+  return recording;
 }
 
-let microphone = null;
-
-async function startMicrophone() {
-  if (!navigator.mediaDevices) {
-    say("The microphone needs https or localhost.", true); // browsers hide it from pages that came over plain http
-    return;
-  }
-  record.disabled = true;
-  say("Waiting for the microphone…");
+/** @param {() => Promise<import("./sound.js").Live>} open @param {string} doing */
+async function listen(open, doing) {
+  enter("starting");
+  say(doing);
   try {
-    const source = await navigator.mediaDevices.getUserMedia({ audio: MICROPHONE });
-    const context = new AudioContext();
-    await context.audioWorklet.addModule("/recorder.js");
-    const stream = new Stream(context.sampleRate);
-    const recorder = new AudioWorkletNode(context, "recorder", { numberOfOutputs: 0 });
-    recorder.port.onmessage = ({ data }) => stream.sendAudio(data);
-    microphone = { source, context, stream, recorder };
-    stream.over.then(endMicrophone);
-    await stream.ready;
-    if (!stream.open) return;
-    context.createMediaStreamSource(source).connect(recorder);
-    say("Listening. Press the button again to stop.");
-    record.textContent = "Stop";
-    record.setAttribute("aria-pressed", "true");
+    live = await open();
+    begin("");
+    const mine = record(live.rate);
+    live.onsamples = (samples) => {
+      mine.hear(samples);
+      meter.hear(samples, mine.rate);
+    };
+    live.onend = () => stop();
+    live.start();
+    say("Listening; the server gets ready.");
+    await mine.ready;
+    showActive(mine);
+    enter("live");
+    options.showDevices(await microphones());
+    stayAwake();
+    mine.over.catch((failure) => phase !== "stopping" && fail(failure));
   } catch (error) {
-    say(`The microphone cannot be used: ${error.message}`, true);
-    endMicrophone();
+    fail(error);
   }
-  record.disabled = false;
 }
 
-function stopMicrophone() {
-  record.disabled = true;
-  say("Waiting for the last words…");
-  const { recorder, stream } = microphone;
-  const pass = recorder.port.onmessage;
-  recorder.port.onmessage = (message) => {
-    pass(message); // what was heard since the last tenth of a second
-    stream.stop();
-  };
-  recorder.port.postMessage("hand over");
-}
-
-function endMicrophone(trouble = "") {
-  microphone?.source.getTracks().forEach((track) => track.stop());
-  microphone?.context.close();
-  if (microphone) say(trouble || "Stopped.", Boolean(trouble));
-  microphone = null;
-  record.textContent = "Start the microphone";
-  record.setAttribute("aria-pressed", "false");
-  record.disabled = false;
-}
-
-async function transcribeFile(file) {
-  record.disabled = true;
+/** @param {File} file */
+async function transcribe(file) {
+  if (!is("idle")) return;
+  enter("file");
   say(`Reading ${file.name}…`);
   try {
-    const context = new OfflineAudioContext(1, 1, 16000); // decodes to 16 kHz
-    const audio = await context.decodeAudioData(await file.arrayBuffer());
-    const stream = new Stream(audio.sampleRate);
-    await stream.ready;
-    say(`Transcribing ${file.name} (${Math.round(audio.duration)} s)…`);
-    await sendAll(stream, mono(audio), audio.sampleRate);
-    stream.stop();
-    const trouble = await stream.over;
-    say(trouble || `Finished ${file.name}.`, Boolean(trouble));
+    const { samples, rate, seconds } = await readFile(file);
+    begin(file.name);
+    enter("file");
+    const mine = record(rate);
+    await mine.ready;
+    showActive(mine);
+    await mine.hearAll(samples, (share) => {
+      part("progress").value = share;
+      say(`${file.name}: ${clock(talk.heard)} of ${clock(seconds)}`);
+    });
+    if (phase === "file") await stop();
   } catch (error) {
-    say(`${file.name} cannot be read as audio: ${error.message}`, true);
-  }
-  record.disabled = false;
-}
-
-function mono(audio) {
-  const sum = audio.getChannelData(0).slice();
-  for (let channel = 1; channel < audio.numberOfChannels; channel++) {
-    audio.getChannelData(channel).forEach((value, at) => (sum[at] += value));
-  }
-  return sum.map((value) => value / audio.numberOfChannels);
-}
-
-async function sendAll(stream, samples, block) {
-  for (let at = 0; at < samples.length && stream.open; at += block) {
-    stream.sendAudio(samples.slice(at, at + block));
-    while (stream.socket.bufferedAmount > BUFFERED && stream.open) {
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
+    if (phase === "file") fail(error);
   }
 }
 
-record.addEventListener("click", () => (microphone ? stopMicrophone() : startMicrophone()));
-part("file").addEventListener("change", ({ target }) => target.files[0] && transcribeFile(target.files[0]));
-part("copy").addEventListener("click", () => navigator.clipboard.writeText(part("transcript").textContent));
+async function stop() {
+  if (phase !== "live" && phase !== "file" && phase !== "starting") return;
+  const wasFile = phase === "file";
+  enter("stopping");
+  say("Waiting for the last words…");
+  try {
+    await live?.stop();
+    await recording?.stop();
+    finish(talk.finals.length ? `${wasFile ? "Transcribed" : "Recorded"}: ${clock(recording?.seconds ?? 0)}.` : "Nothing was understood.");
+  } catch (error) {
+    fail(error);
+  }
+}
+
+/** @param {string} text */
+function finish(text, alarm = false) {
+  const last = recording;
+  recording = live = null;
+  last?.drop();
+  talk.volatile = "";
+  sheet.announce("", true);
+  enter("idle");
+  drawBeside();
+  say(text, alarm);
+  hint("");
+}
+
+/** @param {any} error */
+function fail(error) {
+  live?.stop();
+  if (error.code === "unauthorized") refuseKey();
+  if (error.code === "unauthorized") part("key-form").hidden = false;
+  if (error.code === "unreachable") meetServer();
+  if (error.detail?.field && options.complain(error.detail.field, error.message)) options.dialog.showModal();
+  const known = error instanceof NoSound || error.code;
+  const kept = talk.finals.length ? " What was said before is here." : "";
+  finish(`${known ? error.message : "Something went wrong in this page."}${error.detail?.install ? ` ${error.detail.install}` : ""}${kept}`, true);
+  if (!known) console.error(error);
+}
+
+// ---- what comes
+
+/** @param {any} frame */
+function hear(frame) {
+  const changed = talk.note(frame);
+  if (frame.type === "final") sheet.announce(frame.text);
+  if (frame.type === "full_transcript") sheet.announce("", true);
+  if (changed) draw();
+  if (changed === "turns" || changed === "notes" || (frame.type === "final" && talk.speakers.size)) drawBeside();
+  if (frame.state === "configured" && recording) showActive(recording);
+  if (frame.type === "warning" && !(EXPECTED.has(frame.code) && !options.model)) hint(frame.message);
+  if (frame.type === "error") hint(frame.message);
+}
+
+/** @param {any} frame */
+function hearConnection({ state }) {
+  isLost = state === "lost";
+  document.body.classList.toggle("lost", isLost);
+  if (state === "resumed") hint("The server is back, and nothing was lost.");
+  if (state === "anew") hint("The server is back. It began anew: a word or two before may be missing.");
+  if (isLost) hint("");
+  tick();
+}
+
+function tick() {
+  if (!recording || (phase !== "live" && !isLost)) return;
+  part("time").textContent = clock(recording.seconds);
+  const delay = recording.delay.value;
+  part("delay").textContent = delay === null || isLost ? "" : `${delay.toFixed(1)} s behind`;
+  if (isLost) say(`The server is away. What is said is kept (${clock(recording.stream?.backlog ?? 0)}) and sent when it is back.`, true);
+  else if (phase === "live") say(meter.isSilent ? "Listening, but nothing is heard. Is the microphone muted?" : "Listening.");
+}
+setInterval(tick, 500);
+
+async function stayAwake() {
+  const lock = await navigator.wakeLock?.request("screen").catch(() => null);
+  recording?.over.finally(() => lock?.release()).catch(() => {});
+}
+
+// ---- buttons
+
+function startOrStop() {
+  if (phase === "idle") listen(() => openMicrophone(options.values.device), "Waiting for the microphone…");
+  else stop();
+}
+
+/** @param {Talk} other */
+function choose(other) {
+  if (phase !== "idle") return hint("Stop first, then look at what was recorded earlier.");
+  earlier = [talk, ...earlier].filter((one) => one !== other && one.finals.length);
+  talk = other;
+  draw();
+  drawBeside();
+  part("transcript").focus();
+}
+
+async function changeOptions() {
+  if (phase !== "live") return;
+  try {
+    await recording?.stream?.configure(options.config);
+    hint("");
+  } catch (error) {
+    const { detail, message } = /** @type {import("./echoic.js").StreamError} */ (error);
+    if (!options.complain(detail.field ?? "", message)) hint(message);
+    else options.dialog.showModal();
+  }
+}
+
+async function clear() {
+  const button = part("clear");
+  if (button.dataset.sure !== "yes") {
+    button.dataset.sure = "yes";
+    button.textContent = "Clear all of it?";
+    setTimeout(() => {
+      button.dataset.sure = "";
+      button.textContent = "Clear";
+    }, SURE);
+    return;
+  }
+  button.dataset.sure = "";
+  button.textContent = "Clear";
+  if (phase === "live") await recording?.reset().catch(() => {});
+  talk.empty();
+  if (phase === "idle") say("Cleared.");
+  draw();
+  drawBeside();
+  part("record").focus();
+}
+
+part("record").addEventListener("click", startOrStop);
+part("paragraph").addEventListener("click", () => recording?.commit().catch(() => {}));
+part("clear").addEventListener("click", clear);
+part("tab").addEventListener("click", () => listen(openTab, "Choose a tab, and share its sound."));
+part("tab").hidden = !canOpenTab();
+part("file").addEventListener("change", (/** @type {any} */ { target }) => {
+  if (target.files[0]) transcribe(target.files[0]);
+  target.value = "";
+});
+part("save").addEventListener("click", async (/** @type {any} */ { target }) => {
+  if (target.dataset.form) hint(await save(talk, target.dataset.form));
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !options.dialog.open) startOrStop();
+});
 document.addEventListener("dragover", (event) => {
   event.preventDefault();
-  document.body.classList.add("dropping");
+  document.body.classList.toggle("dropping", phase === "idle");
 });
-document.addEventListener("dragleave", () => document.body.classList.remove("dropping"));
+document.addEventListener("dragleave", (event) => event.relatedTarget || document.body.classList.remove("dropping"));
 document.addEventListener("drop", (event) => {
   event.preventDefault();
   document.body.classList.remove("dropping");
-  const [file] = event.dataTransfer.files;
-  if (file && !microphone) transcribeFile(file);
+  const file = event.dataTransfer?.files[0];
+  if (file) transcribe(file);
+});
+window.addEventListener("beforeunload", (event) => {
+  if (phase !== "idle" || [talk, ...earlier].some((one) => !one.isSaved)) event.preventDefault();
 });
 
-showModels();
+enter("idle");
+meetServer();
+microphones().then((devices) => options.showDevices(devices));

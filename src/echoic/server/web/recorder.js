@@ -1,26 +1,25 @@
-// Hands the microphone's first channel to the page, a tenth of a second at a time.
+// Hands what is heard to the page, a twentieth of a second at a time, channels averaged.
 class Recorder extends AudioWorkletProcessor {
   constructor() {
     super();
-    this.block = new Float32Array(Math.round(sampleRate / 10));
+    this.block = new Float32Array(Math.round(sampleRate / 20));
     this.filled = 0;
-    this.port.onmessage = () => this.handOver();
+    this.port.onmessage = () => this.handOver(true);
   }
 
-  process(inputs) {
-    const heard = inputs[0][0];
-    for (let at = 0; heard && at < heard.length; ) {
-      const part = heard.subarray(at, at + this.block.length - this.filled);
-      this.block.set(part, this.filled);
-      this.filled += part.length;
-      at += part.length;
-      if (this.filled === this.block.length) this.handOver();
+  process([channels]) {
+    const length = channels[0]?.length ?? 0;
+    for (let at = 0; at < length; at++) {
+      let sum = 0;
+      for (const channel of channels) sum += channel[at];
+      this.block[this.filled++] = sum / channels.length;
+      if (this.filled === this.block.length) this.handOver(false);
     }
     return true;
   }
 
-  handOver() {
-    this.port.postMessage(this.block.slice(0, this.filled));
+  handOver(isLast) {
+    this.port.postMessage({ samples: this.block.slice(0, this.filled), isLast });
     this.filled = 0;
   }
 }

@@ -1,0 +1,109 @@
+// What stands beside the transcript: who speaks, what it comes down to, what was recorded before.
+
+import { VOICES, clock, element } from "./sheet.js";
+
+/** @typedef {import("./talk.js").Talk} Talk */
+
+const PARTS = [
+  ["Summary", "summary"],
+  ["Action items", "action_items"],
+  ["Decisions", "decisions"],
+];
+
+/** @param {HTMLElement} section @param {Talk} talk @param {() => void} onname */
+export function drawSpeakers(section, talk, onname) {
+  const list = /** @type {HTMLElement} */ (section.querySelector("ul"));
+  const speakers = [...talk.speakers].sort((one, other) => one - other);
+  section.hidden = !speakers.length;
+  const rows = speakers.map((id, at) => {
+    const row = /** @type {HTMLElement} */ (list.children[at] ?? list.appendChild(speakerRow()));
+    const [input, share] = /** @type {any} */ (row.children);
+    row.className = `voice-${id % VOICES}`;
+    input.placeholder = `Speaker ${id + 1}`;
+    input.ariaLabel = `Name of speaker ${id + 1}`;
+    if (document.activeElement !== input) input.value = talk.names.get(id) ?? "";
+    input.oninput = () => {
+      talk.names.set(id, input.value.trim());
+      onname();
+    };
+    share.textContent = clock(secondsOf(talk, id));
+    share.title = "How long";
+    return row;
+  });
+  while (list.children.length > rows.length) list.lastElementChild?.remove();
+}
+
+function speakerRow() {
+  const row = element("li", "");
+  const input = /** @type {HTMLInputElement} */ (element("input", ""));
+  input.autocomplete = "off";
+  input.spellcheck = false;
+  input.maxLength = 60;
+  row.append(input, element("span", ""));
+  return row;
+}
+
+/** How long one spoke, in seconds. @param {Talk} talk @param {number} id */
+function secondsOf(talk, id) {
+  let sum = 0;
+  for (const final of talk.finals) {
+    const words = final.words?.filter((/** @type {any} */ word) => (word.speaker_id ?? final.speaker_id) === id);
+    if (words) for (const { start, end } of words) sum += end - start;
+    else if (final.speaker_id === id) sum += final.segment_end - final.segment_start;
+  }
+  return sum;
+}
+
+/** @param {HTMLElement} section @param {Talk} talk */
+export function drawNotes(section, talk) {
+  const list = /** @type {HTMLElement} */ (section.querySelector("#note-list"));
+  const trouble = /** @type {HTMLElement} */ (section.querySelector("#note-trouble"));
+  section.hidden = !talk.insights.length && !talk.trouble;
+  trouble.textContent = talk.trouble && `There are no notes now. ${talk.trouble}`;
+  list.replaceChildren(...[...talk.insights].reverse().map((insight) => note(insight, talk)));
+}
+
+/** @param {any} insight @param {Talk} talk */
+function note(insight, talk) {
+  const card = element("div", `note ${insight.stage}`);
+  const { start, end } = insight.source;
+  card.append(element("p", "when", `${clock(start)} to ${clock(end)}${insight.stage === "live" ? ", so far" : ""}`));
+  for (const [title, key] of PARTS) {
+    if (!insight[key].length) continue;
+    const list = element("ul", "");
+    list.append(...insight[key].map((/** @type {any} */ item) => line(item, talk)));
+    card.append(element("h3", "", title), list);
+  }
+  if (insight.topics.length) {
+    const topics = element("ul", "topics");
+    topics.setAttribute("aria-label", "Topics");
+    topics.append(...insight.topics.map((/** @type {string} */ topic) => element("li", "", topic)));
+    card.append(topics);
+  }
+  if (!card.querySelector("li")) card.append(element("p", "owner", "Nothing stands out."));
+  return card;
+}
+
+/** @param {any} item @param {Talk} talk */
+function line(item, talk) {
+  const text = typeof item === "string" ? item : item.description;
+  const made = element("li", "", talk.named(text));
+  if (item.owner) made.append(" ", element("span", "owner", talk.named(item.owner)));
+  return made;
+}
+
+/** @param {HTMLElement} section @param {Talk[]} talks @param {(talk: Talk) => void} onchoose */
+export function drawEarlier(section, talks, onchoose) {
+  section.hidden = !talks.length;
+  const rows = talks.map((talk) => {
+    const row = element("li", "");
+    const button = element("button", "");
+    button.setAttribute("type", "button");
+    const when = talk.began.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+    button.append(element("b", "", talk.finals[0]?.text ?? "Nothing"), `${talk.title || when}, ${clock(talk.heard)}`);
+    button.onclick = () => onchoose(talk);
+    row.append(button);
+    return row;
+  });
+  section.querySelector("ul")?.replaceChildren(...rows);
+}

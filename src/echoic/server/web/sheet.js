@@ -1,0 +1,106 @@
+// A talk, drawn as paragraphs. What is there already is left alone.
+
+/** @typedef {import("./talk.js").Talk} Talk */
+/** @typedef {import("./talk.js").Turn} Turn */
+
+export const VOICES = 8; // colours
+const NEAR = 48; // pixels below the dock's edge within which the end is still followed
+const SPOKEN = 90; // letters after which a screen reader is told without the end of a sentence
+
+export class Sheet {
+  /** @param {HTMLElement} place @param {HTMLElement} announcer */
+  constructor(place, announcer) {
+    this.place = place;
+    this.announcer = announcer;
+    this.volatile = element("span", "volatile");
+    this.unsaid = "";
+  }
+
+  /** @param {Talk} talk */
+  draw(talk) {
+    const follows = this._isAtEnd();
+    const turns = talk.turns();
+    if (!turns.length && talk.volatile) turns.push({ speaker: null, start: 0, parts: [] });
+    while (this.place.children.length > turns.length) this.place.lastElementChild?.remove();
+    turns.forEach((turn, at) => this._drawTurn(turn, at, talk));
+    this._drawVolatile(talk);
+    if (follows) this.place.lastElementChild?.lastElementChild?.scrollIntoView({ block: "nearest" });
+  }
+
+  /** @param {Turn} turn @param {number} at @param {Talk} talk */
+  _drawTurn(turn, at, talk) {
+    let row = /** @type {HTMLElement | null} */ (this.place.children[at] ?? null);
+    if (!row) this.place.append((row = blank()));
+    const [margin, text] = /** @type {any} */ (row.children);
+    const voiced = turn.speaker === null ? "" : ` voiced voice-${turn.speaker % VOICES}`;
+    set(row, "className", `turn${voiced}`);
+    set(margin.children[0], "textContent", turn.speaker === null ? "" : talk.nameOf(turn.speaker));
+    set(margin.children[1], "textContent", turn.parts.length ? clock(turn.start) : "");
+    const spans = [...text.querySelectorAll(".part")];
+    turn.parts.forEach((part, which) => {
+      let span = spans[which];
+      if (!span) {
+        span = element("span", "part new");
+        text.append(span, " ");
+      }
+      set(span, "textContent", part.text);
+      set(span, "title", clock(part.start));
+    });
+    for (const span of spans.slice(turn.parts.length)) {
+      span.nextSibling?.remove();
+      span.remove();
+    }
+  }
+
+  /** @param {Talk} talk */
+  _drawVolatile(talk) {
+    const text = this.place.lastElementChild?.lastElementChild;
+    set(this.volatile, "textContent", talk.volatile);
+    if (!text || !talk.volatile) this.volatile.remove();
+    else if (text.lastChild !== this.volatile) text.append(this.volatile);
+  }
+
+  _isAtEnd() {
+    const last = this.place.lastElementChild?.lastElementChild;
+    return !last || last.getBoundingClientRect().bottom < innerHeight + NEAR;
+  }
+
+  /** Tell a screen reader what is final, a sentence at a time. @param {string} text @param {boolean} [atOnce] */
+  announce(text, atOnce = false) {
+    this.unsaid = `${this.unsaid} ${text}`.trim();
+    if (!this.unsaid || !(atOnce || this.unsaid.length > SPOKEN || /[.?!…。？！]$/.test(this.unsaid))) return;
+    const line = element("p", "");
+    line.textContent = this.unsaid;
+    this.unsaid = "";
+    this.announcer.append(line);
+    if (this.announcer.children.length > 3) this.announcer.firstElementChild?.remove();
+  }
+}
+
+function blank() {
+  const row = element("div", "turn");
+  const margin = element("p", "margin");
+  margin.append(element("span", "who"), " ", element("time", ""));
+  row.append(margin, element("p", "text"));
+  return row;
+}
+
+/** @param {string} name @param {string} kind */
+export function element(name, kind, text = "") {
+  const made = document.createElement(name);
+  if (kind) made.className = kind;
+  if (text) made.textContent = text;
+  return made;
+}
+
+/** Set what differs: what is set anew is drawn anew, and read out anew. @param {any} node @param {string} key @param {string} value */
+function set(node, key, value) {
+  if (node[key] !== value) node[key] = value;
+}
+
+/** @param {number} seconds */
+export function clock(seconds) {
+  const whole = Math.floor(seconds);
+  const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, String(whole % 60).padStart(2, "0")];
+  return hours ? `${hours}:${String(minutes).padStart(2, "0")}:${rest}` : `${minutes}:${rest}`;
+}

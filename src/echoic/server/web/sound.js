@@ -1,0 +1,108 @@
+// Where sound comes from: the microphone, a tab, a file.
+
+/** @typedef {{rate: number, onsamples: (samples: Float32Array) => void, onend: () => void, start: () => void, stop: () => Promise<void>}} Live */
+
+const FILE_RATE = 16000;
+// The browser's processing is made for calls: it takes the beginning of speech for noise.
+const AS_IT_IS = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+
+/** Why there is no sound, in a sentence. */
+export class NoSound extends Error {}
+
+/** @param {string} device Its id; empty: the usual one. @returns {Promise<Live>} */
+export async function openMicrophone(device) {
+  if (!navigator.mediaDevices) throw new NoSound("The microphone needs https or localhost."); // hidden over plain http
+  const wish = { ...AS_IT_IS, channelCount: 1, ...(device && { deviceId: { ideal: device } }) };
+  try {
+    return await openLive(await navigator.mediaDevices.getUserMedia({ audio: wish }));
+  } catch (error) {
+    throw new NoSound(microphoneTrouble(/** @type {Error} */ (error)));
+  }
+}
+
+/** @param {Error} error */
+function microphoneTrouble({ name, message }) {
+  if (name === "NotAllowedError") return "The browser keeps the microphone from this page. Allow it beside the address, then start again.";
+  if (name === "NotFoundError") return "No microphone is connected.";
+  if (name === "NotReadableError") return "The microphone is in use by another program.";
+  return `The microphone cannot be used: ${message}`;
+}
+
+/** Whether a tab's sound can be had. */
+export const canOpenTab = () => Boolean(navigator.mediaDevices?.getDisplayMedia);
+
+/** @returns {Promise<Live>} */
+export async function openTab() {
+  let shared;
+  try {
+    shared = await navigator.mediaDevices.getDisplayMedia({ video: true, audio: AS_IT_IS }); // none is given without a picture
+  } catch (error) {
+    const isNo = /** @type {Error} */ (error).name === "NotAllowedError";
+    throw new NoSound(isNo ? "No tab was chosen." : `No tab can be heard: ${/** @type {Error} */ (error).message}`);
+  }
+  if (!shared.getAudioTracks().length) {
+    for (const track of shared.getTracks()) track.stop();
+    throw new NoSound("Its sound was not shared: choose a tab, and tick that its sound is shared too.");
+  }
+  return openLive(shared);
+}
+
+/** @param {MediaStream} media @returns {Promise<Live>} */
+async function openLive(media) {
+  const context = new AudioContext();
+  await context.audioWorklet.addModule(new URL("./recorder.js", import.meta.url));
+  const recorder = new AudioWorkletNode(context, "recorder", { numberOfOutputs: 0 });
+  const source = context.createMediaStreamSource(new MediaStream(media.getAudioTracks()));
+  let handedOver = () => {};
+  const last = new Promise((resolve) => (handedOver = () => resolve(null)));
+  /** @type {Live} */
+  const live = {
+    rate: context.sampleRate,
+    onsamples: () => {},
+    onend: () => {},
+    start: () => {
+      source.connect(recorder);
+      context.resume();
+    },
+    stop: async () => {
+      recorder.port.postMessage("hand over"); // what was heard since the last block
+      await last;
+      for (const track of media.getTracks()) track.stop();
+      context.close();
+    },
+  };
+  recorder.port.onmessage = ({ data }) => {
+    if (data.samples.length) live.onsamples(data.samples);
+    if (data.isLast) handedOver();
+  };
+  for (const track of media.getTracks()) track.onended = () => live.onend();
+  return live;
+}
+
+/** @param {File} file @returns {Promise<{rate: number, seconds: number, samples: Float32Array}>} Mono. */
+export async function readFile(file) {
+  const context = new OfflineAudioContext(1, 1, FILE_RATE); // decodes to that rate
+  try {
+    const audio = await context.decodeAudioData(await file.arrayBuffer());
+    return { rate: audio.sampleRate, seconds: audio.duration, samples: mono(audio) };
+  } catch {
+    throw new NoSound(`${file.name} cannot be read as sound by this browser.`);
+  }
+}
+
+/** @param {AudioBuffer} audio */
+function mono(audio) {
+  const sum = audio.getChannelData(0);
+  for (let channel = 1; channel < audio.numberOfChannels; channel++) {
+    const other = audio.getChannelData(channel);
+    for (let at = 0; at < sum.length; at++) sum[at] += other[at];
+  }
+  for (let at = 0; at < sum.length; at++) sum[at] /= audio.numberOfChannels;
+  return sum;
+}
+
+/** The microphones there are, once one was allowed. */
+export async function microphones() {
+  const devices = (await navigator.mediaDevices?.enumerateDevices()) ?? [];
+  return devices.filter(({ kind, label }) => kind === "audioinput" && label);
+}

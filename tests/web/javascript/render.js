@@ -1,0 +1,7 @@
+// Prints what the page's subtitles make of finals: [[finals, …], …] in, [{txt, srt, vtt, json}, …] out.
+import { readFileSync } from "node:fs";
+import { render } from "./subtitles.js";
+
+const talks = JSON.parse(readFileSync(process.argv[2], "utf8"));
+const forms = ["txt", "srt", "vtt", "json"];
+console.log(JSON.stringify(talks.map((finals) => Object.fromEntries(forms.map((form) => [form, render(finals, form)])))));
