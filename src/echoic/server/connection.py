@@ -75,7 +75,7 @@ _FAREWELLS = (1000, 1001)
 #: Seconds that it may take to tell a client that another has its place.
 _TURN_AWAY_SECONDS = 2.0
 #: Seconds for which messages that are there already are taken before others have their turn.
-_TURN_SECONDS = 0.005
+_TURN_SECONDS = 0.001
 
 #: The lag of finals is looked at so often at most while nothing else happens.
 _LOOK_SECONDS = 0.01

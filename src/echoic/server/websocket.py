@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -11,13 +12,17 @@ from websockets.frames import Opcode
 from websockets.server import ServerProtocol
 
 if TYPE_CHECKING:
-    from uvicorn._types import ASGIReceiveEvent
+    from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
     from websockets.frames import Frame
 
 #: Bytes of messages that may wait for a stream which does not take them; then its client is not read until
 #: half of them are taken. Until then pings that come behind audio are answered: 8 s of float32 at 16 kHz, on
 #: top of the 30 s that the stream itself lets wait.
 _HELD: Final = 2**19
+#: Bytes that are taken apart at once, and seconds for which one client's are before others have their turn:
+#: thousands of small messages may come at once.
+_BITE: Final = 2**11
+_TURN_SECONDS: Final = 0.001
 #: Bytes that a message takes besides its own.
 _OVERHEAD: Final = 256
 
@@ -39,8 +44,9 @@ class WebSocket(WebSocketsSansIOProtocol):
     """A connection to one client.
 
     Beyond uvicorn's own: fragments take no more memory than what is in them; pongs do not pile up for who
-    reads none; a request that cannot be read is answered; pings are, while messages wait for the stream; and
-    whoever sends anything, or is not read, is not taken for gone.
+    reads none; a request that cannot be read is answered; pings are, while messages wait for the stream;
+    whoever sends anything, or is not read, is not taken for gone; and thousands of small messages keep nobody
+    else waiting.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # as uvicorn's
@@ -55,10 +61,61 @@ class WebSocket(WebSocketsSansIOProtocol):
         self._sizes: deque[int] = deque()
         self._held = 0
         self._lived_at = 0.0
+        self._unread = bytearray()
+        self._has_turn = self._is_paused = False
 
     def data_received(self, data: bytes) -> None:
-        """Take what came from the client."""
+        """Take what came from the client, as much of it as others can wait for."""
         self._lived_at = self.loop.time()
+        self._unread += data
+        self._ask_for_turn(at_once=True)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take what is left of a connection that was cut, and that there will be no more."""
+        over = self.conn.parser_exc is not None or self.conn.close_rcvd is not None or self.close_sent
+        if self._unread and self.handshake_complete and not over:
+            self.writable.clear()  # nothing can be answered
+            self._take(len(self._unread))
+        self._unread.clear()
+        super().connection_lost(exc)
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Send a message; behind a close all that comes is read, to find its answer."""
+        if message["type"] == "websocket.close":
+            self.read_paused = False
+            self._ask_for_turn()
+        await super().send(message)
+
+    def _ask_for_turn(self, *, at_once: bool = False) -> None:
+        """Take what is not yet read, if the stream has room for it, and read from the socket when all is."""
+        if self.transport.is_closing():
+            self._unread.clear()
+        elif self._unread and not self.read_paused and not self._has_turn:
+            self._has_turn = True
+            if at_once:
+                self._take_turn()
+            else:
+                self.loop.call_soon(self._take_turn)
+        self._read_or_pause()
+
+    def _take_turn(self) -> None:
+        ends = perf_counter() + _TURN_SECONDS
+        while self._unread and not self.read_paused and not self.transport.is_closing():
+            self._take(_BITE)
+            if perf_counter() > ends:
+                break
+        self._has_turn = False
+        self._ask_for_turn()
+
+    def _read_or_pause(self) -> None:
+        paused = self.read_paused or bool(self._unread)
+        if paused != self._is_paused and not self.transport.is_closing():
+            self._is_paused = paused
+            (self.transport.pause_reading if paused else self.transport.resume_reading)()
+
+    def _take(self, size: int) -> None:
+        data = bytes(self._unread[:size])
+        del self._unread[:size]
         super().data_received(data)
         if self.conn.handshake_exc is not None and not self.handshake_complete:
             self.handshake_complete = self.close_sent = True
@@ -88,7 +145,7 @@ class WebSocket(WebSocketsSansIOProtocol):
         self._held += size
         if self._held > _HELD and not paused:
             self.read_paused = True
-            self.transport.pause_reading()
+            self._read_or_pause()
 
     async def receive(self) -> ASGIReceiveEvent:
         """Return the next message, and read on once there is room again."""
@@ -98,7 +155,7 @@ class WebSocket(WebSocketsSansIOProtocol):
         if self.read_paused and self._held <= _HELD // 2:
             self.read_paused = False
             self._lived_at = self.loop.time()
-            self.transport.resume_reading()
+            self._ask_for_turn()
         return message
 
     def keepalive_timeout(self) -> None:
