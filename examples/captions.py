@@ -7,19 +7,14 @@ import asyncio
 import sys
 from pathlib import Path
 
-from echoic.client import ServerError, Stream, connect
-from echoic.media import UnreadableAudio, read_audio
-from echoic.wire.frames import Final, Partial
+from echoic.client import Final, Partial, ServerError, Stream, UnreadableAudio, connect
 
 SERVER = "ws://127.0.0.1:8000"
-PIECE = 0.1  # seconds
 
 
 async def speak(stream: Stream, file: Path) -> None:
     """Send the file at the pace of speech, then have the rest delivered."""
-    for piece in read_audio(file, chunk=PIECE):
-        await stream.send(piece)
-        await asyncio.sleep(PIECE)
+    await stream.send_file(file, speed=1.0)
     await stream.stop()
 
 
@@ -28,10 +23,11 @@ async def main(file: Path, server: str) -> None:
     async with connect(server, chunk_duration=2.0) as stream, asyncio.TaskGroup() as tasks:
         tasks.create_task(speak(stream, file))
         async for frame in stream:
-            if isinstance(frame, Partial):
-                print(f"\r[{frame.text}]", end="\033[K", flush=True)
-            elif isinstance(frame, Final):
-                print(f"\r{frame.segment_start:6.1f} s  {frame.text}", end="\033[K\n", flush=True)
+            match frame:
+                case Partial(text=text):
+                    print(f"\r[{text}]", end="\033[K", flush=True)
+                case Final(text=text, segment_start=start):
+                    print(f"\r{start:6.1f} s  {text}", end="\033[K\n", flush=True)
 
 
 if __name__ == "__main__":

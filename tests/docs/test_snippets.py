@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import ast
 import re
-import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from support.live import PATIENCE, ServerProcess
+from support.live import ServerProcess
+from support.programs import ROOT, ran
 from support.tiny_parakeet import FOLDER, recordings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-CAPTIONS = ROOT / "examples" / "captions.py"
 PORT_IN_THE_DOCUMENTS = "127.0.0.1:8000"
 
 
@@ -37,18 +34,6 @@ def snippet(document: str, having: str) -> str:
     text = (ROOT / document).read_text("utf-8")
     pieces: list[str] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     return next(code for code in pieces if having in code)
-
-
-def ran(program: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end."""
-    return subprocess.run(
-        [sys.executable, str(program), *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE,
-        env={"PYTHONPATH": str(ROOT / "src")},
-    )
 
 
 def output(code: str, folder: Path) -> list[str]:
@@ -82,18 +67,6 @@ def test_the_librarys_client_prints_finals(place: str, tmp_path: Path) -> None:
     recording = str(FOLDER / "speech" / "texts-03.flac")
     lines = output(code.replace(PORT_IN_THE_DOCUMENTS, place).replace("talk.mp4", recording), tmp_path)
     assert " ".join(line.partition(" ")[2] for line in lines) in {text for _, text in recordings()}
-
-
-def test_the_captions_say_how_they_are_called_if_no_file_is_named() -> None:
-    done = ran(CAPTIONS)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("Usage: python ")
-
-
-def test_the_captions_say_in_a_sentence_that_no_server_is_there() -> None:
-    done = ran(CAPTIONS, __file__, "ws://127.0.0.1:1")
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
-    assert done.stderr.startswith("No echoic server answers at ")
 
 
 def test_the_librarys_first_program_prints_a_partial_a_final_and_the_transcript(tmp_path: Path) -> None:

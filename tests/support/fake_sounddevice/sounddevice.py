@@ -2,7 +2,7 @@
 
 ``FAKE_MICROPHONE`` is a file of raw little-endian float32 at 16 kHz; ``FAKE_AFTERWARDS`` says what happens
 at its end: ``silence`` (the default), ``lost`` (PortAudio says so) or ``mute`` (it does not). ``FAKE_RATE``
-is the only rate of the device; ``FAKE_TROUBLE`` names what is wrong: ``no-portaudio``, ``no-device``, ``busy``.
+is the device's only rate; ``FAKE_TROUBLE`` names what is wrong: ``no-portaudio``, ``no-device``, ``busy``.
 """
 
 from __future__ import annotations
@@ -95,7 +95,6 @@ class InputStream:
         if _TROUBLE == "busy":
             raise PortAudioError("Error opening InputStream: Device unavailable", -9985)
         assert callback is not None
-        assert finished_callback is not None
         assert blocksize
         self._size, self._callback, self._finished = blocksize, callback, finished_callback
         self._over = threading.Event()
@@ -126,4 +125,5 @@ class InputStream:
             block[:] = 0
             block[: len(part), 0] = part
             self._callback(block, self._size, None, None)
-        self._finished()
+        if self._finished is not None:
+            self._finished()

@@ -1,0 +1,55 @@
+"""A call recorded with a channel for each side: one stream a channel, merged in the order of speech.
+
+Start a server (``echoic serve``), then: ``python examples/call.py CALL.wav`` (16-bit).
+"""
+
+import asyncio
+import sys
+import wave
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from echoic.client import Final, ServerError, transcribe
+
+SERVER = "ws://127.0.0.1:8000"
+SIDES = ("Caller", "Agent")
+
+
+def read(file: Path) -> tuple[NDArray[np.int16], int]:
+    """Return the samples, shape (n, 2), and how many there are a second."""
+    with wave.open(str(file), "rb") as call:
+        if (call.getnchannels(), call.getsampwidth()) != (len(SIDES), 2):
+            raise ValueError(f"{file} is no 16-bit WAV file with two channels.")
+        samples = np.frombuffer(call.readframes(call.getnframes()), "<i2")
+        return samples.reshape(-1, len(SIDES)), call.getframerate()
+
+
+def begins(final: Final) -> float:
+    """Return when its first word is said: its segment may begin with silence."""
+    words = final.words or ()
+    return words[0].start if words else final.segment_start
+
+
+async def main(file: Path, server: str) -> None:
+    """Print who says what, in the order of time."""
+    samples, rate = read(file)
+    streams = [
+        transcribe(server, [channel], sample_rate=rate, word_timestamps=True, patience=60.0)
+        for channel in samples.T
+    ]
+    heard = zip(SIDES, await asyncio.gather(*streams), strict=True)
+    turns = sorted((begins(final), side, final.text) for side, finals in heard for final in finals)
+    for start, side, text in turns:
+        print(f"{start:6.1f} s  {side}: {text}")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) not in (2, 3):
+        sys.stderr.write(f"Usage: python {sys.argv[0]} CALL [SERVER]; the server is {SERVER} if not given.\n")
+        sys.exit(2)
+    try:
+        asyncio.run(main(Path(sys.argv[1]), sys.argv[2] if sys.argv[2:] else SERVER))
+    except (ServerError, ValueError, OSError, wave.Error) as error:
+        sys.exit(str(error))

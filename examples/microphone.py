@@ -1,0 +1,57 @@
+"""Live captions of the microphone, until Ctrl-C; ``echoic listen`` is the whole program.
+
+Start a server (``echoic serve``), ``pip install sounddevice``, then: ``python examples/microphone.py``.
+"""
+
+import asyncio
+import signal
+import sys
+
+import numpy as np
+
+from echoic.client import Final, Partial, ServerError, Stream, connect
+
+SERVER = "ws://127.0.0.1:8000"
+RATE = 16_000
+
+
+async def speak(stream: Stream, enough: asyncio.Event) -> None:
+    """Send what the microphone hears until it is enough, then have the rest delivered."""
+    import sounddevice  # noqa: PLC0415  # missing, it is missed by whoever speaks
+
+    loop, heard = asyncio.get_running_loop(), asyncio.Queue[np.ndarray]()
+
+    def hear(sound: np.ndarray, *_: object) -> None:  # in a thread of the sound card's
+        loop.call_soon_threadsafe(heard.put_nowait, sound.copy())
+
+    try:
+        with sounddevice.InputStream(RATE, RATE // 10, channels=1, dtype="float32", callback=hear):
+            while not enough.is_set():
+                await stream.send(await heard.get())
+    except sounddevice.PortAudioError as error:
+        raise OSError(f"The microphone cannot be used: {error}.") from None
+    await stream.stop()
+
+
+async def main(server: str) -> None:
+    """Print captions while you speak."""
+    enough = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, enough.set)
+    async with connect(server, sample_rate=RATE) as stream, asyncio.TaskGroup() as tasks:
+        tasks.create_task(speak(stream, enough))
+        async for frame in stream:
+            match frame:
+                case Partial(text=text):
+                    print(f"\r[{text}]", end="\033[K", flush=True)
+                case Final(text=text):
+                    print(f"\r{text}", end="\033[K\n", flush=True)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) not in (1, 2):
+        sys.stderr.write(f"Usage: python {sys.argv[0]} [SERVER]; the server is {SERVER} if not given.\n")
+        sys.exit(2)
+    try:
+        asyncio.run(main(sys.argv[1] if sys.argv[1:] else SERVER))
+    except* (ServerError, ImportError, OSError) as group:
+        sys.exit(" ".join(str(error) for error in group.exceptions))

@@ -1,0 +1,61 @@
+"""Turns of a talk with a voice agent: when the user falls silent, commit, and answer what was said.
+
+The end of a turn is heard here, by the detector that comes with echoic, so no round trip is waited for.
+Put your own ``reply`` in, and a microphone (see microphone.py) in place of the file.
+
+Start a server (``echoic serve``), then: ``python examples/voice_agent.py FILE``.
+"""
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+
+from echoic.audio.speech import SpeechRules, SpeechTracker
+from echoic.client import ServerError, Stream, UnreadableAudio, connect
+from echoic.client.pacing import PIECE, paced
+from echoic.engines.silero import SAMPLE_RATE, SileroModel
+from echoic.media import read_audio
+
+SERVER = "ws://127.0.0.1:8000"
+#: Seconds of silence that end a turn: less answers sooner, and interrupts more.
+PAUSE = 0.6
+
+
+def reply(text: str) -> str:
+    """Answer a turn; yours asks a language model."""
+    return f"You said {len(text.split())} words."
+
+
+async def answer(stream: Stream) -> None:
+    """Take the turn that has ended."""
+    begun = time.perf_counter()
+    text = await stream.commit()
+    late = (time.perf_counter() - begun) * 1000
+    if text:
+        print(
+            f"user:  {text}\nagent: {reply(text)}  [{PAUSE * 1000:.0f} ms pause + {late:.0f} ms]", flush=True
+        )
+
+
+async def main(file: Path, server: str) -> None:
+    """Let a file talk to the agent."""
+    ear = SpeechTracker(SileroModel().voice(), SpeechRules(pause=PAUSE))
+    async with connect(server, sample_rate=SAMPLE_RATE, enable_partial=False) as stream:
+        async for piece in paced(read_audio(file, SAMPLE_RATE, PIECE), SAMPLE_RATE):
+            await stream.send(piece)
+            ear.push(piece)
+            if any(utterance.end for utterance in ear.utterances):
+                ear.forget(ear.heard)
+                await answer(stream)
+        await answer(stream)  # who hangs up has spoken too
+
+
+if __name__ == "__main__":
+    if len(sys.argv) not in (2, 3):
+        sys.stderr.write(f"Usage: python {sys.argv[0]} FILE [SERVER]; the server is {SERVER} if not given.\n")
+        sys.exit(2)
+    try:
+        asyncio.run(main(Path(sys.argv[1]), sys.argv[2] if sys.argv[2:] else SERVER))
+    except (ServerError, UnreadableAudio) as error:
+        sys.exit(str(error))

@@ -1,0 +1,157 @@
+"""The programs in ``examples`` do what they say, against a real server."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import wave
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from support.live import PATIENCE, ServerProcess
+from support.programs import ROOT, ran
+from support.tiny_parakeet import FOLDER, recordings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+FAKE_SOUNDDEVICE = ROOT / "tests" / "support" / "fake_sounddevice"
+RATE = 16_000
+
+
+#: Settings of a server whose Parakeet is the tiny one.
+TINY = {"scripted_engine": "no", "parakeet_onnx_dir": str(FOLDER), "preload_model": "parakeet"}
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[str]:
+    with ServerProcess(**TINY) as server:
+        yield server.place
+
+
+def example(name: str) -> Path:
+    return ROOT / "examples" / f"{name}.py"
+
+
+def write(file: Path, channels: Sequence[NDArray[np.float32]]) -> Path:
+    """Write channels as a 16-bit WAV file; the shorter ones are silent at their end."""
+    samples = np.zeros((max(map(len, channels)), len(channels)), np.float32)
+    for number, channel in enumerate(channels):
+        samples[: len(channel), number] = channel
+    with wave.open(str(file), "wb") as out:
+        out.setnchannels(len(channels))
+        out.setsampwidth(2)
+        out.setframerate(RATE)
+        out.writeframes((samples * 32767).astype("<i2").tobytes())
+    return file
+
+
+def words(lines: str) -> list[str]:
+    """Return the words of captions without their times."""
+    return re.sub(r"^ *[\d.]+ s  ", "", lines, flags=re.MULTILINE).split()
+
+
+@pytest.mark.parametrize("program", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_says_how_it_is_called_if_it_is_called_wrongly(program: Path) -> None:
+    done = ran(program, *["a"] * 4) if program.stem != "batch" else ran(program)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"Usage: python {program}")
+
+
+@pytest.mark.parametrize("program", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_says_in_a_sentence_that_no_server_is_there(program: Path, tmp_path: Path) -> None:
+    nobody = "ws://127.0.0.1:1"
+    file = str(write(tmp_path / "call.wav", [np.zeros(RATE, np.float32)] * 2))
+    arguments = {"batch": [file], "microphone": [nobody]}.get(program.stem, [file, nobody])
+    done = ran(program, *arguments, ECHOIC_URL=nobody)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert "No echoic server answers at " in done.stderr
+
+
+@pytest.mark.parametrize("name", ["captions", "blocking"])
+def test_captions_of_a_file_are_its_words(place: str, tmp_path: Path, name: str) -> None:
+    samples, text = recordings()[3]
+    done = ran(example(name), str(write(tmp_path / "talk.wav", [samples])), place)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert words(finals(done.stdout)) == text.split()
+
+
+def test_the_agent_answers_each_turn(place: str, tmp_path: Path) -> None:
+    said = [recordings()[number] for number in (3, 4)]
+    pause = np.zeros(RATE, np.float32)
+    talk = np.concatenate([part for samples, _ in said for part in (samples, pause)])
+    done = ran(example("voice_agent"), str(write(tmp_path / "talk.wav", [talk])), place)
+    assert (done.returncode, done.stderr) == (0, "")
+    turn = r"^user:  (.*)\nagent: You said (\d+) words\.  \[600 ms pause \+ \d+ ms\]$"
+    turns = re.findall(turn, done.stdout, re.MULTILINE)
+    assert len(turns) >= 2
+    assert " ".join(text for text, _ in turns) == " ".join(text for _, text in said)
+
+
+def test_a_call_is_merged_in_the_order_of_speech(place: str, tmp_path: Path) -> None:
+    (first, asked), (second, answered) = recordings()[3], recordings()[4]
+    silence = np.zeros(len(first) + RATE, np.float32)
+    file = write(tmp_path / "call.wav", [first, np.concatenate([silence, second])])
+    done = ran(example("call"), str(file), place)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = re.findall(r"^ *[\d.]+ s  (\w+): (.*)$", done.stdout, re.MULTILINE)
+    sides = [side for side, _ in lines]
+    assert sides == sorted(sides, reverse=True)
+    for side, text in (("Caller", asked), ("Agent", answered)):
+        assert " ".join(part for name, part in lines if name == side) == text
+
+
+def test_a_broken_file_stops_no_other_of_a_batch(place: str, tmp_path: Path) -> None:
+    texts = [recordings()[number][1] for number in range(4)]
+    files = [write(tmp_path / f"{number}.wav", [recordings()[number][0]]) for number in range(4)]
+    broken = tmp_path / "broken.wav"
+    broken.write_bytes(b"no sound")
+    done = ran(example("batch"), *map(str, (broken, *files)), ECHOIC_URL=place)
+    assert done.returncode == 1
+    assert done.stderr == f"broken.wav: {broken} is not an audio or video file.\n"
+    assert [Path(f"{file}.txt").read_text("utf-8").strip() for file in files] == texts
+
+
+def test_a_batch_waits_for_a_server_that_is_busy(tmp_path: Path) -> None:
+    files = [write(tmp_path / f"{number}.wav", [recordings()[number][0]]) for number in range(3)]
+    with ServerProcess(max_sessions="1", retry_after_seconds="1", **TINY) as server:
+        done = ran(example("batch"), *map(str, files), ECHOIC_URL=server.place)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(Path(f"{file}.txt").is_file() for file in files)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is not sent that way there")
+def test_ctrl_c_ends_the_captions_of_the_microphone_with_all_that_was_heard(
+    place: str, tmp_path: Path
+) -> None:
+    samples, text = recordings()[3]
+    file = tmp_path / "spoken.f32"
+    samples.astype("<f4").tofile(file)
+    env = {"PYTHONPATH": f"{FAKE_SOUNDDEVICE}{os.pathsep}{ROOT / 'src'}", "FAKE_MICROPHONE": str(file)}
+    command = [sys.executable, str(example("microphone")), place]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=env) as process:
+        assert process.stdout is not None
+        heard = ""
+        while len(re.findall(r"\w+", finals(heard))) < len(text.split()) - 1:
+            line = process.stdout.readline()
+            assert line, process.stderr
+            heard += line
+        process.send_signal(signal.SIGINT)
+        rest, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, err) == (0, "")
+    assert finals(heard + rest).split() == text.split()
+
+
+def finals(shown: str) -> str:
+    """Return what stands when all that moved is gone."""
+    return re.sub(r"[\r\n]\[[^\r\n]*\x1b\[K", "", shown).replace("\x1b[K", "")

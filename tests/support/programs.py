@@ -1,0 +1,30 @@
+"""Programs that are run to their end."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from support.live import PATIENCE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ROOT = Path(__file__).parents[2]
+
+
+def ran(
+    program: Path, *arguments: str, path: Sequence[Path] = (), **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end, with nothing in its environment but this and where echoic is."""
+    places = ":".join(str(place) for place in (*path, ROOT / "src"))
+    return subprocess.run(
+        [sys.executable, str(program), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+        env={"PYTHONPATH": places, **environment},
+    )
