@@ -1,12 +1,13 @@
 # Two commands do everything on a new machine: `make run` and `make test`.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-VENV   := .venv
-BIN    := $(VENV)/bin
-STAMP  := $(VENV)/.installed
-WS     := tests/e2e/clients/node_modules
-PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-EXTRAS := .venv-extras
-AUDIT  := .venv-audit
+VENV    := .venv
+BIN     := $(VENV)/bin
+PROGRAM := $(VENV)/.installed
+STAMP   := $(VENV)/.installed-dev
+WS      := tests/e2e/clients/node_modules
+PIP     := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+EXTRAS  := .venv-extras
+AUDIT   := .venv-audit
 ADVISORIES ?= pypi
 
 .PHONY: help setup run demo test test-page picture test-extras lint audit bench docs clean chromium
@@ -14,22 +15,27 @@ ADVISORIES ?= pypi
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-$(STAMP): pyproject.toml compat/tldw/pyproject.toml requirements/constraints.txt
+# The program alone, then what its development takes.
+$(PROGRAM): pyproject.toml compat/tldw/pyproject.toml requirements/constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) -c requirements/constraints.txt -e '.[dev]'
+	$(PIP) -c requirements/constraints.txt -e .
 	$(PIP) --no-deps ./compat/tldw
+	touch $@
+
+$(STAMP): $(PROGRAM)
+	$(PIP) -c requirements/constraints.txt -e '.[dev]'
 	touch $@
 
 # What is written in JavaScript is tested where there is an npm that works.
 $(WS): tests/e2e/clients/package.json
 	-if command -v npm >/dev/null; then npm install --prefix tests/e2e/clients --no-package-lock --no-audit --no-fund --silent && touch $(WS); fi
 
-setup: $(STAMP)  ## install everything into .venv; the program is .venv/bin/echoic
+setup: $(PROGRAM)  ## install the program: .venv/bin/echoic
 
-run: $(STAMP)  ## start the server on loopback with the model that comes with the install
+run: $(PROGRAM)  ## start the server on loopback with the model that comes with the install
 	$(BIN)/echoic serve
 
-demo: $(STAMP)  ## stream a real recording through a server of its own, live transcript in the terminal
+demo: $(PROGRAM)  ## stream a real recording through a server of its own, live transcript in the terminal
 	$(BIN)/echoic demo
 
 test: $(STAMP) $(WS)  ## all tests

@@ -68,7 +68,7 @@ def test_the_node_client_gets_its_status_and_a_transcript(place: str, tmp_path: 
     node = shutil.which("node")
     modules = CLIENTS / "node_modules"
     if node is None or not modules.is_dir():
-        pytest.skip("node and its ws package are needed: make setup installs ws where npm is")
+        pytest.skip("node and its ws package are needed: make test installs ws where npm is")
     client = _copy("node_client.js", place, tmp_path)
     (tmp_path / "node_modules").symlink_to(modules)
     seen = "".join(_printed_until([node, str(client)], tmp_path, "full_transcript"))
