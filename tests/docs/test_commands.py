@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Final
 import pytest
 import yaml
 from benchmarks.__main__ import PARTS, SHAPED
+from typer.main import get_command
 
+from echoic.cli import app
 from support.documents import GUIDES, ROOT, Passage, passages
 from support.live import ServerProcess
 from support.shell import ID, SAID, Shell, made, recipe
@@ -95,6 +97,14 @@ def files(line: str) -> None:
         assert (ROOT / file).exists(), file
 
 
+def options(line: str) -> None:
+    """The command has the options."""
+    name, *arguments = line.rpartition("echoic ")[2].split()
+    command = get_command(app).commands[name]  # type: ignore[attr-defined]  # a group of commands
+    known = {option for parameter in command.params for option in parameter.opts}
+    assert {word for word in arguments if word.startswith("--")} <= known
+
+
 def nothing(_: str) -> None:
     """Another's program: nothing of ours is in it."""
 
@@ -111,6 +121,12 @@ NOT_RUN: Final[tuple[tuple[str, str, Callable[[str], None]], ...]] = (
     (r"sudo (?:useradd|git clone|cp|mkdir|install) ", "changes the machine", files),
     (r"(?:sudo )?systemctl |systemd-analyze ", "needs systemd: tests/deploy/test_files.py", files),
     (r"(?:\w+=\S+ )?ollama serve|llama-server |vllm serve ", "a language model's server", nothing),
+    (
+        r"(?:ffmpeg|arecord|sox) .*\| echoic listen -",
+        "needs others' programs: tests/cli/test_listen.py",
+        options,
+    ),
+    (r"echoic listen(?: --|$)", "needs a microphone: tests/cli/test_listen.py", options),
     (r"kill -9", "a fault, no command: tests/faults", nothing),
 )
 

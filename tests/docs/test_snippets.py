@@ -61,12 +61,32 @@ def test_the_readmes_client_prints_what_was_said(place: str, tmp_path: Path) -> 
     assert output(code.replace(PORT_IN_THE_DOCUMENTS, place), tmp_path) == [text]
 
 
-def test_the_librarys_client_prints_finals(place: str, tmp_path: Path) -> None:
-    code = snippet("docs/library.md", "from echoic.client import transcribe")
+def from_the_clients_document(having: str, place: str) -> str:
+    """Return a program of the client's document that hears a recording."""
+    code = snippet("docs/client.md", having)
     assert PORT_IN_THE_DOCUMENTS in code
+    assert "talk.mp4" in code
     recording = str(FOLDER / "speech" / "texts-03.flac")
-    lines = output(code.replace(PORT_IN_THE_DOCUMENTS, place).replace("talk.mp4", recording), tmp_path)
-    assert " ".join(line.partition(" ")[2] for line in lines) in {text for _, text in recordings()}
+    return code.replace(PORT_IN_THE_DOCUMENTS, place).replace("talk.mp4", recording)
+
+
+def test_the_clients_first_program_prints_captions(place: str, tmp_path: Path) -> None:
+    lines = output(from_the_clients_document("match frame", place), tmp_path)
+    assert any(line.startswith("… ") for line in lines)
+    assert (
+        " ".join(re.findall(r"^[\d.]+-[\d.]+ s: (.*)$", "\n".join(lines), re.MULTILINE)) == recordings()[3][1]
+    )
+
+
+def test_the_clients_transcribe_prints_finals(place: str, tmp_path: Path) -> None:
+    lines = output(from_the_clients_document("await transcribe", place), tmp_path)
+    assert " ".join(line.partition(" ")[2] for line in lines) == recordings()[3][1]
+
+
+def test_the_client_that_blocks_prints_the_transcript_and_the_finals(place: str, tmp_path: Path) -> None:
+    transcript, *finals = output(from_the_clients_document("echoic.client.blocking", place), tmp_path)
+    assert transcript == recordings()[3][1]
+    assert " ".join(line.partition(" ")[2] for line in finals) == transcript
 
 
 def test_the_librarys_first_program_prints_a_partial_a_final_and_the_transcript(tmp_path: Path) -> None:
