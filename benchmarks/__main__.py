@@ -26,6 +26,7 @@ PARTS = (
     "quotas",
     "autobahn",
     "hotwords",
+    "first_words",
 )
 #: Those that want models of the true shapes (``benchmarks.shapes``).
 SHAPED = ("encoders", "greedy", "capacity")

@@ -1,0 +1,112 @@
+"""The way of somebody new: clone, ``make run``, the page, the first words; in steps and seconds.
+
+It wants git, make, a Chromium, and what the tests take. What is installed comes from where pip gets it on this
+machine; a slow line makes the second step longer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks import report
+from echoic.cli.demo import demo_recording
+from echoic.media import read_audio
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_ADDRESS = re.compile(r"http://[\w.:]+/?")
+#: Seconds of the recording that the microphone hears.
+_SPEECH = 12.0
+#: Seconds that nothing may take longer than.
+_PATIENCE = 1_200.0
+
+
+class Steps:
+    """What was done, and how long it took."""
+
+    def __init__(self) -> None:
+        self.rows: list[list[report.Cell]] = []
+        self._began = self._last = time.perf_counter()
+
+    def done(self, step: str) -> None:
+        """Note that a step is done."""
+        now = time.perf_counter()
+        self.rows.append([step, now - self._last, now - self._began])
+        self._last = now
+
+
+def measure(*, quick: bool) -> None:
+    """Measure, print and save."""
+    from web.browsing import CHROMIUM  # noqa: PLC0415  # tests are on the path by now
+
+    if quick or CHROMIUM is None:
+        print("  Skipped: it installs everything anew, and wants a Chromium.")
+        return
+    steps = Steps()
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "echoic"
+        subprocess.run(["git", "clone", "--quiet", str(report.ROOT), str(place)], check=True)  # noqa: S607
+        steps.done("git clone")
+        program = _started(place)
+        try:
+            address = next(found[0] for line in _lines(program) if (found := _ADDRESS.search(line)))
+            steps.done("make run, until it prints the page's address")
+            asyncio.run(_visit(address, Path(folder), steps))
+        finally:
+            os.killpg(program.pid, signal.SIGINT)
+            program.wait(60)
+    report.table("From nothing to the first words", ["step", "s", "in all"], steps.rows)
+    report.save("first_words", {"steps": [{"step": a, "seconds": b, "at": c} for a, b, c in steps.rows]})
+
+
+def _started(place: Path) -> subprocess.Popen[str]:
+    make = shutil.which("make") or "make"
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("ECHOIC_")}
+    return subprocess.Popen(
+        [make, "run"],
+        cwd=place,
+        env={**environment, "ECHOIC_PORT": "0"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def _lines(program: subprocess.Popen[str]) -> Iterator[str]:
+    ends = time.monotonic() + _PATIENCE
+    while program.stdout and time.monotonic() < ends and (line := program.stdout.readline()):
+        yield line
+
+
+async def _visit(address: str, folder: Path, steps: Steps) -> None:
+    from playwright.async_api import expect  # noqa: PLC0415  # of the tests' packages
+    from web.browsing import RATE, spoken, visiting  # noqa: PLC0415
+
+    recording = demo_recording()
+    if recording is None:
+        raise FileNotFoundError("The recording comes with moonshine-voice.")
+    samples = np.concatenate(list(read_audio(recording, RATE)))[: round(_SPEECH * RATE)]
+    speech = spoken(folder / "speech.wav", samples)
+    async with visiting(address, speech=speech, options={}) as visit:
+        await expect(visit.page.locator("#model")).not_to_contain_text("Asking")
+        steps.done("the page is open and knows the models")
+        await visit.start()
+        steps.done("the microphone is on")
+        await expect(visit.page.locator("#transcript")).to_contain_text(re.compile(r"\w"))
+        steps.done("the first word")
+        await expect(visit.page.locator(".part").first).to_contain_text(re.compile(r"\w"))
+        steps.done("the first words that are final")
+        await visit.stop()
