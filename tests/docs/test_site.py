@@ -6,16 +6,31 @@ import json
 import re
 import subprocess
 import sys
+from functools import partial
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
 import pytest
 
 from support.documents import DOCUMENTS, ROOT, links, name_of
+from web.browsing import needs_chromium, visiting
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+#: Those with wide tables, long lines of code and pictures.
+WIDE: Final = ("settings", "protocol", "benchmarks", "faults", "operations", "deploy", "architecture")
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves files, and writes no line about it."""
+
+    def log_message(self, *_: object) -> None:
+        pass
 
 
 class Page(HTMLParser):
@@ -87,3 +102,33 @@ def test_the_search_knows_every_document(site: Path) -> None:
     items = json.loads((site / "search.json").read_text("utf-8"))["items"]
     places = {item["location"].partition("#")[0] for item in items}
     assert {"docs/protocol.html", "docs/quickstart.html", "SECURITY.html"} <= places
+
+
+@pytest.fixture(scope="module")
+def address(site: Path) -> Iterator[str]:
+    handler = partial(Quiet, directory=str(site))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+@needs_chromium
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_in_a_browser_it_fits_a_phone_finds_words_and_asks_nobody_else(
+    address: str, scheme: str
+) -> None:
+    phone = {"width": 390, "height": 844}
+    async with visiting(address, microphone=False, options={}, color_scheme=scheme, viewport=phone) as visit:
+        for name in WIDE:
+            await visit.page.goto(f"{address}docs/{name}.html")
+            assert await visit.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+        ink = await visit.page.evaluate("getComputedStyle(document.body).color.match(/\\d+/g)[0]")
+        assert (int(ink) > 127) == (scheme == "dark")
+        await visit.page.set_viewport_size({"width": 1280, "height": 800})
+        await visit.page.wait_for_load_state("networkidle")  # the words to look among are there
+        await visit.page.click(".md-search__button")
+        await visit.page.get_by_role("combobox").fill("max_backlog_seconds")
+        await visit.page.get_by_role("option").first.wait_for()
