@@ -199,6 +199,40 @@ class TestSave:
             assert (status, out) == (2, "")
             assert sentence in err
 
+    def test_a_service_that_is_stopped_saves_what_was_heard(
+        self, place: str, microphone: dict[str, str], tmp_path: Path
+    ) -> None:
+        file = tmp_path / "talk.txt"
+        command = [
+            sys.executable,
+            "-m",
+            "echoic.cli",
+            "listen",
+            "--url",
+            place,
+            *SCRIPTED,
+            "--save",
+            str(file),
+        ]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdout=pipe, stderr=pipe, env=environment(**microphone)) as process:
+            assert process.stdout is not None
+            first = process.stdout.readline().decode()
+            process.send_signal(signal.SIGTERM)
+            rest, err = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, err
+        assert file.read_text("utf-8").split() == (first + rest.decode()).split()
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk is imitated by /dev/full")
+    def test_a_full_disk_is_told_and_the_captions_go_on(self, place: str, tmp_path: Path) -> None:
+        file = tmp_path / "talk.txt"
+        file.symlink_to("/dev/full")
+        status, out, err = run("-", "--url", place, *SCRIPTED, "--save", str(file), stdin=raw(SOUND))
+        assert (status, out.split()) == (1, list(WORDS))
+        assert (
+            err.count("cannot be written: no space left on device") == 2
+        )  # as it is noticed, and at the end
+
     def test_an_older_file_stays_if_nothing_is_heard(self, tmp_path: Path) -> None:
         file = tmp_path / "talk.txt"
         file.write_text("yesterday", "utf-8")

@@ -6,7 +6,7 @@ import socket
 import time
 from bisect import bisect_left
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -26,6 +26,8 @@ from echoic.client.address import DEFAULT_SERVER
 
 #: What a shell reports for a program that Ctrl-C ended.
 INTERRUPTED = 130
+#: Ctrl-C, a service that is stopped, a terminal that is closed.
+_ENDS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _ENDING = "Ending: the rest is on its way. Ctrl-C again ends at once."
 #: Seconds by which the place of a final may miss the place of a piece: rounding on the wire.
 _ROUNDING = 1e-5
@@ -118,12 +120,18 @@ def watch(
 
 def _keep(sitting: Sitting) -> None:
     """Write what was heard, if anything was."""
-    if sitting.save is not None and sitting.heard.finals:
-        try:
-            sitting.save.write(sitting.heard)
-        except ValueError as error:
-            give_up(str(error))
-        complain(f"Saved to {sitting.save.path}.")
+    if sitting.save is not None:
+        with closing(sitting.save):
+            if sitting.heard.finals:
+                _write(sitting.save, sitting.heard)
+
+
+def _write(save: Save, heard: Heard) -> None:
+    try:
+        save.write(heard)
+    except ValueError as error:
+        give_up(str(error))
+    complain(f"Saved to {save.path}.")
 
 
 async def listen(address: str, pieces: AsyncGenerator[NDArray[np.float32], None], sitting: Sitting) -> None:
@@ -137,7 +145,6 @@ async def listen(address: str, pieces: AsyncGenerator[NDArray[np.float32], None]
     Raises:
         ServerError: No server is there, it refused, or it ended the stream.
         UnreadableAudio: The audio cannot be decoded.
-        ValueError: What was heard cannot be saved.
     """
     clock, notices = _Clock(), Notices(sitting.config)
 
@@ -148,8 +155,7 @@ async def listen(address: str, pieces: AsyncGenerator[NDArray[np.float32], None]
         sitting.view.show(frame)
         if isinstance(frame, Final):
             sitting.delays.append(clock.since(frame.segment_end))
-            if sitting.save is not None:
-                sitting.save.update(sitting.heard)
+            _save_now(sitting)
 
     talk = Talk(pieces, show, clock.note, sitting.key, sitting.config)
     with _interruptible(lambda: sitting.view.tell(_ENDING)) as enough, sitting.view:
@@ -157,6 +163,15 @@ async def listen(address: str, pieces: AsyncGenerator[NDArray[np.float32], None]
             await converse(address, talk, enough)
         finally:
             sitting.interrupted = enough.is_set()
+
+
+def _save_now(sitting: Sitting) -> None:
+    """Write what is there, if that is due; where it cannot be, captions go on."""
+    if sitting.save is not None:
+        try:
+            sitting.save.update(sitting.heard)
+        except ValueError as error:
+            sitting.view.tell(str(error))
 
 
 @contextmanager
@@ -183,21 +198,26 @@ def _runs_here() -> bool:
 
 @contextmanager
 def _interruptible(told: Callable[[], None]) -> Iterator[asyncio.Event]:
-    """Yield an event that the first Ctrl-C sets, and tells; the next does what it did before."""
+    """Yield an event that the first signal to end sets, and tells; the next does what it did before."""
     enough = asyncio.Event()
     loop = asyncio.get_running_loop()
-    before = signal.getsignal(signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in _ENDS}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, before)
-        loop.call_soon_threadsafe(told)
+        restore()
         loop.call_soon_threadsafe(enough.set)
+        loop.call_soon_threadsafe(told)
 
-    signal.signal(signal.SIGINT, stop)
+    for number in before:
+        signal.signal(number, stop)
     try:
         yield enough
     finally:
-        signal.signal(signal.SIGINT, before)
+        restore()
 
 
 def _advice(error: ServerError) -> str:

@@ -1,12 +1,15 @@
 """A transcript in a file, while it is being spoken."""
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from echoic.cli.heard import Heard
 from echoic.cli.options import Form
 
+#: Seconds until it is tried again after it failed.
+_REST = 60.0
 #: Seconds between two versions of the file; what is written takes at most a hundredth of the time.
 _INTERVAL = 2.0
 _SHARE = 100
@@ -52,6 +55,7 @@ class Save:
         begun = time.monotonic()
         if begun < self._due or not self._file.seekable():
             return
+        self._due = begun + _REST
         self.write(heard)
         now = time.monotonic()
         self._due = now + max(_INTERVAL, (now - begun) * _SHARE)
@@ -71,6 +75,11 @@ class Save:
                 self._file.truncate()
         except OSError as error:
             raise ValueError(_cannot(self.path, error)) from None
+
+    def close(self) -> None:
+        """Write nothing more; what could not be written is told by then."""
+        with suppress(OSError):
+            self._file.close()
 
 
 def _cannot(path: Path, error: OSError) -> str:

@@ -18,6 +18,8 @@ _PARAGRAPH = 240
 _SENTENCE_ENDS = (".", "?", "!")
 #: The speakers' colours, one after the other.
 _COLOURS = ("green", "magenta", "blue", "yellow", "cyan", "red")
+#: What a text may not do to a terminal: move its cursor, colour it, ring its bell.
+_CONTROLS = dict.fromkeys({*range(32), *range(127, 160)} - {ord("\n")})
 
 
 class View(AbstractContextManager["View"], Protocol):
@@ -44,14 +46,14 @@ class PlainView:
     def show(self, frame: Received) -> None:
         """Print a final, a line for each who speaks in it, or what the talk came down to."""
         if isinstance(frame, Final):
-            sys.stdout.write("".join(f"{turn}\n" for turn in turns([frame])))
+            sys.stdout.write("".join(f"{_harmless(turn)}\n" for turn in turns([frame])))
             sys.stdout.flush()
         elif isinstance(frame, Insight) and frame.stage == "final":
-            sys.stdout.write(f"\n{outline(frame)}")
+            sys.stdout.write(f"\n{_harmless(outline(frame))}")
 
     def tell(self, sentence: str) -> None:
         """Print a sentence about the stream itself."""
-        complain(sentence)
+        complain(_harmless(sentence))
 
 
 class LiveView:
@@ -80,19 +82,20 @@ class LiveView:
     def show(self, frame: Received) -> None:
         """Take a frame into the picture."""
         if isinstance(frame, Partial):
-            self._partial, self._heard = frame.text, frame.segment_end
+            self._partial, self._heard = _harmless(frame.text), frame.segment_end
         elif isinstance(frame, Final):
             self._partial, self._heard = "", frame.segment_end
             for speaker, text in spoken([frame]):
-                self._add(speaker, text, frame.segment_start)
+                self._add(speaker, _harmless(text), frame.segment_start)
         elif isinstance(frame, Insight):
             self._end_paragraph()
-            self._console.print(Text(f"\n{outline(frame)}", style="" if frame.stage == "final" else "dim"))
+            notes = Text(f"\n{_harmless(outline(frame))}", style="" if frame.stage == "final" else "dim")
+            self._console.print(notes)
         self._update()
 
     def tell(self, sentence: str) -> None:
         """Print a sentence above what is being said."""
-        self._console.print(Text(sentence, style="yellow"))
+        self._console.print(Text(_harmless(sentence), style="yellow"))
 
     def _add(self, speaker: str | None, text: str, start: float) -> None:
         if speaker != self._speaker:
@@ -133,6 +136,10 @@ class LiveView:
 def view_for_stdout() -> View:
     """Return the live view on a terminal, else the one that prints a line for each final."""
     return LiveView(Console()) if sys.stdout.isatty() else PlainView()
+
+
+def _harmless(text: str) -> str:
+    return text.translate(_CONTROLS)
 
 
 def _clock(seconds: float) -> Text:
