@@ -130,11 +130,14 @@ async def visiting(
         flags: Further ones of the browser.
         **context: As the browser takes it.
     """
-    flags = [*_FLAGS, *flags, *(["--use-fake-ui-for-media-stream"] if microphone else [])]
+    flags = [*_FLAGS, *flags]
     if speech is not None:
+        flags.append("--use-fake-ui-for-media-stream")
         flags.append(f"--use-file-for-fake-audio-capture={speech}%noloop")
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        browser = await playwright.chromium.launch(
+            executable_path=CHROMIUM, args=flags, ignore_default_args=["--mute-audio"]
+        )
         given = ["microphone", "clipboard-read", "clipboard-write"] if microphone else []
         place = urlsplit(address)
         tabs = await browser.new_context(**context)
@@ -148,7 +151,8 @@ async def visiting(
         await page.goto(address)
         yield visit
         await browser.close()
-    assert [line for line in visit.told if not expects or expects not in line] == []
+    amiss = [line for line in visit.told if not expects or expects not in line]
+    assert not amiss
     assert {urlsplit(url).netloc for url in visit.asked} <= {place.netloc}
 
 

@@ -230,7 +230,7 @@ function fail(error) {
   if (error.code === "unauthorized") refuseKey();
   if (error.code === "unauthorized") part("key-form").hidden = false;
   if (error.code === "unreachable") meetServer();
-  if (error.detail?.field && options.complain(error.detail.field, error.message)) options.dialog.showModal();
+  options.complain(error.detail?.field ?? "", error.message);
   const known = error instanceof NoSound || error.code;
   const kept = talk.finals.length ? " What was said before is here." : "";
   finish(`${known ? error.message : "Something went wrong in this page."}${error.detail?.install ? ` ${error.detail.install}` : ""}${kept}`, true);
@@ -301,7 +301,6 @@ async function changeOptions() {
   } catch (error) {
     const { detail, message } = /** @type {import("./echoic.js").StreamError} */ (error);
     if (!options.complain(detail.field ?? "", message)) hint(message);
-    else options.dialog.showModal();
   }
 }
 

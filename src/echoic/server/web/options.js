@@ -24,13 +24,15 @@ export class Options {
       else field.value = this.values[id];
       field.addEventListener("input", () => this._take(id, field.type === "checkbox" ? field.checked : field.value));
     }
-    let before = "";
-    part("show-options").addEventListener("click", () => {
-      before = JSON.stringify(this.values);
-      this.dialog.showModal();
-    });
-    this.dialog.addEventListener("close", () => JSON.stringify(this.values) !== before && onchange());
+    this.before = "";
+    part("show-options").addEventListener("click", () => this.open());
+    this.dialog.addEventListener("close", () => JSON.stringify(this.values) !== this.before && onchange());
     this.dialog.addEventListener("click", (/** @type {Event} */ { target }) => target === this.dialog && this.dialog.close());
+  }
+
+  open() {
+    this.before = JSON.stringify(this.values);
+    this.dialog.showModal();
   }
 
   /** Draw what there is. @param {any} status The server's. */
@@ -53,9 +55,15 @@ export class Options {
     part("device").value = devices.some(({ deviceId }) => deviceId === this.values.device) ? this.values.device : "";
   }
 
-  /** Where a value was refused: by the protocol's name of the field. @param {string} field @param {string} message */
+  /**
+   * Show where a value was refused, if it was given here.
+   * @param {string} field The protocol's name of it.
+   * @param {string} message
+   * @returns {boolean} Whether it was.
+   */
   complain(field, message) {
     if (!field.startsWith("vocabulary")) return false;
+    if (!this.dialog.open) this.open();
     const why = part("vocabulary-why");
     why.textContent = message;
     why.classList.add("trouble");

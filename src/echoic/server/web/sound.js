@@ -9,15 +9,22 @@ const AS_IT_IS = { echoCancellation: false, noiseSuppression: false, autoGainCon
 /** Why there is no sound, in a sentence. */
 export class NoSound extends Error {}
 
+/** That it is the server who is missing. */
+class NoServer extends NoSound {
+  code = "unreachable";
+}
+
 /** @param {string} device Its id; empty: the usual one. @returns {Promise<Live>} */
 export async function openMicrophone(device) {
   if (!navigator.mediaDevices) throw new NoSound("The microphone needs https or localhost."); // hidden over plain http
   const wish = { ...AS_IT_IS, channelCount: 1, ...(device && { deviceId: { ideal: device } }) };
+  let media;
   try {
-    return await openLive(await navigator.mediaDevices.getUserMedia({ audio: wish }));
+    media = await navigator.mediaDevices.getUserMedia({ audio: wish });
   } catch (error) {
     throw new NoSound(microphoneTrouble(/** @type {Error} */ (error)));
   }
+  return openLive(media);
 }
 
 /** @param {Error} error */
@@ -50,7 +57,12 @@ export async function openTab() {
 /** @param {MediaStream} media @returns {Promise<Live>} */
 async function openLive(media) {
   const context = new AudioContext();
-  await context.audioWorklet.addModule(new URL("./recorder.js", import.meta.url));
+  try {
+    await context.audioWorklet.addModule(new URL("./recorder.js", import.meta.url));
+  } catch {
+    for (const track of media.getTracks()) track.stop();
+    throw new NoServer("The server does not answer.");
+  }
   const recorder = new AudioWorkletNode(context, "recorder", { numberOfOutputs: 0 });
   const source = context.createMediaStreamSource(new MediaStream(media.getAudioTracks()));
   let handedOver = () => {};

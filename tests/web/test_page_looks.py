@@ -1,0 +1,162 @@
+"""Whoever comes to the page: without a mouse, without eyes, on a telephone, over a slow line."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import expect
+
+from echoic.engines.scripted import draw
+from support.live import ServerProcess
+from web.browsing import RATE, SCRIPTED, needs_chromium, spoken, visiting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from web.browsing import Visit
+
+pytestmark = needs_chromium
+
+#: Bytes of everything that the page loads.
+HEAVIEST = 150_000
+TALKATIVE = {"model": "scripted", "diarization": True, "insights": True}
+PHONE = {"width": 390, "height": 844}
+WIDE = {"width": 1280, "height": 860}
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[str]:
+    with ServerProcess(speakers_diarizer="scripted") as server:
+        yield server.place
+
+
+@pytest.fixture
+def speech(tmp_path: Path) -> Path:
+    """Two voices, then silence."""
+    words = ["one", "two", "three", ("", 2.0), "alpha", "bravo", ("", 2.0)]
+    return spoken(tmp_path / "words.wav", draw(words, rate=RATE))
+
+
+async def violations(visit: Visit) -> list[str]:
+    """Return what axe finds fault with."""
+    await visit.page.evaluate("Promise.all(document.getAnimations().map((one) => one.finish?.()))")
+    found = await Axe().run(visit.page)
+    return [f"{one['id']}: {one['nodes'][0]['html']}" for one in found.response["violations"]]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
+async def test_axe_finds_no_fault(place: str, speech: Path, scheme: str, size: dict[str, int]) -> None:
+    kind: dict[str, Any] = {"color_scheme": scheme, "viewport": size, "reduced_motion": "reduce"}
+    async with visiting(f"http://{place}/", speech=speech, options=TALKATIVE, **kind) as visit:
+        await expect(visit.page.locator("#model")).to_have_text("scripted")
+        assert await violations(visit) == [], "at rest"
+        await visit.page.click("#show-options")
+        assert await violations(visit) == [], "options"
+        await visit.page.keyboard.press("Escape")
+        await visit.start()
+        await expect(visit.page.locator("#transcript")).to_contain_text("bravo")
+        assert await violations(visit) == [], "while it listens"
+        await visit.stop()
+        await expect(visit.page.locator("#notes .note")).to_be_visible()
+        assert await violations(visit) == [], "with a transcript"
+        assert await visit.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+async def test_where_a_key_is_asked_for_too() -> None:
+    with ServerProcess(api_key="right") as server:
+        async with visiting(f"http://{server.place}/", expects="401 (Unauthorized)") as visit:
+            await expect(visit.page.locator("#key")).to_be_visible()
+            assert await violations(visit) == []
+
+
+async def test_all_of_it_is_light_and_comes_from_the_server(place: str, speech: Path) -> None:
+    async with visiting(f"http://{place}/", speech=speech) as visit:
+        await visit.start()
+        files = {url for url in visit.asked if "/api/" not in url}
+        sizes = [len(await (await visit.context.request.get(url)).body()) for url in files]
+    assert len(sizes) > 10
+    assert sum(sizes) < HEAVIEST
+
+
+async def test_everything_can_be_done_by_the_keyboard(place: str, speech: Path, tmp_path: Path) -> None:
+    async with visiting(f"http://{place}/", speech=speech) as visit:
+        await expect(visit.page.locator("#model")).to_have_text("scripted")
+        keyboard = visit.page.keyboard
+        await tab_to(visit, "#show-options")
+        await keyboard.press("Enter")
+        await expect(visit.page.locator("#options")).to_be_visible()
+        await tab_to(visit, "#diarization")
+        await keyboard.press("Space")
+        await keyboard.press("Escape")
+        await expect(visit.page.locator("#show-options")).to_be_focused()
+        await tab_to(visit, "#record")
+        await keyboard.press("Enter")
+        await expect(visit.page.locator("#transcript")).to_contain_text("bravo")
+        await tab_to(visit, "#paragraph")
+        await keyboard.press("Control+Enter")
+        await visit.ended()
+        await tab_to(visit, '[aria-label="Name of speaker 2"]')
+        await keyboard.type("Bob")
+        await tab_to(visit, '[data-form="txt"]')
+        async with visit.page.expect_download() as download:
+            await keyboard.press("Enter")
+        await (await download.value).save_as(tmp_path / "saved.txt")
+        assert "Bob: alpha bravo" in (tmp_path / "saved.txt").read_text("utf-8")
+
+
+async def tab_to(visit: Visit, selector: str) -> None:
+    """Press the tabulator until an element has the focus."""
+    for _ in range(60):
+        await visit.page.keyboard.press("Tab")
+        if await visit.page.evaluate("selector => document.activeElement.matches(selector)", selector):
+            return
+    raise AssertionError(f"the keyboard does not lead to {selector}")
+
+
+async def test_a_screen_reader_is_told_what_is_final_and_nothing_else(place: str, speech: Path) -> None:
+    async with visiting(f"http://{place}/", speech=speech) as visit:
+        log = visit.page.get_by_role("log")
+        await visit.start()
+        await expect(visit.page.locator("#transcript")).to_contain_text("bravo")
+        assert await visit.stop() == "one two three alpha bravo"
+        await expect(log).to_have_text("one two three alpha bravo")
+        assert await visit.page.locator("#transcript").get_attribute("aria-live") is None
+
+
+async def test_what_is_not_to_be_had_is_greyed_with_its_reason() -> None:
+    with ServerProcess(speakers_diarizer="off", insights_provider="off") as server:
+        async with visiting(f"http://{server.place}/") as visit:
+            await visit.page.click("#show-options")
+            page = visit.page
+            await expect(page.get_by_label("parakeet-mlx")).to_be_disabled()
+            row = page.locator("#models li", has=page.locator("#model-parakeet-mlx"))
+            await expect(row.locator("code")).to_have_text("pip install 'echoic[mlx]'")
+            await expect(page.get_by_label("scripted")).to_be_checked()
+            for name in ("diarization", "insights", "word-timestamps"):
+                await expect(page.locator(f"#{name}")).to_be_disabled()
+                await expect(page.locator(f"#{name}")).not_to_be_checked()
+                await expect(page.locator(f"#{name}-why")).not_to_be_empty()
+
+
+async def test_options_are_told_to_the_server_and_a_vocabulary_that_is_refused_is_told_of(
+    place: str, speech: Path
+) -> None:
+    async with visiting(f"http://{place}/", speech=speech, options=SCRIPTED) as visit:
+        page = visit.page
+        await page.click("#show-options")
+        await page.get_by_label("What to put in place of what").fill("three = 3\nbravo = Brava")
+        await page.get_by_role("button", name="Done").click()
+        await visit.start()
+        await expect(page.locator("#transcript")).to_contain_text("Brava")
+        await page.click("#show-options")
+        await page.get_by_label("What to put in place of what").fill("three = ")
+        await page.get_by_role("button", name="Done").click()
+        await expect(page.locator("#vocabulary-why")).to_have_class(re.compile("trouble"))
+        await expect(page.locator("#vocabulary-why")).to_contain_text("vocabulary")
+        await page.keyboard.press("Escape")
+        assert "3 alpha Brava" in await visit.stop()
