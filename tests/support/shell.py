@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 #: What is said in ``talk.mp4``, and in the one recording of ``recordings.tsv``.
 SAID: Final = recordings()[3][1]
 _SOUND = FOLDER / "speech" / "texts-03.flac"
+#: The library of microphones that hears a file.
+FAKE_SOUNDDEVICE: Final = ROOT / "tests" / "support" / "fake_sounddevice"
 #: The id of a key that the documents revoke.
 ID: Final = "3f9c2a71d05e"
 #: What the documents say, and what is said here in place of it.
@@ -59,7 +61,8 @@ class Shell:
     def __enter__(self) -> Self:
         programs = self.folder / ".venv" / "bin"
         programs.mkdir(parents=True)
-        for name, arguments in (("echoic", "-m echoic.cli"), ("python", "")):
+        sources = dict.fromkeys(("ffmpeg", "arecord", "sox"), "-m support.sound_source")
+        for name, arguments in {"echoic": "-m echoic.cli", "python": "", **sources}.items():
             program = programs / name
             program.write_text(f'#!/bin/sh\nexec {sys.executable} {arguments} "$@"\n', "utf-8")
             program.chmod(0o755)
@@ -126,6 +129,8 @@ class Shell:
         }
         if "echoic stream" in line or "echoic listen" in line:
             env["ECHOIC_URL"] = self.place
+        if re.search(r"echoic listen(?! -$| - )", line):
+            self._speak_into_the_microphone(env)
         if "echoic keys" in line:
             env["ECHOIC_KEYS_DB"] = str(self.folder / "keys.db")
         if fetched := re.search(r"models get (\S+)", self.typed(line)):
@@ -133,6 +138,13 @@ class Shell:
         if f"revoke {ID}" in line:
             self._make_key(ID)
         return env
+
+    def _speak_into_the_microphone(self, env: dict[str, str]) -> None:
+        """Say what is in ``talk.mp4``, and pull the plug."""
+        heard = self.folder / "microphone.f32"
+        heard.write_bytes(recordings()[3][0].tobytes())
+        env |= {"FAKE_MICROPHONE": str(heard), "FAKE_AFTERWARDS": "lost"}
+        env["PYTHONPATH"] = os.pathsep.join([str(FAKE_SOUNDDEVICE), env["PYTHONPATH"]])
 
     def _hub(self, name: str) -> str:
         """Return the address of a hub that has a model, in whichever form."""
