@@ -1,7 +1,7 @@
 """The way of somebody new: clone, ``make run``, the page, the first words; in steps and seconds.
 
-It wants git, make, a Chromium, and what the tests take. What is installed comes from where pip gets it on this
-machine; a slow line makes the second step longer.
+It wants git, make, a Chromium, and what the tests take. What is installed comes from where pip gets it on
+this machine; a slow line makes the second step longer.
 """
 
 from __future__ import annotations
@@ -93,6 +93,7 @@ def _lines(program: subprocess.Popen[str]) -> Iterator[str]:
 
 async def _visit(address: str, folder: Path, steps: Steps) -> None:
     from playwright.async_api import expect  # noqa: PLC0415  # of the tests' packages
+
     from web.browsing import RATE, spoken, visiting  # noqa: PLC0415
 
     recording = demo_recording()
