@@ -77,7 +77,7 @@ def listen(  # noqa: PLR0913  # each is an option of the command
 
     from echoic.cli.live import INTERRUPTED, sitting_of
 
-    sitting = sitting_of(Wishes(model, language, diarize, speakers, insights, vocabulary), save, key)
+    sitting = sitting_of(Wishes(model, language, diarize, speakers, insights, vocabulary), save, url, key)
     if source is None:
         _from_microphone(device, url, config, sitting)
         return  # Ctrl-C is how one stops listening

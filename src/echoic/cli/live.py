@@ -75,13 +75,14 @@ class _Clock:
         return now - self._sent[place][1] if place < len(self._sent) else 0.0
 
 
-def sitting_of(wishes: Wishes, save: Path | None, key: str | None) -> Sitting:
+def sitting_of(wishes: Wishes, save: Path | None, url: str | None, key: str | None) -> Sitting:
     """Return a sitting in which a command's options are wished for.
 
     Raises:
-        typer.Exit: One of their files cannot be used.
+        typer.Exit: One of their files, or the address, cannot be used.
     """
     try:
+        stream_address(url or DEFAULT_SERVER)
         saved = Save(save) if save else None
         config = wishes.config(timed=saved is not None and saved.is_timed)
     except ValueError as error:

@@ -50,7 +50,7 @@ def stream(  # noqa: PLR0913  # each is an option of the command
     from echoic.client.pacing import PIECE, paced
     from echoic.media import read_audio
 
-    sitting = sitting_of(Wishes(model, language, diarize, speakers, insights, vocabulary), save, key)
+    sitting = sitting_of(Wishes(model, language, diarize, speakers, insights, vocabulary), save, url, key)
     try:
         pieces = paced(read_audio(file, _RATE, PIECE), _RATE, speed)
     except UnreadableAudio as error:
