@@ -37,7 +37,7 @@ def place() -> Iterator[str]:
 @pytest.fixture
 def speech(tmp_path: Path) -> Path:
     """Two voices, then silence."""
-    words = ["one", "two", "three", ("", 2.0), "alpha", "bravo", ("", 2.0)]
+    words: list[str | tuple[str, float]] = ["one", "two", "three", ("", 2.0), "alpha", "bravo", ("", 2.0)]
     return spoken(tmp_path / "words.wav", draw(words, rate=RATE))
 
 
