@@ -62,6 +62,7 @@ function enter(next) {
 function draw() {
   sheet.draw(talk);
   part("empty").hidden = !talk.isEmpty || phase !== "idle";
+  part("heading").classList.toggle("unseen", talk.isEmpty);
   part("save").hidden = !talk.finals.length;
   part("clear").hidden = talk.isEmpty || phase === "stopping" || phase === "file";
   part("title").textContent = talk.title || "Transcript";

@@ -58,9 +58,10 @@ function secondsOf(talk, id) {
 export function drawNotes(section, talk) {
   const list = /** @type {HTMLElement} */ (section.querySelector("#note-list"));
   const trouble = /** @type {HTMLElement} */ (section.querySelector("#note-trouble"));
-  section.hidden = !talk.insights.length && !talk.trouble;
+  const told = talk.insights.filter((insight) => insight.topics.length || PARTS.some(([, key]) => insight[key].length));
+  section.hidden = !told.length && !talk.trouble;
   trouble.textContent = talk.trouble && `There are no notes now. ${talk.trouble}`;
-  list.replaceChildren(...[...talk.insights].reverse().map((insight) => note(insight, talk)));
+  list.replaceChildren(...told.reverse().map((insight) => note(insight, talk)));
 }
 
 /** @param {any} insight @param {Talk} talk */
@@ -80,7 +81,6 @@ function note(insight, talk) {
     topics.append(...insight.topics.map((/** @type {string} */ topic) => element("li", "", topic)));
     card.append(topics);
   }
-  if (!card.querySelector("li")) card.append(element("p", "owner", "Nothing stands out."));
   return card;
 }
 
