@@ -31,9 +31,10 @@ with connect(sys.argv[1], model="scripted") as stream:
         next(stream)
     except KeyboardInterrupt:
         print("interrupted", repr(stream.commit()), flush=True)
-    print("waiting", flush=True)
     try:
-        next(stream), next(stream)
+        next(stream)  # the answer to the commit
+        print("waiting", flush=True)
+        next(stream)
     finally:
         stream.close()
         print([thread.name for thread in threading.enumerate()], flush=True)
