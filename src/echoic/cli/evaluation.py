@@ -241,7 +241,9 @@ async def _stream(
         elif isinstance(frame, DiarizationSummary):
             heard.summaries.append(frame)
         elif isinstance(frame, Warning) and frame.code == "model_fallback" and "model" in course.config:
-            raise ServerError("model_unavailable", frame.message)
+            raise ServerError(
+                "model_unavailable", f"{frame.message} Its words are not measured for the other's."
+            )
         elif isinstance(frame, Error):
             heard.problems.append(frame.message)
         elif (sentence := notices.sentence(frame)) is not None:
