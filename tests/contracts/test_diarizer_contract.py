@@ -67,8 +67,11 @@ def diarizer(case: Case) -> Diarizer:
 
 
 def in_order(turns: Sequence[Turn]) -> bool:
-    apart = all(before.end <= after.start + 1e-6 for before, after in pairwise(turns))
-    return apart and all(turn.start < turn.end for turn in turns)
+    speakers = {turn.speaker for turn in turns}
+    each = [[turn for turn in turns if turn.speaker == speaker] for speaker in speakers]
+    apart = all(one.end <= next_.start + 1e-6 for mine in each for one, next_ in pairwise(mine))
+    started = all(one.start <= next_.start for one, next_ in pairwise(turns))
+    return apart and started and all(turn.start < turn.end for turn in turns)
 
 
 def piece(audio: NDArray[np.float32], start: float = 0.0, carry: object = None) -> Sound:

@@ -17,7 +17,7 @@ SOURCE = str(Path(__file__).parents[2] / "src")
 
 def test_the_diarizer_that_comes_along_can_be_had() -> None:
     assert seats.probe() is None
-    found = seats.find()
+    found = seats.load()
     assert isinstance(found, OnlineDiarizer)
     assert found.name == seats.DEFAULT
 
@@ -25,15 +25,16 @@ def test_the_diarizer_that_comes_along_can_be_had() -> None:
 def test_a_name_that_nobody_knows_is_refused_with_those_there_are() -> None:
     with pytest.raises(ModelUnavailable, match="there are embedded,"):
         seats.load("who")
-    assert isinstance(seats.find("who"), Missing)
 
 
 def test_a_missing_file_is_said_with_the_command_that_brings_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(seats, "PACKAGED", tmp_path / "campplus.onnx")
-    assert seats.find() == seats.NO_FILE
-    assert seats.NO_FILE.install
+    missing = seats.probe()
+    assert missing == Missing("The file campplus.onnx is missing.", seats.REINSTALL)
+    with pytest.raises(ModelUnavailable, match=r"campplus\.onnx is missing"):
+        seats.load()
 
 
 def test_a_broken_file_is_unavailable(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ class Diarizer(Protocol):
         """
 
     def review(self, carry: object) -> tuple[Turn, ...]:
-        """Return the best account of all that a session heard, in order of time; nothing overlaps.
+        """Return the best account of all that a session heard, in the order of ``Voices``.
 
         It may correct what ``listen`` said, by the same ids. It costs more than that, but is bounded, as
         is the carry: of a long session the account may be coarser than the answers were.

@@ -10,10 +10,9 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import onnxruntime as ort
 
-from echoic.errors import ModelUnavailable
 from echoic.speakers.fbank import HOP, features
+from echoic.speakers.segment import session_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,16 +53,7 @@ class CamPlusPlus:
     """
 
     def __init__(self, file: Path, cores: int = 1) -> None:
-        if not file.is_file():
-            raise ModelUnavailable("embedded", f"The file {file.name} is missing.")
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = cores
-        options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session = ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's errors have no other common class
-            raise ModelUnavailable("embedded", f"The file {file.name} cannot be read.") from error
+        self._session = session_of(file, cores)
 
     def embed(self, audio: NDArray[np.float32], windows: Sequence[tuple[int, int]]) -> NDArray[np.float32]:
         """Return one vector for each window: float32, shape ``(len(windows), 192)``, of length 1."""

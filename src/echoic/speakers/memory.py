@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from echoic.speakers.regions import Scene, Span
+    from echoic.speakers.regions import Past, Span
 
 #: Groups that are remembered; beyond that the two that are most alike become one.
 MOST_GROUPS = 128
@@ -81,27 +81,54 @@ class Stretches:
     def __len__(self) -> int:
         return len(self.starts)
 
-    def added(self, spans: Sequence[Span], groups: Sequence[int]) -> Stretches:
-        """Return them with more, which go on from those before them; what those said of their time goes."""
-        starts, ends, places = self.starts, self.ends, self.groups
-        for (start, end), group in zip(spans, groups, strict=True):
-            before = int(np.searchsorted(starts, start))
-            starts = np.append(starts[:before], start)
-            ends = np.append(np.minimum(ends[:before], start), end)
-            places = np.append(places[:before], group)
-        return _stretches(starts, ends, places)
+    def added(self, since: float, spans: Sequence[Span], groups: Sequence[int]) -> Stretches:
+        """Return what they say of the time before ``since``, and others, in any order, for the time after."""
+        before = self.starts < since
+        starts, ends, places = self.starts[before], self.ends[before], self.groups[before]
+        order = sorted(range(len(spans)), key=lambda place: spans[place])
+        return _stretches(
+            np.concatenate((starts, [spans[place][0] for place in order])),
+            np.concatenate((np.minimum(ends, since), [spans[place][1] for place in order])),
+            np.concatenate((places, np.array([groups[place] for place in order], np.intp))),
+        )
 
     def without(self, one: int, other: int) -> Stretches:
         """Return them after ``Groups.without``."""
-        groups = np.where(self.groups == other, one, self.groups)
-        return _stretches(self.starts, self.ends, groups - (groups > other))
+        return _stretches(self.starts, self.ends, _moved(self.groups, one, other))
 
     def coarser(self) -> Stretches:
         """Return them with the shortest given to the one before it."""
         at = int((self.ends - self.starts)[1:].argmin()) + 1
         ends, rest = self.ends.copy(), np.arange(len(self)) != at
-        ends[at - 1] = ends[at]
+        ends[at - 1] = max(ends[at - 1], ends[at])
         return _stretches(self.starts[rest], ends[rest], self.groups[rest])
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """The windows of the last seconds; the arrays are read-only, shape ``(windows,)``.
+
+    Attributes:
+        starts: Seconds on the session's clock, float64.
+        ends: The same.
+        groups: The group that each is in, by its place.
+    """
+
+    starts: NDArray[np.float64]
+    ends: NDArray[np.float64]
+    groups: NDArray[np.intp]
+
+    def added(self, since: float, spans: Sequence[Span], groups: NDArray[np.intp]) -> Views:
+        """Return those that end after ``since``, and more."""
+        kept = self.ends > since
+        edges = np.array(spans, np.float64).reshape(-1, 2)
+        starts = np.concatenate((self.starts[kept], edges[:, 0]))
+        ends = np.concatenate((self.ends[kept], edges[:, 1]))
+        return _views(starts, ends, np.concatenate((self.groups[kept], groups)))
+
+    def without(self, one: int, other: int) -> Views:
+        """Return them after ``Groups.without``."""
+        return _views(self.starts, self.ends, _moved(self.groups, one, other))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,40 +137,46 @@ class Memory:
 
     Attributes:
         groups: What was heard.
-        stretches: When.
-        scene: The last seconds, for windows that reach back.
+        stretches: When; those of two who speak at once overlap.
+        views: The windows of the last seconds.
+        past: The last seconds themselves, for windows that reach back.
         known: Speakers that got an id.
-        last: Who spoke last, or ``NOBODY``.
         wishes: What the client says of the speakers.
     """
 
     groups: Groups
     stretches: Stretches
-    scene: Scene | None = None
+    views: Views
+    past: Past | None = None
     known: int = 0
-    last: int = NOBODY
     wishes: SpeakerWishes = field(default_factory=SpeakerWishes)
 
     @property
     def size(self) -> int:
         """Bytes of its arrays."""
-        groups, times = self.groups, self.stretches
-        arrays = (groups.sums, groups.seconds, groups.speakers, times.starts, times.ends, times.groups)
-        return sum(array.nbytes for array in arrays) + (self.scene.audio.nbytes if self.scene else 0)
+        groups = (self.groups.sums, self.groups.seconds, self.groups.speakers)
+        times = [
+            array for one in (self.stretches, self.views) for array in (one.starts, one.ends, one.groups)
+        ]
+        past = self.past.audio.nbytes if self.past else 0
+        return sum(array.nbytes for array in (*groups, *times)) + past
 
     def bounded(self) -> Memory:
         """Return it with no more groups and stretches than may be."""
-        groups, stretches = self.groups, self.stretches
+        groups, stretches, views = self.groups, self.stretches, self.views
         while len(groups) > MOST_GROUPS:
             pair = closest(likeness(groups.sums, groups.seconds), groups.speakers)
             groups, stretches = groups.without(*pair), stretches.without(*pair)
-        return replace(self, groups=groups, stretches=bounded(stretches))
+            views = views.without(*pair)
+        return replace(self, groups=groups, stretches=bounded(stretches), views=views)
 
 
 def nothing() -> Memory:
     """Return what is known before anything is heard."""
     none = np.zeros(0, np.float32)
-    return Memory(_frozen(none.reshape(0, 0), none, np.zeros(0, np.intp)), no_stretches())
+    nobody = np.zeros(0, np.intp)
+    views = _views(np.zeros(0), np.zeros(0), nobody)
+    return Memory(_frozen(none.reshape(0, 0), none, nobody), no_stretches(), views)
 
 
 def no_stretches() -> Stretches:
@@ -169,11 +202,22 @@ def _stretches(starts: NDArray[np.float64], ends: NDArray[np.float64], groups: N
     if len(starts) > 1:
         goes_on = (groups[1:] == groups[:-1]) & (starts[1:] - ends[:-1] < _SEAM)
         first = np.concatenate(([True], ~goes_on))
-        last = np.concatenate((~goes_on, [True]))
-        starts, ends, groups = starts[first], ends[last], groups[first]
+        starts, ends, groups = starts[first], np.maximum.reduceat(ends, np.flatnonzero(first)), groups[first]
     for array in (starts, ends, groups):
         array.setflags(write=False)
     return Stretches(starts, ends, groups)
+
+
+def _views(starts: NDArray[np.float64], ends: NDArray[np.float64], groups: NDArray[np.intp]) -> Views:
+    for array in (starts, ends, groups):
+        array.setflags(write=False)
+    return Views(starts, ends, groups)
+
+
+def _moved(groups: NDArray[np.intp], one: int, other: int) -> NDArray[np.intp]:
+    """Return places of groups after the group ``other`` went to the group ``one``."""
+    moved = np.where(groups == other, one, groups)
+    return moved - (moved > other)
 
 
 #: Seconds between two stretches that go on.

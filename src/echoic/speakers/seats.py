@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
 #: The diarizer that comes with the package.
 DEFAULT = "embedded"
-#: The file of its model, in the package.
+#: The files of its models of voices and of turns, in the package.
 PACKAGED = Path(__file__).parent / "campplus.onnx"
+TURNS = Path(__file__).parent / "segmentation.onnx"
 NO_RUNTIME = Missing("The package onnxruntime is not installed.", "pip install onnxruntime")
-NO_FILE = Missing(f"The file {PACKAGED.name} is missing.", "pip install --force-reinstall --no-deps echoic")
+REINSTALL = "pip install --force-reinstall --no-deps echoic"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +92,6 @@ def load(name: str = DEFAULT, model: Path | None = None) -> Diarizer:
     return seat.load(model)
 
 
-def find(name: str = DEFAULT, model: Path | None = None) -> Diarizer | Missing:
-    """Return a diarizer with its weights, or why it cannot be had.
-
-    Args:
-        name: Its name.
-        model: Its weights, where they do not come with the package.
-    """
-    try:
-        return load(name, model)
-    except ModelUnavailable as refusal:
-        return Missing(refusal.reason, refusal.install)
-
-
 def _seat(name: str) -> DiarizerSeat:
     if name not in SEATS:
         raise ModelUnavailable(name, f"There is no diarizer of this name; there are {', '.join(SEATS)}.")
@@ -113,14 +101,16 @@ def _seat(name: str) -> DiarizerSeat:
 def _probe_embedded(_: Path | None) -> Missing | None:
     if find_spec("onnxruntime") is None:
         return NO_RUNTIME
-    return None if PACKAGED.is_file() else NO_FILE
+    absent = next((file for file in (PACKAGED, TURNS) if not file.is_file()), None)
+    return Missing(f"The file {absent.name} is missing.", REINSTALL) if absent else None
 
 
 def _load_embedded(_: Path | None) -> Diarizer:
     from echoic.speakers.embed import CamPlusPlus  # noqa: PLC0415  # a seat imports when asked
     from echoic.speakers.online import OnlineDiarizer  # noqa: PLC0415  # the same
+    from echoic.speakers.segment import PyanNet  # noqa: PLC0415  # the same
 
-    return OnlineDiarizer(CamPlusPlus(PACKAGED))
+    return OnlineDiarizer(CamPlusPlus(PACKAGED), PyanNet(TURNS))
 
 
 def _probe_pyannote(model: Path | None) -> Missing | None:
@@ -130,8 +120,9 @@ def _probe_pyannote(model: Path | None) -> Missing | None:
 def _load_pyannote(model: Path | None) -> Diarizer:
     from echoic.speakers.online import OnlineDiarizer  # noqa: PLC0415  # the same
     from echoic.speakers.pyannote import NAME, RULES, PyannoteEmbedder  # noqa: PLC0415  # the same
+    from echoic.speakers.segment import PyanNet  # noqa: PLC0415  # the same
 
-    return OnlineDiarizer(PyannoteEmbedder(_there(model)), RULES, NAME)
+    return OnlineDiarizer(PyannoteEmbedder(_there(model)), PyanNet(TURNS), RULES, NAME)
 
 
 def _probe_sortformer(model: Path | None) -> Missing | None:

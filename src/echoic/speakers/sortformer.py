@@ -19,17 +19,17 @@ import numpy as np
 from echoic.errors import ModelUnavailable
 from echoic.session.sound import Voices
 from echoic.speakers.memory import Stretches, bounded, no_stretches
-from echoic.speakers.regions import Scene, bits, joined, scene_of
+from echoic.speakers.regions import bits, scene_of
 from echoic.speakers.turns import joined_turns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from echoic.session.sound import Sound, Turn
-    from echoic.speakers.regions import Span
+    from echoic.speakers.regions import Past, Scene, Span
 
 NAME = "sortformer"
 #: Seconds of one row of the network's answer.
@@ -49,7 +49,7 @@ class _Carry:
     """The network's state, its last seconds of sound, its speakers by their ids, who spoke when."""
 
     state: Any
-    scene: Scene
+    past: Past
     speakers: tuple[int, ...]
     stretches: Stretches
 
@@ -111,17 +111,19 @@ class SortformerDiarizer:
         return Voices(joined_turns(found, _PAUSE), carry)
 
     def _hear(self, sound: Sound, before: _Carry | None) -> tuple[list[tuple[Span, int]], _Carry]:
-        scene = scene_of(sound, before.scene if before else None)
+        scene = scene_of(sound, before.past if before else None)
         state = copy(before.state) if before else self._model.sortformer_modules.init_streaming_state(1)
         known = before.speakers if before else ()
         stretches = before.stretches if before else no_stretches()
         spans: list[tuple[Span, int]] = []
         if scene.end - scene.start >= _LEAST:
             state, chances = self._step(scene, state)
-            spoken = joined(((b, e) for b, e in scene.spoken if e > scene.start), _PAUSE)
+            spoken = _joined((b, e) for b, e in scene.spoken if e > scene.start)
             rows, known = _told(chances, known, sound.wishes.count or sound.wishes.most)
             spans = list(_spans(rows, spoken, scene))
-            stretches = bounded(stretches.added([span for span, _ in spans], [who for _, who in spans]))
+            stretches = bounded(
+                stretches.added(scene.start, [span for span, _ in spans], [who for _, who in spans])
+            )
         return spans, _Carry(state, scene.after(_CONTEXT), known, stretches)
 
     def _step(self, scene: Scene, state: Any) -> tuple[Any, NDArray[np.float32]]:  # noqa: ANN401  # NeMo's own
@@ -140,6 +142,17 @@ class SortformerDiarizer:
             left_offset=left,
         )
         return after, chances[0].numpy()
+
+
+def _joined(spans: Iterable[Span]) -> list[Span]:
+    """Return the spans, those without a pause between them as one."""
+    found: list[Span] = []
+    for start, end in spans:
+        if found and start - found[-1][1] < _PAUSE:
+            found[-1] = (found[-1][0], end)
+        else:
+            found.append((start, end))
+    return found
 
 
 def _told(

@@ -1,8 +1,7 @@
-"""Turns: the grid they lie on, the likeliest order of speakers, and their joining."""
+"""Turns: the likeliest order of speakers, and their joining."""
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,19 +9,11 @@ import numpy as np
 from echoic.session.sound import Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
-    from echoic.speakers.regions import Look, Span
-
-
-def slots(region: Sequence[Look], length: float) -> list[Span]:
-    """Return the new part of a stretch of speech in slots of about this many seconds."""
-    start, end = region[0].new[0], region[-1].new[1]
-    count = max(1, round((end - start) / length))
-    edges = [start + (end - start) * place / count for place in range(count)] + [end]
-    return list(pairwise(edges))
+    from echoic.speakers.regions import Span
 
 
 def best_path(scores: NDArray[np.float32], switch: float, before: int | None) -> list[int]:
@@ -50,11 +41,21 @@ def best_path(scores: NDArray[np.float32], switch: float, before: int | None) ->
 
 
 def joined_turns(spans: Iterable[tuple[Span, int]], pause: float) -> tuple[Turn, ...]:
-    """Return the turns of these spans in order, a speaker's without a pause between them as one."""
+    """Return turns: a speaker's spans as one where neither a pause nor somebody else comes between them.
+
+    Args:
+        spans: From where to where and who, in order of their starts; those of several speakers may overlap.
+        pause: Seconds of silence that end a turn.
+    """
     turns: list[Turn] = []
+    latest: dict[int, int] = {}
     for (start, end), speaker in spans:
-        if turns and turns[-1].speaker == speaker and start - turns[-1].end < pause:
-            turns[-1] = Turn(turns[-1].start, end, speaker)
-        else:
-            turns.append(Turn(start, end, speaker))
+        at = latest.get(speaker)
+        if at is not None and start - turns[at].end < pause:
+            said = turns[at].end
+            if start <= said or not any(turns[place].end > said for place in latest.values()):
+                turns[at] = Turn(turns[at].start, max(said, end), speaker)
+                continue
+        latest[speaker] = len(turns)
+        turns.append(Turn(start, end, speaker))
     return tuple(turns)

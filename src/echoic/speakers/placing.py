@@ -1,0 +1,71 @@
+"""When each group was heard, told anew for the last seconds by what followed them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from echoic.speakers.memory import NOBODY
+from echoic.speakers.passages import FRAMES, runs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from echoic.speakers.memory import Memory, Stretches, Views
+    from echoic.speakers.regions import Scene
+
+#: Seconds before a piece whose turns are told better by what followed them.
+_BACK = 4.0
+#: Frames by which a window that is too short to say much of a voice counts as farther away.
+_DOUBT = 1_000
+
+
+def placed(memory: Memory, scene: Scene, active: NDArray[np.bool_], shortest: float) -> Stretches:
+    """Return when each group was heard: a frame of a voice is of that voice's window whose middle is nearest.
+
+    Args:
+        memory: With the windows of the last seconds.
+        scene: The last seconds.
+        active: Who speaks in each frame of it.
+        shortest: Seconds below which a window is taken only where the voice has no longer one.
+    """
+    since = max(scene.origin, scene.start - _BACK)
+    spans, groups = [], []
+    for group, begin, end in _heard(memory.views, scene, active, shortest):
+        start = max(since, scene.origin + begin / FRAMES)
+        if (until := min(scene.end, scene.origin + end / FRAMES)) > start:
+            spans.append((start, until))
+            groups.append(group)
+    return memory.stretches.added(since, spans, groups)
+
+
+def _heard(
+    views: Views, scene: Scene, active: NDArray[np.bool_], shortest: float
+) -> Iterator[tuple[int, int, int]]:
+    """Yield the groups with the frames from where to where they are heard."""
+    starts, ends = ((at - scene.origin) * FRAMES for at in (views.starts, views.ends))
+    whose = _voices_of(starts, ends, active)
+    doubt = np.where(ends - starts < shortest * FRAMES, _DOUBT, 0)
+    for voice in range(active.shape[1]):
+        mine, frames = np.flatnonzero(whose == voice), np.flatnonzero(active[:, voice])
+        if len(mine) and len(frames):
+            away = np.abs(frames[:, np.newaxis] - (starts + ends)[mine] / 2) + doubt[mine]
+            groups = np.full(len(active), NOBODY)
+            groups[frames] = views.groups[mine[away.argmin(axis=1)]]
+            for group in np.unique(groups[frames]).tolist():
+                yield from ((group, *span) for span in runs(groups == group))
+
+
+def _voices_of(
+    starts: NDArray[np.float64], ends: NDArray[np.float64], active: NDArray[np.bool_]
+) -> NDArray[np.intp]:
+    """Return the voice that each window mostly is now, by its frames from where to where."""
+    alone = active & (active.sum(axis=1, keepdims=True) == 1)
+    sums = np.concatenate((np.zeros((1, active.shape[1]), np.intp), alone.cumsum(axis=0)))
+    first, last = (np.clip(np.rint(at), 0, len(active)).astype(np.intp) for at in (starts, ends))
+    shares = sums[last] - sums[first]
+    whose: NDArray[np.intp] = np.where(shares.any(axis=1), shares.argmax(axis=1), NOBODY)
+    return whose

@@ -1,0 +1,89 @@
+"""Which voices are where in some seconds of sound, also two at once: segmentation-3.0 by onnxruntime.
+
+Source of the model: https://huggingface.co/pyannote/segmentation-3.0 (MIT); docs/decisions/0020 says how its
+file is made. It was trained on 10 s and knows three voices at a time, two of them at once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import onnxruntime as ort
+
+from echoic.errors import ModelUnavailable
+from echoic.speakers.fbank import HOP
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+#: Seconds that it hears at once.
+LONGEST = 10.0
+#: Samples from one answer of the network to the next, and the middle of the first.
+_STEP, _MIDDLE = 270, 495
+#: Samples below which there is no answer.
+_LEAST = 1_600
+#: The network's classes: which voices speak.
+_CLASSES = np.array(
+    [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1]], dtype=np.bool_
+)
+
+
+class Segmenter(Protocol):
+    """A loaded model of turns; called from several threads at once."""
+
+    def voices(self, audio: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Return which voices speak in each 10 ms; their numbers mean something within the answer only.
+
+        Args:
+            audio: float32, shape ``(n,)``, mono, 16 kHz, -1..1, at most ``LONGEST``.
+
+        Returns:
+            Shape ``(frames, voices)``; the last frame may be short.
+        """
+
+
+class PyanNet:
+    """segmentation-3.0.
+
+    Args:
+        file: Its graph.
+        cores: Cores that one call uses.
+
+    Raises:
+        ModelUnavailable: The file is not there, or onnxruntime cannot read it.
+    """
+
+    def __init__(self, file: Path, cores: int = 1) -> None:
+        self._session = session_of(file, cores)
+
+    def voices(self, audio: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Return which of three voices speak in each 10 ms."""
+        frames = -(-audio.size // HOP)
+        if audio.size < _LEAST:
+            return np.zeros((frames, _CLASSES.shape[1]), np.bool_)
+        (classes,) = self._session.run(None, {"audio": audio[np.newaxis, np.newaxis]})
+        middles = np.arange(frames) * HOP + HOP / 2
+        nearest = np.clip(np.rint((middles - _MIDDLE) / _STEP), 0, len(classes) - 1).astype(np.intp)
+        found: NDArray[np.bool_] = _CLASSES[classes[:, 0].argmax(axis=-1)][nearest]
+        return found
+
+
+def session_of(file: Path, cores: int) -> ort.InferenceSession:
+    """Return a graph that comes with the package, ready to run.
+
+    Raises:
+        ModelUnavailable: The file is not there, or onnxruntime cannot read it.
+    """
+    if not file.is_file():
+        raise ModelUnavailable("embedded", f"The file {file.name} is missing.")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = cores
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors have no other common class
+        raise ModelUnavailable("embedded", f"The file {file.name} cannot be read.") from error
