@@ -1,7 +1,8 @@
 """Who is taken for whom: live labels, the summary, and a clustering of the whole, on real recordings.
 
-All three use the same vectors of voices; the offline one sees all windows at once and has no bound on what it
-remembers. Sounds come as a session sends them: 2 s, then 1.5 s each, with the speech that Silero hears.
+All use the same vectors of voices; the offline one sees all windows at once, hears turns with 2.5 s on either
+side and has no bound on what it remembers. *Plain* is the live way without the model of turns. Sounds come as
+a session sends them: 2 s, then 1.5 s each, with the speech that Silero hears.
 """
 
 from __future__ import annotations
@@ -21,18 +22,20 @@ from echoic.evaluate.rttm import SpeakerTurn, read_rttm
 from echoic.evaluate.speakers import SpeakerErrors, speaker_errors
 from echoic.media import read_audio
 from echoic.session.sound import SOUND_RATE, Sound
-from echoic.speakers import memory
 from echoic.speakers.cluster import link
 from echoic.speakers.embed import CamPlusPlus
+from echoic.speakers.fbank import HOP
 from echoic.speakers.identity import SpeakerRules
 from echoic.speakers.memory import Memory
 from echoic.speakers.online import OnlineDiarizer
-from echoic.speakers.regions import Scene, WindowRules, looks
-from echoic.speakers.seats import PACKAGED
+from echoic.speakers.passages import FRAMES, WindowRules, passages, runs, voices_in
+from echoic.speakers.regions import Scene
+from echoic.speakers.seats import PACKAGED, TURNS
+from echoic.speakers.segment import PyanNet
 from echoic.speakers.turns import joined_turns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from benchmarks.report import Cell
     from echoic.session.sound import Turn
     from echoic.speakers.base import Diarizer
+    from echoic.speakers.segment import Segmenter
 
 _FIRST, _STEP = 2.0, 1.5
 #: Seconds around a border of the reference that do not count: 0.25 on either side.
@@ -47,7 +51,9 @@ _COLLAR = 0.5
 #: An amplitude below which a recording holds nothing.
 _SILENT = 1e-3
 _MINUTE = 60.0
-_LONG, _QUICK = 60, 30
+_LONG, _QUICK = 60, 10
+#: Seconds that the offline way decides at a time, and hears before and after.
+_MIDDLE, _AROUND = 5.0, 2.5
 #: Seconds of a speaker that the offline clustering finds.
 _LEAST = 1.5
 
@@ -74,10 +80,15 @@ def measure(*, quick: bool) -> None:
         print("\nDiarization: no recordings (ECHOIC_SPEECH)")
         return
     talks, silent = _talks(folder)
-    diarizer = OnlineDiarizer(CamPlusPlus(PACKAGED))
-    facts = [_judged(diarizer, talk) for talk in talks]
+    voices, turns = CamPlusPlus(PACKAGED), PyanNet(TURNS)
+    ways = {"with turns": OnlineDiarizer(voices, turns), "plain": OnlineDiarizer(voices)}
+    facts = [_judged(ways, talk, turns) for talk in talks]
     _print(facts, silent)
-    cost = _cost(diarizer, talks, _QUICK if quick else _LONG)
+    cost = {name: _cost(way, talks, _QUICK if quick else _LONG) for name, way in ways.items()}
+    rows: list[list[Cell]] = [
+        [key.replace("_", " "), *(one[key] for one in cost.values())] for key in cost["plain"]
+    ]
+    table("Cost of a second of audio in a long session (one core)", ("", *cost), rows)
     save("diarization", {"recordings": facts, "silent": silent, "cost": cost})
 
 
@@ -110,20 +121,28 @@ def sounds(talk: Talk) -> Iterator[Sound]:
         yield Sound(talk.audio[start:end], start / SOUND_RATE, speech, last=end == talk.audio.size)
 
 
-def _judged(diarizer: Diarizer, talk: Talk) -> dict[str, Any]:
-    carry: object = None
-    live: list[Turn] = []
-    for sound in sounds(talk):
-        (voices,) = diarizer.listen([replace(sound, carry=carry)])
-        live += voices.turns
-        carry = voices.carry
-    ways = {"live": live, "summary": diarizer.review(carry), "offline": _offline(talk)}
+def _judged(diarizers: Mapping[str, Diarizer], talk: Talk, segmenter: Segmenter) -> dict[str, Any]:
+    live, summary = _heard(diarizers["with turns"], talk)
+    plain, plain_summary = _heard(diarizers["plain"], talk)
+    ways = {"live": live, "summary": summary, "plain": plain, "plain summary": plain_summary}
+    ways["offline"] = _offline(talk, segmenter)
     return {
         "name": talk.name,
         "seconds": talk.seconds,
         "speakers": len({turn.speaker for turn in talk.turns}),
         **{way: _rates(talk, turns) for way, turns in ways.items()},
     }
+
+
+def _heard(diarizer: Diarizer, talk: Talk) -> tuple[Sequence[Turn], Sequence[Turn]]:
+    """Return the turns as they go out, and what the summary says."""
+    carry: object = None
+    live: list[Turn] = []
+    for sound in sounds(talk):
+        (voices,) = diarizer.listen([replace(sound, carry=carry)])
+        live += voices.turns
+        carry = voices.carry
+    return live, diarizer.review(carry)
 
 
 def _rates(talk: Talk, turns: Iterable[Turn]) -> dict[str, float]:
@@ -133,37 +152,68 @@ def _rates(talk: Talk, turns: Iterable[Turn]) -> dict[str, float]:
     return {
         "speakers": len({turn.speaker for turn in said}),
         "der": strict.rate,
+        "missed": SpeakerErrors(missed=strict.missed, total=strict.total).rate,
         "confusion": SpeakerErrors(confusion=strict.confusion, total=strict.total).rate,
         "collar": lenient.rate,
     }
 
 
-def _offline(talk: Talk) -> tuple[Turn, ...]:
+def _offline(talk: Talk, segmenter: Segmenter) -> tuple[Turn, ...]:
     """Return the turns by average linkage over all windows of the recording at once.
 
     A cluster that has not spoken for ``_LEAST`` seconds goes to the one that is most like it.
     """
-    rules, alike = WindowRules(), SpeakerRules().alike
-    scene = Scene(talk.audio, 0.0, 0.0, tuple((b / SOUND_RATE, e / SOUND_RATE) for b, e in talk.speech))
-    seen = [look for region in looks(scene, rules) for look in region]
-    places = [(round(look.start * SOUND_RATE), round(look.end * SOUND_RATE)) for look in seen]
-    vectors = CamPlusPlus(PACKAGED).embed(talk.audio, places)
-    weights = np.array([look.new[1] - look.new[0] for look in seen], np.float32)
+    alike, model = SpeakerRules().alike, CamPlusPlus(PACKAGED)
+    seen = [one for scene, end in _scenes(talk) for one in _windows(scene, end, segmenter, model)]
+    vectors = np.stack([vector for vector, _, _ in seen])
+    weights = np.array([seconds for _, seconds, _ in seen], np.float32)
     labels = link(vectors * weights[:, np.newaxis], weights, lambda best, _: best >= alike)
     heard = np.bincount(labels, weights=weights)
     large = np.flatnonzero(heard >= min(_LEAST, float(heard.max())))
     means = np.stack([vectors[labels == one].mean(axis=0) for one in large])
     small = ~np.isin(labels, large)
     labels[small] = large[(vectors[small] @ means.T).argmax(axis=1)]
-    spans = [(look.begin, look.new[1]) for look in seen]
-    stretches = memory.nothing().stretches.added(spans, labels.tolist())
-    times = zip(stretches.starts.tolist(), stretches.ends.tolist(), strict=True)
-    return joined_turns(zip(times, stretches.groups.tolist(), strict=True), rules.pause)
+    spans = [(span, int(label)) for (_, _, own), label in zip(seen, labels, strict=True) for span in own]
+    return joined_turns(sorted(spans), WindowRules().pause)
+
+
+def _scenes(talk: Talk) -> Iterator[tuple[Scene, float]]:
+    """Yield what is heard around each part that is decided, and where that part ends."""
+    spoken = tuple((begin / SOUND_RATE, end / SOUND_RATE) for begin, end in talk.speech)
+    for start in np.arange(0.0, talk.seconds, _MIDDLE).tolist():
+        origin, end = max(0.0, start - _AROUND), min(talk.seconds, start + _MIDDLE + _AROUND)
+        audio = talk.audio[round(origin * SOUND_RATE) : round(end * SOUND_RATE)]
+        yield Scene(audio, origin, start, spoken), min(talk.seconds, start + _MIDDLE)
+
+
+def _windows(
+    scene: Scene, until: float, segmenter: Segmenter, model: CamPlusPlus
+) -> Iterator[tuple[NDArray[np.float32], float, list[tuple[float, float]]]]:
+    """Yield the vector of each window, the seconds it stands for, and where those are."""
+    rules = WindowRules()
+    active = voices_in(scene, segmenter, rules.padding)
+    start, stop = (round((at - scene.origin) * FRAMES) for at in (scene.start, until))
+    padded = np.pad(scene.audio, (0, -scene.audio.size % HOP)).reshape(-1, HOP)
+    for passage in passages(active, start, rules.pause):
+        places = [*passage.windows(rules)]
+        audio = padded[passage.alone].reshape(-1)
+        vectors = model.embed(audio, [(first * HOP, last * HOP) for first, last, _ in places])
+        middles = np.array([passage.alone[first:last].mean() for first, last, _ in places])
+        frames = passage.frames[passage.frames < stop]
+        if not len(middles) or not len(frames):
+            continue
+        near = np.abs(frames[:, np.newaxis] - middles).argmin(axis=1)
+        for place in np.unique(near).tolist():
+            mine = np.zeros(len(active), np.bool_)
+            mine[frames[near == place]] = True
+            own = [(scene.origin + begin / FRAMES, scene.origin + end / FRAMES) for begin, end in runs(mine)]
+            yield vectors[place], float(mine.sum()) / FRAMES, own
 
 
 def _print(facts: Sequence[dict[str, Any]], silent: Sequence[str]) -> None:
-    ways, keys = ("live", "summary", "offline"), ("speakers", "der", "confusion", "collar")
-    titles = [f"{way} {title}" for way in ways for title in ("n", "DER %", "who %", "±0.25")]
+    ways = ("live", "summary", "plain", "plain summary", "offline")
+    keys = ("speakers", "der", "missed", "confusion", "collar")
+    titles = [f"{way} {title}" for way in ways for title in ("n", "DER %", "missed", "who %", "±0.25")]
     rows = [
         [fact["name"], fact["seconds"], fact["speakers"], *(fact[way][key] for way in ways for key in keys)]
         for fact in facts
@@ -175,7 +225,7 @@ def _print(facts: Sequence[dict[str, Any]], silent: Sequence[str]) -> None:
 
 
 def _cost(diarizer: Diarizer, talks: Sequence[Talk], minutes: int) -> dict[str, float]:
-    """Print what a second costs in the first minutes and in the last of a long session, and what is kept."""
+    """Return what a second costs in the first minutes and in the last of a long session, and what is kept."""
     audio = np.concatenate([talk.audio for talk in talks])
     speech, at = [], 0
     for talk in talks:
@@ -196,7 +246,7 @@ def _cost(diarizer: Diarizer, talks: Sequence[Talk], minutes: int) -> dict[str, 
     each = round(whole.seconds / _STEP)
     began = time.process_time()
     review = diarizer.review(carry)
-    found = {
+    return {
         "minutes": offset / _MINUTE,
         "first_ms": 1e3 * float(np.mean(spent[:each])),
         "last_ms": 1e3 * float(np.mean(spent[-each:])),
@@ -204,6 +254,3 @@ def _cost(diarizer: Diarizer, talks: Sequence[Talk], minutes: int) -> dict[str, 
         "state_bytes": largest,
         "speakers": len({turn.speaker for turn in review}),
     }
-    rows: list[list[Cell]] = [[key.replace("_", " "), value] for key, value in found.items()]
-    table("Cost of a second of audio in a long session (one core)", ("", ""), rows)
-    return found

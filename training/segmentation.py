@@ -102,7 +102,7 @@ class _Builder:
         self._tensors: list[onnx.TensorProto] = []
 
     def model(self) -> onnx.ModelProto:
-        """Return the graph: ``audio``, ``(windows, 1, samples)``, to ``classes``, ``(frames, windows, 7)``."""
+        """Return the graph: ``audio``, ``(windows, 1, samples)``, to ``classes``, ``(frames, …, 7)``."""
         from onnx import TensorProto, helper  # noqa: PLC0415  # an extra
 
         at = self._convolved("audio")
@@ -178,7 +178,7 @@ class _Builder:
             self._tensors.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
         return name
 
-    def _node(self, kind: str, inputs: Sequence[str], **attributes: Any) -> str:
+    def _node(self, kind: str, inputs: Sequence[str], **attributes: Any) -> str:  # noqa: ANN401  # onnx's own
         from onnx import helper  # noqa: PLC0415  # an extra
 
         name = f"{kind.lower()}.{len(self._nodes)}"

@@ -15,7 +15,7 @@ from echoic.speakers.online import OnlineDiarizer
 from echoic.speakers.scripted import ScriptedDiarizer
 from echoic.speakers.seats import load
 from support.tiny_parakeet import recordings
-from support.tones import RATE, ToneEmbedder, hear, speech_in, tones
+from support.tones import RATE, ToneEmbedder, ToneSegmenter, hear, speech_in, tones
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,6 +51,7 @@ def said() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 CASES = (
     Case("scripted", ScriptedDiarizer, drawn),
     Case("online", lambda: OnlineDiarizer(ToneEmbedder()), toned),
+    Case("online with turns", lambda: OnlineDiarizer(ToneEmbedder(), ToneSegmenter()), toned),
     Case("embedded", load, said),
 )
 

@@ -15,7 +15,7 @@ if find_spec("nemo") is None:
 import torch
 from omegaconf import OmegaConf
 
-from echoic.engines.registry import Missing
+from echoic.errors import ModelUnavailable
 from echoic.session.sound import SpeakerWishes
 from echoic.speakers import seats
 from support.tones import hear, tones
@@ -118,4 +118,5 @@ def test_there_are_no_more_speakers_than_the_client_says(diarizer: Diarizer) -> 
 def test_a_file_that_holds_none_is_unavailable(tmp_path: Path) -> None:
     other = tmp_path / "other.nemo"
     other.write_bytes(b"nothing")
-    assert seats.find("sortformer", other) == Missing("The file other.nemo holds no Sortformer.")
+    with pytest.raises(ModelUnavailable, match=r"other\.nemo holds no Sortformer"):
+        seats.load("sortformer", other)

@@ -7,15 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from echoic.session.sound import SpeakerWishes
+from echoic.session.sound import Sound, SpeakerWishes
 from echoic.speakers.memory import MOST_GROUPS, MOST_STRETCHES, Memory
 from echoic.speakers.online import OnlineDiarizer
-from support.tones import RATE, Heard, ToneEmbedder, hear, tones
+from support.tones import RATE, Heard, ToneEmbedder, ToneSegmenter, hear, tones
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 DIARIZER = OnlineDiarizer(ToneEmbedder())
+WITH_TURNS = OnlineDiarizer(ToneEmbedder(), ToneSegmenter())
 
 
 def test_speakers_are_told_apart_and_known_again() -> None:
@@ -92,3 +93,30 @@ def test_a_long_piece_is_heard_as_its_parts_are() -> None:
     talk = tones([(0, 8.0), (2, 8.0), (0, 8.0)])
     whole, parts = hear(DIARIZER, talk, piece=24.0), hear(DIARIZER, talk, piece=2.0)
     assert whole.who == parts.who == [0, 1, 0]
+
+
+def test_two_who_speak_at_once_both_have_turns() -> None:
+    first = tones([(0, 4.0), (None, 2.5), (0, 3.0)])
+    second = tones([(None, 5.0), (2, 4.5)])
+    heard = hear(WITH_TURNS, first + np.pad(second, (0, first.size - second.size)))
+    for turns in (heard.turns, WITH_TURNS.review(heard.carry)):
+        spoken = {who: sum(turn.end - turn.start for turn in turns if turn.speaker == who) for who in (0, 1)}
+        assert spoken[0] == pytest.approx(7.0, abs=0.4)
+        assert spoken[1] == pytest.approx(4.5, abs=0.4)
+
+
+def test_turns_change_where_the_voice_does_whatever_the_pieces() -> None:
+    talk = tones([(0, 4.3), (3, 1.9), (0, 2.6)])
+    for piece in (0.5, 1.5, 4.0):
+        heard = hear(WITH_TURNS, talk, piece=piece)
+        assert [turn.start for turn in WITH_TURNS.review(heard.carry)] == pytest.approx(
+            [0.0, 4.3, 6.2], abs=0.05
+        )
+
+
+def test_a_piece_without_speech_is_not_listened_to() -> None:
+    talk = tones([(0, 4.0)])
+    carry = hear(WITH_TURNS, talk).carry
+    (voices,) = WITH_TURNS.listen([Sound(talk[:RATE], 4.0, (), carry=carry)])
+    assert voices.turns == ()
+    assert len(WITH_TURNS.review(voices.carry)) == 1

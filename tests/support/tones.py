@@ -41,6 +41,21 @@ def speech_in(audio: NDArray[np.float32]) -> tuple[tuple[int, int], ...]:
     return tuple((at, min(at + 512, audio.size)) for at in loud)
 
 
+class ToneSegmenter:
+    """Hears which voices sound, three at most."""
+
+    def voices(self, audio: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Return which voices sound in each 10 ms: those that were heard first have the first numbers."""
+        frames = -(-audio.size // HOP)
+        padded = np.pad(audio, (0, frames * HOP - audio.size)).reshape(frames, HOP)
+        times = np.arange(HOP) / RATE
+        power = np.stack([np.abs(padded @ np.exp(2j * np.pi * hertz * times)) for hertz in VOICES], axis=1)
+        sounding = power > 0.05 * HOP
+        order = np.where(sounding.any(axis=0), sounding.argmax(axis=0), frames).argsort(kind="stable")
+        first: NDArray[np.bool_] = sounding[:, order[:3]]
+        return first
+
+
 class ToneEmbedder:
     """Takes a window's spectrum for its voice."""
 

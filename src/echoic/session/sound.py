@@ -61,7 +61,7 @@ class Voices:
     """A diarizer's answer for a piece of sound.
 
     Attributes:
-        turns: Who speaks in it, in order of their starts; those of two speakers may overlap, one speaker's do not;
+        turns: Who speaks in it, in order of their starts; two speakers' may overlap, one speaker's do not;
             pauses belong to nobody.
         carry: What it knows of the session after this piece, opaque to everyone but itself; of bounded size.
     """

@@ -55,16 +55,15 @@ class Heard:
         return origin + int(alone[first]) / FRAMES, origin + (int(alone[last - 1]) + 1) / FRAMES
 
     def alike(self, voices: NDArray[np.float32], slots: Sequence[NDArray[np.intp]]) -> NDArray[np.float32]:
-        """Return how much each slot sounds like each speaker: its windows, the nearer their middle the more."""
+        """Return how much each slot sounds like each speaker: by its windows, the nearest the most."""
         if not self.windows:
             return np.zeros((len(slots), len(voices)), np.float32)
         edges = np.array([self.span(window, 0.0) for window in self.windows]) * FRAMES
         sizes = np.array([last - first for first, last, _ in self.windows])
         places = np.array([slot.mean() for slot in slots])[:, np.newaxis]
         weights = np.maximum(1 - np.abs(places - edges.mean(axis=1)) / (sizes / 2), 0) + 1e-3
-        scores: NDArray[np.float32] = (weights / weights.sum(axis=1, keepdims=True)) @ (
-            self.vectors @ voices.T
-        )
+        shares = weights / weights.sum(axis=1, keepdims=True)
+        scores: NDArray[np.float32] = shares @ (self.vectors @ voices.T)
         return scores
 
 

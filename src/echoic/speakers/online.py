@@ -98,7 +98,7 @@ class OnlineDiarizer:
             voices = self._hear(replace(bit, carry=carry))
             turns += voices.turns
             carry = voices.carry
-        turns.sort(key=lambda turn: (turn.start, turn.end))
+        turns.sort(key=lambda turn: turn.start)
         spans = (((turn.start, turn.end), turn.speaker) for turn in turns)
         return Voices(joined_turns(spans, self._rules.windows.pause), carry)
 

@@ -38,7 +38,6 @@ class WindowRules:
         length: Of a window.
         hop: From one window to the next.
         shortest: A shorter window says too little of a voice to be remembered.
-        slot: The grid on which turns begin and end.
     """
 
     padding: float = 0.1
@@ -46,7 +45,6 @@ class WindowRules:
     length: float = 1.2
     hop: float = 0.4
     shortest: float = 0.7
-    slot: float = 0.2
 
 
 @dataclass(frozen=True, slots=True)
