@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ from web.browsing import RATE, needs_chromium, spoken, visiting
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from playwright.async_api import ViewportSize
+
 
 FOLDER = speech_folder()
 PICTURES = os.environ.get("ECHOIC_PICTURES")
@@ -30,12 +33,12 @@ pytestmark = [
         FOLDER is None or PICTURES is None, reason="pictures are drawn by make picture, of recordings"
     ),
 ]
-#: Two who talk by telephone, and two who read in turns.
+#: Two who talk by telephone.
 CALL = "google_docs__commercial_mono.flac"
-READING = "conversation_dev_2.flac"
+NAMES = ("Shop", "Caller")
 OPTIONS = {"diarization": True, "num-speakers": "2", "insights": True}
 WIDE = {"width": 1200, "height": 800}
-PHONE = {"width": 390, "height": 780}
+PHONE: ViewportSize = {"width": 390, "height": 780}
 #: Bytes of a picture.
 HEAVIEST = 200_000
 LONG = 120_000  # milliseconds
@@ -47,11 +50,10 @@ def place() -> Iterator[str]:
         yield server.place
 
 
-def cut_to(folder: Path, name: str, seconds: float) -> Path:
-    """Write the beginning of a recording as WAV."""
+def call(folder: Path) -> Path:
+    """Write the recording as WAV."""
     assert FOLDER is not None
-    samples = np.concatenate(list(read_audio(FOLDER / name, RATE)))
-    return spoken(folder / f"{Path(name).stem}.wav", samples[: round(seconds * RATE)])
+    return spoken(folder / "A call.wav", np.concatenate(list(read_audio(FOLDER / CALL, RATE))))
 
 
 def keep(picture: bytes, name: str) -> None:
@@ -62,30 +64,25 @@ def keep(picture: bytes, name: str) -> None:
     (Path(PICTURES) / name).write_bytes(picture)
 
 
-async def test_a_recording_with_two_speakers_and_its_notes(place: str, tmp_path: Path) -> None:
-    reading = cut_to(tmp_path, READING, 62).rename(tmp_path / "Two who read.wav")
+async def test_a_recording_with_its_speakers(place: str, tmp_path: Path) -> None:
     async with visiting(f"http://{place}/", options=OPTIONS, viewport=WIDE) as visit:
-        await visit.page.set_input_files("#file", reading)
+        assert FOLDER is not None
+        await visit.page.set_input_files("#file", shutil.copy(FOLDER / CALL, tmp_path / "A call.flac"))
         await expect(visit.page.locator("#state")).to_contain_text("Transcribed", timeout=LONG)
-        await expect(visit.page.locator("#notes .note")).to_be_visible()
-        for number, name in enumerate(("Margaret", "The doctor"), 1):
-            await visit.page.get_by_label(f"Name of speaker {number}").fill(name)
-        await visit.page.evaluate("document.activeElement.blur()")
+        for field, name in zip(await visit.page.locator("#speaker-list input").all(), NAMES, strict=True):
+            await field.fill(name)
+        await visit.page.locator("body").click(position={"x": 5, "y": 5})
+        await visit.page.evaluate("scrollTo(0, 0)")
         await visit.page.wait_for_timeout(1500)  # what is new settles
         keep(await visit.page.screenshot(animations="disabled"), "page.png")
+        await visit.page.set_viewport_size(PHONE)
+        keep(await visit.page.screenshot(animations="disabled"), "page-phone.png")
 
 
-@pytest.mark.parametrize(
-    ("name", "look"),
-    [
-        ("page-dark.png", {"viewport": WIDE, "color_scheme": "dark"}),
-        ("page-phone.png", {"viewport": PHONE}),
-    ],
-)
-async def test_a_call_while_it_goes_on(place: str, tmp_path: Path, name: str, look: dict[str, Any]) -> None:
-    call = cut_to(tmp_path, CALL, 45)
-    async with visiting(f"http://{place}/", speech=call, options=OPTIONS, **look) as visit:
+async def test_a_call_while_it_goes_on(place: str, tmp_path: Path) -> None:
+    look: dict[str, Any] = {"viewport": WIDE, "color_scheme": "dark"}
+    async with visiting(f"http://{place}/", speech=call(tmp_path), options=OPTIONS, **look) as visit:
         await visit.start()
-        await expect(visit.page.locator("#transcript")).to_contain_text("the black one", timeout=LONG)
+        await expect(visit.page.locator(".part", has_text="black")).to_be_attached(timeout=LONG)
         await expect(visit.page.locator(".volatile")).to_contain_text(re.compile(r"\w+ \w+"), timeout=LONG)
-        keep(await visit.page.screenshot(animations="disabled"), name)
+        keep(await visit.page.screenshot(animations="disabled"), "page-dark.png")
