@@ -43,7 +43,7 @@ test: $(STAMP) $(WS)  ## all tests
 
 # Debian's Chromium, which root can install; whoever else has one is not asked for it.
 chromium:
-	@command -v chromium chromium-browser google-chrome >/dev/null || \
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; \
 	  else echo "The page is tested in Chromium: sudo apt-get install chromium" >&2; exit 1; fi
