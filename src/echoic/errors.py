@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -99,6 +100,19 @@ class ProtocolError(EchoicError):
 def with_install(reason: str, install: str | None) -> str:
     """Return a sentence about something missing, and the command that brings it if there is one."""
     return f"{reason} To install it: `{install}`." if install else reason
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Why something cannot be had: a sentence, and the command that would help if there is one."""
+
+    reason: str
+    install: str | None = None
+
+    @property
+    def message(self) -> str:
+        """Both, for a person."""
+        return with_install(self.reason, self.install)
 
 
 class ModelUnavailable(EchoicError):

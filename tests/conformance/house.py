@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from echoic.engines.registry import Missing, Registry, Seat
+from echoic.engines.registry import Registry, Seat
 from echoic.engines.scripted import PLAIN, UTTERANCE, Scripted
+from echoic.errors import Missing
 from echoic.session.window import WindowNeeds
 from echoic.text.hypothesis import Hypothesis, Token
 from support.speakers import Answering, Timed, saying

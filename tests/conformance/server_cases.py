@@ -75,6 +75,7 @@ async def status_tells_what_is_there(door: Door) -> None:
         name: features[name] for name in add_ons
     }
     assert all((one["reason"] is None) is one["available"] for one in add_ons.values())
+    assert all(one["install"] is None or not one["available"] for one in add_ons.values())
     assert body["available_models"] == [name for name, model in models.items() if model["available"]]
 
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from echoic.engines import seats
-from echoic.engines.registry import DEFAULT, Missing, Registry, Seat, resolve_name
+from echoic.engines.registry import DEFAULT, Registry, Seat, resolve_name
 from echoic.engines.scripted import Scripted
 from echoic.engines.seats import Wishes, standard_registry
-from echoic.errors import ModelUnavailable
+from echoic.errors import Missing, ModelUnavailable
 from echoic.session.effects import ModelRequest
 from support.tiny_parakeet import FOLDER
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from echoic.engines.registry import Missing
+from echoic.errors import Missing
 from echoic.insights.base import Said
 from echoic.insights.offer import Offer, Plan
 from echoic.insights.watcher import Watcher

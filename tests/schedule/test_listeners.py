@@ -133,6 +133,21 @@ async def test_one_that_hangs_is_answered_by_none_in_time_and_close_does_not_wai
     assert (await asked.all(3))[3] is None
 
 
+async def test_what_is_asked_while_it_loads_waits_for_that_too() -> None:
+    go = threading.Event()
+
+    def load() -> ScriptedDiarizer:
+        go.wait(20)
+        return ScriptedDiarizer()
+
+    listeners = Listeners(load, patience=0.5)
+    asked = Asked(listeners)
+    asked.ask(1, sound())
+    asyncio.get_running_loop().call_later(0.6, go.set)
+    assert isinstance((await asked.all(1))[1], Voices)
+    await listeners.close()
+
+
 async def test_who_leaves_is_not_answered() -> None:
     diarizer = Counting()
     listeners = Listeners(lambda: diarizer)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from echoic.engines.registry import Missing, Registry, Seat
+from echoic.engines.registry import Registry, Seat
 from echoic.engines.scripted import PLAIN, Scripted
 from echoic.engines.seats import standard_registry
-from echoic.errors import ModelUnavailable
+from echoic.errors import Missing, ModelUnavailable
 from echoic.schedule.blocking import call_on
 from echoic.schedule.pool import Engines
 from echoic.session.effects import ModelAnswer, ModelRequest

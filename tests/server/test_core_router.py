@@ -2,8 +2,9 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from echoic.engines.registry import Missing, Registry, Seat
+from echoic.engines.registry import Registry, Seat
 from echoic.engines.scripted import PlateauVoice, Scripted, draw
+from echoic.errors import Missing
 from echoic.server.core_router import core_router
 from echoic.server.settings_addons import AddOnSettings
 from support.memory_socket import MemorySocket

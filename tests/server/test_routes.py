@@ -11,9 +11,10 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from echoic.engines.registry import Missing, Registry, Seat
+from echoic.engines.registry import Registry, Seat
 from echoic.engines.scripted import Scripted, draw
 from echoic.engines.seats import standard_registry
+from echoic.errors import Missing
 from echoic.limits.quota import StoreAway
 from echoic.server.app import build_app
 from echoic.server.settings import Settings

@@ -4,8 +4,9 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from echoic.engines.registry import DEFAULT, Missing, Registry, Seat
+from echoic.engines.registry import DEFAULT, Registry, Seat
 from echoic.engines.scripted import Scripted
+from echoic.errors import Missing
 from echoic.server.app import models_of
 from echoic.server.run import _greeting
 from echoic.server.settings import Settings

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from echoic.engines.registry import Missing
-from echoic.errors import ModelUnavailable
+from echoic.errors import Missing, ModelUnavailable
 from echoic.speakers import seats
 from echoic.speakers.embed import CamPlusPlus
 from echoic.speakers.online import OnlineDiarizer

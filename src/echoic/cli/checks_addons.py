@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def insights(settings: "Settings") -> Check:
     """Return who makes insights; a language model is not asked, only called on."""
-    from echoic.engines.registry import Missing
+    from echoic.errors import Missing
     from echoic.insights.offer import Offer
 
     plan = settings.insights

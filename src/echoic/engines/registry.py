@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from echoic.engines.whisper_files import ALIASES
-from echoic.errors import ModelUnavailable, with_install
+from echoic.errors import Missing, ModelUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -53,19 +53,6 @@ def resolve_name(model: str, variant: str | None = None) -> str:
     name = model.strip().lower()
     family, suffix = NAMES.get(name, (name, None))
     return f"{family}-{variant or suffix or 'standard'}" if family == "parakeet" else family
-
-
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """Why something cannot be had: a sentence, and the command that would help if there is one."""
-
-    reason: str
-    install: str | None = None
-
-    @property
-    def message(self) -> str:
-        """Both, for a person."""
-        return with_install(self.reason, self.install)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Literal
 
 from echoic.engines import catalogue, parakeet_files, providers, weights, whisper_files
 from echoic.engines.parakeet import Tuning
-from echoic.engines.registry import DEFAULT, NAMES, Missing, Registry, Seat
-from echoic.errors import ModelUnavailable
+from echoic.engines.registry import DEFAULT, NAMES, Registry, Seat
+from echoic.errors import Missing, ModelUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, Literal
 
-from echoic.engines.registry import Missing
+from echoic.errors import Missing
 from echoic.insights.watcher import Pace, Watcher
 from echoic.session.insight_wishes import InsightWishes
 

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 #: Pieces of sound in one call.
 _LANES: Final = 8
+#: Seconds that a question may wait for loading, which happens once.
+_LOADING: Final = 10.0
 #: Seconds that ``close`` waits for the thread.
 _CLOSING: Final = 2.0
 
@@ -48,7 +50,7 @@ class Listeners:
 
     Args:
         load: Returns the diarizer; may block and raise.
-        patience: Seconds that a question may take, with loading if need be.
+        patience: Seconds that a question may take, beside the loading.
     """
 
     def __init__(self, load: Callable[[], Diarizer], *, patience: float = 2.0) -> None:
@@ -59,6 +61,7 @@ class Listeners:
         self._waiting: deque[_Question] = deque()
         self._mine: dict[Hashable, set[_Question]] = {}
         self._diarizer: Diarizer | None = None
+        self._tried = False
         self._thread: threading.Thread | None = None
         self._closed = False
 
@@ -132,10 +135,21 @@ class Listeners:
         if len(self._waiting) * self._pace > self._patience:  # nobody waits for what cannot come in time
             question.timer = loop.call_later(0.0, self._answer, question, None)
             return
-        question.timer = loop.call_later(self._patience, self._too_late, question)
+        self._be_patient(question, self._patience if self._tried else _LOADING)
         with self._changed:
             self._waiting.append(question)
             self._changed.notify()
+
+    def _has_loaded(self) -> None:
+        """From now on the questions that waited for loading are as patient as others."""
+        self._tried = True
+        for question in [one for mine in self._mine.values() for one in mine]:
+            self._be_patient(question, self._patience)
+
+    def _be_patient(self, question: _Question, seconds: float) -> None:
+        if question.timer is not None:
+            question.timer.cancel()
+        question.timer = asyncio.get_running_loop().call_later(seconds, self._too_late, question)
 
     def _too_late(self, question: _Question) -> None:
         log.warning("speakers_late", extra={"event_values": {"waiting": self.waiting}})
@@ -161,7 +175,7 @@ class Listeners:
     # ---- on the thread
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
-        while self._waits():
+        while self._waits(loop):
             if questions := self._take():
                 began = time.perf_counter()
                 outcomes = self._outcomes(questions)
@@ -172,7 +186,7 @@ class Listeners:
         if self._diarizer is not None:
             attempt(self._diarizer.close)
 
-    def _waits(self) -> bool:
+    def _waits(self, loop: asyncio.AbstractEventLoop) -> bool:
         """Load the diarizer if it is not, wait for questions, and return whether to go on."""
         if self._diarizer is None:
             loaded = attempt(self._load)
@@ -182,6 +196,7 @@ class Listeners:
                 )
             else:
                 self._diarizer = loaded
+            call_on(loop, self._has_loaded)
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._waiting)
             return not self._closed

@@ -48,10 +48,11 @@ class Model(_Answer):
 
 
 class AddOn(_Answer):
-    """Something beside transcribing; ``reason``: why it is not there, and what would install it."""
+    """Something beside transcribing; ``reason``: why it is not there; ``install``: a command that helps."""
 
     available: bool
     reason: str | None
+    install: str | None
 
 
 class Status(_Answer):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from echoic.engines.registry import Missing
+from echoic.errors import Missing
 from echoic.insights.offer import Offer
 from echoic.schedule.listeners import Listeners
 from echoic.server.addons import Shared
 from echoic.server.recordings import Recordings
 from echoic.server.settings_addons import OFF
-from echoic.session.config import Offers
+from echoic.session.config import NO_STORAGE, Offers
 from echoic.speakers import seats
 
 if TYPE_CHECKING:
@@ -35,14 +35,14 @@ def shared_of(settings: AddOnSettings) -> Shared:
     folder = settings.speakers_audio_dir
     recordings = None if folder is None else Recordings(folder.expanduser(), settings.speakers_audio_days)
 
-    def missing_insights(wishes: InsightWishes) -> str | None:
+    def missing_insights(wishes: InsightWishes) -> Missing | None:
         found = insights.find(wishes)
-        return f"There will be no insights. {found.message}" if isinstance(found, Missing) else None
+        return _because("There will be no insights.", found) if isinstance(found, Missing) else None
 
     return Shared(
         offers=Offers(
             diarization=missing,
-            storage=None if recordings else "This server stores no audio.",
+            storage=None if recordings else NO_STORAGE,
             insights=missing_insights,
         ),
         listeners=listeners,
@@ -51,9 +51,13 @@ def shared_of(settings: AddOnSettings) -> Shared:
     )
 
 
-def missing_diarizer(settings: AddOnSettings) -> str | None:
-    """Return in a sentence why speakers cannot be told apart, or None: they can."""
+def missing_diarizer(settings: AddOnSettings) -> Missing | None:
+    """Return why speakers cannot be told apart, or None: they can."""
     if settings.speakers_diarizer == OFF:
-        return "Telling speakers apart is switched off on this server."
+        return Missing("Telling speakers apart is switched off on this server.")
     missing = seats.probe(settings.speakers_diarizer, settings.speakers_model)
-    return None if missing is None else f"Speakers cannot be told apart. {missing.message}"
+    return None if missing is None else _because("Speakers cannot be told apart.", missing)
+
+
+def _because(what: str, missing: Missing) -> Missing:
+    return Missing(f"{what} {missing.reason}", missing.install)

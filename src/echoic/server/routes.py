@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from echoic.engines.registry import ModelStatus
+    from echoic.errors import Missing
     from echoic.limits.identity import Identity
     from echoic.server.app import House
     from echoic.server.endpoint import Service
@@ -113,12 +114,9 @@ def _describe(router: APIRouter, house: House) -> None:
 
 
 def _features(models: Iterable[ModelStatus], offers: Offers) -> dict[str, bool]:
-    return FEATURES | {
-        "word_timestamps": any(model.available and model.word_timestamps for model in models),
-        "live_insights": offers.insights(InsightWishes()) is None,
-        "speaker_diarization": offers.diarization is None,
-        "audio_persistence": offers.storage is None,
-    }
+    timed = any(model.available and model.word_timestamps for model in models)
+    add_ons = {name: bool(one["available"]) for name, one in _add_ons(offers).items()}
+    return FEATURES | {"word_timestamps": timed} | add_ons
 
 
 def _without(models: Iterable[ModelStatus], given_up: Mapping[str, str]) -> list[ModelStatus]:
@@ -130,15 +128,18 @@ def _without(models: Iterable[ModelStatus], given_up: Mapping[str, str]) -> list
 
 
 def _add_ons(offers: Offers) -> dict[str, dict[str, object]]:
-    reasons = {
+    offered = {
         "live_insights": offers.insights(InsightWishes()),
         "speaker_diarization": offers.diarization,
         "audio_persistence": offers.storage,
     }
-    return {
-        name: {"available": reason is None, "reason": reason and without_folders(reason)}
-        for name, reason in reasons.items()
-    }
+    return {name: _add_on(missing) for name, missing in offered.items()}
+
+
+def _add_on(missing: Missing | None) -> dict[str, object]:
+    if missing is None:
+        return {"available": True, "reason": None, "install": None}
+    return {"available": False, "reason": without_folders(missing.reason), "install": missing.install}
 
 
 def _row(model: ModelStatus, *, loaded: bool) -> dict[str, object]:

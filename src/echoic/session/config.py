@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
-from echoic.errors import ErrorCode, ProtocolError
+from echoic.errors import ErrorCode, Missing, ProtocolError
 from echoic.session.insight_wishes import InsightWishes, read_insights, unknown_insights
 from echoic.session.sound import SpeakerWishes
 from echoic.text.vocabulary import Vocabulary, VocabularyProblem, Wish, read_wish
@@ -39,13 +39,18 @@ class Diarization:
     store_audio: bool = False
 
 
-def _no_insights(_: InsightWishes) -> str:
-    return "This server gives no insights."
+#: Why there is nothing of it where nobody says otherwise.
+NO_SPEAKERS = Missing("Nothing here tells speakers apart.")
+NO_STORAGE = Missing("This server stores no audio.")
+
+
+def _no_insights(_: InsightWishes) -> Missing:
+    return Missing("This server gives no insights.")
 
 
 @dataclass(frozen=True, slots=True)
 class Offers:
-    """What a server has beside recognisers: for each thing None, or in a sentence why it is not to be had.
+    """What a server has beside recognisers: for each thing None, or why it is not to be had.
 
     Attributes:
         diarization: Telling speakers apart.
@@ -53,9 +58,9 @@ class Offers:
         insights: Summaries while a stream runs, as a client wishes them.
     """
 
-    diarization: str | None = "Nothing here tells speakers apart."
-    storage: str | None = "This server stores no audio."
-    insights: Callable[[InsightWishes], str | None] = _no_insights
+    diarization: Missing | None = NO_SPEAKERS
+    storage: Missing | None = NO_STORAGE
+    insights: Callable[[InsightWishes], Missing | None] = _no_insights
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,11 +154,11 @@ def warnings(
             message=f"{model.name} does not know the language {config.language!r}.",
         )
     if config.diarization and offers.diarization:
-        yield frames.Warning(code="diarization_unavailable", message=offers.diarization)
+        yield frames.Warning(code="diarization_unavailable", message=offers.diarization.message)
     if config.diarization and config.diarization.store_audio and offers.storage:
-        yield frames.Warning(code="audio_persistence_unavailable", message=offers.storage)
+        yield frames.Warning(code="audio_persistence_unavailable", message=offers.storage.message)
     if config.insights and (missing := offers.insights(config.insights)):
-        yield frames.Warning(code="insights_unavailable", message=missing)
+        yield frames.Warning(code="insights_unavailable", message=missing.message)
     if problems := " ".join(_unheeded(config.vocabulary, model)):
         yield frames.Warning(code="vocabulary_unavailable", message=problems)
     if config.word_timestamps and not model.needs.times:

@@ -12,8 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from echoic.engines.registry import Missing
-from echoic.errors import ModelUnavailable
+from echoic.errors import Missing, ModelUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

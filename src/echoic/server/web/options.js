@@ -149,7 +149,7 @@ export class Options {
     field.disabled = !available;
     field.checked = available && this.values[id];
     field.parentElement.classList.toggle("off", !available);
-    part(`${id}-why`).replaceChildren(...(available ? [] : why(offer?.reason ?? "This server has none.").childNodes));
+    part(`${id}-why`).replaceChildren(...(available ? [] : why(offer?.reason ?? "This server has none.", offer?.install).childNodes));
     if (id === "diarization") part("num-speakers").disabled = !available;
   }
 }
