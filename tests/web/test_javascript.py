@@ -122,8 +122,8 @@ def test_the_page_saves_what_transcribe_writes(programs: Path) -> None:
     compare(programs, [talk(), long, emoji, [], [final("a --> b <i> & c\n\n2", 0, 1)]])
 
 
-@settings(max_examples=5, deadline=None)
-@given(talks=st.lists(any_finals, min_size=20, max_size=30))
+@settings(max_examples=10, deadline=None)
+@given(talks=st.lists(any_finals, min_size=1, max_size=6))
 def test_it_does_whatever_was_heard(programs: Path, talks: list[list[Final]]) -> None:
     compare(programs, talks)
 
