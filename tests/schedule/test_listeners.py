@@ -148,6 +148,16 @@ async def test_what_is_asked_while_it_loads_waits_for_that_too() -> None:
     await listeners.close()
 
 
+async def test_sound_that_came_early_may_take_longer() -> None:
+    diarizer = Counting()
+    listeners = Listeners(lambda: diarizer, patience=0.01)
+    asked = Asked(listeners)
+    listeners.listen(asked, 1, sound(), asked.done, ahead=20.0)
+    asyncio.get_running_loop().call_later(0.1, diarizer.go.set)
+    assert isinstance((await asked.all(1))[1], Voices)
+    await listeners.close()
+
+
 async def test_who_leaves_is_not_answered() -> None:
     diarizer = Counting()
     listeners = Listeners(lambda: diarizer)

@@ -49,6 +49,14 @@ class Hanging(ScriptedDiarizer):
         return super().listen(sounds)
 
 
+class Slow(ScriptedDiarizer):
+    """Takes a tenth of a second for anything."""
+
+    def listen(self, sounds: Sequence[Sound]) -> list[Voices]:
+        threading.Event().wait(0.1)
+        return super().listen(sounds)
+
+
 class Failing(ScriptedDiarizer):
     """Always raises."""
 
@@ -146,6 +154,14 @@ async def test_one_that_hangs_is_waited_for_a_moment_only(start_app: StartApp) -
     frames = await talk(app, diarization=True)
     go.set()
     assert words(frames) == words(plain)
+
+
+async def test_a_slow_one_has_until_the_sound_would_have_played(start_app: StartApp) -> None:
+    app = await start_app()
+    furnish(app, Shared(everything(), listeners=Listeners(Slow, patience=0.02)))
+    first, *others = of(await talk(app, diarization=True), "final")
+    assert "speaker_id" not in first
+    assert [final["speaker_id"] for final in others] == [0, 1]
 
 
 async def test_a_disk_that_takes_nothing_costs_one_warning(start_app: StartApp, tmp_path: Path) -> None:

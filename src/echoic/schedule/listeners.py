@@ -38,6 +38,7 @@ class _Question:
     answer: Callable[[object], None]
     sound: Sound | None = None
     carry: object = None
+    ahead: float = 0.0
     timer: asyncio.TimerHandle | None = None
     over: bool = field(default=False)
 
@@ -82,7 +83,13 @@ class Listeners:
             self._thread.start()
 
     def listen(
-        self, client: Hashable, key: int, sound: Sound, done: Callable[[int, Voices | None], None]
+        self,
+        client: Hashable,
+        key: int,
+        sound: Sound,
+        done: Callable[[int, Voices | None], None],
+        *,
+        ahead: float = 0.0,
     ) -> None:
         """Find out who speaks in a piece of sound.
 
@@ -91,12 +98,13 @@ class Listeners:
             key: Comes back with the answer.
             sound: What to listen to.
             done: Called once, on the event loop and never from within; not after ``leave``.
+            ahead: Seconds that it may take longer, since the sound came earlier than it plays.
         """
 
         def answer(outcome: object) -> None:
             done(key, outcome if isinstance(outcome, Voices) else None)
 
-        self._ask(_Question(client, answer, sound))
+        self._ask(_Question(client, answer, sound, ahead=ahead))
 
     def review(
         self, client: Hashable, key: int, carry: object, done: Callable[[int, tuple[Turn, ...] | None], None]
@@ -132,7 +140,9 @@ class Listeners:
             loop.call_soon(question.answer, None)
             return
         self._mine.setdefault(question.client, set()).add(question)
-        if len(self._waiting) * self._pace > self._patience:  # nobody waits for what cannot come in time
+        if (
+            len(self._waiting) * self._pace > self._patience + question.ahead
+        ):  # nobody waits for what cannot come in time
             question.timer = loop.call_later(0.0, self._answer, question, None)
             return
         self._be_patient(question, self._patience if self._tried else _LOADING)
@@ -149,6 +159,7 @@ class Listeners:
     def _be_patient(self, question: _Question, seconds: float) -> None:
         if question.timer is not None:
             question.timer.cancel()
+        seconds += question.ahead
         question.timer = asyncio.get_running_loop().call_later(seconds, self._too_late, question)
 
     def _too_late(self, question: _Question) -> None:

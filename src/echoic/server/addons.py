@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, assert_never
 
@@ -9,6 +10,7 @@ from echoic.insights.base import Said
 from echoic.insights.watcher import Watcher
 from echoic.session.config import Offers
 from echoic.session.effects import Listen, Review, Store, Unstore
+from echoic.session.sound import SOUND_RATE
 from echoic.wire import frames
 from echoic.wire.frames import Configured, DiarizationSummary, FullTranscript, Status
 
@@ -23,11 +25,13 @@ if TYPE_CHECKING:
     from echoic.server.recordings import Recording, Recordings
     from echoic.session.core import Session
     from echoic.session.insight_wishes import InsightWishes
-    from echoic.session.sound import Turn, Voices
+    from echoic.session.sound import Sound, Turn, Voices
     from echoic.wire.frames import Insight, InsightError, ServerFrame
 
 #: Seconds that a client which said stop may wait for the last insight.
 FAREWELL: Final = 10.0
+#: Seconds that a final may wait longer for who speaks in it, where its sound came earlier than it plays.
+MOST_AHEAD: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +88,14 @@ class AddOns:
         self._wishes: InsightWishes | None = None
         self._watcher: Watcher | None = None
         self._reviews = 0
+        self._plays_until = float("-inf")
         self._held: list[Insight | InsightError] = []
 
     def carry_out(self, effect: Listen | Review | Store | Unstore) -> None:
         """Do what the session asks."""
         match effect:
             case Listen(key, sound) if (listeners := self._shared.listeners) is not None:
-                listeners.listen(self, key, sound, self._listened)
+                listeners.listen(self, key, sound, self._listened, ahead=self._ahead(sound))
             case Review(key, carry) if (listeners := self._shared.listeners) is not None:
                 self._reviews += 1
                 listeners.review(self, key, carry, self._reviewed)
@@ -166,6 +171,12 @@ class AddOns:
             self._recording = self._shared.recordings.open(name, self._unstored) if name else None
         if self._recording is not None:
             self._recording.write(audio)
+
+    def _ahead(self, sound: Sound) -> float:
+        """Return the seconds by which sound came earlier than it would play: a file is in no hurry."""
+        now = asyncio.get_running_loop().time()
+        self._plays_until = max(now, self._plays_until + len(sound.audio) / SOUND_RATE)
+        return min(self._plays_until - now, MOST_AHEAD)
 
     def _listened(self, key: int, voices: Voices | None) -> None:
         self._advance(self._session.listened, key, voices)
