@@ -140,9 +140,8 @@ class Listeners:
             loop.call_soon(question.answer, None)
             return
         self._mine.setdefault(question.client, set()).add(question)
-        if (
-            len(self._waiting) * self._pace > self._patience + question.ahead
-        ):  # nobody waits for what cannot come in time
+        queue = len(self._waiting) * self._pace
+        if queue > self._patience + question.ahead:  # nobody waits for what cannot come in time
             question.timer = loop.call_later(0.0, self._answer, question, None)
             return
         self._be_patient(question, self._patience if self._tried else _LOADING)
