@@ -76,3 +76,19 @@ def test_a_message_is_a_frame_or_a_value_error(message: str | bytes) -> None:
     except ValueError:
         return
     assert frame is not None
+
+
+def test_a_long_array_is_never_copied_as_a_whole() -> None:
+    step = np.broadcast_to(np.int8(64), (2**31,))  # one byte, 2 GiB to whoever copies it
+    assert np.frombuffer(next(as_messages(step)), "<f4").tolist() == [0.5] * MESSAGE_SAMPLES
+
+
+@pytest.mark.parametrize("kind", [object, bool, np.int64, complex, "M8[s]", "U3"])
+def test_what_is_no_sound_is_refused_even_where_it_is_empty(kind: str | type) -> None:
+    with pytest.raises(TypeError, match="whole numbers of 8, 16 or 32 bits"):
+        list(as_messages(np.zeros(0, kind)))
+
+
+def test_what_is_too_large_for_a_sample_is_sent_as_what_it_is() -> None:
+    (message,) = as_messages(np.array([1e300, np.nan]))
+    assert not np.isfinite(np.frombuffer(message, "<f4")).any()

@@ -18,6 +18,8 @@ MESSAGE_SAMPLES = 65_536
 MOST_CHANNELS = 64
 
 _MATRIX = 2
+#: Bytes of the widest whole numbers.
+_WIDEST = 4
 #: Where zero lies in unsigned samples of 8 bits, as WAV files have them.
 _MIDDLE = 128
 
@@ -32,9 +34,9 @@ def as_messages(samples: NDArray[Any]) -> Iterator[bytes]:
         TypeError: As ``as_mono``.
         ValueError: The same.
     """
-    mono = np.ascontiguousarray(as_mono(samples), dtype="<f4")
-    for start in range(0, len(mono), MESSAGE_SAMPLES):
-        yield mono[start : start + MESSAGE_SAMPLES].tobytes()
+    samples = _checked(samples)
+    for start in range(0, len(samples), MESSAGE_SAMPLES):  # no copy of a long array as a whole
+        yield as_mono(samples[start : start + MESSAGE_SAMPLES]).astype("<f4", copy=False).tobytes()
 
 
 def as_mono(samples: NDArray[Any]) -> NDArray[np.float32]:
@@ -51,22 +53,29 @@ def as_mono(samples: NDArray[Any]) -> NDArray[np.float32]:
         TypeError: They are neither.
         ValueError: The array has another shape.
     """
+    floats = _as_floats(_checked(samples))
+    if floats.ndim == 1:
+        return floats
+    return floats[:, 0] if floats.shape[1] == 1 else floats.mean(axis=1, dtype=np.float32)
+
+
+def _checked(samples: NDArray[Any]) -> NDArray[Any]:
     samples = np.asarray(samples)
-    if samples.ndim == _MATRIX and 1 <= samples.shape[1] <= MOST_CHANNELS:
-        floats = _as_floats(samples)
-        return floats[:, 0] if samples.shape[1] == 1 else floats.mean(axis=1, dtype=np.float32)
-    if samples.ndim != 1:
-        hint = ": is it (channels, n)? Then send samples.T" if samples.ndim == _MATRIX else ""
+    is_matrix = samples.ndim == _MATRIX
+    if samples.ndim != 1 and not (is_matrix and 1 <= samples.shape[1] <= MOST_CHANNELS):
+        hint = ": is it (channels, n)? Then send samples.T" if is_matrix else ""
         raise ValueError(f"Samples must have the shape (n,) or (n, channels), not {samples.shape}{hint}.")
-    return _as_floats(samples)
+    kind = samples.dtype
+    if kind.kind != "f" and kind != np.uint8 and (kind.kind != "i" or kind.itemsize > _WIDEST):
+        raise TypeError(f"Samples must be floats in -1..1 or whole numbers of 8, 16 or 32 bits, not {kind}.")
+    return samples
 
 
 def _as_floats(samples: NDArray[Any]) -> NDArray[np.float32]:
     kind = samples.dtype
     if kind.kind == "f":
-        return samples.astype(np.float32, copy=False)
+        with np.errstate(over="ignore"):  # what is too large is no number, and the server says so
+            return samples.astype(np.float32, copy=False)
     if kind == np.uint8:
         return (samples.astype(np.float32) - _MIDDLE) / np.float32(_MIDDLE)
-    if kind.kind == "i" and kind.itemsize <= np.dtype(np.int32).itemsize:
-        return samples.astype(np.float32) / np.float32(2 ** (8 * kind.itemsize - 1))
-    raise TypeError(f"Samples must be floats in -1..1 or whole numbers of 8, 16 or 32 bits, not {kind}.")
+    return samples.astype(np.float32) / np.float32(2 ** (8 * kind.itemsize - 1))
