@@ -49,6 +49,25 @@ print(stream.configured.active_model)
 """
 
 
+#: Its child has the stream's objects and not its thread.
+FORKED = """
+import gc, os, sys
+from echoic.client import ServerError
+from echoic.client.blocking import connect
+
+stream = connect(sys.argv[1], model="scripted")
+if child := os.fork():
+    assert os.waitpid(child, 0)[1] == 0
+    print(repr(stream.commit()))
+else:
+    try:
+        stream.commit()
+    except ServerError as error:
+        print(error, flush=True)
+    stream.close()
+"""
+
+
 @pytest.fixture(scope="module")
 def place() -> Iterator[str]:
     with ServerProcess() as server:
@@ -81,6 +100,17 @@ def test_a_program_that_forgets_to_close_ends_all_the_same(place: str) -> None:
             assert process.communicate(timeout=PATIENCE) == ("scripted\n", "")
         finally:
             process.kill()
+    assert process.returncode == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no such thing there")
+def test_a_forked_process_leaves_the_stream_to_the_one_that_has_it(place: str) -> None:
+    with started(FORKED, place) as process:
+        try:
+            out, _ = process.communicate(timeout=PATIENCE)
+        finally:
+            process.kill()
+    assert out == "The stream belongs to the process that this one was forked from.\n''\n"
     assert process.returncode == 0
 
 

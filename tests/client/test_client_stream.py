@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from echoic.client import ServerError, connect, transcribe
+from echoic.client import ServerError, connect, opening, transcribe
 from echoic.wire.frames import Error, Final, FullTranscript, Partial, Warning  # noqa: A004  # the protocol's word
 from support.fake_server import CONFIGURED, Peer, fake_server, final, refusing, serving
 
@@ -341,6 +341,7 @@ async def test_transcribe_sends_everything_and_returns_the_finals() -> None:
         finals = await transcribe(url, [SECOND] * 3)
         assert [one.text for one in finals] == ["word1", "word2", "word3"]
         assert len(await transcribe(url, slowly())) == 2
+        assert len(await transcribe(url, np.zeros((32_000, 2)))) == 2
 
 
 async def test_the_sample_format_is_not_the_callers_to_choose() -> None:
@@ -376,9 +377,41 @@ async def test_a_busy_server_is_asked_again_as_often_as_it_advises() -> None:
     assert all(later - earlier >= 0.05 for earlier, later in pairwise(asked))
 
 
+async def test_whoever_is_patient_waits_for_a_stream_of_the_same_key_to_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(opening, "_ANOTHER_ENDS", 0.01)
+    asked, handle = busy({"code": "quota_exceeded", "quota": "concurrent_streams", "limit": 1, "used": 1})
+    async with serving(handle) as url, connect(url, patience=20) as stream:
+        assert stream.configured.model == "parakeet"
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize("key", ["secret\nX-Other: yes", "sec\x00ret"])
+async def test_a_key_that_no_header_can_hold_is_told_without_it(key: str) -> None:
+    with pytest.raises(ValueError, match="character that no key has") as caught:
+        async with connect("ws://127.0.0.1:1/", key=key):
+            pass
+    assert "sec" not in str(caught.value)
+
+
+async def test_what_is_asked_of_a_stream_that_was_stopped_is_told_that_it_has_ended() -> None:
+    async def play(peer: Peer) -> None:
+        await peer.expect("stop")
+        await commit(peer, "")
+
+    async with fake_server(play) as url, connect(url) as stream:
+        await stream.stop()
+        for call in (stream.send(SECOND), stream.commit(), stream.stop(), stream.ping()):
+            with pytest.raises(ServerError, match="has ended"):
+                await call
+
+
 @pytest.mark.parametrize(
     ("refusal", "patience"),
     [
+        ({"code": "quota_exceeded", "quota": "concurrent_streams"}, 0.0),
+        ({"code": "quota_exceeded", "quota": "daily_minutes"}, 60.0),
         ({"code": "server_busy", "retry_after": 5.0}, 0.0),
         ({"code": "server_busy", "retry_after": 5.0}, 4.0),
         ({"code": "server_busy"}, 60.0),

@@ -11,7 +11,8 @@ and one that reads, say.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import os
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from weakref import finalize
@@ -55,7 +56,8 @@ class BlockingStream:
         self._portal = portal
         # Called by ``close``, or when nobody has the stream any more, or at the latest when the program ends:
         # whoever waits for the loop's thread later than that waits for ever.
-        self._end = finalize(self, resources.close)
+        self._process = os.getpid()
+        self._end = finalize(self, _close, portal, resources, self._process)
 
     @property
     def configured(self) -> Configured:
@@ -124,6 +126,8 @@ class BlockingStream:
 
     def _wait_for(self, function: Callable[[], Awaitable[_T]]) -> _T:
         """Run it in the loop; if this thread is interrupted (Ctrl-C), it is given up there too."""
+        if os.getpid() != self._process:
+            raise ServerError("closed", "The stream belongs to the process that this one was forked from.")
         try:
             answer = self._portal.start_task_soon(function)
         except RuntimeError:  # the loop has ended
@@ -135,12 +139,21 @@ class BlockingStream:
             raise
 
 
+def _close(portal: BlockingPortal, resources: ExitStack, process: int) -> None:
+    """Close them where they were opened: a process that was forked has the objects, and not the thread."""
+    if os.getpid() == process:
+        resources.close()
+        return
+    with suppress(StopIteration):  # it never waits, and whoever takes it down waits for no thread then
+        portal.stop().send(None)
+
+
 def connect(url: str, *, key: str | None = None, patience: float = 0.0, **config: object) -> BlockingStream:
     """Open a stream, configured and ready for samples; as ``echoic.client.connect``, argument by argument.
 
     Raises:
         ServerError: No server is there, it refused, or it cannot take this configuration.
-        ValueError: ``audio_format`` or ``channels`` is given: this client always sends mono float32.
+        ValueError: As ``echoic.client.connect``.
     """
     with ExitStack() as resources:
         portal = resources.enter_context(start_blocking_portal("asyncio", name="echoic client"))
@@ -151,7 +164,7 @@ def connect(url: str, *, key: str | None = None, patience: float = 0.0, **config
 
 def transcribe(
     url: str,
-    audio: Path | str | BinaryIO | Iterable[NDArray[Any]],
+    audio: Path | str | BinaryIO | NDArray[Any] | Iterable[NDArray[Any]],
     *,
     key: str | None = None,
     patience: float = 0.0,
@@ -161,7 +174,7 @@ def transcribe(
 
     Args:
         url: As for ``connect``.
-        audio: A file, or arrays of samples.
+        audio: A file, an array of samples, or several, one after the other.
         key: The key.
         patience: As for ``connect``.
         **config: Keys of the ``config`` frame.
@@ -174,7 +187,7 @@ def transcribe(
         if opening.is_file(audio):
             stream.send_file(audio)
         else:
-            for samples in audio:
+            for samples in opening.arrays(audio):
                 stream.send(samples)
         stream.stop()
         return [frame for frame in stream if isinstance(frame, Final)]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import numpy as np
 from websockets.asyncio.client import connect as open_socket
 from websockets.exceptions import InvalidMessage, InvalidStatus, InvalidURI, WebSocketException
 
@@ -35,6 +36,8 @@ MAX_MESSAGE = 2**23
 PING_TIMEOUT = 300.0
 #: Seconds that a server may take to answer a close before the connection is cut.
 CLOSE_TIMEOUT = 2.0
+#: Seconds after which another stream of the same key may have ended: when that will be, no server knows.
+_ANOTHER_ENDS = 2.0
 
 #: What a server answers in place of a handshake: who speaks wrongly, is asked for a key, or asks elsewhere.
 _BAD_REQUEST, _NO_KEY, _FORBIDDEN, _NOT_FOUND = 400, 401, 403, 404
@@ -52,8 +55,9 @@ async def connect(
     Args:
         url: The server, ``ws://host:port`` or any other form that ``stream_address`` takes: without a
             path the unified endpoint is meant.
-        key: The key, sent as ``Authorization: Bearer``; never logged.
-        patience: Seconds for which a busy server is asked again, as often as it advises; 0: it is not.
+        key: The key, sent as ``Authorization: Bearer``; never logged. White space around it does not count.
+        patience: Seconds for which it is tried again, as often as the server advises, while it is busy or
+            the key has as many streams as it may; 0: it is not.
         **config: Keys of the protocol's ``config`` frame, e.g. ``sample_rate=48000, language="en"``.
 
     Yields:
@@ -61,13 +65,17 @@ async def connect(
 
     Raises:
         ServerError: No server is there, it refused, or it cannot take this configuration.
-        ValueError: ``audio_format`` or ``channels`` is given: this client always sends mono float32.
+        ValueError: ``audio_format`` or ``channels`` is given: this client always sends mono float32. Or the
+            key holds what no header can.
     """
     if fixed := {"audio_format", "channels"} & config.keys():
         raise ValueError(f"{', '.join(sorted(fixed))}: this client always sends mono float32.")
+    sent = (key or "").strip()
+    if not sent.isprintable():
+        raise ValueError("The key holds a line end or another character that no key has.")
 
     async def again() -> ClientConnection:
-        return await _open(url, key)
+        return await _open(url, sent)
 
     stream = await _configured(again, {"resumable": True, **config}, patience)
     try:
@@ -78,7 +86,7 @@ async def connect(
 
 async def transcribe(
     url: str,
-    audio: Path | str | BinaryIO | Iterable[NDArray[Any]] | AsyncIterable[NDArray[Any]],
+    audio: Path | str | BinaryIO | NDArray[Any] | Iterable[NDArray[Any]] | AsyncIterable[NDArray[Any]],
     *,
     key: str | None = None,
     patience: float = 0.0,
@@ -88,7 +96,8 @@ async def transcribe(
 
     Args:
         url: As for ``connect``.
-        audio: A file as for ``Stream.send_file``, or arrays of samples as for ``Stream.send``.
+        audio: A file as for ``Stream.send_file``, an array of samples as for ``Stream.send``, or several, one
+            after the other.
         key: The key.
         patience: As for ``connect``.
         **config: Keys of the ``config`` frame.
@@ -104,7 +113,7 @@ async def transcribe(
             async for samples in audio:
                 await stream.send(samples)
         else:
-            for samples in audio:
+            for samples in arrays(audio):
                 await stream.send(samples)
         await stream.stop()
         return [frame async for frame in stream if isinstance(frame, Final)]
@@ -113,6 +122,11 @@ async def transcribe(
 def is_file(audio: object) -> TypeIs[Path | str | BinaryIO]:
     """Return whether this is a file or the path of one."""
     return isinstance(audio, str | Path) or hasattr(audio, "read")
+
+
+def arrays(audio: NDArray[Any] | Iterable[NDArray[Any]]) -> Iterable[NDArray[Any]]:
+    """Return arrays of samples; one by itself is one of them, not the rows in it."""
+    return (audio,) if isinstance(audio, np.ndarray) else audio
 
 
 async def _configured(
@@ -126,8 +140,8 @@ async def _configured(
             await stream.configure(values)
         except ServerError as error:
             await stream.close()
-            pause = error.detail.get("retry_after")
-            if not isinstance(pause, int | float) or clock() + pause > end:
+            pause = _advised_pause(error)
+            if pause is None or clock() + pause > end:
                 raise
             await asyncio.sleep(pause * random.uniform(1.0, 1.2))  # noqa: S311  # spreads clients, no secret
         except BaseException:
@@ -137,7 +151,15 @@ async def _configured(
             return stream
 
 
-async def _open(url: str, key: str | None) -> ClientConnection:
+def _advised_pause(error: ServerError) -> float | None:
+    """Return the seconds after which the same may go well; None: waiting does not help."""
+    if error.detail.get("quota") == "concurrent_streams":
+        return _ANOTHER_ENDS
+    pause = error.detail.get("retry_after")
+    return pause if isinstance(pause, int | float) else None
+
+
+async def _open(url: str, key: str) -> ClientConnection:
     shown, address = shown_address(url), ""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
@@ -176,20 +198,22 @@ def _other_scheme(address: str, error: Exception) -> str | None:
 
 
 def _refused(shown: str, status: int, address: str) -> ServerError:
+    detail = {"status": status}
     if status == _NO_KEY:
         return ServerError("unauthorized", f"The server at {shown} asks for a valid key.")
     if status == _NOT_FOUND:
-        return ServerError("unreachable", f"There is no stream endpoint at {shown} (HTTP 404).")
+        return ServerError("unreachable", f"There is no stream endpoint at {shown} (HTTP 404).", detail)
     if status == _FORBIDDEN:  # many servers answer so for a path that they do not know
         return ServerError(
             "unreachable",
             f"The server lets nobody in at {shown} (HTTP 403): there may be no stream endpoint there, or "
             "something in front of it wants a key.",
+            detail,
         )
     # So a proxy answers who comes to its TLS port without TLS.
     hint = " Perhaps it wants wss://." if status == _BAD_REQUEST and address.startswith("ws:") else ""
     return ServerError(
-        "unreachable", f"{shown} answers, but not as an echoic server does (HTTP {status}).{hint}"
+        "unreachable", f"{shown} answers, but not as an echoic server does (HTTP {status}).{hint}", detail
     )
 
 

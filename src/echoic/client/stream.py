@@ -204,7 +204,7 @@ class Stream:
         await asyncio.wait([answer, self._reader], return_when=asyncio.FIRST_COMPLETED)
         if answer.done() and not answer.cancelled():
             return answer.result()
-        raise self._failure or _closed()
+        raise self._ended
 
     async def _send(self, message: str | bytes) -> None:
         if self._thread is not None:
@@ -214,13 +214,13 @@ class Stream:
             await self._socket.send(message)
         except ConnectionClosed:
             await asyncio.wait([self._reader])
-            raise (self._failure or _closed()) from None
+            raise self._ended from None
         await asyncio.sleep(0)  # a socket that takes everything never yields, and frames want reading
 
     async def _send_by(self, thread: Thread, message: str | bytes) -> None:
         """Hand a message to the thread, and one that asks whether all before it arrived, if that is due."""
         if self._reader.done():
-            raise self._failure or _closed()
+            raise self._ended
         thread.put(message, asks=message == _PING)
         if thread.asks_soon:
             self._answers.setdefault(Pong, deque()).append(asyncio.get_running_loop().create_future())
@@ -231,7 +231,7 @@ class Stream:
         finally:
             room.cancel()
         if not room.done():
-            raise self._failure or _closed()
+            raise self._ended
 
     async def _read(self) -> None:
         try:
@@ -281,6 +281,11 @@ class Stream:
             self._take(late)
 
     @property
+    def _ended(self) -> ServerError:
+        """Why nothing more can be asked of it."""
+        return self._failure or ServerError("closed", "The stream has ended.")
+
+    @property
     def _is_torn(self) -> bool:
         ended = self._closing or self._failure is not None or self._last_error is not None
         return not ended and self._socket.close_code in TORN
@@ -322,12 +327,8 @@ class Stream:
         elif error is not None:
             self._failure = ServerError(error.code, error.message, error.detail, code)
         elif self._failure is None and code != CLOSE_NORMAL:
-            self._failure = _closed(code)
+            self._failure = ServerError("closed", "The connection to the server was lost.", close_code=code)
         self._news.set()
-
-
-def _closed(close_code: int | None = None) -> ServerError:
-    return ServerError("closed", "The connection to the server was lost.", close_code=close_code)
 
 
 def _close_code(code: str) -> int | None:
