@@ -27,15 +27,15 @@ def reply(text: str) -> str:
     return f"You said {len(text.split())} words."
 
 
-async def answer(stream: Stream) -> None:
-    """Take the turn that has ended."""
+async def answer(stream: Stream, silent: float) -> None:
+    """Take the turn that has ended, ``silent`` seconds after its last word."""
     begun = time.perf_counter()
     text = await stream.commit()
-    late = (time.perf_counter() - begun) * 1000
+    late = time.perf_counter() - begun
+    stream.frames()  # all of it is in the text
     if text:
-        print(
-            f"user:  {text}\nagent: {reply(text)}  [{PAUSE * 1000:.0f} ms pause + {late:.0f} ms]", flush=True
-        )
+        waited = f"{silent * 1000:.0f} ms pause + {late * 1000:.0f} ms"
+        print(f"user:  {text}\nagent: {reply(text)}  [{waited}]", flush=True)
 
 
 async def main(file: Path, server: str) -> None:
@@ -45,10 +45,12 @@ async def main(file: Path, server: str) -> None:
         async for piece in paced(read_audio(file, SAMPLE_RATE, PIECE), SAMPLE_RATE):
             await stream.send(piece)
             ear.push(piece)
-            if any(utterance.end for utterance in ear.utterances):
+            silent = ear.trailing_silence / SAMPLE_RATE
+            # A long speech is cut into utterances too, and is no turn yet.
+            if silent >= PAUSE and any(utterance.end for utterance in ear.utterances):
                 ear.forget(ear.heard)
-                await answer(stream)
-        await answer(stream)  # who hangs up has spoken too
+                await answer(stream, silent)
+        await answer(stream, ear.trailing_silence / SAMPLE_RATE)  # who hangs up has spoken too
 
 
 if __name__ == "__main__":
