@@ -63,6 +63,22 @@ def run(*args: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) ->
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
+def redirected(how: str, place: str, folder: Path) -> tuple[int, str]:
+    """Run it on the words by a shell that redirects its standard streams; return what it says of itself."""
+    file = folder / "words.raw"
+    file.write_bytes(raw(SOUND))
+    options = f"listen - --url {place} {' '.join(SCRIPTED)}"
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'"{sys.executable}" -m echoic.cli {options} <"{file}" {how}'],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=environment(),
+        timeout=PATIENCE,
+        check=False,
+    )
+    return done.returncode, done.stderr.decode()
+
+
 def raw(samples: NDArray[np.float32], form: str = "s16le") -> bytes:
     if form == "f32le":
         return samples.astype("<f4").tobytes()
@@ -133,12 +149,34 @@ class TestPipe:
             (b"ID3\x04" + bytes(100), "ffmpeg -i FILE"),
             (waved(SOUND)[:30], "ends within its header"),
             (waved(SOUND)[:20] + b"\x55\x00" + waved(SOUND)[22:], "it is compressed"),
+            (waved(SOUND)[:22] + b"\x41\x00" + waved(SOUND)[24:], "has 65 channels; at most 64"),
         ],
     )
     def test_what_cannot_be_heard_is_told_in_a_sentence(self, place: str, data: bytes, sentence: str) -> None:
         status, out, err = run("-", "--url", place, *SCRIPTED, stdin=data)
         assert (status, out, err.count("\n")) == (1, "", 1)
         assert sentence in err
+
+    @pytest.mark.parametrize(
+        ("pipes", "sentence"),
+        [
+            ("<&-", "Standard input is closed"),
+            ("0>/dev/null", "Standard input cannot be read: bad file descriptor."),
+            (">/dev/full", "The words cannot be written: no space left on device."),
+        ],
+    )
+    def test_pipes_that_cannot_be_used_are_told(
+        self, place: str, tmp_path: Path, pipes: str, sentence: str
+    ) -> None:
+        status, err = redirected(pipes, place, tmp_path)
+        assert status != 0
+        assert sentence in err
+        assert "Traceback" not in err
+
+    def test_without_an_output_the_words_are_saved_all_the_same(self, place: str, tmp_path: Path) -> None:
+        file = tmp_path / "kept.txt"
+        assert redirected(f"--save {file} >&-", place, tmp_path) == (0, f"echoic: Saved to {file}.\n")
+        assert file.read_text("utf-8") == f"{TEXT}\n"
 
     def test_what_are_no_numbers_ends_it_and_the_words_before_are_there(self, place: str) -> None:
         broken = raw(SOUND, "f32le") + np.full(40_000, np.nan, "<f4").tobytes()
@@ -307,6 +345,11 @@ class TestMicrophone:
             assert out.split() == list(WORDS)
             assert "Listening to Mikrofon für Gäste" in err
 
+    def test_letters_that_the_output_does_not_have_stop_nothing(self, microphone: dict[str, str]) -> None:
+        status, out, err = run("--list-devices", env=microphone | {"PYTHONIOENCODING": "ascii"})
+        assert (status, err) == (0, "")
+        assert "Mikrofon f?r G?ste" in out
+
     def test_the_devices_are_listed(self, microphone: dict[str, str]) -> None:
         status, out, _ = run("--list-devices", env=microphone)
         lines = [line.split() for line in out.splitlines()]
@@ -407,6 +450,21 @@ class TestTerminal:
             server.process.send_signal(signal.SIGCONT)
         assert "Traceback" not in terminal.seen
         assert file.read_text("utf-8").startswith(" ".join(WORDS[:3]))
+
+    def test_what_is_started_to_outlive_its_terminal_does(
+        self, place: str, microphone: dict[str, str]
+    ) -> None:
+        command = ["nohup", sys.executable, "-m", "echoic.cli", "listen", "--url", place, *SCRIPTED]
+        pipe = subprocess.PIPE
+        more = microphone | {"FAKE_AFTERWARDS": "lost"}
+        with subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment(**more)
+        ) as process:
+            assert process.stdout is not None
+            first = process.stdout.readline().decode()
+            process.send_signal(signal.SIGHUP)
+            rest, _ = process.communicate(timeout=PATIENCE)
+        assert (first + rest.decode()).split() == list(WORDS)
 
     def test_the_keyboard_is_no_sound(self, place: str) -> None:
         terminal = Terminal("listen", "-", "--url", place)

@@ -37,5 +37,8 @@ def test_what_is_no_vocabulary_is_named(tmp_path: Path, data: bytes) -> None:
     file.write_bytes(data)
     with pytest.raises(ValueError, match="words is n"):
         read_vocabulary(file)
+    file.write_bytes("é\n".encode() * 2**20)
+    with pytest.raises(ValueError, match="longer than a vocabulary may be"):
+        read_vocabulary(file)
     with pytest.raises(ValueError, match="none cannot be read: no such file"):
         read_vocabulary(tmp_path / "none")

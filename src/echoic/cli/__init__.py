@@ -1,5 +1,7 @@
 """The command line: ``echoic``."""
 
+import sys
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -27,6 +29,8 @@ app.command("demo")(demo.demo)
 
 def main() -> None:
     """Run the command that the program's arguments name."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a letter that it does not have ends no stream
     app(prog_name="echoic")
 
 

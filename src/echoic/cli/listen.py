@@ -106,6 +106,8 @@ def _from_pipe(layout: "Layout", url: str | None, config: Path | None, sitting: 
     from echoic.cli.piped import Piped
     from echoic.client import UnreadableAudio
 
+    if sys.stdin is None:  # so it is where it was closed
+        give_up("Standard input is closed; pipe sound into it, or leave the - out.", 2)
     if sys.stdin.isatty():
         give_up("Standard input is the keyboard; pipe sound into it, or leave the - out.", 2)
     try:

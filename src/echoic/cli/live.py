@@ -115,6 +115,10 @@ def watch(
         give_up(str(error))
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
+    except BrokenPipeError:
+        raise  # whoever read has read enough
+    except OSError as error:
+        give_up(f"The words cannot be written: {(error.strerror or 'no reason given').lower()}.")
     finally:
         _keep(sitting)
 
@@ -202,7 +206,9 @@ def _interruptible(told: Callable[[], None]) -> Iterator[asyncio.Event]:
     """Yield an event that the first signal to end sets, and tells; the next does what it did before."""
     enough = asyncio.Event()
     loop = asyncio.get_running_loop()
-    before = {number: signal.getsignal(number) for number in _ENDS}
+    # What whoever started it has it ignore stays so: nohup, a job in the background of a script.
+    handlers = {number: signal.getsignal(number) for number in _ENDS}
+    before = {number: handler for number, handler in handlers.items() if handler is not signal.SIG_IGN}
 
     def restore() -> None:
         for number, handler in before.items():

@@ -48,6 +48,10 @@ Speed = Annotated[
 ]
 
 
+#: What a text may not do to a terminal: move its cursor, colour it, ring its bell.
+_CONTROLS = dict.fromkeys({*range(32), *range(127, 160)} - {ord("\n")})
+
+
 class Form(StrEnum):
     """Formats of a transcript."""
 
@@ -59,7 +63,12 @@ class Form(StrEnum):
 
 def complain(message: str) -> None:
     """Print a sentence about something that went wrong to stderr."""
-    typer.echo(f"echoic: {message}", err=True)
+    typer.echo(f"echoic: {harmless(message)}", err=True)
+
+
+def harmless(text: str) -> str:
+    """Return a text without what a terminal obeys; lines stay."""
+    return text.translate(_CONTROLS)
 
 
 def give_up(message: str, status: int = 1) -> NoReturn:

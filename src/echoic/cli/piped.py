@@ -144,6 +144,10 @@ def _form(header: WaveHeader) -> str:
 def _exactly(descriptor: int, size: int) -> bytes:
     """Return so many bytes, or fewer at the end."""
     data = b""
-    while len(data) < size and (more := os.read(descriptor, size - len(data))):
-        data += more
+    try:
+        while len(data) < size and (more := os.read(descriptor, size - len(data))):
+            data += more
+    except OSError as error:
+        reason = (error.strerror or "no reason given").lower()
+        raise UnreadableAudio(f"Standard input cannot be read: {reason}.") from None
     return data

@@ -63,6 +63,7 @@ async def _speak(stream: Stream, talk: Talk, enough: asyncio.Event) -> None:
     if failed is None or isinstance(failed, UnreadableAudio):
         await stream.stop()
     if failed is not None:
+        await stream.close()  # whoever reads waits no longer
         raise failed
 
 

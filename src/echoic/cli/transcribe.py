@@ -24,6 +24,7 @@ from echoic.cli.options import (
     Wishes,
     complain,
     give_up,
+    harmless,
 )
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def _do(file: Path, name: str, address: str, errand: _Errand) -> bool:
         complain(f"{file}: {problem}")
     text = heard.written(errand.form)
     if errand.folder is None:
-        typer.echo(text, nl=False)
+        typer.echo(harmless(text), nl=False)
     else:
         (errand.folder / name).write_text(text, "utf-8")
         typer.echo(errand.folder / name)

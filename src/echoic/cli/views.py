@@ -5,11 +5,12 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Protocol, Self
 
+import typer
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from echoic.cli.options import complain
+from echoic.cli.options import complain, harmless
 from echoic.client import Final, Insight, Partial, Received
 from echoic.subtitles import outline, spoken, turns
 
@@ -18,8 +19,6 @@ _PARAGRAPH = 240
 _SENTENCE_ENDS = (".", "?", "!")
 #: The speakers' colours, one after the other.
 _COLOURS = ("green", "magenta", "blue", "yellow", "cyan", "red")
-#: What a text may not do to a terminal: move its cursor, colour it, ring its bell.
-_CONTROLS = dict.fromkeys({*range(32), *range(127, 160)} - {ord("\n")})
 
 
 class View(AbstractContextManager["View"], Protocol):
@@ -46,14 +45,13 @@ class PlainView:
     def show(self, frame: Received) -> None:
         """Print a final, a line for each who speaks in it, or what the talk came down to."""
         if isinstance(frame, Final):
-            sys.stdout.write("".join(f"{_harmless(turn)}\n" for turn in turns([frame])))
-            sys.stdout.flush()
+            typer.echo("".join(f"{harmless(turn)}\n" for turn in turns([frame])), nl=False)
         elif isinstance(frame, Insight) and frame.stage == "final":
-            sys.stdout.write(f"\n{_harmless(outline(frame))}")
+            typer.echo(f"\n{harmless(outline(frame))}", nl=False)
 
     def tell(self, sentence: str) -> None:
         """Print a sentence about the stream itself."""
-        complain(_harmless(sentence))
+        complain(sentence)
 
 
 class LiveView:
@@ -82,20 +80,20 @@ class LiveView:
     def show(self, frame: Received) -> None:
         """Take a frame into the picture."""
         if isinstance(frame, Partial):
-            self._partial, self._heard = _harmless(frame.text), frame.segment_end
+            self._partial, self._heard = harmless(frame.text), frame.segment_end
         elif isinstance(frame, Final):
             self._partial, self._heard = "", frame.segment_end
             for speaker, text in spoken([frame]):
-                self._add(speaker, _harmless(text), frame.segment_start)
+                self._add(speaker, harmless(text), frame.segment_start)
         elif isinstance(frame, Insight):
             self._end_paragraph()
-            notes = Text(f"\n{_harmless(outline(frame))}", style="" if frame.stage == "final" else "dim")
+            notes = Text(f"\n{harmless(outline(frame))}", style="" if frame.stage == "final" else "dim")
             self._console.print(notes)
         self._update()
 
     def tell(self, sentence: str) -> None:
         """Print a sentence above what is being said."""
-        self._console.print(Text(_harmless(sentence), style="yellow"))
+        self._console.print(Text(harmless(sentence), style="yellow"))
 
     def _add(self, speaker: str | None, text: str, start: float) -> None:
         if speaker != self._speaker:
@@ -135,11 +133,7 @@ class LiveView:
 
 def view_for_stdout() -> View:
     """Return the live view on a terminal, else the one that prints a line for each final."""
-    return LiveView(Console()) if sys.stdout.isatty() else PlainView()
-
-
-def _harmless(text: str) -> str:
-    return text.translate(_CONTROLS)
+    return LiveView(Console()) if sys.stdout and sys.stdout.isatty() else PlainView()
 
 
 def _clock(seconds: float) -> Text:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from echoic.client import UnreadableAudio
+from echoic.client.outgoing import MOST_CHANNELS
 
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _BITS = {_PCM: (8, 16, 24, 32), _FLOAT: (32, 64)}
@@ -71,6 +72,10 @@ def _format(body: bytes) -> tuple[int, int, int, int]:
         raise UnreadableAudio("The WAV file on standard input has a header that cannot be read.") from None
     if bits not in _BITS.get(tag, ()) or not channels:
         raise UnreadableAudio("The WAV file on standard input holds no plain samples: it is compressed.")
+    if channels > MOST_CHANNELS:
+        raise UnreadableAudio(
+            f"The WAV file on standard input has {channels} channels; at most {MOST_CHANNELS} are heard."
+        )
     return tag, channels, rate, bits
 
 

@@ -3,6 +3,9 @@
 import json
 from pathlib import Path
 
+#: Bytes of the longest file: more than all terms and replacements that a server takes.
+_LONGEST = 2**21
+
 
 def read_vocabulary(path: Path) -> dict[str, object]:
     """Return what a file holds.
@@ -14,9 +17,14 @@ def read_vocabulary(path: Path) -> dict[str, object]:
         ValueError: The file cannot be read or is nothing of that; the message is a sentence.
     """
     try:
-        text = path.read_text("utf-8-sig")
+        with path.open("rb") as file:
+            data = file.read(_LONGEST + 1)
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {(error.strerror or 'no reason given').lower()}.") from None
+    if len(data) > _LONGEST:
+        raise ValueError(f"{path} is longer than a vocabulary may be.")
+    try:
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not UTF-8.") from None
     if not text.lstrip().startswith(("{", "[")):
