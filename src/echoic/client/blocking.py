@@ -11,6 +11,7 @@ and one that reads, say.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -24,7 +25,8 @@ from echoic.client.failure import ServerError
 from echoic.wire.frames import Final
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
+    from concurrent.futures import Future
     from pathlib import Path
     from types import TracebackType
     from typing import BinaryIO
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
     from echoic.wire.frames import Configured
 
 _T = TypeVar("_T")
+
+#: Seconds after which whoever waits looks up: Python notices no Ctrl-C that came just before a wait began.
+_LOOK = 0.5
 
 
 class BlockingStream:
@@ -53,7 +58,7 @@ class BlockingStream:
 
     def __init__(self, stream: Stream, portal: BlockingPortal, resources: ExitStack) -> None:
         self._stream = stream
-        self._portal = portal
+        self._loop = portal.call(_loop)
         # Called by ``close``, or when nobody has the stream any more, or at the latest when the program ends:
         # whoever waits for the loop's thread later than that waits for ever.
         self._process = os.getpid()
@@ -124,19 +129,35 @@ class BlockingStream:
     ) -> None:
         self.close()
 
-    def _wait_for(self, function: Callable[[], Awaitable[_T]]) -> _T:
+    def _wait_for(self, function: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         """Run it in the loop; if this thread is interrupted (Ctrl-C), it is given up there too."""
         if os.getpid() != self._process:
             raise ServerError("closed", "The stream belongs to the process that this one was forked from.")
+        call = function()
         try:
-            answer = self._portal.start_task_soon(function)
+            answer = asyncio.run_coroutine_threadsafe(call, self._loop)
         except RuntimeError:  # the loop has ended
+            call.close()
             raise ServerError("closed", "The stream is closed.") from None
         try:
+            while not self._is_done(answer):
+                pass
             return answer.result()
         except BaseException:
             answer.cancel()
             raise
+
+    def _is_done(self, answer: Future[_T]) -> bool:
+        """Wait a little and return whether it is done."""
+        with suppress(Exception):
+            answer.result(_LOOK)
+        if not answer.done() and self._loop.is_closed():
+            raise ServerError("closed", "The stream is closed.")
+        return answer.done()
+
+
+async def _loop() -> asyncio.AbstractEventLoop:
+    return asyncio.get_running_loop()
 
 
 def _close(portal: BlockingPortal, resources: ExitStack, process: int) -> None:
