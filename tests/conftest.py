@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
 
 from hypothesis import settings
@@ -13,3 +15,4 @@ settings.load_profile("shared-machine")
 
 # Models that whoever runs the tests has fetched are not the tests' business.
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="echoic-tests-")
+atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
