@@ -15,6 +15,8 @@ from support.tones import RATE, Heard, ToneEmbedder, ToneSegmenter, hear, tones
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
 DIARIZER = OnlineDiarizer(ToneEmbedder())
 WITH_TURNS = OnlineDiarizer(ToneEmbedder(), ToneSegmenter())
 
@@ -120,3 +122,27 @@ def test_a_piece_without_speech_is_not_listened_to() -> None:
     (voices,) = WITH_TURNS.listen([Sound(talk[:RATE], 4.0, (), carry=carry)])
     assert voices.turns == ()
     assert len(WITH_TURNS.review(voices.carry)) == 1
+
+
+def test_pieces_that_are_too_short_to_tell_wait_for_more() -> None:
+    talk = tones([(0, 2.0), (3, 2.0)])
+    calls = CountingSegmenter()
+    heard = hear(OnlineDiarizer(ToneEmbedder(), calls), talk, piece=0.05)
+    assert calls.asked <= 10  # 4 s in pieces of 0.4
+    assert heard.turns[0].start == pytest.approx(0.0, abs=0.05)
+    assert sum(turn.end - turn.start for turn in heard.turns) == pytest.approx(4.0, abs=0.1)
+    assert [turn.start for turn in WITH_TURNS.review(heard.carry)] == pytest.approx([0.0, 2.0], abs=0.05)
+
+
+def test_a_short_piece_after_which_nothing_follows_is_listened_to() -> None:
+    talk = tones([(0, 2.2)])
+    heard = hear(WITH_TURNS, talk, piece=2.0)
+    assert heard.turns[-1].end == pytest.approx(2.2, abs=0.02)
+
+
+class CountingSegmenter(ToneSegmenter):
+    asked = 0
+
+    def voices(self, audio: NDArray[np.float32]) -> NDArray[np.bool_]:
+        self.asked += 1
+        return super().voices(audio)

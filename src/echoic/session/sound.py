@@ -61,8 +61,8 @@ class Voices:
     """A diarizer's answer for a piece of sound.
 
     Attributes:
-        turns: Who speaks in it, in order of their starts; two speakers' may overlap, one speaker's do not;
-            pauses belong to nobody.
+        turns: Who speaks in it, and before it where no answer said so yet (a piece may be too short to tell),
+            in order of their starts; two speakers' may overlap, one's do not; pauses belong to nobody.
         carry: What it knows of the session after this piece, opaque to everyone but itself; of bounded size.
     """
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 #: Seconds that are looked at together at most; more would cost more than in proportion.
 _BIT = 2.0
 #: Seconds that are heard anew with each piece: at most, at least, and for each second of the piece, so that
-#: short pieces cost no more.
+#: short pieces cost no more. Shorter ones than a window's hop wait for more.
 _REACH, _LEAST_REACH, _SHARE = 10.0, 2.0, 6.7
 
 
@@ -106,10 +106,12 @@ class OnlineDiarizer:
         before = sound.carry if isinstance(sound.carry, Memory) else nothing()
         whole = scene_of(sound, before.past)
         memory = replace(before, wishes=sound.wishes)
+        new = whole.end - whole.start
+        if whole.has_news and new < self._rules.windows.hop and not sound.last:
+            return Voices((), replace(memory, past=whole.after(_REACH, waits=True)))
         turns: tuple[Turn, ...] = ()
         if whole.has_news:
-            reach = min(_REACH, max(_LEAST_REACH, _SHARE * (whole.end - whole.start)))
-            memory, turns = self._learn(memory, whole.within(reach))
+            memory, turns = self._learn(memory, whole.within(min(_REACH, max(_LEAST_REACH, _SHARE * new))))
         return Voices(turns, replace(memory.bounded(), past=whole.after(_REACH)))
 
     def _learn(self, memory: Memory, scene: Scene) -> tuple[Memory, tuple[Turn, ...]]:

@@ -31,11 +31,13 @@ class Past:
     Attributes:
         audio: int16, shape ``(n,)``, mono, 16 kHz; read-only.
         end: Seconds on the session's clock at which it ends.
+        known: The same, up to which it was looked at; what follows is part of the next piece.
         spoken: Where there is speech in it; in order.
     """
 
     audio: NDArray[np.int16]
     end: float
+    known: float
     spoken: tuple[Span, ...]
 
 
@@ -46,7 +48,7 @@ class Scene:
     Attributes:
         audio: float32, shape ``(n,)``, mono, 16 kHz, -1..1.
         origin: Seconds on the session's clock of its first sample.
-        start: Where the new piece begins.
+        start: Where what is new begins: the piece, or those before it that were too short.
         spoken: Where there is speech, as it was told; in order.
     """
 
@@ -71,14 +73,14 @@ class Scene:
         audio = self.audio[-keep:] if keep else self.audio
         return replace(self, audio=audio, origin=self.end - audio.size / SOUND_RATE)
 
-    def after(self, seconds: float) -> Past:
-        """Return what the next piece needs of it: its last seconds."""
+    def after(self, seconds: float, *, waits: bool = False) -> Past:
+        """Return its last seconds for the next piece, of which the new piece is part if it ``waits``."""
         kept = self.audio[-round(seconds * SOUND_RATE) :] * _FULL_SCALE
         audio = np.clip(np.rint(kept), -_FULL_SCALE, _FULL_SCALE - 1).astype(np.int16)
         audio.setflags(write=False)
         origin = self.end - audio.size / SOUND_RATE
         spoken = tuple((max(begin, origin), end) for begin, end in self.spoken if end > origin)
-        return Past(audio, self.end, spoken)
+        return Past(audio, self.end, self.start if waits else self.end, spoken)
 
 
 def scene_of(sound: Sound, before: Past | None) -> Scene:
@@ -91,7 +93,7 @@ def scene_of(sound: Sound, before: Past | None) -> Scene:
     earlier = before.audio.astype(np.float32) / np.float32(_FULL_SCALE)
     audio = np.concatenate((earlier, sound.audio))
     origin = sound.start - earlier.size / SOUND_RATE
-    return Scene(audio, origin, sound.start, (*before.spoken, *spoken))
+    return Scene(audio, origin, sound.start - (before.end - before.known), (*before.spoken, *spoken))
 
 
 def bits(sound: Sound, longest: float) -> Iterator[Sound]:
