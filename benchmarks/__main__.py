@@ -22,6 +22,7 @@ PARTS = (
     "diarization",
     "disconnects",
     "fuzz",
+    "flood",
     "keys",
     "quotas",
     "autobahn",
