@@ -13,7 +13,7 @@ from echoic.engines.scripted import draw
 from echoic.session.sound import Sound, SpeakerWishes, Turn
 from echoic.speakers.online import OnlineDiarizer
 from echoic.speakers.scripted import ScriptedDiarizer
-from echoic.speakers.seats import load
+from echoic.speakers.seats import LIGHT, load
 from support.tiny_parakeet import recordings
 from support.tones import RATE, ToneEmbedder, ToneSegmenter, hear, speech_in, tones
 
@@ -53,6 +53,7 @@ CASES = (
     Case("online", lambda: OnlineDiarizer(ToneEmbedder()), toned),
     Case("online with turns", lambda: OnlineDiarizer(ToneEmbedder(), ToneSegmenter()), toned),
     Case("embedded", load, said),
+    Case("embedded-light", lambda: load(LIGHT), said),
 )
 
 

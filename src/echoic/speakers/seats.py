@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     from echoic.speakers.base import Diarizer
 
-#: The diarizer that comes with the package.
+#: The diarizers that come with the package: the second hears no turns within a window, for half the cost.
 DEFAULT = "embedded"
+LIGHT = "embedded-light"
 #: The files of its models of voices and of turns, in the package.
 PACKAGED = Path(__file__).parent / "campplus.onnx"
 TURNS = Path(__file__).parent / "segmentation.onnx"
@@ -112,6 +113,13 @@ def _load_embedded(_: Path | None) -> Diarizer:
     return OnlineDiarizer(CamPlusPlus(PACKAGED), PyanNet(TURNS))
 
 
+def _load_light(_: Path | None) -> Diarizer:
+    from echoic.speakers.embed import CamPlusPlus  # noqa: PLC0415  # a seat imports when asked
+    from echoic.speakers.online import OnlineDiarizer  # noqa: PLC0415  # the same
+
+    return OnlineDiarizer(CamPlusPlus(PACKAGED), name=LIGHT)
+
+
 def _probe_pyannote(model: Path | None) -> Missing | None:
     return _lacks(("torch", "pyannote.audio"), PYANNOTE, model)
 
@@ -167,6 +175,7 @@ SEATS: Mapping[str, DiarizerSeat] = MappingProxyType(
         seat.name: seat
         for seat in (
             DiarizerSeat(DEFAULT, _probe_embedded, _load_embedded),
+            DiarizerSeat(LIGHT, _probe_embedded, _load_light),
             DiarizerSeat("pyannote", _probe_pyannote, _load_pyannote),
             DiarizerSeat("sortformer", _probe_sortformer, _load_sortformer),
             DiarizerSeat("scripted", lambda _: None, _load_scripted, listed=False),
