@@ -35,6 +35,11 @@ class Restarted:
         self._server.process.kill()
         self.wait()
 
+    def stop(self) -> None:
+        """Have it deliver what it heard, and end."""
+        self._server.process.terminate()
+        self.wait()
+
     def wait(self) -> None:
         """Wait until it died."""
         self._server.process.wait(PATIENCE)

@@ -20,11 +20,11 @@ from echoic.subtitles import render
 from support.cutting import proxy_to
 from support.finals import any_finals, final, talk
 from support.live import STREAM, ServerProcess
-from support.restarted import restarted
+from support.restarted import Restarted, restarted
 from web.node import MODULES, WEB, node, workshop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from echoic.subtitles import Format
@@ -206,13 +206,16 @@ async def test_cuts_change_no_final(programs: Path, place: str, seed: int) -> No
     assert {frame["state"] for frame in frames if frame["type"] == "connection"} == {"lost", "resumed"}
 
 
-async def test_a_server_that_was_killed_is_begun_with_anew(programs: Path) -> None:
+@pytest.mark.parametrize("end", [Restarted.kill, Restarted.stop])
+async def test_a_server_that_was_killed_or_stopped_is_begun_with_anew(
+    programs: Path, end: Callable[[Restarted], None]
+) -> None:
     words = chosen(random.Random(7), 60)  # noqa: S311  # a test's choices
     with restarted() as server:
         saying = await Saying().begin(programs, server.place, words, 20)
         await saying.halfway.wait()
-        server.kill()
-        server.start()
+        await asyncio.to_thread(end, server)
+        await asyncio.to_thread(server.start)
         frames = await saying.told()
     assert [frame["state"] for frame in frames if frame["type"] == "connection"] == ["lost", "anew"]
     said = " ".join(texts(frames, "final")).split()

@@ -12,11 +12,11 @@ from playwright.async_api import expect
 from echoic.engines.scripted import VOCABULARY, draw
 from support.cutting import proxy_to
 from support.live import ServerProcess
-from support.restarted import restarted
+from support.restarted import Restarted, restarted
 from web.browsing import RATE, needs_chromium, spoken, visiting
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
 pytestmark = needs_chromium
@@ -52,16 +52,19 @@ async def test_a_connection_that_is_cut_is_taken_up_again_and_no_word_is_lost_or
             assert await visit.stop() == " ".join(WORDS)
 
 
-async def test_a_server_that_is_away_is_told_of_and_what_is_said_meanwhile_is_kept(speech: Path) -> None:
+@pytest.mark.parametrize("end", [Restarted.kill, Restarted.stop])
+async def test_a_server_that_is_away_is_told_of_and_what_is_said_meanwhile_is_kept(
+    speech: Path, end: Callable[[Restarted], None]
+) -> None:
     with restarted() as server:
         async with visiting(f"http://{server.place}/", speech=speech, expects=AWAY) as visit:
             await visit.start()
             await expect(visit.page.locator("#transcript")).to_contain_text("two")
-            server.kill()
+            await asyncio.to_thread(end, server)
             await expect(visit.page.locator("#state")).to_contain_text(
                 "The server is away. What is said is kept"
             )
-            server.start()
+            await asyncio.to_thread(server.start)
             await expect(visit.page.locator("#hint")).to_contain_text("It began anew")
             await expect(visit.page.locator("#transcript")).to_contain_text(WORDS[-1])
             said = (await visit.stop()).split()

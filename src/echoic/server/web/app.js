@@ -170,7 +170,10 @@ async function listen(open, doing) {
     enter("live");
     options.showDevices(await microphones());
     stayAwake();
-    mine.over.catch((failure) => phase !== "stopping" && fail(failure));
+    mine.over.then(
+      () => phase === "live" && finish("The server ended the recording.", true),
+      (failure) => phase !== "stopping" && fail(failure),
+    );
   } catch (error) {
     fail(error);
   }

@@ -440,9 +440,9 @@ export class Stream {
   _transcribe(frame) {
     if (this._isNew) frame.text = this._texts.join(" ");
     this._texts = [];
-    const kind = this._waiting.commit?.length ? "commit" : "stop";
+    const kind = ["commit", "stop"].find((one) => this._waiting[one]?.length);
     this._isStopped ||= kind === "stop";
-    this._answer(kind, frame);
+    if (kind) this._answer(kind, frame); // else the server is about to close, and delivers what it heard
   }
 
   /** @param {string} kind @param {Frame} frame */
