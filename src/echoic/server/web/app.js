@@ -79,6 +79,11 @@ function drawBeside() {
 
 // ---- the server
 
+/** Wait until it is known what the server has, and so what of the options can be asked for; not for long. */
+function meet() {
+  return Promise.race([meeting, new Promise((resolve) => setTimeout(resolve, ASK_AGAIN))]);
+}
+
 async function meetServer() {
   const answer = await ask();
   part("key-form").hidden = answer.state !== "key";
@@ -92,7 +97,7 @@ async function meetServer() {
   } else {
     part("model").textContent =
       answer.state === "busy" ? "The server asks for a pause." : "The server does not answer. It is asked again.";
-    setTimeout(meetServer, answer.retry ? answer.retry * 1000 : ASK_AGAIN);
+    setTimeout(() => (meeting = meetServer()), answer.retry ? answer.retry * 1000 : ASK_AGAIN);
   }
 }
 
@@ -156,6 +161,7 @@ async function listen(open, doing) {
   say(doing);
   try {
     live = await open();
+    await meet();
     begin("");
     const mine = record(live.rate);
     live.onsamples = (samples) => {
@@ -186,6 +192,7 @@ async function transcribe(file) {
   say(`Reading ${file.name}…`);
   try {
     const { samples, rate, seconds } = await readFile(file);
+    await meet();
     begin(file.name);
     enter("file");
     const mine = record(rate);
@@ -360,5 +367,5 @@ window.addEventListener("beforeunload", (event) => {
 });
 
 enter("idle");
-meetServer();
+let meeting = meetServer();
 microphones().then((devices) => options.showDevices(devices));
