@@ -1,5 +1,6 @@
 """A server of one's own, for a command that was given none."""
 
+import logging
 import os
 import socket
 import threading
@@ -71,12 +72,17 @@ def local_server(
     server = _QuietServer(build_app(settings, models(settings)), settings)
     thread = threading.Thread(target=server.run, args=([listener],), name="echoic server", daemon=True)
     thread.start()
+    events, unheard = logging.getLogger("echoic"), logging.NullHandler()
     try:
         while not server.is_up.wait(0.1):
             if not thread.is_alive():
                 raise RuntimeError("The server for this command did not start.")
+        events.addHandler(
+            unheard
+        )  # else their bare names are printed: whoever gave the command is told in words
         yield stream_address(f"{settings.host}:{listener.getsockname()[1]}")
     finally:
+        events.removeHandler(unheard)
         server.should_exit = True
         thread.join()
         listener.close()

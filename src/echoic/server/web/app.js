@@ -13,6 +13,7 @@ import { Talk } from "./talk.js";
 const ASK_AGAIN = 3000; // milliseconds, while the server is away
 const SURE = 4000; // milliseconds in which a second press clears
 const EXPECTED = new Set(["model_fallback", "word_timestamps_unavailable"]); // where the user left the choice to the server
+const SHOWN = "falling_behind"; // beside the meter, and as it is now
 
 const part = (/** @type {string} */ id) => /** @type {any} */ (document.getElementById(id));
 const sheet = new Sheet(part("transcript"), part("announcer"));
@@ -258,7 +259,8 @@ function hear(frame) {
   if (changed) draw();
   if (changed === "turns" || changed === "notes" || (frame.type === "final" && talk.speakers.size)) drawBeside();
   if (frame.state === "configured" && recording) showActive(recording);
-  if (frame.type === "warning" && !(EXPECTED.has(frame.code) && !options.model)) hint(frame.message);
+  const isKnown = frame.code === SHOWN || (EXPECTED.has(frame.code) && !options.model);
+  if (frame.type === "warning" && !isKnown) hint(frame.message);
   if (frame.type === "error") hint(frame.message);
 }
 
