@@ -105,7 +105,7 @@ def nothing(_: str) -> None:
 PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 #: What is not run: how it begins, why not, and what is looked at in its place.
 NOT_RUN: Final[tuple[tuple[str, str, Callable[[str], None]], ...]] = (
-    (r"(?:sudo )?make (?:setup|test|test-extras|lint|audit|bench|docs)\b", "takes minutes", a_target),
+    (r"(?:sudo )?make (?:setup|test|picture|lint|audit|bench|docs)\b", "takes minutes", a_target),
     (r"pip (?:un)?install ", "fetches packages", ours),
     (r"(?:\S*/)?python -m benchmarks", "takes minutes", parts),
     (rf"{_ECHOIC}models optimize", "takes minutes: tests/cli/test_cli_optimize.py", nothing),
