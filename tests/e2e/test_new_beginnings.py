@@ -12,25 +12,19 @@ import pytest
 
 from echoic.client import ServerError, connect
 from echoic.client import past as pasts
-from echoic.engines.scripted import draw
 from echoic.wire.frames import Error, Final
+from support.acts import played
 from support.cutting import proxy_to
 from support.live import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from numpy.typing import NDArray
-
     from echoic.client import Stream
+    from support.acts import Act
     from support.cutting import Proxy
 
-    Act = tuple[str, Any]
-
-WORDS = ("alpha", "bravo", "charlie", "one", "two", "three", "four", "five", "six", "seven")
 RATES = (8_000, 16_000, 44_100, 48_000)
-CHUNKS = (1.0, 1.5, 3.3)
-OVERLAPS = (0.0, 0.25, 0.5)
 CUTS = 4
 #: Seconds by which a time may differ where the rate changed: each change is rounded.
 ROUNDED = 1e-5
@@ -58,33 +52,6 @@ def place() -> Iterator[str]:
     free = {"max_audio_rate": "0", "max_messages_per_second": "0"}
     with ServerProcess(resume_sessions="0", **free) as server:
         yield server.place
-
-
-def played(chance: random.Random, rates: tuple[int, ...]) -> list[Act]:
-    """Return what a client does: sends, and between them a commit, a reset, a config, or a bad one."""
-    rate = chance.choice(rates)
-    acts: list[Act] = [("config", {"sample_rate": rate})]
-    for _ in range(14):
-        words = [(chance.choice(WORDS), chance.uniform(0.2, 0.6)) for _ in range(chance.randrange(2, 16))]
-        acts += sent(chance, draw([*words, ("", chance.choice((0.0, 0.0, 4.0)))], rate=rate), rate)
-        kind = chance.choice(("commit", "reset", "config", "config", "bad", "ping", "none"))
-        if kind == "config":
-            rate = chance.choice(rates)
-            durations = {"chunk_duration": chance.choice(CHUNKS), "overlap_duration": chance.choice(OVERLAPS)}
-            acts.append((kind, {"sample_rate": rate, **(durations if chance.random() < 0.7 else {})}))
-        elif kind != "none":
-            acts.append((kind, None))
-    return acts
-
-
-def sent(chance: random.Random, audio: NDArray[Any], rate: int) -> list[Act]:
-    """Return audio in pieces of up to two seconds."""
-    acts: list[Act] = []
-    while len(audio):
-        samples = chance.randrange(1, 2 * rate)
-        acts.append(("send", audio[:samples]))
-        audio = audio[samples:]
-    return acts
 
 
 async def told(place: str, acts: list[Act], cuts: random.Random | None = None) -> tuple[Told, int]:

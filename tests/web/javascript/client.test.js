@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import WebSocket from "ws";
-import { Stream, StreamError, connect } from "./echoic.js";
+import { StreamError, connect } from "./echoic.js";
+import { Past } from "./past.js";
 
 const path = "/api/v1/audio/stream/transcribe";
 const place = `ws://${process.env.PLACE}${path}`;
@@ -92,11 +93,9 @@ test("a stream that is over takes nothing more", async () => {
   assert.deepEqual(await heard(stream), []);
 });
 
-test("times and ids of a session that began anew go on from the one before", () => {
-  const stream = new Stream(place, { WebSocket });
-  Object.assign(stream, { _shift: 10, _idShift: 3, state: "open" });
-  const words = [{ word: "one", start: 0.1, end: 0.4 }];
-  const final = { type: "final", text: "one", segment_id: 1, segment_start: 0, segment_end: 2, words };
-  stream._hear(final);
-  assert.deepEqual([final.segment_id, final.segment_end, words[0].start], [4, 12, 10.1]);
+test("another model than before is told of, the same one is not", () => {
+  const past = new Past({});
+  const told = ["one", "one", "two"].map((active_model) => past.begin({ type: "status", state: "configured", active_model }));
+  assert.deepEqual(told, [null, { type: "connection", state: "anew" }, { type: "connection", state: "anew", active_model: "two" }]);
+  assert.equal(past.configured.active_model, "two");
 });

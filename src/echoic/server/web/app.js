@@ -29,6 +29,7 @@ let recording = null;
 let live = null;
 /** `idle`, `starting`, `live`, `file` or `stopping`. @type {string} */
 let phase = "idle";
+let attempts = 0; // at a recording
 const is = (/** @type {string} */ name) => phase === name;
 let isLost = false;
 
@@ -158,11 +159,14 @@ function record(rate) {
 
 /** @param {() => Promise<import("./sound.js").Live>} open @param {string} doing */
 async function listen(open, doing) {
+  const attempt = ++attempts;
   enter("starting");
   say(doing);
   try {
-    live = await open();
+    const opened = await open();
     await meet();
+    if (attempt !== attempts) return void opened.stop(); // stopped while the browser asked
+    live = opened;
     begin("");
     const mine = record(live.rate);
     live.onsamples = (samples) => {
@@ -173,6 +177,7 @@ async function listen(open, doing) {
     live.start();
     say("Listening; the server gets ready.");
     await mine.ready;
+    if (!is("starting")) return;
     showActive(mine);
     enter("live");
     options.showDevices(await microphones());
@@ -182,7 +187,7 @@ async function listen(open, doing) {
       (failure) => phase !== "stopping" && fail(failure),
     );
   } catch (error) {
-    fail(error);
+    if (attempt === attempts) fail(error);
   }
 }
 
@@ -190,10 +195,12 @@ async function listen(open, doing) {
 async function transcribe(file) {
   if (!is("idle")) return;
   enter("file");
+  const attempt = ++attempts;
   say(`Reading ${file.name}…`);
   try {
     const { samples, rate, seconds } = await readFile(file);
     await meet();
+    if (attempt !== attempts) return;
     begin(file.name);
     enter("file");
     const mine = record(rate);
@@ -203,9 +210,9 @@ async function transcribe(file) {
       part("progress").value = share;
       say(`${file.name}: ${clock(talk.heard)} of ${clock(seconds)}`);
     });
-    if (phase === "file") await stop();
+    if (attempt === attempts && phase === "file") await stop();
   } catch (error) {
-    if (phase === "file") fail(error);
+    if (attempt === attempts && phase === "file") fail(error);
   }
 }
 
@@ -227,6 +234,7 @@ async function stop() {
 function finish(text, alarm = false) {
   const last = recording;
   recording = live = null;
+  attempts++;
   last?.drop();
   talk.volatile = "";
   sheet.announce("", true);
@@ -265,11 +273,12 @@ function hear(frame) {
 }
 
 /** @param {any} frame */
-function hearConnection({ state }) {
+function hearConnection({ state, active_model: model, cut }) {
   isLost = state === "lost";
   document.body.classList.toggle("lost", isLost);
-  if (state === "resumed") hint("The server is back, and nothing was lost.");
-  if (state === "anew") hint("The server is back. It began anew: a word or two before may be missing.");
+  if (state === "resumed" || state === "anew") hint("The server is back, and nothing was lost.");
+  if (cut) hint("The server is back. A word may be cut in two where it stopped.");
+  if (model) hint(`The server is back, and another model listens: ${model}. A word or two where it began may be missing.`);
   if (isLost) hint("");
   tick();
 }
