@@ -70,3 +70,11 @@ test("the delay is from when the sound was captured until its words came", () =>
   delay.came(99, 200); // of sound that was never captured
   assert.ok(Math.abs(delay.value - 0.75) < 1e-9);
 });
+
+test("who speaks for hours without a pause or a full stop is written in paragraphs all the same", () => {
+  const talk = new Talk();
+  for (let id = 1; id <= 1000; id++) talk.note(final(id, "words and more words"));
+  const sizes = talk.turns().map(({ parts }) => parts.map(({ text }) => text).join(" ").length);
+  assert.equal(sizes.reduce((sum, size) => sum + size + 1, 0), 21 * 1000);
+  assert.ok(Math.max(...sizes) < 1600);
+});

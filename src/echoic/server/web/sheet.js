@@ -19,12 +19,29 @@ export class Sheet {
   /** @param {Talk} talk */
   draw(talk) {
     const follows = this._isAtEnd();
+    this._drawTurns(talk);
+    this._drawVolatile(talk);
+    if (follows) this._follow();
+  }
+
+  /** Draw what may still change, and nothing else. @param {Talk} talk */
+  drawVolatile(talk) {
+    const follows = this._isAtEnd();
+    if (!this.place.children.length) this._drawTurns(talk);
+    this._drawVolatile(talk);
+    if (follows) this._follow();
+  }
+
+  _follow() {
+    this.place.lastElementChild?.lastElementChild?.scrollIntoView({ block: "nearest" });
+  }
+
+  /** @param {Talk} talk */
+  _drawTurns(talk) {
     const turns = talk.turns();
-    if (!turns.length && talk.volatile) turns.push({ speaker: null, start: 0, parts: [] });
+    if (!turns.length && talk.volatile) turns.push({ speaker: null, start: 0, size: 0, parts: [] });
     while (this.place.children.length > turns.length) this.place.lastElementChild?.remove();
     turns.forEach((turn, at) => this._drawTurn(turn, at, talk));
-    this._drawVolatile(talk);
-    if (follows) this.place.lastElementChild?.lastElementChild?.scrollIntoView({ block: "nearest" });
   }
 
   /** @param {Turn} turn @param {number} at @param {Talk} talk */
@@ -81,7 +98,9 @@ function blank() {
   const row = element("div", "turn");
   const margin = element("p", "margin");
   margin.append(element("span", "who"), " ", element("time", ""));
-  row.append(margin, element("p", "text"));
+  const text = element("p", "text");
+  text.dir = "auto";
+  row.append(margin, text);
   return row;
 }
 

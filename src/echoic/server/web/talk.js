@@ -4,12 +4,13 @@ import { labelOf } from "./subtitles.js";
 
 /**
  * @typedef {{text: string, start: number, speaker: number | null}} Part Words of one speaker in a final.
- * @typedef {{speaker: number | null, start: number, parts: {id: number, text: string, start: number}[]}} Turn
+ * @typedef {{speaker: number | null, start: number, size: number, parts: {id: number, text: string, start: number}[]}} Turn
  */
 
-/** Seconds of silence, and letters at the end of a sentence, after which a paragraph ends. */
+/** Seconds of silence, and letters at the end of a sentence and anywhere, after which a paragraph ends. */
 const PAUSE = 2.5;
 const LONG = 420;
+const LONGEST = 1500;
 const SENTENCE_END = /[.?!…。？！]["'”’)]*$/;
 
 export class Talk {
@@ -42,11 +43,11 @@ export class Talk {
     return !this.finals.length && !this.volatile;
   }
 
-  /** Note a frame. @param {any} frame @returns {string} What of it is to be drawn: `text`, `turns`, `notes` or nothing. */
+  /** Note a frame. @param {any} frame @returns {string} What of it is to be drawn: `volatile`, `text`, `turns`, `notes` or nothing. */
   note(frame) {
     if (frame.type === "partial") {
       this.volatile = frame.text;
-      return "text";
+      return "volatile";
     }
     if (frame.type === "final") return this._final(frame);
     if (frame.type === "full_transcript") {
@@ -116,7 +117,7 @@ export class Talk {
   /** Put names in place of labels in a text of an insight. @param {string} text */
   named(text) {
     let told = text;
-    for (const id of this.speakers) told = told.replaceAll(labelOf(id), this.nameOf(id));
+    for (const id of this.speakers) told = told.replaceAll(labelOf(id), () => this.nameOf(id));
     return told;
   }
 
@@ -131,9 +132,11 @@ export class Talk {
         // Where nobody could tell who speaks, it goes on as before.
         const isAnother = part.speaker !== null && turn && turn.speaker !== null && turn.speaker !== part.speaker;
         if (!turn || isAnother || this._ends(turn, before, final)) {
-          turns.push({ speaker: part.speaker, start: part.start, parts: [] });
+          turns.push({ speaker: part.speaker, start: part.start, size: 0, parts: [] });
         } else turn.speaker ??= part.speaker;
-        turns.at(-1)?.parts.push({ id: final.segment_id, text: part.text, start: part.start });
+        const last = /** @type {Turn} */ (turns.at(-1));
+        last.parts.push({ id: final.segment_id, text: part.text, start: part.start });
+        last.size += part.text.length + 1;
         before = final;
       }
     }
@@ -143,11 +146,11 @@ export class Talk {
   /** @param {Turn} turn @param {any} before @param {any} final */
   _ends(turn, before, final) {
     if (before === final) return false;
-    const text = turn.parts.map((one) => one.text).join(" ");
     return (
       this.breaks.has(before.segment_id) ||
       final.segment_start - before.segment_end > PAUSE ||
-      (text.length > LONG && SENTENCE_END.test(text))
+      turn.size > LONGEST ||
+      (turn.size > LONG && SENTENCE_END.test(turn.parts.at(-1)?.text ?? ""))
     );
   }
 }
