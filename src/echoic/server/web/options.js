@@ -198,7 +198,8 @@ export function vocabulary(terms, replacements) {
 
 function read() {
   try {
-    return JSON.parse(localStorage.getItem(KEPT_AS) ?? "{}");
+    const kept = Object.entries(JSON.parse(localStorage.getItem(KEPT_AS) ?? "{}"));
+    return Object.fromEntries(kept.filter(([id, value]) => typeof value === typeof (/** @type {any} */ (START)[id])));
   } catch {
     return {};
   }

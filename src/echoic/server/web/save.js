@@ -33,7 +33,8 @@ export async function save(talk, form) {
 
 /** @param {import("./talk.js").Talk} talk */
 function nameOf({ title, began }) {
-  if (title) return title.replace(/\.[^.]*$/, "");
+  const name = title.replace(/\.[^.]*$/, "");
+  if (name) return name;
   const two = (/** @type {number} */ part) => String(part).padStart(2, "0");
   const day = [began.getFullYear(), two(began.getMonth() + 1), two(began.getDate())].join("-");
   return `echoic ${day} ${two(began.getHours())}.${two(began.getMinutes())}`;

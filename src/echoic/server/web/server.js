@@ -5,14 +5,25 @@ const KEPT_AS = "echoic key";
 
 export const STREAM = new URL("transcribe", API);
 
+let given = ""; // where the browser keeps nothing
+
 /** The key of this tab; it is forgotten with it. */
 export const key = {
   get value() {
-    return sessionStorage.getItem(KEPT_AS) ?? "";
+    try {
+      return sessionStorage.getItem(KEPT_AS) ?? given;
+    } catch {
+      return given;
+    }
   },
   set value(text) {
-    if (text) sessionStorage.setItem(KEPT_AS, text);
-    else sessionStorage.removeItem(KEPT_AS);
+    given = text;
+    try {
+      if (text) sessionStorage.setItem(KEPT_AS, text);
+      else sessionStorage.removeItem(KEPT_AS);
+    } catch {
+      // kept until the page is left
+    }
   },
 };
 
