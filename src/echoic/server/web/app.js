@@ -11,6 +11,7 @@ import { NoSound, canOpenTab, microphones, openMicrophone, openTab, readFile } f
 import { Talk } from "./talk.js";
 
 const ASK_AGAIN = 3000; // milliseconds, while the server is away
+const LONG_WAIT = 3000; // milliseconds for the last words
 const SURE = 4000; // milliseconds in which a second press clears
 const EXPECTED = new Set(["model_fallback", "word_timestamps_unavailable"]); // where the user left the choice to the server
 const SHOWN = "falling_behind"; // beside the meter, and as it is now
@@ -35,11 +36,12 @@ let isLost = false;
 
 // ---- what is said to the user
 
-/** @param {string} text */
-function say(text, alarm = false) {
+/** @param {string} text @param {boolean} [alarm] @param {string} [count] What changes all the time; it is not read out. */
+function say(text, alarm = false, count = "") {
   const line = part("state");
   if (line.textContent !== text) line.textContent = text;
   line.classList.toggle("alarm", alarm);
+  part("count").textContent = count;
 }
 
 /** @param {string} text */
@@ -49,24 +51,26 @@ function hint(text) {
 
 /** @param {string} next */
 function enter(next) {
+  const held = document.activeElement;
   phase = next;
-  const runs = phase !== "idle";
+  const runs = !is("idle");
   document.body.classList.toggle("live", runs);
   part("record-label").textContent = runs ? "Stop" : "Start";
-  part("record").disabled = phase === "stopping";
+  part("record").ariaDisabled = String(is("stopping"));
   part("sources").hidden = runs;
-  part("gauge").hidden = phase !== "live" && phase !== "starting";
-  part("progress").hidden = phase !== "file";
-  part("paragraph").hidden = phase !== "live";
+  part("gauge").hidden = !is("live") && !is("starting");
+  part("progress").hidden = !is("file");
+  part("paragraph").hidden = !is("live");
   draw();
+  if (held?.closest("[hidden]")) part("record").focus();
 }
 
 function draw() {
   sheet.draw(talk);
-  part("empty").hidden = !talk.isEmpty || phase !== "idle";
+  part("empty").hidden = !talk.isEmpty || !is("idle");
   part("heading").classList.toggle("unseen", talk.isEmpty);
   part("save").hidden = !talk.finals.length;
-  part("clear").hidden = talk.isEmpty || phase === "stopping" || phase === "file";
+  part("clear").hidden = talk.isEmpty || is("stopping") || is("file");
   part("title").textContent = talk.title || "Transcript";
 }
 
@@ -86,6 +90,9 @@ function meet() {
   return Promise.race([meeting, new Promise((resolve) => setTimeout(resolve, ASK_AGAIN))]);
 }
 
+/** @type {any} */
+let again = null;
+
 async function meetServer() {
   const answer = await ask();
   part("key-form").hidden = answer.state !== "key";
@@ -99,7 +106,8 @@ async function meetServer() {
   } else {
     part("model").textContent =
       answer.state === "busy" ? "The server asks for a pause." : "The server does not answer. It is asked again.";
-    setTimeout(() => (meeting = meetServer()), answer.retry ? answer.retry * 1000 : ASK_AGAIN);
+    clearTimeout(again);
+    again = setTimeout(() => (meeting = meetServer()), answer.retry ? answer.retry * 1000 : ASK_AGAIN);
   }
 }
 
@@ -173,7 +181,7 @@ async function listen(open, doing) {
       mine.hear(samples);
       meter.hear(samples, mine.rate);
     };
-    live.onend = () => stop();
+    live.onend = stop;
     live.start();
     say("Listening; the server gets ready.");
     await mine.ready;
@@ -183,8 +191,8 @@ async function listen(open, doing) {
     options.showDevices(await microphones());
     stayAwake();
     mine.over.then(
-      () => phase === "live" && finish("The server ended the recording.", true),
-      (failure) => phase !== "stopping" && fail(failure),
+      () => attempt === attempts && is("live") && finish("The server ended the recording.", true),
+      (failure) => attempt === attempts && !is("stopping") && fail(failure),
     );
   } catch (error) {
     if (attempt === attempts) fail(error);
@@ -208,26 +216,34 @@ async function transcribe(file) {
     showActive(mine);
     await mine.hearAll(samples, (share) => {
       part("progress").value = share;
-      say(`${file.name}: ${clock(talk.heard)} of ${clock(seconds)}`);
+      say(`${file.name} is written down:`, false, `${clock(talk.heard)} of ${clock(seconds)}`);
     });
-    if (attempt === attempts && phase === "file") await stop();
+    if (attempt === attempts && is("file")) await stop();
   } catch (error) {
-    if (attempt === attempts && phase === "file") fail(error);
+    if (attempt === attempts && is("file")) fail(error);
   }
 }
 
-async function stop() {
-  if (phase !== "live" && phase !== "file" && phase !== "starting") return;
-  const wasFile = phase === "file";
+async function stop(why = "") {
+  if (is("idle") || is("stopping")) return;
+  const [attempt, done] = [attempts, is("file") ? "Transcribed" : "Recorded"];
   enter("stopping");
   say("Waiting for the last words…");
+  setTimeout(() => attempt === attempts && offerToLeave(), LONG_WAIT);
   try {
     await live?.stop();
     await recording?.stop();
-    finish(talk.finals.length ? `${wasFile ? "Transcribed" : "Recorded"}: ${clock(recording?.seconds ?? 0)}.` : "Nothing was understood.");
+    const told = talk.finals.length ? `${done}: ${clock(recording?.seconds ?? 0)}.` : "Nothing was understood.";
+    if (attempt === attempts) finish(`${why} ${told}`.trim());
   } catch (error) {
-    fail(error);
+    if (attempt === attempts) fail(error);
   }
+}
+
+/** Let whoever does not want to wait for the last words go on without them. */
+function offerToLeave() {
+  part("record-label").textContent = "Don’t wait";
+  part("record").ariaDisabled = "false";
 }
 
 /** @param {string} text */
@@ -261,10 +277,12 @@ function fail(error) {
 
 /** @param {any} frame */
 function hear(frame) {
+  const wasEmpty = talk.isEmpty;
   const changed = talk.note(frame);
   if (frame.type === "final") sheet.announce(frame.text);
   if (frame.type === "full_transcript") sheet.announce("", true);
-  if (changed) draw();
+  if (changed === "volatile" && wasEmpty === talk.isEmpty) sheet.drawVolatile(talk);
+  else if (changed) draw();
   if (changed === "turns" || changed === "notes" || (frame.type === "final" && talk.speakers.size)) drawBeside();
   if (frame.state === "configured" && recording) showActive(recording);
   const isKnown = frame.code === SHOWN || (EXPECTED.has(frame.code) && !options.model);
@@ -284,12 +302,12 @@ function hearConnection({ state, active_model: model, cut }) {
 }
 
 function tick() {
-  if (!recording || (phase !== "live" && !isLost)) return;
+  if (!recording || (!is("live") && !isLost)) return;
   part("time").textContent = clock(recording.seconds);
   const delay = recording.delay.value;
   part("delay").textContent = delay === null || isLost ? "" : `${delay.toFixed(1)} s behind`;
-  if (isLost) say(`The server is away. What is said is kept (${clock(recording.stream?.backlog ?? 0)}) and sent when it is back.`, true);
-  else if (phase === "live") say(meter.isSilent ? "Listening, but nothing is heard. Is the microphone muted?" : "Listening.");
+  if (isLost) say("The server is away. What is said is kept and sent when it is back.", true, clock(recording.stream?.backlog ?? 0));
+  else if (is("live")) say(meter.isSilent ? "Listening, but nothing is heard. Is the microphone muted?" : "Listening.");
 }
 setInterval(tick, 500);
 
@@ -301,13 +319,14 @@ async function stayAwake() {
 // ---- buttons
 
 function startOrStop() {
-  if (phase === "idle") listen(() => openMicrophone(options.values.device), "Waiting for the microphone…");
-  else stop();
+  if (is("idle")) listen(() => openMicrophone(options.values.device), "Waiting for the microphone…");
+  else if (!is("stopping")) stop();
+  else if (part("record").ariaDisabled === "false") finish("Stopped without the last words.", true);
 }
 
 /** @param {Talk} other */
 function choose(other) {
-  if (phase !== "idle") return hint("Stop first, then look at what was recorded earlier.");
+  if (!is("idle")) return hint("Stop first, then look at what was recorded earlier.");
   earlier = [talk, ...earlier].filter((one) => one !== other && one.finals.length);
   talk = other;
   draw();
@@ -316,7 +335,7 @@ function choose(other) {
 }
 
 async function changeOptions() {
-  if (phase !== "live") return;
+  if (!is("live")) return;
   try {
     await recording?.stream?.configure(options.config);
     hint("");
@@ -339,9 +358,10 @@ async function clear() {
   }
   button.dataset.sure = "";
   button.textContent = "Clear";
-  if (phase === "live") await recording?.reset().catch(() => {});
+  if (isLost) hint("It is cleared when the server is back.");
+  if (is("live")) await recording?.reset().catch(() => {});
   talk.empty();
-  if (phase === "idle") say("Cleared.");
+  if (is("idle")) say("Cleared.");
   draw();
   drawBeside();
   part("record").focus();
@@ -364,17 +384,18 @@ document.addEventListener("keydown", (event) => {
 });
 document.addEventListener("dragover", (event) => {
   event.preventDefault();
-  document.body.classList.toggle("dropping", phase === "idle");
+  document.body.classList.toggle("dropping", is("idle"));
 });
 document.addEventListener("dragleave", (event) => event.relatedTarget || document.body.classList.remove("dropping"));
 document.addEventListener("drop", (event) => {
   event.preventDefault();
   document.body.classList.remove("dropping");
   const file = event.dataTransfer?.files[0];
-  if (file) transcribe(file);
+  if (file && !is("idle")) hint("Stop first, then drop the file.");
+  else if (file) transcribe(file);
 });
 window.addEventListener("beforeunload", (event) => {
-  if (phase !== "idle" || [talk, ...earlier].some((one) => !one.isSaved)) event.preventDefault();
+  if (!is("idle") || [talk, ...earlier].some((one) => !one.isSaved)) event.preventDefault();
 });
 
 enter("idle");

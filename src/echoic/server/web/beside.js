@@ -88,6 +88,7 @@ function note(insight, talk) {
 function line(item, talk) {
   const text = typeof item === "string" ? item : item.description;
   const made = element("li", "", talk.named(text));
+  made.dir = "auto";
   if (item.owner) made.append(" ", element("span", "owner", talk.named(item.owner)));
   return made;
 }

@@ -11,10 +11,12 @@ export class Meter {
     /** @type {number[]} */
     this.levels = [];
     this.silentFor = 0; // seconds
+    this.heardAt = 0; // milliseconds
   }
 
   /** @param {Float32Array} samples @param {number} rate */
   hear(samples, rate) {
+    this.heardAt = performance.now();
     let sum = 0;
     for (const value of samples) sum += value * value;
     const level = Math.sqrt(sum / (samples.length || 1));
@@ -26,6 +28,7 @@ export class Meter {
   clear() {
     this.levels = [];
     this.silentFor = 0;
+    this.heardAt = performance.now();
     this.draw();
   }
 
@@ -52,7 +55,7 @@ export class Meter {
   }
 
   get isSilent() {
-    return this.silentFor > SILENCE;
+    return this.silentFor > SILENCE || performance.now() - this.heardAt > SILENCE * 1000;
   }
 }
 

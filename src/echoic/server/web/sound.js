@@ -1,8 +1,9 @@
 // Where sound comes from: the microphone, a tab, a file.
 
-/** @typedef {{rate: number, onsamples: (samples: Float32Array) => void, onend: () => void, start: () => void, stop: () => Promise<void>}} Live */
+/** @typedef {{rate: number, onsamples: (samples: Float32Array) => void, onend: (why: string) => void, start: () => void, stop: () => Promise<void>}} Live */
 
 const FILE_RATE = 16000;
+const HANDED_OVER = 1000; // milliseconds; a context that is suspended hands nothing over
 // The browser's processing is made for calls: it takes the beginning of speech for noise.
 const AS_IT_IS = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
 
@@ -24,7 +25,7 @@ export async function openMicrophone(device) {
   } catch (error) {
     throw new NoSound(microphoneTrouble(/** @type {Error} */ (error)));
   }
-  return openLive(media);
+  return openLive(media, "The microphone is gone.");
 }
 
 /** @param {Error} error */
@@ -51,18 +52,28 @@ export async function openTab() {
     for (const track of shared.getTracks()) track.stop();
     throw new NoSound("Its sound was not shared: choose a tab, and tick that its sound is shared too.");
   }
-  return openLive(shared);
+  return openLive(shared, "The tab is shared no more.");
 }
 
-/** @param {MediaStream} media @returns {Promise<Live>} */
-async function openLive(media) {
+/** @param {MediaStream} media @param {string} gone What is said if it ends by itself. @returns {Promise<Live>} */
+async function openLive(media, gone) {
   const context = new AudioContext();
+  const close = () => {
+    for (const track of media.getTracks()) track.stop();
+    if (context.state !== "closed") context.close();
+  };
+  if (!context.audioWorklet) {
+    close();
+    throw new NoSound("This browser is too old to hand sound to a page.");
+  }
   try {
     await context.audioWorklet.addModule(new URL("./recorder.js", import.meta.url));
   } catch {
-    for (const track of media.getTracks()) track.stop();
+    close();
     throw new NoServer("The server does not answer.");
   }
+  // Browsers suspend it when a telephone rings, or another device is chosen.
+  context.onstatechange = () => void (context.state !== "closed" && context.resume().catch(() => {}));
   const recorder = new AudioWorkletNode(context, "recorder", { numberOfOutputs: 0 });
   const source = context.createMediaStreamSource(new MediaStream(media.getAudioTracks()));
   let handedOver = () => {};
@@ -78,16 +89,15 @@ async function openLive(media) {
     },
     stop: async () => {
       recorder.port.postMessage("hand over"); // what was heard since the last block
-      await last;
-      for (const track of media.getTracks()) track.stop();
-      context.close();
+      await Promise.race([last, new Promise((resolve) => setTimeout(resolve, HANDED_OVER))]);
+      close();
     },
   };
   recorder.port.onmessage = ({ data }) => {
     if (data.samples.length) live.onsamples(data.samples);
     if (data.isLast) handedOver();
   };
-  for (const track of media.getTracks()) track.onended = () => live.onend();
+  for (const track of media.getTracks()) track.onended = () => live.onend(gone);
   return live;
 }
 
