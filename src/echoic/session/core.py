@@ -6,75 +6,31 @@ cut into messages and however slow the machine is.
 
 from __future__ import annotations
 
-import itertools
-from collections import Counter
-from typing import TYPE_CHECKING, ClassVar, assert_never
+from typing import TYPE_CHECKING, ClassVar
 
-from echoic.errors import CLOSE_NORMAL, DecodeFailed, ModelUnavailable, ProtocolError
+from echoic.errors import CLOSE_NORMAL, ModelUnavailable, ProtocolError
 from echoic.session.config import Offers, StreamConfig, read_config
-from echoic.session.effects import (
-    Again,
-    Close,
-    Decode,
-    Drop,
-    Listen,
-    ModelRequest,
-    OpenModel,
-    Review,
-    Send,
-    Store,
-    Unstore,
-)
-from echoic.session.items import (
-    MICROSECONDS,
-    Afresh,
-    Goodbye,
-    Item,
-    Reply,
-    Summary,
-    TranscriptDue,
-    microseconds,
-)
+from echoic.session.deliveries import Deliveries
+from echoic.session.effects import Again, ModelRequest, OpenModel, Send, Store, Unstore
+from echoic.session.items import Afresh, Goodbye, Reply, Summary, TranscriptDue
 from echoic.session.lines import Line, audio_bytes
 from echoic.session.listening import Hearing, Listening
-from echoic.session.render import (
-    configured,
-    decode_failed,
-    diarization_failed,
-    error_frame,
-    final_frame,
-    partial_frame,
-    storage_failed,
-    warnings,
-)
+from echoic.session.render import configured, error_frame, storage_failed, warnings
 from echoic.session.state import End, State
-from echoic.session.stretch import Plan, Slot, Stretch
-from echoic.text.transcript import Transcript
+from echoic.session.stretch import Stretch
 from echoic.units import to_samples
-from echoic.wire.frames import (
-    Audio,
-    Auth,
-    Commit,
-    Config,
-    DiarizationSummary,
-    FullTranscript,
-    Ping,
-    Pong,
-    Reset,
-    Status,
-    Stop,
-)
+from echoic.wire.frames import Audio, Auth, Commit, Config, Ping, Pong, Reset, Status, Stop
 from echoic.wire.pcm import read_samples
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
 
     from echoic.audio.speech import VoiceActivity
+    from echoic.errors import DecodeFailed
     from echoic.session.effects import Effect, ModelAnswer
-    from echoic.session.reading import Spoken
     from echoic.session.sound import Turn, Voices
     from echoic.text.hypothesis import Hypothesis
     from echoic.wire.frames import ClientFrame, Error
@@ -86,8 +42,6 @@ _BITE = 2.0
 _MOST_WAITING = 64
 #: Audio frames that may wait; half a minute in messages of 20 ms.
 _MOST_AUDIO = 1_500
-#: A window is decoded at most this often before it is given up.
-_ATTEMPTS = 2
 
 
 def _all(samples: int, _: int) -> int:
@@ -124,14 +78,8 @@ class Session:
         self._rest: NDArray[np.float32] | None = None
         self._refused: ModelRequest | None = None
         self._waiting: Line[ClientFrame | End] = Line(audio_bytes)
-        self._outbox: Line[Item] = Line(microseconds)
-        self._closed = 0
-        self._partial: Plan | None = None
+        self._due = Deliveries()
         self._partial_mark = 0
-        self._running: dict[int, tuple[Plan, Slot]] = {}
-        self._keys = itertools.count(1)
-        self._finals = 0
-        self._transcript = Transcript()
         #: A partial is asked for at every so manieth place where one is due; finals do not depend on it.
         self.partial_pace = 1
         self._offers = offers or Offers()
@@ -139,7 +87,6 @@ class Session:
         self.recording = recording
         self._listening: Listening | None = None
         self._listens = False
-        self._hearing: dict[int, Hearing | Summary] = {}
 
     # ---- what the driver calls
 
@@ -156,7 +103,7 @@ class Session:
             return []
         (config, ignored), self._asked = self._asked, None
         if isinstance(answer, ModelUnavailable):
-            self._outbox.append(Reply(error_frame(answer)))
+            self._due.add(Reply(error_frame(answer)))
             if self._stretch is None:
                 self._refused = ModelRequest(config.model, config.variant)
                 self._drop_waiting_audio()
@@ -176,40 +123,21 @@ class Session:
 
     def finished(self, key: int, outcome: Hypothesis | DecodeFailed) -> list[Effect]:
         """Take the answer to a ``Decode``; answers that nobody waits for any more are ignored."""
-        plan, slot = self._running.pop(key, (None, None))
-        if plan is None or slot is None:
-            return []
-        slot.key = None
-        if not isinstance(outcome, DecodeFailed):
-            slot.settle(outcome)
-            plan.stretch.remember(plan, slot, outcome)
-        elif plan is self._partial:
-            self._partial = None
-        else:
-            slot.failures += _ATTEMPTS if outcome.is_last else 1
-            if slot.failures >= _ATTEMPTS:
-                slot.settle(None)
+        self._due.finished(key, outcome)
         return self._advance()
 
     def listened(self, key: int, voices: Voices | None) -> list[Effect]:
         """Take the answer to a ``Listen``; None: nobody could tell."""
-        hearing = self._hearing.pop(key, None)
-        if not isinstance(hearing, Hearing):
-            return []
-        failed = hearing.listening.answer(hearing, voices)
-        return [*([Send(diarization_failed())] if failed else []), *self._advance()]
+        return [*self._due.listened(key, voices), *self._advance()]
 
     def reviewed(self, key: int, turns: tuple[Turn, ...] | None) -> list[Effect]:
         """Take the answer to a ``Review``; None: nobody could tell."""
-        summary = self._hearing.pop(key, None)
-        if not isinstance(summary, Summary):
-            return []
-        summary.answered, summary.turns = True, turns
+        self._due.reviewed(key, turns)
         return self._advance()
 
     def unstored(self) -> list[Effect]:
         """Take note that the session's audio could not be stored."""
-        self.recording = None
+        self.recording = self._due.recording = None
         return [Send(storage_failed())]
 
     def end(self, code: int, error: Error | None = None) -> list[Effect]:
@@ -231,18 +159,18 @@ class Session:
         """Seconds of audio that finals are due for and that is not delivered yet."""
         left = 0 if self._rest is None else len(self._rest)
         queued = self._waiting.size / self._bytes_per_second
-        return self._outbox.size / MICROSECONDS + left / self._config.sample_rate + queued
+        return self._due.seconds + left / self._config.sample_rate + queued
 
     @property
     def progress(self) -> tuple[int, int]:
         """Microseconds of audio that finals came due for since the beginning, and those of them delivered."""
-        return self._closed, self._closed - self._outbox.size
+        return self._due.progress
 
     @property
     def full(self) -> bool:
         """Whether so many frames or replies wait (for a model, for decodes) that no more should come."""
-        asked, replies = self._waiting.weightless, self._outbox.weightless
-        return asked + replies > _MOST_WAITING or len(self._waiting) > _MOST_AUDIO
+        others = self._waiting.weightless + self._due.replies
+        return others > _MOST_WAITING or len(self._waiting) > _MOST_AUDIO
 
     # ---- frames
 
@@ -275,29 +203,19 @@ class Session:
 
     def _on_commit(self, _: Commit) -> Iterator[Effect]:
         yield from self._close_segment(flush=True)
-        self._outbox.append(TranscriptDue(always=True))
+        self._due.add(TranscriptDue(always=True))
         if self._listening:
-            self._outbox.append(Summary(self._listening))
+            self._due.add(Summary(self._listening))
 
     def _on_reset(self, _: Reset) -> Iterator[Effect]:
         """Forget what no reply waits for: what was committed before is still delivered."""
-        forgotten: list[int] = []
         self._partial_mark = 0
-        yield from self._drop_partial()
-        while self._outbox and isinstance(plan := self._outbox[-1], Plan):
-            self._outbox.pop()
-            forgotten += plan.running
-            if plan.hearing and plan.hearing.key is not None:
-                self._hearing.pop(plan.hearing.key, None)
-        for key in forgotten:
-            del self._running[key]
-        if forgotten:
-            yield Drop(tuple(forgotten))
+        yield from self._due.forget()
         if self._stretch:
             self._stretch = Stretch(self._config, self._stretch.model, self._voice)
             self._listen(self._stretch, afresh=True)
         self._refused = None
-        self._outbox.append(Afresh())
+        self._due.add(Afresh())
         if self._stores:
             yield Unstore()
 
@@ -306,12 +224,12 @@ class Session:
 
     def _on_end(self, end: End) -> Iterator[Effect]:
         yield from self._close_segment(flush=True)
-        self._outbox.append(TranscriptDue(always=False))
+        self._due.add(TranscriptDue(always=False))
         if self._listening:
-            self._outbox.append(Summary(self._listening))
+            self._due.add(Summary(self._listening))
         if end.error:
-            self._outbox.append(Reply(end.error))
-        self._outbox.append(Goodbye(end.code))
+            self._due.add(Reply(end.error))
+        self._due.add(Goodbye(end.code))
         self._state = State.ENDING
 
     def _on_ping(self, _: Ping) -> list[Effect]:
@@ -343,9 +261,10 @@ class Session:
         if self._stretch:
             self._listen(self._stretch)
         announce = not old or old.model != model
-        self._outbox.extend(map(Reply, warnings(config, model, self._offers, announce=announce)))
+        for warning in warnings(config, model, self._offers, announce=announce):
+            self._due.add(Reply(warning))
         if ignored is not None:
-            self._outbox.append(Reply(configured(config, model, self._offers, ignored)))
+            self._due.add(Reply(configured(config, model, self._offers, ignored)))
 
     def _listen(self, stretch: Stretch, *, afresh: bool = False) -> None:
         """Ask who speaks from here on, or do not, as the settings say."""
@@ -357,6 +276,7 @@ class Session:
             self._listening = self._listening or Listening(asked.speakers)
             self._listening.wishes = asked.speakers
         stretch.gather(wanted=self._listens or self._stores)
+        self._due.recording = self.recording if self._stores else None
 
     @property
     def _stores(self) -> bool:
@@ -408,11 +328,10 @@ class Session:
             return
         sound = stretch.sound(last=flush)  # before the reading forgets where there was speech
         plan = stretch.close_segment(flush=flush)
-        self._outbox.append(plan)
-        self._closed += microseconds(plan)
-        self._partial_mark = 0
         if sound is not None and self._listening and self._listens:
             plan.hearing = Hearing(self._listening, sound)
+        self._due.add(plan)
+        self._partial_mark = 0
         if sound is not None and self._stores:
             yield Store(sound.audio)
 
@@ -422,157 +341,22 @@ class Session:
         mark = segments.pending // max(1, to_samples(config.partial_interval, segments.rate))
         enough = segments.pending >= to_samples(config.min_partial_duration, segments.rate)
         early = mark < self._partial_mark + self.partial_pace
-        if not config.enable_partial or early or not enough or self._finals_due:
+        if not config.enable_partial or early or not enough or self._due.finals:
             return
         self._partial_mark = mark
-        yield from self._drop_partial()
-        self._partial = stretch.glance()
-
-    def _drop_partial(self) -> Iterator[Effect]:
-        plan, self._partial = self._partial, None
-        if plan and plan.running:
-            for key in plan.running:
-                del self._running[key]
-            yield Drop(plan.running)
-
-    @property
-    def _finals_due(self) -> bool:
-        return self._outbox.weighty > 0
+        yield from self._due.renew_partial(stretch.glance())
 
     @property
     def _bytes_per_second(self) -> int:
         return self._config.bytes_per_sample * self._config.sample_rate
 
-    # ---- answers
-
     def _advance(self) -> list[Effect]:
-        """Deliver what is ready, in order, and ask for the decodes that can run."""
-        effects: list[Effect] = []
-        if self._finals_due:
-            effects += self._drop_partial()
-        while self._outbox:
-            item = self._outbox[0]
-            if isinstance(item, Plan) and not item.ready:
-                break
-            if isinstance(item, Summary) and not item.answered and item.listening.has_news:
-                effects += self._review(item)
-                break
-            self._outbox.popleft()
-            effects += self._deliver(item)
-        effects += self._deliver_partial()
-        effects += self._issue()
-        return effects
-
-    def _deliver(self, item: Item) -> Iterator[Effect]:
-        match item:
-            case Reply(frame):
-                yield Send(frame)
-            case TranscriptDue(always):
-                text = self._transcript.take()
-                if text or always:
-                    yield Send(FullTranscript(text=text))
-            case Summary():
-                yield from self._deliver_summary(item)
-            case Afresh():
-                self._finals = 0
-                self._transcript.take()
-                yield Send(Status(state="reset"))
-            case Goodbye(code):
-                yield from self._leave(code)
-            case Plan():
-                yield from self._deliver_segment(item)
-            case _:
-                assert_never(item)
-
-    def _deliver_segment(self, plan: Plan) -> Iterator[Effect]:
-        answers = plan.complete or []
-        words = plan.stretch.say(plan, answers)
-        if any(slot.lost for slot in plan.slots):
-            yield Send(decode_failed(plan))
-        if words:
-            self._finals += 1
-            speakers = self._speakers(plan, words)
-            frame = final_frame(plan, self._finals, words, speakers)
-            self._transcript.add(frame.text)
-            yield Send(frame)
-
-    def _speakers(self, plan: Plan, words: Sequence[Spoken]) -> Sequence[int | None]:
-        """Return who says these words, of the final that is about to be sent."""
-        if plan.hearing is None or not plan.hearing.answered:
-            return ()
-        at = plan.stretch.segments
-        return plan.hearing.listening.label(
-            self._finals, words, at.seconds(plan.span.start), at.seconds(plan.span.end)
-        )
-
-    def _review(self, summary: Summary) -> Iterator[Effect]:
-        if summary.key is None:
-            summary.key = next(self._keys)
-            self._hearing[summary.key] = summary
-            yield Review(summary.key, summary.listening.carry)
-
-    def _deliver_summary(self, summary: Summary) -> Iterator[Effect]:
-        if summary.listening.has_news:
-            segments, speakers = summary.listening.summary(summary.turns)
-            path = self.recording if self._stores else None
-            yield Send(DiarizationSummary(speaker_map=segments, audio_path=path, speakers=speakers))
-
-    def _deliver_partial(self) -> Iterator[Effect]:
-        plan = self._partial
-        answers = plan.complete if plan else None
-        if plan is None or answers is None:
-            return
-        self._partial = None
-        words = plan.stretch.glimpse(plan, answers)
-        if words:
-            yield Send(partial_frame(plan, self._finals + 1, words))
-
-    def _leave(self, code: int) -> Iterator[Effect]:
-        running = tuple(self._running)
-        self._running.clear()
-        self._state = State.CLOSED
-        if running:
-            yield Drop(running)
-        yield Close(code)
-
-    def _issue(self) -> Iterator[Effect]:
-        """Ask for decodes in order, as many as each stretch's reading allows ahead of what is said."""
-        plans = [item for item in self._outbox if isinstance(item, Plan)]
-        if self._partial:
-            plans.append(self._partial)
-        if plans:  # mostly there are none
-            yield from self._issue_of(plans)
+        effects = self._due.advance()
+        if self._due.is_over:
+            self._state = State.CLOSED
         if self._stretch:
-            self._stretch.forget(plans)
-
-    def _issue_of(self, plans: Sequence[Plan]) -> Iterator[Effect]:
-        slots = [(plan.stretch, slot) for plan in plans for slot in plan.slots if not slot.known]
-        ahead: Counter[Stretch] = Counter(stretch for stretch, slot in slots if slot.begun)
-        running: Counter[Stretch] = Counter(stretch for stretch, slot in slots if slot.key is not None)
-        first: dict[Stretch, Plan] = {}
-        for plan in plans:
-            oldest = first.setdefault(plan.stretch, plan) is plan
-            for slot in plan.slots:
-                count = running if oldest else ahead
-                if not slot.begun and count[plan.stretch] < plan.stretch.reading.ahead:
-                    running[plan.stretch] += 1
-                    ahead[plan.stretch] += 1
-                    yield self._decode(plan, slot)
-            yield from self._ask_who_speaks(plan)
-
-    def _ask_who_speaks(self, plan: Plan) -> Iterator[Effect]:
-        """Ask about the plan's sound, if it is its turn: the diarizer's state goes from one to the next."""
-        hearing = plan.hearing
-        if hearing and hearing.waits and hearing.key is None and not hearing.listening.busy:
-            key = next(self._keys)
-            self._hearing[key] = hearing
-            yield Listen(key, hearing.listening.ask(hearing, key))
-
-    def _decode(self, plan: Plan, slot: Slot) -> Decode:
-        slot.key = next(self._keys)
-        self._running[slot.key] = (plan, slot)
-        window = plan.stretch.window(plan, slot)
-        return Decode(slot.key, window, plan.stretch.model.name, final=plan is not self._partial)
+            self._stretch.forget(self._due.plans)
+        return effects
 
     #: Which frame does what in which state; a missing pair is not legal there and is passed over.
     _LEGAL: ClassVar[Mapping[tuple[State, type], Callable[..., Iterable[Effect]]]] = {
