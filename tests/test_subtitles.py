@@ -6,18 +6,9 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echoic.subtitles import (
-    LINE_LENGTH,
-    LINES,
-    LONGEST_CUE,
-    as_json,
-    cues,
-    outline,
-    render,
-    srt,
-    transcript,
-    vtt,
-)
+from echoic.cues import LINE_LENGTH, LINES, LONGEST_CUE, SHORTEST, cues
+from echoic.subtitles import as_json, outline, render, srt, vtt
+from echoic.turns import transcript
 from echoic.wire.frames import ActionItem, Final, Insight, InsightSource, Word
 from support.finals import any_finals, final, talk
 
@@ -28,7 +19,7 @@ def test_a_final_is_a_cue() -> None:
 
 
 def test_hours_are_written_out() -> None:
-    assert "27:46:40,250 --> 27:46:41,000" in srt([final("Late.", 100_000.25, 100_001.0)])
+    assert "27:46:40,250 --> 27:46:42,000" in srt([final("Late.", 100_000.25, 100_002.0)])
 
 
 def test_nothing_heard_is_still_a_file() -> None:
@@ -45,19 +36,19 @@ def test_a_sentence_over_several_finals_is_one_cue_and_its_end_ends_it() -> None
 
 
 def test_a_pause_ends_a_cue() -> None:
-    assert len(cues([final("one", 0, 1), final("two", 2.5, 3)])) == 2
-    assert len(cues([final("one", 0, 1), final("two", 1.5, 3)])) == 1
+    assert len(cues([final("one man", 0, 1), final("two men", 2.5, 4)])) == 2
+    assert len(cues([final("one man", 0, 1), final("two men", 1.5, 3)])) == 1
 
 
 def test_words_that_bear_times_decide_when_a_cue_is_shown() -> None:
-    words = (Word("Hello", 0.4, 0.7), Word("there.", 0.8, 1.1))
+    words = (Word("Hello", 0.4, 0.7), Word("there.", 0.8, 1.4))
     (cue,) = cues([final("Hello there.", 0, 2, words=words)])
-    assert (cue.start, cue.end) == (400, 1100)
+    assert (cue.start, cue.end) == (400, 1400)
 
 
 def test_long_text_shares_its_time_by_length() -> None:
     text = " ".join(["word"] * 40)
-    found = cues([final(text, 0, 6)])
+    found = cues([final(text, 0, 12)])
     assert " ".join(line for cue in found for line in cue.lines) == text
     lengths = [sum(len(line) for line in cue.lines) / (cue.end - cue.start) for cue in found]
     assert max(lengths) < 1.2 * min(lengths)
@@ -123,7 +114,7 @@ def test_no_cue_stands_too_long(words: int, seconds: float) -> None:
 def test_a_cue_breaks_where_another_speaks_within_a_final() -> None:
     assert srt(talk()) == (
         "1\n00:00:00,000 --> 00:00:00,900\nSPEAKER_00: Where is it?\n\n"
-        "2\n00:00:01,200 --> 00:00:01,600\nSPEAKER_01: Here.\n\n"
+        "2\n00:00:01,167 --> 00:00:02,000\nSPEAKER_01: Here.\n\n"
         "3\n00:00:02,000 --> 00:00:03,500\nSPEAKER_00: Thank you.\n"
     )
     assert re.findall(r"<v (\S+)>(.+)", vtt(talk())) == [
@@ -133,8 +124,13 @@ def test_a_cue_breaks_where_another_speaks_within_a_final() -> None:
     ]
 
 
-def test_text_has_a_line_for_each_turn_where_speakers_are_known() -> None:
-    assert render(talk(), "txt") == "SPEAKER_00: Where is it?\nSPEAKER_01: Here.\nSPEAKER_00: Thank you.\n"
+def test_text_has_a_paragraph_for_each_turn() -> None:
+    assert render(talk(), "txt") == (
+        "SPEAKER_00: Where is it?\n\nSPEAKER_01: Here.\n\nSPEAKER_00: Thank you.\n"
+    )
+    assert render([final("One", 0, 1), final("two.", 1, 2), final("Three.", 8, 9)], "txt") == (
+        "One two.\n\nThree.\n"
+    )
 
 
 def test_json_has_the_speaker_of_each_word() -> None:
@@ -169,3 +165,80 @@ def test_insights_are_told_part_by_part() -> None:
         "Summary\n- They met.\n\nAction items\n- Send it soon (Anna)\n- Wait\n\nTopics\n- boats\n"
     )
     assert json.loads(as_json(talk(), [insight]))["insights"][0]["topics"] == ["boats"]
+
+
+def test_words_of_nobody_known_do_not_end_a_turn() -> None:
+    words = (Word("they", 2.0, 2.4), Word("went", 2.4, 2.8, speaker_id=0))
+    finals = [
+        final("Then", 0, 2, speaker="SPEAKER_00"),
+        final("they went", 2, 3, words=words),
+        final("home.", 3, 4, speaker="SPEAKER_00"),
+        final("Good.", 4, 5, speaker="SPEAKER_01"),
+    ]
+    assert render(finals, "txt") == "SPEAKER_00: Then they went home.\n\nSPEAKER_01: Good.\n"
+
+
+def test_who_speaks_for_long_is_written_in_paragraphs() -> None:
+    sentences = [final("word " * 30 + "end.", i * 8.0, i * 8.0 + 8.0) for i in range(9)]
+    lengths = [len(text) for text in render(sentences, "txt").strip().split("\n\n")]
+    assert len(lengths) == 3
+    endless = [final("word " * 30, i * 8.0, i * 8.0 + 8.0) for i in range(30)]
+    assert all(1400 < len(text) < 1700 for text in render(endless, "txt").split("\n\n")[:-1])
+
+
+def spoken(text: str, start: float, each: float = 0.3) -> tuple[Word, ...]:
+    """Return the words of a text, one after the other."""
+    words = enumerate(text.split())
+    return tuple(Word(word, start + at * each, start + (at + 1) * each) for at, word in words)
+
+
+def lines_of(*said: tuple[Word, ...]) -> list[str]:
+    words = tuple(word for some in said for word in some)
+    text = " ".join(word.word for word in words)
+    return [" ".join(cue.lines) for cue in cues([final(text, 0, words[-1].end, words=words)])]
+
+
+def test_a_stray_word_is_shown_with_its_neighbours() -> None:
+    assert lines_of(spoken("We went home.", 0), spoken("The", 2.5), spoken("boat came later.", 4.0)) == [
+        "We went home.",
+        "The boat came later.",
+    ]
+    assert lines_of(spoken("They waited for the", 0), spoken("boat", 2.7), spoken("Then all left.", 8)) == [
+        "They waited for the boat",
+        "Then all left.",
+    ]
+
+
+def test_a_word_for_which_a_full_cue_has_no_room_takes_some_along() -> None:
+    full = "Nineteen travellers waited at the harbour for a boat that never came to them all day long"
+    first, second = lines_of(spoken(f"{full} and", 0), spoken("Then nothing more was said.", 30))[:2]
+    assert f"{first} {second}" == f"{full} and"
+    assert abs(len(first) - len(second)) < 15
+
+
+def test_a_short_cue_stays_for_as_long_as_it_takes_to_read() -> None:
+    (cue,) = cues([final("Yes.", 3, 3.2)])
+    assert (cue.start, cue.end) == (3000, 3000 + SHORTEST)
+    (cue,) = cues([final("A hurried sentence of so many letters.", 3, 3.9)])
+    assert cue.end - cue.start == 38 * 50
+
+
+def test_between_others_it_takes_the_silence_there_is() -> None:
+    finals = [
+        final("Where is it now?", 0, 2, speaker="A"),
+        final("There.", 2.4, 2.7, speaker="B"),
+        final("Thank you very much.", 2.8, 5, speaker="A"),
+    ]
+    assert [(cue.start, cue.end) for cue in cues(finals)] == [(0, 2000), (2000, 2800), (2800, 5000)]
+
+
+def test_names_are_escaped_as_each_format_wants_it() -> None:
+    finals = [final("Yes.", 0, 2, speaker="A <i> & B\n\n--> C"), final("No.", 2, 4, speaker=" \n")]
+    assert srt(finals) == (
+        "1\n00:00:00,000 --> 00:00:02,000\nA ‹i› & B → C: Yes.\n\n2\n00:00:02,000 --> 00:00:04,000\nNo.\n"  # noqa: RUF001
+    )
+    assert vtt(finals) == (
+        "WEBVTT\n\n00:00:00.000 --> 00:00:02.000\n<v A &lt;i&gt; &amp; B --&gt; C>Yes.\n\n"
+        "00:00:02.000 --> 00:00:04.000\nNo.\n"
+    )
+    assert render(finals, "txt") == "A <i> & B --> C: Yes.\n\nNo.\n"

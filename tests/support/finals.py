@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from hypothesis import strategies as st
 from msgspec import UNSET
 
@@ -26,8 +24,14 @@ def final(
         new_audio_duration=end - start,
         cumulative_audio=end,
         words=UNSET if words is None else words,
+        speaker_id=UNSET if speaker is None else _id_of(speaker),
         speaker_label=UNSET if speaker is None else speaker,
     )
+
+
+def _id_of(label: str) -> int:
+    number = label.rpartition("_")[2]
+    return int(number) if number.isdigit() else ord(label[0])
 
 
 def talk() -> list[Final]:
@@ -40,13 +44,14 @@ def talk() -> list[Final]:
     )
     first = final("Where is it? Here.", 0, 2, words=words, speaker="SPEAKER_00")
     second = final("Thank you.", 2, 3.5, speaker="SPEAKER_00")
-    return [replace(first, speaker_id=0), replace(second, speaker_id=0)]
+    return [first, second]
 
 
 _times = st.floats(0, 500, allow_nan=False)
-_any_words = st.lists(st.builds(Word, st.text(min_size=1, max_size=60), _times, _times), max_size=8).map(
-    tuple
+_any_word = st.builds(
+    Word, st.text(min_size=1, max_size=60), _times, _times, speaker_id=st.sampled_from([UNSET, 0, 1])
 )
+_any_words = st.lists(_any_word, max_size=8).map(tuple)
 #: What a recogniser may say, and more.
 any_finals = st.lists(
     st.builds(
@@ -57,7 +62,7 @@ any_finals = st.lists(
         _times,
         st.floats(0, 60),
         st.none() | _any_words,
-        st.none() | st.sampled_from(["A", "B"]),
+        st.none() | st.sampled_from(["A", "SPEAKER_01", "B <i> & C\n\n--> D\n"]),
     ),
     max_size=8,
 )

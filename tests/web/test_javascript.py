@@ -119,7 +119,18 @@ def compare(programs: Path, talks: list[list[Final]]) -> None:
 def test_the_page_saves_what_transcribe_writes(programs: Path) -> None:
     long = [final("word " * 30, i * 8.0, i * 8.0 + 7.5, speaker="SPEAKER_00") for i in range(4)]
     emoji = [final("😀 " * 40 + "東京" * 60, 0, 6)]
-    compare(programs, [talk(), long, emoji, [], [final("a --> b <i> & c\n\n2", 0, 1)]])
+    named = [final("a --> b <i> & c\n\n2", 0, 1, speaker="A <i> & B\n\n--> C")]
+    pairs = (
+        ("We waited", 0.0),
+        ("the", 2.5),
+        ("boat came.", 4.0),
+        ("Yes.", 9.0),
+        ("No", 9.5),
+        ("way.", 10.9),
+    )
+    stray = [final(text, start, start + 0.3 * len(text.split())) for text, start in pairs]
+    spread = [final("word " * 12 + "end.", i * 8.0, i * 8.0 + 7.5) for i in range(20)]
+    compare(programs, [talk(), long, emoji, [], named, stray, spread])
 
 
 @settings(max_examples=10, deadline=None)

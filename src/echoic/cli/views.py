@@ -12,7 +12,8 @@ from rich.text import Text
 
 from echoic.cli.options import complain, harmless
 from echoic.client import Final, Insight, Partial, Received
-from echoic.subtitles import outline, spoken, turns
+from echoic.subtitles import outline
+from echoic.turns import spoken, turns
 
 #: Characters after which the view begins a new paragraph even without the end of a sentence.
 _PARAGRAPH = 240

@@ -1,7 +1,7 @@
 // A talk, drawn as paragraphs. What is there already is left alone.
 
 /** @typedef {import("./talk.js").Talk} Talk */
-/** @typedef {import("./talk.js").Turn} Turn */
+/** @typedef {import("./turns.js").Turn} Turn */
 
 export const VOICES = 8; // colours
 const NEAR = 48; // pixels below the dock's edge within which the end is still followed

@@ -1,17 +1,6 @@
 // What was said in one recording, as the frames tell it: turns to show, finals to save. No page in here.
 
-import { labelOf } from "./subtitles.js";
-
-/**
- * @typedef {{text: string, start: number, speaker: number | null}} Part Words of one speaker in a final.
- * @typedef {{speaker: number | null, start: number, size: number, parts: {id: number, text: string, start: number}[]}} Turn
- */
-
-/** Seconds of silence, and letters at the end of a sentence and anywhere, after which a paragraph ends. */
-const PAUSE = 2.5;
-const LONG = 420;
-const LONGEST = 1500;
-const SENTENCE_END = /[.?!…。？！]["'”’)]*$/;
+import { labelOf, partsOf, turnsOf } from "./turns.js";
 
 export class Talk {
   constructor() {
@@ -121,53 +110,8 @@ export class Talk {
     return told;
   }
 
-  /** @returns {Turn[]} */
+  /** @returns {import("./turns.js").Turn[]} */
   turns() {
-    /** @type {Turn[]} */
-    const turns = [];
-    let before = null;
-    for (const final of this.finals) {
-      for (const part of partsOf(final)) {
-        const turn = turns.at(-1);
-        // Where nobody could tell who speaks, it goes on as before.
-        const isAnother = part.speaker !== null && turn && turn.speaker !== null && turn.speaker !== part.speaker;
-        if (!turn || isAnother || this._ends(turn, before, final)) {
-          turns.push({ speaker: part.speaker, start: part.start, size: 0, parts: [] });
-        } else turn.speaker ??= part.speaker;
-        const last = /** @type {Turn} */ (turns.at(-1));
-        last.parts.push({ id: final.segment_id, text: part.text, start: part.start });
-        last.size += part.text.length + 1;
-        before = final;
-      }
-    }
-    return turns;
+    return turnsOf(this.finals, this.breaks);
   }
-
-  /** @param {Turn} turn @param {any} before @param {any} final */
-  _ends(turn, before, final) {
-    if (before === final) return false;
-    return (
-      this.breaks.has(before.segment_id) ||
-      final.segment_start - before.segment_end > PAUSE ||
-      turn.size > LONGEST ||
-      (turn.size > LONG && SENTENCE_END.test(turn.parts.at(-1)?.text ?? ""))
-    );
-  }
-}
-
-/** Return the words of a final by who says them. @param {any} final @returns {Part[]} */
-export function partsOf(final) {
-  const own = final.speaker_id ?? null;
-  const start = final.words?.[0]?.start ?? final.segment_start;
-  const speakers = new Set((final.words ?? []).map((/** @type {any} */ word) => word.speaker_id ?? own));
-  if (speakers.size < 2) return final.text ? [{ text: final.text, start, speaker: speakers.values().next().value ?? own }] : [];
-  /** @type {Part[]} */
-  const parts = [];
-  for (const word of final.words) {
-    const speaker = word.speaker_id ?? own;
-    const last = parts.at(-1);
-    if (last && last.speaker === speaker) last.text += ` ${word.word}`;
-    else parts.push({ text: word.word, start: word.start, speaker });
-  }
-  return parts;
 }

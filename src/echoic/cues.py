@@ -1,0 +1,234 @@
+"""Finals as cues: lines of text and when they are shown. The page has the same rules in ``cues.js``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import inf
+from typing import TYPE_CHECKING
+
+from msgspec import UNSET
+
+from echoic.turns import label_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from echoic.wire.frames import Final, Word
+
+#: Characters of a line and lines of a cue. Source: Netflix Timed Text Style Guide, general requirements.
+LINE_LENGTH = 42
+LINES = 2
+#: Seconds of the longest cue. Source: as above (7 s).
+LONGEST_CUE = 7.0
+#: Seconds of silence that end a cue.
+PAUSE = 1.0
+#: Seconds a cue has at least before the end of a sentence ends it too.
+SHORT_CUE = 1.0
+#: Seconds of silence that a cue may span lest a part of it stands alone for too short a time.
+BRIDGED = 2.0
+#: Milliseconds of the shortest cue and of a character, where there is room.
+#: Source: as above (5/6 s; 20 characters a second for adults).
+SHORTEST = 833
+READING = 50
+#: Milliseconds that a cue which is too short may begin before its words.
+LEAD = 500
+_SENTENCE_ENDS = (".", "?", "!", "…", "。", "？", "！")  # noqa: RUF001  # those of Chinese and Japanese
+
+
+@dataclass(frozen=True, slots=True)
+class Cue:
+    """Some text and when it is shown: whole milliseconds, ``start < end``, never two at once."""
+
+    start: int
+    end: int
+    lines: tuple[str, ...]
+    speaker: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A word, or a part of one that fits no line (``joined`` to the part before), in seconds."""
+
+    text: str
+    start: float
+    end: float
+    speaker: str | None
+    joined: bool = False
+
+
+def cues(finals: Iterable[Final], *, named: bool = False) -> list[Cue]:
+    """Return the finals as cues of at most two lines.
+
+    A cue ends at the end of a sentence, at a pause, where another speaks, or when it is full; a stray
+    word is joined to what its speaker says before or after. It is shown for as long as it takes to read,
+    if there is room before the next. Words that bear no times share their segment's time by their lengths.
+
+    Args:
+        finals: In their order.
+        named: Whether the lines begin with the speaker's name, where it is known.
+    """
+    groups = _joined(list(_groups(piece for final in finals for piece in _pieces(final))))
+    return [
+        Cue(start, end, tuple(_lines([*_name(group), *group] if named else group)), group[0].speaker)
+        for group, (start, end) in zip(groups, _spans(groups), strict=True)
+    ]
+
+
+def _spans(groups: Sequence[list[_Piece]]) -> list[tuple[int, int]]:
+    """Return when each is shown, in milliseconds."""
+    found: list[tuple[int, int]] = []
+    for group in groups:
+        start = max(round(group[0].start * 1000), found[-1][1] if found else 0)
+        found.append((start, max(round(group[-1].end * 1000), start + 1)))
+    before = 0
+    for at, (start, end) in enumerate(found):
+        letters = sum(map(len, _lines(groups[at])))
+        room = found[at + 1][0] if at + 1 < len(found) else inf
+        end = max(end, int(min(start + max(SHORTEST, letters * READING), room)))  # noqa: PLW2901  # lengthened
+        start = max(min(start, end - SHORTEST), start - LEAD, before)  # noqa: PLW2901
+        found[at], before = (start, end), end
+    return found
+
+
+def _joined(groups: list[list[_Piece]]) -> list[list[_Piece]]:
+    """Return the groups without those that are too short to stand alone, where they have a neighbour."""
+    at = 0
+    while at < len(groups):
+        fix = _mended(groups, at) if _is_stray(groups, at) else None
+        if fix is None:
+            at += 1
+            continue
+        first, made = fix
+        groups[first : first + 2] = made
+        at = at + 1 if len(made) > 1 else first
+    return groups
+
+
+def _is_stray(groups: Sequence[list[_Piece]], at: int) -> bool:
+    group = groups[at]
+    room = (groups[at + 1][0].start if at + 1 < len(groups) else inf) - group[0].start
+    return not _is_whole(group) and (room * 1000 < SHORTEST or not _ends_sentence(group))
+
+
+def _is_whole(group: Sequence[_Piece]) -> bool:
+    is_lone = len(group) == 1 and not _ends_sentence(group)
+    return not is_lone and (group[-1].end - group[0].start) * 1000 >= SHORTEST
+
+
+def _mended(groups: Sequence[list[_Piece]], at: int) -> tuple[int, list[list[_Piece]]] | None:
+    """Return a group with its neighbour as one, or the two cut anew, and where the first of them is."""
+
+    def gap(first: int) -> float:
+        return groups[first + 1][0].start - groups[first][-1].end
+
+    sides = [
+        first
+        for first in (at - 1, at)
+        if 0 <= first < len(groups) - 1
+        and groups[first][0].speaker == groups[first + 1][0].speaker
+        and gap(first) <= BRIDGED
+    ]
+    # What goes on in the same sentence is nearer.
+    for first in sorted(sides, key=lambda first: _ends_sentence(groups[first]) * BRIDGED + gap(first)):
+        if made := _recut([*groups[first], *groups[first + 1]]):
+            return first, made
+    return None
+
+
+def _recut(pieces: list[_Piece]) -> list[list[_Piece]]:
+    """Return the pieces as one group, or as two that are whole and much alike; nothing: neither can be."""
+    if _fits(pieces):
+        return [pieces]
+    cuts = ([pieces[:at], pieces[at:]] for at in range(1, len(pieces)))
+    good = (halves for halves in cuts if all(_fits(half) and _is_whole(half) for half in halves))
+    return min(good, key=lambda halves: abs(_size(halves[0]) - _size(halves[1])), default=[])
+
+
+def _size(group: Iterable[_Piece]) -> int:
+    return sum(len(piece.text) for piece in group)
+
+
+def _fits(group: Sequence[_Piece]) -> bool:
+    return group[-1].end - group[0].start <= LONGEST_CUE and len(_lines([*_name(group), *group])) <= LINES
+
+
+def _ends_sentence(group: Sequence[_Piece]) -> bool:
+    return group[-1].text.endswith(_SENTENCE_ENDS)
+
+
+def _groups(pieces: Iterable[_Piece]) -> Iterator[list[_Piece]]:
+    group: list[_Piece] = []
+    for piece in pieces:
+        if group and _is_over(group, piece):
+            yield group
+            group = []
+        group.append(piece)
+    if group:
+        yield group
+
+
+def _is_over(group: list[_Piece], piece: _Piece) -> bool:
+    first, last = group[0], group[-1]
+    return (
+        piece.speaker != first.speaker
+        or piece.start - last.end > PAUSE
+        or (_ends_sentence(group) and last.end - first.start >= SHORT_CUE)
+        or not _fits([*group, piece])
+    )
+
+
+def _name(group: Sequence[_Piece]) -> Iterator[_Piece]:
+    """Yield the name before a cue's text; room is left for it wherever it is shown."""
+    if group[0].speaker:
+        yield replace(group[0], text=f"{group[0].speaker}:", joined=False)
+
+
+def _lines(group: Iterable[_Piece]) -> list[str]:
+    lines: list[str] = []
+    for piece in group:
+        gap = "" if piece.joined else " "
+        if lines and len(lines[-1]) + len(gap) + len(piece.text) <= LINE_LENGTH:
+            lines[-1] += gap + piece.text
+        else:
+            lines.append(piece.text)
+    return lines
+
+
+def _pieces(final: Final) -> Iterator[_Piece]:
+    at = 0.0
+    for word in _timed(final):
+        begin = max(word.start, at)
+        at = max(word.end, begin)
+        yield from _split(replace(word, start=begin, end=at))
+
+
+def _timed(final: Final) -> Iterator[_Piece]:
+    speaker = None if final.speaker_label is UNSET else " ".join(final.speaker_label.split()) or None
+    if final.words is not UNSET and final.words:
+        for one in final.words:
+            if text := " ".join(one.word.split()):
+                yield _Piece(text, one.start, one.end, _speaker(one, final, speaker))
+        return
+    words = final.text.split()
+    size = sum(len(word) + 1 for word in words) or 1
+    speed = (final.segment_end - final.segment_start) / size
+    at = final.segment_start
+    for word in words:
+        end = at + (len(word) + 1) * speed
+        yield _Piece(word, at, end, speaker)
+        at = end
+
+
+def _speaker(word: Word, final: Final, speaker: str | None) -> str | None:
+    """Return the label of who says a word: of its own speaker, else of the final's."""
+    if word.speaker_id is UNSET or word.speaker_id == final.speaker_id:
+        return speaker
+    return label_of(word.speaker_id)
+
+
+def _split(piece: _Piece) -> Iterator[_Piece]:
+    speed = (piece.end - piece.start) / len(piece.text)
+    for first in range(0, len(piece.text), LINE_LENGTH):
+        part = piece.text[first : first + LINE_LENGTH]
+        start = piece.start + first * speed
+        yield replace(piece, text=part, start=start, end=start + len(part) * speed, joined=first > 0)
