@@ -12,8 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 import echoic
-from echoic.cli import app, checks, demo
+from echoic.cli import checks, demo
 from echoic.cli.models import _cells
+from echoic.cli.program import app
 from support.tiny_parakeet import FOLDER
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def runner(monkeypatch: pytest.MonkeyPatch) -> CliRunner:
 
 def test_help_names_every_command_and_imports_nothing_heavy() -> None:
     program = (
-        "import sys\nfrom echoic.cli import app\n"
+        "import sys\nfrom echoic.cli.program import app\n"
         "try:\n    app(['--help'])\nexcept SystemExit:\n    pass\n"
         "print(sorted({'numpy', 'av', 'fastapi', 'websockets', 'onnxruntime'} & sys.modules.keys()))"
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from typer.testing import CliRunner
 
-from echoic.cli import app
+from echoic.cli.program import app
 
 if TYPE_CHECKING:
     from pathlib import Path

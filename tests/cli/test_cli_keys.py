@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from echoic.cli import app
+from echoic.cli.program import app
 from support.keyed import make_key_in
 from support.live import STREAM, ServerProcess
 

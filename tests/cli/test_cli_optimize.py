@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from typer.testing import CliRunner
 
-from echoic.cli import app
+from echoic.cli.program import app
 from echoic.engines.parakeet_files import look_through
 from support.tiny_parakeet import FOLDER
 

@@ -16,7 +16,7 @@ import yaml
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from echoic.cli import app
+from echoic.cli.program import app
 from echoic.server.settings import ENV_NAMES, ENV_OF_OTHERS, ENV_PREFIX, Settings, load_settings
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from typer.main import get_command
 
-from echoic.cli import app
+from echoic.cli.program import app
 from support.documents import DOCUMENTS, ROOT, SHELL, anchors, blocks, codes, links, name_of
 
 if TYPE_CHECKING:

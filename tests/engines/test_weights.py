@@ -10,7 +10,7 @@ import pytest
 from filelock import FileLock
 from typer.testing import CliRunner
 
-from echoic.cli import app
+from echoic.cli.program import app
 from echoic.engines.catalogue import EUROPEAN, SOURCES, names_of
 from echoic.engines.fetch import Order, fetch_model
 from echoic.engines.hub import Hub

@@ -1,6 +1,5 @@
 """``echoic demo``."""
 
-import asyncio
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -29,6 +28,7 @@ def demo(
     if recording is None:
         give_up(f"The recording comes with a package that is not installed: {_INSTALL}")
 
+    from echoic.cli.ending import ending
     from echoic.cli.live import Sitting, listen
     from echoic.cli.local import local_server
     from echoic.cli.views import view_for_stdout
@@ -40,9 +40,9 @@ def demo(
     sitting = Sitting(view_for_stdout())
     try:
         pieces = islice(read_audio(recording, _RATE, PIECE), round(seconds / PIECE))
-        with local_server(config) as address:
+        with ending() as way, local_server(config) as address:
             typer.echo(f"Streaming {recording.name} to {address}\n")
-            asyncio.run(listen(address, paced(pieces, _RATE, speed), sitting))
+            way.run(listen(address, paced(pieces, _RATE, speed), sitting, way))
     except (ServerError, SettingsError, UnreadableAudio, RuntimeError) as error:
         give_up(str(error))
     typer.echo(f"\nTranscript\n{sitting.heard.transcript}\n\n{_measured(sitting.delays)}")

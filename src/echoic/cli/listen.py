@@ -75,7 +75,8 @@ def listen(  # noqa: PLR0913  # each is an option of the command
     if source not in (None, _PIPE):
         give_up(f"Only - can be listened to; a file is streamed: echoic stream {source}", 2)
 
-    from echoic.cli.live import INTERRUPTED, sitting_of
+    from echoic.cli.ending import INTERRUPTED
+    from echoic.cli.live import sitting_of
 
     sitting = sitting_of(Wishes(model, language, diarize, speakers, insights, vocabulary), save, url, key)
     if source is None:
@@ -102,7 +103,8 @@ def _from_microphone(device: str | None, url: str | None, config: Path | None, s
 
 
 def _from_pipe(layout: "Layout", url: str | None, config: Path | None, sitting: "Sitting") -> None:
-    from echoic.cli.live import INTERRUPTED, watch
+    from echoic.cli.ending import INTERRUPTED
+    from echoic.cli.live import watch
     from echoic.cli.piped import Piped
     from echoic.client import UnreadableAudio
 

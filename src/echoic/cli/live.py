@@ -1,20 +1,18 @@
 """A stream that is watched while it runs, from the first sample to the last word."""
 
 import asyncio
-import signal
 import socket
 import time
 from bisect import bisect_left
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 
 import numpy as np
-import typer
 from numpy.typing import NDArray
 
+from echoic.cli.ending import Ending, ending
 from echoic.cli.heard import Heard
 from echoic.cli.notices import Notices
 from echoic.cli.options import Wishes, complain, give_up
@@ -24,10 +22,6 @@ from echoic.cli.views import View, view_for_stdout
 from echoic.client import Final, Received, ServerError, UnreadableAudio, stream_address
 from echoic.client.address import DEFAULT_SERVER
 
-#: What a shell reports for a program that Ctrl-C ended.
-INTERRUPTED = 130
-#: Ctrl-C, a service that is stopped, a terminal that is closed.
-_ENDS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _ENDING = "Ending: the rest is on its way. Ctrl-C again ends at once."
 #: Seconds by which the place of a final may miss the place of a piece: rounding on the wire.
 _ROUNDING = 1e-5
@@ -46,7 +40,7 @@ class Sitting:
         save: Where the transcript is written, or None.
         heard: What came of it.
         delays: For each final, seconds from when its segment's last sample was sent until it was here.
-        interrupted: True if Ctrl-C ended it.
+        interrupted: True if Ctrl-C ended it, and what was heard was delivered.
     """
 
     view: View
@@ -104,31 +98,37 @@ def watch(
     Raises:
         typer.Exit: It failed.
     """
+    with ending() as way, _kept(sitting), _told(), _server(url, config) as address:
+        way.run(listen(address, pieces, sitting, way))
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Tell what goes wrong in the block, and leave."""
     from echoic.server.settings import SettingsError
 
     try:
-        with _server(url, config) as address:
-            asyncio.run(listen(address, pieces, sitting))
+        yield
     except ServerError as error:
         give_up(f"{error}{_advice(error)}")
     except (UnreadableAudio, ValueError, SettingsError, RuntimeError) as error:
         give_up(str(error))
-    except KeyboardInterrupt:
-        raise typer.Exit(INTERRUPTED) from None
     except BrokenPipeError:
         raise  # whoever read has read enough
     except OSError as error:
         give_up(f"The words cannot be written: {(error.strerror or 'no reason given').lower()}.")
+
+
+@contextmanager
+def _kept(sitting: Sitting) -> Iterator[None]:
+    """Write what was heard, if anything was, however the block ends."""
+    try:
+        yield
     finally:
-        _keep(sitting)
-
-
-def _keep(sitting: Sitting) -> None:
-    """Write what was heard, if anything was."""
-    if sitting.save is not None:
-        with closing(sitting.save):
-            if sitting.heard.finals:
-                _write(sitting.save, sitting.heard)
+        if sitting.save is not None:
+            with closing(sitting.save):
+                if sitting.heard.finals:
+                    _write(sitting.save, sitting.heard)
 
 
 def _write(save: Save, heard: Heard) -> None:
@@ -139,19 +139,23 @@ def _write(save: Save, heard: Heard) -> None:
     complain(f"Saved to {save.path}.")
 
 
-async def listen(address: str, pieces: AsyncGenerator[NDArray[np.float32], None], sitting: Sitting) -> None:
-    """Stream; the first Ctrl-C has what was heard delivered, the second ends at once.
+async def listen(
+    address: str, pieces: AsyncGenerator[NDArray[np.float32], None], sitting: Sitting, way: Ending
+) -> None:
+    """Stream; the first Ctrl-C has what was heard delivered, where anything was.
 
     Args:
         address: The URL of the stream endpoint.
         pieces: float32, mono, -1..1, at the configured rate, as they are spoken.
         sitting: How; what came of it is there afterwards, also if this fails.
+        way: What runs this.
 
     Raises:
         ServerError: No server is there, it refused, or it ended the stream.
         UnreadableAudio: The audio cannot be decoded.
     """
     clock, notices = _Clock(), Notices(sitting.config)
+    enough, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def show(frame: Received) -> None:
         sitting.heard.take(frame)
@@ -162,12 +166,20 @@ async def listen(address: str, pieces: AsyncGenerator[NDArray[np.float32], None]
             sitting.delays.append(clock.since(frame.segment_end))
             _save_now(sitting)
 
-    talk = Talk(pieces, show, clock.note, sitting.key, sitting.config)
-    with _interruptible(lambda: sitting.view.tell(_ENDING)) as enough, sitting.view:
+    def finish() -> None:
+        sitting.interrupted = True
+        loop.call_soon_threadsafe(enough.set)
+        loop.call_soon_threadsafe(sitting.view.tell, _ENDING)
+
+    def sent(seconds: float) -> None:
+        clock.note(seconds)
+        way.finish = None if sitting.interrupted else finish
+
+    with sitting.view:
         try:
-            await converse(address, talk, enough)
+            await converse(address, Talk(pieces, show, sent, sitting.key, sitting.config), enough)
         finally:
-            sitting.interrupted = enough.is_set()
+            way.finish = None
 
 
 def _save_now(sitting: Sitting) -> None:
@@ -199,32 +211,6 @@ def _runs_here() -> bool:
             return True
     except OSError:
         return False
-
-
-@contextmanager
-def _interruptible(told: Callable[[], None]) -> Iterator[asyncio.Event]:
-    """Yield an event that the first signal to end sets, and tells; the next does what it did before."""
-    enough = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    # What whoever started it has it ignore stays so: nohup, a job in the background of a script.
-    handlers = {number: signal.getsignal(number) for number in _ENDS}
-    before = {number: handler for number, handler in handlers.items() if handler is not signal.SIG_IGN}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        restore()
-        loop.call_soon_threadsafe(enough.set)
-        loop.call_soon_threadsafe(told)
-
-    for number in before:
-        signal.signal(number, stop)
-    try:
-        yield enough
-    finally:
-        restore()
 
 
 def _advice(error: ServerError) -> str:

@@ -27,6 +27,10 @@ _NOT_HERE = frozenset({"ECHOIC_HOST", "ECHOIC_PORT", "ECHOIC_LOG_LEVEL"}) | {
 }
 
 
+#: Seconds after which whoever waits for the server looks whether it still runs.
+_LOOK = 0.1
+
+
 class _QuietServer(EchoicServer):
     """A server in a thread that says when it is up, and greets nobody."""
 
@@ -73,16 +77,21 @@ def local_server(
     thread = threading.Thread(target=server.run, args=([listener],), name="echoic server", daemon=True)
     thread.start()
     events, unheard = logging.getLogger("echoic"), logging.NullHandler()
+    is_awaited = True
     try:
-        while not server.is_up.wait(0.1):
+        while not server.is_up.wait(_LOOK):
             if not thread.is_alive():
                 raise RuntimeError("The server for this command did not start.")
         events.addHandler(
             unheard
         )  # else their bare names are printed: whoever gave the command is told in words
         yield stream_address(f"{settings.host}:{listener.getsockname()[1]}")
+    except KeyboardInterrupt:
+        is_awaited = False  # the process ends, whatever the server is at
+        raise
     finally:
         events.removeHandler(unheard)
         server.should_exit = True
-        thread.join()
+        while is_awaited and thread.is_alive():
+            thread.join(_LOOK)  # Windows notices no Ctrl-C in one that has no end
         listener.close()

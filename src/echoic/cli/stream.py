@@ -45,7 +45,8 @@ def stream(  # noqa: PLR0913  # each is an option of the command
     Where stdout is no terminal, each final is a line. Ctrl-C ends the stream; what was heard is delivered.
     Without --url by the server on this machine, or where none runs by one for this command.
     """
-    from echoic.cli.live import INTERRUPTED, sitting_of, watch
+    from echoic.cli.ending import INTERRUPTED
+    from echoic.cli.live import sitting_of, watch
     from echoic.client import UnreadableAudio
     from echoic.client.pacing import PIECE, paced
     from echoic.media import read_audio

@@ -30,6 +30,7 @@ from echoic.cli.options import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from echoic.cli.ending import Ending
     from echoic.cli.heard import Heard
     from echoic.cli.notices import Notices
     from echoic.client import Received
@@ -51,6 +52,7 @@ class _Errand:
     config: dict[str, object]
     notices: "Notices"
     strict: bool
+    way: "Ending"
 
 
 def transcribe(  # noqa: PLR0913  # each is an option of the command
@@ -80,6 +82,7 @@ def transcribe(  # noqa: PLR0913  # each is an option of the command
     The text goes to stdout, or with -o into files. A file that fails does not keep the others from being
     done; the exit code is then 1.
     """
+    from echoic.cli.ending import ending
     from echoic.cli.notices import Notices
     from echoic.server.settings import SettingsError
 
@@ -93,11 +96,11 @@ def transcribe(  # noqa: PLR0913  # each is an option of the command
     except ValueError as error:
         give_up(str(error), 2)
     strict = model is not None and not fallback
-    errand = _Errand(form, output_dir, key, wished, Notices(wished), strict)
     try:
         if output_dir is not None:
             output_dir.mkdir(parents=True, exist_ok=True)
-        with _server(url, config) as address:
+        with ending() as way, _server(url, config) as address:
+            errand = _Errand(form, output_dir, key, wished, Notices(wished), strict, way)
             failed = [file for file, name in _names(files, form) if not _do(file, name, address, errand)]
     except (ValueError, RuntimeError, SettingsError) as error:
         give_up(str(error), 2)
@@ -133,7 +136,7 @@ def _do(file: Path, name: str, address: str, errand: _Errand) -> bool:
 
     try:
         with _progress(file) as advance:
-            heard = asyncio.run(_hear(file, address, errand, advance))
+            heard = errand.way.run(_hear(file, address, errand, advance))
     except (UnreadableAudio, ServerError) as error:
         complain(str(error) if isinstance(error, UnreadableAudio) else f"{file}: {error}")
         return False
