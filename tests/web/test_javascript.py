@@ -68,6 +68,10 @@ def test_what_a_talk_is_made_of_is_told_apart(programs: Path) -> None:
     assert "# fail 0" in run(programs, "--test", "--test-reporter=tap", "talk.test.js")
 
 
+def test_the_client_stands_servers_that_make_no_sense(programs: Path) -> None:
+    assert "# fail 0" in run(programs, "--test", "--test-reporter=tap", "hostile.test.js")
+
+
 def test_the_client_does_what_it_says(programs: Path, place: str, tmp_path: Path) -> None:
     audio = tmp_path / "audio.f32"
     audio.write_bytes(draw(["one", "two", "three", "four"]).tobytes())

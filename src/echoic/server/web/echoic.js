@@ -5,7 +5,7 @@
 //   stream.send(samples);                                  // a Float32Array
 //   for await (const frame of stream) console.log(frame.type, frame.text);
 
-import { Past } from "./past.js";
+import { Past, read } from "./past.js";
 
 /**
  * @typedef {{type: string, [key: string]: any}} Frame A frame as docs/protocol.md tells it, or of type
@@ -85,6 +85,7 @@ export class Stream {
     this._configuring = Promise.resolve();
     this._number = this._arrived = this._given = 1; // messages of this session: said, known to be there, on their way
     this._unsure = this._sinceAsked = this._received = this._heardAt = 0;
+    this._wait = this._until = 0; // milliseconds before the next attempt at a connection, and when the last may be
     this._token = "";
     /** @type {Frame[]} */
     this._inbox = [];
@@ -216,7 +217,9 @@ export class Stream {
   _write() {
     while (this.state === "open" && this._given < this._number && this._socket.bufferedAmount < BUFFERED) {
       this._given++; // before it is sent: its answer may come first
-      this._socket.send(this._past.log[this._past.log.length - 1 - (this._number - this._given)].message);
+      const next = this._past.log.at(this._given - this._number - 1);
+      if (!next) return this._finish(garbled()); // finals of what nobody said yet
+      this._socket.send(next.message);
     }
     if (this._hasRoom) this._senders.splice(0).forEach((wake) => wake());
     if (this.state !== "open" || this._timer || this._given === this._number) return;
@@ -257,6 +260,7 @@ export class Stream {
     return this._greet(wish, (first, socket) => {
       if (first.state !== "resumed") return false;
       const has = first.received_messages;
+      if (has > this._arrived) this._wait = 0;
       for (const { kind, number } of [...this._past.log]) {
         // An answer may have been lost with the connection.
         if (kind === "ping" && number <= has) this._past.answer("ping", { type: "pong" });
@@ -273,7 +277,11 @@ export class Stream {
   _adopt(socket) {
     this.state = "open";
     this._heardAt = performance.now(); // stands still with most machines that sleep
-    socket.onmessage = (/** @type {{data: string}} */ { data }) => this._hear(JSON.parse(data));
+    socket.onmessage = (/** @type {{data: string}} */ { data }) => {
+      const frame = read(data);
+      if (frame) this._hear(frame);
+      else this._finish(garbled());
+    };
     socket.onclose = (/** @type {{code: number}} */ { code }) => this._lose(code);
     this._rounds = setInterval(() => {
       if (this._past.waits("ping") && performance.now() - this._heardAt > DEAF) this._lose(1006);
@@ -305,7 +313,8 @@ export class Stream {
       socket.onclose = () => refuse(away);
       socket.onerror = () => {}; // a close follows
       socket.onmessage = (/** @type {{data: string}} */ { data }) => {
-        const first = JSON.parse(data);
+        const first = read(data);
+        if (!first || first.type === "unreadable") return refuse(garbled());
         if (first.type === "error") return refuse(new StreamError(first.code, first.message, first));
         if (first.type === "warning") return this._tell(first);
         if (first.state === "authenticated") return;
@@ -328,25 +337,31 @@ export class Stream {
     else this._finish(new StreamError("closed", `The server closed the stream (code ${code}).`));
   }
 
-  /** Try until it goes on, or cannot. */
+  /** Try until it goes on, or cannot. A connection over which nothing came is none: it is waited on, ever longer. */
   async _mend() {
     this.state = "lost";
     this._tell({ type: "connection", state: "lost" });
-    const until = performance.now() + this._patience;
-    for (let wait = FIRST_PAUSE; this.state === "lost"; wait = Math.min(2 * wait, LONGEST_PAUSE)) {
+    if (performance.now() - this._heardAt > LONGEST_PAUSE) this._wait = 0;
+    if (!this._wait) this._until = performance.now() + this._patience;
+    let failure = new StreamError("unreachable", "The server does not answer.");
+    while (this.state === "lost") {
+      if (this._wait && performance.now() > this._until) return this._finish(failure);
+      // Clients that were lost together come back one by one.
+      if (this._wait) await pause(this._wait * (0.5 + Math.random() / 2));
+      this._wait = Math.min(2 * this._wait || FIRST_PAUSE, LONGEST_PAUSE);
       try {
         if (await this._attempt()) return;
       } catch (error) {
-        const failure = /** @type {StreamError} */ (error);
+        failure = /** @type {StreamError} */ (error);
         const passes = PASSING.has(failure.code) || failure.detail.quota === "concurrent_streams";
-        if (!passes || performance.now() > until) return this._finish(failure);
+        if (!passes) return this._finish(failure);
       }
-      await pause(wait * (0.5 + Math.random() / 2)); // clients that were lost together come back one by one
     }
   }
 
   /** @returns {Promise<boolean>} */
   async _attempt() {
+    if (this.state === "ended") return true;
     if (this._token) {
       try {
         return await this._resume();
@@ -363,8 +378,9 @@ export class Stream {
   /** @param {Frame} frame */
   _hear(frame) {
     this._heardAt = performance.now();
+    this._wait = 0;
     if (frame.seq) this._received = frame.seq;
-    if (CLOSING.has(frame.code)) return void (this._lastError = frame); // a close follows
+    if (frame.type === "error" && CLOSING.has(frame.code)) return void (this._lastError = frame); // a close follows
     const told = this._past.hear(frame);
     this._note(this._past.answered);
     if (told && told.type !== "pong") this._tell(told);
@@ -406,6 +422,8 @@ export class Stream {
     for (const { waits } of this._past.log) waits?.reject(late);
   }
 }
+
+const garbled = () => new StreamError("closed", "The server sent a message that is no frame.");
 
 /** @param {Float32Array} samples @returns {ArrayBuffer} Little-endian integers of 16 bits. */
 function asIntegers(samples) {

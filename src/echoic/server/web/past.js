@@ -25,6 +25,53 @@ const AROUND = 0.25;
 const REFUSALS = new Set(["invalid_config", "model_unavailable", "bad_json"]);
 const MOMENTS = new Set(["segment_start", "segment_end", "chunk_start", "chunk_end", "cumulative_audio", "start", "end"]);
 const COUNTS = new Set(["segment_id", "total_segments"]);
+const WORD = { word: "", start: 0, end: 0 };
+const SOURCE = { segment_range: [0], start: 0, end: 0 };
+const INSIGHT = { stage: "", source: SOURCE, summary: [""], topics: [""], decisions: [""], action_items: [{ description: "" }] };
+/** What of a frame must be there, and is like this; of `?` what is there must be. @type {Record<string, any>} */
+const SHAPES = {
+  configured: { sample_rate: 0, channels: 0, audio_format: "", chunk_duration: 0, overlap_duration: 0 },
+  resumed: { received_messages: 0 },
+  partial: { text: "", segment_start: 0 },
+  final: { text: "", segment_id: 0, segment_start: 0, segment_end: 0, "words?": [WORD], "speaker_id?": 0, "speaker_label?": "" },
+  full_transcript: { text: "" },
+  diarization_summary: { speaker_map: [{ segment_id: 0, speaker_id: 0, speaker_label: "" }] },
+  insight: INSIGHT,
+  insight_error: { message: "" },
+  warning: { code: "", message: "" },
+  error: { code: "", message: "" },
+};
+
+/**
+ * Read a server's message.
+ * @param {any} data
+ * @returns {Frame | null} Null: it is no frame. One of a known type in a shape that is not known is of type `unreadable`.
+ */
+export function read(data) {
+  let frame;
+  try {
+    frame = JSON.parse(data);
+  } catch {
+    return null;
+  }
+  if (typeof frame?.type !== "string") return null;
+  const shape = Object.hasOwn(SHAPES, kindOf(frame)) ? SHAPES[kindOf(frame)] : {};
+  return isLike(frame, shape) ? frame : { type: "unreadable", seq: frame.seq, frame };
+}
+
+/** @param {Frame} frame */
+const kindOf = (frame) => (frame.type === "status" ? String(frame.state) : frame.type);
+
+/** @param {any} value @param {any} like @returns {boolean} */
+function isLike(value, like) {
+  if (typeof like === "number") return Number.isFinite(value);
+  if (Array.isArray(like)) return Array.isArray(value) && value.every((one) => isLike(one, like[0]));
+  if (typeof like !== "object") return typeof value === typeof like;
+  return typeof value === "object" && value !== null && Object.entries(like).every(([key, one]) => {
+    const name = key.replace("?", "");
+    return (name !== key && (value[name] ?? null) === null) || isLike(value[name], one);
+  });
+}
 
 /**
  * What was said since a moment at which a window ended, and what came of it. Another session that is told all of it
@@ -143,7 +190,7 @@ export class Past {
   /** Note a frame. @param {Frame} frame @returns {Frame | null} As it is to be told; null: it was. */
   hear(frame) {
     if (this.isNew) this.move(frame);
-    switch (frame.type === "status" ? frame.state : frame.type) {
+    switch (kindOf(frame)) {
       case "final":
         return this.final(frame);
       case "partial":
@@ -318,7 +365,7 @@ export class Past {
     const { base } = this.log[Math.max(0, (later < 0 ? this.log.length : later) - 1)] ?? this;
     const start = base + (Math.ceil((second - base) / GRID - ROUNDED) - 1) * GRID;
     const isOpen = this.log.some((said) => said.kind !== "audio" && !said.answer && said.start <= second);
-    if (start <= this.start || isOpen || this.waits("reset")) return;
+    if (start <= this.start || isOpen || this.waits("reset") || second > this.clock + ROUNDED) return;
     this.marks = this.marks.filter((mark) => mark > second);
     for (const said of this.take(start)) this.putInForce(said);
     this.start = this.log[0]?.start ?? second;
