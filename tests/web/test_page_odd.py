@@ -48,6 +48,7 @@ NO_STORAGE = """
   for (const name of ["localStorage", "sessionStorage"])
     Object.defineProperty(window, name, { get() { throw new DOMException("no", "SecurityError"); } });
 """
+NO_CONTEXT = "window.AudioContext = class { constructor() { throw new DOMException('too many'); } };"
 NO_MICROPHONE = "Object.defineProperty(navigator, 'mediaDevices', { value: undefined });"
 NO_WORKLET = "Object.defineProperty(BaseAudioContext.prototype, 'audioWorklet', { value: undefined });"
 
@@ -171,6 +172,31 @@ async def test_a_browser_without_a_microphone_or_worklets_says_so(place: str, sp
         await visit.page.click("#record")
         await expect(visit.page.locator("#state")).to_contain_text("needs https or localhost")
         await expect(visit.page.locator("#tab")).to_be_hidden()
+
+
+async def test_a_browser_that_gives_no_sound_says_so_and_listens_no_more(place: str, speech: Path) -> None:
+    async with visiting(f"http://{place}/", speech=speech) as visit:
+        await come_back(visit, SLOW_MICROPHONE + NO_CONTEXT)
+        await visit.page.evaluate("allow()")
+        await visit.page.click("#record")
+        await expect(visit.page.locator("#state")).to_have_text("This browser gives no sound: too many")
+        await visit.ended()
+        assert await visit.page.evaluate("given.map((track) => track.readyState)") == ["ended"]
+
+
+async def test_only_files_are_caught_and_a_key_that_is_held_is_one_press(place: str) -> None:
+    async with visiting(f"http://{place}/") as visit:
+        caught = await visit.page.evaluate("""() => ["dragover", "drop"].map((kind) => {
+          const carried = new DataTransfer();
+          carried.setData("text/plain", "a word");
+          const init = { dataTransfer: carried, bubbles: true, cancelable: true };
+          return !document.body.dispatchEvent(new DragEvent(kind, init));
+        })""")
+        assert caught == [False, False]
+        await expect(visit.page.locator("#dropping")).to_be_hidden()
+        held = {"key": "Enter", "ctrlKey": True, "repeat": True}
+        await visit.page.dispatch_event("body", "keydown", held)
+        assert await visit.page.locator("#record-label").text_content() == "Start"
 
 
 async def test_who_stops_before_the_microphone_is_given_is_not_recorded(place: str, speech: Path) -> None:

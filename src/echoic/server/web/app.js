@@ -11,6 +11,7 @@ import { NoSound, canOpenTab, microphones, openMicrophone, openTab, readFile } f
 import { Talk } from "./talk.js";
 
 const ASK_AGAIN = 3000; // milliseconds, while the server is away
+const ASK_AT_LAST = 600_000; // milliseconds, whatever it says
 const LONG_WAIT = 3000; // milliseconds for the last words
 const SURE = 4000; // milliseconds in which a second press clears
 const EXPECTED = new Set(["model_fallback", "word_timestamps_unavailable"]); // where the user left the choice to the server
@@ -74,11 +75,15 @@ function draw() {
   part("title").textContent = talk.title || "Transcript";
 }
 
-function drawBeside() {
+function drawVoices() {
   drawSpeakers(part("speakers"), talk, () => {
     sheet.draw(talk);
     drawNotes(part("notes"), talk);
   });
+}
+
+function drawBeside() {
+  drawVoices();
   drawNotes(part("notes"), talk);
   drawEarlier(part("earlier"), earlier, choose);
 }
@@ -99,16 +104,26 @@ async function meetServer() {
   if (answer.state === "key") {
     part("model").textContent = "Waiting for a key.";
     if (key.value) refuseKey();
-  } else if (answer.state === "here") {
-    options.show(answer.status);
-    showModels(answer.status);
-    showLimits(answer.limits);
-  } else {
-    part("model").textContent =
-      answer.state === "busy" ? "The server asks for a pause." : "The server does not answer. It is asked again.";
-    clearTimeout(again);
-    again = setTimeout(() => (meeting = meetServer()), answer.retry ? answer.retry * 1000 : ASK_AGAIN);
+  } else if (answer.state === "here") show(answer);
+  else askAgain(answer.state === "busy" ? "The server asks for a pause." : "The server does not answer. It is asked again.", answer.retry);
+}
+
+/** @param {{status?: any, limits?: any}} answer */
+function show({ status, limits }) {
+  try {
+    options.show(status);
+    showModels(status);
+    showLimits(limits);
+  } catch {
+    askAgain("The server says of itself what this page cannot read. It is asked again.");
   }
+}
+
+/** @param {string} why @param {number} [seconds] */
+function askAgain(why, seconds) {
+  part("model").textContent = why;
+  clearTimeout(again);
+  again = setTimeout(() => (meeting = meetServer()), Math.min(seconds ? seconds * 1000 : ASK_AGAIN, ASK_AT_LAST));
 }
 
 function refuseKey() {
@@ -189,7 +204,7 @@ async function listen(open, doing) {
     showActive(mine);
     enter("live");
     options.showDevices(await microphones());
-    stayAwake();
+    stayAwake(mine);
     mine.over.then(
       () => attempt === attempts && is("live") && finish("The server ended the recording.", true),
       (failure) => attempt === attempts && !is("stopping") && fail(failure),
@@ -249,6 +264,7 @@ function offerToLeave() {
 /** @param {string} text */
 function finish(text, alarm = false) {
   const last = recording;
+  live?.stop(); // also where it is the server who ended it
   recording = live = null;
   attempts++;
   last?.drop();
@@ -262,11 +278,10 @@ function finish(text, alarm = false) {
 
 /** @param {any} error */
 function fail(error) {
-  live?.stop();
   if (error.code === "unauthorized") refuseKey();
   if (error.code === "unauthorized") part("key-form").hidden = false;
   if (error.code === "unreachable") meetServer();
-  options.complain(error.detail?.field ?? "", error.message);
+  options.complain(String(error.detail?.field ?? ""), error.message);
   const known = error instanceof NoSound || error.code;
   const kept = talk.finals.length ? " What was said before is here." : "";
   finish(`${known ? error.message : "Something went wrong in this page."}${error.detail?.install ? ` ${error.detail.install}` : ""}${kept}`, true);
@@ -283,11 +298,13 @@ function hear(frame) {
   if (frame.type === "full_transcript") sheet.announce("", true);
   if (changed === "volatile" && wasEmpty === talk.isEmpty) sheet.drawVolatile(talk);
   else if (changed) draw();
-  if (changed === "turns" || changed === "notes" || (frame.type === "final" && talk.speakers.size)) drawBeside();
+  if (changed === "turns" || changed === "notes" || (frame.type === "final" && talk.speakers.size)) drawVoices();
+  if (changed === "turns" || changed === "notes") drawNotes(part("notes"), talk);
   if (frame.state === "configured" && recording) showActive(recording);
   const isKnown = frame.code === SHOWN || (EXPECTED.has(frame.code) && !options.model);
   if (frame.type === "warning" && !isKnown) hint(frame.message);
   if (frame.type === "error") hint(frame.message);
+  if (frame.type === "unreadable") hint("The server sent something that this page cannot read.");
 }
 
 /** @param {any} frame */
@@ -311,9 +328,10 @@ function tick() {
 }
 setInterval(tick, 500);
 
-async function stayAwake() {
+/** @param {Recording} mine */
+async function stayAwake(mine) {
   const lock = await navigator.wakeLock?.request("screen").catch(() => null);
-  recording?.over.finally(() => lock?.release()).catch(() => {});
+  mine.over.finally(() => lock?.release()).catch(() => {});
 }
 
 // ---- buttons
@@ -341,7 +359,7 @@ async function changeOptions() {
     hint("");
   } catch (error) {
     const { detail, message } = /** @type {import("./echoic.js").StreamError} */ (error);
-    if (!options.complain(detail.field ?? "", message)) hint(message);
+    if (!options.complain(String(detail.field ?? ""), message)) hint(message);
   }
 }
 
@@ -380,14 +398,18 @@ part("save").addEventListener("click", async (/** @type {any} */ { target }) => 
   if (target.dataset.form) hint(await save(talk, target.dataset.form));
 });
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !options.dialog.open) startOrStop();
+  if (event.key === "Enter" && !event.repeat && (event.ctrlKey || event.metaKey) && !options.dialog.open) startOrStop();
 });
+/** Whether it is a file that is dragged; text goes where text goes. @param {DragEvent} event */
+const isFile = ({ dataTransfer }) => Boolean(dataTransfer?.types.includes("Files"));
 document.addEventListener("dragover", (event) => {
+  if (!isFile(event)) return;
   event.preventDefault();
   document.body.classList.toggle("dropping", is("idle"));
 });
 document.addEventListener("dragleave", (event) => event.relatedTarget || document.body.classList.remove("dropping"));
 document.addEventListener("drop", (event) => {
+  if (!isFile(event)) return;
   event.preventDefault();
   document.body.classList.remove("dropping");
   const file = event.dataTransfer?.files[0];

@@ -2,6 +2,7 @@
 
 const API = new URL("./api/v1/audio/stream/", import.meta.url); // beside this file, wherever that is served
 const KEPT_AS = "echoic key";
+const PATIENCE = 60_000; // milliseconds; a server may look for its models first
 
 export const STREAM = new URL("transcribe", API);
 
@@ -48,5 +49,5 @@ export async function ask() {
 function get(name) {
   /** @type {Record<string, string>} */
   const headers = key.value ? { Authorization: `Bearer ${key.value}` } : {};
-  return fetch(new URL(name, API), { headers, cache: "no-store" });
+  return fetch(new URL(name, API), { headers, cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
 }

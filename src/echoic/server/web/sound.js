@@ -57,19 +57,28 @@ export async function openTab() {
 
 /** @param {MediaStream} media @param {string} gone What is said if it ends by itself. @returns {Promise<Live>} */
 async function openLive(media, gone) {
-  const context = new AudioContext();
+  /** @type {AudioContext | null} */
+  let context = null;
   const close = () => {
     for (const track of media.getTracks()) track.stop();
-    if (context.state !== "closed") context.close();
+    if (context && context.state !== "closed") context.close();
   };
-  if (!context.audioWorklet) {
-    close();
-    throw new NoSound("This browser is too old to hand sound to a page.");
+  try {
+    context = new AudioContext();
+    return await hear(media, context, gone, close);
+  } catch (error) {
+    close(); // nobody is listened to who is not shown it
+    if (error instanceof NoSound) throw error;
+    throw new NoSound(`This browser gives no sound: ${/** @type {Error} */ (error).message}`);
   }
+}
+
+/** @param {MediaStream} media @param {AudioContext} context @param {string} gone @param {() => void} close @returns {Promise<Live>} */
+async function hear(media, context, gone, close) {
+  if (!context.audioWorklet) throw new NoSound("This browser is too old to hand sound to a page.");
   try {
     await context.audioWorklet.addModule(new URL("./recorder.js", import.meta.url));
   } catch {
-    close();
     throw new NoServer("The server does not answer.");
   }
   // Browsers suspend it when a telephone rings, or another device is chosen.
@@ -85,7 +94,7 @@ async function openLive(media, gone) {
     onend: () => {},
     start: () => {
       source.connect(recorder);
-      context.resume();
+      context.resume().catch(() => {}); // closed meanwhile
     },
     stop: async () => {
       recorder.port.postMessage("hand over"); // what was heard since the last block
