@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 from echoic.cli.heard import Heard
 from echoic.cli.options import Form
+from echoic.cli.whole import write_whole
 
 #: Seconds until it is tried again after it failed.
 _REST = 60.0
@@ -16,9 +17,9 @@ _SHARE = 100
 
 
 class Save:
-    """Writes what was heard into a file: now and then, and whole at the end.
+    """Writes what was heard into a file: now and then, and at the end; what is there is always whole.
 
-    An older file stays as it is until there is something to write.
+    An older file stays as it is until there is something to write. A pipe gets it once, at the end.
 
     Args:
         path: The file; its ending names the format.
@@ -37,7 +38,11 @@ class Save:
             raise ValueError(f"{path}: the ending names the format, one of {forms}.") from None
         try:
             path.touch()
-            self._file: BinaryIO = path.open("r+b" if path.is_file() else "wb")
+            self._device: BinaryIO | None = None
+            if path.is_file():
+                path.open("r+b").close()
+            else:
+                self._device = path.open("wb")
         except OSError as error:
             raise ValueError(_cannot(path, error)) from None
 
@@ -53,7 +58,7 @@ class Save:
             ValueError: It cannot be written.
         """
         begun = time.monotonic()
-        if begun < self._due or not self._file.seekable():
+        if begun < self._due or (self._device is not None and not self._device.seekable()):
             return
         self._due = begun + _REST
         self.write(heard)
@@ -66,20 +71,21 @@ class Save:
         Raises:
             ValueError: It cannot be written.
         """
+        data = heard.written(self._form).encode()
         try:
-            if self._file.seekable():
-                self._file.seek(0)
-            self._file.write(heard.written(self._form).encode())
-            self._file.flush()
-            if self._file.seekable():
-                self._file.truncate()
+            if self._device is None:
+                write_whole(self.path, data)
+            else:
+                self._device.write(data)
+                self._device.flush()
         except OSError as error:
             raise ValueError(_cannot(self.path, error)) from None
 
     def close(self) -> None:
         """Write nothing more; what could not be written is told by then."""
         with suppress(OSError):
-            self._file.close()
+            if self._device is not None:
+                self._device.close()
 
 
 def _cannot(path: Path, error: OSError) -> str:

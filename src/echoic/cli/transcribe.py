@@ -131,6 +131,7 @@ def _names(files: list[Path], form: Form) -> Iterator[tuple[Path, str]]:
 
 def _do(file: Path, name: str, address: str, errand: _Errand) -> bool:
     """Transcribe one file and write it; return whether nothing went wrong."""
+    from echoic.cli.whole import write_whole
     from echoic.client import ServerError
     from echoic.media import UnreadableAudio
 
@@ -146,7 +147,7 @@ def _do(file: Path, name: str, address: str, errand: _Errand) -> bool:
     if errand.folder is None:
         typer.echo(harmless(text), nl=False)
     else:
-        (errand.folder / name).write_text(text, "utf-8")
+        write_whole(errand.folder / name, text.encode())
         typer.echo(errand.folder / name)
     return not heard.problems
 
