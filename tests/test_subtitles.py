@@ -233,12 +233,12 @@ def test_between_others_it_takes_the_silence_there_is() -> None:
 
 
 def test_names_are_escaped_as_each_format_wants_it() -> None:
-    finals = [final("Yes.", 0, 2, speaker="A <i> & B\n\n--> C"), final("No.", 2, 4, speaker=" \n")]
+    finals = [final("Yes.", 0, 2, speaker="A <i> & B\n\n--> C"), final("No.", 6, 8, speaker=" \n")]
     assert srt(finals) == (
-        "1\n00:00:00,000 --> 00:00:02,000\nA ‹i› & B → C: Yes.\n\n2\n00:00:02,000 --> 00:00:04,000\nNo.\n"  # noqa: RUF001
+        "1\n00:00:00,000 --> 00:00:02,000\nA ‹i› & B → C: Yes.\n\n2\n00:00:06,000 --> 00:00:08,000\nNo.\n"  # noqa: RUF001
     )
     assert vtt(finals) == (
         "WEBVTT\n\n00:00:00.000 --> 00:00:02.000\n<v A &lt;i&gt; &amp; B --&gt; C>Yes.\n\n"
-        "00:00:02.000 --> 00:00:04.000\nNo.\n"
+        "00:00:06.000 --> 00:00:08.000\nNo.\n"
     )
     assert render(finals, "txt") == "A <i> & B --> C: Yes.\n\nNo.\n"

@@ -67,7 +67,7 @@ def cues(finals: Iterable[Final], *, named: bool = False) -> list[Cue]:
         finals: In their order.
         named: Whether the lines begin with the speaker's name, where it is known.
     """
-    groups = _joined(list(_groups(piece for final in finals for piece in _pieces(final))))
+    groups = _joined(list(_groups(_attributed(piece for final in finals for piece in _pieces(final)))))
     return [
         Cue(start, end, tuple(_lines([*_name(group), *group] if named else group)), group[0].speaker)
         for group, (start, end) in zip(groups, _spans(groups), strict=True)
@@ -154,6 +154,15 @@ def _fits(group: Sequence[_Piece]) -> bool:
 
 def _ends_sentence(group: Sequence[_Piece]) -> bool:
     return group[-1].text.endswith(_SENTENCE_ENDS)
+
+
+def _attributed(pieces: Iterable[_Piece]) -> Iterator[_Piece]:
+    """Yield the pieces; what nobody is known to have said goes on as before."""
+    last: _Piece | None = None
+    for piece in pieces:
+        goes_on = last is not None and piece.speaker is None and piece.start - last.end <= PAUSE
+        last = replace(piece, speaker=last.speaker) if goes_on and last else piece
+        yield last
 
 
 def _groups(pieces: Iterable[_Piece]) -> Iterator[list[_Piece]]:

@@ -245,6 +245,21 @@ async def test_no_page_of_the_internet_may_use_the_server_on_its_users_machine(
     await streams(await start_app(allowed_origins="*"), path, host=host, origin="https://evil.example")
 
 
+async def test_modules_of_the_page_may_be_imported_where_streams_may_be_opened(start_app: StartApp) -> None:
+    app = await start_app(api_key="k", allowed_origins="https://friend.example")
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as client:
+        for file in ("/echoic.js", "/past.js", "/recorder.js"):
+            friend = await client.get(file, headers={"origin": "https://friend.example"})
+            assert friend.headers["access-control-allow-origin"] == "https://friend.example"
+            other = await client.get(file, headers={"origin": "https://evil.example"})
+            assert "access-control-allow-origin" not in other.headers
+            assert {answer.headers["vary"] for answer in (friend, other, await client.get(file))} == {
+                "Origin"
+            }
+        page = await client.get("/", headers={"origin": "https://friend.example"})
+        assert "access-control-allow-origin" not in page.headers
+
+
 @pytest.mark.parametrize("path", [STREAM, CORE])
 async def test_a_name_that_was_made_to_mean_this_machine_is_not_answered_to(
     start_app: StartApp, path: str
@@ -295,7 +310,15 @@ def problems(**settings: object) -> tuple[str, ...]:
 
 def test_settings_of_the_entrance_that_cannot_be_used_are_told(tmp_path: Path) -> None:
     assert "neither an address nor a network" in problems(allowed_addresses="10.0.0.1/8")[0]
-    assert "no origin" in problems(allowed_origins="example.org")[0]
+    for wrong in (
+        "example.org",
+        "https://a.example https://b.example",
+        "https://*.example",
+        "https://a.example/app",
+    ):
+        (told,) = problems(allowed_origins=wrong)
+        assert "is no origin" in told
+        assert "https://a.example, https://b.example:8443" in told
     assert "32 bytes" in problems(jwt_secret="x" * 31)[0]
     assert "cannot be read" in problems(jwt_public_key_file=str(tmp_path / "gone.pem"))[0]
     (tmp_path / "key.pem").write_text("-----BEGIN NONSENSE-----")

@@ -150,3 +150,38 @@ async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path:
         writer.write(data)
         await writer.drain()
     writer.close()
+
+
+IMPORTED = """HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\n\r\n
+<!doctype html><title>another</title><p id="told"></p><script type="module">
+  const { connect } = await import("http://PLACE/echoic.js");
+  const stream = await connect("http://PLACE/api/v1/audio/stream/transcribe", { key: "right" });
+  document.getElementById("told").textContent = stream.state;
+</script>"""
+
+
+@asynccontextmanager
+async def another_server(places: list[str]) -> AsyncIterator[int]:
+    """Serve a page that imports the client of the first of the places; yield its port."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(IMPORTED.replace("PLACE", places[0]).encode())
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def test_a_page_of_another_origin_imports_the_client_if_it_may() -> None:
+    places: list[str] = []
+    async with another_server(places) as port:
+        with ServerProcess(api_key="right", allowed_origins=f"http://localhost:{port}") as server:
+            places.append(server.place)
+            async with visiting(f"http://{places[0]}/", expects="401 (Unauthorized)") as visit:
+                other = await visit.context.new_page()
+                await other.goto(f"http://localhost:{port}/")
+                await expect(other.locator("#told")).to_have_text("open")
+                async with other.expect_event("pageerror") as refused:
+                    await other.goto(f"http://127.0.0.1:{port}/")
+                assert "echoic.js" in str(await refused.value)

@@ -9,6 +9,10 @@ from echoic.limits.hosts import is_loopback_name
 
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _ANY = "*"
+_FORM = (
+    "scheme and name without a path, commas between several, as in https://a.example, "
+    "https://b.example:8443; * alone is any"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,7 @@ class Origins:
         items = [item.strip().lower().rstrip("/") for item in text.split(",")]
         for item in filter(None, items):
             if item not in (_ANY, "null") and _place(item) is None:
-                raise ValueError(f"{item!r} is no origin such as https://example.org")
+                raise ValueError(f"{item!r} is no origin: {_FORM}")
         return cls(frozenset(filter(None, items)), local)
 
     @property
@@ -82,6 +86,14 @@ def _place(origin: str) -> tuple[str, str, int] | None:
         port = parts.port or _PORTS.get(parts.scheme)
     except ValueError:
         return None
-    if not parts.hostname or port is None or parts.path or parts.query or parts.fragment or parts.username:
+    if (
+        not parts.hostname
+        or _ANY in parts.hostname
+        or port is None
+        or parts.path
+        or parts.query
+        or parts.fragment
+        or parts.username
+    ):
         return None
     return parts.scheme, parts.hostname, port

@@ -135,7 +135,7 @@ def build_app(settings: Settings, registry: Registry | None = None, traces: Trac
     )
     app.state.house = house
     app.include_router(api_router(house))
-    app.include_router(page_router())
+    app.include_router(page_router(house.entrance.guard.origins))
     if house.traces is not None:
         traced = import_module("echoic.server.traces")
         paths = traced.endpoints(STREAM_PATH)

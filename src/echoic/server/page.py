@@ -6,10 +6,12 @@ from importlib.resources import files
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from echoic.limits.origins import Origins
 
 _MEDIA_TYPES: Final = {
     ".html": "text/html; charset=utf-8",
@@ -18,6 +20,7 @@ _MEDIA_TYPES: Final = {
     ".svg": "image/svg+xml",
 }
 _PAGE: Final = "index.html"
+_MODULE: Final = ".js"
 _HEADERS: Final = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
@@ -30,18 +33,33 @@ _HEADERS: Final = {
 }
 
 
-def page_router() -> APIRouter:
-    """Return the routes of the page and its files."""
+def page_router(origins: Origins) -> APIRouter:
+    """Return the routes of the page and its files.
+
+    Args:
+        origins: Whose pages may import its modules.
+    """
     router = APIRouter(include_in_schema=False)
     for file in files("echoic.server").joinpath("web").iterdir():
-        media_type = _MEDIA_TYPES[PurePath(file.name).suffix]
+        suffix = PurePath(file.name).suffix
         path = "/" if file.name == _PAGE else f"/{file.name}"
-        router.add_api_route(path, _served(file.read_bytes(), media_type), methods=["GET"], name=file.name)
+        serve = _served(file.read_bytes(), _MEDIA_TYPES[suffix], origins if suffix == _MODULE else None)
+        router.add_api_route(path, serve, methods=["GET"], name=file.name)
     return router
 
 
-def _served(body: bytes, media_type: str) -> Callable[[], Awaitable[Response]]:
-    async def serve() -> Response:
-        return Response(body, media_type=media_type, headers=_HEADERS)
+def _served(
+    body: bytes, media_type: str, origins: Origins | None
+) -> Callable[[Request], Awaitable[Response]]:
+    async def serve(request: Request) -> Response:
+        headers = _HEADERS if origins is None else _HEADERS | _shared(request, origins)
+        return Response(body, media_type=media_type, headers=headers)
 
     return serve
+
+
+def _shared(request: Request, origins: Origins) -> dict[str, str]:
+    """Return the headers that let a page of another origin have what it asks for, if it may."""
+    origin = request.headers.get("origin")
+    may = origin is not None and origins.admit(origin, request.headers.get("host"))
+    return {"Vary": "Origin"} | ({"Access-Control-Allow-Origin": origin} if origin and may else {})

@@ -177,8 +177,11 @@ def _unheeded(vocabulary: Vocabulary, model: ModelAnswer) -> Iterator[str]:
 
 
 def diarization_failed() -> frames.Warning:
-    """Return the warning that speakers cannot be told apart any more."""
-    message = "Telling the speakers apart failed several times; it is tried again after a while."
+    """Return the warning that speakers are not told apart for a while."""
+    message = (
+        "Who speaks was not known in time several times in a row, so the words go on without speakers; "
+        "it is tried again after a while."
+    )
     return frames.Warning(code="diarization_unavailable", message=message)
 
 

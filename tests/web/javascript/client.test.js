@@ -19,6 +19,15 @@ async function heard(stream) {
   return frames;
 }
 
+test("without a WebSocket it is said what to do", async () => {
+  const had = Object.getOwnPropertyDescriptor(globalThis, "WebSocket");
+  delete globalThis.WebSocket;
+  const told = await connect(place, { config }).catch((error) => error);
+  if (had) Object.defineProperty(globalThis, "WebSocket", had);
+  assert.equal(told.code, "no_websocket");
+  assert.match(told.message, /Node 22.*npm install ws/);
+});
+
 test("a stream is heard, committed and stopped", async () => {
   const stream = await connect(place, { config, WebSocket });
   const frames = heard(stream);

@@ -23,7 +23,7 @@ const SPACE = /[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205
 
 /** Return the finals as cues of at most two lines. @param {any[]} finals @param {Naming} naming @param {boolean} [named] */
 export function cues(finals, naming, named = false) {
-  const found = joined(groups(finals.flatMap((final) => piecesOf(final, naming))));
+  const found = joined(groups(attributed(finals.flatMap((final) => piecesOf(final, naming)))));
   const spans = spansOf(found);
   return found.map((group, at) => {
     const [start, end] = spans[at];
@@ -109,6 +109,15 @@ const fits = (group) => lastOf(group).end - group[0].start <= LONGEST_CUE && lin
 const endsSentence = (group) => SENTENCE_ENDS.some((end) => lastOf(group).text.endsWith(end));
 /** @param {Piece[]} group */
 const lastOf = (group) => /** @type {Piece} */ (group.at(-1));
+
+/** Have what nobody is known to have said go on as before. @param {Piece[]} pieces */
+function attributed(pieces) {
+  pieces.forEach((piece, at) => {
+    const last = pieces[at - 1];
+    if (last && piece.speaker === null && piece.start - last.end <= PAUSE) piece.speaker = last.speaker;
+  });
+  return pieces;
+}
 
 /** @param {Piece[]} pieces */
 function groups(pieces) {

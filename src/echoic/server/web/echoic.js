@@ -43,9 +43,12 @@ const CLOSING = new Set(
   ("unauthorized forbidden server_busy draining idle_timeout time_limit resume_failed quota_exceeded " +
     "frame_too_large internal_error").split(" "),
 );
+const NO_WEBSOCKET =
+  "There is no WebSocket here. Use Node 22 or later, or install the package ws (npm install ws) and hand its class over: " +
+  'import WebSocket from "ws"; connect(address, { WebSocket })';
 const PASSING = new Set(["unreachable", "server_busy", "draining"]);
 
-/** What ends a stream: `code` as in the protocol's table, or `unreachable`, `closed`. */
+/** What ends a stream: `code` as in the protocol's table, or `unreachable`, `closed`, `no_websocket`. */
 export class StreamError extends Error {
   /** @param {string} code @param {string} message @param {Frame | {}} [detail] */
   constructor(code, message, detail = {}) {
@@ -63,6 +66,7 @@ export class StreamError extends Error {
  * @returns {Promise<Stream>} When its config is in force.
  */
 export async function connect(address, options = {}) {
+  if (typeof (options.WebSocket ?? globalThis.WebSocket) !== "function") throw new StreamError("no_websocket", NO_WEBSOCKET);
   const stream = new Stream(address, options);
   await stream._begin();
   return stream;
