@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +19,12 @@ from support.live import PATIENCE, ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import FrameType
 
+    from _typeshed import TraceFunction
+
+#: The functions in which a call waits.
+WAITING = {f"BlockingStream.{name}" for name in ("_wait_for", "_in_loop", "_is_done")}
 #: Waits for a frame that never comes; once interrupted, the stream is as good as before.
 INTERRUPTED = """
 import sys, threading
@@ -68,6 +74,28 @@ else:
 """
 
 
+@contextmanager
+def interrupt_at(number: int) -> Iterator[None]:
+    """Interrupt at this line of those that wait, counted from 1, if so many are run."""
+    left = number
+
+    def trace(frame: FrameType, event: str, _: object) -> TraceFunction | None:
+        nonlocal left
+        if frame.f_code.co_qualname not in WAITING:
+            return None
+        left -= event == "line"
+        if event == "line" and not left:
+            raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
 @pytest.fixture(scope="module")
 def place() -> Iterator[str]:
     with ServerProcess() as server:
@@ -92,6 +120,26 @@ def test_ctrl_c_interrupts_a_wait_and_leaves_the_stream_usable_and_no_thread(pla
         out, err = process.communicate(timeout=PATIENCE)
     assert out == "['MainThread']\n"
     assert err.rstrip().endswith("KeyboardInterrupt")
+
+
+def test_an_interrupt_at_any_moment_of_a_wait_costs_no_frame(place: str) -> None:
+    with connect(place, model="scripted", enable_partial=False) as stream:
+        stream.send(draw(VOCABULARY * 2))
+        stream.stop()  # so all frames are there, and a wait ends at once
+        said, interrupted = [], 0
+        while True:
+            try:
+                with interrupt_at(interrupted + 1):
+                    frame = next(stream, None)
+            except KeyboardInterrupt:
+                interrupted += 1
+                continue
+            if frame is None:
+                break
+            if isinstance(frame, Final):
+                said += frame.text.split()
+    assert said == [*VOCABULARY, *VOCABULARY]
+    assert interrupted > 10
 
 
 def test_a_program_that_forgets_to_close_ends_all_the_same(place: str) -> None:

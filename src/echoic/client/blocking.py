@@ -22,6 +22,7 @@ from anyio.from_thread import start_blocking_portal
 
 from echoic.client import opening
 from echoic.client.failure import ServerError
+from echoic.client.work import Work
 from echoic.wire.frames import Final
 
 if TYPE_CHECKING:
@@ -107,19 +108,19 @@ class BlockingStream:
         async def there() -> list[Received]:
             return self._stream.frames()
 
-        return self._wait_for(there)
+        return self._wait_for(there, self._stream.put_back)
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Received:
-        async def following() -> Received | None:
-            return await anext(self._stream, None)
+        async def following() -> list[Received]:
+            return [frame] if (frame := await anext(self._stream, None)) is not None else []
 
-        frame = self._wait_for(following)
-        if frame is None:
+        frames = self._wait_for(following, self._stream.put_back)
+        if not frames:
             raise StopIteration
-        return frame
+        return frames[0]
 
     def __enter__(self) -> Self:
         return self
@@ -129,23 +130,28 @@ class BlockingStream:
     ) -> None:
         self.close()
 
-    def _wait_for(self, function: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
-        """Run it in the loop; if this thread is interrupted (Ctrl-C), it is given up there too."""
+    def _wait_for(
+        self, function: Callable[[], Coroutine[Any, Any, _T]], undo: Callable[[_T], object] = lambda _: None
+    ) -> _T:
+        """Run it in the loop; if this thread is interrupted (Ctrl-C), it is given up there too, or undone."""
         if os.getpid() != self._process:
             raise ServerError("closed", "The stream belongs to the process that this one was forked from.")
-        call = function()
+        work = Work(function, undo)
         try:
-            answer = asyncio.run_coroutine_threadsafe(call, self._loop)
-        except RuntimeError:  # the loop has ended
-            call.close()
-            raise ServerError("closed", "The stream is closed.") from None
-        try:
-            while not self._is_done(answer):
+            self._in_loop(partial(work.begin, self._loop))
+            while not self._is_done(work.answer):
                 pass
-            return answer.result()
+            return work.answer.result()
         except BaseException:
-            answer.cancel()
+            with suppress(ServerError):
+                self._in_loop(work.give_up)
             raise
+
+    def _in_loop(self, call: Callable[[], None]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(call)
+        except RuntimeError:  # it has ended
+            raise ServerError("closed", "The stream is closed.") from None
 
     def _is_done(self, answer: Future[_T]) -> bool:
         """Wait a little and return whether it is done."""

@@ -22,7 +22,7 @@ from echoic.media import read_audio
 from echoic.wire.frames import Configured, Error, FullTranscript, Pong, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
     from pathlib import Path
     from typing import BinaryIO
 
@@ -170,6 +170,11 @@ class Stream:
     def frames(self) -> list[Received]:
         """Return the frames that are there by now, without waiting; iterating goes on after them."""
         return [self._inbox.popleft() for _ in range(len(self._inbox))]
+
+    def put_back(self, frames: Iterable[Received]) -> None:
+        """Have these frames read again, before those that are there."""
+        self._inbox.extendleft(reversed([*frames]))
+        self._news.set()
 
     async def configure(self, values: Mapping[str, object]) -> None:
         """Send a ``config`` frame and wait until its values are in force; ``connect`` has done it once.
