@@ -1,0 +1,84 @@
+"""``echoic listen`` on real sound: the embedded model, a real server, speakers, insights, and the files."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from echoic.media import read_audio
+from support.live import ServerProcess
+from support.terminal import PATIENCE, environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+COMMANDS = Path(__file__).parents[1] / "fixtures" / "commands"
+RATE = 16_000
+_CUE = re.compile(r"\d+\n(\d\d:\d\d:\d\d,\d{3}) --> (\d\d:\d\d:\d\d,\d{3})\nSPEAKER_\d\d: (.+)", re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[str]:
+    with ServerProcess(preload_model="moonshine-tiny-en") as server:
+        yield server.place
+
+
+@pytest.fixture(scope="module")
+def sound() -> bytes:
+    """Four commands, half a second apart, as 16-bit samples."""
+    pause = np.zeros(RATE // 2, np.float32)
+    pieces = [piece for file in sorted(COMMANDS.glob("*.flac")) for piece in (*read_audio(file, RATE), pause)]
+    return (np.concatenate(pieces) * 32767).astype("<i2").tobytes()
+
+
+def listened(place: str, sound: bytes, file: Path) -> list[str]:
+    """Listen with everything on, saving to ``file``; return the lines of what is said and of the notes."""
+    options = ("-", "--url", place, "--diarize", "--insights", "--save", str(file))
+    done = subprocess.run(
+        [sys.executable, "-m", "echoic.cli", "listen", *options],
+        input=sound,
+        capture_output=True,
+        env=environment(),
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (done.returncode, done.stderr.decode().splitlines()[-1]) == (0, f"echoic: Saved to {file}.")
+    return done.stdout.decode().splitlines()
+
+
+def said(lines: list[str]) -> list[str]:
+    """Return the words of the lines that say who speaks."""
+    return [word for line in lines if line.startswith("SPEAKER_") for word in line.partition(": ")[2].split()]
+
+
+def test_subtitles_of_real_speech_hold_its_words_in_their_order_and_who_said_them(
+    place: str, sound: bytes, tmp_path: Path
+) -> None:
+    file = tmp_path / "talk.srt"
+    lines = listened(place, sound, file)
+    assert any("timer" in word for word in said(lines))
+    assert "Summary" in lines
+    cues = [_CUE.fullmatch(cue) for cue in file.read_text("utf-8").rstrip("\n").split("\n\n")]
+    assert all(cues)
+    found = [cue.groups() for cue in cues if cue]
+    assert [word for *_, text in found for word in text.split()] == said(lines)
+    times = [time for start, end, _ in found for time in (start, end)]
+    assert times == sorted(times)
+
+
+def test_json_of_real_speech_holds_the_notes_too(place: str, sound: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "talk.json"
+    lines = listened(place, sound, file)
+    body = json.loads(file.read_text("utf-8"))
+    assert body["text"].split() == said(lines)
+    assert all(segment["speaker"].startswith("SPEAKER_") for segment in body["segments"])
+    assert body["insights"][-1]["stage"] == "final"
+    assert all(f"- {sentence}" in lines for sentence in body["insights"][-1]["summary"])
+    assert body["segments"][-1]["end"] == pytest.approx(len(sound) / 2 / RATE, abs=1e-3)
