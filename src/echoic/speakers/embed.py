@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from echoic.speakers.fbank import HOP, features
-from echoic.speakers.segment import session_of
+from echoic.speakers.graph import Graph
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -41,19 +40,8 @@ class Embedder(Protocol):
         """
 
 
-class CamPlusPlus:
-    """CAM++.
-
-    Args:
-        file: Its graph.
-        cores: Cores that one call uses.
-
-    Raises:
-        ModelUnavailable: The file is not there, or onnxruntime cannot read it.
-    """
-
-    def __init__(self, file: Path, cores: int = 1) -> None:
-        self._session = session_of(file, cores)
+class CamPlusPlus(Graph):
+    """CAM++."""
 
     def embed(self, audio: NDArray[np.float32], windows: Sequence[tuple[int, int]]) -> NDArray[np.float32]:
         """Return one vector for each window: float32, shape ``(len(windows), 192)``, of length 1."""

@@ -9,14 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import onnxruntime as ort
 
-from echoic.errors import ModelUnavailable
 from echoic.speakers.fbank import HOP
+from echoic.speakers.graph import Graph
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
 #: Seconds that it hears at once.
@@ -45,19 +42,8 @@ class Segmenter(Protocol):
         """
 
 
-class PyanNet:
-    """segmentation-3.0.
-
-    Args:
-        file: Its graph.
-        cores: Cores that one call uses.
-
-    Raises:
-        ModelUnavailable: The file is not there, or onnxruntime cannot read it.
-    """
-
-    def __init__(self, file: Path, cores: int = 1) -> None:
-        self._session = session_of(file, cores)
+class PyanNet(Graph):
+    """segmentation-3.0."""
 
     def voices(self, audio: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Return which of three voices speak in each 10 ms."""
@@ -69,21 +55,3 @@ class PyanNet:
         nearest = np.clip(np.rint((middles - _MIDDLE) / _STEP), 0, len(classes) - 1).astype(np.intp)
         found: NDArray[np.bool_] = _CLASSES[classes[:, 0].argmax(axis=-1)][nearest]
         return found
-
-
-def session_of(file: Path, cores: int) -> ort.InferenceSession:
-    """Return a graph that comes with the package, ready to run.
-
-    Raises:
-        ModelUnavailable: The file is not there, or onnxruntime cannot read it.
-    """
-    if not file.is_file():
-        raise ModelUnavailable("embedded", f"The file {file.name} is missing.")
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = cores
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        return ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's errors have no other common class
-        raise ModelUnavailable("embedded", f"The file {file.name} cannot be read.") from error
