@@ -9,17 +9,12 @@ import typer
 
 from echoic.cli.options import (
     Config,
-    Diarize,
-    Insights,
     Key,
-    Language,
-    Model,
     SaveTo,
-    Speakers,
     Url,
-    Vocabulary,
     Wishes,
     give_up,
+    with_wishes,
 )
 
 if TYPE_CHECKING:
@@ -36,6 +31,7 @@ class RawForm(StrEnum):
     F32LE = "f32le"
 
 
+@with_wishes
 def listen(  # noqa: PLR0913  # each is an option of the command
     source: Annotated[
         str | None,
@@ -53,14 +49,9 @@ def listen(  # noqa: PLR0913  # each is an option of the command
     channels: Annotated[int, typer.Option(min=1, max=64, help="Channels of raw sound; averaged.")] = 1,
     save: SaveTo = None,
     url: Url = None,
-    model: Model = None,
-    language: Language = None,
     key: Key = None,
     config: Config = None,
-    diarize: Diarize = False,
-    speakers: Speakers = None,
-    insights: Insights = False,
-    vocabulary: Vocabulary = None,
+    wishes: Wishes,
 ) -> None:
     """Captions of what the microphone hears, or of sound from a pipe, until Ctrl-C.
 
@@ -78,7 +69,7 @@ def listen(  # noqa: PLR0913  # each is an option of the command
     from echoic.cli.ending import INTERRUPTED
     from echoic.cli.live import sitting_of
 
-    sitting = sitting_of(Wishes(model, language, diarize, speakers, insights, vocabulary), save, url, key)
+    sitting = sitting_of(wishes, save, url, key)
     if source is None:
         _from_microphone(device, url, config, sitting)
         return  # Ctrl-C is how one stops listening

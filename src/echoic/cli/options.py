@@ -1,9 +1,12 @@
 """Options that several commands share, and how a command fails."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from enum import StrEnum
+from functools import wraps
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, NoReturn, get_type_hints
 
 import typer
 
@@ -37,7 +40,7 @@ Vocabulary = Annotated[
         help="A file of terms, a line each (heard=meant replaces), or JSON with terms and replacements.",
     ),
 ]
-Insights = Annotated[bool, typer.Option("--insights", help="What it comes down to as well.")]
+Insights = Annotated[bool, typer.Option("--insights", help="Notes of the talk as well.")]
 SaveTo = Annotated[
     Path | None,
     typer.Option("--save", metavar="FILE", help="Write the transcript: .txt, .srt, .vtt or .json."),
@@ -89,14 +92,14 @@ def config_of(model: str | None, language: str | None, **more: object) -> dict[s
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What a stream is asked for, as its options name it."""
+    """What a stream is asked for: each field is an option of the commands that are ``with_wishes``."""
 
-    model: str | None
-    language: str | None
-    diarize: bool
-    speakers: int | None
-    insights: bool
-    vocabulary: Path | None
+    model: Model = None
+    language: Language = None
+    diarize: Diarize = False
+    speakers: Speakers = None
+    insights: Insights = False
+    vocabulary: Vocabulary = None
 
     def config(self, *, timed: bool, **more: object) -> dict[str, object]:
         """Return them as keys of a ``config`` frame.
@@ -120,6 +123,26 @@ class Wishes:
             insights={"enabled": True} if self.insights else None,
             **more,
         )
+
+
+def with_wishes(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command with the options of ``Wishes`` in place of its keyword ``wishes``."""
+    hints = get_type_hints(Wishes, include_extras=True)
+    wished = [
+        Parameter(one.name, Parameter.KEYWORD_ONLY, default=one.default, annotation=hints[one.name])
+        for one in fields(Wishes)
+    ]
+
+    @wraps(command)
+    def run(**given: object) -> None:
+        chosen = {one.name: given.pop(one.name) for one in wished}
+        command(**given, wishes=Wishes(**chosen))  # type: ignore[arg-type]  # typer made them of these types
+
+    own = signature(command)
+    others = [one for one in own.parameters.values() if one.name != "wishes"]
+    run.__signature__ = own.replace(parameters=[*others, *wished])  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in (*others, *wished)}
+    return run
 
 
 def diarization_of(speakers: int | None, *, wanted: bool) -> dict[str, object] | None:

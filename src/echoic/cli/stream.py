@@ -7,38 +7,29 @@ import typer
 
 from echoic.cli.options import (
     Config,
-    Diarize,
-    Insights,
     Key,
-    Language,
-    Model,
     SaveTo,
-    Speakers,
     Speed,
     Url,
-    Vocabulary,
     Wishes,
     give_up,
+    with_wishes,
 )
 
 #: Samples per second, the protocol's default.
 _RATE = 16_000
 
 
+@with_wishes
 def stream(  # noqa: PLR0913  # each is an option of the command
     file: Annotated[Path, typer.Argument(metavar="FILE", help="An audio or video file.")],
     *,
     url: Url = None,
     speed: Speed = 1.0,
     save: SaveTo = None,
-    model: Model = None,
-    language: Language = None,
     key: Key = None,
     config: Config = None,
-    diarize: Diarize = False,
-    speakers: Speakers = None,
-    insights: Insights = False,
-    vocabulary: Vocabulary = None,
+    wishes: Wishes,
 ) -> None:
     """Stream a recording to a server at the pace of speech and watch the words come.
 
@@ -51,7 +42,7 @@ def stream(  # noqa: PLR0913  # each is an option of the command
     from echoic.client.pacing import PIECE, paced
     from echoic.media import read_audio
 
-    sitting = sitting_of(Wishes(model, language, diarize, speakers, insights, vocabulary), save, url, key)
+    sitting = sitting_of(wishes, save, url, key)
     try:
         pieces = paced(read_audio(file, _RATE, PIECE), _RATE, speed)
     except UnreadableAudio as error:

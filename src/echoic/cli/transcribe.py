@@ -12,19 +12,14 @@ import typer
 
 from echoic.cli.options import (
     Config,
-    Diarize,
     Form,
-    Insights,
     Key,
-    Language,
-    Model,
-    Speakers,
     Url,
-    Vocabulary,
     Wishes,
     complain,
     give_up,
     harmless,
+    with_wishes,
 )
 
 if TYPE_CHECKING:
@@ -55,6 +50,7 @@ class _Errand:
     way: "Ending"
 
 
+@with_wishes
 def transcribe(  # noqa: PLR0913  # each is an option of the command
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE…", help="Audio or video files.", show_default=False)
@@ -65,14 +61,9 @@ def transcribe(  # noqa: PLR0913  # each is an option of the command
     output_dir: Annotated[
         Path | None, typer.Option("--output-dir", "-o", help="Write a file for each into this folder.")
     ] = None,
-    model: Model = None,
-    language: Language = None,
     key: Key = None,
     config: Config = None,
-    diarize: Diarize = False,
-    speakers: Speakers = None,
-    vocabulary: Vocabulary = None,
-    insights: Insights = False,
+    wishes: Wishes,
     fallback: Annotated[
         bool, typer.Option("--fallback", help="Let another model do it where the one named cannot.")
     ] = False,
@@ -88,14 +79,13 @@ def transcribe(  # noqa: PLR0913  # each is an option of the command
 
     if len(files) > 1 and form is not Form.TXT and output_dir is None:
         give_up(f"Several files as {form} need a folder to be written to: -o FOLDER.", 2)
-    if insights and form in (Form.SRT, Form.VTT):
+    if wishes.insights and form in (Form.SRT, Form.VTT):
         give_up(f"Insights have no place in {form}: -f txt or -f json.", 2)
-    wishes = Wishes(model, language, diarize, speakers, insights, vocabulary)
     try:
         wished = wishes.config(timed=form is not Form.TXT, enable_partial=False)
     except ValueError as error:
         give_up(str(error), 2)
-    strict = model is not None and not fallback
+    strict = wishes.model is not None and not fallback
     try:
         if output_dir is not None:
             output_dir.mkdir(parents=True, exist_ok=True)
