@@ -105,7 +105,9 @@ async def test_a_file_can_be_chosen_and_another_puts_it_aside(
             await expect(visit.page.locator("#title")).to_have_text(file.name)
             await expect(visit.page.locator("#state")).to_contain_text("Transcribed")
         assert await visit.transcript() == "winter"
-        await visit.page.locator("#earlier button").click()
+        entry = visit.page.locator("#earlier button")
+        await expect(entry).to_have_text(re.compile(r"words\.wav, 0:0\dOne two three alpha.*blue"))
+        await entry.click()
         assert await visit.transcript() == " ".join(WORDS)
 
 
@@ -116,6 +118,62 @@ async def test_what_is_no_sound_is_told_of(place: str, tmp_path: Path) -> None:
         await expect(visit.page.locator("#state")).to_have_text(
             "letter.txt cannot be read as sound by this browser."
         )
+
+
+async def test_what_holds_no_words_is_told_of_and_leaves_an_empty_page(place: str, tmp_path: Path) -> None:
+    (tmp_path / "empty.wav").touch()
+    files = {
+        tmp_path / "empty.wav": "empty.wav is empty.",
+        spoken(
+            tmp_path / "silent.wav", np.zeros(RATE, np.float32)
+        ): "silent.wav is silent from beginning to end.",
+        spoken(tmp_path / "quiet.wav", np.full(2 * RATE, 0.001, np.float32)): (
+            "Nothing was understood: quiet.wav is very quiet."
+        ),
+    }
+    async with visiting(f"http://{place}/") as visit:
+        for file, sentence in files.items():
+            await visit.page.set_input_files("#file", file)
+            await expect(visit.page.locator("#state")).to_have_text(sentence)
+            await expect(visit.page.locator("#empty")).to_be_visible()
+            await expect(visit.page.locator("#title")).to_have_text("Transcript")
+
+
+async def test_a_video_without_sound_is_told_of(place: str) -> None:
+    async with visiting(f"http://{place}/") as visit:
+        await visit.page.evaluate(
+            """async () => {
+              const canvas = document.createElement("canvas");
+              canvas.getContext("2d").fillRect(0, 0, 9, 9);
+              const recorder = new MediaRecorder(canvas.captureStream(30));
+        spoken(tmp_path / "silent.wav", np.zeros(RATE, np.float32)): "silent.wav is silent throughout.",
+              recorder.start();
+              for (let i = 0; i < 9; i++) {
+                await new Promise(requestAnimationFrame);
+                canvas.getContext("2d").fillRect(i, 0, 9, 9);
+              }
+              recorder.stop();
+              const carried = new DataTransfer();
+              carried.items.add(new File([await given], "mute.webm", { type: "video/webm" }));
+              document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: carried, bubbles: true }));
+            }"""
+        )
+        await expect(visit.page.locator("#state")).to_have_text(
+            "mute.webm has no sound that this browser can read."
+        )
+
+
+async def test_a_file_can_be_cancelled_while_it_is_written_down(place: str, tmp_path: Path) -> None:
+    long = spoken(tmp_path / "long.wav", draw([("winter", 0.4)] * 3000, rate=RATE))
+    async with visiting(f"http://{place}/") as visit:
+        await visit.page.set_input_files("#file", long)
+        await expect(visit.page.locator("#record-label")).to_have_text("Cancel")
+        await expect(visit.page.locator(".part").first).to_be_attached()
+        await expect(visit.page.locator("#progress")).to_have_attribute("value", re.compile(r"0\.\d"))
+        await visit.page.click("#record")
+        await expect(visit.page.locator("#state")).to_contain_text("Cancelled. What was written down up to")
+        await visit.ended()
+        assert (await visit.transcript()).startswith("winter")
 
 
 async def test_two_tabs_are_two_streams(place: str, speech: Path, tmp_path: Path) -> None:

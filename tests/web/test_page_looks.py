@@ -143,6 +143,39 @@ async def test_what_is_not_to_be_had_is_greyed_with_its_reason() -> None:
                 await expect(page.locator(f"#{name}-why")).not_to_be_empty()
 
 
+async def test_a_replacement_that_is_none_is_marked_as_it_is_typed(place: str) -> None:
+    async with visiting(f"http://{place}/") as visit:
+        field = visit.page.get_by_label("What to put in place of what")
+        await visit.page.click("#show-options")
+        await field.fill("a = b\n\nnonsense\n= c\nd =")
+        told = "Line 3 has no =. Line 4 has nothing before =. Line 5 has nothing after =."
+        await expect(visit.page.locator("#replacements-why")).to_contain_text(told)
+        await expect(field).to_have_attribute("aria-invalid", "true")
+        await visit.page.get_by_role("button", name="Done").click()
+        await expect(visit.page.locator("#hint")).to_contain_text(f"Replacements: {told}")
+        await visit.page.click("#show-options")
+        await field.fill("a = b")
+        await expect(visit.page.locator("#replacements-why")).to_be_empty()
+        await expect(field).to_have_attribute("aria-invalid", "false")
+
+
+async def test_notes_are_a_step_away_on_a_telephone(place: str, tmp_path: Path) -> None:
+    words: list[str | tuple[str, float]] = [*["alpha", "bravo", "charlie"] * 60, ("", 2.0)]
+    long = spoken(tmp_path / "long.wav", draw(words, rate=RATE))
+    async with visiting(f"http://{place}/", options=TALKATIVE, viewport=PHONE) as visit:
+        await visit.page.set_input_files("#file", long)
+        await expect(visit.page.locator("#state")).to_contain_text("Transcribed")
+        await visit.page.evaluate("scrollTo(0, 0)")
+        link = visit.page.locator("#to-beside")
+        await expect(link).to_have_text("Notes")
+        await expect(visit.page.locator("#notes")).not_to_be_in_viewport()
+        await link.click()
+        await expect(visit.page.locator("#notes")).to_be_in_viewport()
+        await expect(link).to_have_text("Transcript")
+        await link.click()
+        await expect(link).to_have_text("Notes")
+
+
 async def test_options_are_told_to_the_server_and_a_vocabulary_that_is_refused_is_told_of(
     place: str, speech: Path
 ) -> None:
@@ -154,7 +187,7 @@ async def test_options_are_told_to_the_server_and_a_vocabulary_that_is_refused_i
         await visit.start()
         await expect(page.locator("#transcript")).to_contain_text("Brava")
         await page.click("#show-options")
-        await page.get_by_label("What to put in place of what").fill("three = ")
+        await page.get_by_label("What to put in place of what").fill(f"three = {'x' * 300}")
         await page.get_by_role("button", name="Done").click()
         await expect(page.locator("#vocabulary-why")).to_have_class(re.compile("trouble"))
         await expect(page.locator("#vocabulary-why")).to_contain_text("vocabulary")

@@ -1,26 +1,28 @@
-// The page: buttons, states, and what stands where.
+// The page: what is recorded, what comes of it, and what the buttons do. What stands below is in dock.js, above in
+// meeting.js, beside in beside.js; the transcript is drawn by sheet.js.
 
-import { drawEarlier, drawNotes, drawSpeakers } from "./beside.js";
+import { drawEarlier, drawNotes, drawSpeakers, linkBeside } from "./beside.js";
+import { hint, offerToLeave, part, say, showPhase, showProgress } from "./dock.js";
+import { takeFiles } from "./dropping.js";
+import { Meeting, showModel } from "./meeting.js";
 import { Meter } from "./meter.js";
 import { Options } from "./options.js";
 import { Recording } from "./recording.js";
 import { save } from "./save.js";
-import { STREAM, ask, key } from "./server.js";
+import { STREAM, key } from "./server.js";
 import { Sheet, clock } from "./sheet.js";
 import { NoSound, canOpenTab, microphones, openMicrophone, openTab, readFile } from "./sound.js";
 import { Talk } from "./talk.js";
 
-const ASK_AGAIN = 3000; // milliseconds, while the server is away
-const ASK_AT_LAST = 600_000; // milliseconds, whatever it says
 const LONG_WAIT = 3000; // milliseconds for the last words
 const SURE = 4000; // milliseconds in which a second press clears
 const EXPECTED = new Set(["model_fallback", "word_timestamps_unavailable"]); // where the user left the choice to the server
 const SHOWN = "falling_behind"; // beside the meter, and as it is now
 
-const part = (/** @type {string} */ id) => /** @type {any} */ (document.getElementById(id));
 const sheet = new Sheet(part("transcript"), part("announcer"));
 const meter = new Meter(part("meter"));
 const options = new Options(changeOptions);
+const meeting = new Meeting((status) => options.show(status));
 
 let talk = new Talk();
 /** @type {Talk[]} */
@@ -32,36 +34,17 @@ let live = null;
 /** `idle`, `starting`, `live`, `file` or `stopping`. @type {string} */
 let phase = "idle";
 let attempts = 0; // at a recording
+let whole = 0; // seconds of the file that is written down
 const is = (/** @type {string} */ name) => phase === name;
 let isLost = false;
 
-// ---- what is said to the user
-
-/** @param {string} text @param {boolean} [alarm] @param {string} [count] What changes all the time; it is not read out. */
-function say(text, alarm = false, count = "") {
-  const line = part("state");
-  if (line.textContent !== text) line.textContent = text;
-  line.classList.toggle("alarm", alarm);
-  part("count").textContent = count;
-}
-
-/** @param {string} text */
-function hint(text) {
-  if (part("hint").textContent !== text) part("hint").textContent = text;
-}
+// ---- what is drawn
 
 /** @param {string} next */
 function enter(next) {
   const held = document.activeElement;
   phase = next;
-  const runs = !is("idle");
-  document.body.classList.toggle("live", runs);
-  part("record-label").textContent = runs ? "Stop" : "Start";
-  part("record").ariaDisabled = String(is("stopping"));
-  part("sources").hidden = runs;
-  part("gauge").hidden = !is("live") && !is("starting");
-  part("progress").hidden = !is("file");
-  part("paragraph").hidden = !is("live");
+  showPhase(phase);
   draw();
   if (held?.closest("[hidden]")) part("record").focus();
 }
@@ -86,80 +69,17 @@ function drawBeside() {
   drawVoices();
   drawNotes(part("notes"), talk);
   drawEarlier(part("earlier"), earlier, choose);
+  linkBeside();
 }
 
-// ---- the server
-
-/** Wait until it is known what the server has, and so what of the options can be asked for; not for long. */
-function meet() {
-  return Promise.race([meeting, new Promise((resolve) => setTimeout(resolve, ASK_AGAIN))]);
-}
-
-/** @type {any} */
-let again = null;
-
-async function meetServer() {
-  const answer = await ask();
-  part("key-form").hidden = answer.state !== "key";
-  if (answer.state === "key") {
-    part("model").textContent = "Waiting for a key.";
-    if (key.value) refuseKey();
-  } else if (answer.state === "here") show(answer);
-  else askAgain(answer.state === "busy" ? "The server asks for a pause." : "The server does not answer. It is asked again.", answer.retry);
-}
-
-/** @param {{status?: any, limits?: any}} answer */
-function show({ status, limits }) {
-  try {
-    options.show(status);
-    showModels(status);
-    showLimits(limits);
-  } catch {
-    askAgain("The server says of itself what this page cannot read. It is asked again.");
-  }
-}
-
-/** @param {string} why @param {number} [seconds] */
-function askAgain(why, seconds) {
-  part("model").textContent = why;
-  clearTimeout(again);
-  again = setTimeout(() => (meeting = meetServer()), Math.min(seconds ? seconds * 1000 : ASK_AGAIN, ASK_AT_LAST));
-}
-
-function refuseKey() {
-  key.value = "";
-  part("key-answer").textContent = "This key is not accepted.";
-  part("key-answer").classList.add("trouble");
-  part("key").select();
-}
-
-/** @param {any} status */
-function showModels({ models, available_models: names }) {
-  const loaded = models.filter((/** @type {any} */ one) => one.loaded);
-  const line = part("model");
-  if (!names.length) line.textContent = `No model is available here. ${models[0]?.reason ?? ""}`;
-  else line.textContent = loaded.length === 1 ? loaded[0].id : `${names.length} ${names.length === 1 ? "model" : "models"}`;
+function drawProgress() {
+  if (!is("file") || isLost) return;
+  showProgress(talk.heard / whole);
+  say(`${talk.title} is written down:`, false, `${clock(talk.heard)} of ${clock(whole)}`);
 }
 
 /** @param {Recording} mine */
-function showActive(mine) {
-  part("model").textContent = mine.stream?.configured.active_model ?? "";
-}
-
-/** @param {any} limits */
-function showLimits(limits) {
-  const left = limits?.remaining_minutes;
-  part("limits").textContent = typeof left === "number" ? `${Math.floor(left)} minutes of today are left.` : "";
-}
-
-part("key-form").addEventListener("submit", (/** @type {Event} */ event) => {
-  event.preventDefault();
-  key.value = part("key").value;
-  part("key").value = "";
-  part("key-answer").textContent = "";
-  part("key-answer").classList.remove("trouble");
-  meetServer();
-});
+const showActive = (mine) => showModel(mine.stream?.configured.active_model ?? "");
 
 // ---- a recording
 
@@ -169,7 +89,7 @@ function begin(title) {
   talk = new Talk();
   talk.title = title;
   isLost = false;
-  hint("");
+  hint(options.trouble && `Replacements: ${options.trouble}`);
   meter.clear();
   drawBeside();
 }
@@ -187,7 +107,7 @@ async function listen(open, doing) {
   say(doing);
   try {
     const opened = await open();
-    await meet();
+    await meeting.wait();
     if (attempt !== attempts) return void opened.stop(); // stopped while the browser asked
     live = opened;
     begin("");
@@ -216,49 +136,51 @@ async function listen(open, doing) {
 
 /** @param {File} file */
 async function transcribe(file) {
-  if (!is("idle")) return;
+  if (!is("idle")) return hint("Stop first, then drop the file.");
   enter("file");
   const attempt = ++attempts;
+  const isOver = () => attempt !== attempts;
   say(`Reading ${file.name}…`);
   try {
-    const { samples, rate, seconds } = await readFile(file);
-    await meet();
-    if (attempt !== attempts) return;
+    const { samples, rate, seconds, isQuiet } = await readFile(file);
+    await meeting.wait();
+    if (isOver()) return;
     begin(file.name);
+    whole = seconds;
     enter("file");
     const mine = record(rate);
+    drawProgress();
     await mine.ready;
+    if (isOver()) return;
     showActive(mine);
-    await mine.hearAll(samples, (share) => {
-      part("progress").value = share;
-      say(`${file.name} is written down:`, false, `${clock(talk.heard)} of ${clock(seconds)}`);
-    });
-    if (attempt === attempts && is("file")) await stop();
+    await mine.hearAll(samples);
+    if (isOver()) return;
+    await mine.stop();
+    const none = isQuiet ? `Nothing was understood: ${file.name} is very quiet.` : "Nothing was understood.";
+    if (!isOver()) finish(talk.finals.length ? `Transcribed: ${clock(mine.seconds)}.` : none);
   } catch (error) {
-    if (attempt === attempts && is("file")) fail(error);
+    if (!isOver()) fail(error);
   }
+}
+
+function cancel() {
+  finish(talk.finals.length && whole ? `Cancelled. What was written down up to ${clock(talk.heard)} is here.` : "Cancelled.");
 }
 
 async function stop(why = "") {
   if (is("idle") || is("stopping")) return;
-  const [attempt, done] = [attempts, is("file") ? "Transcribed" : "Recorded"];
+  const attempt = attempts;
   enter("stopping");
   say("Waiting for the last words…");
   setTimeout(() => attempt === attempts && offerToLeave(), LONG_WAIT);
   try {
     await live?.stop();
     await recording?.stop();
-    const told = talk.finals.length ? `${done}: ${clock(recording?.seconds ?? 0)}.` : "Nothing was understood.";
+    const told = talk.finals.length ? `Recorded: ${clock(recording?.seconds ?? 0)}.` : "Nothing was understood.";
     if (attempt === attempts) finish(`${why} ${told}`.trim());
   } catch (error) {
     if (attempt === attempts) fail(error);
   }
-}
-
-/** Let whoever does not want to wait for the last words go on without them. */
-function offerToLeave() {
-  part("record-label").textContent = "Don’t wait";
-  part("record").ariaDisabled = "false";
 }
 
 /** @param {string} text */
@@ -268,7 +190,9 @@ function finish(text, alarm = false) {
   recording = live = null;
   attempts++;
   last?.drop();
+  whole = 0;
   talk.volatile = "";
+  if (talk.isEmpty) talk.title = "";
   sheet.announce("", true);
   enter("idle");
   drawBeside();
@@ -278,9 +202,8 @@ function finish(text, alarm = false) {
 
 /** @param {any} error */
 function fail(error) {
-  if (error.code === "unauthorized") refuseKey();
-  if (error.code === "unauthorized") part("key-form").hidden = false;
-  if (error.code === "unreachable") meetServer();
+  if (error.code === "unauthorized") meeting.refuseKey();
+  if (error.code === "unreachable") meeting.begin();
   options.complain(String(error.detail?.field ?? ""), error.message);
   const known = error instanceof NoSound || error.code;
   const kept = talk.finals.length ? " What was said before is here." : "";
@@ -299,7 +222,11 @@ function hear(frame) {
   if (changed === "volatile" && wasEmpty === talk.isEmpty) sheet.drawVolatile(talk);
   else if (changed) draw();
   if (changed === "turns" || changed === "notes" || (frame.type === "final" && talk.speakers.size)) drawVoices();
-  if (changed === "turns" || changed === "notes") drawNotes(part("notes"), talk);
+  if (changed === "turns" || changed === "notes") {
+    drawNotes(part("notes"), talk);
+    linkBeside();
+  }
+  if (frame.type === "final") drawProgress();
   if (frame.state === "configured" && recording) showActive(recording);
   const isKnown = frame.code === SHOWN || (EXPECTED.has(frame.code) && !options.model);
   if (frame.type === "warning" && !isKnown) hint(frame.message);
@@ -316,6 +243,7 @@ function hearConnection({ state, active_model: model, cut }) {
   if (model) hint(`The server is back, and another model listens: ${model}. A word or two where it began may be missing.`);
   if (isLost) hint("");
   tick();
+  drawProgress();
 }
 
 function tick() {
@@ -338,6 +266,7 @@ async function stayAwake(mine) {
 
 function startOrStop() {
   if (is("idle")) listen(() => openMicrophone(options.values.device), "Waiting for the microphone…");
+  else if (is("file")) cancel();
   else if (!is("stopping")) stop();
   else if (part("record").ariaDisabled === "false") finish("Stopped without the last words.", true);
 }
@@ -353,10 +282,10 @@ function choose(other) {
 }
 
 async function changeOptions() {
+  hint(options.trouble && `Replacements: ${options.trouble}`);
   if (!is("live")) return;
   try {
     await recording?.stream?.configure(options.config);
-    hint("");
   } catch (error) {
     const { detail, message } = /** @type {import("./echoic.js").StreamError} */ (error);
     if (!options.complain(String(detail.field ?? ""), message)) hint(message);
@@ -390,36 +319,17 @@ part("paragraph").addEventListener("click", () => recording?.commit().catch(() =
 part("clear").addEventListener("click", clear);
 part("tab").addEventListener("click", () => listen(openTab, "Choose a tab, and share its sound."));
 part("tab").hidden = !canOpenTab();
-part("file").addEventListener("change", (/** @type {any} */ { target }) => {
-  if (target.files[0]) transcribe(target.files[0]);
-  target.value = "";
-});
+takeFiles(transcribe, () => is("idle"));
 part("save").addEventListener("click", async (/** @type {any} */ { target }) => {
   if (target.dataset.form) hint(await save(talk, target.dataset.form));
 });
 document.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && !event.repeat && (event.ctrlKey || event.metaKey) && !options.dialog.open) startOrStop();
 });
-/** Whether it is a file that is dragged; text goes where text goes. @param {DragEvent} event */
-const isFile = ({ dataTransfer }) => Boolean(dataTransfer?.types.includes("Files"));
-document.addEventListener("dragover", (event) => {
-  if (!isFile(event)) return;
-  event.preventDefault();
-  document.body.classList.toggle("dropping", is("idle"));
-});
-document.addEventListener("dragleave", (event) => event.relatedTarget || document.body.classList.remove("dropping"));
-document.addEventListener("drop", (event) => {
-  if (!isFile(event)) return;
-  event.preventDefault();
-  document.body.classList.remove("dropping");
-  const file = event.dataTransfer?.files[0];
-  if (file && !is("idle")) hint("Stop first, then drop the file.");
-  else if (file) transcribe(file);
-});
 window.addEventListener("beforeunload", (event) => {
   if (!is("idle") || [talk, ...earlier].some((one) => !one.isSaved)) event.preventDefault();
 });
 
 enter("idle");
-let meeting = meetServer();
+meeting.begin();
 microphones().then((devices) => options.showDevices(devices));

@@ -4,6 +4,8 @@ import { VOICES, clock, element } from "./sheet.js";
 
 /** @typedef {import("./talk.js").Talk} Talk */
 
+const FIRST = 20; // finals of which one is told how it begins
+const GIST = 160; // letters
 const PARTS = [
   ["Summary", "summary"],
   ["Action items", "action_items"],
@@ -101,10 +103,32 @@ export function drawEarlier(section, talks, onchoose) {
     const button = element("button", "");
     button.setAttribute("type", "button");
     const when = talk.began.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-    button.append(element("b", "", talk.finals[0]?.text ?? "Nothing"), `${talk.title || when}, ${clock(talk.heard)}`);
+    const count = talk.speakers.size > 1 ? `, ${talk.speakers.size} speakers` : "";
+    button.append(element("b", "", `${talk.title || when}, ${clock(talk.heard)}${count}`), element("span", "gist", gistOf(talk)));
     button.onclick = () => onchoose(talk);
     row.append(button);
     return row;
   });
   section.querySelector("ul")?.replaceChildren(...rows);
 }
+
+/** What it comes down to, or how it begins. @param {Talk} talk */
+function gistOf(talk) {
+  const summary = talk.insights.findLast(({ summary }) => summary.length)?.summary ?? [];
+  const text = summary.length ? talk.named(summary.join(" ")) : talk.finals.slice(0, FIRST).map(({ text }) => text).join(" ");
+  return text.length > GIST ? `${text.slice(0, GIST)}…` : text;
+}
+
+/** Where the screen is narrow: a link in the dock to what stands below the transcript, and back. */
+export function linkBeside() {
+  const link = /** @type {HTMLAnchorElement} */ (document.getElementById("to-beside"));
+  const section = ["notes", "speakers", "earlier"].map((id) => document.getElementById(id)).find((one) => !one?.hidden);
+  const { scrollHeight } = document.documentElement;
+  link.hidden = !section || scrollHeight <= innerHeight;
+  if (!section) return;
+  const isThere = section.getBoundingClientRect().top < innerHeight / 2 || scrollY + innerHeight >= scrollHeight - 1;
+  link.textContent = isThere ? "Transcript" : (section.querySelector("h2")?.textContent ?? "");
+  link.href = isThere ? "#sheet" : `#${section.id}`;
+}
+addEventListener("scroll", linkBeside, { passive: true });
+addEventListener("resize", linkBeside);

@@ -3,6 +3,7 @@
 import { element } from "./sheet.js";
 
 const KEPT_AS = "echoic options";
+const TOLD = 3; // lines of which is said what is wrong
 const START = { model: "", language: "", device: "", diarization: false, insights: true, "word-timestamps": true, "num-speakers": "", terms: "", replacements: "" };
 // Where a model does not say which languages it knows.
 const COMMON = "ar bg cs da de el en es et fi fr hi hr hu id it ja ko lt lv nl no pl pt ro ru sk sl sv tr uk vi zh".split(" ");
@@ -24,6 +25,7 @@ export class Options {
       else field.value = this.values[id];
       field.addEventListener("input", () => this._take(id, field.type === "checkbox" ? field.checked : field.value));
     }
+    this._showTrouble();
     this.before = "";
     part("show-options").addEventListener("click", () => this.open());
     this.dialog.addEventListener("close", () => JSON.stringify(this.values) !== this.before && onchange());
@@ -85,6 +87,18 @@ export class Options {
     };
   }
 
+  /** What is wrong with what was typed, in sentences. */
+  get trouble() {
+    const { wrong } = replacementsOf(this.values.replacements);
+    const more = wrong.length > TOLD ? ` So it is with ${wrong.length - TOLD} more.` : "";
+    return wrong.length ? `${wrong.slice(0, TOLD).join(" ")}${more} What has no form “heard = meant” is left out.` : "";
+  }
+
+  _showTrouble() {
+    part("replacements-why").textContent = this.trouble;
+    part("replacements").ariaInvalid = String(Boolean(this.trouble));
+  }
+
   /** The model that was asked for; undefined: none. */
   get model() {
     return /** @type {any} */ (this.status.models.find((/** @type {any} */ { id }) => id && id === this.values.model));
@@ -100,6 +114,7 @@ export class Options {
     this.values[id] = value;
     if (id === "num-speakers" && value) part("diarization").checked = this.values.diarization = true;
     if (id === "terms" || id === "replacements") part("vocabulary-why").classList.remove("trouble");
+    if (id === "replacements") this._showTrouble();
     try {
       localStorage.setItem(KEPT_AS, JSON.stringify(this.values));
     } catch {
@@ -184,16 +199,28 @@ function nameOf(code) {
 const choice = (value, text) => new Option(text, value);
 
 /** @param {string} terms @param {string} replacements */
-export function vocabulary(terms, replacements) {
-  const lines = (/** @type {string} */ text) => text.split("\n").map((line) => line.trim()).filter(Boolean);
-  const pairs = lines(replacements).map((line) => {
-    const at = line.indexOf("=");
-    return at < 0 ? [line, ""] : [line.slice(0, at).trim(), line.slice(at + 1).trim()];
-  });
+function vocabulary(terms, replacements) {
+  const { pairs } = replacementsOf(replacements);
   return {
-    ...(terms.trim() && { terms: lines(terms) }),
+    ...(terms.trim() && { terms: terms.split("\n").map((line) => line.trim()).filter(Boolean) }),
     ...(pairs.length && { replacements: Object.fromEntries(pairs) }),
   };
+}
+
+/** Return what is to be put in place of what, and of each line that does not say so what is wrong. @param {string} text */
+export function replacementsOf(text) {
+  /** @type {[string, string][]} */
+  const pairs = [];
+  /** @type {string[]} */
+  const wrong = [];
+  text.split("\n").forEach((line, at) => {
+    const [heard, ...rest] = line.split("=");
+    const meant = rest.join("=").trim();
+    const lack = !rest.length ? "no =" : !heard.trim() ? "nothing before =" : !meant ? "nothing after =" : "";
+    if (line.trim() && lack) wrong.push(`Line ${at + 1} has ${lack}.`);
+    else if (line.trim()) pairs.push([heard.trim(), meant]);
+  });
+  return { pairs, wrong };
 }
 
 function read() {

@@ -40,14 +40,13 @@ export class Recording {
     else this._send(samples);
   }
 
-  /** Send a whole file as fast as it is taken. @param {Float32Array} samples @param {(share: number) => void} onprogress */
-  async hearAll(samples, onprogress) {
+  /** Send a whole file as fast as it is taken. @param {Float32Array} samples */
+  async hearAll(samples) {
     await this.ready;
     const size = Math.round(this.rate * FILE_PIECE);
     for (let at = 0; at < samples.length && !this.isOver; at += size) {
       await this.stream?.send(samples.subarray(at, at + size));
       this.seconds = Math.min(at + size, samples.length) / this.rate;
-      onprogress(this.seconds * this.rate / samples.length);
     }
   }
 

@@ -79,7 +79,9 @@ export class Sheet {
 
   _isAtEnd() {
     const last = this.place.lastElementChild?.lastElementChild;
-    return !last || last.getBoundingClientRect().bottom < innerHeight + NEAR;
+    if (!last) return true;
+    const { bottom } = last.getBoundingClientRect();
+    return bottom > 0 && bottom < innerHeight + NEAR; // whoever looks at what stands further down stays there
   }
 
   /** Tell a screen reader what is final, a sentence at a time. @param {string} text @param {boolean} [atOnce] */

@@ -3,6 +3,7 @@
 /** @typedef {{rate: number, onsamples: (samples: Float32Array) => void, onend: (why: string) => void, start: () => void, stop: () => Promise<void>}} Live */
 
 const FILE_RATE = 16000;
+const QUIET = 0.02; // of full scale, at its loudest
 const HANDED_OVER = 1000; // milliseconds; a context that is suspended hands nothing over
 // The browser's processing is made for calls: it takes the beginning of speech for noise.
 const AS_IT_IS = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
@@ -110,15 +111,20 @@ async function hear(media, context, gone, close) {
   return live;
 }
 
-/** @param {File} file @returns {Promise<{rate: number, seconds: number, samples: Float32Array}>} Mono. */
+/**
+ * @param {File} file
+ * @returns {Promise<{rate: number, seconds: number, samples: Float32Array, isQuiet: boolean}>} Mono.
+ */
 export async function readFile(file) {
+  if (!file.size) throw new NoSound(`${file.name} is empty.`);
   const context = new OfflineAudioContext(1, 1, FILE_RATE); // decodes to that rate
-  try {
-    const audio = await context.decodeAudioData(await file.arrayBuffer());
-    return { rate: audio.sampleRate, seconds: audio.duration, samples: mono(audio) };
-  } catch {
-    throw new NoSound(`${file.name} cannot be read as sound by this browser.`);
-  }
+  const audio = await file.arrayBuffer().then((bytes) => context.decodeAudioData(bytes)).catch(() => null);
+  if (!audio && file.type.startsWith("video/")) throw new NoSound(`${file.name} has no sound that this browser can read.`);
+  if (!audio) throw new NoSound(`${file.name} cannot be read as sound by this browser.`);
+  const samples = mono(audio);
+  const loudest = loudestOf(samples);
+  if (!loudest) throw new NoSound(`${file.name} is silent throughout.`);
+  return { rate: audio.sampleRate, seconds: audio.duration, samples, isQuiet: loudest < QUIET };
 }
 
 /** @param {AudioBuffer} audio */
@@ -130,6 +136,13 @@ function mono(audio) {
   }
   for (let at = 0; at < sum.length; at++) sum[at] /= audio.numberOfChannels;
   return sum;
+}
+
+/** @param {Float32Array} samples */
+function loudestOf(samples) {
+  let most = 0;
+  for (let at = 0; at < samples.length; at++) most = Math.max(most, Math.abs(samples[at]));
+  return most;
 }
 
 /** The microphones there are, once one was allowed. */
