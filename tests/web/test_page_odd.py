@@ -67,7 +67,7 @@ HOSTILE = """async (markup) => {
     type: "insight", stage: "final", source,
     summary: [markup], topics: [markup], action_items: [item], decisions: [item],
   });
-  talk.names.set(0, markup);
+  talk.call(0, markup);
   talk.title = markup;
   const sheet = new Sheet(part("transcript"), part("announcer"));
   sheet.draw(talk);
@@ -76,7 +76,7 @@ HOSTILE = """async (markup) => {
   drawNotes(part("notes"), talk);
   return document.querySelectorAll("img, b, script:not([src])").length;
 }"""
-#: Draws ever more, and returns how far it was scrolled by that.
+#: Draws ever more; returns how far it was scrolled by that, and how much was looked at for one more.
 SCROLLED = """async () => {
   const { Talk } = await import("./talk.js");
   const { Sheet } = await import("./sheet.js");
@@ -98,7 +98,12 @@ SCROLLED = """async () => {
   talk.volatile = "more";
   sheet.drawVolatile(talk);
   places.push(scrollY);
-  return places;
+  const text = Object.getOwnPropertyDescriptor(Node.prototype, "textContent");
+  let looks = 0;
+  const get = function () { looks++; return text.get.call(this); };
+  Object.defineProperty(Node.prototype, "textContent", { ...text, get });
+  say(1);
+  return [...places, looks];
 }"""
 
 
@@ -137,11 +142,12 @@ async def test_words_names_and_notes_are_never_markup(place: str) -> None:
         assert named.startswith(f"{markup} {markup}")
 
 
-async def test_what_is_written_below_does_not_move_who_reads_above(place: str) -> None:
+async def test_what_is_written_below_neither_moves_who_reads_above_nor_draws_that_again(place: str) -> None:
     async with visiting(f"http://{place}/") as visit:
-        followed, stayed = await visit.page.evaluate(SCROLLED)
+        followed, stayed, looks = await visit.page.evaluate(SCROLLED)
         assert followed > 500
         assert stayed == 100
+        assert looks < 100
 
 
 async def test_a_browser_that_keeps_nothing_serves_as_well(speech: Path) -> None:

@@ -6,7 +6,7 @@ import { Talk } from "./talk.js";
 const final = (segment_id, text, more = {}) => ({
   type: "final", text, segment_id, segment_start: segment_id, segment_end: segment_id + 1, ...more,
 });
-const said = (talk) => talk.turns().map(({ speaker, parts }) => [speaker, parts.map(({ text }) => text).join(" ")]);
+const said = (talk) => talk.turns.map(({ speaker, parts }) => [speaker, parts.map(({ text }) => text).join(" ")]);
 
 test("what is provisional gives way to what is final", () => {
   const talk = new Talk();
@@ -50,7 +50,7 @@ test("a name stands wherever the label stood", () => {
   talk.note(final(1, "a", { speaker_id: 0, speaker_label: "SPEAKER_00" }));
   assert.equal(talk.named("SPEAKER_00 will send it"), "Speaker 1 will send it");
   assert.equal(talk.naming(0, "SPEAKER_00"), "SPEAKER_00");
-  talk.names.set(0, "Anna");
+  talk.call(0, "Anna");
   assert.equal(talk.named("SPEAKER_00 will send it"), "Anna will send it");
   assert.equal(talk.naming(0, "SPEAKER_00"), "Anna");
 });
@@ -74,7 +74,25 @@ test("the delay is from when the sound was captured until its words came", () =>
 test("who speaks for hours without a pause or a full stop is written in paragraphs all the same", () => {
   const talk = new Talk();
   for (let id = 1; id <= 1000; id++) talk.note(final(id, "words and more words"));
-  const sizes = talk.turns().map(({ parts }) => parts.map(({ text }) => text).join(" ").length);
+  const sizes = talk.turns.map(({ parts }) => parts.map(({ text }) => text).join(" ").length);
   assert.equal(sizes.reduce((sum, size) => sum + size + 1, 0), 21 * 1000);
   assert.ok(Math.max(...sizes) < 1600);
+});
+
+test("a final is looked at once, whatever comes after it; how long each one spoke is told with the summary's corrections", () => {
+  const talk = new Talk();
+  let looks = 0;
+  const first = { ...final(1, "a", { speaker_id: 0, speaker_label: "SPEAKER_00" }), get segment_start() { looks++; return 1; } };
+  talk.note(first);
+  const before = looks;
+  for (let id = 2; id < 100; id++) {
+    talk.note(final(id, "b", { speaker_id: id % 2, speaker_label: `SPEAKER_0${id % 2}` }));
+    assert.ok(said(talk).length && talk.speakers.length);
+  }
+  assert.equal(looks, before);
+  assert.deepEqual([...talk.seconds], [[0, 50], [1, 49]]);
+  const rows = talk.finals.map(({ segment_id }) => ({ segment_id, speaker_id: 0, speaker_label: "SPEAKER_00" }));
+  talk.note({ type: "diarization_summary", speaker_map: rows });
+  assert.deepEqual([...talk.seconds], [[0, 99]]);
+  assert.ok(talk.turns.every(({ speaker }) => speaker === 0));
 });

@@ -221,7 +221,7 @@ function hear(frame) {
   if (frame.type === "full_transcript") sheet.announce("", true);
   if (changed === "volatile" && wasEmpty === talk.isEmpty) sheet.drawVolatile(talk);
   else if (changed) draw();
-  if (changed === "turns" || changed === "notes" || (frame.type === "final" && talk.speakers.size)) drawVoices();
+  if (changed === "turns" || changed === "notes" || (frame.type === "final" && talk.seconds.size)) drawVoices();
   if (changed === "turns" || changed === "notes") {
     drawNotes(part("notes"), talk);
     linkBeside();

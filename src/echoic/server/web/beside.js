@@ -15,9 +15,8 @@ const PARTS = [
 /** @param {HTMLElement} section @param {Talk} talk @param {() => void} onname */
 export function drawSpeakers(section, talk, onname) {
   const list = /** @type {HTMLElement} */ (section.querySelector("ul"));
-  const speakers = [...talk.speakers].sort((one, other) => one - other);
-  section.hidden = !speakers.length;
-  const rows = speakers.map((id, at) => {
+  section.hidden = !talk.seconds.size;
+  const rows = talk.speakers.map((id, at) => {
     const row = /** @type {HTMLElement} */ (list.children[at] ?? list.appendChild(speakerRow()));
     const [input, share] = /** @type {any} */ (row.children);
     row.className = `voice-${id % VOICES}`;
@@ -25,10 +24,10 @@ export function drawSpeakers(section, talk, onname) {
     input.ariaLabel = `Name of speaker ${id + 1}`;
     if (document.activeElement !== input) input.value = talk.names.get(id) ?? "";
     input.oninput = () => {
-      talk.names.set(id, input.value.trim());
+      talk.call(id, input.value.trim());
       onname();
     };
-    share.textContent = clock(secondsOf(talk, id));
+    share.textContent = clock(talk.seconds.get(id) ?? 0);
     share.title = "How long";
     return row;
   });
@@ -43,17 +42,6 @@ function speakerRow() {
   input.maxLength = 60;
   row.append(input, element("span", ""));
   return row;
-}
-
-/** How long one spoke, in seconds. @param {Talk} talk @param {number} id */
-function secondsOf(talk, id) {
-  let sum = 0;
-  for (const final of talk.finals) {
-    const words = final.words?.filter((/** @type {any} */ word) => (word.speaker_id ?? final.speaker_id) === id);
-    if (words) for (const { start, end } of words) sum += end - start;
-    else if (final.speaker_id === id) sum += final.segment_end - final.segment_start;
-  }
-  return sum;
 }
 
 /** @param {HTMLElement} section @param {Talk} talk */

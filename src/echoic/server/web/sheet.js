@@ -14,6 +14,9 @@ export class Sheet {
     this.announcer = announcer;
     this.volatile = element("span", "volatile");
     this.unsaid = "";
+    /** What is drawn. @type {Talk | null} */
+    this.talk = null;
+    this.revision = 0;
   }
 
   /** @param {Talk} talk */
@@ -38,10 +41,12 @@ export class Sheet {
 
   /** @param {Talk} talk */
   _drawTurns(talk) {
-    const turns = talk.turns();
-    if (!turns.length && talk.volatile) turns.push({ speaker: null, start: 0, size: 0, parts: [] });
+    const turns = talk.turns.length || !talk.volatile ? talk.turns : [NOBODY];
+    const isOther = talk !== this.talk || talk.revision !== this.revision;
+    [this.talk, this.revision] = [talk, talk.revision];
     while (this.place.children.length > turns.length) this.place.lastElementChild?.remove();
-    turns.forEach((turn, at) => this._drawTurn(turn, at, talk));
+    const first = isOther ? 0 : Math.max(0, this.place.children.length - 1);
+    for (let at = first; at < turns.length; at++) this._drawTurn(turns[at], at, talk);
   }
 
   /** @param {Turn} turn @param {number} at @param {Talk} talk */
@@ -95,6 +100,9 @@ export class Sheet {
     if (this.announcer.children.length > 3) this.announcer.firstElementChild?.remove();
   }
 }
+
+/** @type {Turn} */
+const NOBODY = { speaker: null, label: null, start: 0, size: 0, parts: [] };
 
 function blank() {
   const row = element("div", "turn");

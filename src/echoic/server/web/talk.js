@@ -1,9 +1,14 @@
 // What was said in one recording, as the frames tell it: turns to show, finals to save. No page in here.
 
-import { labelOf, partsOf, turnsOf } from "./turns.js";
+import { Turns, labelOf } from "./turns.js";
 
 export class Talk {
   constructor() {
+    /** How often what was there already changed. */
+    this.revision = 0;
+    this._turns = new Turns(new Set());
+    /** For how long each one spoke. @type {Map<number, number>} */
+    this.seconds = new Map();
     /** When it began. */
     this.began = new Date();
     /** What it is of, where that is a file. */
@@ -16,8 +21,6 @@ export class Talk {
     this.finals = [];
     /** Names that the user gave. @type {Map<number, string>} */
     this.names = new Map();
-    /** @type {Set<number>} */
-    this.speakers = new Set();
     /** Ids of finals after which the user wanted a paragraph. @type {Set<number>} */
     this.breaks = new Set();
     /** Insights of commits, and the live one after them. @type {any[]} */
@@ -26,6 +29,13 @@ export class Talk {
     this.volatile = "";
     this.heard = 0; // seconds of which finals told
     this.isSaved = true;
+    this._begin();
+  }
+
+  _begin() {
+    this.revision++;
+    this._turns = new Turns(this.breaks);
+    this.seconds.clear();
   }
 
   get isEmpty() {
@@ -65,9 +75,19 @@ export class Talk {
     this.volatile = "";
     this.isSaved = false;
     this.heard = final.segment_end;
-    const before = this.speakers.size;
-    for (const { speaker } of partsOf(final)) if (speaker !== null) this.speakers.add(speaker);
-    return this.speakers.size > before ? "turns" : "text";
+    const before = this.seconds.size;
+    this._count(final);
+    return this.seconds.size > before ? "turns" : "text";
+  }
+
+  /** @param {any} final */
+  _count(final) {
+    this._turns.add(final);
+    const { segment_start: start, segment_end: end, speaker_id: own, text } = final;
+    const pieces = final.words?.length ? final.words : text ? [{ start, end }] : [];
+    for (const { speaker_id: id = own, start, end } of pieces) {
+      if (id !== undefined) this.seconds.set(id, (this.seconds.get(id) ?? 0) + end - start);
+    }
   }
 
   /** Take the second look at who spoke. @param {any} summary */
@@ -81,7 +101,8 @@ export class Talk {
       final.speaker_label = row.speaker_label;
       for (const word of final.words ?? []) if (word.speaker_id === before) word.speaker_id = row.speaker_id;
     }
-    this.speakers = new Set(this.finals.flatMap(partsOf).flatMap(({ speaker }) => (speaker === null ? [] : [speaker])));
+    this._begin();
+    for (const final of this.finals) this._count(final);
     return "turns";
   }
 
@@ -91,6 +112,17 @@ export class Talk {
     if (this.insights.at(-1)?.stage === "live") this.insights.pop();
     this.insights.push(insight);
     return "notes";
+  }
+
+  /** Their numbers. */
+  get speakers() {
+    return [...this.seconds.keys()].sort((one, other) => one - other);
+  }
+
+  /** Give a speaker a name. @param {number} id @param {string} name */
+  call(id, name) {
+    this.names.set(id, name);
+    this.revision++;
   }
 
   /** What a speaker is called here. @param {number} id */
@@ -110,8 +142,8 @@ export class Talk {
     return told;
   }
 
-  /** @returns {import("./turns.js").Turn[]} */
-  turns() {
-    return turnsOf(this.finals, this.breaks);
+  /** @returns {import("./turns.js").Turn[]} Of them only the last one changes, until there is another revision. */
+  get turns() {
+    return this._turns.all;
   }
 }

@@ -18,23 +18,36 @@ const SENTENCE_END = /[.?!…。？！]["'”’)]*$/;
  * @returns {Turn[]}
  */
 export function turnsOf(finals, breaks = new Set()) {
-  /** @type {Turn[]} */
-  const turns = [];
-  let before = null;
-  for (const final of finals) {
+  const turns = new Turns(breaks);
+  for (const final of finals) turns.add(final);
+  return turns.all;
+}
+
+/** Turns that grow final by final: only the last one changes. */
+export class Turns {
+  /** @param {Set<number>} breaks As for `turnsOf`. */
+  constructor(breaks) {
+    this.breaks = breaks;
+    /** @type {Turn[]} */
+    this.all = [];
+    /** @type {any} The last final with words. */
+    this.before = null;
+  }
+
+  /** @param {any} final */
+  add(final) {
     for (const part of partsOf(final)) {
-      const last = turns.at(-1);
-      if (!last || isAnother(last, part) || ends(last, before, final, breaks)) {
-        turns.push({ speaker: part.speaker, label: part.label, start: part.start, size: 0, parts: [] });
+      const last = this.all.at(-1);
+      if (!last || isAnother(last, part) || ends(last, this.before, final, this.breaks)) {
+        this.all.push({ speaker: part.speaker, label: part.label, start: part.start, size: 0, parts: [] });
       }
-      const turn = /** @type {Turn} */ (turns.at(-1));
+      const turn = /** @type {Turn} */ (this.all.at(-1));
       if (turn.speaker === null) Object.assign(turn, { speaker: part.speaker, label: part.label });
       turn.parts.push({ id: final.segment_id, text: part.text, start: part.start });
       turn.size += length(part.text) + 1;
-      before = final;
+      this.before = final;
     }
   }
-  return turns;
 }
 
 /** @param {Turn} turn @param {Part} part */
