@@ -117,6 +117,12 @@ def test_what_only_sounds_like_work_or_a_decision_is_neither(text: str) -> None:
         ("Okay, I'll follow up with Dana on the contract.", None, "Follow up with Dana on the contract"),
         ("I'll get back to the customer tomorrow.", None, "Get back to the customer tomorrow"),
         ("Someone needs to order new badges before Monday.", None, "Order new badges before Monday"),
+        ("Would you please send the agency the invoice?", None, "Send the agency the invoice"),
+        ("Could you send it to Dana by Friday?", None, "Send it to Dana by Friday"),
+        ("I'll build a prototype with the button.", None, "Build a prototype with the button"),
+        ("I'll switch that on and test it on staging.", None, "Switch that on and test it on staging"),
+        ("I'll change the order and send a new invoice.", None, "Change the order and send a new invoice"),
+        ("I'll send the invoice today, sorry.", None, "Send the invoice today"),
         ("Great, so Kim will set up the meeting and Lee will book a room.", "Kim", "Set up the meeting"),
     ],
 )
@@ -150,6 +156,24 @@ def test_what_is_settled_is_quoted(text: str) -> None:
     (quoted,) = notes(finals(text)).decisions
     assert text.endswith(quoted[1:])
     assert len(notes(finals(unpunctuated(text))).decisions) == 1
+
+
+def test_a_topic_is_one_word_for_one_thing_and_a_name_is_whole() -> None:
+    found = notes(
+        finals("""SPEAKER_00: Hold on, the branch in New Jersey called, and the branches in Ohio called too.
+SPEAKER_01: Well, people in New Jersey ask for a branch that is open.
+SPEAKER_00: I moved to New Jersey when they asked for branches, so I hold that they called the right one.""")
+    )
+    assert set(found.topics) == {"New Jersey", "branch"}
+
+
+def test_what_leads_to_a_sentence_or_leans_on_another_is_not_in_the_summary() -> None:
+    talk = """SPEAKER_00: I don't know whether the kettle and the lid belong to the kettle.
+SPEAKER_01: Oh, I mean, the lid of the kettle is hard to open when the kettle is hot.
+SPEAKER_00: Of the kettle and the lid of the kettle and the lid.
+SPEAKER_01: The spring of the lid costs fifty cents.
+SPEAKER_00: We asked two hundred people about their kettle."""
+    assert notes(finals(talk)).summary == ("The lid of the kettle is hard to open when the kettle is hot.",)
 
 
 def test_what_is_said_twice_is_found_once() -> None:

@@ -33,6 +33,8 @@ _WEIGHTY: Final = listed("weighty")
 #: Words that say nothing of what a talk is about, beside those of the lists (English, as spoken).
 _HOLLOW: Final = listed("hollow")
 _SHORTEST_WORD: Final = 3
+#: What a plural in "es" ends with.
+_HISSING: Final = ("ches", "shes", "sses", "xes")
 _LONGEST_PHRASE: Final = 3
 
 
@@ -94,8 +96,12 @@ class Counts:
         """Return how much each weighty word of a sentence says of the talk."""
         return {stem: float(self.stems[stem]) for stem in self._stems(self._spoken[place]) if stem}
 
-    def _stems(self, words: Iterable[str]) -> list[str]:
-        return [_stem(word.lower()) if self._is_weighty(word.lower()) else "" for word in words]
+    def _stems(self, words: Sequence[str]) -> list[str]:
+        stems = [_stem(word.lower()) if self._is_weighty(word.lower()) else "" for word in words]
+        for place in range(1, len(words) - 1):  # a name's part, as in "New Jersey", is not hollow
+            if words[place].istitle() and words[place + 1].istitle() and stems[place + 1]:
+                stems[place] = stems[place] or _stem(words[place].lower())
+        return stems
 
     def _is_weighty(self, word: str) -> bool:
         plain = word.replace("’", "'")  # noqa: RUF001  # a typographer's apostrophe
@@ -135,6 +141,8 @@ def _stem(word: str) -> str:
     """Return a word without the ending of a plural, roughly."""
     if len(word) > _SHORTEST_WORD and word.endswith("ies"):
         return f"{word[:-3]}y"
+    if word.endswith(_HISSING):
+        return word[:-2]
     return (
         word[:-1]
         if len(word) > _SHORTEST_WORD and word.endswith("s") and not word.endswith(("ss", "us"))

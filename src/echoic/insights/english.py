@@ -14,7 +14,7 @@ _FILLERS: Final = re.compile(r"(?:^|(?<= ))(?:um+|uh+|erm?|hmm+|mm+|you know,?)[
 _LEADING: Final = re.compile(
     r"^(?:(?:okay|ok|so|alright|all right|well|yeah|yes|right|great|cool|good|perfect|and|but|then|also|um"
     r"|uh|"
-    r"anyway)\b[,.]? ?)+",
+    r"anyway|oh|ah|i mean,|i think,|you know,)(?:\b|(?<=,))[,.]? ?)+",
     re.IGNORECASE,
 )
 _WORD: Final = re.compile(r"[\w'-]+")

@@ -46,7 +46,8 @@ _LEANS: Final = re.compile(
     r"|thanks|"
     r"thank|hi|hello|hey|sorry|okay|if|unless|suppose|can|could|would|do|does|did|is|are|what|how|why|who"
     r"|where|"
-    r"when|let me|good morning)\b|(?:it|that|there|he|she|what)'s\b|they're\b)",
+    r"when|let me|good morning|of|than|for you|i see|i guess|i (?:don't|do not) (?:know|think))\b"
+    r"|(?:it|that|there|he|she|what)'s\b|they're\b)",
     re.IGNORECASE,
 )
 

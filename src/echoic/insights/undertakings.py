@@ -32,7 +32,8 @@ _VERB: Final = (
 _NEWS: Final = listed("news")
 #: Work that is done while it is announced, or never.
 _IDLE: Final = re.compile(
-    r"(?:(?:call|tell|ask) (?:it|this|that|you|everyone|everybody|myself|anyone|one|a)\b"
+    r"(?:(?:call|tell|ask) (?:it|this|that|you|everyone|everybody|myself|anyone|one|a)\b|tell (?:me|us)\b"
+    r"|change (?:my mind|the (?:subject|topic))\b|build (?:on|upon)\b"
     r"|move (?:on|over|to the next)|(?:share|show) (?:my|your|the) screen|open (?:with|up|the floor|by|it)\b"
     r"|close (?:with|by|out|the (?:door|window))|run (?:you|through|out|over|into)|raise (?:your|my|a) "
     r"|add (?:that|this|to that|one|just|a (?:quick )?(?:note|point|comment)\b)|bring (?:up|you|it|us)\b"
@@ -65,7 +66,11 @@ _I_MUST: Final = re.compile(rf"\b(?:i (?:need|have) to|i've got to|i must|i can|
 _WE_MUST: Final = re.compile(
     rf"\b(?:(?:we|somebody|someone) (?:still )?(?:needs? to|has to|have to|must)|let's) {_VERB}"
 )
-_REQUEST: Final = re.compile(rf"\b(?P<at>can|could|would|will) you {_VERB}")
+_REQUEST: Final = re.compile(rf"\b(?P<at>can you|could you|will you|would you(?= please)) {_VERB}")
+#: After the words of a request: what may be asked of anyone, and be answered at once.
+_ONLY_ASKED: Final = re.compile(
+    r"\w+(?: up| out| through)? (?:it|that|this|them|more|less|by|on|to|from|with|for)\b"
+)
 _PLEASE: Final = re.compile(rf"(?:^|^[\w-]+ |[,:] |\b(?:so|and|then|also) )(?P<at>please) {_VERB}")
 _DUTY: Final = (
     r"(?:will|'ll|is going to|is gonna|needs to|has to|should|is to"
@@ -99,7 +104,7 @@ _OVER: Final = re.compile(
     r"| (?:i'll|i'm|i've|we'll|we're|we've|you'll|you're|let's|thanks|thank you)\b"
 )
 _TRAILING: Final = re.compile(
-    r"(?:[, ]+(?:please|thanks|then|okay|ok|right|too|as well|again|now|and|or|the|a|to|um|uh))+$",
+    r"(?:[, ]+(?:please|thanks|sorry|then|okay|ok|right|too|as well|again|now|and|or|the|a|to|um|uh))+$",
     re.IGNORECASE,
 )
 _ARTICLES: Final = listed("articles")
@@ -138,10 +143,12 @@ def _asked(text: str, common: Container[str]) -> Iterator[_Found]:
     lower = text.lower()
     for rule in (_REQUEST, _PLEASE):
         for found in rule.finditer(lower):
-            start = found.start("at")
+            start, verb = found.start("at"), found.start("verb")
             called = _CALLED.search(text[:start]) or _CALLED_AFTER.search(text)
-            named = called is not None and may_be_name(called["name"], common)
-            yield _Found(start, found.start("verb"), capital(called["name"]) if called and named else None)
+            owner = capital(called["name"]) if called and may_be_name(called["name"], common) else None
+            sure = owner or rule is _PLEASE or "please" in found[0] or _DEADLINE.search(lower, verb)
+            if sure or not _ONLY_ASKED.match(lower, verb):
+                yield _Found(start, verb, owner)
 
 
 def _told(text: str, sentence: Sentence, common: Container[str]) -> Iterator[_Found]:
@@ -186,4 +193,5 @@ def _description(rest: str, owner: str | None) -> str | None:
         text = text.removesuffix(f", {owner}")
     text = _TRAILING.sub("", text).rstrip(" ,-")
     verb = _WORK_FIRST.match(text.lower())
-    return capital(text) if verb and names_something(text[verb.end() :]) else None
+    what = text[verb.end() :] if verb else ""
+    return capital(text) if names_something(what) and not what.startswith(",") else None
