@@ -91,7 +91,7 @@ export function drawEarlier(section, talks, onchoose) {
     const button = element("button", "");
     button.setAttribute("type", "button");
     const when = talk.began.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-    const count = talk.speakers.size > 1 ? `, ${talk.speakers.size} speakers` : "";
+    const count = talk.seconds.size > 1 ? `, ${talk.seconds.size} speakers` : "";
     button.append(element("b", "", `${talk.title || when}, ${clock(talk.heard)}${count}`), element("span", "gist", gistOf(talk)));
     button.onclick = () => onchoose(talk);
     row.append(button);
@@ -102,7 +102,7 @@ export function drawEarlier(section, talks, onchoose) {
 
 /** What it comes down to, or how it begins. @param {Talk} talk */
 function gistOf(talk) {
-  const summary = talk.insights.findLast(({ summary }) => summary.length)?.summary ?? [];
+  const summary = talk.insights.filter(({ summary }) => summary.length).at(-1)?.summary ?? [];
   const text = summary.length ? talk.named(summary.join(" ")) : talk.finals.slice(0, FIRST).map(({ text }) => text).join(" ");
   return text.length > GIST ? `${text.slice(0, GIST)}…` : text;
 }
