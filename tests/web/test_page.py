@@ -124,9 +124,7 @@ async def test_what_holds_no_words_is_told_of_and_leaves_an_empty_page(place: st
     (tmp_path / "empty.wav").touch()
     files = {
         tmp_path / "empty.wav": "empty.wav is empty.",
-        spoken(
-            tmp_path / "silent.wav", np.zeros(RATE, np.float32)
-        ): "silent.wav is silent from beginning to end.",
+        spoken(tmp_path / "silent.wav", np.zeros(RATE, np.float32)): "silent.wav is silent throughout.",
         spoken(tmp_path / "quiet.wav", np.full(2 * RATE, 0.001, np.float32)): (
             "Nothing was understood: quiet.wav is very quiet."
         ),
