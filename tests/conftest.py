@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 
 from hypothesis import settings
@@ -16,3 +17,13 @@ settings.load_profile("shared-machine")
 # Models that whoever runs the tests has fetched are not the tests' business.
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="echoic-tests-")
 atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
+
+# What a shell starts beside others takes no Ctrl-C, nor would what is started here.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """Take away what is set for a server of whoever runs the tests; what names recordings was read."""
+    for name in [name for name in os.environ if name.startswith("ECHOIC_")]:
+        del os.environ[name]

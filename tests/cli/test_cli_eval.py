@@ -13,12 +13,12 @@ import pytest
 
 from echoic.engines.scripted import VOCABULARY, draw
 from support.live import ServerProcess
+from support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 WORDS = VOCABULARY[:12]
-PATIENCE = 60.0
 
 
 def record(file: Path, *words: str | tuple[str, float]) -> Path:

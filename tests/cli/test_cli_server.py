@@ -16,7 +16,8 @@ from websockets.sync.client import connect
 
 from echoic.engines.scripted import VOCABULARY, draw
 from support.live import STREAM, ServerProcess
-from support.terminal import PATIENCE, Terminal, environment
+from support.patience import PATIENCE
+from support.terminal import Terminal, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

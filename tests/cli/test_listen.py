@@ -20,7 +20,8 @@ import pytest
 
 from echoic.engines.scripted import VOCABULARY, draw
 from support.live import ServerProcess
-from support.terminal import PATIENCE, Terminal, environment
+from support.patience import PATIENCE
+from support.terminal import Terminal, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -15,7 +15,8 @@ import pytest
 from echoic.client import Final
 from echoic.client.blocking import connect
 from echoic.engines.scripted import VOCABULARY, draw
-from support.live import PATIENCE, ServerProcess
+from support.live import ServerProcess
+from support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

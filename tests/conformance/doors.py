@@ -14,7 +14,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from conformance.house import Gate, registry
-from conformance.line import CORE, FOLDER, PATIENCE, STREAM
+from conformance.line import CORE, FOLDER, STREAM
 from echoic.engines.scripted import PlateauVoice
 from echoic.errors import CLOSE_CODES, ModelUnavailable, ProtocolError
 from echoic.server.app import build_app
@@ -26,6 +26,7 @@ from echoic.session.effects import Decode, ModelAnswer, Send
 from echoic.session.render import error_frame
 from echoic.speakers.scripted import ScriptedDiarizer
 from support.memory_socket import MemorySocket
+from support.patience import PATIENCE
 from support.play import Play
 
 if TYPE_CHECKING:

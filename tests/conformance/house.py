@@ -10,6 +10,7 @@ from echoic.engines.scripted import PLAIN, UTTERANCE, Scripted
 from echoic.errors import Missing
 from echoic.session.window import WindowNeeds
 from echoic.text.hypothesis import Hypothesis, Token
+from support.patience import PATIENCE
 from support.speakers import Answering, Timed, saying
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from echoic.engines.base import Engine
     from echoic.session.window import Window
 
-PATIENCE = 20.0
 WITH_TIMES = WindowNeeds("carried", left_context=0.5, times=True)
 
 

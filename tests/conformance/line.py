@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 STREAM = "/api/v1/audio/stream/transcribe"
 CORE = "/core/parakeet/stream"
-PATIENCE = 20.0
 #: In a case's settings: a folder of the test's own.
 FOLDER = object()
 

@@ -5,20 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from conformance.line import (
-    CORE,
-    PATIENCE,
-    STREAM,
-    Door,
-    ask,
-    commit,
-    configure,
-    lives,
-    say,
-    served,
-    text,
-    until,
-)
+from conformance.line import CORE, STREAM, Door, ask, commit, configure, lives, say, served, text, until
+from support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from conformance.line import Json, Line

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from support.live import PATIENCE, ServerProcess
+from support.live import ServerProcess
+from support.patience import PATIENCE
 from support.programs import ROOT, ran
 from support.tiny_parakeet import FOLDER, recordings
 

@@ -20,6 +20,7 @@ from echoic.engines.scripted import draw
 from support.cutting import proxy_to
 from support.heard import spoken
 from support.live import STREAM, ServerProcess
+from support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,6 @@ CONFIG = '{"type":"config","model":"scripted"}'
 WORDS = ["one", "two", "three", "four", "five"]
 AUDIO = draw(WORDS * 6)
 RATE = 16_000
-PATIENCE = 20.0
 
 
 @pytest.fixture(scope="module")

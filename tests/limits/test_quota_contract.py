@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from echoic.limits.meter import Meter
 from echoic.limits.quota import Allowance, Claim, Place, QuotaStore, Receipt, Usage
+from support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from limits.conftest import MakeStore
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 SECOND = 1_000_000
 TTL = 60.0
 BLINK = 0.06
-PATIENCE = 20.0
 ONE = Allowance(streams=1)
 ANNA, BERT, CARL = (Place("ann", lease) for lease in ("a", "b", "c"))
 

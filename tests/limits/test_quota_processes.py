@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from echoic.limits.quota import Allowance, Place, Usage
+from support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from support.valkey import ValkeyServer
 
 SECOND = 1_000_000
-PATIENCE = 60.0
 _numbers = count()
 
 #: Opens streams that hear frames of a length, until there are no minutes left; says how much it heard.

@@ -14,8 +14,9 @@ import pytest
 from echoic.engines.registry import Registry, Seat
 from echoic.engines.scripted import Scripted, draw
 from echoic.wire.codec import MAX_MESSAGE_BYTES
-from server.test_connection import CONFIG, PATIENCE, Doors, house_of, metric, quiet
+from server.test_connection import CONFIG, Doors, house_of, metric, quiet
 from support.memory_socket import MemorySocket
+from support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

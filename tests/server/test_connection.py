@@ -15,6 +15,7 @@ from echoic.errors import ErrorCode
 from echoic.wire.codec import MAX_MESSAGE_BYTES
 from echoic.wire.frames import Error
 from support.memory_socket import MemorySocket
+from support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 CONFIG: dict[str, object] = {"type": "config", "model": "scripted"}
 FIVE_SECONDS = draw([("one", 0.4), ("two", 0.4), ("three", 0.4)] * 4).tobytes()
-PATIENCE = 20.0
 
 
 def seat_of(name: str, load: Callable[[], Scripted]) -> Seat:

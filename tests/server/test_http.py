@@ -10,7 +10,8 @@ from websockets.asyncio.client import connect
 
 from echoic.server.http import Http
 from echoic.server.websocket import WebSocket
-from support.memory_socket import PATIENCE, STREAM
+from support.memory_socket import STREAM
+from support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

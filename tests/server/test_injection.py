@@ -22,6 +22,7 @@ from echoic.server.log import event_formatter
 from support.keyed import make_key_in
 from support.live import STREAM, ServerProcess
 from support.memory_socket import MemorySocket
+from support.patience import PATIENCE
 from support.valkey import ValkeyServer
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 CORE = "/core/parakeet/stream"
 API = "/api/v1/audio/stream"
-PATIENCE = 20.0
 SECRET_FILE = "root:x:0:0"  # noqa: S105  # the beginning of /etc/passwd
 ESCAPES = ["/", "%2f", "%5c", "%252f"]
 

@@ -12,7 +12,8 @@ import uvicorn
 from echoic.engines.scripted import draw
 from echoic.server.websocket import WebSocket
 from server.test_connection import Doors, house_of
-from support.memory_socket import PATIENCE, STREAM
+from support.memory_socket import STREAM
+from support.patience import PATIENCE
 from support.raw_websocket import BINARY, PING, PONG, TEXT, RawWebSocket, frame
 
 if TYPE_CHECKING:

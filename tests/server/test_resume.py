@@ -18,15 +18,9 @@ from echoic.server.guard import Guard
 from echoic.server.kept import Grace, Kept, Record, Tail, Wish
 from echoic.server.settings import Settings
 from echoic.wire.frames import Resumed
-from server.test_connection import (
-    PATIENCE,
-    Doors,
-    assert_nothing_is_left,
-    house_of,
-    metric,
-    quiet,
-)
+from server.test_connection import Doors, assert_nothing_is_left, house_of, metric, quiet
 from support.memory_socket import MemorySocket
+from support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

@@ -15,6 +15,7 @@ from websockets.asyncio.client import connect
 from echoic.engines.scripted import draw
 from echoic.wire.codec import MAX_MESSAGE_BYTES
 from support.live import STREAM, ServerProcess
+from support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
 
 CONFIG = '{"type":"config","model":"scripted"}'
-PATIENCE = 20.0
 
 
 @pytest.fixture(scope="module")

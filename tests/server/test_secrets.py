@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from echoic.engines.scripted import draw
 from support.keyed import make_key_in
 from support.live import STREAM, ServerProcess
+from support.patience import PATIENCE
 from support.valkey import ValkeyServer
 
 if TYPE_CHECKING:
@@ -41,7 +42,6 @@ ADD_ONS = {
     "diarization": {"enabled": True, "store_audio": True},
 }
 LIMITS = "/api/v1/audio/stream/limits"
-PATIENCE = 20.0
 
 
 class Run:

@@ -11,11 +11,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from support.patience import PATIENCE
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 STREAM = "/api/v1/audio/stream/transcribe"
-PATIENCE = 30.0
 
 #: The program of ``echoic serve``, told by the environment alone.
 SERVE = """

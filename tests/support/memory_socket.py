@@ -6,6 +6,8 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any, Self
 
+from support.patience import PATIENCE
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
 
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
     ]
 
 STREAM = "/api/v1/audio/stream/transcribe"
-PATIENCE = 20.0
 
 
 class MemorySocket:

@@ -8,9 +8,11 @@ import os
 import socket
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+
+from support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 #: RFC 6455, section 5.2: the lengths that each form of the length field may hold at the most.
 SHORT, MEDIUM = 125, 0xFFFF
-PATIENCE: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from support.live import PATIENCE, SERVE, ServerProcess
+from support.live import SERVE, ServerProcess
+from support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final, Self
 from echoic.engines.catalogue import SOURCES
 from support.documents import ROOT
 from support.keyed import make_key_in
-from support.live import PATIENCE
 from support.loopback_hub import ENCODER, LoopbackHub, tiny_files
+from support.patience import PATIENCE
 from support.tiny_parakeet import FOLDER, recordings
 from support.whisper_folder import whisper_files
 

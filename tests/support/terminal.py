@@ -12,10 +12,10 @@ import termios
 import time
 from typing import TYPE_CHECKING
 
+from support.patience import PATIENCE
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-PATIENCE = 60.0
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -15,7 +15,7 @@ from typing import Self
 
 import pytest
 
-PATIENCE = 20.0
+from support.patience import PATIENCE
 
 
 def program() -> str | None:

@@ -31,7 +31,7 @@ needs_chromium: Final = pytest.mark.skipif(
     CHROMIUM is None, reason="no Chromium: make test-page installs it, or apt-get install chromium"
 )
 RATE: Final = 48_000  # of the browser's own sound: nothing is resampled on the way
-PATIENCE: Final = 20_000.0  # milliseconds
+PATIENCE: Final = 60_000.0  # milliseconds
 #: The recogniser that hears what was drawn.
 SCRIPTED: Final[Mapping[str, object]] = MappingProxyType({"model": "scripted"})
 _FLAGS: Final = (
