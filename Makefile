@@ -38,8 +38,10 @@ run: $(PROGRAM)  ## start the server on loopback with the model that comes with 
 demo: $(PROGRAM)  ## stream a real recording through a server of its own, live transcript in the terminal
 	$(BIN)/echoic demo
 
-test: $(STAMP) $(WS)  ## all tests
-	$(BIN)/python -m pytest
+# Several at a time, but for the page: its browser hears sound as time goes by.
+test: $(STAMP) $(WS)  ## all tests; those of the page where there is a Chromium
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --ignore tests/web
+	$(BIN)/python -m pytest tests/web
 
 # Debian's Chromium, which root can install; whoever else has one is not asked for it.
 chromium:
@@ -48,7 +50,7 @@ chromium:
 	    apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; \
 	  else echo "The page is tested in Chromium: sudo apt-get install chromium" >&2; exit 1; fi
 
-test-page: $(STAMP) $(WS) chromium  ## the page in a real browser, its sound from files
+test-page: $(STAMP) $(WS) chromium  ## the page alone, in Chromium, which it installs where it may
 	$(BIN)/python -m pytest tests/web
 
 picture: $(STAMP) chromium  ## draw the pictures in docs/images from the page itself; needs the recordings

@@ -13,6 +13,7 @@ from echoic.client import ServerError, connect
 from echoic.client import thread as threads
 from echoic.wire.frames import Final, FullTranscript
 from support.fake_server import CONFIGURED, Peer, final, serving
+from support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -215,7 +216,7 @@ async def test_closing_does_not_wait_for_a_connection() -> None:
     parts = Parts(lost, silent)
     async with serving(parts) as url:
         async with connect(url):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 while not parts.wishes:  # noqa: ASYNC110  # the server's side of it
                     await asyncio.sleep(0.005)
         never.set()

@@ -7,6 +7,7 @@ import pytest
 
 from echoic.limits.memory import MemoryQuotas
 from echoic.limits.quota import QuotaStore
+from support.patience import PATIENCE
 from support.valkey import ValkeyServer
 
 _numbers = count()
@@ -28,7 +29,7 @@ def fresh(request: pytest.FixtureRequest) -> MakeStore:
         return MemoryQuotas
     server: ValkeyServer = request.getfixturevalue("valkey")
     redis = pytest.importorskip("echoic.limits.redis")
-    return lambda: redis.RedisQuotas(server.url, prefix=f"test{next(_numbers)}:")
+    return lambda: redis.RedisQuotas(server.url, prefix=f"test{next(_numbers)}:", patience=PATIENCE)
 
 
 @pytest.fixture

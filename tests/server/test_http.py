@@ -26,7 +26,7 @@ HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 class Hasty(Http):
     """One that waits next to no time."""
 
-    patience = 0.05
+    patience = 0.25
 
 
 @asynccontextmanager
@@ -81,6 +81,6 @@ async def test_a_body_that_nobody_wants_must_come_in_time_too(start_app: StartAp
 
 async def test_a_websocket_is_not_meant(start_app: StartApp) -> None:
     async with serving(await start_app()) as (host, port), connect(f"ws://{host}:{port}{STREAM}") as client:
-        await asyncio.sleep(4 * Hasty.patience)
+        await asyncio.sleep(2 * Hasty.patience)
         await client.send('{"type":"ping"}')
         assert await client.recv() == '{"type":"pong"}'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -71,11 +72,12 @@ async def test_a_client_that_answers_no_ping_and_says_nothing_is_gone(start_app:
 
 async def test_a_client_that_answers_pings_stays(start_app: StartApp) -> None:
     app = await start_app()
-    async with serving(app) as place:
+    async with serving(app, patience=1.0) as place:  # a busy machine pauses too
         client = await asyncio.to_thread(RawWebSocket, place, STREAM)
 
         def answer() -> None:
-            for _ in range(8):
+            ends = time.monotonic() + 2.0
+            while time.monotonic() < ends:
                 while (heard := client.hear()) is not None and heard.opcode != PING:
                     pass
                 assert heard is not None
@@ -90,14 +92,14 @@ async def test_a_client_that_answers_pings_stays(start_app: StartApp) -> None:
 async def test_a_client_that_is_not_read_is_not_gone_however_long(start_app: StartApp) -> None:
     doors = Doors()
     app = await start_app(doors.registry(), max_backlog_seconds=3)
-    async with serving(app) as place:
+    async with serving(app, patience=0.5) as place:
         client = await asyncio.to_thread(RawWebSocket, place, STREAM)
 
         def talk() -> None:
             client.say(type="config", model="scripted", enable_partial=False)
             client.until("status")
             client.send(*(frame(BINARY, AUDIO) for _ in range(6)))
-            pings(client, 8)
+            pings(client, 3)
             doors.open.set()
             client.say(type="commit")
             assert answering(client, "full_transcript")["text"].count("alpha") == 6
