@@ -199,18 +199,18 @@ async def a_stream_that_falls_behind_is_told_once(door: Door) -> None:
         assert text([frame for frame in frames if frame["type"] != "pong"]) == "alpha one two three four"
 
 
-@served("P7.22", max_stream_seconds=0.2)
+@served("P7.22", max_stream_seconds=1.5)
 async def a_stream_that_lasts_too_long_gets_what_was_heard_then_the_error(door: Door) -> None:
     async with door.open() as line:
         await configure(line, enable_partial=False)
         await line.send(say("one"))
         frames = await until(line, "error")
         assert [f["type"] for f in frames] == ["final", "full_transcript", "error"]
-        assert (frames[-1]["code"], frames[-1]["limit"]) == ("time_limit", 0.2)
+        assert (frames[-1]["code"], frames[-1]["limit"]) == ("time_limit", 1.5)
         assert await line.receive() == {"type": "close", "code": 1001}
 
 
-@served("P7.13", "P7.15", idle_timeout_seconds=0.2)
+@served("P7.13", "P7.15", idle_timeout_seconds=1.0)
 async def a_silent_client_gets_what_was_heard_then_the_error(door: Door) -> None:
     async with door.open() as line:
         await configure(line, enable_partial=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +15,7 @@ from echoic.engines.scripted import draw
 from echoic.wire.frames import Final
 from support.cutting import proxy_to
 from support.live import ServerProcess
+from support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,8 +70,8 @@ async def _cut(proxy: Proxy, cuts: random.Random, *, at_once: bool = False) -> N
         await asyncio.sleep(0)
     await asyncio.sleep(cuts.choice((0.0, 0.001, 0.01, 0.05)))
     if not at_once:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(proxy.opened.wait(), 0.5)
+        async with asyncio.timeout(PATIENCE):
+            await proxy.opened.wait()
     proxy.cut()
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from echoic.embed import ParakeetCoreTranscriber, StreamingConfig
 from echoic.engines.scripted import CARRIED, Scripted, draw
+from support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -118,12 +119,12 @@ async def test_a_decoder_that_blocks_does_not_block_the_loop() -> None:
 
     def decode(_audio: object, _rate: int) -> str:
         started.set()
-        assert go_on.wait(10)
+        assert go_on.wait(PATIENCE)
         return "late"
 
     tx = ParakeetCoreTranscriber(decode_fn=decode)
     task = asyncio.create_task(tx.process_audio_chunk(_zeros(2.0)))
-    assert await asyncio.to_thread(started.wait, 10)
+    assert await asyncio.to_thread(started.wait, PATIENCE)
     go_on.set()  # reached while the decoder is inside its call
     frame = await task
     assert frame is not None
@@ -134,7 +135,7 @@ async def test_what_a_cancelled_call_left_undone_is_done_by_the_next() -> None:
     go_on = threading.Event()
 
     def decode(_audio: object, _rate: int) -> str:
-        assert go_on.wait(10)
+        assert go_on.wait(PATIENCE)
         return "foo"
 
     tx = ParakeetCoreTranscriber(StreamingConfig(enable_partial=False), decode_fn=decode)

@@ -26,6 +26,7 @@ from echoic.engines.weights import (
 )
 from echoic.errors import ModelUnavailable
 from support.loopback_hub import ENCODER, JOINT, REVISION, LoopbackHub
+from support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,7 +61,7 @@ def no_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def fetch(hub: LoopbackHub, cache: Path, name: str = NAME, **more: str) -> Path:
-    return fetch_model(name, cache, Hub(hub.address, timeout=5), Order(**more))
+    return fetch_model(name, cache, Hub(hub.address, PATIENCE), Order(**more))
 
 
 # ---- what comes
@@ -69,7 +70,7 @@ def fetch(hub: LoopbackHub, cache: Path, name: str = NAME, **more: str) -> Path:
 def test_a_model_is_fetched_by_name_and_can_be_loaded(hub: LoopbackHub, tmp_path: Path) -> None:
     told: list[tuple[str, int, int]] = []
     assert find_model(tmp_path) is None
-    folder = fetch_model(NAME, tmp_path, Hub(hub.address, 5), progress=lambda *one: told.append(one))
+    folder = fetch_model(NAME, tmp_path, Hub(hub.address, PATIENCE), progress=lambda *one: told.append(one))
     assert folder == tmp_path / NAME == find_model(tmp_path)
     assert {file.name for file in folder.iterdir()} == {*hub.files, RECORD} - {"README.md"}
     assert not any(file.is_symlink() for file in folder.iterdir())
@@ -202,7 +203,7 @@ def test_damage_that_keeps_the_size_is_found_and_mended(hub: LoopbackHub, tmp_pa
     told: list[str] = []
     with pytest.raises(ModelUnavailable, match=f"{name} is damaged, and the hub may not be asked"):
         fetch_model(NAME, tmp_path, None)
-    fetch_model(NAME, tmp_path, Hub(hub.address, 5), progress=lambda what, *_: told.append(what))
+    fetch_model(NAME, tmp_path, Hub(hub.address, PATIENCE), progress=lambda what, *_: told.append(what))
     assert file.read_bytes() == hub.files[name]
     assert hub.sent == [(name, 0)]
     assert f"checking {name}" in told

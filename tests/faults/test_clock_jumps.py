@@ -17,9 +17,12 @@ from echoic.engines.scripted import draw
 from support.heard import spoken
 from support.keyed import make_key_in
 from support.live import ServerProcess
+from support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from echoic.client import Stream
 
 AUDIO = draw(["one", "two", "three", "four", "five"] * 10)
 SECONDS = len(AUDIO) / 16_000
@@ -101,7 +104,13 @@ async def test_nothing_that_waits_is_measured_by_the_wall_clock(tmp_path: Path) 
     with ServerProcess(around=clock.around, idle_timeout_seconds="0.5") as server:
         place = server.place
         clock.move(timedelta(hours=-3))
-        async with asyncio.timeout(20), connect(f"ws://{place}", model="scripted") as stream:
-            await stream.send(AUDIO)
+        async with asyncio.timeout(PATIENCE), connect(f"ws://{place}", model="scripted") as stream:
             with pytest.raises(ServerError, match="Nothing was heard"):
-                _ = [frame async for frame in stream]
+                await speak_and_listen(stream)
+
+
+async def speak_and_listen(stream: Stream) -> None:
+    """Send the audio, and take frames until there are no more."""
+    await stream.send(AUDIO)
+    async for _ in stream:
+        pass

@@ -65,7 +65,7 @@ class Client:
 
 
 async def test_each_is_told_all_that_was_heard_and_the_server_ends_in_time() -> None:
-    with ServerProcess(drain_seconds="20") as server:
+    with ServerProcess(drain_seconds="60") as server:
         place = server.place
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
             sockets = [
@@ -81,7 +81,7 @@ async def test_each_is_told_all_that_was_heard_and_the_server_ends_in_time() -> 
         code, _ = await asyncio.to_thread(server.ended)
         seconds = time.monotonic() - began
     assert code == 0
-    assert seconds < 20
+    assert seconds < 60
     assert {client.code for client in clients} == {1001}
     for client, arrived in zip(clients, acknowledged, strict=True):
         assert client.said == WORDS[: len(client.said)]

@@ -14,6 +14,7 @@ from echoic.insights.base import ActionItem, Findings, InsightFailed, Said
 from echoic.insights.llm import LanguageModel
 from echoic.insights.offer import Plan
 from support.loopback_llm import GOOD, Answer, Json, LoopbackModel, loopback_model
+from support.patience import PATIENCE
 
 FOUND = Findings(
     summary=("The launch moves to May.",),
@@ -37,7 +38,7 @@ async def server() -> AsyncIterator[LoopbackModel]:
 @pytest.fixture
 async def ask(server: LoopbackModel, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Asked]:
     monkeypatch.setattr("echoic.insights.llm._PAUSES", (0.001, 0.001))
-    plan = Plan(provider="llm", base_url=server.address, api_key="s3cret", model="small", timeout=10.0)
+    plan = Plan(provider="llm", base_url=server.address, api_key="s3cret", model="small", timeout=PATIENCE)
     made: list[LanguageModel] = []
 
     async def asked(talk: tuple[Said, ...] = TALK, **changes: float | str) -> Findings:

@@ -41,9 +41,7 @@ def patience() -> float:
 
 @pytest.fixture
 async def store(server: ValkeyServer, patience: float) -> AsyncIterator[RedisQuotas]:
-    store: RedisQuotas = pytest.importorskip("echoic.limits.redis").RedisQuotas(
-        server.url, patience=patience
-    )
+    store: RedisQuotas = pytest.importorskip("echoic.limits.redis").RedisQuotas(server.url, patience=patience)
     yield store
     await store.close()
 

@@ -140,10 +140,10 @@ async def test_what_is_asked_while_it_loads_waits_for_that_too() -> None:
         go.wait(20)
         return ScriptedDiarizer()
 
-    listeners = Listeners(load, patience=0.5)
+    listeners = Listeners(load, patience=1.5)
     asked = Asked(listeners)
     asked.ask(1, sound())
-    asyncio.get_running_loop().call_later(0.6, go.set)
+    asyncio.get_running_loop().call_later(1.6, go.set)
     assert isinstance((await asked.all(1))[1], Voices)
     await listeners.close()
 

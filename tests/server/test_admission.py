@@ -145,39 +145,39 @@ async def test_a_file_that_is_decoded_faster_than_it_plays_is_not_late(start_app
 
 
 async def test_a_stream_that_lasts_too_long_gets_what_was_heard_and_is_told(start_app: StartApp) -> None:
-    app = await start_app(max_stream_seconds=0.1)
+    app = await start_app(max_stream_seconds=1.0)
     async with MemorySocket(app) as socket:
         socket.send(CONFIG | {"enable_partial": False})
         socket.send(draw(["one", "two"]).tobytes())
         frames = await socket.until("error")
         assert [frame["type"] for frame in frames] == ["status", "final", "full_transcript", "error"]
-        assert (frames[-1]["code"], frames[-1]["limit"]) == ("time_limit", 0.1)
+        assert (frames[-1]["code"], frames[-1]["limit"]) == ("time_limit", 1.0)
         assert await socket.next() == {"type": "close", "code": 1001}
 
 
 async def test_more_messages_than_a_client_may_send_wait_and_all_are_answered(start_app: StartApp) -> None:
-    app = await start_app(max_messages_per_second=500)
+    app = await start_app(max_messages_per_second=100)
     async with MemorySocket(app) as flood, MemorySocket(app) as other:
-        for _ in range(1_500):
+        for _ in range(450):
             flood.send({"type": "ping"})
         await quiet(flood)
-        assert 300 < flood.waiting < 600
+        assert 0 < flood.waiting <= 250
         other.send({"type": "ping"})
         assert await other.next() == {"type": "pong"}
-        assert flood.waiting > 300
-        for _ in range(1_500):
+        assert flood.waiting
+        for _ in range(450):
             assert await flood.next() == {"type": "pong"}
 
 
 async def test_more_audio_than_a_client_may_send_waits_and_nothing_is_lost(start_app: StartApp) -> None:
-    app = await start_app(max_audio_rate=40, max_backlog_seconds=10)
+    app = await start_app(max_audio_rate=10, max_backlog_seconds=10)
     async with MemorySocket(app) as socket:
         socket.send(CONFIG | {"enable_partial": False})
         await socket.until("status")
         for _ in range(30):
             socket.send(SECOND)
         await quiet(socket)
-        assert 10 < socket.waiting < 25
+        assert 0 < socket.waiting < 25
         socket.send({"type": "commit"})
         assert (await socket.until("full_transcript"))[-1]["text"] == " ".join(["one"] * 30)
 
@@ -188,17 +188,17 @@ async def test_audio_that_comes_while_its_model_loads_is_counted_as_the_config_b
     may_load = threading.Event()
 
     def load() -> Scripted:
-        may_load.wait(10)
+        may_load.wait(PATIENCE)
         return Scripted()
 
     registry = Registry((Seat("scripted", "scripted", "standard", lambda: None, load),), "scripted")
-    app = await start_app(registry, preload_model="", max_audio_rate=40, max_backlog_seconds=10)
+    app = await start_app(registry, preload_model="", max_audio_rate=8, max_backlog_seconds=10)
     async with MemorySocket(app) as socket:
         socket.send(CONFIG | {"enable_partial": False, "audio_format": "s16le"})
         for _ in range(30):
             socket.send((np.frombuffer(SECOND, np.float32) * 32_767).astype("<i2").tobytes())
         await quiet(socket)
-        assert 15 < socket.waiting < 25
+        assert 11 < socket.waiting < 25  # 10 would be of samples twice as long
         may_load.set()
         socket.send({"type": "commit"})
         assert (await socket.until("full_transcript"))[-1]["text"] == " ".join(["one"] * 30)

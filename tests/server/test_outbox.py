@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from echoic.server.outbox import Bounds, Outbox
 from echoic.wire.frames import Pong
+from support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -34,7 +35,7 @@ async def test_frames_go_out_once_in_order_then_the_close() -> None:
     outbox.put(Pong())
     outbox.close(1000)
     taker.open.set()
-    await asyncio.wait_for(taker.closed.wait(), 10)
+    await asyncio.wait_for(taker.closed.wait(), PATIENCE)
     assert taker.taken == ['{"type":"pong"}', '{"type":"pong"}', "websocket.close"]
     assert outbox.code == 1000
 
@@ -50,5 +51,5 @@ async def test_a_writer_that_was_given_up_leaves_its_successor_alone() -> None:
         await asyncio.sleep(0)  # the first is cancelled, the second is in its send
     outbox.close(1001)
     taker.open.set()
-    await asyncio.wait_for(taker.closed.wait(), 10)
+    await asyncio.wait_for(taker.closed.wait(), PATIENCE)
     assert taker.taken == ['{"type":"pong"}', "websocket.close"]
