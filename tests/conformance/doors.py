@@ -328,6 +328,7 @@ def _build(settings: Mapping[str, object], folder: Path) -> tuple[FastAPI, Setti
     gate = Gate()
     placed = {key: folder if value is FOLDER else value for key, value in settings.items()}
     always = {"scripted_engine": True, "preload_model": "", "speakers_diarizer": "scripted"}
+    always["falling_behind_seconds"] = 600  # a busy machine is late
     given = Settings.model_validate({**always, **placed})
     return build_app(given, registry(gate)), given, gate
 
