@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from echoic.engines.scripted import VOCABULARY, draw
-from support.terminal import PATIENCE, Terminal, environment
+from support.patience import PATIENCE
+from support.terminal import Terminal, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

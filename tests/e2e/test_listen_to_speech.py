@@ -14,7 +14,8 @@ import pytest
 
 from echoic.media import read_audio
 from support.live import ServerProcess
-from support.terminal import PATIENCE, environment
+from support.patience import PATIENCE
+from support.terminal import environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
