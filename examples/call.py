@@ -19,11 +19,15 @@ SIDES = ("Caller", "Agent")
 
 def read(file: Path) -> tuple[NDArray[np.int16], int]:
     """Return the samples, shape (n, 2), and how many there are a second."""
-    with wave.open(str(file), "rb") as call:
-        if (call.getnchannels(), call.getsampwidth()) != (len(SIDES), 2):
-            raise ValueError(f"{file} is no 16-bit WAV file with two channels.")
-        samples = np.frombuffer(call.readframes(call.getnframes()), "<i2")
-        return samples.reshape(-1, len(SIDES)), call.getframerate()
+    try:
+        with wave.open(str(file), "rb") as call:
+            layout, rate = (call.getnchannels(), call.getsampwidth()), call.getframerate()
+            data = call.readframes(call.getnframes())
+    except (wave.Error, EOFError):
+        layout = None
+    if layout != (len(SIDES), 2):
+        raise ValueError(f"{file} is no 16-bit WAV file with two channels.")
+    return np.frombuffer(data, "<i2").reshape(-1, len(SIDES)), rate
 
 
 def begins(final: Final) -> float:
@@ -51,5 +55,5 @@ if __name__ == "__main__":
         sys.exit(2)
     try:
         asyncio.run(main(Path(sys.argv[1]), sys.argv[2] if sys.argv[2:] else SERVER))
-    except (ServerError, ValueError, OSError, wave.Error) as error:
+    except (ServerError, ValueError, OSError) as error:
         sys.exit(str(error))

@@ -17,8 +17,10 @@ RATE = 16_000
 
 async def speak(stream: Stream, enough: asyncio.Event) -> None:
     """Send what the microphone hears until it is enough, then have the rest delivered."""
-    import sounddevice  # noqa: PLC0415  # missing, it is missed by whoever speaks
-
+    try:
+        import sounddevice  # noqa: PLC0415  # missing, it is missed by whoever speaks
+    except ImportError:
+        raise OSError("The microphone needs sounddevice: pip install sounddevice") from None
     loop, heard = asyncio.get_running_loop(), asyncio.Queue[np.ndarray]()
 
     def hear(sound: np.ndarray, *_: object) -> None:  # in a thread of the sound card's
@@ -53,5 +55,5 @@ if __name__ == "__main__":
         sys.exit(2)
     try:
         asyncio.run(main(sys.argv[1] if sys.argv[1:] else SERVER))
-    except* (ServerError, ImportError, OSError) as group:
+    except* (ServerError, OSError) as group:
         sys.exit(" ".join(str(error) for error in group.exceptions))

@@ -107,6 +107,15 @@ def test_transcribe_writes_what_was_meant_and_goes_on_where_an_add_on_is_missing
     assert "-f txt" in err
 
 
+def test_a_server_with_keys_is_told_how_it_is_given_one(recording: Path) -> None:
+    with ServerProcess(api_key="s3cret") as server:
+        place = server.place
+        for command in ("stream", "transcribe"):
+            status, out, err = run(command, str(recording), "--url", place)
+            assert (status, out) == (1, "")
+            assert err.endswith("This server needs an API key. The key: --key KEY, or ECHOIC_API_KEY.\n")
+
+
 def test_one_file_that_fails_does_not_keep_the_others_from_being_done(
     place: str, recording: Path, tmp_path: Path
 ) -> None:

@@ -209,6 +209,12 @@ class TestPipe:
         assert "Exception" not in err
         assert file.read_text("utf-8").startswith("one one")
 
+    @pytest.mark.parametrize("rate", ["0", "-5", "999999"])
+    def test_a_rate_that_there_is_not_is_told_by_its_option(self, place: str, rate: str) -> None:
+        status, out, err = run("-", "--url", place, "--rate", rate, stdin=raw(SOUND))
+        assert (status, out) == (2, "")
+        assert "'--rate'" in err
+
 
 class TestSave:
     @pytest.mark.parametrize("form", ["txt", "srt", "vtt", "json"])

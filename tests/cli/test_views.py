@@ -39,13 +39,13 @@ def of_two() -> Final:
     return final("Yes. No.", words=words, speaker_id=0, speaker_label="SPEAKER_00")
 
 
-def insight() -> Insight:
+def insight(*summary: str) -> Insight:
     return Insight(
         insight_id="1",
         stage="final",
         provider="rules",
         model="extractive",
-        summary=("We ship\x1b[31m.",),
+        summary=summary,
         action_items=(),
         decisions=(),
         topics=(),
@@ -78,14 +78,20 @@ def test_speakers_have_paragraphs_and_colours_of_their_own() -> None:
 @pytest.mark.parametrize("text", ["\x1b]0;title\x07\x1b[2Jdone", "\x9b31mdone\x07\x08"])
 def test_a_text_cannot_play_with_the_terminal(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     PlainView().show(final(text))
-    PlainView().show(insight())
+    PlainView().show(insight("We ship\x1b[31m."))
     plain = capsys.readouterr().out
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", plain)
-    written = drawn(partial(text), final(text), insight())
+    written = drawn(partial(text), final(text), insight("We ship\x1b[31m."))
     assert "\x1b]0" not in written
     assert "\x1b[2J" not in written
     assert not re.search(r"[\x07\x08\x80-\x9f]", written)
     assert "done" in written
+
+
+def test_notes_of_nothing_take_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    PlainView().show(insight())
+    assert capsys.readouterr().out == ""
+    assert drawn(final("Yes."), insight()) == drawn(final("Yes."))
 
 
 def test_words_of_any_script_fit_the_width() -> None:

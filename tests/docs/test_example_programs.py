@@ -111,6 +111,15 @@ def test_a_call_is_merged_in_the_order_of_speech(place: str, tmp_path: Path) -> 
         assert " ".join(part for name, part in lines if name == side) == text
 
 
+def test_what_is_no_call_is_told_in_a_sentence(place: str, tmp_path: Path) -> None:
+    mono, none = write(tmp_path / "mono.wav", [np.zeros(RATE, np.float32)]), tmp_path / "none.wav"
+    none.touch()
+    for file in (mono, none):
+        done = ran(example("call"), str(file), place)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == f"{file} is no 16-bit WAV file with two channels.\n"
+
+
 def test_a_broken_file_stops_no_other_of_a_batch(place: str, tmp_path: Path) -> None:
     texts = [recordings()[number][1] for number in range(4)]
     files = [write(tmp_path / f"{number}.wav", [recordings()[number][0]]) for number in range(4)]

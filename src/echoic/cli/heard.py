@@ -54,4 +54,4 @@ class Heard:
         if form == "json":
             return as_json(finals, self.insights)
         notes = self.insights[-1:] if form is Form.TXT else []
-        return "\n".join([render(finals, form.value), *map(outline, notes)])
+        return "\n".join([render(finals, form.value), *filter(None, map(outline, notes))])

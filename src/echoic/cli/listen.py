@@ -44,7 +44,9 @@ def listen(  # noqa: PLR0913  # each is an option of the command
     list_devices: Annotated[
         bool, typer.Option("--list-devices", help="Print the microphones there are, and leave.")
     ] = False,
-    rate: Annotated[int, typer.Option(help="Samples per second of raw sound.")] = 16_000,
+    rate: Annotated[
+        int, typer.Option(min=8_000, max=192_000, help="Samples per second of raw sound.")
+    ] = 16_000,
     form: Annotated[RawForm, typer.Option("--format", help="Coding of raw sound.")] = RawForm.S16LE,
     channels: Annotated[int, typer.Option(min=1, max=64, help="Channels of raw sound; averaged.")] = 1,
     save: SaveTo = None,

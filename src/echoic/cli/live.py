@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from echoic.cli.advice import advice
 from echoic.cli.ending import Ending, ending
 from echoic.cli.heard import Heard
 from echoic.cli.notices import Notices
@@ -110,7 +111,7 @@ def _told() -> Iterator[None]:
     try:
         yield
     except ServerError as error:
-        give_up(f"{error}{_advice(error)}")
+        give_up(f"{error}{advice(error)}")
     except (UnreadableAudio, ValueError, SettingsError, RuntimeError) as error:
         give_up(str(error))
     except BrokenPipeError:
@@ -211,11 +212,3 @@ def _runs_here() -> bool:
             return True
     except OSError:
         return False
-
-
-def _advice(error: ServerError) -> str:
-    """Return what else helps, as a sentence after the error's."""
-    if error.code == "unreachable" and not error.detail:
-        return " Start one in another terminal: echoic serve"
-    pause = error.detail.get("retry_after")
-    return f" It advises to wait {pause:g} s." if isinstance(pause, int | float) else ""

@@ -121,6 +121,7 @@ def _names(files: list[Path], form: Form) -> Iterator[tuple[Path, str]]:
 
 def _do(file: Path, name: str, address: str, errand: _Errand) -> bool:
     """Transcribe one file and write it; return whether nothing went wrong."""
+    from echoic.cli.advice import advice
     from echoic.cli.whole import write_whole
     from echoic.client import ServerError
     from echoic.media import UnreadableAudio
@@ -129,7 +130,7 @@ def _do(file: Path, name: str, address: str, errand: _Errand) -> bool:
         with _progress(file) as advance:
             heard = errand.way.run(_hear(file, address, errand, advance))
     except (UnreadableAudio, ServerError) as error:
-        complain(str(error) if isinstance(error, UnreadableAudio) else f"{file}: {error}")
+        complain(str(error) if isinstance(error, UnreadableAudio) else f"{file}: {error}{advice(error)}")
         return False
     for problem in heard.problems:
         complain(f"{file}: {problem}")

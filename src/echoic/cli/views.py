@@ -47,8 +47,8 @@ class PlainView:
         """Print a final, a line for each who speaks in it, or what the talk came down to."""
         if isinstance(frame, Final):
             typer.echo("".join(f"{harmless(turn)}\n" for turn in turns([frame])), nl=False)
-        elif isinstance(frame, Insight) and frame.stage == "final":
-            typer.echo(f"\n{harmless(outline(frame))}", nl=False)
+        elif isinstance(frame, Insight) and frame.stage == "final" and (notes := outline(frame)):
+            typer.echo(f"\n{harmless(notes)}", nl=False)
 
     def tell(self, sentence: str) -> None:
         """Print a sentence about the stream itself."""
@@ -86,10 +86,10 @@ class LiveView:
             self._partial, self._heard = "", frame.segment_end
             for speaker, text in spoken([frame]):
                 self._add(speaker, harmless(text), frame.segment_start)
-        elif isinstance(frame, Insight):
+        elif isinstance(frame, Insight) and (notes := outline(frame)):
             self._end_paragraph()
-            notes = Text(f"\n{harmless(outline(frame))}", style="" if frame.stage == "final" else "dim")
-            self._console.print(notes)
+            style = "" if frame.stage == "final" else "dim"
+            self._console.print(Text(f"\n{harmless(notes)}", style=style))
         self._update()
 
     def tell(self, sentence: str) -> None:
