@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pytest
 
-from support.acts import played
+from echoic.engines.scripted import draw
+from support.acts import WORDS, played, sent
 from support.cutting import proxy_to
 from support.live import STREAM, ServerProcess
 from support.restarted import restarted
@@ -163,3 +164,26 @@ async def test_a_server_that_is_killed_and_started_again_costs_no_word(
     assert len(unbroken.finals) > max(places)
     assert broken.finals == unbroken.finals
     assert_alike(broken, unbroken)
+
+
+async def test_windows_after_a_commit_and_a_long_silence_fall_where_they_fell(
+    programs: Path, place: str
+) -> None:
+    chance, rate = random.Random(0), 16_000  # noqa: S311  # a test's choices
+    first, more = (
+        draw([(chance.choice(WORDS), chance.uniform(0.2, 0.6)) for _ in range(count)], rate=rate)
+        for count in (20, 30)
+    )
+    pause, silence = (sent(chance, np.zeros(int(rate * seconds)), rate) for seconds in (2.3, 190.0))
+    acts: list[Act] = [*sent(chance, first, rate), *pause, ("commit", None), *silence, ("ping", None)]
+    acts += sent(chance, more, rate)
+    unbroken = await (await Acting().begin(programs, place, acts)).ended()
+    before = sum(1 for one in unbroken.finals if one["segment_end"] < 100)
+    async with proxy_to(place) as (proxy, through):
+        acting = await Acting().begin(programs, through, acts, PAUSE)
+        await acting.heard(before + 4)
+        proxy.cut()
+        broken = await acting.ended()
+    assert [one["state"] for one in broken.of("connection")] == ["lost", "anew"]
+    assert broken.finals == unbroken.finals
+    assert broken.answers == unbroken.answers

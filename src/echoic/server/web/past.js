@@ -255,7 +255,7 @@ export class Past {
     if (this.isNew) frame.text = this.text;
     this.texts = [];
     const said = this.answer("commit", frame);
-    if (said) this.marks.push(said.start);
+    if (said) this.delivered(said.start, said.start);
     else if (!this.answer("stop", frame)) this.cut();
     return frame.text || said || !this.isNew ? frame : null;
   }
