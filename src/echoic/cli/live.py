@@ -162,10 +162,10 @@ async def listen(
         sitting.heard.take(frame)
         if (sentence := notices.sentence(frame)) is not None:
             sitting.view.tell(sentence)
-        sitting.view.show(frame)
         if isinstance(frame, Final):
             sitting.delays.append(clock.since(frame.segment_end))
-            _save_now(sitting)
+            _save_now(sitting)  # first: whoever reads stdout may read no more
+        sitting.view.show(frame)
 
     def finish() -> None:
         sitting.interrupted = True
