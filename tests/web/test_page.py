@@ -256,6 +256,5 @@ async def test_a_person_who_reads_is_understood_by_the_model_that_comes_along(tm
         async with visiting(f"http://{server.place}/", speech=speech, options={}) as visit:
             await visit.start()
             await expect(visit.page.locator("#model")).to_have_text("moonshine-tiny-en")
-            await expect(visit.page.locator(".volatile")).not_to_be_empty()
             await expect(visit.page.locator("#transcript")).to_contain_text("worst of times")
             assert "the best of times" in await visit.stop()
