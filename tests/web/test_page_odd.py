@@ -103,6 +103,8 @@ SCROLLED = """async () => {
   const get = function () { looks++; return text.get.call(this); };
   Object.defineProperty(Node.prototype, "textContent", { ...text, get });
   say(1);
+  talk.volatile = "more";
+  sheet.drawVolatile(talk);
   return [...places, looks];
 }"""
 
@@ -148,6 +150,15 @@ async def test_what_is_written_below_neither_moves_who_reads_above_nor_draws_tha
         assert followed > 500
         assert stayed == 100
         assert looks < 100
+
+
+async def test_words_that_may_change_are_told_apart_in_forced_colours_too(place: str) -> None:
+    async with visiting(f"http://{place}/", forced_colors="active") as visit:
+        await visit.page.evaluate(SCROLLED)
+        colours = await visit.page.evaluate(
+            "['.part', '.volatile'].map((one) => getComputedStyle(document.querySelector(one)).color)"
+        )
+        assert len(set(colours)) == 2
 
 
 async def test_a_browser_that_keeps_nothing_serves_as_well(speech: Path) -> None:
