@@ -20,6 +20,7 @@ PARTS = (
     "load",
     "memory",
     "diarization",
+    "labels",
     "disconnects",
     "fuzz",
     "flood",

@@ -92,6 +92,7 @@ def main() -> None:
     parser.add_argument("--reading", choices=tuple(_READINGS), default="carried")
     parser.add_argument("--batch-cost", type=float, default=0.0, help="seconds")
     parser.add_argument("--threads", type=int, default=1, help="that decode")
+    parser.add_argument("--speakers", help="the diarizer; the recogniser's kind")
     given = parser.parse_args()
     preload = {"embedded": "moonshine-tiny-en", "parakeet": "parakeet-onnx"}.get(given.engine, "scripted")
     scripted = preload == "scripted"
@@ -99,7 +100,7 @@ def main() -> None:
         port=0,
         scripted_engine=scripted,
         preload_model=preload,
-        speakers_diarizer="scripted" if scripted else DEFAULT,
+        speakers_diarizer=given.speakers or ("scripted" if scripted else DEFAULT),
         max_sessions=5_000,
         log_level="error",
     )

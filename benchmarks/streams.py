@@ -57,12 +57,14 @@ class Heard:
         due: When the message that completed a window was handed over, by the window's end in audio.
         finals: When a final came, by its segment's end.
         texts: The finals' texts.
+        labels: Their speakers; None: nobody knows.
         codes: Codes of error frames.
     """
 
     due: dict[float, float] = field(default_factory=dict)
     finals: dict[float, float] = field(default_factory=dict)
     texts: list[str] = field(default_factory=list)
+    labels: list[int | None] = field(default_factory=list)
     codes: list[str] = field(default_factory=list)
 
     @property
@@ -151,5 +153,6 @@ async def _read(socket: ClientConnection, heard: Heard) -> None:
             if frame["type"] == "final":
                 heard.finals[frame["segment_end"]] = now
                 heard.texts.append(frame["text"])
+                heard.labels.append(frame.get("speaker_id"))
             elif frame["type"] == "error":
                 heard.codes.append(frame["code"])

@@ -81,7 +81,7 @@ class Counting(ScriptedDiarizer):
 
 async def test_what_gathers_meanwhile_goes_together() -> None:
     diarizer = Counting()
-    listeners = Listeners(lambda: diarizer)
+    listeners = Listeners(lambda: diarizer, patience=60.0)
     asked = Asked(listeners)
     asked.ask(0, sound())
     await asyncio.to_thread(diarizer.reached.wait, 20)
@@ -90,6 +90,19 @@ async def test_what_gathers_meanwhile_goes_together() -> None:
     diarizer.go.set()
     assert all(isinstance(one, Voices) for one in (await asked.all(6)).values())
     assert diarizer.calls == [1, 5]
+    await listeners.close()
+
+
+async def test_those_for_whom_a_call_together_would_take_too_long_are_asked_about_one_by_one() -> None:
+    diarizer = Counting()
+    listeners = Listeners(lambda: diarizer, patience=1e-6)
+    asked = Asked(listeners)
+    for key in range(4):
+        listeners.listen(asked, key, sound(), asked.done, ahead=60.0)
+        await asyncio.to_thread(diarizer.reached.wait, 20)
+    diarizer.go.set()
+    assert None not in (await asked.all(4)).values()
+    assert diarizer.calls == [1, 1, 1, 1]
     await listeners.close()
 
 

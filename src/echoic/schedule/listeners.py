@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Pieces of sound in one call.
+#: Pieces of sound in one call, and the share of the patience that it may take: it answers all at its end.
 _LANES: Final = 8
+_SHARE: Final = 0.25
 #: Seconds that a question may wait for loading, which happens once.
 _LOADING: Final = 10.0
 #: Seconds that ``close`` waits for the thread.
@@ -215,7 +216,9 @@ class Listeners:
         """Return what has gathered: several pieces of sound, or one review."""
         with self._changed:
             taken: list[_Question] = []
-            while self._waiting and len(taken) < _LANES and (not taken or self._waiting[0].sound):
+            in_time = _SHARE * self._patience / self._pace if self._pace else _LANES
+            lanes = min(_LANES, max(1, int(in_time)))
+            while self._waiting and len(taken) < lanes and (not taken or self._waiting[0].sound):
                 taken.append(self._waiting.popleft())
                 if not taken[-1].sound:
                     break

@@ -28,6 +28,9 @@ class SpeakerRules:
         caution: Seconds of speech after which twice as much is wanted, and so on: the more was heard, the
             more there is that only seems new.
         most_cautious: The most times as much.
+        apart: The share of the evidence that is enough where the model of turns hears another voice than
+            somebody known, too.
+        unlike: How far below ``alike`` the likeness to everyone known must then be.
         switch: The price of a change of speakers from slot to slot, in cosines.
     """
 
@@ -36,17 +39,27 @@ class SpeakerRules:
     evidence: float = 0.25
     caution: float = 60.0
     most_cautious: float = 3.0
+    apart: float = 0.5
+    unlike: float = 0.1
     switch: float = 0.1
 
 
-def named(memory: Memory, rules: SpeakerRules) -> Memory:
-    """Return the memory with its groups clustered anew and their speakers named, new ones if need be."""
+def named(memory: Memory, rules: SpeakerRules, voices: NDArray[np.intp]) -> Memory:
+    """Return the memory with its groups clustered anew and their speakers named, new ones if need be.
+
+    Args:
+        memory: What is known.
+        rules: When somebody is new.
+        voices: The voice of the scene that each of the memory's views is, or ``NOBODY``.
+    """
     groups = memory.groups
     labels = _linked(groups, _most(memory), rules)
     ids = _carried_over(labels, groups)
     known = memory.known
+    apart = _heard_apart(labels[memory.views.groups], ids, voices)
     for cluster in _by_weight(labels, groups.seconds):
-        if ids[cluster] == NOBODY and _is_new(cluster, labels, ids, groups, rules):
+        enough = rules.apart if cluster in apart else 1.0
+        if ids[cluster] == NOBODY and _is_new(cluster, labels, ids, groups, rules, enough):
             if known >= _most(memory):
                 continue
             ids[cluster], known = known, known + 1
@@ -91,10 +104,41 @@ def _carried_over(labels: NDArray[np.intp], groups: Groups) -> NDArray[np.intp]:
     return ids
 
 
+def _heard_apart(clusters: NDArray[np.intp], ids: NDArray[np.intp], voices: NDArray[np.intp]) -> set[int]:
+    """Return the clusters that nobody is yet, and that are another voice of the scene than somebody known.
+
+    That voice must mostly be the cluster, unless one speaker is all there is.
+
+    Args:
+        clusters: Those of the scene's windows.
+        ids: Each cluster's speaker.
+        voices: Those of the scene's windows, or ``NOBODY``.
+    """
+    heard = np.zeros((int(voices.max(initial=NOBODY)) + 1, len(ids)), np.intp)
+    np.add.at(heard, (voices[voices != NOBODY], clusters[voices != NOBODY]), 1)
+    mostly = np.where(heard.any(axis=1), heard.argmax(axis=1), NOBODY)
+    is_known = (mostly != NOBODY) & (ids[mostly] != NOBODY)
+    alone = np.count_nonzero(ids != NOBODY) == 1
+    found = set()
+    for cluster in np.flatnonzero((ids == NOBODY) & heard.any(axis=0)).tolist():
+        voice = int(heard[:, cluster].argmax())
+        if (alone or mostly[voice] == cluster) and np.delete(is_known, voice).any():
+            found.add(cluster)
+    return found
+
+
 def _is_new(
-    cluster: int, labels: NDArray[np.intp], ids: NDArray[np.intp], groups: Groups, rules: SpeakerRules
+    cluster: int,
+    labels: NDArray[np.intp],
+    ids: NDArray[np.intp],
+    groups: Groups,
+    rules: SpeakerRules,
+    enough: float = 1.0,
 ) -> bool:
-    """Return whether a cluster is unlike everyone who has an id, and for long enough."""
+    """Return whether a cluster is unlike everyone who has an id, and for long enough.
+
+    Where a share of the evidence is ``enough``, it has to be the more unlike.
+    """
     others = np.flatnonzero(ids != NOBODY)
     if not len(others):
         return True
@@ -102,7 +146,8 @@ def _is_new(
     nearest = max(float(mean @ _mean(groups, labels == other)) for other in others)
     heard = float(groups.seconds[labels == cluster].sum())
     caution = min(1 + float(groups.seconds.sum()) / rules.caution, rules.most_cautious)
-    return heard * (rules.alike + rules.margin - nearest) >= rules.evidence * caution
+    wanted = rules.evidence * caution * (enough if nearest < rules.alike - rules.unlike else 1.0)
+    return heard * (rules.alike + rules.margin - nearest) >= wanted
 
 
 def _by_weight(labels: NDArray[np.intp], seconds: NDArray[np.float32]) -> list[int]:

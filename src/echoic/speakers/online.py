@@ -19,7 +19,7 @@ from echoic.speakers.fbank import HOP
 from echoic.speakers.identity import SpeakerRules, named, settled
 from echoic.speakers.memory import NOBODY, Memory, nothing
 from echoic.speakers.passages import FRAMES, WindowRules, passages, runs, voices_in
-from echoic.speakers.placing import placed
+from echoic.speakers.placing import placed, voices_of
 from echoic.speakers.regions import bits, scene_of
 from echoic.speakers.turns import joined_turns
 
@@ -39,6 +39,8 @@ _BIT = 2.0
 #: Seconds that are heard anew with each piece: at most, at least, and for each second of the piece, so that
 #: short pieces cost no more. Shorter ones than a window's hop wait for more.
 _REACH, _LEAST_REACH, _SHARE = 10.0, 2.0, 6.7
+#: Seconds of a voice in a scene from which it counts as one.
+_SURE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,7 @@ class OnlineDiarizer:
         if not sum(len(one.vectors) for one in heard) and not len(memory.groups):
             return memory, ()
         memory = self._remember(memory, scene, heard)
+        memory = named(memory, self._rules.speakers, _sure_voices(memory, scene, active))
         memory = replace(memory, stretches=placed(memory, scene, active, rules.shortest))
         return memory, self._turns(memory, scene, active, heard)
 
@@ -153,7 +156,7 @@ class OnlineDiarizer:
         places = np.where(long, first + np.cumsum(long) - 1, (vectors @ means.T).argmax(axis=1))
         spans = [one.span(window, scene.origin) for one, window in seen]
         views = memory.views.added(scene.origin, spans, places)
-        return named(replace(memory, groups=groups, views=views), self._rules.speakers)
+        return replace(memory, groups=groups, views=views)
 
     def _turns(
         self, memory: Memory, scene: Scene, active: NDArray[np.bool_], heard: Sequence[Heard]
@@ -173,6 +176,13 @@ class OnlineDiarizer:
         return tuple(
             replace(turn, start=max(turn.start, scene.start)) for turn in turns if turn.end > scene.start
         )
+
+
+def _sure_voices(memory: Memory, scene: Scene, active: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Return the voice that each view is, where that speaks alone for long enough to be told from others."""
+    alone = (active & (active.sum(axis=1, keepdims=True) == 1)).sum(axis=0)
+    voices = voices_of(memory, scene, active)
+    return np.where((voices != NOBODY) & (alone[voices] >= _SURE * FRAMES), voices, NOBODY)
 
 
 def _spans(memory: Memory, speakers: NDArray[np.intp], since: float) -> list[tuple[Span, int]]:

@@ -23,6 +23,18 @@ _BACK = 0.4
 _DOUBT = 1_000
 
 
+def voices_of(memory: Memory, scene: Scene, active: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Return the voice of the scene that each of the memory's views mostly is, or ``NOBODY``.
+
+    Args:
+        memory: With the windows of the last seconds.
+        scene: The last seconds.
+        active: Who speaks in each frame of it.
+    """
+    views = memory.views
+    return _voices_of(_frames(views.starts, scene, active), _frames(views.ends, scene, active), active)
+
+
 def placed(memory: Memory, scene: Scene, active: NDArray[np.bool_], shortest: float) -> Stretches:
     """Return when each group was heard: a frame of a voice is of that voice's window whose middle is nearest.
 
@@ -48,7 +60,7 @@ def _heard(
     """Yield the groups with the frames from where to where they are heard."""
     views = memory.views
     starts, ends = ((at - scene.origin) * FRAMES for at in (views.starts, views.ends))
-    whose = _voices_of(_frames(views.starts, scene, active), _frames(views.ends, scene, active), active)
+    whose = voices_of(memory, scene, active)
     doubt = np.where(ends - starts < shortest * FRAMES, _DOUBT, 0)
     for voice in range(active.shape[1]):
         mine, frames = np.flatnonzero(whose == voice), np.flatnonzero(active[:, voice])
