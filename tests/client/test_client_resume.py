@@ -66,6 +66,22 @@ def resumed(messages: int) -> dict[str, Any]:
     }
 
 
+async def test_a_server_that_takes_it_up_and_hangs_up_at_once_is_tried_ever_more_rarely() -> None:
+    count = 0
+
+    async def hangs_up(peer: Peer) -> None:
+        nonlocal count
+        count += 1
+        if count > 1:
+            await peer.send(resumed(1))
+        await lost(peer)
+
+    async with serving(Parts(*[hangs_up] * 1000)) as url, connect(url) as stream:
+        with pytest.raises(ServerError, match="lost"):
+            await stream.commit()
+    assert 2 < count < 10
+
+
 async def test_what_had_not_arrived_is_sent_again_before_what_is_new() -> None:
     heard: list[object] = []
 

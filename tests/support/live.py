@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -54,7 +55,7 @@ class ServerProcess:
         )
         self.said: list[str] = []
 
-    @property
+    @cached_property
     def place(self) -> str:
         """Wait until it is ready; return where."""
         if self._logs_json:

@@ -112,8 +112,8 @@ class Past:
         if not isinstance(body, dict) or not self._is_new:
             return
         for key, value in body.items():
-            if key == "segment_range":
-                body[key] = [one + self._id_shift for one in value]
+            if key == "segment_range" and isinstance(value, list):
+                body[key] = [one + self._id_shift if isinstance(one, int) else one for one in value]
             elif isinstance(value, dict | list):
                 self.move(value)
             elif isinstance(value, bool) or not isinstance(value, int | float):

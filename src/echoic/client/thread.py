@@ -84,7 +84,8 @@ class Thread:
         self._asked: deque[int] = deque()
         self._news = asyncio.Event()
         self._room = asyncio.Event()
-        self._noted_at = 0.0
+        self._noted_at = self._mended_at = 0.0
+        self._pause = self._gives_up_at = 0.0
         self._alarm: asyncio.TimerHandle | None = None
         self._writer = asyncio.create_task(self._write())
 
@@ -119,6 +120,7 @@ class Thread:
         if number is not None:
             self._received = number
         self._noted_at = asyncio.get_running_loop().time()
+        self._pause = 0.0
         if isinstance(frame, Pong) and self._asked:
             self._forget(self._asked.popleft())
         return self.past.heard(frame)
@@ -171,6 +173,8 @@ class Thread:
     async def mend(self) -> list[Received]:
         """Take the session up over another connection, or begin it anew where it is known no more.
 
+        One over which nothing came and that was soon lost was none: the next is waited for ever longer.
+
         Returns:
             Frames that are to be taken for received: a pong for each message that asked, arrived and was not
             answered; what there is to say of a new beginning.
@@ -180,13 +184,20 @@ class Thread:
         """
         self.is_torn = True
         self.end()
-        loop = asyncio.get_running_loop()
-        pause, end = _FIRST_PAUSE, loop.time() + self._patience
-        while (told := await self._attempt()) is None:
-            if loop.time() > end:
-                raise ServerError("closed", "The connection to the server was lost.", close_code=1006)
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # spreads clients, no secret
-            pause = min(2 * pause, _LONGEST_PAUSE)
+        clock = asyncio.get_running_loop().time
+        if clock() - self._mended_at > _LONGEST_PAUSE:
+            self._pause = 0.0
+        if not self._pause:
+            self._gives_up_at = clock() + self._patience
+        told: list[Received] | None = None
+        while told is None:
+            if self._pause:
+                if clock() > self._gives_up_at:
+                    raise ServerError("closed", "The connection to the server was lost.", close_code=1006)
+                await asyncio.sleep(self._pause * random.uniform(0.5, 1.0))  # noqa: S311  # spreads clients, no secret
+            self._pause = min(2 * self._pause or _FIRST_PAUSE, _LONGEST_PAUSE)
+            told = await self._attempt()
+        self._mended_at = clock()
         self.is_torn = False
         self._writer = asyncio.create_task(self._write())
         if self._asked:
