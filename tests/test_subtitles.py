@@ -3,14 +3,15 @@ from __future__ import annotations
 import json
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from echoic.cues import LINE_LENGTH, LINES, LONGEST_CUE, SHORTEST, cues
 from echoic.subtitles import as_json, outline, render, srt, vtt
-from echoic.turns import transcript
+from echoic.turns import LONG, ends_sentence, transcript
 from echoic.wire.frames import ActionItem, Final, Insight, InsightSource, Word
-from support.finals import any_finals, final, talk
+from support.finals import any_finals, final, talk, told_late
 
 
 def test_a_final_is_a_cue() -> None:
@@ -139,14 +140,17 @@ def test_json_has_the_speaker_of_each_word() -> None:
     assert [word["speaker_id"] for word in first["words"]] == [0, 0, 0, 1]
 
 
-def test_names_fit_into_the_lines_too() -> None:
-    text = "word " * 60
-    found = cues([final(text, 0, 20, speaker="SPEAKER_00")], named=True)
+def test_a_name_stands_where_a_turn_begins_and_leaves_the_rest_of_the_lines_to_the_words() -> None:
+    said = [final("word " * 60, 0, 20, speaker="SPEAKER_00"), final("More.", 23, 25, speaker="SPEAKER_00")]
+    found = cues(said, named=True)
     assert len(found) > 3
-    for cue in found:
-        assert cue.lines[0].startswith("SPEAKER_00: ")
-        assert len(cue.lines) <= LINES
-        assert all(len(line) <= LINE_LENGTH for line in cue.lines)
+    assert [cue.lines[0].startswith("SPEAKER_00: ") for cue in found] == [
+        True, *[False] * (len(found) - 2), True
+    ]  # fmt: skip
+    assert max(len(line) for cue in found[1:] for line in cue.lines) > 42 - len("word ")
+    assert all(len(cue.lines) <= LINES for cue in found)
+    assert all(len(line) <= LINE_LENGTH for cue in found for line in cue.lines)
+    assert vtt(said).count("<v SPEAKER_00>") == len(found)
 
 
 def test_insights_are_told_part_by_part() -> None:
@@ -176,6 +180,66 @@ def test_words_of_nobody_known_do_not_end_a_turn() -> None:
         final("Good.", 4, 5, speaker="SPEAKER_01"),
     ]
     assert render(finals, "txt") == "SPEAKER_00: Then they went home.\n\nSPEAKER_01: Good.\n"
+
+
+def test_what_nobody_is_known_to_have_said_is_not_who_spoke_before() -> None:
+    finals = told_late(0, None, None, 1)
+    assert render(finals, "txt") == (
+        "SPEAKER_00: Part a it is.\n\nPart b it is. Part c it is.\n\nSPEAKER_01: Part d it is.\n"
+    )
+    assert re.findall(r"^(?:<v (.+)>)?Part (.)", vtt(finals), re.MULTILINE) == [
+        ("SPEAKER_00", "a"), ("", "b"), ("", "c"), ("SPEAKER_01", "d")
+    ]  # fmt: skip
+    assert re.findall(r"^(.*)Part .", srt(finals), re.MULTILINE) == ["SPEAKER_00: ", "- ", "", "SPEAKER_01: "]
+
+
+@pytest.mark.parametrize(
+    ("finals", "names"),
+    [
+        (told_late(0, None, None, 0), ["SPEAKER_00"]),
+        (told_late(0, None, 0, pause=3), ["SPEAKER_00", None, "SPEAKER_00"]),
+        (told_late(None, 0, None), [None, "SPEAKER_00", None]),
+        (told_late(None, None), [None]),
+        (told_late(0, *[None] * (LONG // 10), 0), ["SPEAKER_00", None, "SPEAKER_00"]),
+    ],
+)
+def test_it_is_who_speaks_before_and_after_it_unless_it_is_long(
+    finals: list[Final], names: list[str | None]
+) -> None:
+    def runs(said: list[str | None]) -> list[str | None]:
+        return [name for at, name in enumerate(said) if not at or name != said[at - 1]]
+
+    paragraphs = render(finals, "txt").strip().split("\n\n")
+    assert runs([text.partition(": ")[0] if ": " in text else None for text in paragraphs]) == names
+    assert runs([cue.speaker for cue in cues(finals)]) == names
+
+
+@pytest.mark.parametrize(
+    "text", ["Mr.", "asked Mrs.", "Ms.", "Dr.", "the St.", "Prof.", "one vs.", "by J.", "“Dr."]
+)
+def test_a_full_stop_of_an_abbreviation_ends_no_sentence(text: str) -> None:
+    assert not ends_sentence(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["No.", "the best.", "So do I.", "an alarm.", "he said “no.”", "NATO.", "はい。"]
+)
+def test_others_end_one(text: str) -> None:
+    assert ends_sentence(text)
+
+
+def test_a_number_after_no_goes_on() -> None:
+    assert not ends_sentence("They play No.", "5 today")
+    assert ends_sentence("They say No.", "Five do")
+
+
+def test_neither_a_cue_nor_a_paragraph_ends_with_a_title() -> None:
+    assert lines_of(spoken("We waited for Dr. Smith and then we left. It rained.", 0)) == [
+        "We waited for Dr. Smith and then we left.",
+        "It rained.",
+    ]
+    long = [final("word " * 85 + "Mr.", 0, 9), final("Smith came.", 9, 18), final("Then more.", 18, 19)]
+    assert [text[-5:] for text in render(long, "txt").strip().split("\n\n")] == ["came.", "more."]
 
 
 def test_who_speaks_for_long_is_written_in_paragraphs() -> None:
@@ -216,6 +280,15 @@ def test_a_word_for_which_a_full_cue_has_no_room_takes_some_along() -> None:
     assert abs(len(first) - len(second)) < 15
 
 
+@pytest.mark.parametrize("each", [0.05, 0.2])
+def test_the_last_word_of_a_sentence_is_not_alone_behind_a_full_cue(each: float) -> None:
+    full = "Nineteen travellers waited at the harbour for a boat that never came to them a day"
+    first, second, third = lines_of(spoken(f"{full} now.", 0, each), spoken("Then nothing more was said.", 9))
+    assert f"{first} {second}" == f"{full} now."
+    assert len(second.split()) > 1
+    assert third == "Then nothing more was said."
+
+
 def test_a_short_cue_stays_for_as_long_as_it_takes_to_read() -> None:
     (cue,) = cues([final("Yes.", 3, 3.2)])
     assert (cue.start, cue.end) == (3000, 3000 + SHORTEST)
@@ -235,7 +308,7 @@ def test_between_others_it_takes_the_silence_there_is() -> None:
 def test_names_are_escaped_as_each_format_wants_it() -> None:
     finals = [final("Yes.", 0, 2, speaker="A <i> & B\n\n--> C"), final("No.", 6, 8, speaker=" \n")]
     assert srt(finals) == (
-        "1\n00:00:00,000 --> 00:00:02,000\nA ‹i› & B → C: Yes.\n\n2\n00:00:06,000 --> 00:00:08,000\nNo.\n"  # noqa: RUF001
+        "1\n00:00:00,000 --> 00:00:02,000\nA ‹i› & B → C: Yes.\n\n2\n00:00:06,000 --> 00:00:08,000\n- No.\n"  # noqa: RUF001
     )
     assert vtt(finals) == (
         "WEBVTT\n\n00:00:00.000 --> 00:00:02.000\n<v A &lt;i&gt; &amp; B --&gt; C>Yes.\n\n"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import inf
 from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
-from echoic.turns import label_of
+from echoic import turns
+from echoic.turns import ends_sentence, label_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -32,7 +34,8 @@ SHORTEST = 833
 READING = 50
 #: Milliseconds that a cue which is too short may begin before its words.
 LEAD = 500
-_SENTENCE_ENDS = (".", "?", "!", "…", "。", "？", "！")  # noqa: RUF001  # those of Chinese and Japanese
+#: What stands for a name where nobody knows who goes on after somebody.
+_NOBODY = "-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +50,17 @@ class Cue:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """A word, or a part of one that fits no line (``joined`` to the part before), in seconds."""
+    """A word, or a part of one that fits no line (``joined`` to the part before), in seconds.
+
+    The first of what one speaks without a long pause bears a ``name``, which stands before it.
+    """
 
     text: str
     start: float
     end: float
     speaker: str | None
     joined: bool = False
+    name: str | None = None
 
 
 def cues(finals: Iterable[Final], *, named: bool = False) -> list[Cue]:
@@ -65,9 +72,11 @@ def cues(finals: Iterable[Final], *, named: bool = False) -> list[Cue]:
 
     Args:
         finals: In their order.
-        named: Whether the lines begin with the speaker's name, where it is known.
+        named: Whether the first cue of a turn begins with the speaker's name; one of nobody known with a
+            dash, where it comes after somebody's.
     """
-    groups = _joined(list(_groups(_attributed(piece for final in finals for piece in _pieces(final)))))
+    pieces = _attributed(piece for final in finals for piece in _pieces(final))
+    groups = _joined(list(_groups(_named(pieces))))
     return [
         Cue(start, end, tuple(_lines([*_name(group), *group] if named else group)), group[0].speaker)
         for group, (start, end) in zip(groups, _spans(groups), strict=True)
@@ -107,7 +116,17 @@ def _joined(groups: list[list[_Piece]]) -> list[list[_Piece]]:
 def _is_stray(groups: Sequence[list[_Piece]], at: int) -> bool:
     group = groups[at]
     room = (groups[at + 1][0].start if at + 1 < len(groups) else inf) - group[0].start
-    return not _is_whole(group) and (room * 1000 < SHORTEST or not _ends_sentence(group))
+    is_settled = _ends_sentence(group) and not _is_left_over(groups, at)
+    return not _is_whole(group) and (room * 1000 < SHORTEST or not is_settled)
+
+
+def _is_left_over(groups: Sequence[list[_Piece]], at: int) -> bool:
+    """Return whether a word is alone only because the cue before was full."""
+    group = groups[at]
+    if len(group) > 1 or not at or _ends_sentence(groups[at - 1]):
+        return False
+    last = groups[at - 1][-1]
+    return last.speaker == group[0].speaker and group[0].start - last.end <= PAUSE
 
 
 def _is_whole(group: Sequence[_Piece]) -> bool:
@@ -130,7 +149,9 @@ def _mended(groups: Sequence[list[_Piece]], at: int) -> tuple[int, list[list[_Pi
     ]
     # What goes on in the same sentence is nearer.
     for first in sorted(sides, key=lambda first: _ends_sentence(groups[first]) * BRIDGED + gap(first)):
-        if made := _recut([*groups[first], *groups[first + 1]]):
+        pieces = [*groups[first], *groups[first + 1]]
+        is_end = first < at and _is_left_over(groups, at)
+        if made := _recut(pieces) or (_recut_late(pieces) if is_end else []):
             return first, made
     return None
 
@@ -144,6 +165,12 @@ def _recut(pieces: list[_Piece]) -> list[list[_Piece]]:
     return min(good, key=lambda halves: abs(_size(halves[0]) - _size(halves[1])), default=[])
 
 
+def _recut_late(pieces: list[_Piece]) -> list[list[_Piece]]:
+    """Return the pieces as two groups of which the second has few words, but more than one; or nothing."""
+    cuts = ([pieces[:at], pieces[at:]] for at in range(len(pieces) - 2, 1, -1))
+    return next((halves for halves in cuts if all(map(_fits, halves))), [])
+
+
 def _size(group: Iterable[_Piece]) -> int:
     return sum(len(piece.text) for piece in group)
 
@@ -153,16 +180,39 @@ def _fits(group: Sequence[_Piece]) -> bool:
 
 
 def _ends_sentence(group: Sequence[_Piece]) -> bool:
-    return group[-1].text.endswith(_SENTENCE_ENDS)
+    return ends_sentence(group[-1].text)
 
 
 def _attributed(pieces: Iterable[_Piece]) -> Iterator[_Piece]:
-    """Yield the pieces; what nobody is known to have said goes on as before."""
-    last: _Piece | None = None
+    """Yield the pieces; a few that nobody is known to have said are of who speaks before and after them."""
+    before: _Piece | None = None
+    unknown: list[_Piece] = []
     for piece in pieces:
-        goes_on = last is not None and piece.speaker is None and piece.start - last.end <= PAUSE
-        last = replace(piece, speaker=last.speaker) if goes_on and last else piece
-        yield last
+        if piece.speaker is None:
+            unknown.append(piece)
+            continue
+        is_known = before is not None and _is_one_turn([before, *unknown, piece])
+        yield from (replace(one, speaker=piece.speaker) for one in unknown) if is_known else unknown
+        yield piece
+        before, unknown = piece, []
+    yield from unknown
+
+
+def _is_one_turn(pieces: Sequence[_Piece]) -> bool:
+    """Return whether the first and last are of one speaker, and little and no long pause is between them."""
+    is_short = _size(pieces[1:-1]) + len(pieces) - 2 <= turns.LONG
+    is_unbroken = all(after.start - before.end <= turns.PAUSE for before, after in pairwise(pieces))
+    return pieces[0].speaker == pieces[-1].speaker and is_short and is_unbroken
+
+
+def _named(pieces: Iterable[_Piece]) -> Iterator[_Piece]:
+    """Yield the pieces, with a name where a turn begins."""
+    before: _Piece | None = None
+    for piece in pieces:
+        name = f"{piece.speaker}:" if piece.speaker else _NOBODY if before and before.speaker else None
+        goes_on = before and piece.speaker == before.speaker and piece.start - before.end <= turns.PAUSE
+        yield piece if goes_on else replace(piece, name=name)
+        before = piece
 
 
 def _groups(pieces: Iterable[_Piece]) -> Iterator[list[_Piece]]:
@@ -181,15 +231,15 @@ def _is_over(group: list[_Piece], piece: _Piece) -> bool:
     return (
         piece.speaker != first.speaker
         or piece.start - last.end > PAUSE
-        or (_ends_sentence(group) and last.end - first.start >= SHORT_CUE)
+        or (last.end - first.start >= SHORT_CUE and ends_sentence(last.text, piece.text))
         or not _fits([*group, piece])
     )
 
 
 def _name(group: Sequence[_Piece]) -> Iterator[_Piece]:
-    """Yield the name before a cue's text; room is left for it wherever it is shown."""
-    if group[0].speaker:
-        yield replace(group[0], text=f"{group[0].speaker}:", joined=False)
+    """Yield the name before a cue's text, if it is the first of a turn."""
+    if group[0].name:
+        yield replace(group[0], text=group[0].name, joined=False)
 
 
 def _lines(group: Iterable[_Piece]) -> list[str]:

@@ -17,9 +17,13 @@ if TYPE_CHECKING:
 #: Seconds of silence after which a paragraph ends.
 PAUSE = 2.5
 #: Characters after which it ends with a sentence, and anywhere.
+#: Of more than the former nobody is taken to be the speaker who is not told.
 LONG = 420
 LONGEST = 1500
 _SENTENCE_END = re.compile(r"[.?!…。？！][\"'”’)]*\Z")  # noqa: RUF001  # those of Chinese and Japanese
+#: Words whose full stop ends no sentence, and initials; "I." is seldom one.
+_ABBREVIATION = re.compile(r"(?<![\w.])(?:Mr|Mrs|Ms|Dr|St|Prof|vs|[A-HJ-Z])\.\Z")
+_NUMBER = re.compile(r"(?<![\w.])No\.\Z")
 
 
 @dataclass(slots=True)
@@ -35,6 +39,8 @@ class _Part:
 class _Turn:
     speaker: int | None
     label: str | None
+    #: Who spoke just before; one of whom nobody is known goes on in that turn if the same speaks next.
+    heir: int | None = None
     texts: list[str] = field(default_factory=list)
 
     @property
@@ -55,11 +61,18 @@ def turns(finals: Iterable[Final]) -> list[str]:
 def spoken(finals: Iterable[Final]) -> list[tuple[str | None, str]]:
     """Return who says what, turn by turn; None: nobody knows.
 
-    A turn ends where another speaks, after a pause, or when it is long. Words of which nobody could tell
-    who said them belong to the turn they stand in.
+    A turn ends where another speaks, after a pause, or when it is long. A few words of which nobody could
+    tell who said them go on in a turn where the same speaks before and after them; else they are one alone.
     """
     found = [(_one_line(turn.label or ""), _one_line(" ".join(turn.texts))) for turn in _turns(finals)]
     return [(label or None, text) for label, text in found if text]
+
+
+def ends_sentence(text: str, following: str = "") -> bool:
+    """Return whether a sentence ends with a text; "No." does not where a number is following."""
+    if _SENTENCE_END.search(text) is None or _ABBREVIATION.search(text):
+        return False
+    return not (following[:1].isdecimal() and _NUMBER.search(text))
 
 
 def _turns(finals: Iterable[Final]) -> list[_Turn]:
@@ -67,28 +80,32 @@ def _turns(finals: Iterable[Final]) -> list[_Turn]:
     before: Final | None = None
     for final in finals:
         for part in _parts(final):
-            if not found or _is_another(found[-1], part) or _ends(found[-1], before, final):
-                found.append(_Turn(part.speaker, part.label))
-            turn = found[-1]
-            if turn.speaker is None:
-                turn.speaker, turn.label = part.speaker, part.label
-            turn.texts.append(part.text)
+            _add(found, part, None if before is final else before, final)
             before = final
     return found
 
 
-def _is_another(turn: _Turn, part: _Part) -> bool:
-    return part.speaker is not None and turn.speaker is not None and turn.speaker != part.speaker
+def _add(found: list[_Turn], part: _Part, before: Final | None, final: Final) -> None:
+    """Add a part to the last turn or to one of its own; ``before``: None within a final."""
+    paused = before is not None and final.segment_start - before.segment_end > PAUSE
+    if found and not paused and _goes_on(found[-1], part):
+        texts = found.pop().texts
+        found[-1].texts += texts
+    last = found[-1] if found else None
+    if last is None or last.speaker != part.speaker or paused or (before and _is_full(last, part)):
+        heir = last.speaker if last and part.speaker is None and not paused else None
+        found.append(_Turn(part.speaker, part.label, heir))
+    found[-1].texts.append(part.text)
 
 
-def _ends(turn: _Turn, before: Final | None, final: Final) -> bool:
-    if before is None or before is final:
-        return False
-    return (
-        final.segment_start - before.segment_end > PAUSE
-        or turn.size > LONGEST
-        or (turn.size > LONG and _SENTENCE_END.search(turn.texts[-1]) is not None)
-    )
+def _goes_on(turn: _Turn, part: _Part) -> bool:
+    """Return whether a turn of nobody known is of who speaks before it and in the part."""
+    is_open = turn.speaker is None and turn.heir is not None
+    return is_open and turn.heir == part.speaker and turn.size <= LONG
+
+
+def _is_full(turn: _Turn, part: _Part) -> bool:
+    return turn.size > LONGEST or (turn.size > LONG and ends_sentence(turn.texts[-1], part.text))
 
 
 def _parts(final: Final) -> Iterator[_Part]:

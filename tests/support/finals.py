@@ -47,6 +47,16 @@ def talk() -> list[Final]:
     return [first, second]
 
 
+def told_late(*labels: int | None, pause: float = 0.0) -> list[Final]:
+    """Finals of 2 s each, a pause before the second; None: nobody could tell in time who speaks."""
+    names = [None if label is None else f"SPEAKER_{label:02}" for label in labels]
+    starts = [at * 2.0 + (pause if at else 0.0) for at in range(len(names))]
+    return [
+        final(f"Part {chr(97 + at)} it is.", start, start + 2, speaker=name)
+        for at, (start, name) in enumerate(zip(starts, names, strict=True))
+    ]
+
+
 _times = st.floats(0, 500, allow_nan=False)
 _any_word = st.builds(
     Word, st.text(min_size=1, max_size=60), _times, _times, speaker_id=st.sampled_from([UNSET, 0, 1])

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from echoic.engines.scripted import draw
 from echoic.subtitles import render
 from support.cutting import proxy_to
-from support.finals import any_finals, final, talk
+from support.finals import any_finals, final, talk, told_late
 from support.live import STREAM, ServerProcess
 from support.restarted import restarted
 from web.node import MODULES, WEB, node, workshop
@@ -134,7 +134,13 @@ def test_the_page_saves_what_transcribe_writes(programs: Path) -> None:
     )
     stray = [final(text, start, start + 0.3 * len(text.split())) for text, start in pairs]
     spread = [final("word " * 12 + "end.", i * 8.0, i * 8.0 + 7.5) for i in range(20)]
-    compare(programs, [talk(), long, emoji, [], named, stray, spread])
+    late = [told_late(0, None, None, last) for last in (0, 1)]
+    many = [told_late(0, *[None] * count, 0) for count in (26, 27, 28, 29, 30, 31, 60)]
+    paused = [told_late(0, None, 0, pause=pause) for pause in (1.0, 2.0, 3.0)]
+    titles = [final("Mr. J. Smith vs. Dr. No. No. 5 waits. No.", i * 3.0, i * 3.0 + 3) for i in range(16)]
+    full = "Nineteen travellers waited at the harbour for a boat that never came to them a day now."
+    fast = [[final(full, 0, seconds), final("Then.", 9, 10)] for seconds in (0.5, 1.0, 3.0)]
+    compare(programs, [talk(), long, emoji, [], named, stray, spread, titles, *late, *many, *paused, *fast])
 
 
 @settings(max_examples=10, deadline=None)

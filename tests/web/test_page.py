@@ -206,9 +206,7 @@ async def test_speakers_have_colours_and_names_and_notes_stand_beside(place: str
         await visit.page.get_by_label("Name of speaker 2").fill("Bob")
         await expect(visit.page.locator(".turn .who")).to_have_text(["Speaker 1", "Bob"])
         saved = await visit.save("txt", tmp_path)
-        assert (
-            saved == "SPEAKER_00: one two three one two three\n\nBob: alpha bravo alpha bravo alpha bravo\n"
-        )
+        assert saved == "Speaker 1: one two three one two three\n\nBob: alpha bravo alpha bravo alpha bravo\n"
         assert "<v Bob>alpha" in await visit.save("vtt", tmp_path)
 
 

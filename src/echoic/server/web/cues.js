@@ -1,9 +1,10 @@
 // Finals as cues: lines of text and when they are shown. The rules of src/echoic/cues.py. No page in here.
 
-import { labelOf } from "./turns.js";
+import { LONG, PAUSE as TURNS_PAUSE, endsSentence, labelOf } from "./turns.js";
 
 /**
- * @typedef {{text: string, start: number, end: number, speaker: string | null, joined: boolean}} Piece
+ * @typedef {{text: string, start: number, end: number, speaker: string | null, joined: boolean, name?: string}} Piece The
+ *   first of what one speaks without a long pause bears a name, which stands before it.
  * @typedef {{start: number, end: number, lines: string[], speaker: string | null}} Cue Milliseconds.
  * @typedef {(id: number, label: string) => string} Naming What a speaker is called.
  */
@@ -17,17 +18,17 @@ const BRIDGED = 2;
 const SHORTEST = 833; // milliseconds
 const READING = 50; // milliseconds a letter
 const LEAD = 500; // milliseconds
-const SENTENCE_ENDS = [".", "?", "!", "…", "。", "？", "！"];
+const NOBODY = "-"; // in place of a name, where nobody knows who goes on after somebody
 // What Python takes for white space.
 const SPACE = /[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+/;
 
-/** Return the finals as cues of at most two lines. @param {any[]} finals @param {Naming} naming @param {boolean} [named] */
-export function cues(finals, naming, named = false) {
-  const found = joined(groups(attributed(finals.flatMap((final) => piecesOf(final, naming)))));
+/** Return the finals as cues of at most two lines. @param {any[]} finals @param {Naming} naming @param {boolean} [isNamed] Whether a turn's first begins with the name. */
+export function cues(finals, naming, isNamed = false) {
+  const found = joined(groups(named(attributed(finals.flatMap((final) => piecesOf(final, naming))))));
   const spans = spansOf(found);
   return found.map((group, at) => {
     const [start, end] = spans[at];
-    return { start, end, lines: linesOf(named ? [...nameOf(group), ...group] : group), speaker: group[0].speaker };
+    return { start, end, lines: linesOf(isNamed ? [...nameOf(group), ...group] : group), speaker: group[0].speaker };
   });
 }
 
@@ -65,18 +66,28 @@ function joined(found) {
 function isStray(found, at) {
   const group = found[at];
   const room = (found[at + 1]?.[0].start ?? Infinity) - group[0].start;
-  return !isWhole(group) && (room * 1000 < SHORTEST || !endsSentence(group));
+  const isSettled = isSentence(group) && !isLeftOver(found, at);
+  return !isWhole(group) && (room * 1000 < SHORTEST || !isSettled);
+}
+
+/** Whether a word is alone only because the cue before was full. @param {Piece[][]} found @param {number} at */
+function isLeftOver(found, at) {
+  const group = found[at];
+  if (group.length > 1 || !at || isSentence(found[at - 1])) return false;
+  return lastOf(found[at - 1]).speaker === group[0].speaker && gapOf(found[at - 1], group) <= PAUSE;
 }
 
 /** @param {Piece[]} group */
-const isWhole = (group) => (group.length > 1 || endsSentence(group)) && (lastOf(group).end - group[0].start) * 1000 >= SHORTEST;
+const isWhole = (group) => (group.length > 1 || isSentence(group)) && (lastOf(group).end - group[0].start) * 1000 >= SHORTEST;
 
 /** Return a group with its neighbour, as one or cut anew. @param {Piece[][]} found @param {number} at */
 function mended(found, at) {
   const sides = [at - 1, at].filter((first) => first >= 0 && first + 1 < found.length && areNear(found[first], found[first + 1]));
-  const far = (/** @type {number} */ first) => Number(endsSentence(found[first])) * BRIDGED + gapOf(found[first], found[first + 1]);
+  const far = (/** @type {number} */ first) => Number(isSentence(found[first])) * BRIDGED + gapOf(found[first], found[first + 1]);
   for (const first of sides.sort((one, other) => far(one) - far(other))) {
-    const groups = recut([...found[first], ...found[first + 1]]);
+    const pieces = [...found[first], ...found[first + 1]];
+    const isEnd = first < at && isLeftOver(found, at);
+    const groups = recut(pieces) ?? (isEnd ? recutLate(pieces) : null);
     if (groups) return { first, groups };
   }
   return null;
@@ -101,20 +112,51 @@ function recut(pieces) {
   return best;
 }
 
+/** Return the pieces as two groups of which the second has few words, but more than one. @param {Piece[]} pieces */
+function recutLate(pieces) {
+  for (let at = pieces.length - 2; at > 1; at--) {
+    const halves = [pieces.slice(0, at), pieces.slice(at)];
+    if (halves.every(fits)) return halves;
+  }
+  return null;
+}
+
 /** @param {Piece[]} group */
 const sizeOf = (group) => group.reduce((sum, { text }) => sum + length(text), 0);
 /** @param {Piece[]} group */
 const fits = (group) => lastOf(group).end - group[0].start <= LONGEST_CUE && linesOf([...nameOf(group), ...group]).length <= LINES;
 /** @param {Piece[]} group */
-const endsSentence = (group) => SENTENCE_ENDS.some((end) => lastOf(group).text.endsWith(end));
+const isSentence = (group) => endsSentence(lastOf(group).text);
 /** @param {Piece[]} group */
 const lastOf = (group) => /** @type {Piece} */ (group.at(-1));
 
-/** Have what nobody is known to have said go on as before. @param {Piece[]} pieces */
+/** Have the few that nobody is known to have said be of who speaks before and after them. @param {Piece[]} pieces */
 function attributed(pieces) {
+  let before = -1;
+  pieces.forEach(({ speaker }, at) => {
+    if (speaker === null) return;
+    if (before >= 0 && isOneTurn(pieces.slice(before, at + 1))) {
+      for (const one of pieces.slice(before, at)) one.speaker = speaker;
+    }
+    before = at;
+  });
+  return pieces;
+}
+
+/** Whether the first and last are of one speaker, and little and no long pause is between them. @param {Piece[]} pieces */
+function isOneTurn(pieces) {
+  const isShort = sizeOf(pieces.slice(1, -1)) + pieces.length - 2 <= LONG;
+  const isUnbroken = pieces.every(({ start }, at) => !at || start - pieces[at - 1].end <= TURNS_PAUSE);
+  return pieces[0].speaker === lastOf(pieces).speaker && isShort && isUnbroken;
+}
+
+/** Give the first of each turn its name. @param {Piece[]} pieces */
+function named(pieces) {
   pieces.forEach((piece, at) => {
-    const last = pieces[at - 1];
-    if (last && piece.speaker === null && piece.start - last.end <= PAUSE) piece.speaker = last.speaker;
+    const before = pieces[at - 1];
+    if (before && piece.speaker === before.speaker && piece.start - before.end <= TURNS_PAUSE) return;
+    if (piece.speaker) piece.name = `${piece.speaker}:`;
+    else if (before?.speaker) piece.name = NOBODY;
   });
   return pieces;
 }
@@ -137,13 +179,13 @@ function isOver(group, piece) {
   return (
     piece.speaker !== first.speaker ||
     piece.start - last.end > PAUSE ||
-    (endsSentence(group) && last.end - first.start >= SHORT_CUE) ||
+    (last.end - first.start >= SHORT_CUE && endsSentence(last.text, piece.text)) ||
     !fits([...group, piece])
   );
 }
 
-/** The name before a cue's text; room is left for it wherever it is shown. @param {Piece[]} group */
-const nameOf = ([first]) => (first.speaker ? [{ ...first, text: `${first.speaker}:`, joined: false }] : []);
+/** The name before a cue's text, if it is the first of a turn. @param {Piece[]} group */
+const nameOf = ([first]) => (first.name ? [{ ...first, text: first.name, joined: false }] : []);
 
 /** @param {Piece[]} group */
 function linesOf(group) {

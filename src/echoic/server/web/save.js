@@ -12,17 +12,17 @@ const KINDS = { txt: "text/plain", srt: "application/x-subrip", vtt: "text/vtt",
  */
 export async function save(talk, form) {
   talk.isSaved = true;
-  const { finals, naming, breaks } = talk;
+  const { finals, breaks } = talk;
   if (form === "copy") {
     try {
-      await navigator.clipboard.writeText(render(finals, "txt", { naming, breaks }).trimEnd());
+      await navigator.clipboard.writeText(render(finals, "txt", { naming: talk.naming("txt"), breaks }).trimEnd());
       return "Copied.";
     } catch {
       return "The browser does not let this page copy; save it as text instead.";
     }
   }
   const insights = talk.insights.filter(({ stage }) => stage === "final");
-  const text = render(finals, form, { naming, insights, breaks });
+  const text = render(finals, form, { naming: talk.naming(form), insights, breaks });
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([text], { type: `${KINDS[form]};charset=utf-8` }));
   link.download = `${nameOf(talk)}.${form}`;

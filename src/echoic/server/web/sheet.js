@@ -1,5 +1,7 @@
 // A talk, drawn as paragraphs. What is there already is left alone.
 
+import { endsSentence } from "./turns.js";
+
 /** @typedef {import("./talk.js").Talk} Talk */
 /** @typedef {import("./turns.js").Turn} Turn */
 
@@ -44,8 +46,8 @@ export class Sheet {
     const turns = talk.turns.length || !talk.volatile ? talk.turns : [NOBODY];
     const isOther = talk !== this.talk || talk.revision !== this.revision;
     [this.talk, this.revision] = [talk, talk.revision];
+    const first = isOther ? 0 : Math.max(0, this.place.children.length - 2);
     while (this.place.children.length > turns.length) this.place.lastElementChild?.remove();
-    const first = isOther ? 0 : Math.max(0, this.place.children.length - 1);
     for (let at = first; at < turns.length; at++) this._drawTurn(turns[at], at, talk);
   }
 
@@ -92,7 +94,7 @@ export class Sheet {
   /** Tell a screen reader what is final, a sentence at a time. @param {string} text @param {boolean} [atOnce] */
   announce(text, atOnce = false) {
     this.unsaid = `${this.unsaid} ${text}`.trim();
-    if (!this.unsaid || !(atOnce || this.unsaid.length > SPOKEN || /[.?!…。？！]$/.test(this.unsaid))) return;
+    if (!this.unsaid || !(atOnce || this.unsaid.length > SPOKEN || endsSentence(this.unsaid))) return;
     const line = element("p", "");
     line.textContent = this.unsaid;
     this.unsaid = "";
@@ -102,7 +104,7 @@ export class Sheet {
 }
 
 /** @type {Turn} */
-const NOBODY = { speaker: null, label: null, start: 0, size: 0, parts: [] };
+const NOBODY = { speaker: null, label: null, heir: null, start: 0, size: 0, parts: [] };
 
 function blank() {
   const row = element("div", "turn");

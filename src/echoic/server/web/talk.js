@@ -130,9 +130,12 @@ export class Talk {
     return this.names.get(id) || `Speaker ${id + 1}`;
   }
 
-  /** What one is called in a file: the label of the protocol unless a name was given. */
-  get naming() {
-    return (/** @type {number} */ id, /** @type {string} */ label) => this.names.get(id) || label;
+  /**
+   * What one is called in a file: as on the page; in JSON by the protocol's label unless a name was given.
+   * @param {string} form @returns {import("./cues.js").Naming}
+   */
+  naming(form) {
+    return (id, label) => this.names.get(id) || (form === "json" || !Number.isInteger(id) ? label : this.nameOf(id));
   }
 
   /** Put names in place of labels in a text of an insight. @param {string} text */
@@ -142,7 +145,7 @@ export class Talk {
     return told;
   }
 
-  /** @returns {import("./turns.js").Turn[]} Of them only the last one changes, until there is another revision. */
+  /** @returns {import("./turns.js").Turn[]} Of them only the last two change, until there is another revision. */
   get turns() {
     return this._turns.all;
   }
