@@ -157,5 +157,9 @@ class DecodeFailed(EchoicError):
         self.is_last = is_last
 
 
+class UnreadableAudio(Exception):
+    """A file that holds no audio that can be read; the message is a sentence that names it."""
+
+
 class AccessRefused(EchoicError):
     """A connection that may not be: no key, wrong key, server full, draining."""

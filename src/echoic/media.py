@@ -11,6 +11,8 @@ from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.error import FFmpegError, InvalidDataError
 
+from echoic.errors import UnreadableAudio
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -18,15 +20,13 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from numpy.typing import NDArray
 
+__all__ = ["UnreadableAudio", "audio_seconds", "read_audio"]
+
 #: Seconds by which a file's own clock may run ahead of its samples before silence is put between.
 _GAP = 0.1
 #: ``av.time_base`` of a container's times: ticks per second.
 _TICKS = 1_000_000
 _STEREO = 2
-
-
-class UnreadableAudio(Exception):
-    """A file that holds no audio that can be read; the message is a sentence that names it."""
 
 
 def read_audio(

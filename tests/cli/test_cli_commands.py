@@ -44,6 +44,15 @@ def test_help_names_every_command_and_imports_nothing_heavy() -> None:
     assert all(command in done.stdout for command in COMMANDS)
 
 
+def test_the_client_loads_no_reader_of_files_until_one_is_sent() -> None:
+    program = "import sys, echoic.client, echoic.client.blocking as _\nprint('av' in sys.modules)"
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=env, check=True
+    )
+    assert done.stdout == "False\n"
+
+
 def test_version(runner: CliRunner) -> None:
     assert runner.invoke(app, ["--version"]).stdout == f"echoic {echoic.__version__}\n"
 

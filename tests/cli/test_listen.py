@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from echoic.cli.notices import OF_CONNECTION
 from echoic.engines.scripted import VOCABULARY, draw
 from support.live import ServerProcess
 from support.patience import PATIENCE
+from support.restarted import restarted
 from support.terminal import Terminal, environment
 
 if TYPE_CHECKING:
@@ -208,6 +210,29 @@ class TestPipe:
         assert "Traceback" not in err
         assert "Exception" not in err
         assert file.read_text("utf-8").startswith("one one")
+
+    def test_that_the_server_is_away_and_that_it_is_back_is_said(self) -> None:
+        with restarted(resume_seconds="300") as server:
+            command = [sys.executable, "-m", "echoic.cli", "listen", "-", "--url", server.place, *SCRIPTED]
+            pipe = subprocess.PIPE
+            with subprocess.Popen(
+                command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment()
+            ) as process:
+                assert process.stdin is not None
+                assert process.stdout is not None
+                assert process.stderr is not None
+                process.stdin.write(raw(SOUND))
+                process.stdin.flush()
+                first = process.stdout.readline()
+                server.kill()
+                away = process.stderr.readline().decode()
+                server.start()
+                back = process.stderr.readline().decode()
+                process.stdin.close()
+                rest, more = process.stdout.read(), process.stderr.read()
+        assert (process.returncode, (first + rest).decode().split(), more) == (0, list(WORDS), b"")
+        assert away == f"echoic: {OF_CONNECTION['lost']}\n"
+        assert back == "echoic: The server is back.\n"
 
     @pytest.mark.parametrize("rate", ["0", "-5", "999999"])
     def test_a_rate_that_there_is_not_is_told_by_its_option(self, place: str, rate: str) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
         ('["a", "b"]', {"terms": ["a", "b"]}),
         ('{"terms": ["a"], "replacements": {"x": "y"}}', {"terms": ["a"], "replacements": {"x": "y"}}),
         ("", {}),
+        ("a = b = c\n# comment\n a=x\n", {"terms": ["# comment"], "replacements": {"a": "x"}}),
+        ("a = b = c", {"replacements": {"a": "b = c"}}),
     ],
 )
 def test_terms_and_replacements_come_in_lines_or_json(
@@ -42,3 +44,16 @@ def test_what_is_no_vocabulary_is_named(tmp_path: Path, data: bytes) -> None:
         read_vocabulary(file)
     with pytest.raises(ValueError, match="none cannot be read: no such file"):
         read_vocabulary(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("line", "lack"),
+    [("=x", "before ="), ("=", "before ="), ("= = x", "before ="), ("a=", "after ="), (" a = ", "after =")],
+)
+def test_a_replacement_without_one_of_its_sides_is_refused_with_its_line(
+    tmp_path: Path, line: str, lack: str
+) -> None:
+    file = tmp_path / "words"
+    file.write_text(f"kubectl\n\n{line}\n", "utf-8")
+    with pytest.raises(ValueError, match=f"words: line 3 has nothing {lack}\\.$"):
+        read_vocabulary(file)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     import websockets
 
+    from echoic.client import ConnectionState
+
     Part = Callable[[Peer], Awaitable[None]]
 
 SECOND = np.linspace(-1, 1, 16_000, dtype=np.float32)
@@ -154,13 +156,16 @@ async def test_a_server_that_knows_the_session_no_more_is_told_everything_again(
         await peer.send({"type": "full_transcript", "text": "two three", "seq": 7})
 
     parts = Parts(first, gone, second)
+    states: list[ConnectionState] = []
     async with serving(parts) as url, connect(url, language="en") as stream:
+        stream.on_state = states.append
         await stream.send(SECOND)
         assert await stream.commit() == "one"
         await stream.send(SECOND[:10])
         await stream.send(SECOND[10:20])
         assert await stream.stop() == "two three"
         frames = [frame async for frame in stream]
+    assert states == ["lost", "back"]
     samples = [SECOND.tobytes(), {"type": "commit"}, SECOND[:10].tobytes(), SECOND[10:20].tobytes()]
     assert [one for one in heard if one != {"type": "ping"}] == samples
     assert [frame.segment_id for frame in frames if isinstance(frame, Final)] == [1, 2, 3]
@@ -182,6 +187,24 @@ async def test_a_stop_ends_also_if_the_server_dies_between_its_transcript_and_it
         await stream.send(SECOND)
         assert await stream.stop() == "one"
         assert [type(frame) for frame in [frame async for frame in stream]] == [Final, FullTranscript]
+
+
+async def test_whoever_is_told_of_the_connection_and_fails_costs_the_stream_nothing() -> None:
+    async def goes_on(peer: Peer) -> None:
+        await peer.send(resumed(1))
+        await peer.send(final(1, "one") | {"seq": 2})
+        await peer.expect("stop")
+
+    def fail(state: ConnectionState) -> None:
+        raise LookupError(state)
+
+    failures: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, what: failures.append(what["exception"]))
+    async with serving(Parts(lost, goes_on)) as url, connect(url) as stream:
+        stream.on_state = fail
+        assert isinstance(await anext(stream), Final)
+        await stream.stop()
+    assert [str(failure) for failure in failures] == ["lost", "back"]
 
 
 async def test_a_server_without_room_is_asked_again_and_one_that_refuses_gives_its_reason() -> None:

@@ -74,6 +74,17 @@ def test_all_problems_are_told_at_once_with_the_nearest_known_name(written: Call
     assert any(line.startswith("ECHOIC_PORT: ") and "65535" in line for line in told)
 
 
+def test_a_setting_of_another_section_is_told_where_it_belongs(written: Callable[[str], Path]) -> None:
+    told = problems_of(
+        written("[STT-Settings]\nport = 1\nspeakers_model = x\n[Auth]\nfree_daily_minutes = 1\n")
+    )
+    assert told == [
+        "[STT-Settings] port is not a setting here. It belongs under [Server].",
+        "[STT-Settings] speakers_model is not a setting here. It belongs under [Speakers].",
+        "[Auth] free_daily_minutes is not a setting here. It belongs under [Audio-Quota].",
+    ]
+
+
 @pytest.mark.parametrize("text", ["no section", "[Server]\nport = 1\nport = 2\n", "[Server\n"])
 def test_a_file_that_is_no_ini_file_is_one_problem(written: Callable[[str], Path], text: str) -> None:
     assert len(problems_of(written(text))) == 1

@@ -53,14 +53,24 @@ class Ending:
 
     def take(self, number: int, _frame: FrameType | None) -> None:
         """Do what the signal of this number asks for."""
+        if not self._is_over:
+            self.status = _BY_SIGNAL + number
         finish, self.finish = self.finish, None
         if finish is not None:
             finish()
             return
         if not self._is_over:
-            self._is_over, self.status = True, _BY_SIGNAL + number
+            self._is_over = True
             # No threading.Thread: its lock may be held by what was interrupted.
             _thread.start_new_thread(_leave_later, (self.status,))
+        self.interrupt()
+
+    def interrupt(self) -> None:
+        """End what runs; as ``finish``, what is open may take its time to be closed.
+
+        Raises:
+            KeyboardInterrupt: No loop runs in which it would be raised.
+        """
         if self._loop is None:
             raise KeyboardInterrupt
         self._loop.call_soon_threadsafe(_interrupt)  # else a task that has much to close would keep it

@@ -250,7 +250,7 @@ async def _stream(
             complain(sentence)
 
     paced_pieces = paced(pieces(), RATE, speed)
-    talk = Talk(paced_pieces, show, lambda _: None, course.key, _config(course, entry))
+    talk = Talk(paced_pieces, show, lambda _: None, key=course.key, config=_config(course, entry))
     heard.model = await converse(address, talk, asyncio.Event())
     heard.spent = time.perf_counter() - begun
     return heard

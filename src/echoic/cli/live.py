@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from echoic.cli.advice import advice
 from echoic.cli.ending import Ending, ending
 from echoic.cli.heard import Heard
-from echoic.cli.notices import Notices
+from echoic.cli.notices import OF_CONNECTION, Notices
 from echoic.cli.options import Wishes, complain, give_up
 from echoic.cli.save import Save
 from echoic.cli.talk import Talk, converse
 from echoic.cli.views import View, view_for_stdout
-from echoic.client import Final, Received, ServerError, UnreadableAudio, stream_address
+from echoic.client import ConnectionState, Final, Received, ServerError, UnreadableAudio, stream_address
 from echoic.client.address import DEFAULT_SERVER
 
 _ENDING = "Ending: the rest is on its way. Ctrl-C again ends at once."
@@ -176,9 +176,12 @@ async def listen(
         clock.note(seconds)
         way.finish = None if sitting.interrupted else finish
 
+    def tell(state: ConnectionState) -> None:
+        sitting.view.tell(OF_CONNECTION[state])
+
     with sitting.view:
         try:
-            await converse(address, Talk(pieces, show, sent, sitting.key, sitting.config), enough)
+            await converse(address, Talk(pieces, show, sent, tell, sitting.key, sitting.config), enough)
         finally:
             way.finish = None
 

@@ -1,7 +1,18 @@
 """How a server's warnings and errors are told to the person at the command line."""
 
-from echoic.client import Received
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from echoic.client import ConnectionState, Received
 from echoic.wire.frames import Error, Warning  # noqa: A004  # the protocol's word
+
+#: What is said of a stream's connection.
+OF_CONNECTION: Mapping[ConnectionState, str] = MappingProxyType(
+    {
+        "lost": "The server is away. What it has not heard is kept, and sent when it is back.",
+        "back": "The server is back.",
+    }
+)
 
 
 class Notices:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from echoic.client import Received, ServerError, Stream, UnreadableAudio, connect
+from echoic.client import ConnectionState, Received, ServerError, Stream, UnreadableAudio, connect
 
 #: Seconds after which a server hears of a client whose source is silent.
 _SIGN_OF_LIFE = 20.0
@@ -22,6 +22,7 @@ class Talk:
         pieces: float32, mono, -1..1, at the configured rate, when they are to be sent.
         show: Called with each frame.
         sent: Called with the seconds of audio sent so far, after each piece.
+        on_state: Called when the connection is lost, and when the stream goes on over another.
         key: The server's key.
         config: Keys of the ``config`` frame.
     """
@@ -29,6 +30,7 @@ class Talk:
     pieces: AsyncGenerator[NDArray[np.float32], None]
     show: Callable[[Received], None]
     sent: Callable[[float], None]
+    on_state: Callable[[ConnectionState], None] | None = None
     key: str | None = field(default=None, repr=False)
     config: dict[str, object] = field(default_factory=dict)
 
@@ -45,6 +47,7 @@ async def converse(address: str, talk: Talk, enough: asyncio.Event) -> str:
         connect(address, key=talk.key, patience=0.0, **talk.config) as stream,
         _beside(_speak(stream, talk, enough)),
     ):
+        stream.on_state = talk.on_state
         async for frame in stream:
             talk.show(frame)
     return stream.configured.active_model

@@ -35,6 +35,7 @@ _AHEAD = 60.0
 #: Samples per second, the protocol's default.
 _RATE = 16_000
 _ALLOW = "To accept that: --fallback."
+_PART = "What was heard until then is written."
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def transcribe(  # noqa: PLR0913  # each is an option of the command
     """Turn recordings into text or subtitles; without --url on this machine, by a server of its own.
 
     The text goes to stdout, or with -o into files. A file that fails does not keep the others from being
-    done; the exit code is then 1.
+    done; the exit code is then 1. What was heard of it is written, also at Ctrl-C.
     """
     from echoic.cli.ending import ending
     from echoic.cli.notices import Notices
@@ -120,32 +121,63 @@ def _names(files: list[Path], form: Form) -> Iterator[tuple[Path, str]]:
 
 
 def _do(file: Path, name: str, address: str, errand: _Errand) -> bool:
-    """Transcribe one file and write it; return whether nothing went wrong."""
-    from echoic.cli.advice import advice
-    from echoic.cli.whole import write_whole
-    from echoic.client import ServerError
-    from echoic.media import UnreadableAudio
+    """Transcribe one file and write what was heard, all or not; return whether nothing went wrong.
 
+    Raises:
+        KeyboardInterrupt: A signal ended it.
+    """
+    from echoic.cli.heard import Heard
+
+    heard = Heard()
     try:
-        with _progress(file) as advance:
-            heard = errand.way.run(_hear(file, address, errand, advance))
-    except (UnreadableAudio, ServerError) as error:
-        complain(str(error) if isinstance(error, UnreadableAudio) else f"{file}: {error}{advice(error)}")
-        return False
+        trouble = _trouble(file, address, errand, heard)
+    except KeyboardInterrupt:
+        if heard.finals:
+            _write(heard, name, errand)
+            complain(f"{file}: {_PART}")
+        raise
+    if heard.finals or not trouble:
+        _write(heard, name, errand)
     for problem in heard.problems:
         complain(f"{file}: {problem}")
+    if trouble:
+        complain(f"{trouble} {_PART}" if heard.finals else trouble)
+    return not trouble and not heard.problems
+
+
+def _write(heard: "Heard", name: str, errand: _Errand) -> None:
+    from echoic.cli.whole import write_whole
+
     text = heard.written(errand.form)
     if errand.folder is None:
         typer.echo(harmless(text), nl=False)
     else:
         write_whole(errand.folder / name, text.encode())
         typer.echo(errand.folder / name)
-    return not heard.problems
 
 
-async def _hear(file: Path, address: str, errand: _Errand, advance: "Callable[[float], None]") -> "Heard":
-    """Return what came of a file."""
-    from echoic.cli.heard import Heard
+def _trouble(file: Path, address: str, errand: _Errand, heard: "Heard") -> str | None:
+    """Hear a file; return why it was not heard to its end, if it was not."""
+    from echoic.cli.advice import advice
+    from echoic.client import ServerError, UnreadableAudio
+
+    try:
+        with _progress(file) as advance:
+            errand.way.run(_hear(file, address, errand, heard, advance))
+    except UnreadableAudio as error:
+        return str(error)
+    except ServerError as error:
+        return f"{file}: {error}{advice(error)}"
+    finally:
+        errand.way.finish = None
+    return None
+
+
+async def _hear(
+    file: Path, address: str, errand: _Errand, heard: "Heard", advance: "Callable[[float], None]"
+) -> None:
+    """Take what comes of a file into ``heard``; once anything is there, Ctrl-C leaves time to write it."""
+    from echoic.cli.notices import OF_CONNECTION
     from echoic.cli.talk import Talk, converse
     from echoic.client import (
         Error,
@@ -156,11 +188,11 @@ async def _hear(file: Path, address: str, errand: _Errand, advance: "Callable[[f
     from echoic.client.pacing import paced
     from echoic.media import read_audio
 
-    heard = Heard()
-
     def show(frame: "Received") -> None:
         heard.take(frame)
         if isinstance(frame, Final):
+            if len(heard.finals) == 1:
+                errand.way.finish = errand.way.interrupt
             advance(frame.segment_end)
         elif isinstance(frame, Warning) and frame.code == "model_fallback" and errand.strict:
             raise ServerError("model_unavailable", f"{frame.message} {_ALLOW}")
@@ -168,9 +200,15 @@ async def _hear(file: Path, address: str, errand: _Errand, advance: "Callable[[f
             complain(sentence)
 
     pieces = paced(read_audio(file, _RATE), _RATE, speed=None)
-    talk = Talk(pieces, show, lambda sent: advance(sent - _AHEAD), key=errand.key, config=errand.config)
+    talk = Talk(
+        pieces,
+        show,
+        lambda sent: advance(sent - _AHEAD),
+        lambda state: complain(OF_CONNECTION[state]),
+        key=errand.key,
+        config=errand.config,
+    )
     await converse(address, talk, asyncio.Event())
-    return heard
 
 
 @contextmanager

@@ -11,7 +11,7 @@ def read_vocabulary(path: Path) -> dict[str, object]:
     """Return what a file holds.
 
     A JSON object ``{"terms": […], "replacements": {…}}``, a JSON list of terms, or lines: ``heard=meant`` is
-    a replacement, any other a term.
+    a replacement (the first equals sign parts it), any other a term.
 
     Raises:
         ValueError: The file cannot be read or is nothing of that; the message is a sentence.
@@ -28,7 +28,7 @@ def read_vocabulary(path: Path) -> dict[str, object]:
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not UTF-8.") from None
     if not text.lstrip().startswith(("{", "[")):
-        return _of_lines(text)
+        return _of_lines(path, text)
     try:
         body = json.loads(text)
     except (ValueError, RecursionError):
@@ -39,11 +39,16 @@ def read_vocabulary(path: Path) -> dict[str, object]:
     return found
 
 
-def _of_lines(text: str) -> dict[str, object]:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    pairs = dict(line.split("=", 1) for line in lines if "=" in line.strip("="))
-    found: dict[str, object] = {
-        "terms": [line for line in lines if "=" not in line.strip("=")],
-        "replacements": {heard.strip(): meant.strip() for heard, meant in pairs.items()},
-    }
+def _of_lines(path: Path, text: str) -> dict[str, object]:
+    terms: list[str] = []
+    replacements: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        heard, sign, meant = (part.strip() for part in line.partition("="))
+        if not sign:
+            terms += [heard] if heard else []
+        elif heard and meant:
+            replacements[heard] = meant
+        else:
+            raise ValueError(f"{path}: line {number} has nothing {'after' if heard else 'before'} =.")
+    found: dict[str, object] = {"terms": terms, "replacements": replacements}
     return {name: value for name, value in found.items() if value}

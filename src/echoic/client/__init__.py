@@ -12,8 +12,8 @@ from echoic.client.address import stream_address
 from echoic.client.failure import ServerError
 from echoic.client.incoming import Received
 from echoic.client.opening import connect, transcribe
-from echoic.client.stream import Stream
-from echoic.media import UnreadableAudio
+from echoic.client.stream import ConnectionState, Stream
+from echoic.errors import UnreadableAudio
 from echoic.wire.frames import (
     ActionItem,
     Configured,
@@ -34,6 +34,7 @@ from echoic.wire.frames import (
 __all__ = [
     "ActionItem",
     "Configured",
+    "ConnectionState",
     "DiarizationSummary",
     "Error",
     "Final",

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import msgspec
 from websockets.exceptions import ConnectionClosed
@@ -18,19 +18,21 @@ from echoic.client.pacing import PIECE, paced
 from echoic.client.past import Past
 from echoic.client.thread import TORN, Thread
 from echoic.errors import CLOSE_CODES, CLOSE_NORMAL, ErrorCode
-from echoic.media import read_audio
 from echoic.wire.frames import Configured, Error, FullTranscript, Pong, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
     from pathlib import Path
     from typing import BinaryIO
 
+    import numpy as np
     from numpy.typing import NDArray
     from websockets.asyncio.client import ClientConnection
 
 #: Seconds of a file in a message that nobody waits for.
 _LARGE_PIECE = 0.5
+#: What befalls a stream's connection: it is lost, or the stream goes on over another.
+ConnectionState = Literal["lost", "back"]
 
 
 class Stream:
@@ -43,11 +45,15 @@ class Stream:
     Args:
         socket: Connected.
         again: Connects to the same server once more.
+
+    Attributes:
+        on_state: Called with "lost" when the connection is, and with "back" when the stream goes on.
     """
 
     def __init__(
         self, socket: ClientConnection, again: Callable[[], Awaitable[ClientConnection]] | None = None
     ) -> None:
+        self.on_state: Callable[[ConnectionState], None] | None = None
         self._socket = socket
         self._again = again
         self._thread: Thread | None = None
@@ -97,7 +103,7 @@ class Stream:
             ServerError: The stream has ended.
         """
         rate = self.configured.sample_rate
-        pieces = await asyncio.to_thread(read_audio, source, rate, PIECE if speed else _LARGE_PIECE)
+        pieces = await asyncio.to_thread(_read_audio, source, rate, PIECE if speed else _LARGE_PIECE)
         async for piece in paced(pieces, rate, speed):
             await self.send(piece)
 
@@ -242,9 +248,11 @@ class Stream:
         try:
             await self._read_socket()
             while self._thread is not None and self._is_torn:
+                self._tell("lost")
                 for frame in await self._thread.mend():
                     self._answer(frame) if isinstance(frame, Pong) else self._take(frame)
                 self._socket = self._thread.socket
+                self._tell("back")
                 await self._read_socket()
             self._take_last_words()
         except ServerError as error:
@@ -253,6 +261,10 @@ class Stream:
             if self._thread is not None:
                 self._thread.end()
             self._settle()
+
+    def _tell(self, state: ConnectionState) -> None:
+        if self.on_state is not None:
+            asyncio.get_running_loop().call_soon(self.on_state, state)  # what it raises is not the reader's
 
     async def _read_socket(self) -> None:
         try:
@@ -334,6 +346,12 @@ class Stream:
         elif self._failure is None and code != CLOSE_NORMAL:
             self._failure = ServerError("closed", "The connection to the server was lost.", close_code=code)
         self._news.set()
+
+
+def _read_audio(source: Path | str | BinaryIO, rate: int, chunk: float) -> Iterator[NDArray[np.float32]]:
+    from echoic.media import read_audio  # noqa: PLC0415  # PyAV takes a while to load, and few send files
+
+    return read_audio(source, rate, chunk)
 
 
 def _close_code(code: str) -> int | None:

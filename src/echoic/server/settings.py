@@ -347,9 +347,7 @@ def _read_file(file: Path, given: _Given, problems: list[str]) -> None:
             elif tier is not None:
                 given.tiers.setdefault(tier[0], {})[tier[1]] = value
             else:
-                problems.append(
-                    _unknown(f"[{section}] {name}", name, {**Settings.model_fields, **sections[section]})
-                )
+                problems.append(_misplaced(section, name, sections))
 
 
 def _read_environment(env: Mapping[str, str], given: _Given, problems: list[str]) -> None:
@@ -402,6 +400,17 @@ def _sections() -> dict[str, dict[str, str]]:
             if isinstance(mark, Section):
                 found.setdefault(mark.name, {}).update({name.removeprefix(mark.prefix): name, name: name})
     return found
+
+
+def _misplaced(section: str, name: str, sections: Mapping[str, Mapping[str, str]]) -> str:
+    """Return what is wrong with a name that this section does not have."""
+    place = f"[{section}] {name}"
+    homes = [f"[{other}]" for other, names in sections.items() if names.get(name) == name]
+    if tier_key(name) is not None:
+        homes.append(f"[{QUOTA.name}]")
+    if homes:
+        return f"{place} is not a setting here. It belongs under {' or '.join(homes)}."
+    return _unknown(place, name, {**Settings.model_fields, **sections[section]})
 
 
 def _unknown(place: str, name: str, known: Iterable[str]) -> str:
