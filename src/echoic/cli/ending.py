@@ -42,11 +42,15 @@ class Ending:
         """
         runner = asyncio.Runner()
         self._loop = loop = runner.get_loop()
+        is_cut = False
         try:
             return runner.run(main)
+        except KeyboardInterrupt:
+            is_cut = True
+            raise
         finally:
             self._loop = None
-            if self._is_over:
+            if is_cut or self._is_over:
                 _abandon(loop)
             else:
                 runner.close()
@@ -66,7 +70,7 @@ class Ending:
         self.interrupt()
 
     def interrupt(self) -> None:
-        """End what runs; as ``finish``, what is open may take its time to be closed.
+        """End what runs at once; as ``finish``, there is time for what its caller has to do then.
 
         Raises:
             KeyboardInterrupt: No loop runs in which it would be raised.
