@@ -76,6 +76,26 @@ HOSTILE = """async (markup) => {
   drawNotes(part("notes"), talk);
   return document.querySelectorAll("img, b, script:not([src])").length;
 }"""
+#: Draws finals of these speakers, one by one; returns the names then, and the rows so grown and drawn anew.
+LATE = """async (speakers) => {
+  const { Talk } = await import("./talk.js");
+  const { Sheet } = await import("./sheet.js");
+  const sheet = new Sheet(document.getElementById("transcript"), document.getElementById("announcer"));
+  const talk = new Talk();
+  const seen = () => [...sheet.place.children].map((row) => `${row.className}: ${row.textContent.trim()}`);
+  const steps = speakers.map((id, at) => {
+    const who = id === null ? {} : { speaker_id: id, speaker_label: `SPEAKER_0${id}` };
+    const moments = { segment_id: at + 1, segment_start: at, segment_end: at + 1 };
+    talk.note({ type: "final", text: `word ${at}.`, ...moments, ...who });
+    sheet.draw(talk);
+    return [...sheet.place.querySelectorAll(".who")].map((who) => who.textContent);
+  });
+  const grown = seen();
+  sheet.place.replaceChildren();
+  talk.revision++;
+  sheet.draw(talk);
+  return [steps, grown, seen()];
+}"""
 #: Draws ever more; returns how far it was scrolled by that, and how much was looked at for one more.
 SCROLLED = """async () => {
   const { Talk } = await import("./talk.js");
@@ -328,3 +348,11 @@ async def test_nothing_is_wider_than_a_narrow_screen(place: str, speech: Path, w
         assert await visit.page.evaluate("document.documentElement.scrollWidth") <= width
         await visit.page.keyboard.press("Escape")
         await visit.stop()
+
+
+async def test_words_of_nobody_known_join_who_goes_on_and_stand_alone_before_another(place: str) -> None:
+    async with visiting(f"http://{place}/") as visit:
+        steps, grown, anew = await visit.page.evaluate(LATE, [0, None, None, 0, None, 1])
+    first, other = "Speaker 1", "Speaker 2"
+    assert steps == [[first], [first, ""], [first, ""], [first], [first, ""], [first, "", other]]
+    assert grown == anew
