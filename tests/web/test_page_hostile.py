@@ -142,6 +142,19 @@ async def test_what_a_server_says_amiss_is_passed_over(place: str, speech: Path)
         await visit.ended()
 
 
+async def test_that_the_server_falls_behind_is_told_until_it_has_caught_up(place: str, speech: Path) -> None:
+    late = "The server falls behind: finals come 1000.0 s late, and partials less often."
+    bad = Bad()
+    async with visiting(f"http://{place}/", speech=speech) as visit:
+        await bad.stand_in(visit)
+        await visit.start()
+        bad.say({"type": "warning", "code": "falling_behind", "message": late, "lag": 1000.0})
+        await expect(visit.page.locator("#hint")).to_have_text(late)
+        await expect(visit.page.locator("#time")).not_to_have_text("0:00")
+        bad.say(final(1, "words"))
+        await expect(visit.page.locator("#hint")).to_be_empty()
+
+
 async def test_a_server_that_says_nonsense_of_itself_is_asked_again(place: str) -> None:
     answers = iter(["{}", '{"models": [{}], "available_models": []}', "<html>", "null"])
 
@@ -154,6 +167,6 @@ async def test_a_server_that_says_nonsense_of_itself_is_asked_again(place: str) 
         await visit.page.route("**/status", answer)
         await visit.page.reload()
         for _ in range(4):
-            await expect(visit.page.locator("#model")).to_contain_text("It is asked again.")
+            await expect(visit.page.locator("#model")).to_contain_text("Trying again.")
             await visit.page.clock.run_for(3_000)
         await expect(visit.page.locator("#model")).to_have_text("scripted")

@@ -26,6 +26,17 @@ HEAVIEST = 150_000
 TALKATIVE = {"model": "scripted", "diarization": True, "insights": True}
 PHONE = {"width": 390, "height": 844}
 WIDE = {"width": 1280, "height": 860}
+#: Of a person, and of a file.
+LONG_NAME = "Professor Hannah-Maria_von_Schwarzenberger-Obermayer"
+#: Whether neither the page nor what lies on it scrolls sideways or sticks out.
+FITS = """[document.documentElement, ...document.querySelectorAll("dialog[open], .notice")].every(
+  (one) => one.scrollWidth <= one.clientWidth + 2 && one.getBoundingClientRect().right <= innerWidth
+)"""
+#: Returns how many lines high what a selector finds is.
+LINES = """(selector) => {
+  const found = document.querySelector(selector);
+  return Math.round(found.offsetHeight / parseFloat(getComputedStyle(found).lineHeight));
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +144,9 @@ async def test_what_is_not_to_be_had_is_greyed_with_its_reason() -> None:
         async with visiting(f"http://{server.place}/") as visit:
             await visit.page.click("#show-options")
             page = visit.page
+            await expect(page.get_by_label("parakeet-mlx")).to_be_hidden()
+            await page.get_by_text(re.compile(r"\d more models, not available here")).click()
+            await expect(page.get_by_label("parakeet-mlx")).to_be_visible()
             await expect(page.get_by_label("parakeet-mlx")).to_be_disabled()
             row = page.locator("#models li", has=page.locator("#model-parakeet-mlx"))
             await expect(row.locator("code")).to_have_text("pip install 'echoic[mlx]'")
@@ -145,10 +159,13 @@ async def test_what_is_not_to_be_had_is_greyed_with_its_reason() -> None:
 
 async def test_a_replacement_that_is_none_is_marked_as_it_is_typed(place: str) -> None:
     async with visiting(f"http://{place}/") as visit:
-        field = visit.page.get_by_label("What to put in place of what")
+        field = visit.page.get_by_label("Replacements, one a line")
         await visit.page.click("#show-options")
         await field.fill("a = b\n\nnonsense\n= c\nd =")
-        told = "Line 3 has no =. Line 4 has nothing before =. Line 5 has nothing after =."
+        told = (
+            "Line 3 has no =: “nonsense”. Line 4 has nothing before =: “= c”. "
+            "Line 5 has nothing after =: “d =”."
+        )
         await expect(visit.page.locator("#replacements-why")).to_contain_text(told)
         await expect(field).to_have_attribute("aria-invalid", "true")
         await visit.page.get_by_role("button", name="Done").click()
@@ -157,6 +174,76 @@ async def test_a_replacement_that_is_none_is_marked_as_it_is_typed(place: str) -
         await field.fill("a = b")
         await expect(visit.page.locator("#replacements-why")).to_be_empty()
         await expect(field).to_have_attribute("aria-invalid", "false")
+
+
+@pytest.mark.parametrize("width", [320, 375, 640])
+async def test_no_state_scrolls_sideways(place: str, tmp_path: Path, width: int) -> None:
+    words: list[str | tuple[str, float]] = ["one", "two", ("", 2.0), "alpha", "bravo", ("", 2.0)]
+    file = spoken(tmp_path / f"{LONG_NAME}.wav", draw(words, rate=RATE))
+    size = {"width": width, "height": 600}
+    with ServerProcess(api_key="right") as guarded:
+        kind: dict[str, Any] = {"expects": "401 (Unauthorized)", "viewport": size}
+        async with visiting(f"http://{guarded.place}/", **kind) as visit:
+            await expect(visit.page.locator("#key")).to_be_visible()
+            assert await fits(visit), "where a key is asked for"
+    async with visiting(f"http://{place}/", speech=file, options=TALKATIVE, viewport=size) as visit:
+        page = visit.page
+        await expect(page.locator("#model")).to_have_text("scripted")
+        assert await fits(visit), "at rest"
+        await page.evaluate("document.body.classList.add('dropping')")
+        assert await fits(visit), "while a file is dragged"
+        await page.evaluate("document.body.classList.remove('dropping')")
+        await page.click("#show-options")
+        await page.locator("#models summary").click()
+        assert await fits(visit), "options"
+        await page.keyboard.press("Escape")
+        await visit.start()
+        await expect(page.locator("#transcript")).to_contain_text("two")
+        assert await fits(visit), "while it listens"
+        await visit.stop()
+        await page.set_input_files("#file", file)
+        await expect(page.locator("#state")).to_contain_text("Transcribed")
+        await page.get_by_label("Name of speaker 1").fill(LONG_NAME)
+        assert await fits(visit), "with a file and names"
+
+
+async def fits(visit: Visit) -> bool:
+    """Return whether nothing is wider than the screen."""
+    return bool(await visit.page.evaluate(FITS))
+
+
+async def test_long_names_take_a_line_or_two_and_are_told_in_full(place: str, tmp_path: Path) -> None:
+    words: list[str | tuple[str, float]] = ["one", "two", ("", 2.0), "alpha", "bravo", ("", 2.0)]
+    file = spoken(tmp_path / f"{LONG_NAME}.wav", draw(words, rate=RATE))
+    async with visiting(f"http://{place}/", options=TALKATIVE, viewport=WIDE) as visit:
+        page = visit.page
+        await page.set_input_files("#file", file)
+        await expect(page.locator("#state")).to_contain_text("Transcribed")
+        await page.get_by_label("Name of speaker 1").fill(LONG_NAME)
+        who = page.locator(".who").first
+        await expect(who).to_have_text(LONG_NAME)
+        await expect(who).to_have_attribute("title", LONG_NAME)
+        await expect(page.locator("#title")).to_have_attribute("title", f"{LONG_NAME}.wav")
+        assert await page.evaluate(LINES, ".who") == 2
+        await page.set_viewport_size({"width": 375, "height": 700})
+        assert await page.evaluate(LINES, ".who") == 1
+        assert await page.evaluate(LINES, "#title") == 1
+        title, save = [await page.locator(one).bounding_box() for one in ("#title", "#save")]
+        assert title is not None
+        assert save is not None
+        assert title["y"] + title["height"] <= save["y"], "each has a row"
+
+
+async def test_the_time_stands_at_the_edge_of_the_text_where_nobody_is_named(
+    place: str, speech: Path
+) -> None:
+    async with visiting(f"http://{place}/", viewport=PHONE) as visit:
+        await visit.page.set_input_files("#file", speech)
+        await expect(visit.page.locator("#state")).to_contain_text("Transcribed")
+        time, text = [await visit.page.locator(one).bounding_box() for one in (".turn time", ".turn .text")]
+        assert time is not None
+        assert text is not None
+        assert time["x"] == text["x"]
 
 
 async def test_notes_are_a_step_away_on_a_telephone(place: str, tmp_path: Path) -> None:
@@ -182,12 +269,12 @@ async def test_options_are_told_to_the_server_and_a_vocabulary_that_is_refused_i
     async with visiting(f"http://{place}/", speech=speech, options=SCRIPTED) as visit:
         page = visit.page
         await page.click("#show-options")
-        await page.get_by_label("What to put in place of what").fill("three = 3\nbravo = Brava")
+        await page.get_by_label("Replacements, one a line").fill("three = 3\nbravo = Brava")
         await page.get_by_role("button", name="Done").click()
         await visit.start()
         await expect(page.locator("#transcript")).to_contain_text("Brava")
         await page.click("#show-options")
-        await page.get_by_label("What to put in place of what").fill(f"three = {'x' * 300}")
+        await page.get_by_label("Replacements, one a line").fill(f"three = {'x' * 300}")
         await page.get_by_role("button", name="Done").click()
         await expect(page.locator("#vocabulary-why")).to_have_class(re.compile("trouble"))
         await expect(page.locator("#vocabulary-why")).to_contain_text("vocabulary")

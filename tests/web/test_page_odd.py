@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -334,20 +333,6 @@ async def test_the_focus_stays_on_the_page_and_progress_is_not_read_out(
         await visit.page.keyboard.press("Control+Enter")
         await visit.ended()
         await expect(visit.page.locator("#record")).to_be_focused()
-
-
-@pytest.mark.parametrize("width", [320, 640])
-async def test_nothing_is_wider_than_a_narrow_screen(place: str, speech: Path, width: int) -> None:
-    async with visiting(f"http://{place}/", speech=speech, viewport={"width": width, "height": 600}) as visit:
-        for _ in range(2):
-            assert await visit.page.evaluate("document.documentElement.scrollWidth") <= width
-            if await visit.page.locator("#record-label").text_content() == "Start":
-                await visit.start()
-                await expect(visit.page.locator("#transcript")).to_have_text(re.compile("two"))
-        await visit.page.click("#show-options")
-        assert await visit.page.evaluate("document.documentElement.scrollWidth") <= width
-        await visit.page.keyboard.press("Escape")
-        await visit.stop()
 
 
 async def test_words_of_nobody_known_join_who_goes_on_and_stand_alone_before_another(place: str) -> None:

@@ -77,7 +77,7 @@ async def test_a_page_that_is_open_while_its_server_starts_finds_it(speech: Path
             server.kill()
             await visit.page.click("#record")
             await expect(visit.page.locator("#state")).to_have_text("The server does not answer.")
-            await expect(visit.page.locator("#model")).to_contain_text("It is asked again.")
+            await expect(visit.page.locator("#model")).to_contain_text("Trying again.")
             server.start()
             await expect(visit.page.locator("#model")).to_have_text("scripted")
             await visit.start()

@@ -44,6 +44,13 @@ test("http in an address means a socket", async () => {
   assert.equal(await stream.stop(), "");
 });
 
+test("where only a server is named its unified endpoint is meant", async () => {
+  for (const address of [`http://${process.env.PLACE}`, `ws://${process.env.PLACE}/`]) {
+    const stream = await connect(address, { config, WebSocket });
+    assert.equal(await stream.stop(), "");
+  }
+});
+
 test("integers say the same as floats", async () => {
   const stream = await connect(place, { config: { ...config, audio_format: "s16le" }, WebSocket });
   stream.send(samples);

@@ -17,12 +17,12 @@ import { Talk } from "./talk.js";
 const LONG_WAIT = 3000; // milliseconds for the last words
 const SURE = 4000; // milliseconds in which a second press clears
 const EXPECTED = new Set(["model_fallback", "word_timestamps_unavailable"]); // where the user left the choice to the server
-const SHOWN = "falling_behind"; // beside the meter, and as it is now
+const LATE = "falling_behind";
 
 const sheet = new Sheet(part("transcript"), part("announcer"));
 const meter = new Meter(part("meter"));
 const options = new Options(changeOptions);
-const meeting = new Meeting((status) => options.show(status));
+const meeting = new Meeting(meet);
 
 let talk = new Talk();
 /** @type {Talk[]} */
@@ -37,6 +37,7 @@ let attempts = 0; // at a recording
 let whole = 0; // seconds of the file that is written down
 const is = (/** @type {string} */ name) => phase === name;
 let isLost = false;
+let late = { message: "", lag: 0 }; // what the server told of that last
 
 // ---- what is drawn
 
@@ -55,7 +56,7 @@ function draw() {
   part("heading").classList.toggle("unseen", talk.isEmpty);
   part("save").hidden = !talk.finals.length;
   part("clear").hidden = talk.isEmpty || is("stopping") || is("file");
-  part("title").textContent = talk.title || "Transcript";
+  part("title").textContent = part("title").title = talk.title || "Transcript";
 }
 
 function drawVoices() {
@@ -75,7 +76,7 @@ function drawBeside() {
 function drawProgress() {
   if (!is("file") || isLost) return;
   showProgress(talk.heard / whole);
-  say(`${talk.title} is written down:`, false, `${clock(talk.heard)} of ${clock(whole)}`);
+  say(`Transcribing ${talk.title}:`, false, `${clock(talk.heard)} of ${clock(whole)}`);
 }
 
 /** @param {Recording} mine */
@@ -118,7 +119,7 @@ async function listen(open, doing) {
     };
     live.onend = stop;
     live.start();
-    say("Listening; the server gets ready.");
+    say("Listening; the server is getting ready.");
     await mine.ready;
     if (!is("starting")) return;
     showActive(mine);
@@ -164,7 +165,7 @@ async function transcribe(file) {
 }
 
 function cancel() {
-  finish(talk.finals.length && whole ? `Cancelled. What was written down up to ${clock(talk.heard)} is here.` : "Cancelled.");
+  finish(talk.finals.length && whole ? `Cancelled. The transcript up to ${clock(talk.heard)} is here.` : "Cancelled.");
 }
 
 async function stop(why = "") {
@@ -228,8 +229,8 @@ function hear(frame) {
   }
   if (frame.type === "final") drawProgress();
   if (frame.state === "configured" && recording) showActive(recording);
-  const isKnown = frame.code === SHOWN || (EXPECTED.has(frame.code) && !options.model);
-  if (frame.type === "warning" && !isKnown) hint(frame.message);
+  if (frame.type === "warning" && !(EXPECTED.has(frame.code) && !options.model)) hint(frame.message);
+  if (frame.code === LATE) late = frame;
   if (frame.type === "error") hint(frame.message);
   if (frame.type === "unreadable") hint("The server sent something that this page cannot read.");
 }
@@ -251,10 +252,17 @@ function tick() {
   part("time").textContent = clock(recording.seconds);
   const delay = recording.delay.value;
   part("delay").textContent = delay === null || isLost ? "" : `${delay.toFixed(1)} s behind`;
+  if (delay !== null && delay < late.lag / 2 && part("hint").textContent === late.message) hint("");
   if (isLost) say("The server is away. What is said is kept and sent when it is back.", true, clock(recording.stream?.backlog ?? 0));
   else if (is("live")) say(meter.isSilent ? "Listening, but nothing is heard. Is the microphone muted?" : "Listening.");
 }
 setInterval(tick, 500);
+
+/** @param {any} status The server's. */
+function meet(status) {
+  options.show(status);
+  if (status.available_models.length && !part("state").textContent) say("Ready.");
+}
 
 /** @param {Recording} mine */
 async function stayAwake(mine) {

@@ -23,12 +23,13 @@ export function drawSpeakers(section, talk, onname) {
     input.placeholder = `Speaker ${id + 1}`;
     input.ariaLabel = `Name of speaker ${id + 1}`;
     if (document.activeElement !== input) input.value = talk.names.get(id) ?? "";
+    input.title = talk.names.get(id) ?? "";
     input.oninput = () => {
       talk.call(id, input.value.trim());
       onname();
     };
     share.textContent = clock(talk.seconds.get(id) ?? 0);
-    share.title = "How long";
+    share.title = "Time spoken";
     return row;
   });
   while (list.children.length > rows.length) list.lastElementChild?.remove();

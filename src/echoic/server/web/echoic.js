@@ -1,7 +1,7 @@
 // A client of echoic's streaming protocol for browsers, Node, Deno and Bun: samples in, frames out.
 // It needs nothing but a WebSocket and past.js beside it: copy both, or import it from a server.
 //
-//   const stream = await connect("wss://host/api/v1/audio/stream/transcribe", { key, config: { sample_rate: 48000 } });
+//   const stream = await connect("wss://host", { key, config: { sample_rate: 48000 } });
 //   stream.send(samples);                                  // a Float32Array
 //   for await (const frame of stream) console.log(frame.type, frame.text);
 
@@ -46,6 +46,8 @@ const CLOSING = new Set(
 const NO_WEBSOCKET =
   "There is no WebSocket here. Use Node 22 or later, or install the package ws (npm install ws) and hand its class over: " +
   'import WebSocket from "ws"; connect(address, { WebSocket })';
+/** Of the endpoint that is meant where only a server is named. */
+const PATH = "/api/v1/audio/stream/transcribe";
 const PASSING = new Set(["unreachable", "server_busy", "draining"]);
 
 /** What ends a stream: `code` as in the protocol's table, or `unreachable`, `closed`, `no_websocket`. */
@@ -61,7 +63,7 @@ export class StreamError extends Error {
 
 /**
  * Open a stream.
- * @param {string | URL} address Of the endpoint; `https:` means `wss:`.
+ * @param {string | URL} address Of the server, or of an endpoint; `https:` means `wss:`.
  * @param {Options} [options]
  * @returns {Promise<Stream>} When its config is in force.
  */
@@ -78,6 +80,7 @@ export class Stream {
   constructor(address, { key = "", config = {}, patience = 60, WebSocket = globalThis.WebSocket }) {
     this._address = new URL(address);
     this._address.protocol = this._address.protocol.replace("http", "ws");
+    if (this._address.pathname === "/") this._address.pathname = PATH;
     this._key = key;
     this._patience = patience * 1000;
     this._WebSocket = WebSocket;

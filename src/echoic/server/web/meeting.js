@@ -43,7 +43,7 @@ export class Meeting {
       showModel("Waiting for a key.");
       if (key.value) this.refuseKey();
     } else if (answer.state === "here") this._show(answer);
-    else this._askAgain(answer.state === "busy" ? "The server asks for a pause." : "The server does not answer. It is asked again.", answer.retry);
+    else this._askAgain(answer.state === "busy" ? "The server asks this page to wait." : "The server does not answer. Trying again.", answer.retry);
   }
 
   /** @param {{status?: any, limits?: any}} answer */
@@ -52,9 +52,9 @@ export class Meeting {
       this.onstatus(status);
       showModel(modelsOf(status));
       const left = limits?.remaining_minutes;
-      part("limits").textContent = typeof left === "number" ? `${Math.floor(left)} minutes of today are left.` : "";
+      part("limits").textContent = typeof left === "number" ? `${Math.floor(left)} minutes are left today.` : "";
     } catch {
-      this._askAgain("The server says of itself what this page cannot read. It is asked again.");
+      this._askAgain("This page cannot read what the server answers. Trying again.");
     }
   }
 

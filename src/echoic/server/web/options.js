@@ -4,6 +4,7 @@ import { element } from "./sheet.js";
 
 const KEPT_AS = "echoic options";
 const TOLD = 3; // lines of which is said what is wrong
+const QUOTED = 40; // letters of one
 const START = { model: "", language: "", device: "", diarization: false, insights: true, "word-timestamps": true, "num-speakers": "", terms: "", replacements: "" };
 // Where a model does not say which languages it knows.
 const COMMON = "ar bg cs da de el en es et fi fr hi hr hu id it ja ko lt lv nl no pl pt ro ru sk sl sv tr uk vi zh".split(" ");
@@ -42,8 +43,7 @@ export class Options {
     this.status = status;
     const isThere = status.models.some((/** @type {any} */ model) => model.id === this.values.model && model.available);
     if (!isThere) this.values.model = "";
-    const usual = { id: "", available: true, about: "Whichever this server prefers" };
-    part("models").replaceChildren(...[usual, ...status.models].map((model) => this._modelRow(model)));
+    this._showModels();
     this._showLanguages();
     this._allow("diarization", status.add_ons.speaker_diarization);
     this._allow("insights", status.add_ons.live_insights);
@@ -53,7 +53,7 @@ export class Options {
   /** @param {MediaDeviceInfo[]} devices */
   showDevices(devices) {
     const choices = devices.filter(({ deviceId }) => deviceId !== "default").map(({ deviceId, label }) => choice(deviceId, label));
-    part("device").replaceChildren(choice("", "The usual one"), ...choices);
+    part("device").replaceChildren(choice("", "The browser’s default"), ...choices);
     part("device").value = devices.some(({ deviceId }) => deviceId === this.values.device) ? this.values.device : "";
   }
 
@@ -91,7 +91,7 @@ export class Options {
   get trouble() {
     const { wrong } = replacementsOf(this.values.replacements);
     const more = wrong.length > TOLD ? ` So it is with ${wrong.length - TOLD} more.` : "";
-    return wrong.length ? `${wrong.slice(0, TOLD).join(" ")}${more} What has no form “heard = meant” is left out.` : "";
+    return wrong.length ? `${wrong.slice(0, TOLD).join(" ")}${more} Lines that are not “heard = wanted” are left out.` : "";
   }
 
   _showTrouble() {
@@ -122,6 +122,19 @@ export class Options {
     }
   }
 
+  _showModels() {
+    const [own, more] = part("models").children;
+    const [summary, others] = more.children;
+    const usual = { id: "", available: true, about: "The server’s choice" };
+    const there = this.status.models.filter((/** @type {any} */ { available }) => available);
+    const lacking = this.status.models.filter((/** @type {any} */ { available }) => !available);
+    own.replaceChildren(...[usual, ...there].map((model) => this._modelRow(model)));
+    others.replaceChildren(...lacking.map((/** @type {any} */ model) => this._modelRow(model)));
+    more.hidden = !lacking.length;
+    summary.textContent = `${lacking.length} more ${lacking.length === 1 ? "model" : "models"}, not available here`;
+    if (!there.length) more.open = true; // its reasons are what there is to know
+  }
+
   /** @param {any} model */
   _modelRow({ id, available, reason, install, languages, loaded, about }) {
     const row = element("li", available ? "" : "off");
@@ -146,7 +159,7 @@ export class Options {
     const field = part("language");
     const named = [...known].map((code) => [code, nameOf(code)]).sort((one, other) => one[1].localeCompare(other[1]));
     const isOne = named.length === 1;
-    field.replaceChildren(...(isOne ? [] : [choice("", "As it is heard")]), ...named.map(([code, name]) => choice(code, name)));
+    field.replaceChildren(...(isOne ? [] : [choice("", "Whatever is spoken")]), ...named.map(([code, name]) => choice(code, name)));
     field.disabled = isOne;
     field.value = isOne ? named[0][0] : known.has(this.values.language) ? this.values.language : "";
     part("language-why").textContent = isOne ? `${this.model ? "This model knows" : "The models here know"} one language.` : "";
@@ -174,7 +187,7 @@ function why(reason, install) {
   const line = element("p", "why");
   // What stands between backquotes is to be typed.
   (reason ?? "").split("`").forEach((text, at) => line.append(at % 2 ? element("code", "", text) : text));
-  if (install && !reason?.includes(install)) line.append(" ", element("code", "", install));
+  if (install) line.append(element("code", "install", install));
   return line;
 }
 
@@ -217,11 +230,13 @@ export function replacementsOf(text) {
     const [heard, ...rest] = line.split("=");
     const meant = rest.join("=").trim();
     const lack = !rest.length ? "no =" : !heard.trim() ? "nothing before =" : !meant ? "nothing after =" : "";
-    if (line.trim() && lack) wrong.push(`Line ${at + 1} has ${lack}.`);
+    if (line.trim() && lack) wrong.push(`Line ${at + 1} has ${lack}: “${shortened(line.trim())}”.`);
     else if (line.trim()) pairs.push([heard.trim(), meant]);
   });
   return { pairs, wrong };
 }
+
+const shortened = (/** @type {string} */ text) => (text.length > QUOTED ? `${text.slice(0, QUOTED).trimEnd()}…` : text);
 
 function read() {
   try {

@@ -58,7 +58,9 @@ export class Sheet {
     const [margin, text] = /** @type {any} */ (row.children);
     const voiced = turn.speaker === null ? "" : ` voiced voice-${turn.speaker % VOICES}`;
     set(row, "className", `turn${voiced}`);
-    set(margin.children[0], "textContent", turn.speaker === null ? "" : talk.nameOf(turn.speaker));
+    const name = turn.speaker === null ? "" : talk.nameOf(turn.speaker);
+    set(margin.children[0], "textContent", name);
+    set(margin.children[0], "title", name);
     set(margin.children[1], "textContent", turn.parts.length ? clock(turn.start) : "");
     const spans = [...text.querySelectorAll(".part")];
     turn.parts.forEach((part, which) => {

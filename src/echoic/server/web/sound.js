@@ -53,7 +53,7 @@ export async function openTab() {
     for (const track of shared.getTracks()) track.stop();
     throw new NoSound("Its sound was not shared: choose a tab, and tick that its sound is shared too.");
   }
-  return openLive(shared, "The tab is shared no more.");
+  return openLive(shared, "The tab is no longer shared.");
 }
 
 /** @param {MediaStream} media @param {string} gone What is said if it ends by itself. @returns {Promise<Live>} */
