@@ -172,7 +172,7 @@ async def test_a_file_can_be_cancelled_while_it_is_written_down(place: str, tmp_
         await expect(visit.page.locator("#progress")).to_have_attribute("value", re.compile(r"0\.\d"))
         await expect(visit.page.locator("#state")).to_have_text("Transcribing long.wav:")
         await visit.page.click("#record")
-        await expect(visit.page.locator("#state")).to_contain_text("Cancelled. The transcript up to 0:")
+        await expect(visit.page.locator("#state")).to_contain_text("Cancelled. The transcript up to")
         await visit.ended()
         assert (await visit.transcript()).startswith("winter")
 
