@@ -18,6 +18,10 @@ settings.load_profile("shared-machine")
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="echoic-tests-")
 atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
+# Several tests at a time have no terminal, but are told the size of one.
+for name in ("COLUMNS", "LINES"):
+    os.environ.pop(name, None)
+
 # What a shell starts beside others takes no Ctrl-C, nor would what is started here.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

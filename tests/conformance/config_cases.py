@@ -325,6 +325,25 @@ async def where_it_does_not_that_is_told(line: Line) -> None:
     assert status["word_timestamps"] is False
 
 
+@case("P3.17", "P4.9")
+async def then_it_is_told_roughly_where_the_words_are(line: Line) -> None:
+    await line.send({"type": "config", "model": "whisper", "word_timestamps": True})
+    await until(line, "status")
+    await line.send(say("one", ("", 3.0), "two"))
+    found = finals(await commit(line))
+    assert [final["text"] for final in found] == ["one", "two"]
+    for final, start in zip(found, (0.0, 3.4), strict=True):
+        since, end, whole = (final[key] for key in ("spoken_start", "spoken_end", "segment_end"))
+        assert isinstance(since, float)
+        assert isinstance(end, float)
+        assert isinstance(whole, float)
+        assert abs(since - start) < 0.5
+        assert start < end <= whole
+    await configure(line, word_timestamps=False)
+    await line.send(say("three"))
+    assert all("spoken_start" not in final for final in finals(await commit(line)))
+
+
 @case("P3.18")
 async def a_config_has_a_longest_and_a_deepest(line: Line) -> None:
     error = await ask(line, {"type": "config", "x": "y" * 2**20})

@@ -31,7 +31,7 @@ def saying(*words: str) -> NDArray:  # type: ignore[type-arg]  # float32
 
 @pytest.fixture
 def place() -> Iterator[str]:
-    with ServerProcess(FAULTY, decode_timeout_seconds="2", worker_threads="1") as server:
+    with ServerProcess(FAULTY, decode_timeout_seconds="5", worker_threads="1") as server:
         yield server.place
 
 

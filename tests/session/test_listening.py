@@ -270,6 +270,6 @@ def test_words_without_times_are_told_apart_by_their_place_in_the_text() -> None
 
 def test_words_are_placed_by_their_letters() -> None:
     placed = spread([Spoken("a"), Spoken("bcd"), Spoken("e", 7.0, 8.0)], 10.0, 18.0)
-    assert [word.about for word in placed] == [11.0, 14.0, 17.0]
+    assert [word.about for word in placed] == [(10.0, 12.0), (12.0, 16.0), (16.0, 18.0)]
     assert [word.middle for word in placed] == [11.0, 14.0, 7.5]
     assert spread([], 0.0, 1.0) == []

@@ -25,7 +25,8 @@ class Restarted:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         self._program = program
-        self._settings = settings | {"port": str(port)}
+        # Starting takes a busy machine long: so long clients try.
+        self._settings = {"resume_seconds": "240"} | settings | {"port": str(port)}
         self._server = ServerProcess(program, **self._settings)
         #: Where it is.
         self.place = self._server.place

@@ -514,6 +514,8 @@ def test_only_optional_keys_may_be_left_unset(kind: type[ServerFrame]) -> None:
     assert not optional & required
     assert optional <= {
         "lag",
+        "spoken_end",
+        "spoken_start",
         "words",
         "speaker_id",
         "speaker_label",

@@ -44,7 +44,17 @@ SILENCE: Final = 120.0
 _DIGIT: Final = 10.0**-TIME_DECIMALS
 #: Keys whose values are seconds on the session's clock.
 _MOMENTS: Final = frozenset(
-    {"segment_start", "segment_end", "chunk_start", "chunk_end", "cumulative_audio", "start", "end"}
+    {
+        "segment_start",
+        "segment_end",
+        "chunk_start",
+        "chunk_end",
+        "cumulative_audio",
+        "start",
+        "end",
+        "spoken_start",
+        "spoken_end",
+    }
 )
 #: Keys whose values are ids of finals, or count them.
 _COUNTS: Final = frozenset({"segment_id", "total_segments"})

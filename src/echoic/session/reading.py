@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import accumulate, zip_longest
+from itertools import accumulate, pairwise, zip_longest
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -63,20 +63,25 @@ class Spoken:
         start: Where it begins, or None.
         end: And ends.
         confidence: 0..1, or None.
-        about: Where a word without times must be, roughly, by its place in the text of its window: good
-            enough to tell who says it, not to be sent.
+        about: Where a word without times begins and ends, roughly, by its place in the text of its window.
     """
 
     word: str
     start: float | None = None
     end: float | None = None
     confidence: float | None = None
-    about: float | None = None
+    about: tuple[float, float] | None = None
 
     @property
     def middle(self) -> float | None:
         """Where its middle is, as well as is known."""
-        return self.about if self.start is None or self.end is None else (self.start + self.end) / 2
+        place = self.place
+        return None if place is None else (place[0] + place[1]) / 2
+
+    @property
+    def place(self) -> tuple[float, float] | None:
+        """Where it begins and ends, as well as is known."""
+        return self.about if self.start is None or self.end is None else (self.start, self.end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,9 +190,6 @@ def spread(words: Sequence[Spoken], start: float, end: float) -> list[Spoken]:
         start: Seconds at which it begins.
         end: And ends.
     """
-    ends = list(accumulate(len(word.word) + 1 for word in words))
-    placed = []
-    for word, until in zip(words, ends, strict=True):
-        share = (until - (len(word.word) + 1) / 2) / ends[-1]
-        placed.append(replace(word, about=start + share * (end - start)))
-    return placed
+    edges = list(accumulate((len(word.word) + 1 for word in words), initial=0))
+    places = [start + (end - start) * edge / (edges[-1] or 1) for edge in edges]
+    return [replace(word, about=about) for word, about in zip(words, pairwise(places), strict=True)]

@@ -42,6 +42,8 @@ def final_frame(
     """
     span, at = plan.span, plan.stretch.segments
     speaker = most_of(speakers, words) if speakers else None
+    timed = _timed(words, speakers) if plan.timed else UNSET
+    since, until = _places(words) if plan.timed and timed is UNSET else (UNSET, UNSET)
     return Final(
         text=text_of(words),
         segment_id=segment_id,
@@ -53,7 +55,9 @@ def final_frame(
         chunk_end=at.seconds(span.end),
         new_audio_duration=at.duration(span.end - span.start),
         cumulative_audio=at.seconds(span.end),
-        words=_timed(words, speakers) if plan.timed else UNSET,
+        words=timed,
+        spoken_start=since,
+        spoken_end=until,
         speaker_id=UNSET if speaker is None else speaker,
         speaker_label=UNSET if speaker is None else label_of(speaker),
     )
@@ -72,6 +76,14 @@ def _timed(words: Sequence[Spoken], speakers: Sequence[int | None]) -> tuple[Wor
         )
         for word, speaker in zip_longest(words, speakers)
     )
+
+
+def _places(words: Sequence[Spoken]) -> tuple[float, float] | tuple[UnsetType, UnsetType]:
+    """Return where the first word begins and the last one ends, as well as is known."""
+    first, last = words[0].place, words[-1].place
+    if first is None or last is None:
+        return UNSET, UNSET
+    return round(first[0], TIME_DECIMALS), round(max(first[0], last[1]), TIME_DECIMALS)
 
 
 def partial_frame(plan: Plan, segment_id: int, words: Sequence[Spoken]) -> Partial:

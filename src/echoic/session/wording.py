@@ -70,7 +70,8 @@ def _put_in(heard: Sequence[Spoken], meant: Sequence[str]) -> list[Spoken]:
     if len(heard) == len(meant):
         return [replace(old, word=new) for old, new in zip(heard, meant, strict=True)]
     known = [word.confidence for word in heard if word.confidence is not None]
-    like = replace(heard[0], confidence=min(known) if known else None)
+    ends = heard[0].about and heard[-1].about and (heard[0].about[0], heard[-1].about[1])
+    like = replace(heard[0], confidence=min(known) if known else None, about=ends)
     start, end = heard[0].start, heard[-1].end
     if start is None or end is None:
         return [replace(like, word=word, start=None, end=None) for word in meant]

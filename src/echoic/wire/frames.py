@@ -92,7 +92,11 @@ class Partial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Final:
-    """``final``: a segment's text and its exact place; never changes."""
+    """``final``: a segment's text and its exact place; never changes.
+
+    Where words' times were asked for and are not known, ``spoken_start`` and ``spoken_end`` say roughly where
+    the text was spoken.
+    """
 
     type: Literal["final"] = "final"
     text: str
@@ -107,6 +111,8 @@ class Final:
     new_audio_duration: float
     cumulative_audio: float
     words: tuple[Word, ...] | UnsetType = UNSET
+    spoken_start: float | UnsetType = UNSET
+    spoken_end: float | UnsetType = UNSET
     speaker_id: int | UnsetType = UNSET
     speaker_label: str | UnsetType = UNSET
 

@@ -23,7 +23,9 @@ const SILENCE = 120;
 const ROUNDED = 1e-5;
 const AROUND = 0.25;
 const REFUSALS = new Set(["invalid_config", "model_unavailable", "bad_json"]);
-const MOMENTS = new Set(["segment_start", "segment_end", "chunk_start", "chunk_end", "cumulative_audio", "start", "end"]);
+const MOMENTS = new Set(
+  ["segment", "chunk", "spoken"].flatMap((name) => [`${name}_start`, `${name}_end`]).concat("cumulative_audio", "start", "end"),
+);
 const COUNTS = new Set(["segment_id", "total_segments"]);
 const WORD = { word: "", start: 0, end: 0 };
 const SOURCE = { segment_range: [0], start: 0, end: 0 };
