@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from contextvars import Context
 from typing import TYPE_CHECKING
 
@@ -369,6 +370,20 @@ async def test_hundreds_of_abrupt_ends_at_any_moment_leave_nothing_behind(
     assert closes == 320
     assert_nothing_is_left(app, tasks=tasks)
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def test_a_stop_that_takes_long_is_finished(start_app: StartApp) -> None:
+    slow = Scripted(hooks={"alpha": lambda: time.sleep(0.4)})
+    app = await start_app(Registry([Seat("scripted", "scripted", "standard", lambda: None, lambda: slow)]))
+    object.__setattr__(house_of(app).service.means.limits, "closing", 2.0)  # frozen, and no setting
+    async with MemorySocket(app) as socket:
+        socket.send(CONFIG | {"enable_partial": False})
+        await socket.until("status")
+        socket.send(draw([("alpha", 0.4), ("", 1.1)] * 10).tobytes())
+        socket.send({"type": "stop"})
+        frames = await socket.until("full_transcript")
+        assert frames[-1]["text"] == " ".join(["alpha"] * 10)
+        assert await socket.next() == {"type": "close", "code": 1000}
 
 
 async def test_a_stop_that_cannot_be_finished_ends_all_the_same(start_app: StartApp) -> None:

@@ -184,7 +184,10 @@ class Connection:
             return
         self._ending = True
         self._farewell = error
-        self._after(BROKEN_SECONDS if self._broken else self._limits.closing, self.cut, code)
+        if self._broken:
+            self._after(BROKEN_SECONDS, self.cut, code)
+        else:
+            self._give_time(code)
         self._advance(self._session.end, code, error)
 
     def cut(self, code: int) -> None:
@@ -285,7 +288,7 @@ class Connection:
             self._ending = True
             message = "What was heard last could not be decoded in time."
             self._farewell = Error(code=ErrorCode.INTERNAL_ERROR, message=message)
-            self._after(self._limits.closing, self.cut, CLOSE_BROKEN)
+            self._give_time(CLOSE_BROKEN)
         self._measure()
         self._room.set()
 
@@ -413,6 +416,14 @@ class Connection:
             return
         message = f"Nothing was heard from the client for {self._limits.idle:g} s."
         self.end(CLOSE_GOING_AWAY, Error(code=ErrorCode.IDLE_TIMEOUT, message=message))
+
+    def _give_time(self, code: int, delivered: int = -1) -> None:
+        """Cut the stream off once it delivers nothing more of what it heard."""
+        _, now = self._session.progress
+        if now == delivered:
+            self.cut(code)
+        else:
+            self._after(self._limits.closing, self._give_time, code, now)
 
     def _time_is_up(self) -> None:
         limit = self._limits.longest

@@ -55,7 +55,7 @@ class Limits:
         backlog: Seconds of audio heard and not yet decoded above which the client is not read, and below
             which it is again.
         idle: A client that says nothing for so long is told ``idle_timeout``.
-        closing: An ended stream is cut off if it has not delivered what it heard by then.
+        closing: An ended stream is cut off if for so long it delivers nothing more of what it heard.
         longest: A stream that lasts so long is told ``time_limit``; 0: it may last forever.
         outbox: How much may wait for a slow client.
         rates: How fast it is read.
