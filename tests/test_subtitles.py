@@ -47,6 +47,11 @@ def test_words_that_bear_times_decide_when_a_cue_is_shown() -> None:
     assert (cue.start, cue.end) == (400, 1400)
 
 
+def test_words_without_times_are_shown_where_they_were_spoken_roughly() -> None:
+    (cue,) = cues([final("Hello there.", 6, 6, spoken=(3.2, 4.6))])
+    assert (cue.start, cue.end) == (3200, 4600)
+
+
 def test_long_text_shares_its_time_by_length() -> None:
     text = " ".join(["word"] * 40)
     found = cues([final(text, 0, 12)])

@@ -68,7 +68,8 @@ def cues(finals: Iterable[Final], *, named: bool = False) -> list[Cue]:
 
     A cue ends at the end of a sentence, at a pause, where another speaks, or when it is full; a stray
     word is joined to what its speaker says before or after. It is shown for as long as it takes to read,
-    if there is room before the next. Words that bear no times share their segment's time by their lengths.
+    if there is room before the next. Words that bear no times share that of their final by their lengths:
+    where it was spoken, or its segment.
 
     Args:
         finals: In their order.
@@ -270,8 +271,10 @@ def _timed(final: Final) -> Iterator[_Piece]:
         return
     words = final.text.split()
     size = sum(len(word) + 1 for word in words) or 1
-    speed = (final.segment_end - final.segment_start) / size
-    at = final.segment_start
+    at, until = final.segment_start, final.segment_end
+    if final.spoken_start is not UNSET and final.spoken_end is not UNSET:
+        at, until = final.spoken_start, final.spoken_end
+    speed = (until - at) / size
     for word in words:
         end = at + (len(word) + 1) * speed
         yield _Piece(word, at, end, speaker)

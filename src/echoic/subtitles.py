@@ -57,7 +57,9 @@ def vtt(finals: Sequence[Final]) -> str:
 
 
 def as_json(finals: Sequence[Final], insights: Sequence[Insight] = ()) -> str:
-    """Return ``{"text", "segments": [{"id", "start", "end", "text", "words"?, "speaker"?, "speaker_id"?}]}``.
+    """Return ``{"text", "segments": [{"id", "start", "end", "text", …}]}``.
+
+    Of ``spoken_start``, ``spoken_end``, ``words``, ``speaker``, ``speaker_id`` a segment has what is known.
 
     Args:
         finals: In their order.
@@ -102,8 +104,10 @@ def _segment(final: Final) -> dict[str, object]:
         "id": final.segment_id,
         "start": final.segment_start,
         "end": final.segment_end,
-        "text": final.text,
     }
+    if final.spoken_start is not UNSET:
+        body |= {"spoken_start": final.spoken_start, "spoken_end": final.spoken_end}
+    body["text"] = final.text
     if final.words is not UNSET:
         body["words"] = [
             {key: value for key, value in asdict(word).items() if value is not UNSET} for word in final.words

@@ -9,7 +9,13 @@ from echoic.wire.frames import Final, Word
 
 
 def final(
-    text: str, start: float, end: float, *, words: tuple[Word, ...] | None = None, speaker: str | None = None
+    text: str,
+    start: float,
+    end: float,
+    *,
+    words: tuple[Word, ...] | None = None,
+    spoken: tuple[float, float] | None = None,
+    speaker: str | None = None,
 ) -> Final:
     """Return a final of this text."""
     return Final(
@@ -24,6 +30,8 @@ def final(
         new_audio_duration=end - start,
         cumulative_audio=end,
         words=UNSET if words is None else words,
+        spoken_start=UNSET if spoken is None else spoken[0],
+        spoken_end=UNSET if spoken is None else spoken[1],
         speaker_id=UNSET if speaker is None else _id_of(speaker),
         speaker_label=UNSET if speaker is None else speaker,
     )
@@ -65,13 +73,19 @@ _any_words = st.lists(_any_word, max_size=8).map(tuple)
 #: What a recogniser may say, and more.
 any_finals = st.lists(
     st.builds(
-        lambda text, start, length, words, speaker: final(
-            text, start, start + length, words=words, speaker=speaker
+        lambda text, start, length, words, earlier, speaker: final(
+            text,
+            start,
+            start + length,
+            words=words,
+            spoken=earlier and (start - earlier, start + length / 2),
+            speaker=speaker,
         ),
         st.text(max_size=300),
         _times,
         st.floats(0, 60),
         st.none() | _any_words,
+        st.none() | st.floats(0.01, 3),
         st.none() | st.sampled_from(["A", "SPEAKER_01", "B <i> & C\n\n--> D\n"]),
     ),
     max_size=8,

@@ -224,8 +224,8 @@ function timed(final, naming) {
   }
   const words = wordsOf(final.text);
   const size = words.reduce((sum, word) => sum + length(word) + 1, 0) || 1;
-  const speed = (final.segment_end - final.segment_start) / size;
-  let at = final.segment_start;
+  let at = final.spoken_start ?? final.segment_start;
+  const speed = ((final.spoken_end ?? final.segment_end) - at) / size;
   return words.map((text) => {
     const start = at;
     at = start + (length(text) + 1) * speed;

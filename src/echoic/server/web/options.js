@@ -80,7 +80,7 @@ export class Options {
     return {
       ...(model && { model: model.model, model_variant: model.variant }),
       ...(values.language && !part("language").disabled && { language: values.language }),
-      word_timestamps: this._isOn("word-timestamps"),
+      word_timestamps: this._isOn("word-timestamps") || part("word-timestamps").disabled, // at least roughly
       diarization: this._isOn("diarization") && { enabled: true, ...(speakers && { num_speakers: speakers }) },
       insights: this._isOn("insights"),
       vocabulary: vocabulary(values.terms, values.replacements),

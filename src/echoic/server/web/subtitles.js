@@ -57,6 +57,7 @@ function asJson(finals, naming, insights) {
     id: final.segment_id,
     start: final.segment_start,
     end: final.segment_end,
+    ...(final.spoken_start !== undefined && { spoken_start: final.spoken_start, spoken_end: final.spoken_end }),
     text: final.text,
     ...(final.words && { words: final.words }),
     ...(final.speaker_label !== undefined && { speaker: naming(final.speaker_id, final.speaker_label) }),
