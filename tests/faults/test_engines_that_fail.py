@@ -36,12 +36,15 @@ def place() -> Iterator[str]:
 
 
 async def beside(place: str, *words: str) -> tuple[Heard, Heard, Heard]:
-    """Return what is heard of the words, and beside them of plain ones by the same and by another model."""
+    """Return what is heard of the words, and beside them of plain ones by the same and by another model.
+
+    Without partials: each word is in one window.
+    """
     url = f"ws://{place}"
     return await asyncio.gather(
-        spoken(url, saying(*words)),
-        spoken(url, saying(*PLAIN)),
-        spoken(url, saying(*PLAIN), model="steady"),
+        spoken(url, saying(*words), enable_partial=False),
+        spoken(url, saying(*PLAIN), enable_partial=False),
+        spoken(url, saying(*PLAIN), enable_partial=False, model="steady"),
     )
 
 
