@@ -6,14 +6,14 @@ import json
 import os
 import subprocess
 import sys
-import wave
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from echoic.engines.scripted import VOCABULARY, draw
+from echoic.engines.scripted import VOCABULARY
 from support.live import ServerProcess
 from support.patience import PATIENCE
+from support.recorded import recorded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,19 +21,10 @@ if TYPE_CHECKING:
 WORDS = VOCABULARY[:12]
 
 
-def record(file: Path, *words: str | tuple[str, float]) -> Path:
-    with wave.open(str(file), "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(16_000)
-        out.writeframes((draw(words) * 32768).astype("<i2").tobytes())
-    return file
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    record(tmp_path / "first.wav", *WORDS)
-    record(tmp_path / "second.wav", "red", "blue", ("", 1.5), "green", ("", 1.0))
+    recorded(tmp_path / "first.wav", WORDS)
+    recorded(tmp_path / "second.wav", ["red", "blue", ("", 1.5), "green", ("", 1.0)])
     (tmp_path / "broken.wav").write_bytes(b"none")
     return tmp_path
 

@@ -7,20 +7,20 @@ import re
 import signal
 import subprocess
 import sys
-import wave
 from typing import TYPE_CHECKING
 
 import pytest
 import trustme
 from websockets.sync.client import connect
 
-from echoic.engines.scripted import VOCABULARY, draw
+from echoic.engines.scripted import VOCABULARY
 from support.live import STREAM, ServerProcess
 from support.patience import PATIENCE
+from support.recorded import recorded
 from support.terminal import Terminal, environment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
 WORDS = VOCABULARY[:12]
@@ -36,16 +36,6 @@ def place() -> Iterator[str]:
 def recording(tmp_path: Path) -> Path:
     """A file of 4.8 s."""
     return recorded(tmp_path / "words.wav", WORDS)
-
-
-def recorded(file: Path, words: Sequence[str]) -> Path:
-    """Write a file in which so much is said and return it."""
-    with wave.open(str(file), "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(16_000)
-        out.writeframes((draw(words) * 32768).astype("<i2").tobytes())
-    return file
 
 
 def start(*args: str, **more: str) -> subprocess.Popen[str]:

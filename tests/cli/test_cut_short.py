@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-import wave
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 
 from support.fake_server import Peer, fake_server, final
 from support.patience import PATIENCE
+from support.recorded import recorded
 from support.terminal import environment
 
 if TYPE_CHECKING:
@@ -26,13 +25,7 @@ WRITTEN = "What was heard until then is written.\n"
 
 @pytest.fixture
 def recording(tmp_path: Path) -> Path:
-    file = tmp_path / "talk.wav"
-    with wave.open(str(file), "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(16_000)
-        out.writeframes(np.zeros(32_000, "<i2").tobytes())
-    return file
+    return recorded(tmp_path / "talk.wav", [("", 2.0)])
 
 
 async def transcribe(*args: str) -> Process:

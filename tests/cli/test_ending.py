@@ -6,14 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-import wave
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from echoic.engines.scripted import VOCABULARY, draw
+from echoic.engines.scripted import VOCABULARY
 from support.patience import PATIENCE
+from support.recorded import recorded
 from support.terminal import Terminal, environment
 
 if TYPE_CHECKING:
@@ -55,13 +55,7 @@ with ending() as way:
 
 @pytest.fixture
 def recording(tmp_path: Path) -> Path:
-    file = tmp_path / "words.wav"
-    with wave.open(str(file), "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(16_000)
-        out.writeframes((draw(VOCABULARY[:12]) * 32768).astype("<i2").tobytes())
-    return file
+    return recorded(tmp_path / "words.wav", VOCABULARY[:12])
 
 
 @pytest.fixture
