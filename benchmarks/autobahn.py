@@ -14,7 +14,7 @@ from collections import Counter
 from pathlib import Path
 
 from benchmarks import report
-from benchmarks.process import Server
+from benchmarks.process import BenchmarkServer
 
 _AGENT = "echoic"
 _BEHAVIOURS = ("OK", "NON-STRICT", "INFORMATIONAL", "UNIMPLEMENTED", "FAILED")
@@ -41,9 +41,9 @@ def measure(*, quick: bool) -> None:
     if not program:
         print("\nautobahn: skipped, ECHOIC_WSTEST names no wstest")
         return
-    with Server() as server, tempfile.TemporaryDirectory() as folder:
-        found = _run(program, server, Path(folder), ["9.*"] if quick else [])
-        holds = server.state()
+    with BenchmarkServer() as server, tempfile.TemporaryDirectory() as folder:
+        found = _run_client(program, server, Path(folder), ["9.*"] if quick else [])
+        holds = server.read_state()
     counts: dict[str, Counter[str]] = {}
     for case, (behaviour, closing) in found.items():
         category = counts.setdefault(case.partition(".")[0], Counter())
@@ -52,13 +52,17 @@ def measure(*, quick: bool) -> None:
         [f"{number} {_CATEGORIES.get(number, '')}", *(count[one] for one in _BEHAVIOURS)]
         for number, count in sorted(counts.items(), key=lambda pair: int(pair[0]))
     ]
-    report.table(f"Autobahn test suite, {len(found)} cases", ("category", *_BEHAVIOURS), rows)
+    report.print_table(f"Autobahn test suite, {len(found)} cases", ("category", *_BEHAVIOURS), rows)
     others = [f"{case} {both[0]}" for case, both in found.items() if both[0] in ("NON-STRICT", "FAILED")]
     print(f"  Other than OK: {', '.join(others)}. The server holds {holds['tasks']} tasks afterwards.")
-    report.save("autobahn", {"cases": {case: list(both) for case, both in found.items()}, "holds": holds})
+    report.save_results(
+        "autobahn", {"cases": {case: list(both) for case, both in found.items()}, "holds": holds}
+    )
 
 
-def _run(program: str, server: Server, folder: Path, left_out: list[str]) -> dict[str, tuple[str, str]]:
+def _run_client(
+    program: str, server: BenchmarkServer, folder: Path, left_out: list[str]
+) -> dict[str, tuple[str, str]]:
     """Return the behaviour, and that at the close, by case."""
     wanted = {
         "outdir": str(folder / "reports"),

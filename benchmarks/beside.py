@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks import report
-from benchmarks.crowd import crowd
-from benchmarks.process import Server, child_environment
-from benchmarks.streams import words
-from echoic.engines.scripted import CARRIED, Cost, Scripted
+from benchmarks.crowd import run_crowd
+from benchmarks.process import BenchmarkServer, build_child_environment
+from benchmarks.streams import draw_script
+from echoic.engines.scripted import STATEFUL, DecodeCost, ScriptedEngine
 from echoic.evaluate.scoring import percentile
 from echoic.session.window import Window
 
@@ -46,35 +46,35 @@ def measure(*, quick: bool) -> None:
     rows: list[list[report.Cell]] = []
     wrong = 0
     for cost, threads in _CASES[:2] if quick else _CASES:
-        engine = 1000 * _engine_seconds(cost)
-        with Server("--batch-cost", str(cost), "--threads", str(threads)) as server:
-            asyncio.run(crowd(server.url, 2, 2.0))  # warm
+        engine = 1000 * _measure_engine_seconds(cost)
+        with BenchmarkServer("--batch-cost", str(cost), "--threads", str(threads)) as server:
+            asyncio.run(run_crowd(server.url, 2, 2.0))  # warm
             name = f"{1000 * cost:g} ms a batch, {threads} thread{'s' if threads > 1 else ''}"
-            alone = asyncio.run(crowd(server.url, 1, seconds / 2))
-            rows.append(_row(f"{name}, alone", [alone], engine))
-            probe, others = _beside(server, seconds)
-            rows.append(_row(f"{name}, one beside {CROWD}", [probe], engine))
-            rows.append(_row(f"{name}, the {CROWD} themselves", [others], engine))
+            alone = asyncio.run(run_crowd(server.url, 1, seconds / 2))
+            rows.append(_build_row(f"{name}, alone", [alone], engine))
+            probe, others = _measure_in_crowd(server, seconds)
+            rows.append(_build_row(f"{name}, one beside {CROWD}", [probe], engine))
+            rows.append(_build_row(f"{name}, the {CROWD} themselves", [others], engine))
             wrong += sum(int(str(one["wrong"])) for one in (alone, probe, others))
-    report.table("Message that completes a window to its final, ms", _HEADER, rows)
+    report.print_table("Message that completes a window to its final, ms", _HEADER, rows)
     print(f"  Transcripts that differ from what was spoken: {wrong}")
     figures = [dict(zip(_HEADER, row, strict=True)) for row in rows]
-    report.save("beside", {"aim_ms": AIM_MS, "cases": figures, "wrong_transcripts": wrong})
+    report.save_results("beside", {"aim_ms": AIM_MS, "cases": figures, "wrong_transcripts": wrong})
 
 
-def _beside(server: Server, seconds: float) -> tuple[dict[str, object], dict[str, object]]:
+def _measure_in_crowd(server: BenchmarkServer, seconds: float) -> tuple[dict[str, object], dict[str, object]]:
     """Return what came of one stream, and of the crowd that spoke beside it in another process."""
     child = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.crowd", server.url, str(CROWD), str(seconds)],
         stdout=subprocess.PIPE,
         text=True,
         cwd=report.ROOT,
-        env=child_environment(),
+        env=build_child_environment(),
     )
     try:
-        while server.state()["streams"] < CROWD:
+        while server.read_state()["streams"] < CROWD:
             time.sleep(0.1)
-        probe = asyncio.run(crowd(server.url, 1, seconds * 0.8))
+        probe = asyncio.run(run_crowd(server.url, 1, seconds * 0.8))
         out, _ = child.communicate(timeout=seconds + 60)
     except BaseException:
         child.kill()
@@ -82,7 +82,7 @@ def _beside(server: Server, seconds: float) -> tuple[dict[str, object], dict[str
     return probe, json.loads(out)
 
 
-def _row(name: str, outcomes: Sequence[dict[str, object]], engine: float) -> list[report.Cell]:
+def _build_row(name: str, outcomes: Sequence[dict[str, object]], engine: float) -> list[report.Cell]:
     delays: list[float] = []
     for outcome in outcomes:
         found = outcome["delays"]
@@ -92,10 +92,10 @@ def _row(name: str, outcomes: Sequence[dict[str, object]], engine: float) -> lis
     return [name, len(delays), missed, *marks, engine, *(mark - engine for mark in marks)]
 
 
-def _engine_seconds(cost: float) -> float:
+def _measure_engine_seconds(cost: float) -> float:
     """Return the seconds that the recogniser takes for a window when nobody else asks."""
-    engine = Scripted(CARRIED, cost=Cost(batch=cost))
-    audio = words(2.0)[1][:32_000].astype(np.float32)
+    engine = ScriptedEngine(STATEFUL, cost=DecodeCost(batch_seconds=cost))
+    audio = draw_script(2.0)[1][:32_000].astype(np.float32)
     window = Window(audio, 16_000, 0.0, left=0, new=len(audio), right=0)
     taken = []
     for _ in range(20):

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks import report
-from benchmarks.true_shapes import optimized, shape_folders
-from echoic.engines.parakeet import Tuning
+from benchmarks.true_shapes import ensure_optimized, find_shape_folders
+from echoic.engines.parakeet import ParakeetOptions
 from echoic.engines.parakeet_onnx import ParakeetOnnx
 from echoic.evaluate.scoring import percentile
-from echoic.schedule.queue import FairQueue, Job
+from echoic.schedule.queue import DecodeJob, FairQueue
 from echoic.session.core import Session
 from echoic.session.effects import Again, Decode, Drop, ModelAnswer, OpenModel
 from echoic.session.window import Window
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from benchmarks.report import Cell
     from echoic.session.effects import Effect
 
-AIMS = {False: 15, True: 6}
+TARGET_STREAMS = {False: 15, True: 6}
 _RATE = 16_000
 _MESSAGE = 0.25
 #: Seconds of overlap: what a chunk is more than the time from one final to the next.
@@ -59,7 +59,7 @@ _HEADER = (
 
 
 @dataclass(slots=True)
-class Run:
+class CapacityRun:
     """What came of some streams with a final each ``step``: seconds until it was there, and the work."""
 
     step: float
@@ -70,39 +70,45 @@ class Run:
     seconds: float = 0.0
 
     @property
-    def held(self) -> bool:
+    def is_real_time(self) -> bool:
         """Whether the streams were held in real time."""
         return bool(self.late) and percentile(self.late, 95) <= self.step and self.busy < self.seconds
 
 
 def measure(*, quick: bool) -> None:
     """Measure, print and save."""
-    figures: dict[str, object] = {"aims": {"finals only": AIMS[False], "with partials": AIMS[True]}}
-    for folder in shape_folders():
-        offline = _offline(optimized(folder))
+    figures: dict[str, object] = {
+        "aims": {"finals only": TARGET_STREAMS[False], "with partials": TARGET_STREAMS[True]}
+    }
+    for folder in find_shape_folders():
+        offline = _measure_offline(ensure_optimized(folder))
         print(f"  {folder.name}: offline, 8 windows of 20 s at a time, {offline:.0f} times as fast as spoken")
         rows: list[list[Cell]] = []
         for left, right, chunk in _CASES[::2] if quick else _CASES:
-            engine = ParakeetOnnx(folder, Tuning(left, right, lanes=_LANES, threads=1))
+            engine = ParakeetOnnx(
+                folder, ParakeetOptions(left, right, max_batch_size=_LANES, max_concurrency=1)
+            )
             for partials in (False, True):
-                count, run = _most(engine, chunk, partials=partials, seconds=6.0 if quick else 9.0)
+                count, run = _find_max_streams(
+                    engine, chunk, partials=partials, seconds=6.0 if quick else 9.0
+                )
                 late = percentile(run.late, 95) if run.late else None
                 shown = [f"{left:g} / {right:g} s", f"{run.step:g} s", "on" if partials else "off"]
                 share = 100 * count / offline
                 busy, size = 100 * run.busy / run.seconds, run.windows / max(run.calls, 1)
                 rows.append([*shown, count, late, busy, size, share])
             engine.close()
-        report.table(f"Streams in real time on one core, {folder.name}", _HEADER, rows)
+        report.print_table(f"Streams in real time on one core, {folder.name}", _HEADER, rows)
         figures[folder.name] = [dict(zip(_HEADER, row, strict=True)) for row in rows]
         figures[f"{folder.name} offline"] = offline
     if len(figures) > 1:
-        report.save("capacity", figures)
+        report.save_results("capacity", figures)
 
 
-def _offline(folder: Path) -> float:
+def _measure_offline(folder: Path) -> float:
     """Return seconds of audio for each second of a core, whole windows, eight at a time."""
-    engine = ParakeetOnnx(folder, Tuning(lanes=_LANES, threads=1))
-    audio = [_speech(20.0, stream) for stream in range(_LANES)]
+    engine = ParakeetOnnx(folder, ParakeetOptions(max_batch_size=_LANES, max_concurrency=1))
+    audio = [_build_noise(20.0, stream) for stream in range(_LANES)]
     windows = [Window(one, _RATE, 0.0, left=0, new=one.size, right=0, last=True) for one in audio]
     engine.decode(windows[:1])
     began = time.process_time()
@@ -110,15 +116,17 @@ def _offline(folder: Path) -> float:
     return 20.0 * _LANES / (time.process_time() - began)
 
 
-def _most(engine: ParakeetOnnx, chunk: float, *, partials: bool, seconds: float) -> tuple[int, Run]:
+def _find_max_streams(
+    engine: ParakeetOnnx, chunk: float, *, partials: bool, seconds: float
+) -> tuple[int, CapacityRun]:
     """Return the most streams that are held, to a tenth, and how that went; 0 streams: not even one."""
-    count, best = 4, (0, Run(chunk - _OVERLAP, seconds=1.0))
+    count, best = 4, (0, CapacityRun(chunk - _OVERLAP, seconds=1.0))
     for length in (seconds / 3, seconds / 2):  # batches grow with the number of streams, and get cheaper
-        tried = play(engine, chunk, count, length, partials=partials)
+        tried = simulate_streams(engine, chunk, count, length, partials=partials)
         count = max(1, round(count * length / tried.busy))
     for _ in range(6):
-        run = play(engine, chunk, count, seconds, partials=partials)
-        if run.held:
+        run = simulate_streams(engine, chunk, count, seconds, partials=partials)
+        if run.is_real_time:
             best = (count, run)
             count += max(1, count // 10)
         elif best[0] or count == 1:
@@ -128,32 +136,36 @@ def _most(engine: ParakeetOnnx, chunk: float, *, partials: bool, seconds: float)
     return best
 
 
-def play(engine: ParakeetOnnx, chunk: float, streams: int, seconds: float, *, partials: bool) -> Run:
+def simulate_streams(
+    engine: ParakeetOnnx, chunk: float, streams: int, seconds: float, *, partials: bool
+) -> CapacityRun:
     """Let streams speak in real time to one worker."""
     config = {"type": "config", "model": "parakeet-onnx", "enable_partial": partials, "chunk_duration": chunk}
-    result = Run(chunk - _OVERLAP, seconds=seconds)
-    return _Room(engine, streams, result, json.dumps({**config, "overlap_duration": _OVERLAP})).run()
+    result = CapacityRun(chunk - _OVERLAP, seconds=seconds)
+    return _StreamSimulation(
+        engine, streams, result, json.dumps({**config, "overlap_duration": _OVERLAP})
+    ).run()
 
 
-class _Room:
-    def __init__(self, engine: ParakeetOnnx, streams: int, result: Run, config: str) -> None:
+class _StreamSimulation:
+    def __init__(self, engine: ParakeetOnnx, streams: int, result: CapacityRun, config: str) -> None:
         self._engine, self._queue, self._result = engine, FairQueue(), result
         self._sessions = [Session() for _ in range(streams)]
-        self._asked: dict[Job, float] = {}
+        self._queued_at: dict[DecodeJob, float] = {}
         self._now = 0.0
         offsets = np.random.default_rng(0).uniform(0.0, result.step, streams)
         whole = _WARM + result.step + result.seconds + _MESSAGE
-        self._audio = [_speech(whole, stream) for stream in range(streams)]
-        self._heard = [round((_WARM + offset) * _RATE) for offset in offsets]
-        answer = ModelAnswer(engine.name, engine.needs)
+        self._audio = [_build_noise(whole, stream) for stream in range(streams)]
+        self._positions = [round((_WARM + offset) * _RATE) for offset in offsets]
+        answer = ModelAnswer(engine.name, engine.requirements)
         for stream, session in enumerate(self._sessions):
             for effect in session.receive(decode_message(config)):
                 if isinstance(effect, OpenModel):
                     session.opened(answer)
-            self._warm(session, self._audio[stream][: self._heard[stream]])
-        self._coming = [(_MESSAGE * stream / streams, stream) for stream in range(streams)]
+            self._warm_up(session, self._audio[stream][: self._positions[stream]])
+        self._upcoming = [(_MESSAGE * stream / streams, stream) for stream in range(streams)]
 
-    def _warm(self, session: Session, audio: NDArray[np.float32]) -> None:
+    def _warm_up(self, session: Session, audio: NDArray[np.float32]) -> None:
         """Let a session hear audio that costs nothing and says nothing: then it has its left context."""
         effects = session.receive(decode_message(audio.astype("<f4").tobytes()))
         while effects:
@@ -163,27 +175,27 @@ class _Room:
                 more for one in asked for more in session.finished(one.key, Hypothesis((), (), None))
             ] + (session.proceed() if again else [])
 
-    def run(self) -> Run:
-        while self._coming or len(self._queue):
-            self._listen()
-            if jobs := self._queue.take(_LANES):
-                self._work(jobs)
-            elif self._coming:
-                self._now = max(self._now, self._coming[0][0])
+    def run(self) -> CapacityRun:
+        while self._upcoming or len(self._queue):
+            self._push_due_audio()
+            if jobs := self._queue.take_jobs(_LANES):
+                self._decode_jobs(jobs)
+            elif self._upcoming:
+                self._now = max(self._now, self._upcoming[0][0])
         return self._result
 
-    def _listen(self) -> None:
+    def _push_due_audio(self) -> None:
         """Give sessions what has been spoken by now."""
-        while self._coming and self._coming[0][0] <= self._now:
-            when, stream = heapq.heappop(self._coming)
-            first = self._heard[stream]
-            self._heard[stream] += round(_MESSAGE * _RATE)
-            message = self._audio[stream][first : self._heard[stream]].astype("<f4").tobytes()
-            self._do(stream, self._sessions[stream].receive(decode_message(message)), when)
+        while self._upcoming and self._upcoming[0][0] <= self._now:
+            when, stream = heapq.heappop(self._upcoming)
+            first = self._positions[stream]
+            self._positions[stream] += round(_MESSAGE * _RATE)
+            message = self._audio[stream][first : self._positions[stream]].astype("<f4").tobytes()
+            self._apply_effects(stream, self._sessions[stream].receive(decode_message(message)), when)
             if when + _MESSAGE < self._result.seconds:
-                heapq.heappush(self._coming, (when + _MESSAGE, stream))
+                heapq.heappush(self._upcoming, (when + _MESSAGE, stream))
 
-    def _work(self, jobs: list[Job]) -> None:
+    def _decode_jobs(self, jobs: list[DecodeJob]) -> None:
         began = time.process_time()
         hypotheses = self._engine.decode([job.window for job in jobs])
         took = time.process_time() - began
@@ -192,26 +204,26 @@ class _Room:
         self._result.calls += 1
         self._result.windows += len(jobs)
         for job, hypothesis in zip(jobs, hypotheses, strict=True):
-            asked = self._asked.pop(job)
-            if job.final:
+            asked = self._queued_at.pop(job)
+            if job.is_final:
                 self._result.late.append(self._now - asked)
             stream = int(str(job.client))
-            self._do(stream, self._sessions[stream].finished(job.key, hypothesis))
+            self._apply_effects(stream, self._sessions[stream].finished(job.key, hypothesis))
 
-    def _do(self, stream: int, effects: Iterable[Effect], when: float | None = None) -> None:
+    def _apply_effects(self, stream: int, effects: Iterable[Effect], when: float | None = None) -> None:
         for effect in effects:
             match effect:
                 case Decode(key, window, _, final):
-                    job = Job(stream, key, window, final)
-                    self._asked[job] = self._now if when is None else when
-                    self._queue.put(job)
+                    job = DecodeJob(stream, key, window, final)
+                    self._queued_at[job] = self._now if when is None else when
+                    self._queue.push(job)
                 case Drop(keys):
-                    self._queue.drop(stream, keys)
+                    self._queue.remove_jobs(stream, keys)
                 case _:
                     pass
 
 
-def _speech(seconds: float, stream: int) -> NDArray[np.float32]:
+def _build_noise(seconds: float, stream: int) -> NDArray[np.float32]:
     """Return noise that comes and goes as syllables do, without a pause; read-only."""
     random = np.random.default_rng(stream)
     loud = np.repeat(random.uniform(0.01, 0.3, round(seconds * 10)), _RATE // 10)

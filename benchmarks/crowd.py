@@ -9,20 +9,20 @@ import asyncio
 import json
 import sys
 
-from benchmarks.streams import STEP, Script, speak, words
+from benchmarks.streams import STEP, StreamScript, draw_script, stream_script
 
 
 def main() -> None:
     """Speak, all at once and in real time, and print the outcome."""
     url, streams, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
-    print(json.dumps(asyncio.run(crowd(url, streams, seconds))), flush=True)
+    print(json.dumps(asyncio.run(run_crowd(url, streams, seconds))), flush=True)
 
 
-async def crowd(url: str, streams: int, seconds: float) -> dict[str, object]:
+async def run_crowd(url: str, streams: int, seconds: float) -> dict[str, object]:
     """Return the crowd's delays in seconds, its missed finals, and how many transcripts were wrong."""
-    said = [words(seconds, seed) for seed in range(streams)]
-    scripts = [Script(audio, wait=STEP * number / streams) for number, (_, audio) in enumerate(said)]
-    heard = await asyncio.gather(*(speak(url, script) for script in scripts))
+    said = [draw_script(seconds, seed) for seed in range(streams)]
+    scripts = [StreamScript(audio, wait=STEP * number / streams) for number, (_, audio) in enumerate(said)]
+    heard = await asyncio.gather(*(stream_script(url, script) for script in scripts))
     return {
         "delays": [delay for one in heard for delay in one.delays],
         "due": sum(len(one.due) for one in heard),

@@ -12,10 +12,10 @@ import numpy as np
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from echoic.evaluate.offline import RATE, decode
+from echoic.evaluate.offline import SAMPLE_RATE, decode_audio
 from echoic.session.core import Session
 from echoic.session.render import text_of
-from support.play import Play
+from support.play import SessionDriver
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,21 +31,21 @@ if TYPE_CHECKING:
 Json = dict[str, object]
 
 #: The protocol's defaults, in samples.
-_CHUNK, _STEP = 2 * RATE, 3 * RATE // 2
+_CHUNK, _STEP = 2 * SAMPLE_RATE, 3 * SAMPLE_RATE // 2
 
 
-class Remembering:
+class CachingEngine:
     """An engine that decodes the same audio once; its answers depend on the audio alone.
 
     Args:
         engine: Whose answers are remembered.
     """
 
-    lanes, threads = 1, 1
+    max_batch_size, max_concurrency = 1, 1
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._known: dict[bytes, Hypothesis] = {}
+        self._cache: dict[bytes, Hypothesis] = {}
 
     @property
     def name(self) -> str:
@@ -53,35 +53,35 @@ class Remembering:
         return self._engine.name
 
     @property
-    def needs(self) -> WindowNeeds:
+    def requirements(self) -> WindowNeeds:
         """The engine's needs."""
-        return self._engine.needs
+        return self._engine.requirements
 
     def decode(self, windows: Sequence[Window]) -> list[Hypothesis]:
         """Return the engine's answer for each window."""
-        return [self._one(window) for window in windows]
+        return [self._decode_once(window) for window in windows]
 
     def close(self) -> None:
         """Do nothing: the engine belongs to another."""
 
-    def _one(self, window: Window) -> Hypothesis:
+    def _decode_once(self, window: Window) -> Hypothesis:
         key = hashlib.blake2b(np.ascontiguousarray(window.audio).tobytes(), digest_size=16).digest()
-        if key not in self._known:
-            self._known[key] = self._engine.decode([window])[0]
-        return self._known[key]
+        if key not in self._cache:
+            self._cache[key] = self._engine.decode([window])[0]
+        return self._cache[key]
 
 
 @dataclass(slots=True)
-class Streamed:
+class StreamedRecording:
     """What a session said of a recording.
 
     Attributes:
         frames: Finals and partials in order, as JSON.
-        decoded: Seconds of audio that were given to the engine.
+        decoded_seconds: Seconds of audio that were given to the engine.
     """
 
     frames: list[Json] = field(default_factory=list)
-    decoded: float = 0.0
+    decoded_seconds: float = 0.0
 
     @property
     def finals(self) -> list[Json]:
@@ -94,35 +94,35 @@ class Streamed:
         return [str(frame["text"]) for frame in self.finals]
 
 
-def stream(
+def stream_through_session(
     engine: Engine, silero: SileroModel, audio: NDArray[np.float32], message: float, *, partials: bool
-) -> Streamed:
+) -> StreamedRecording:
     """Stream audio in messages of so many seconds through a session that is answered at once."""
-    play = Play(engine, Session(silero.voice))
+    play = SessionDriver(engine, Session(silero.build_detector))
     play.send({"type": "config", "enable_partial": partials})
-    size = max(1, round(message * RATE))
+    size = max(1, round(message * SAMPLE_RATE))
     for start in range(0, len(audio), size):
-        play.hear(audio[start : start + size])
+        play.push_audio(audio[start : start + size])
     play.send({"type": "stop"})
     kept = [frame for frame in play.frames if frame["type"] in ("final", "partial")]
-    return Streamed(kept, play.decoded_seconds)
+    return StreamedRecording(kept, play.decoded_seconds)
 
 
-def naive(engine: Engine, audio: NDArray[np.float32]) -> list[str]:
+def decode_naively(engine: Engine, audio: NDArray[np.float32]) -> list[str]:
     """Decode each window of 2.0 s, 0.5 s of it overlap, by itself; the texts are to be joined as they are."""
     ends = range(_CHUNK, len(audio) + _STEP, _STEP)
-    return [text_of(decode(engine, audio[max(0, end - _CHUNK) : end])) for end in ends]
+    return [text_of(decode_audio(engine, audio[max(0, end - _CHUNK) : end])) for end in ends]
 
 
-def over_socket(url: str, audio: NDArray[np.float32], message: float) -> list[Json]:
+def stream_over_socket(url: str, audio: NDArray[np.float32], message: float) -> list[Json]:
     """Stream audio to a server as fast as it takes it, and return the finals."""
-    return asyncio.run(_over_socket(url, audio, message))
+    return asyncio.run(_stream_over_socket(url, audio, message))
 
 
-async def _over_socket(url: str, audio: NDArray[np.float32], message: float) -> list[Json]:
-    size = max(1, round(message * RATE))
+async def _stream_over_socket(url: str, audio: NDArray[np.float32], message: float) -> list[Json]:
+    size = max(1, round(message * SAMPLE_RATE))
     async with connect(url, compression=None, ping_interval=None) as socket, asyncio.timeout(300):
-        reader = asyncio.create_task(_finals(socket))
+        reader = asyncio.create_task(_collect_finals(socket))
         await socket.send('{"type":"config","model":"moonshine-tiny-en","enable_partial":false}')
         for start in range(0, len(audio), size):
             await socket.send(audio[start : start + size].astype("<f4").tobytes())
@@ -130,7 +130,7 @@ async def _over_socket(url: str, audio: NDArray[np.float32], message: float) -> 
         return await reader
 
 
-async def _finals(socket: ClientConnection) -> list[Json]:
+async def _collect_finals(socket: ClientConnection) -> list[Json]:
     found: list[Json] = []
     try:
         async for message in socket:

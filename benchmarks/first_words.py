@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks import report
-from echoic.cli.demo import demo_recording
+from echoic.cli.demo import find_demo_recording
 from echoic.media import read_audio
 
 if TYPE_CHECKING:
@@ -33,14 +33,14 @@ _SPEECH = 12.0
 _PATIENCE = 1_200.0
 
 
-class Steps:
+class StepTimer:
     """What was done, and how long it took."""
 
     def __init__(self) -> None:
         self.rows: list[list[report.Cell]] = []
         self._began = self._last = time.perf_counter()
 
-    def done(self, step: str) -> None:
+    def mark_done(self, step: str) -> None:
         """Note that a step is done."""
         now = time.perf_counter()
         self.rows.append([step, now - self._last, now - self._began])
@@ -54,24 +54,26 @@ def measure(*, quick: bool) -> None:
     if quick or CHROMIUM is None:
         print("  Skipped: it installs everything anew, and wants a Chromium.")
         return
-    steps = Steps()
+    steps = StepTimer()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "echoic"
         subprocess.run(["git", "clone", "--quiet", str(report.ROOT), str(place)], check=True)  # noqa: S607
-        steps.done("git clone")
-        program = _started(place)
+        steps.mark_done("git clone")
+        program = _start_server(place)
         try:
-            address = next(found[0] for line in _lines(program) if (found := _ADDRESS.search(line)))
-            steps.done("make run, until it prints the page's address")
-            asyncio.run(_visit(address, Path(folder), steps))
+            address = next(found[0] for line in _read_lines(program) if (found := _ADDRESS.search(line)))
+            steps.mark_done("make run, until it prints the page's address")
+            asyncio.run(_time_page_visit(address, Path(folder), steps))
         finally:
             os.killpg(program.pid, signal.SIGINT)
             program.wait(60)
-    report.table("From nothing to the first words", ["step", "s", "in all"], steps.rows)
-    report.save("first_words", {"steps": [{"step": a, "seconds": b, "at": c} for a, b, c in steps.rows]})
+    report.print_table("From nothing to the first words", ["step", "s", "in all"], steps.rows)
+    report.save_results(
+        "first_words", {"steps": [{"step": a, "seconds": b, "at": c} for a, b, c in steps.rows]}
+    )
 
 
-def _started(place: Path) -> subprocess.Popen[str]:
+def _start_server(place: Path) -> subprocess.Popen[str]:
     make = shutil.which("make") or "make"
     environment = {key: value for key, value in os.environ.items() if not key.startswith("ECHOIC_")}
     return subprocess.Popen(
@@ -85,29 +87,29 @@ def _started(place: Path) -> subprocess.Popen[str]:
     )
 
 
-def _lines(program: subprocess.Popen[str]) -> Iterator[str]:
+def _read_lines(program: subprocess.Popen[str]) -> Iterator[str]:
     ends = time.monotonic() + _PATIENCE
     while program.stdout and time.monotonic() < ends and (line := program.stdout.readline()):
         yield line
 
 
-async def _visit(address: str, folder: Path, steps: Steps) -> None:
+async def _time_page_visit(address: str, folder: Path, steps: StepTimer) -> None:
     from playwright.async_api import expect  # noqa: PLC0415  # of the tests' packages
 
     from web.browsing import RATE, spoken, visiting  # noqa: PLC0415
 
-    recording = demo_recording()
+    recording = find_demo_recording()
     if recording is None:
         raise FileNotFoundError("The recording comes with moonshine-voice.")
     samples = np.concatenate(list(read_audio(recording, RATE)))[: round(_SPEECH * RATE)]
     speech = spoken(folder / "speech.wav", samples)
     async with visiting(address, speech=speech, options={}) as visit:
         await expect(visit.page.locator("#model")).not_to_contain_text("Asking")
-        steps.done("the page is open and knows the models")
+        steps.mark_done("the page is open and knows the models")
         await visit.start()
-        steps.done("the microphone is on")
+        steps.mark_done("the microphone is on")
         await expect(visit.page.locator("#transcript")).to_contain_text(re.compile(r"\w"))
-        steps.done("the first word")
+        steps.mark_done("the first word")
         await expect(visit.page.locator(".part").first).to_contain_text(re.compile(r"\w"))
-        steps.done("the first words that are final")
+        steps.mark_done("the first words that are final")
         await visit.stop()

@@ -13,8 +13,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from benchmarks import report
-from benchmarks.process import Server
-from benchmarks.streams import Script, configure, speak, words
+from benchmarks.process import BenchmarkServer
+from benchmarks.streams import StreamScript, draw_script, send_config, stream_script
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
@@ -32,36 +32,36 @@ def measure(*, quick: bool) -> None:
     seconds = 5.0 if quick else 10.0
     rows: list[list[report.Cell]] = []
     for kind, message in _KINDS.items():
-        with Server("--engine", "free") as server:
-            script = Script(words(seconds)[1])
-            alone = asyncio.run(speak(server.url, script)).delays
+        with BenchmarkServer("--engine", "free") as server:
+            script = StreamScript(draw_script(seconds)[1])
+            alone = asyncio.run(stream_script(server.url, script)).delays
             flood = multiprocessing.Process(
-                target=_flood, args=(server.url, message, _HEAD_START + seconds + 2), daemon=True
+                target=_run_flooders, args=(server.url, message, _HEAD_START + seconds + 2), daemon=True
             )
             flood.start()
             time.sleep(_HEAD_START)
-            beside = asyncio.run(speak(server.url, script)).delays
+            beside = asyncio.run(stream_script(server.url, script)).delays
             flood.join()
         rows.append([kind, *(1000 * one for one in (median(alone), median(beside), max(beside)))])
     header = ["they send", "alone, p50", f"beside {_FLOODERS}, p50", "most"]
-    report.table("From the message that completes a window to its final, ms", header, rows)
-    report.save(
+    report.print_table("From the message that completes a window to its final, ms", header, rows)
+    report.save_results(
         "flood", {"flooders": _FLOODERS, "rows": [dict(zip(header, row, strict=True)) for row in rows]}
     )
 
 
-def _flood(url: str, message: str | bytes, seconds: float) -> None:
+def _run_flooders(url: str, message: str | bytes, seconds: float) -> None:
     async def all_of_them() -> None:
-        await asyncio.gather(*(_one(url, message, seconds) for _ in range(_FLOODERS)))
+        await asyncio.gather(*(_flood_server(url, message, seconds) for _ in range(_FLOODERS)))
 
     asyncio.run(all_of_them())
 
 
-async def _one(url: str, message: str | bytes, seconds: float) -> None:
+async def _flood_server(url: str, message: str | bytes, seconds: float) -> None:
     ends = time.perf_counter() + seconds
     async with connect(url, compression=None, ping_interval=None) as socket:
-        await configure(socket, enable_partial=False)
-        reading = asyncio.create_task(_read(socket))
+        await send_config(socket, enable_partial=False)
+        reading = asyncio.create_task(_drain_frames(socket))
         with suppress(ConnectionClosed):
             while time.perf_counter() < ends:
                 for _ in range(_BURST):
@@ -70,7 +70,7 @@ async def _one(url: str, message: str | bytes, seconds: float) -> None:
         reading.cancel()
 
 
-async def _read(socket: ClientConnection) -> None:
+async def _drain_frames(socket: ClientConnection) -> None:
     with suppress(ConnectionClosed):
         async for _ in socket:
             pass

@@ -13,9 +13,9 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from benchmarks import report
-from benchmarks.process import Server
-from benchmarks.streams import Script, speak, words
-from support.garbage import garbage
+from benchmarks.process import BenchmarkServer
+from benchmarks.streams import StreamScript, draw_script, stream_script
+from support.garbage import generate_garbage
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
@@ -26,44 +26,46 @@ CONNECTIONS = 8
 def measure(*, quick: bool) -> None:
     """Measure, print and save."""
     count = 10_000 if quick else 104_000
-    with Server() as server:
-        asyncio.run(_all(server.url, 2_000, seed=1_000))  # warm
-        before = server.rss // 1000
+    with BenchmarkServer() as server:
+        asyncio.run(_fuzz_server(server.url, 2_000, seed=1_000))  # warm
+        before = server.rss_bytes // 1000
         began = time.perf_counter()
-        counts, sent = asyncio.run(_all(server.url, count, seed=1))
+        counts, sent = asyncio.run(_fuzz_server(server.url, count, seed=1))
         took = time.perf_counter() - began
-        after = server.rss // 1000
-        text, audio = words(6.0)
-        heard = asyncio.run(speak(server.url, Script(audio, pace=4.0)))
+        after = server.rss_bytes // 1000
+        text, audio = draw_script(6.0)
+        heard = asyncio.run(stream_script(server.url, StreamScript(audio, pace=4.0)))
         serves = " ".join(heard.texts) == text
     rows: list[list[report.Cell]] = [[name, number] for name, number in counts.most_common()]
-    report.table(f"{sent:,} garbage messages in {CONNECTIONS} connections", ("answer", "times"), rows)
+    report.print_table(f"{sent:,} garbage messages in {CONNECTIONS} connections", ("answer", "times"), rows)
     rate = sent / took
     print(f"  {rate:,.0f} messages/s; RSS {before:,} kB before, {after:,} kB after; ", end="")
-    print(f"serves the next client without an error: {report.yes(serves)}")
+    print(f"serves the next client without an error: {report.render_verdict(serves)}")
     facts = {"sent": sent, "per_second": rate, "rss_before_kb": before, "rss_after_kb": after}
-    report.save("fuzz", {**facts, "answers": dict(counts), "still_serves": serves})
+    report.save_results("fuzz", {**facts, "answers": dict(counts), "still_serves": serves})
 
 
-async def _all(url: str, count: int, seed: int) -> tuple[Counter[str], int]:
+async def _fuzz_server(url: str, count: int, seed: int) -> tuple[Counter[str], int]:
     each = count // CONNECTIONS
-    found = await asyncio.gather(*(_one(url, each, seed + number) for number in range(CONNECTIONS)))
+    found = await asyncio.gather(
+        *(_fuzz_connection(url, each, seed + number) for number in range(CONNECTIONS))
+    )
     return sum((answers for answers, _ in found), Counter()), sum(sent for _, sent in found)
 
 
-async def _one(url: str, count: int, seed: int) -> tuple[Counter[str], int]:
+async def _fuzz_connection(url: str, count: int, seed: int) -> tuple[Counter[str], int]:
     """Send garbage through one connection; a connection that ends is an answer, and another follows."""
     answers: Counter[str] = Counter()
-    source, sent = islice(garbage(seed), count), 0
+    source, sent = islice(generate_garbage(seed), count), 0
     while sent < count:
         async with connect(url, compression=None, ping_interval=None) as socket:
-            reader = asyncio.create_task(_read(socket, answers))
-            sent += await _pour(socket, source, answers)
+            reader = asyncio.create_task(_count_answers(socket, answers))
+            sent += await _send_messages(socket, source, answers)
             await reader
     return answers, sent
 
 
-async def _pour(socket: ClientConnection, source: islice[str | bytes], answers: Counter[str]) -> int:
+async def _send_messages(socket: ClientConnection, source: islice[str | bytes], answers: Counter[str]) -> int:
     sent = 0
     try:
         for message in source:
@@ -75,7 +77,7 @@ async def _pour(socket: ClientConnection, source: islice[str | bytes], answers: 
     return sent
 
 
-async def _read(socket: ClientConnection, answers: Counter[str]) -> None:
+async def _count_answers(socket: ClientConnection, answers: Counter[str]) -> None:
     try:
         async for message in socket:
             frame = json.loads(message)

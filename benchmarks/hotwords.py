@@ -24,13 +24,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks import report
-from benchmarks.recordings import speech_folder
-from benchmarks.true_shapes import milliseconds, shape_folders, stub_frames
-from echoic.engines.hotwords import Boost, Tree, Trees
-from echoic.engines.parakeet_files import look_through
-from echoic.engines.parakeet_onnx import ParakeetOnnx, Runtime, load_model
-from echoic.evaluate.offline import RATE
-from echoic.evaluate.scoring import Errors, Terms, errors, terms
+from benchmarks.recordings import find_speech_folder
+from benchmarks.true_shapes import build_stub_frames, find_shape_folders, measure_milliseconds
+from echoic.engines.hotwords import TermBias, TermTrie, TermTrieCache
+from echoic.engines.parakeet_files import inspect_onnx_folder
+from echoic.engines.parakeet_onnx import OnnxOptions, ParakeetOnnx, load_onnx_model
+from echoic.evaluate.offline import SAMPLE_RATE
+from echoic.evaluate.scoring import EditCounts, TermErrors, count_term_errors, count_word_errors
 from echoic.media import read_audio
 from echoic.session.window import DecodeOptions, Window
 from echoic.text.replacing import Glossary, Replacements
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from benchmarks.report import Cell
     from echoic.engines.base import Engine
-    from echoic.engines.decoder import Decoder
+    from echoic.engines.decoder import TokenDecoder
 
     Audio = NDArray[np.float32]
 
@@ -57,17 +57,20 @@ _SECONDS = 5.0
 _OFTEN = 200
 
 
-class Case:
+class HotwordCase:
     """A recording, what is said, and which of it is rare."""
 
-    def __init__(self, audio: Audio, text: str, rare: Sequence[str]) -> None:
-        self.audio, self.text, self.rare = audio, text, tuple(rare)
+    def __init__(self, audio: Audio, text: str, rare_words: Sequence[str]) -> None:
+        self.audio, self.text, self.rare_words = audio, text, tuple(rare_words)
 
-    def listening(self, extra: int | None, others: Sequence[str], chance: random.Random) -> Vocabulary:
+    def build_vocabulary(self, extra: int | None, others: Sequence[str], chance: random.Random) -> Vocabulary:
         """Return a vocabulary of its rare words and so many others, in any order; None: of nothing."""
         if extra is None:
             return Vocabulary()
-        words = [*self.rare, *chance.sample([one for one in others if one not in self.rare], extra)]
+        words = [
+            *self.rare_words,
+            *chance.sample([one for one in others if one not in self.rare_words], extra),
+        ]
         chance.shuffle(words)
         return Vocabulary(Wish(tuple(Hotword(one) for one in words)))
 
@@ -75,44 +78,46 @@ class Case:
 def measure(*, quick: bool) -> None:
     """Measure, print and save."""
     figures: dict[str, object] = {
-        "replacements": _replacements(),
-        "tiny Parakeet in noise": _tiny(quick=quick),
-        "Whisper base": _whisper(quick=quick),
-        "decode loop": _costs(quick=quick),
+        "replacements": _measure_replacements(),
+        "tiny Parakeet in noise": _measure_tiny_parakeet(quick=quick),
+        "Whisper base": _measure_whisper(quick=quick),
+        "decode loop": _measure_decode_loop(quick=quick),
         "not shown": "what terms gain with NVIDIA's own weights: there are none here",
     }
-    report.save("hotwords", figures)
+    report.save_results("hotwords", figures)
 
 
 # ---- replacements
 
 
-def _replacements() -> list[dict[str, Cell]]:
+def _measure_replacements() -> list[dict[str, Cell]]:
     chance = random.Random(1)  # noqa: S311  # a benchmark's words
     said = ["so", "that", "is", "what", "we", "said", "about", "it", "all", "and", "no", "more"]
     rows: list[list[Cell]] = []
     for count in (1, 100, 10_000):
-        table = {f"{_made_up(chance)} {_made_up(chance)}": "what was meant" for _ in range(count)}
-        build = milliseconds({"": partial(Glossary, table)}, 5)[""]
+        table = {f"{_make_up_word(chance)} {_make_up_word(chance)}": "what was meant" for _ in range(count)}
+        build = measure_milliseconds({"": partial(Glossary, table)}, 5)[""]
         replacements = Replacements(Glossary(table))
-        final = milliseconds({"": partial(_edited, replacements, said)}, 5)[""]
+        final = measure_milliseconds({"": partial(_apply_replacements, replacements, said)}, 5)[""]
         rows.append([f"{count:,}", build, 1000 * final / _OFTEN])
-    return _shown("Replacements of two words", ["replacements", "build, ms", "a final of 12 words, µs"], rows)
+    return _print_table(
+        "Replacements of two words", ["replacements", "build, ms", "a final of 12 words, µs"], rows
+    )
 
 
-def _edited(replacements: Replacements, said: Sequence[str]) -> None:
+def _apply_replacements(replacements: Replacements, said: Sequence[str]) -> None:
     for _ in range(_OFTEN):
         replacements.edits(said)
 
 
-def _made_up(chance: random.Random) -> str:
+def _make_up_word(chance: random.Random) -> str:
     return "".join(chance.choices("abcdefghijklmnopqrstuvwxyz", k=7))
 
 
 # ---- what is heard
 
 
-def _tiny(*, quick: bool) -> list[dict[str, Cell]]:
+def _measure_tiny_parakeet(*, quick: bool) -> list[dict[str, Cell]]:
     from training import sentences as world  # noqa: PLC0415  # only where espeak-ng is
 
     known = (*world.NAMES, *world.CITIES, *world.FOODS, *world.DAYS)
@@ -120,29 +125,31 @@ def _tiny(*, quick: bool) -> list[dict[str, Cell]]:
     rows: list[list[Cell]] = []
     for noise in _NOISES[:1] if quick else _NOISES:
         try:
-            cases = list(_spoken(noise, 100 if quick else 400, known))
+            cases = list(_synthesize_cases(noise, 100 if quick else 400, known))
         except OSError:
             print("  Skipped: espeak-ng is not installed.")
             return []
-        rows += _scored(engine, f"noise {noise}", cases, known, (None, 0, 4))
-    return _shown("Tiny Parakeet, words in any order in noise", _HEADER, rows)
+        rows += _score_cases(engine, f"noise {noise}", cases, known, (None, 0, 4))
+    return _print_table("Tiny Parakeet, words in any order in noise", _HEADER, rows)
 
 
-def _spoken(noise: float, count: int, known: Sequence[str]) -> Iterator[Case]:
-    from training.sentences import in_any_order  # noqa: PLC0415  # as above
-    from training.voices import Synthesiser, any_manner  # noqa: PLC0415  # as above
+def _synthesize_cases(noise: float, count: int, known: Sequence[str]) -> Iterator[HotwordCase]:
+    from training.sentences import draw_random_words  # noqa: PLC0415  # as above
+    from training.voices import Synthesiser, draw_voice  # noqa: PLC0415  # as above
 
     chance, hiss, voice = random.Random(91), np.random.default_rng(91), Synthesiser()  # noqa: S311  # as above
     for _ in range(count):
-        said = in_any_order(chance)
-        speech = np.pad(voice.say(said, any_manner(chance)).audio.astype(np.float32) / 2**15, 4000)
+        said = draw_random_words(chance)
+        speech = np.pad(
+            voice.synthesise_words(said, draw_voice(chance)).audio.astype(np.float32) / 2**15, 4000
+        )
         loud = float(np.sqrt(np.mean(speech**2)))
         audio = (speech + hiss.normal(0, noise * loud, len(speech))).astype(np.float32)
-        yield Case(audio, " ".join(said), sorted(set(said) & set(known)))
+        yield HotwordCase(audio, " ".join(said), sorted(set(said) & set(known)))
 
 
-def _whisper(*, quick: bool) -> list[dict[str, Cell]]:
-    folder = speech_folder()
+def _measure_whisper(*, quick: bool) -> list[dict[str, Cell]]:
+    folder = find_speech_folder()
     if folder is None or find_spec("faster_whisper") is None:
         print("  Skipped: no recordings, or the extra whisper is not installed.")
         return []
@@ -151,51 +158,58 @@ def _whisper(*, quick: bool) -> list[dict[str, Cell]]:
     with (folder / "manifest.tsv").open(encoding="utf-8", newline="") as file:
         found = [row for row in csv.DictReader(file, delimiter="\t") if row["rare_words"]]
     cases = [
-        Case(
-            np.concatenate(list(read_audio(folder / row["path"], RATE))),
+        HotwordCase(
+            np.concatenate(list(read_audio(folder / row["path"], SAMPLE_RATE))),
             row["reference"],
             json.loads(row["rare_words"]),
         )
         for row in (found[::4] if quick else found)
     ]
-    rare = sorted({word for case in cases for word in case.rare})
-    engine = Whisper(_whisper_weights())
-    rows = _scored(engine, "base", cases, rare, (None, 0, 20) if quick else (None, 0, 20, 60))
-    return _shown("Whisper base, real speech", _HEADER, rows)
+    rare = sorted({word for case in cases for word in case.rare_words})
+    engine = Whisper(_find_whisper_weights())
+    rows = _score_cases(engine, "base", cases, rare, (None, 0, 20) if quick else (None, 0, 20, 60))
+    return _print_table("Whisper base, real speech", _HEADER, rows)
 
 
-def _whisper_weights() -> Path:
+def _find_whisper_weights() -> Path:
     if told := os.environ.get(WHISPER):
         return Path(told)
-    from support.whisper_weights import BASE, weights_of  # noqa: PLC0415  # only where nobody told
+    from support.whisper_weights import BASE, fetch_weights  # noqa: PLC0415  # only where nobody told
 
-    return weights_of(BASE)
+    return fetch_weights(BASE)
 
 
 _HEADER = ["model", "listens for", "places of rare words", "missed, %", "other words wrong, %", "s of CPU"]
 
 
-def _scored(
-    engine: Engine, name: str, cases: Sequence[Case], others: Sequence[str], extras: Sequence[int | None]
+def _score_cases(
+    engine: Engine,
+    name: str,
+    cases: Sequence[HotwordCase],
+    others: Sequence[str],
+    extras: Sequence[int | None],
 ) -> list[list[Cell]]:
     rows: list[list[Cell]] = []
     for extra in extras:
-        chance, missed, wrong = random.Random(5), Terms(), Errors()  # noqa: S311  # as above
+        chance, missed, wrong = random.Random(5), TermErrors(), EditCounts()  # noqa: S311  # as above
         began = time.process_time()
         for case in cases:
-            heard = _heard(engine, case.audio, case.listening(extra, others, chance))
-            found, all_of = terms(case.text, heard, case.rare), errors(case.text, heard)
+            heard = _transcribe_audio(engine, case.audio, case.build_vocabulary(extra, others, chance))
+            found, all_of = (
+                count_term_errors(case.text, heard, case.rare_words),
+                count_word_errors(case.text, heard),
+            )
             missed, wrong = missed + found, wrong + all_of
         edits = wrong.substitutions + wrong.deletions + wrong.insertions - missed.missed
-        rest = 100 * edits / (wrong.words - missed.places)
+        rest = 100 * edits / (wrong.reference_length - missed.occurrences)
         what = "nothing" if extra is None else f"its own and {extra} more" if extra else "its own"
-        rows.append([name, what, missed.places, missed.rate, rest, time.process_time() - began])
+        rows.append([name, what, missed.occurrences, missed.rate, rest, time.process_time() - began])
     return rows
 
 
-def _heard(engine: Engine, audio: Audio, vocabulary: Vocabulary) -> str:
+def _transcribe_audio(engine: Engine, audio: Audio, vocabulary: Vocabulary) -> str:
     options = DecodeOptions("en", vocabulary.hotwords, vocabulary.prompt)
-    window = Window(audio, RATE, 0.0, left=0, new=len(audio), right=0, last=True, options=options)
+    window = Window(audio, SAMPLE_RATE, 0.0, left=0, new=len(audio), right=0, last=True, options=options)
     [hypothesis] = engine.decode([window])
     return "".join(token.text for token in (*hypothesis.committed, *hypothesis.volatile)).strip()
 
@@ -203,36 +217,38 @@ def _heard(engine: Engine, audio: Audio, vocabulary: Vocabulary) -> str:
 # ---- what it costs
 
 
-def _costs(*, quick: bool) -> list[dict[str, Cell]]:
+def _measure_decode_loop(*, quick: bool) -> list[dict[str, Cell]]:
     rows: list[list[Cell]] = []
-    for folder in shape_folders():
-        files = look_through(folder)
-        decoder = load_model(files, Runtime()).decoder
-        frames = stub_frames(folder, _LANES, _SECONDS)
-        ways: dict[str, Callable[[], object]] = {"nothing": partial(_decode, decoder, frames, {})}
-        built: dict[str, Tree] = {}
+    for folder in find_shape_folders():
+        files = inspect_onnx_folder(folder)
+        decoder = load_onnx_model(files, OnnxOptions()).decoder
+        frames = build_stub_frames(folder, _LANES, _SECONDS)
+        ways: dict[str, Callable[[], object]] = {"nothing": partial(_decode_lanes, decoder, frames, {})}
+        built: dict[str, TermTrie] = {}
         for count in (20, 1_000):
-            words = _terms(files.pieces, count)
+            words = _make_up_terms(files.pieces, count)
             began = time.process_time()
-            tree = Trees(files.pieces).of(words)
+            tree = TermTrieCache(files.pieces).get_trie(words)
             took = 1000 * (time.process_time() - began)
             if tree is not None:
                 built[f"{count:,} terms, {took:.0f} ms to build"] = tree
         for name, tree in built.items():
-            ways[f"one of {_LANES} for {name}"] = partial(_decode, decoder, frames, {0: tree})
-            ways[f"all for {name}"] = partial(_decode, decoder, frames, dict.fromkeys(range(_LANES), tree))
-        least = milliseconds(ways, 3 if quick else 8)
+            ways[f"one of {_LANES} for {name}"] = partial(_decode_lanes, decoder, frames, {0: tree})
+            ways[f"all for {name}"] = partial(
+                _decode_lanes, decoder, frames, dict.fromkeys(range(_LANES), tree)
+            )
+        least = measure_milliseconds(ways, 3 if quick else 8)
         rows += [[folder.name, what, took, took / least["nothing"]] for what, took in least.items()]
     header = ["shape", "lanes listen for", "ms", "to nothing"]
-    return _shown(f"Decode loop, {_LANES} lanes of {_SECONDS:g} s", header, rows)
+    return _print_table(f"Decode loop, {_LANES} lanes of {_SECONDS:g} s", header, rows)
 
 
-def _decode(decoder: Decoder, frames: Sequence[Audio], trees: dict[int, Tree]) -> object:
-    boosts = [Boost(trees[at], len(lane)) if at in trees else None for at, lane in enumerate(frames)]
-    return decoder.decode(frames, [decoder.start] * len(frames), boosts)
+def _decode_lanes(decoder: TokenDecoder, frames: Sequence[Audio], trees: dict[int, TermTrie]) -> object:
+    boosts = [TermBias(trees[at], len(lane)) if at in trees else None for at, lane in enumerate(frames)]
+    return decoder.decode(frames, [decoder.initial_state] * len(frames), boosts)
 
 
-def _terms(pieces: Sequence[str], count: int) -> Hotwords:
+def _make_up_terms(pieces: Sequence[str], count: int) -> Hotwords:
     """Return made-up terms of four pieces each."""
     chance = random.Random(3)  # noqa: S311  # as above
     first = [one for one in pieces if one.startswith(" ")]
@@ -241,7 +257,7 @@ def _terms(pieces: Sequence[str], count: int) -> Hotwords:
     return Hotwords(tuple(Hotword(one.strip()) for one in made))
 
 
-def _shown(title: str, header: list[str], rows: list[list[Cell]]) -> list[dict[str, Cell]]:
+def _print_table(title: str, header: list[str], rows: list[list[Cell]]) -> list[dict[str, Cell]]:
     if rows:
-        report.table(title, header, rows)
+        report.print_table(title, header, rows)
     return [dict(zip(header, row, strict=True)) for row in rows]

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks import report
-from benchmarks.process import Server
-from benchmarks.recordings import named, recordings, speech_folder
-from benchmarks.streams import RATE, STEP, Script, speak
+from benchmarks.process import BenchmarkServer
+from benchmarks.recordings import filter_by_name, find_speech_folder, load_recordings
+from benchmarks.streams import RATE, STEP, StreamScript, stream_script
 from echoic.evaluate.scoring import percentile
-from echoic.speakers.seats import DEFAULT, LIGHT
+from echoic.speakers.seats import DEFAULT_DIARIZER, LIGHT_DIARIZER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchmarks.streams import Heard
+    from benchmarks.streams import ClientResult
 
 _STREAMS = (1, 10, 20)
 #: Seconds between the places of the recording from which two streams begin.
@@ -31,20 +31,22 @@ _APART = 7.0
 
 def measure(*, quick: bool) -> None:
     """Measure, print and save."""
-    folder = speech_folder()
-    found = named(recordings(folder), "conversation") if folder else []
+    folder = find_speech_folder()
+    found = filter_by_name(load_recordings(folder), "conversation") if folder else []
     if not found:
         print("\nLabels: no recordings (ECHOIC_SPEECH)")
         return
-    audio, seconds = found[0].audio(), 15.0 if quick else 60.0
+    audio, seconds = found[0].load_audio(), 15.0 if quick else 60.0
     rows: list[list[report.Cell]] = []
-    for diarizer in (DEFAULT, LIGHT):
-        with Server("--engine", "free", "--speakers", diarizer) as server:
-            asyncio.run(_together(server, _scripts(audio, 1, 5.0, speakers=True)))  # load the models
+    for diarizer in (DEFAULT_DIARIZER, LIGHT_DIARIZER):
+        with BenchmarkServer("--engine", "free", "--speakers", diarizer) as server:
+            asyncio.run(_run_streams(server, _build_scripts(audio, 1, 5.0, speakers=True)))  # load the models
             for streams in _STREAMS[:2] if quick else _STREAMS:
-                bare = asyncio.run(_together(server, _scripts(audio, streams, seconds)))[0]
-                used = asyncio.run(_together(server, _scripts(audio, streams, seconds, speakers=True)))
-                rows.append([f"{diarizer}, {streams}", *_figures(bare, *used)])
+                bare = asyncio.run(_run_streams(server, _build_scripts(audio, streams, seconds)))[0]
+                used = asyncio.run(
+                    _run_streams(server, _build_scripts(audio, streams, seconds, speakers=True))
+                )
+                rows.append([f"{diarizer}, {streams}", *_compare_results(bare, *used)])
     header = (
         "diarizer, streams",
         "finals",
@@ -57,19 +59,21 @@ def measure(*, quick: bool) -> None:
         "p95 without",
         "cores",
     )
-    report.table(f"Streams of {seconds:g} s that ask who speaks", header, rows)
-    report.save("labels", {"seconds": seconds, "rows": [dict(zip(header, row, strict=True)) for row in rows]})
+    report.print_table(f"Streams of {seconds:g} s that ask who speaks", header, rows)
+    report.save_results(
+        "labels", {"seconds": seconds, "rows": [dict(zip(header, row, strict=True)) for row in rows]}
+    )
 
 
-def _scripts(
+def _build_scripts(
     audio: np.ndarray[tuple[int], np.dtype[np.float32]],
     streams: int,
     seconds: float,
     *,
     speakers: bool = False,
-) -> list[Script]:
+) -> list[StreamScript]:
     config: dict[str, object] = {"enable_partial": False, "diarization": speakers}
-    script = Script(audio, config=config)
+    script = StreamScript(audio, config=config)
     return [
         replace(
             script,
@@ -80,14 +84,18 @@ def _scripts(
     ]
 
 
-async def _together(server: Server, scripts: Sequence[Script]) -> tuple[list[Heard], float]:
+async def _run_streams(
+    server: BenchmarkServer, scripts: Sequence[StreamScript]
+) -> tuple[list[ClientResult], float]:
     """Return what each stream heard, and the server's processor time for each second."""
-    before = server.cpu
-    heard = await asyncio.gather(*(speak(server.url, script) for script in scripts))
-    return heard, (server.cpu - before) / (len(scripts[0].audio) / RATE)
+    before = server.cpu_seconds
+    heard = await asyncio.gather(*(stream_script(server.url, script) for script in scripts))
+    return heard, (server.cpu_seconds - before) / (len(scripts[0].audio) / RATE)
 
 
-def _figures(bare: Sequence[Heard], heard: Sequence[Heard], cores: float) -> list[report.Cell]:
+def _compare_results(
+    bare: Sequence[ClientResult], heard: Sequence[ClientResult], cores: float
+) -> list[report.Cell]:
     said, wanted = ([[*zip(one.finals, one.texts, strict=True)] for one in ones] for ones in (heard, bare))
     delays, alone = ([1000 * delay for one in ones for delay in one.delays] for ones in (heard, bare))
     return [

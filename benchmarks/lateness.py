@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from echoic.evaluate.lateness import Said, said
-from echoic.evaluate.normal import normalise
+from echoic.evaluate.lateness import DeliveredWord, collect_delivered_words
+from echoic.evaluate.normal import normalize_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from benchmarks.decoding import Json
 
 
-def said_in(finals: Sequence[Json]) -> list[Said]:
+def collect_words(finals: Sequence[Json]) -> list[DeliveredWord]:
     """Return the transcript's words, each with the end of the segment that brought it."""
-    return said((str(frame["text"]), _end(frame)) for frame in finals)
+    return collect_delivered_words((str(frame["text"]), _read_segment_end(frame)) for frame in finals)
 
 
-def from_partial_to_final(frames: Sequence[Json]) -> tuple[list[float], float]:
+def measure_final_delays(frames: Sequence[Json]) -> tuple[list[float], float]:
     """Return for each word the seconds from its first partial to its final, and the share never in a partial.
 
     A word was in a partial if the partial, put behind the finals before it, has the same word at the
@@ -28,15 +28,15 @@ def from_partial_to_final(frames: Sequence[Json]) -> tuple[list[float], float]:
     waits: list[float] = []
     count = 0
     for frame in frames:
-        for place, word in enumerate(normalise(str(frame["text"])), start=count):
+        for place, word in enumerate(normalize_text(str(frame["text"])), start=count):
             if frame["type"] == "partial":
-                seen.setdefault((place, word), _end(frame))
+                seen.setdefault((place, word), _read_segment_end(frame))
             else:
                 count += 1
                 if (place, word) in seen:
-                    waits.append(_end(frame) - seen[place, word])
+                    waits.append(_read_segment_end(frame) - seen[place, word])
     return waits, 1.0 - len(waits) / count if count else 0.0
 
 
-def _end(frame: Json) -> float:
+def _read_segment_end(frame: Json) -> float:
     return float(str(frame["segment_end"]))

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks import report
-from benchmarks.process import Server
-from benchmarks.streams import RATE, STEP, Heard, Script, speak
+from benchmarks.process import BenchmarkServer
+from benchmarks.streams import RATE, STEP, ClientResult, StreamScript, stream_script
 from echoic.evaluate.scoring import percentile
-from support.tiny_parakeet import FOLDER, recordings
+from support.tiny_parakeet import TINY_PARAKEET_FOLDER, read_recordings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,12 +34,12 @@ _LATEST = 1.5
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class LiveCase:
     """A model and how it is asked."""
 
     name: str
     folder: Path
-    numbers: Sequence[int]
+    stream_counts: Sequence[int]
     partials: bool
     contexts: tuple[float, float]
 
@@ -60,19 +60,19 @@ _HEADER = (
 def measure(*, quick: bool) -> None:
     """Measure, print and save."""
     rows: list[list[report.Cell]] = []
-    for case in _cases(quick=quick):
-        for number in case.numbers:
-            row, held = _run(case, number, 12.0 if quick else 24.0)
+    for case in _build_cases(quick=quick):
+        for number in case.stream_counts:
+            row, held = _run_case(case, number, 12.0 if quick else 24.0)
             rows.append(row)
             if not held:
                 break
-    report.table("From the message that completes a window to its final, s", _HEADER, rows)
-    report.save("live", {"cases": [dict(zip(_HEADER, row, strict=True)) for row in rows]})
+    report.print_table("From the message that completes a window to its final, s", _HEADER, rows)
+    report.save_results("live", {"cases": [dict(zip(_HEADER, row, strict=True)) for row in rows]})
 
 
-def _cases(*, quick: bool) -> list[Case]:
+def _build_cases(*, quick: bool) -> list[LiveCase]:
     cases = [
-        Case("tiny", FOLDER, _TINY[:2] if quick else _TINY, partials=p, contexts=(4, 1))
+        LiveCase("tiny", TINY_PARAKEET_FOLDER, _TINY[:2] if quick else _TINY, partials=p, contexts=(4, 1))
         for p in (False, True)
     ]
     shapes = os.environ.get("ECHOIC_SHAPES")
@@ -83,22 +83,22 @@ def _cases(*, quick: bool) -> list[Case]:
         folder = Path(shapes) / name
         if folder.is_dir():
             cases += [
-                Case(name, folder, _LARGE[:2] if quick else _LARGE, partials, contexts)
+                LiveCase(name, folder, _LARGE[:2] if quick else _LARGE, partials, contexts)
                 for contexts in ((4.0, 1.0), (1.0, 1.0))
                 for partials in (False, True)
             ]
     return cases
 
 
-def _run(case: Case, number: int, seconds: float) -> tuple[list[report.Cell], bool]:
+def _run_case(case: LiveCase, number: int, seconds: float) -> tuple[list[report.Cell], bool]:
     left, right = case.contexts
     options = ("--engine", "parakeet", "--folder", str(case.folder), "--threads", "1")
-    with Server(*options, "--contexts", str(left), str(right)) as server:
+    with BenchmarkServer(*options, "--contexts", str(left), str(right)) as server:
         config: dict[str, object] = {"model": "parakeet-onnx", "enable_partial": case.partials}
-        asyncio.run(_crowd(server.url, 1, 4.0, config))  # warm
-        before = server.cpu
-        heard = asyncio.run(_crowd(server.url, number, seconds, config))
-        used = (server.cpu - before) / (seconds + STEP)
+        asyncio.run(_run_streams(server.url, 1, 4.0, config))  # warm
+        before = server.cpu_seconds
+        heard = asyncio.run(_run_streams(server.url, number, seconds, config))
+        used = (server.cpu_seconds - before) / (seconds + STEP)
     delays = sorted(
         (end, one.finals[end] - at) for one in heard for end, at in one.due.items() if end in one.finals
     )
@@ -108,19 +108,22 @@ def _run(case: Case, number: int, seconds: float) -> tuple[list[report.Cell], bo
     held = percentile(last, 95) < _LATEST
     name = f"{case.name}, {left:g} / {right:g}{', partials' if case.partials else ''}"
     marks = [percentile(late, 50), percentile(late, 95), percentile(last, 95)]
-    return [name, number, len(late), without, *marks, report.yes(held), used], held
+    return [name, number, len(late), without, *marks, report.render_verdict(held), used], held
 
 
-async def _crowd(url: str, number: int, seconds: float, config: dict[str, object]) -> list[Heard]:
+async def _run_streams(
+    url: str, number: int, seconds: float, config: dict[str, object]
+) -> list[ClientResult]:
     scripts = [
-        Script(_speech(seconds, place), wait=STEP * place / number, config=config) for place in range(number)
+        StreamScript(_join_recordings(seconds, place), wait=STEP * place / number, config=config)
+        for place in range(number)
     ]
-    return list(await asyncio.gather(*(speak(url, script) for script in scripts)))
+    return list(await asyncio.gather(*(stream_script(url, script) for script in scripts)))
 
 
-def _speech(seconds: float, first: int) -> NDArray[np.float32]:
+def _join_recordings(seconds: float, first: int) -> NDArray[np.float32]:
     """Return recordings one after the other, from one of them on, without pauses."""
     parts: list[NDArray[np.float32]] = []
     while sum(len(part) for part in parts) < seconds * RATE:
-        parts.append(recordings()[(first + len(parts)) % len(recordings())][0])
+        parts.append(read_recordings()[(first + len(parts)) % len(read_recordings())][0])
     return np.concatenate(parts)[: round(seconds * RATE)]

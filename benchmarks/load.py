@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchmarks import report
-from benchmarks.many import Outcome, stream_all
-from benchmarks.process import Server
+from benchmarks.many import LoadResult, run_streams
+from benchmarks.process import BenchmarkServer
 from echoic.evaluate.scoring import percentile
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _LOOK_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class LoadFigures:
     """What was measured.
 
     Attributes:
@@ -34,8 +34,8 @@ class Figures:
         cores: The server's processor time for each second.
     """
 
-    alone: Outcome
-    crowd: Outcome
+    alone: LoadResult
+    crowd: LoadResult
     memory: list[int]
     cores: float
 
@@ -44,18 +44,18 @@ def measure(*, quick: bool) -> None:
     """Measure, print and save; ``--streams`` and ``--minutes`` say how many and how long."""
     streams = int(os.environ.get("ECHOIC_BENCH_STREAMS") or STREAMS)
     minutes = float(os.environ.get("ECHOIC_BENCH_MINUTES") or (0.25 if quick else 1.0))
-    with Server("--threads", "2") as server:
-        figures = asyncio.run(_measured(server, streams, 60 * minutes, 10.0 if quick else 45.0))
+    with BenchmarkServer("--threads", "2") as server:
+        figures = asyncio.run(_measure_load(server, streams, 60 * minutes, 10.0 if quick else 45.0))
     alone, crowd = figures.alone, figures.crowd
     kinds = {
         "final": (alone.finals, crowd.finals),
         "partial": (alone.partials, crowd.partials),
         "generator's own lateness": (alone.late, crowd.late),
     }
-    rows = {kind: _marks(*both) for kind, both in kinds.items()}
+    rows = {kind: _compare_percentiles(*both) for kind, both in kinds.items()}
     header = [f"{who} p{mark}" for who in ("alone", str(streams), "ratio") for mark in _MARKS]
     title = f"{streams} streams for {minutes:g} min: ms from the message that makes a frame due"
-    report.table(title, ("frame", *header), [[kind, *marks] for kind, marks in rows.items()])
+    report.print_table(title, ("frame", *header), [[kind, *marks] for kind, marks in rows.items()])
     facts = {
         "streams": streams,
         "minutes": minutes,
@@ -67,47 +67,51 @@ def measure(*, quick: bool) -> None:
         "server_cores": figures.cores,
         "server_ms_per_audio_second": 1000 * figures.cores / streams,
         "generator_cores": crowd.cpu,
-        **_memory(figures.memory),
+        **_summarize_memory(figures.memory),
     }
-    report.table("The server and its load", ("", "figure"), [[name, fact] for name, fact in facts.items()])
+    report.print_table(
+        "The server and its load", ("", "figure"), [[name, fact] for name, fact in facts.items()]
+    )
     ratio = rows["final"][7]
-    print(f"  p95 of finals at most {AIM_RATIO:g} times alone: {report.yes(ratio <= AIM_RATIO)}")
+    print(f"  p95 of finals at most {AIM_RATIO:g} times alone: {report.render_verdict(ratio <= AIM_RATIO)}")
     delays = {kind: dict(zip(header, marks, strict=True)) for kind, marks in rows.items()}
-    report.save("load", {"aim_ratio": AIM_RATIO, **facts, "ms": delays})
+    report.save_results("load", {"aim_ratio": AIM_RATIO, **facts, "ms": delays})
 
 
-async def _measured(server: Server, streams: int, seconds: float, alone_seconds: float) -> Figures:
-    await stream_all(server.url, 20, 4.0)  # warm
-    await stream_all(server.url, streams, 4.0)
-    await server.holds(0)
-    before = await stream_all(server.url, 1, alone_seconds)
+async def _measure_load(
+    server: BenchmarkServer, streams: int, seconds: float, alone_seconds: float
+) -> LoadFigures:
+    await run_streams(server.url, 20, 4.0)  # warm
+    await run_streams(server.url, streams, 4.0)
+    await server.wait_for_streams(0)
+    before = await run_streams(server.url, 1, alone_seconds)
     memory: list[int] = []
-    watch = asyncio.create_task(_watch(server, memory))
-    used, began = server.cpu, time.perf_counter()
-    crowd = await stream_all(server.url, streams, seconds)
-    cores = (server.cpu - used) / (time.perf_counter() - began)
+    watch = asyncio.create_task(_sample_memory(server, memory))
+    used, began = server.cpu_seconds, time.perf_counter()
+    crowd = await run_streams(server.url, streams, seconds)
+    cores = (server.cpu_seconds - used) / (time.perf_counter() - began)
     watch.cancel()
     with suppress(asyncio.CancelledError):
         await watch
-    after = await stream_all(server.url, 1, alone_seconds)
-    await server.holds(0)
-    return Figures(before + after, crowd, memory, cores)
+    after = await run_streams(server.url, 1, alone_seconds)
+    await server.wait_for_streams(0)
+    return LoadFigures(before + after, crowd, memory, cores)
 
 
-async def _watch(server: Server, memory: list[int]) -> None:
+async def _sample_memory(server: BenchmarkServer, memory: list[int]) -> None:
     while True:
-        memory.append(server.rss)
+        memory.append(server.rss_bytes)
         await asyncio.sleep(_LOOK_SECONDS)
 
 
-def _marks(alone: Sequence[float], crowd: Sequence[float]) -> list[float]:
+def _compare_percentiles(alone: Sequence[float], crowd: Sequence[float]) -> list[float]:
     """Return the percentiles in ms alone, those of the crowd, and how many times as large these are."""
     ones = [1000 * percentile(alone, mark) for mark in _MARKS]
     many = [1000 * percentile(crowd, mark) for mark in _MARKS]
     return [*ones, *many, *(b / a if a else 0.0 for a, b in zip(ones, many, strict=True))]
 
 
-def _memory(samples: Sequence[int]) -> dict[str, float]:
+def _summarize_memory(samples: Sequence[int]) -> dict[str, float]:
     """Return the means of the first and the last third in MB, and by how many percent the last is more."""
     third = max(1, len(samples) // 3)
     first, last = (sum(part) / len(part) / 1e6 for part in (samples[:third], samples[-third:]))

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from benchmarks.streams import CHUNK, RATE, STEP
-from echoic.engines.scripted import VOCABULARY, draw
+from echoic.engines.scripted import VOCABULARY, draw_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +33,7 @@ _COMMIT = b'{"type":"commit"}'
 
 
 @dataclass(slots=True)
-class Outcome:
+class LoadResult:
     """What came of all streams; times in seconds.
 
     Attributes:
@@ -56,9 +56,9 @@ class Outcome:
     lost: int = 0
     cpu: float = 0.0
 
-    def __add__(self, other: Outcome) -> Outcome:
+    def __add__(self, other: LoadResult) -> LoadResult:
         """Return both together."""
-        return Outcome(
+        return LoadResult(
             self.finals + other.finals,
             self.partials + other.partials,
             self.late + other.late,
@@ -70,7 +70,7 @@ class Outcome:
         )
 
 
-def client_frame(opcode: int, payload: bytes) -> bytes:
+def build_client_frame(opcode: int, payload: bytes) -> bytes:
     """Return a client's WebSocket frame (RFC 6455, section 5.2), masked with zeros: nothing to compute."""
     size = len(payload)
     form = (size > 125) + (size > 65_535)
@@ -79,7 +79,7 @@ def client_frame(opcode: int, payload: bytes) -> bytes:
     return head + (b"", struct.pack("!H", size & 0xFFFF), struct.pack("!Q", size))[form] + bytes(4) + payload
 
 
-class _Stream(asyncio.Protocol):
+class _ClientProtocol(asyncio.Protocol):
     """One client, as little of one as will do."""
 
     def __init__(self, place: str, path: str, number: int) -> None:
@@ -91,8 +91,8 @@ class _Stream(asyncio.Protocol):
         self.finals: dict[int, float] = {}
         self.partials: list[float] = []
         self.texts: list[str] = []
-        self._request = _handshake(place, path)
-        self._got = bytearray()
+        self._request = _build_handshake(place, path)
+        self._received = bytearray()
         self._upgraded = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -105,27 +105,27 @@ class _Stream(asyncio.Protocol):
             if not waits.done():
                 waits.set_exception(ConnectionResetError("the server closed a stream"))
 
-    def say(self, data: bytes) -> None:
+    def send_audio(self, data: bytes) -> None:
         """Send the next message of audio."""
         self.sent.append(time.perf_counter())
         self.transport.write(data)
 
     def data_received(self, data: bytes) -> None:
         now = time.perf_counter()
-        self._got += data
+        self._received += data
         if not self._upgraded:
-            head, found, rest = self._got.partition(b"\r\n\r\n")
+            head, found, rest = self._received.partition(b"\r\n\r\n")
             if not found:
                 return
-            self._upgraded, self._got = True, bytearray(rest)
+            self._upgraded, self._received = True, bytearray(rest)
             if not head.startswith(b"HTTP/1.1 101"):
                 self.transport.close()
-            self.transport.write(client_frame(_TEXT, _CONFIG))
-        while (frame := self._frame()) is not None:
-            self._hear(frame, now)
+            self.transport.write(build_client_frame(_TEXT, _CONFIG))
+        while (frame := self._pop_frame()) is not None:
+            self._on_frame(frame, now)
 
-    def _frame(self) -> bytes | None:
-        got = self._got
+    def _pop_frame(self) -> bytes | None:
+        got = self._received
         if len(got) < 4:
             return None
         size, start = got[1], 2
@@ -139,11 +139,11 @@ class _Stream(asyncio.Protocol):
         del got[: start + size]
         return payload
 
-    def _hear(self, frame: bytes, now: float) -> None:
+    def _on_frame(self, frame: bytes, now: float) -> None:
         if frame.startswith(b'{"type":"partial"'):
-            self.partials.append(now - self._sent_at(_number_after(b'"segment_end":', frame)))
+            self.partials.append(now - self._find_send_time(_parse_number_after(b'"segment_end":', frame)))
         elif frame.startswith(b'{"type":"final"'):
-            end = _number_after(b'"segment_end":', frame)
+            end = _parse_number_after(b'"segment_end":', frame)
             self.finals[round(end * 1000)] = now
             self.texts.append(str(json.loads(frame)["text"]))
         elif b'"configured"' in frame and not self.ready.done():
@@ -151,10 +151,10 @@ class _Stream(asyncio.Protocol):
         elif frame.startswith(b'{"type":"full_transcript"') and not self.done.done():
             self.done.set_result(None)
 
-    def _sent_at(self, end: float) -> float:
+    def _find_send_time(self, end: float) -> float:
         return self.sent[min(len(self.sent), max(1, math.ceil(end / MESSAGE - 1e-6))) - 1]
 
-    def add_to(self, outcome: Outcome) -> None:
+    def add_to_result(self, outcome: LoadResult) -> None:
         """Add what came of it."""
         heard = len(self.sent) * MESSAGE
         windows = [CHUNK + STEP * n for n in range(max(0, math.floor((heard - CHUNK) / STEP + 1e-6) + 1))]
@@ -164,13 +164,13 @@ class _Stream(asyncio.Protocol):
             if came is None:
                 outcome.missed += 1
             else:
-                outcome.finals.append(came - self._sent_at(end))
+                outcome.finals.append(came - self._find_send_time(end))
         outcome.partials += self.partials
         words = [VOCABULARY[(self.first_word + n) % len(VOCABULARY)] for n in range(round(heard / WORD))]
         outcome.wrong += " ".join(filter(None, self.texts)) != " ".join(words)
 
 
-async def stream_all(url: str, streams: int, seconds: float) -> Outcome:
+async def run_streams(url: str, streams: int, seconds: float) -> LoadResult:
     """Stream so many at the same time in real time, each for so long, and return what came of them.
 
     They begin one after another within the time of a window, so that their windows do not end together.
@@ -178,31 +178,31 @@ async def stream_all(url: str, streams: int, seconds: float) -> Outcome:
     seconds = math.ceil(seconds / WORD) * WORD
     parts = urlsplit(url)
     loop = asyncio.get_running_loop()
-    all_of_them: list[_Stream] = []
+    all_of_them: list[_ClientProtocol] = []
     for number in range(streams):
-        make = partial(_Stream, parts.netloc, parts.path, number)
+        make = partial(_ClientProtocol, parts.netloc, parts.path, number)
         _, stream = await loop.create_connection(make, parts.hostname or "", parts.port or 80)
         all_of_them.append(stream)
     async with asyncio.timeout(_PATIENCE):
         await asyncio.gather(*(stream.ready for stream in all_of_them))
-    outcome = Outcome()
+    outcome = LoadResult()
     began, used = time.perf_counter(), time.process_time()
-    await _speak(all_of_them, round(seconds / MESSAGE), outcome)
+    await _send_audio(all_of_them, round(seconds / MESSAGE), outcome)
     outcome.cpu = (time.process_time() - used) / (time.perf_counter() - began)
     for stream in all_of_them:
-        stream.transport.write(client_frame(_TEXT, _COMMIT))
+        stream.transport.write(build_client_frame(_TEXT, _COMMIT))
     async with asyncio.timeout(_PATIENCE):
         ends = await asyncio.gather(*(stream.done for stream in all_of_them), return_exceptions=True)
     outcome.lost = sum(isinstance(end, BaseException) for end in ends)
     for stream in all_of_them:
-        stream.add_to(outcome)
-        stream.transport.write(client_frame(_CLOSE, b"\x03\xe8"))
+        stream.add_to_result(outcome)
+        stream.transport.write(build_client_frame(_CLOSE, b"\x03\xe8"))
         stream.transport.close()
     return outcome
 
 
-async def _speak(streams: Sequence[_Stream], messages: int, outcome: Outcome) -> None:
-    frames = _frames()
+async def _send_audio(streams: Sequence[_ClientProtocol], messages: int, outcome: LoadResult) -> None:
+    frames = _build_audio_frames()
     per_word = round(WORD / MESSAGE)
     begin = time.perf_counter() + 0.05
     due = [(begin + STEP * number / len(streams), number, 0) for number in range(len(streams))]
@@ -215,21 +215,21 @@ async def _speak(streams: Sequence[_Stream], messages: int, outcome: Outcome) ->
             continue
         outcome.late.append(now - moment)
         stream = streams[number]
-        stream.say(frames[(stream.first_word * per_word + said) % len(frames)])
+        stream.send_audio(frames[(stream.first_word * per_word + said) % len(frames)])
         if said + 1 < messages:
             heapq.heapreplace(due, (moment + MESSAGE, number, said + 1))
         else:
             heapq.heappop(due)
 
 
-def _frames() -> list[bytes]:
+def _build_audio_frames() -> list[bytes]:
     """Return the audio of the whole vocabulary as messages; one after another they may go round and round."""
-    audio = draw(VOCABULARY).astype("<f4")
+    audio = draw_words(VOCABULARY).astype("<f4")
     pieces = np.split(audio, round(len(audio) / RATE / MESSAGE))
-    return [client_frame(_BINARY, piece.tobytes()) for piece in pieces]
+    return [build_client_frame(_BINARY, piece.tobytes()) for piece in pieces]
 
 
-def _handshake(place: str, path: str) -> bytes:
+def _build_handshake(place: str, path: str) -> bytes:
     key = b64encode(urandom(16)).decode()
     return (
         f"GET {path} HTTP/1.1\r\nHost: {place}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -237,6 +237,6 @@ def _handshake(place: str, path: str) -> bytes:
     ).encode()
 
 
-def _number_after(key: bytes, frame: bytes) -> float:
+def _parse_number_after(key: bytes, frame: bytes) -> float:
     rest = frame[frame.index(key) + len(key) :]
     return float(rest[: min(at for at in (rest.find(b","), rest.find(b"}")) if at >= 0)])

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks import report
-from benchmarks.decoding import naive, stream
-from benchmarks.lateness import from_partial_to_final, said_in
-from echoic.engines.parakeet import Tuning
+from benchmarks.decoding import decode_naively, stream_through_session
+from benchmarks.lateness import collect_words, measure_final_delays
+from echoic.engines.parakeet import ParakeetOptions
 from echoic.engines.parakeet_onnx import ParakeetOnnx
 from echoic.engines.silero import SileroModel
-from echoic.evaluate.lateness import Passage, after_passages
-from echoic.evaluate.offline import RATE, whole_window
-from echoic.evaluate.scoring import Errors, Seams, errors, percentile, seams
-from support.tiny_parakeet import FOLDER, recordings, text_of
+from echoic.evaluate.lateness import ReferenceUtterance, measure_latencies
+from echoic.evaluate.offline import SAMPLE_RATE, build_whole_window
+from echoic.evaluate.scoring import EditCounts, SeamErrors, count_seam_errors, count_word_errors, percentile
+from support.tiny_parakeet import TINY_PARAKEET_FOLDER, join_tokens, read_recordings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,11 +32,11 @@ _PAUSES = (0.15, 1.5)
 
 
 @dataclass(frozen=True, slots=True)
-class Tape:
+class LongRecording:
     """Recordings one after the other with pauses between them."""
 
     audio: NDArray[np.float32]
-    passages: tuple[Passage, ...]
+    passages: tuple[ReferenceUtterance, ...]
 
     @property
     def reference(self) -> str:
@@ -45,21 +45,21 @@ class Tape:
 
 
 @dataclass(slots=True)
-class Score:
+class ContextScore:
     """Sums over the tapes for one way of decoding."""
 
-    errors: Errors = field(default_factory=Errors)
-    seams: Seams = field(default_factory=Seams)
+    errors: EditCounts = field(default_factory=EditCounts)
+    seams: SeamErrors = field(default_factory=SeamErrors)
     late: list[float] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
     decoded: float = 0.0
 
-    def add(self, reference: str, whole: str, texts: Sequence[str]) -> None:
+    def add_transcript(self, reference: str, whole: str, texts: Sequence[str]) -> None:
         """Count a transcript."""
-        self.errors += errors(reference, " ".join(texts))
-        self.seams += seams(whole, texts)
+        self.errors += count_word_errors(reference, " ".join(texts))
+        self.seams += count_seam_errors(whole, texts)
 
-    def row(self, name: str, offline: float, heard: float) -> list[report.Cell]:
+    def build_row(self, name: str, offline: float, heard: float) -> list[report.Cell]:
         """Return the table's row."""
         rate, cut = self.errors.rate, self.seams
         times = [percentile(values, percent) for values in (self.late, self.waits) for percent in (50, 95)]
@@ -93,46 +93,53 @@ _HEADER = (
 
 def measure(*, quick: bool) -> None:
     """Measure, print and save."""
-    tapes = [_tape(seed) for seed in range(1 if quick else 5)]
-    whole = ParakeetOnnx(FOLDER, Tuning(left_context=30.0, right_context=30.0))
-    wholes = [text_of(whole.decode([whole_window(tape.audio)])[0].committed) for tape in tapes]
-    offline, joined = Score(), Score()
+    tapes = [_build_recording(seed) for seed in range(1 if quick else 5)]
+    whole = ParakeetOnnx(TINY_PARAKEET_FOLDER, ParakeetOptions(left_context=30.0, right_context=30.0))
+    wholes = [join_tokens(whole.decode([build_whole_window(tape.audio)])[0].committed) for tape in tapes]
+    offline, joined = ContextScore(), ContextScore()
     for tape, text in zip(tapes, wholes, strict=True):
-        offline.add(tape.reference, text, [text])
-        joined.add(tape.reference, text, naive(whole, tape.audio))
-    heard = sum(len(tape.audio) for tape in tapes) / RATE
+        offline.add_transcript(tape.reference, text, [text])
+        joined.add_transcript(tape.reference, text, decode_naively(whole, tape.audio))
+    heard = sum(len(tape.audio) for tape in tapes) / SAMPLE_RATE
     base = offline.errors.rate
-    rows = [offline.row("offline", base, heard), joined.row("naive join of 2.0 s windows", base, heard)]
+    rows = [
+        offline.build_row("offline", base, heard),
+        joined.build_row("naive join of 2.0 s windows", base, heard),
+    ]
     voice = SileroModel()
     for left, right in CONTEXTS[2:3] if quick else CONTEXTS:
-        engine = ParakeetOnnx(FOLDER, Tuning(left, right))
-        rows.append(_streamed(engine, voice, tapes, wholes).row(f"{left:g} / {right:g}", base, heard))
-    words = f"{offline.errors.words} words in {heard:.0f} s"
-    report.table(f"The tiny Parakeet through the session at 2.0/0.5, {words}", _HEADER, rows)
-    report.save("parakeet", {"rows": [dict(zip(_HEADER, row, strict=True)) for row in rows]})
+        engine = ParakeetOnnx(TINY_PARAKEET_FOLDER, ParakeetOptions(left, right))
+        rows.append(
+            _score_streamed(engine, voice, tapes, wholes).build_row(f"{left:g} / {right:g}", base, heard)
+        )
+    words = f"{offline.errors.reference_length} words in {heard:.0f} s"
+    report.print_table(f"The tiny Parakeet through the session at 2.0/0.5, {words}", _HEADER, rows)
+    report.save_results("parakeet", {"rows": [dict(zip(_HEADER, row, strict=True)) for row in rows]})
 
 
-def _streamed(
-    engine: ParakeetOnnx, voice: SileroModel, tapes: Sequence[Tape], wholes: Sequence[str]
-) -> Score:
-    score = Score()
+def _score_streamed(
+    engine: ParakeetOnnx, voice: SileroModel, tapes: Sequence[LongRecording], wholes: Sequence[str]
+) -> ContextScore:
+    score = ContextScore()
     for tape, whole in zip(tapes, wholes, strict=True):
-        played = stream(engine, voice, tape.audio, 0.1, partials=False)
-        score.add(tape.reference, whole, played.texts)
-        score.late += after_passages(tape.passages, said_in(played.finals))
-        score.decoded += played.decoded
-        score.waits += from_partial_to_final(stream(engine, voice, tape.audio, 0.1, partials=True).frames)[0]
+        played = stream_through_session(engine, voice, tape.audio, 0.1, partials=False)
+        score.add_transcript(tape.reference, whole, played.texts)
+        score.late += measure_latencies(tape.passages, collect_words(played.finals))
+        score.decoded += played.decoded_seconds
+        score.waits += measure_final_delays(
+            stream_through_session(engine, voice, tape.audio, 0.1, partials=True).frames
+        )[0]
     return score
 
 
-def _tape(seed: int) -> Tape:
+def _build_recording(seed: int) -> LongRecording:
     chance = random.Random(seed)  # noqa: S311  # the same tapes each time
     parts: list[NDArray[np.float32]] = []
-    passages: list[Passage] = []
+    passages: list[ReferenceUtterance] = []
     now = 0.0
     while now < _TAPE:
-        audio, text = chance.choice(recordings())
-        passages.append(Passage(now, now + len(audio) / RATE, text))
-        parts += [audio, np.zeros(round(RATE * chance.uniform(*_PAUSES)), np.float32)]
-        now += (len(parts[-2]) + len(parts[-1])) / RATE
-    return Tape(np.concatenate(parts), tuple(passages))
+        audio, text = chance.choice(read_recordings())
+        passages.append(ReferenceUtterance(now, now + len(audio) / SAMPLE_RATE, text))
+        parts += [audio, np.zeros(round(SAMPLE_RATE * chance.uniform(*_PAUSES)), np.float32)]
+        now += (len(parts[-2]) + len(parts[-1])) / SAMPLE_RATE
+    return LongRecording(np.concatenate(parts), tuple(passages))

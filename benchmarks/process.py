@@ -27,11 +27,11 @@ _STOP_SECONDS = 10.0
 _PLACE = re.compile(r"ws://(127\.0\.0\.1:\d+)")
 
 
-class NoServer(Exception):
+class ServerStartError(Exception):
     """The server under test did not start."""
 
 
-class Server:
+class BenchmarkServer:
     """The server under test; a context manager.
 
     Args:
@@ -42,83 +42,83 @@ class Server:
         self._options = options
 
     def __enter__(self) -> Self:
-        self._child = subprocess.Popen(
+        self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.server", *self._options],
             stdout=subprocess.PIPE,
             text=True,
             cwd=ROOT,
-            env=child_environment(),
+            env=build_child_environment(),
         )
         try:
-            self.place = self._wait_for_greeting()
+            self.address = self._wait_for_greeting()
         except BaseException:
-            self._stop()
+            self._stop_process()
             raise
-        self.url = f"ws://{self.place}{STREAM_PATH}"
-        self.bare_url = f"ws://{self.place}{BARE_PATH}"
-        self.echo_url = f"ws://{self.place}{ECHO_PATH}"
+        self.url = f"ws://{self.address}{STREAM_PATH}"
+        self.bare_url = f"ws://{self.address}{BARE_PATH}"
+        self.echo_url = f"ws://{self.address}{ECHO_PATH}"
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop()
+        self._stop_process()
 
     def _wait_for_greeting(self) -> str:
-        lines = self._child.stdout
+        lines = self._process.stdout
         ends = time.monotonic() + _START_SECONDS
         while lines and time.monotonic() < ends and (line := lines.readline()):
             if found := _PLACE.search(line):
                 return found[1]
-        raise NoServer("the server under test did not start")
+        raise ServerStartError("the server under test did not start")
 
-    def _stop(self) -> None:
-        self._child.terminate()
+    def _stop_process(self) -> None:
+        self._process.terminate()
         try:
-            self._child.wait(_STOP_SECONDS)
+            self._process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            self._child.kill()
-            self._child.wait()
-        if self._child.stdout:
-            self._child.stdout.close()
+            self._process.kill()
+            self._process.wait()
+        if self._process.stdout:
+            self._process.stdout.close()
 
     @property
-    def cpu(self) -> float:
+    def cpu_seconds(self) -> float:
         """Seconds of processor time that it has used, all threads together, in steps of 10 ms."""
-        fields = self._proc("stat").read_text().rpartition(")")[2].split()
+        fields = self._build_proc_path("stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) * _TICK
 
     @property
-    def rss(self) -> int:
+    def rss_bytes(self) -> int:
         """Bytes of memory that it occupies."""
-        return int(self._proc("statm").read_text().split()[1]) * _PAGE
+        return int(self._build_proc_path("statm").read_text().split()[1]) * _PAGE
 
     @property
-    def files(self) -> int:
+    def open_file_count(self) -> int:
         """How many files and sockets it has open."""
-        return len(os.listdir(self._proc("fd")))  # noqa: PTH208  # a count is all that is wanted
+        return len(os.listdir(self._build_proc_path("fd")))  # noqa: PTH208  # a count is all that is wanted
 
-    def state(self) -> dict[str, int]:
+    def read_state(self) -> dict[str, int]:
         """Return what it holds: streams, sessions, connections, queued and running windows, tasks."""
-        with urllib.request.urlopen(f"http://{self.place}{STATE_PATH}", timeout=30) as answer:
+        with urllib.request.urlopen(f"http://{self.address}{STATE_PATH}", timeout=30) as answer:
             found: dict[str, int] = json.load(answer)
             return found
 
-    async def holds(self, streams: int) -> None:
+    async def wait_for_streams(self, streams: int) -> None:
         """Wait until it has so many streams.
 
         Raises:
             TimeoutError: It has not within half a minute.
         """
         async with asyncio.timeout(30):
-            while (await asyncio.to_thread(self.state))["streams"] != streams:  # noqa: ASYNC110  # another process
+            while (await asyncio.to_thread(self.read_state))["streams"] != streams:  # noqa: ASYNC110  # another process
                 await asyncio.sleep(0.05)
 
-    def _proc(self, name: str) -> Path:
-        return Path(f"/proc/{self._child.pid}/{name}")
+    def _build_proc_path(self, name: str) -> Path:
+        return Path(f"/proc/{self._process.pid}/{name}")
 
 
-def child_environment() -> dict[str, str]:
+def build_child_environment() -> dict[str, str]:
     """Return the environment of a child: this one's, the source first, one thread a library."""
     keep = {key: value for key, value in os.environ.items() if not key.startswith("ECHOIC_")}
     paths = [str(ROOT / "src"), str(ROOT), *filter(None, [keep.get("PYTHONPATH")])]

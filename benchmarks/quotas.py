@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 
 from benchmarks import report
 from echoic.evaluate.scoring import percentile
-from echoic.limits.desk import Desk
+from echoic.limits.desk import QuotaLedger
 from echoic.limits.identity import Identity
-from echoic.limits.memory import MemoryQuotas
-from echoic.limits.quota import Claim, Place
+from echoic.limits.memory import MemoryQuotaStore
+from echoic.limits.quota import Charge, StreamLease
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from echoic.limits.account import Account
-    from echoic.limits.quota import QuotaStore, Receipt
+    from echoic.limits.account import StreamQuota
+    from echoic.limits.quota import ChargeResult, QuotaStore
 
-    Open = Callable[[], QuotaStore]
+    OpenQuotaStore = Callable[[], QuotaStore]
 
 STREAMS, RATE = 50, 16_000
 #: Seconds of audio in a message, and from one message of a stream to the next: ten times real time.
@@ -38,7 +38,7 @@ _HEADER = (
 _TRIPS = ("round trips, one after another", "ms p50", "p95", "p99", "CPU µs each")
 
 
-class Counting:
+class CountingQuotaStore:
     """A store that counts what it is asked.
 
     Args:
@@ -52,10 +52,10 @@ class Counting:
     def __getattr__(self, name: str) -> object:
         return getattr(self.store, name)
 
-    async def charge(self, claim: Claim) -> Receipt:
+    async def charge_audio(self, charge: Charge) -> ChargeResult:
         """See ``QuotaStore.charge``."""
         self.charges += 1
-        return await self.store.charge(claim)
+        return await self.store.charge_audio(charge)
 
 
 def measure(*, quick: bool) -> None:
@@ -64,25 +64,25 @@ def measure(*, quick: bool) -> None:
     rows: list[list[report.Cell]] = []
     trips: list[list[report.Cell]] = []
     with ExitStack() as stack:
-        for name, make in _stores(stack).items():
+        for name, make in _list_stores(stack).items():
             for tier in ("premium", "standard"):
                 for message in _MESSAGES:
-                    figures = asyncio.run(_granted(make, tier, message, seconds))
+                    figures = asyncio.run(_measure_grants(make, tier, message, seconds))
                     rows.append([f"{name}, {tier}, {1000 * message:g} ms", *figures])
-            trips.append([name, *asyncio.run(_round_trips(make, 500 if quick else 5_000))])
-    report.table(
+            trips.append([name, *asyncio.run(_measure_round_trips(make, 500 if quick else 5_000))])
+    report.print_table(
         f"Quotas, {STREAMS} streams: what a message of audio costs beside an empty loop", _HEADER, rows
     )
-    report.table("Charges", _TRIPS, trips)
+    report.print_table("Charges", _TRIPS, trips)
     facts = [dict(zip(_HEADER, row, strict=True)) for row in rows]
-    report.save(
+    report.save_results(
         "quotas", {"messages": facts, "charges": [dict(zip(_TRIPS, row, strict=True)) for row in trips]}
     )
 
 
-def _stores(stack: ExitStack) -> dict[str, Open]:
+def _list_stores(stack: ExitStack) -> dict[str, OpenQuotaStore]:
     """Return the stores there are; Redis's is a server of its own, on a socket of the file system."""
-    found: dict[str, Open] = {"in-process": MemoryQuotas}
+    found: dict[str, OpenQuotaStore] = {"in-process": MemoryQuotaStore}
     valkey = import_module("support.valkey")  # tests/ is on the path only when benchmarks run
     if valkey.program() is None:
         print("\nquotas: without Redis, there is no valkey-server or redis-server")
@@ -92,16 +92,16 @@ def _stores(stack: ExitStack) -> dict[str, Open]:
     return found | {"Redis": lambda: redis.RedisQuotas(server.url)}
 
 
-async def _granted(make: Open, tier: str, message: float, seconds: float) -> list[float]:
+async def _measure_grants(make: OpenQuotaStore, tier: str, message: float, seconds: float) -> list[float]:
     """Return the figures of streams that are granted what they say, each a user of its own."""
-    store = Counting(make())
-    desk = Desk(store)  # type: ignore[arg-type]  # it has all of a store's methods
+    store = CountingQuotaStore(make())
+    desk = QuotaLedger(store)  # type: ignore[arg-type]  # it has all of a store's methods
     who = [Identity(f"{tier}-{message}-{number}-{time.time_ns()}", tier) for number in range(STREAMS)]
-    accounts = [await desk.open(one) for one in who]
+    accounts = [await desk.open_stream(one) for one in who]
     rounds = round(seconds / message)
     calls: list[float] = []
-    empty = await _cpu_of([], message, rounds, [])
-    cpu = await _cpu_of(accounts, message, rounds, calls) - empty
+    empty = await _measure_cpu([], message, rounds, [])
+    cpu = await _measure_cpu(accounts, message, rounds, calls) - empty
     charges = store.charges
     await desk.close()
     waited = [-call for call in calls if call < 0]
@@ -116,7 +116,9 @@ async def _granted(make: Open, tier: str, message: float, seconds: float) -> lis
     ]
 
 
-async def _cpu_of(accounts: Sequence[Account], message: float, rounds: int, calls: list[float]) -> float:
+async def _measure_cpu(
+    accounts: Sequence[StreamQuota], message: float, rounds: int, calls: list[float]
+) -> float:
     """Return the processor time of so many rounds of one message a stream; note what each call took.
 
     A call that could not be answered at once is noted with the time waited, below zero.
@@ -126,26 +128,26 @@ async def _cpu_of(accounts: Sequence[Account], message: float, rounds: int, call
     for _ in range(rounds):
         for account in accounts:
             began = time.perf_counter()
-            granted = account.grant(samples, RATE)
+            granted = account.grant_audio(samples, RATE)
             calls.append(time.perf_counter() - began)
             if granted is None:
                 began = time.perf_counter()
-                await account.ready()
-                account.grant(samples, RATE)
+                await account.wait_for_grant()
+                account.grant_audio(samples, RATE)
                 calls[-1] = began - time.perf_counter()
         due += message / _PACE
         await asyncio.sleep(max(0.0, due - time.perf_counter()))
     return time.process_time() - used
 
 
-async def _round_trips(make: Open, times: int) -> list[float]:
+async def _measure_round_trips(make: OpenQuotaStore, times: int) -> list[float]:
     """Return how long a charge takes when nobody else asks, and its processor time in this process."""
-    store, place = make(), Place(f"one-{time.time_ns()}", "lease")
+    store, place = make(), StreamLease(f"one-{time.time_ns()}", "lease")
     taken = []
     used = time.process_time()
     for number in range(times):
         began = time.perf_counter()
-        await store.charge(Claim(place, number, number, number + 1))
+        await store.charge_audio(Charge(place, number, number, number + 1))
         taken.append(1000 * (time.perf_counter() - began))
     cpu = time.process_time() - used
     await store.close()

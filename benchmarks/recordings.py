@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.report import ROOT
-from echoic.evaluate.lateness import Passage
-from echoic.evaluate.offline import RATE
+from echoic.evaluate.lateness import ReferenceUtterance
+from echoic.evaluate.offline import SAMPLE_RATE
 from echoic.evaluate.rttm import read_rttm
 from echoic.media import read_audio
 
@@ -26,53 +26,53 @@ _SAME_LENGTH = 0.002
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
+class BenchmarkRecording:
     """A recording: its file, what is said in it, and its passages in order (if an RTTM file tells them)."""
 
     path: Path
     reference: str
     seconds: float
-    passages: tuple[Passage, ...]
+    passages: tuple[ReferenceUtterance, ...]
 
     @property
     def name(self) -> str:
         """The file's name without its ending."""
         return self.path.stem
 
-    def audio(self) -> NDArray[np.float32]:
+    def load_audio(self) -> NDArray[np.float32]:
         """Return the samples: float32, shape ``(n,)``, mono, 16 kHz, -1..1."""
-        return np.concatenate(list(read_audio(self.path, RATE)))
+        return np.concatenate(list(read_audio(self.path, SAMPLE_RATE)))
 
 
-def speech_folder() -> Path | None:
+def find_speech_folder() -> Path | None:
     """Return the folder of the recordings: ``ECHOIC_SPEECH`` or ``../shared/speech``; None: none."""
     folder = Path(os.environ.get("ECHOIC_SPEECH") or ROOT.parent / "shared" / "speech")
     return folder if (folder / "manifest.tsv").is_file() else None
 
 
-def recordings(folder: Path) -> list[Recording]:
+def load_recordings(folder: Path) -> list[BenchmarkRecording]:
     """Return the recordings of a folder that have a reference and are there."""
     with (folder / "manifest.tsv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     clips = {(row["speakers"], float(row["duration_s"])): row["reference"] for row in rows if not row["rttm"]}
     return [
-        Recording(
+        BenchmarkRecording(
             folder / row["path"],
             row["reference"],
             float(row["duration_s"]),
-            _passages((folder / row["path"]).with_suffix(".rttm"), clips),
+            _read_passages((folder / row["path"]).with_suffix(".rttm"), clips),
         )
         for row in rows
         if row["reference"] and (folder / row["path"]).is_file()
     ]
 
 
-def named(found: Sequence[Recording], *beginnings: str) -> list[Recording]:
+def filter_by_name(found: Sequence[BenchmarkRecording], *beginnings: str) -> list[BenchmarkRecording]:
     """Return those whose names begin with one of these."""
     return [recording for recording in found if recording.name.startswith(beginnings)]
 
 
-def _passages(rttm: Path, clips: dict[tuple[str, float], str]) -> tuple[Passage, ...]:
+def _read_passages(rttm: Path, clips: dict[tuple[str, float], str]) -> tuple[ReferenceUtterance, ...]:
     """Return the passages of an RTTM file, with the words of the clip of the same speaker and length."""
     if not rttm.is_file():
         return ()
@@ -84,5 +84,5 @@ def _passages(rttm: Path, clips: dict[tuple[str, float], str]) -> tuple[Passage,
             for (who, length), text in clips.items()
             if who == turn.speaker and abs(length - seconds) < _SAME_LENGTH
         )
-        found.append(Passage(turn.start, turn.end, next(words, "")))
+        found.append(ReferenceUtterance(turn.start, turn.end, next(words, "")))
     return tuple(found)

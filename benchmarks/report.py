@@ -19,7 +19,7 @@ _PACKAGES = ("echoic", "numpy", "onnxruntime", "websockets", "uvicorn", "msgspec
 Cell = str | int | float | None
 
 
-def shown(cell: Cell) -> str:
+def render_cell(cell: Cell) -> str:
     """Return a cell as text: floats with three significant digits, nothing for None."""
     if cell is None:
         return ""
@@ -28,14 +28,14 @@ def shown(cell: Cell) -> str:
     return f"{cell:,}" if isinstance(cell, int) else cell
 
 
-def yes(good: bool) -> str:  # noqa: FBT001  # the one thing it says
-    """Return ``yes``, or a ``NO`` that is not overlooked."""
+def render_verdict(good: bool) -> str:  # noqa: FBT001  # the one thing it says
+    """Return ``render_verdict``, or a ``NO`` that is not overlooked."""
     return "yes" if good else "NO"
 
 
-def table(title: str, header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
+def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
     """Print a table: the first column to the left, the others to the right."""
-    lines = [[*header], *([shown(cell) for cell in row] for row in rows)]
+    lines = [[*header], *([render_cell(cell) for cell in row] for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     print(f"\n{title}")
     for number, line in enumerate(lines):
@@ -48,25 +48,25 @@ def table(title: str, header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> 
             print("  " + "  ".join("-" * width for width in widths))
 
 
-def save(part: str, facts: Mapping[str, object]) -> None:
+def save_results(part: str, facts: Mapping[str, object]) -> None:
     """Write a part's figures to ``benchmarks/results/<part>.json``, with the facts of the machine."""
     RESULTS.mkdir(exist_ok=True)
-    text = json.dumps({"machine": machine(), **facts}, indent=1, ensure_ascii=False)
+    text = json.dumps({"machine": describe_machine(), **facts}, indent=1, ensure_ascii=False)
     (RESULTS / f"{part}.json").write_text(text + "\n", "utf-8")
 
 
-def machine() -> dict[str, object]:
+def describe_machine() -> dict[str, object]:
     """Return what figures depend on: Python, processors, load, versions."""
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "processors": os.cpu_count(),
         "load_at_the_end": round(os.getloadavg()[0], 2),
-        "versions": {name: _version(name) for name in _PACKAGES},
+        "versions": {name: _find_version(name) for name in _PACKAGES},
     }
 
 
-def _version(name: str) -> str | None:
+def _find_version(name: str) -> str | None:
     try:
         return version(name)
     except PackageNotFoundError:

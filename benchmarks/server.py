@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.routing import Route, WebSocketRoute
 
-from echoic.engines.registry import Registry, Seat
-from echoic.engines.scripted import CARRIED, UTTERANCE, Cost, Scripted
-from echoic.engines.seats import Wishes, standard_registry
-from echoic.server.app import House, build_app
+from echoic.engines.registry import ModelSpec, Registry
+from echoic.engines.scripted import LOCAL_AGREEMENT, STATEFUL, DecodeCost, ScriptedEngine
+from echoic.engines.seats import EngineSettings, build_standard_registry
+from echoic.server.app import ServerContext, build_app
 from echoic.server.connection import Connection
 from echoic.server.log import set_up_logging
 from echoic.server.run import EchoicServer
 from echoic.server.settings import Settings
 from echoic.session.core import Session
-from echoic.speakers.seats import DEFAULT
+from echoic.speakers.seats import DEFAULT_DIARIZER
 from echoic.text.hypothesis import Hypothesis, Token
 
 if TYPE_CHECKING:
@@ -42,23 +42,23 @@ if TYPE_CHECKING:
 STATE_PATH = "/benchmarks/state"
 BARE_PATH = "/benchmarks/bare"
 ECHO_PATH = "/benchmarks/echo"
-_READINGS = {"carried": CARRIED, "utterance": UTTERANCE}
+_READINGS = {"carried": STATEFUL, "utterance": LOCAL_AGREEMENT}
 
 
-class Free(Scripted):
+class FreeEngine(ScriptedEngine):
     """A recogniser that costs nothing: it says one word a window and looks at no sample."""
 
     def decode(self, windows: Sequence[Window]) -> list[Hypothesis]:
         """Return one word for each window, at its new part's start."""
-        return [_one_word(window) for window in windows]
+        return [_build_hypothesis(window) for window in windows]
 
 
-def _one_word(window: Window) -> Hypothesis:
+def _build_hypothesis(window: Window) -> Hypothesis:
     word = Token(" word", start=window.left / window.sample_rate, duration=0.1, confidence=1.0)
     return Hypothesis(committed=(word,))
 
 
-class Bare:
+class BareApp:
     """Accepts a WebSocket and reads it, as an ASGI application."""
 
     async def __call__(self, _: MutableMapping[str, Any], receive: AsgiReceive, send: AsgiSend) -> None:
@@ -69,7 +69,7 @@ class Bare:
             pass
 
 
-class Echo:
+class EchoApp:
     """Accepts a WebSocket and sends back each message, as an ASGI application."""
 
     async def __call__(self, _: MutableMapping[str, Any], receive: AsgiReceive, send: AsgiSend) -> None:
@@ -100,36 +100,40 @@ def main() -> None:
         port=0,
         scripted_engine=scripted,
         preload_model=preload,
-        speakers_diarizer=given.speakers or ("scripted" if scripted else DEFAULT),
+        speakers_diarizer=given.speakers or ("scripted" if scripted else DEFAULT_DIARIZER),
         max_sessions=5_000,
         log_level="error",
     )
     set_up_logging(settings)
-    kind = Free if given.engine == "free" else Scripted
-    engine = kind(_READINGS[given.reading], threads=given.threads, cost=Cost(batch=given.batch_cost))
-    seat = Seat("scripted", "scripted", "standard", lambda: None, lambda: engine)
-    left, right = given.contexts
-    wishes = Wishes(
-        parakeet_onnx_dir=given.folder, left_context=left, right_context=right, threads=given.threads
+    kind = FreeEngine if given.engine == "free" else ScriptedEngine
+    engine = kind(
+        _READINGS[given.reading],
+        max_concurrency=given.threads,
+        cost=DecodeCost(batch_seconds=given.batch_cost),
     )
-    app = build_app(settings, Registry([seat], "scripted") if scripted else standard_registry(wishes))
-    app.router.routes.append(Route(STATE_PATH, _state))
-    app.router.routes.insert(0, WebSocketRoute(BARE_PATH, Bare()))
-    app.router.routes.insert(0, WebSocketRoute(ECHO_PATH, Echo()))
+    seat = ModelSpec("scripted", "scripted", "standard", lambda: None, lambda: engine)
+    left, right = given.contexts
+    wishes = EngineSettings(
+        parakeet_onnx_dir=given.folder, left_context=left, right_context=right, max_concurrency=given.threads
+    )
+    app = build_app(settings, Registry([seat], "scripted") if scripted else build_standard_registry(wishes))
+    app.router.routes.append(Route(STATE_PATH, _report_state))
+    app.router.routes.insert(0, WebSocketRoute(BARE_PATH, BareApp()))
+    app.router.routes.insert(0, WebSocketRoute(ECHO_PATH, EchoApp()))
     EchoicServer(app, settings).run([socket.create_server((settings.host, 0), backlog=2048)])
 
 
-async def _state(request: Request) -> JSONResponse:
+async def _report_state(request: Request) -> JSONResponse:
     """Answer with what the server holds just now."""
     from starlette.responses import JSONResponse  # noqa: PLC0415  # the name is only a type above
 
-    house: House = request.app.state.house
+    house: ServerContext = request.app.state.context
     gc.collect()
     kinds = [type(thing) for thing in gc.get_objects()]
-    load = house.service.means.engines.snapshot()
+    load = house.endpoint.services.engines.collect_stats()
     return JSONResponse(
         {
-            "streams": len(house.service.streams),
+            "streams": len(house.endpoint.streams),
             "sessions": kinds.count(Session),
             "connections": kinds.count(Connection),
             "queued": sum(one.queued_finals + one.queued_partials for one in load),

@@ -34,7 +34,7 @@ _LARGE = 1_500_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class BenchmarkShape:
     """What a model's cost depends on.
 
     Source: the configurations of nvidia/parakeet-tdt-0.6b-v3 and nvidia/parakeet-tdt_ctc-110m.
@@ -49,8 +49,8 @@ class Shape:
 
 
 SHAPES = {
-    "0.6b": Shape(8192, 128, 1024, 24, 2, scaled=False),
-    "110m": Shape(1024, 80, 512, 17, 1, scaled=True),
+    "0.6b": BenchmarkShape(8192, 128, 1024, 24, 2, scaled=False),
+    "110m": BenchmarkShape(1024, 80, 512, 17, 1, scaled=True),
 }
 _HIDDEN = 640
 
@@ -63,10 +63,10 @@ def main() -> None:
     parser.add_argument("--audio", type=Path, help="a recording of speech to centre on; else noise")
     given = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
-    _build(SHAPES[given.shape], given.folder / given.shape, _audio(given.audio))
+    _build_model(SHAPES[given.shape], given.folder / given.shape, _load_audio(given.audio))
 
 
-def _audio(file: Path | None) -> NDArray[np.float32]:
+def _load_audio(file: Path | None) -> NDArray[np.float32]:
     """Return some seconds at 16 kHz: of the recording, or noise that comes and goes as syllables do."""
     if file is None:
         noise = np.random.default_rng(0).normal(size=_SECONDS * _RATE)
@@ -80,15 +80,15 @@ def _audio(file: Path | None) -> NDArray[np.float32]:
     return np.asarray(samples[: _SECONDS * _RATE], np.float32)
 
 
-def _build(shape: Shape, folder: Path, audio: NDArray[np.float32]) -> None:
+def _build_model(shape: BenchmarkShape, folder: Path, audio: NDArray[np.float32]) -> None:
     import torch  # noqa: PLC0415  # only where the shapes are built
     from nemo.collections.asr.modules.rnnt import RNNTDecoderJoint  # noqa: PLC0415  # the same
 
     torch.manual_seed(0)
     torch.set_num_threads(1)
     folder.mkdir(parents=True, exist_ok=True)
-    encoder, decoder, joint = _modules(shape)
-    frames = _centre(shape, (encoder, decoder, joint), audio)
+    encoder, decoder, joint = _build_modules(shape)
+    frames = _centre_joint(shape, (encoder, decoder, joint), audio)
     whole = (folder / "encoder-model.int8.onnx").exists()  # made from the same seed before
     for name, module in (
         ("decoder_joint-model", RNNTDecoderJoint(decoder, joint)),
@@ -100,17 +100,17 @@ def _build(shape: Shape, folder: Path, audio: NDArray[np.float32]) -> None:
         module.export(str(folder / f"{name}.onnx"), check_trace=False, onnx_opset_version=_OPSET)
         print("exported", name, flush=True)
     del encoder, decoder, joint, module
-    _vocabulary(shape, folder)
-    _stub(shape, folder / "stub.onnx", frames)
-    _for_sherpa(shape, folder)
+    _write_vocabulary(shape, folder)
+    _write_stub(shape, folder / "stub.onnx", frames)
+    _write_sherpa_encoder(shape, folder)
     for stem in ("decoder_joint-model", "sherpa-decoder", "sherpa-joiner"):
-        _usual_int8(folder, stem)
+        _quantize_int8(folder, stem)
     if not whole:
-        _in_one_file(folder / "encoder-model.onnx")
-        _usual_int8(folder, "encoder-model")
+        _gather_weights(folder / "encoder-model.onnx")
+        _quantize_int8(folder, "encoder-model")
 
 
-def _modules(shape: Shape) -> tuple[Any, Any, Any]:
+def _build_modules(shape: BenchmarkShape) -> tuple[Any, Any, Any]:
     from nemo.collections.asr.modules import (  # noqa: PLC0415  # only where the shapes are built
         ConformerEncoder,
         RNNTDecoder,
@@ -146,14 +146,16 @@ def _modules(shape: Shape) -> tuple[Any, Any, Any]:
             "dropout": 0.0,
         },
         num_classes=shape.pieces,
-        vocabulary=_pieces(shape),
+        vocabulary=_make_up_pieces(shape),
         num_extra_outputs=DURATIONS,
         log_softmax=None,
     )
     return encoder.eval(), decoder.eval(), joint.eval()
 
 
-def _centre(shape: Shape, modules: tuple[Any, Any, Any], audio: NDArray[np.float32]) -> NDArray[np.float32]:
+def _centre_joint(
+    shape: BenchmarkShape, modules: tuple[Any, Any, Any], audio: NDArray[np.float32]
+) -> NDArray[np.float32]:
     """Make the joint network say different things of different frames; return such frames.
 
     What a random encoder says differs little from frame to frame. So the joint network is made blind to what
@@ -161,13 +163,13 @@ def _centre(shape: Shape, modules: tuple[Any, Any, Any], audio: NDArray[np.float
     """
     import torch  # noqa: PLC0415  # only where the shapes are built
 
-    from echoic.engines.features import LogMel  # noqa: PLC0415  # on the path since ``main``
+    from echoic.engines.features import LogMelExtractor  # noqa: PLC0415  # on the path since ``main``
 
     encoder, decoder, joint = modules
-    features = LogMel(shape.bands)([audio])
+    features = LogMelExtractor(shape.bands)([audio])
     with torch.no_grad():
         encoded, _ = encoder(
-            audio_signal=torch.from_numpy(features.bands), length=torch.from_numpy(features.frames)
+            audio_signal=torch.from_numpy(features.log_mel), length=torch.from_numpy(features.frame_counts)
         )
         mean = encoded[0].mean(1)
         deviation = float((encoded[0] - mean[:, None]).pow(2).mean(0).sqrt().median())
@@ -180,19 +182,19 @@ def _centre(shape: Shape, modules: tuple[Any, Any, Any], audio: NDArray[np.float
         output.weight.normal_(0, 0.15)
         output.bias.normal_(0, 0.05)
         output.weight[shape.pieces] = 0.0  # nothing draws into silence for long
-        frames = torch.from_numpy(_wandering(shape.width) * np.float32(deviation))
+        frames = torch.from_numpy(_build_correlated_frames(shape.width) * np.float32(deviation))
         low, high = 0.0, 60.0
         for _ in range(9):
             output.bias[shape.pieces] = (low + high) / 2
-            rate = _tokens(decoder, joint, frames[:_TRIED], shape.pieces) / _TRIED
+            rate = _count_tokens(decoder, joint, frames[:_TRIED], shape.pieces) / _TRIED
             low, high = (low, (low + high) / 2) if rate < TOKENS_A_FRAME else ((low + high) / 2, high)
         output.bias[shape.pieces] = low  # what is said jumps somewhere: rather too much than nothing
-        rate = _tokens(decoder, joint, frames[:_TRIED], shape.pieces) / _TRIED
+        rate = _count_tokens(decoder, joint, frames[:_TRIED], shape.pieces) / _TRIED
         print(f"tokens a frame: {rate:.2f}; blank's bias {low:.2f}", flush=True)
     return np.ascontiguousarray(frames.numpy())
 
 
-def _wandering(width: int) -> NDArray[np.float32]:
+def _build_correlated_frames(width: int) -> NDArray[np.float32]:
     """Return frames of variance 1 that have half of themselves in common with the one before."""
     frames = np.random.default_rng(2).normal(size=(_STUB_FRAMES, width)).astype(np.float32)
     for number in range(1, _STUB_FRAMES):
@@ -200,7 +202,7 @@ def _wandering(width: int) -> NDArray[np.float32]:
     return frames
 
 
-def _tokens(decoder: Any, joint: Any, frames: Any, blank: int) -> int:  # noqa: ANN401  # torch's
+def _count_tokens(decoder: Any, joint: Any, frames: Any, blank: int) -> int:  # noqa: ANN401  # torch's
     """Return how many tokens greedy decoding emits."""
     import torch  # noqa: PLC0415  # only where the shapes are built
 
@@ -217,21 +219,21 @@ def _tokens(decoder: Any, joint: Any, frames: Any, blank: int) -> int:  # noqa: 
     return count
 
 
-def _pieces(shape: Shape) -> list[str]:
+def _make_up_pieces(shape: BenchmarkShape) -> list[str]:
     """Return made-up pieces: a third of them begin a word."""
     mark = "\N{LOWER ONE EIGHTH BLOCK}"
     return [f"{mark if number % 3 == 0 else ''}{number:x}" for number in range(shape.pieces)]
 
 
-def _vocabulary(shape: Shape, folder: Path) -> None:
-    lines = [f"{piece} {number}\n" for number, piece in enumerate([*_pieces(shape), "<blk>"])]
+def _write_vocabulary(shape: BenchmarkShape, folder: Path) -> None:
+    lines = [f"{piece} {number}\n" for number, piece in enumerate([*_make_up_pieces(shape), "<blk>"])]
     for name in ("vocab.txt", "tokens.txt"):
         (folder / name).write_text("".join(lines), "utf-8")
     config = {"model_type": "nemo-conformer-tdt", "features_size": shape.bands, "subsampling_factor": 8}
     (folder / "config.json").write_text(json.dumps(config), "utf-8")
 
 
-def _in_one_file(file: Path) -> None:
+def _gather_weights(file: Path) -> None:
     """Gather the weights that the export scattered over hundreds of files."""
     import onnx  # noqa: PLC0415  # only where the shapes are built
 
@@ -253,7 +255,7 @@ def _in_one_file(file: Path) -> None:
         (file.parent / name).unlink()
 
 
-def _stub(shape: Shape, file: Path, frames: NDArray[np.float32]) -> None:
+def _write_stub(shape: BenchmarkShape, file: Path, frames: NDArray[np.float32]) -> None:
     """Write what looks like the encoder: it answers with given frames, on from another each.
 
     Where it begins is told by the length alone, so whoever makes the features, the frames are the same.
@@ -304,7 +306,7 @@ def _stub(shape: Shape, file: Path, frames: NDArray[np.float32]) -> None:
     onnx.save(model, file)
 
 
-def _for_sherpa(shape: Shape, folder: Path) -> None:
+def _write_sherpa_encoder(shape: BenchmarkShape, folder: Path) -> None:
     """Write what sherpa-onnx wants to know into the stub: it reads it from the encoder."""
     import onnx  # noqa: PLC0415  # only where the shapes are built
 
@@ -328,7 +330,7 @@ def _for_sherpa(shape: Shape, folder: Path) -> None:
     onnx.save(model, folder / "sherpa-encoder.onnx")
 
 
-def _usual_int8(folder: Path, stem: str) -> None:
+def _quantize_int8(folder: Path, stem: str) -> None:
     """Quantize as the published exports are: everything, weights unsigned, activations in each call."""
     from onnxruntime.quantization import QuantType, quantize_dynamic  # noqa: PLC0415  # as above
 

@@ -9,17 +9,23 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from benchmarks import report
-from benchmarks.decoding import Remembering, Streamed, naive, over_socket, stream
-from benchmarks.lateness import from_partial_to_final, said_in
-from benchmarks.process import Server
-from benchmarks.recordings import named, recordings, speech_folder
-from echoic.engines.registry import DEFAULT
-from echoic.engines.seats import standard_registry
+from benchmarks.decoding import (
+    CachingEngine,
+    StreamedRecording,
+    decode_naively,
+    stream_over_socket,
+    stream_through_session,
+)
+from benchmarks.lateness import collect_words, measure_final_delays
+from benchmarks.process import BenchmarkServer
+from benchmarks.recordings import filter_by_name, find_speech_folder, load_recordings
+from echoic.engines.registry import DEFAULT_MODEL
+from echoic.engines.seats import build_standard_registry
 from echoic.engines.silero import SileroModel
 from echoic.errors import ModelUnavailable
-from echoic.evaluate.lateness import after_passages
-from echoic.evaluate.offline import RATE, offline
-from echoic.evaluate.scoring import Errors, Seams, errors, percentile, seams
+from echoic.evaluate.lateness import measure_latencies
+from echoic.evaluate.offline import SAMPLE_RATE, transcribe_offline
+from echoic.evaluate.scoring import EditCounts, SeamErrors, count_seam_errors, count_word_errors, percentile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +33,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from benchmarks.recordings import Recording
+    from benchmarks.recordings import BenchmarkRecording
 
 #: Seconds of audio in a message; 0 stands for the whole recording in one.
 SIZES = (0.02, 0.1, 0.5, 4.0, 0.0)
@@ -36,18 +42,18 @@ AIMS = {"gap_points": 0.3, "after_passage_p95_s": 2.5, "partial_to_final_p95_s":
 
 
 @dataclass(slots=True)
-class Score:
+class SpeechScore:
     """Sums over the recordings of a group."""
 
     seconds: float = 0.0
-    offline: Errors = field(default_factory=Errors)
-    streamed: Errors = field(default_factory=Errors)
-    naive: Errors = field(default_factory=Errors)
-    seams: Seams = field(default_factory=Seams)
-    naive_seams: Seams = field(default_factory=Seams)
+    offline: EditCounts = field(default_factory=EditCounts)
+    streamed: EditCounts = field(default_factory=EditCounts)
+    naive: EditCounts = field(default_factory=EditCounts)
+    seams: SeamErrors = field(default_factory=SeamErrors)
+    naive_seams: SeamErrors = field(default_factory=SeamErrors)
     decoded: float = 0.0
 
-    def add(self, other: Score) -> None:
+    def add(self, other: SpeechScore) -> None:
         """Count another's recordings too."""
         for name in ("seconds", "offline", "streamed", "naive", "seams", "naive_seams", "decoded"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
@@ -56,40 +62,40 @@ class Score:
     def row(self) -> list[report.Cell]:
         """Seconds, words, error rates and gaps."""
         a, b, c = self.offline.rate, self.streamed.rate, self.naive.rate
-        return [round(self.seconds), self.offline.words, a, b, c, f"{b - a:+.2f}", f"{c - a:+.2f}"]
+        return [round(self.seconds), self.offline.reference_length, a, b, c, f"{b - a:+.2f}", f"{c - a:+.2f}"]
 
 
 def measure(*, quick: bool) -> None:
     """Measure, print and save."""
-    folder = speech_folder()
+    folder = find_speech_folder()
     if folder is None:
         print("\nspeech: skipped, there are no recordings (ECHOIC_SPEECH or ../shared/speech)")
         return
-    found = recordings(folder)
-    long = named(found, "long_dev")[: 1 if quick else None]
-    bench = _bench(DEFAULT)
+    found = load_recordings(folder)
+    long = filter_by_name(found, "long_dev")[: 1 if quick else None]
+    bench = _load_benchmark(DEFAULT_MODEL)
     if bench is None:
         return
-    facts: dict[str, object] = {"aims": AIMS, "long": bench.accuracy("long recordings", long)}
-    facts["lateness"] = bench.lateness(long)
-    facts["sizes"] = bench.sizes(long, sockets=(0.1, 4.0) if quick else SIZES)
+    facts: dict[str, object] = {"aims": AIMS, "long": bench.measure_accuracy("long recordings", long)}
+    facts["lateness"] = bench.measure_lateness(long)
+    facts["sizes"] = bench.compare_message_sizes(long, sockets=(0.1, 4.0) if quick else SIZES)
     if not quick:
-        facts["others"] = bench.others(found)
-    if whisper := _bench("whisper"):
-        facts["whisper"] = whisper.accuracy("long recordings, Whisper", long)
-        facts["whisper_lateness"] = whisper.lateness(long)
-    report.save("speech", facts)
+        facts["others"] = bench.measure_other_recordings(found)
+    if whisper := _load_benchmark("whisper"):
+        facts["whisper"] = whisper.measure_accuracy("long recordings, Whisper", long)
+        facts["whisper_lateness"] = whisper.measure_lateness(long)
+    report.save_results("speech", facts)
 
 
-def _bench(model: str) -> Bench | None:
+def _load_benchmark(model: str) -> SpeechBenchmark | None:
     try:
-        return Bench(Remembering(standard_registry().load(model)), SileroModel())
+        return SpeechBenchmark(CachingEngine(build_standard_registry().load_engine(model)), SileroModel())
     except ModelUnavailable as missing:
         print(f"\nspeech: {model} is left out. {missing.message}")
         return None
 
 
-class Bench:
+class SpeechBenchmark:
     """The measurements, which share what was decoded.
 
     Args:
@@ -97,151 +103,172 @@ class Bench:
         silero: Hears where there is speech.
     """
 
-    def __init__(self, engine: Remembering, silero: SileroModel) -> None:
+    def __init__(self, engine: CachingEngine, silero: SileroModel) -> None:
         self._engine = engine
         self._silero = silero
-        self._plain: dict[str, Streamed] = {}
+        self._streamed: dict[str, StreamedRecording] = {}
 
-    def accuracy(self, title: str, group: Sequence[Recording]) -> list[dict[str, object]]:
+    def measure_accuracy(self, title: str, group: Sequence[BenchmarkRecording]) -> list[dict[str, object]]:
         """Print and return word error rates, gaps and seams of each recording and of all."""
-        scores = [(one.name, self._score(one)) for one in group]
-        total = Score()
+        scores = [(one.name, self._score_recording(one)) for one in group]
+        total = SpeechScore()
         for _, score in scores:
             total.add(score)
         scores.append(("all", total))
         header = ("recording", "s", "words", "offline", "streamed", "naive", "streamed gap", "naive gap")
-        report.table(f"Word error rate in %, {title}", header, [[name, *score.row] for name, score in scores])
+        report.print_table(
+            f"Word error rate in %, {title}", header, [[name, *score.row] for name, score in scores]
+        )
         _print_seams(title, total)
-        return [_facts(name, score) for name, score in scores]
+        return [_score_to_json(name, score) for name, score in scores]
 
-    def others(self, found: Sequence[Recording]) -> list[list[dict[str, object]]]:
+    def measure_other_recordings(self, found: Sequence[BenchmarkRecording]) -> list[list[dict[str, object]]]:
         """Print and return the word error rates of the shorter recordings, a row a group."""
         rows: list[list[report.Cell]] = []
         facts = []
         for beginning in _REST:
-            total = Score()
-            for one in named(found, beginning):
-                total.add(self._score(one))
+            total = SpeechScore()
+            for one in filter_by_name(found, beginning):
+                total.add(self._score_recording(one))
             rows.append([beginning, *total.row])
-            facts.append([_facts(beginning, total)])
+            facts.append([_score_to_json(beginning, total)])
         header = ("recordings", "s", "words", "offline", "streamed", "naive", "streamed gap", "naive gap")
-        report.table("Word error rate in %, other recordings", header, rows)
+        report.print_table("Word error rate in %, other recordings", header, rows)
         return facts
 
-    def _score(self, one: Recording) -> Score:
-        audio = one.audio()
-        whole = offline(self._engine, self._silero.voice, audio).text
-        played = self._plain[one.name] = stream(self._engine, self._silero, audio, 0.1, partials=False)
-        joined = naive(self._engine, audio)
-        return Score(
-            len(audio) / RATE,
-            errors(one.reference, whole),
-            errors(one.reference, " ".join(played.texts)),
-            errors(one.reference, " ".join(joined)),
-            seams(whole, played.texts),
-            seams(whole, joined),
-            played.decoded,
+    def _score_recording(self, one: BenchmarkRecording) -> SpeechScore:
+        audio = one.load_audio()
+        whole = transcribe_offline(self._engine, self._silero.build_detector, audio).text
+        played = self._streamed[one.name] = stream_through_session(
+            self._engine, self._silero, audio, 0.1, partials=False
+        )
+        joined = decode_naively(self._engine, audio)
+        return SpeechScore(
+            len(audio) / SAMPLE_RATE,
+            count_word_errors(one.reference, whole),
+            count_word_errors(one.reference, " ".join(played.texts)),
+            count_word_errors(one.reference, " ".join(joined)),
+            count_seam_errors(whole, played.texts),
+            count_seam_errors(whole, joined),
+            played.decoded_seconds,
         )
 
-    def lateness(self, group: Sequence[Recording]) -> dict[str, object]:
+    def measure_lateness(self, group: Sequence[BenchmarkRecording]) -> dict[str, object]:
         """Print and return how late finals are in seconds of audio, and what is decoded for it."""
         late: list[float] = []
         waits: list[float] = []
         unseen: list[float] = []
         heard, decoded, same = 0.0, 0.0, True
         for one in group:
-            audio = one.audio()
-            played = stream(self._engine, self._silero, audio, 0.1, partials=True)
-            late += after_passages(one.passages, said_in(played.finals))
-            more, missing = from_partial_to_final(played.frames)
+            audio = one.load_audio()
+            played = stream_through_session(self._engine, self._silero, audio, 0.1, partials=True)
+            late += measure_latencies(one.passages, collect_words(played.finals))
+            more, missing = measure_final_delays(played.frames)
             waits, unseen = waits + more, [*unseen, missing]
-            heard, decoded = heard + len(audio) / RATE, decoded + played.decoded
-            same = same and played.finals == self._plain[one.name].finals
-        plain = sum(self._plain[one.name].decoded for one in group)
+            heard, decoded = heard + len(audio) / SAMPLE_RATE, decoded + played.decoded_seconds
+            same = same and played.finals == self._streamed[one.name].finals
+        plain = sum(self._streamed[one.name].decoded_seconds for one in group)
         rows: list[list[report.Cell]] = [
-            ["end of a passage to its last final", len(late), *_marks(late), AIMS["after_passage_p95_s"]],
-            ["word in a partial to its final", len(waits), *_marks(waits), AIMS["partial_to_final_p95_s"]],
+            [
+                "end of a passage to its last final",
+                len(late),
+                *_compute_percentiles(late),
+                AIMS["after_passage_p95_s"],
+            ],
+            [
+                "word in a partial to its final",
+                len(waits),
+                *_compute_percentiles(waits),
+                AIMS["partial_to_final_p95_s"],
+            ],
         ]
-        report.table(
+        report.print_table(
             "Lateness in seconds of audio", ("from … to …", "number", "p50", "p95", "most", "aim p95"), rows
         )
         never = 100 * sum(unseen) / len(unseen) if unseen else 0.0
         print(f"  Words that no partial had shown: {never:.1f} %")
-        print(f"  The finals are the same with and without partials: {report.yes(same)}")
+        print(f"  The finals are the same with and without partials: {report.render_verdict(same)}")
         print(f"  Decoded per second heard: {plain / heard:.2f} s, with partials {decoded / heard:.2f} s")
         return {
-            "after_passage": dict(zip(("p50", "p95", "most"), _marks(late), strict=True)),
-            "partial_to_final": dict(zip(("p50", "p95", "most"), _marks(waits), strict=True)),
+            "after_passage": dict(zip(("p50", "p95", "most"), _compute_percentiles(late), strict=True)),
+            "partial_to_final": dict(zip(("p50", "p95", "most"), _compute_percentiles(waits), strict=True)),
             "words_never_in_a_partial_percent": never,
             "decoded_per_second": plain / heard,
             "decoded_per_second_with_partials": decoded / heard,
             "partials_leave_finals_alone": same,
         }
 
-    def sizes(self, group: Sequence[Recording], sockets: Sequence[float]) -> list[dict[str, object]]:
+    def compare_message_sizes(
+        self, group: Sequence[BenchmarkRecording], sockets: Sequence[float]
+    ) -> list[dict[str, object]]:
         """Print and return whether the finals are the same to the letter for every size of message."""
         same = {size: sum(self._is_same(one, size) for one in group) for size in SIZES}
         heard: dict[float, bool] = {}
-        with Server("--engine", "embedded") as server:
+        with BenchmarkServer("--engine", "embedded") as server:
             for number, size in enumerate(sockets):
                 one = group[number % len(group)]
                 heard[size] = self._is_same_over_socket(server, one, size)
         rows: list[list[report.Cell]] = [
             [
-                _size_name(size),
+                _describe_size(size),
                 f"{count} of {len(group)}",
                 {True: "same", False: "DIFFERENT", None: ""}[heard.get(size)],
             ]
             for size, count in same.items()
         ]
         header = ("messages of", "same finals", "over a real socket")
-        report.table("The finals, to the letter, against messages of 100 ms", header, rows)
+        report.print_table("The finals, to the letter, against messages of 100 ms", header, rows)
         return [dict(zip(("messages", "same", "socket"), row, strict=True)) for row in rows]
 
-    def _is_same(self, one: Recording, size: float) -> bool:
-        audio = one.audio()
-        played = stream(self._engine, self._silero, audio, _seconds(size, audio), partials=False)
-        return played.finals == self._plain[one.name].finals
+    def _is_same(self, one: BenchmarkRecording, size: float) -> bool:
+        audio = one.load_audio()
+        played = stream_through_session(
+            self._engine, self._silero, audio, _resolve_message_seconds(size, audio), partials=False
+        )
+        return played.finals == self._streamed[one.name].finals
 
-    def _is_same_over_socket(self, server: Server, one: Recording, size: float) -> bool:
-        audio = one.audio()
-        return over_socket(server.url, audio, _seconds(size, audio)) == self._plain[one.name].finals
+    def _is_same_over_socket(self, server: BenchmarkServer, one: BenchmarkRecording, size: float) -> bool:
+        audio = one.load_audio()
+        return (
+            stream_over_socket(server.url, audio, _resolve_message_seconds(size, audio))
+            == self._streamed[one.name].finals
+        )
 
 
-def _seconds(size: float, audio: NDArray[np.float32]) -> float:
-    return size or len(audio) / RATE
+def _resolve_message_seconds(size: float, audio: NDArray[np.float32]) -> float:
+    return size or len(audio) / SAMPLE_RATE
 
 
-def _size_name(size: float) -> str:
+def _describe_size(size: float) -> str:
     return f"{1000 * size:g} ms" if size else "the whole file"
 
 
-def _marks(values: Sequence[float]) -> tuple[float, float, float]:
+def _compute_percentiles(values: Sequence[float]) -> tuple[float, float, float]:
     return percentile(values, 50), percentile(values, 95), max(values, default=float("nan"))
 
 
-def _print_seams(title: str, total: Score) -> None:
+def _print_seams(title: str, total: SpeechScore) -> None:
     rows: list[list[report.Cell]] = [
         [name, one.boundaries, one.doubled, one.added, one.lost]
         for name, one in (("streamed", total.seams), ("naive join", total.naive_seams))
     ]
     header = ("seams", "boundaries", "doubled", "otherwise added", "lost")
-    report.table(f"Words at the seams against the offline decode, {title}", header, rows)
+    report.print_table(f"Words at the seams against the offline decode, {title}", header, rows)
 
 
-def _facts(name: str, score: Score) -> dict[str, object]:
+def _score_to_json(name: str, score: SpeechScore) -> dict[str, object]:
     return {
         "name": name,
         "seconds": round(score.seconds, 1),
-        "words": score.offline.words,
+        "words": score.offline.reference_length,
         "wer_offline": score.offline.rate,
         "wer_streamed": score.streamed.rate,
         "wer_naive": score.naive.rate,
-        "seams_streamed": _seam_facts(score.seams),
-        "seams_naive": _seam_facts(score.naive_seams),
+        "seams_streamed": _seams_to_json(score.seams),
+        "seams_naive": _seams_to_json(score.naive_seams),
         "decoded_per_second": score.decoded / score.seconds if score.seconds else None,
     }
 
 
-def _seam_facts(one: Seams) -> dict[str, int]:
+def _seams_to_json(one: SeamErrors) -> dict[str, int]:
     return {"boundaries": one.boundaries, "doubled": one.doubled, "added": one.added, "lost": one.lost}

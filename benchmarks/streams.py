@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from echoic.engines.scripted import VOCABULARY, draw
+from echoic.engines.scripted import VOCABULARY, draw_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ _PATIENCE = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Script:
+class StreamScript:
     """How a client speaks.
 
     Attributes:
@@ -50,7 +50,7 @@ class Script:
 
 
 @dataclass(slots=True)
-class Heard:
+class ClientResult:
     """What a client sent and got; moments in seconds of one clock.
 
     Attributes:
@@ -78,33 +78,33 @@ class Heard:
         return sum(end not in self.finals for end in self.due)
 
 
-def words(seconds: float, seed: int = 0) -> tuple[str, NDArray[np.float32]]:
+def draw_script(seconds: float, seed: int = 0) -> tuple[str, NDArray[np.float32]]:
     """Return words without a pause for about so many seconds, and their sound for the scripted engine."""
     count = int(seconds / 0.4)
     said = [VOCABULARY[(seed * 7 + number * 11) % len(VOCABULARY)] for number in range(count)]
-    return " ".join(said), draw(said)
+    return " ".join(said), draw_words(said)
 
 
-async def speak(url: str, script: Script) -> Heard:
+async def stream_script(url: str, script: StreamScript) -> ClientResult:
     """Stream a script, wait for everything that comes of it, and return what was heard."""
-    heard = Heard()
+    heard = ClientResult()
     async with connect(url, compression=None, ping_interval=None, open_timeout=_PATIENCE) as socket:
-        await configure(socket, **script.config)
-        reader = asyncio.create_task(_read(socket, heard))
-        await _send(socket, script, heard)
+        await send_config(socket, **script.config)
+        reader = asyncio.create_task(_read_frames(socket, heard))
+        await _send_audio(socket, script, heard)
         await socket.send('{"type":"stop"}')
         async with asyncio.timeout(_PATIENCE):
             await reader
     return heard
 
 
-async def speak_bare(url: str, script: Script) -> None:
+async def stream_script_bare(url: str, script: StreamScript) -> None:
     """Stream a script to the bare endpoint, which answers nothing."""
     async with connect(url, compression=None, ping_interval=None) as socket:
-        await _send(socket, script, Heard())
+        await _send_audio(socket, script, ClientResult())
 
 
-async def configure(socket: ClientConnection, **config: object) -> None:
+async def send_config(socket: ClientConnection, **config: object) -> None:
     """Send a config for the scripted engine and wait for its reply."""
     await socket.send(json.dumps({"type": "config", "model": "scripted", **config}))
     async with asyncio.timeout(_PATIENCE):
@@ -112,7 +112,7 @@ async def configure(socket: ClientConnection, **config: object) -> None:
             pass
 
 
-async def full_transcript(socket: ClientConnection) -> str:
+async def wait_for_transcript(socket: ClientConnection) -> str:
     """Wait for the transcript that answers a commit, and return it."""
     async with asyncio.timeout(_PATIENCE):
         while (frame := json.loads(await socket.recv()))["type"] != "full_transcript":
@@ -120,7 +120,7 @@ async def full_transcript(socket: ClientConnection) -> str:
     return str(frame["text"])
 
 
-def messages(script: Script) -> Iterator[str | bytes]:
+def encode_messages(script: StreamScript) -> Iterator[str | bytes]:
     """Yield the audio messages of a script."""
     size = round(script.message * RATE)
     for start in range(0, len(script.audio), size):
@@ -131,10 +131,10 @@ def messages(script: Script) -> Iterator[str | bytes]:
             yield json.dumps({"type": "audio", "data": base64.b64encode(data).decode()})
 
 
-async def _send(socket: ClientConnection, script: Script, heard: Heard) -> None:
+async def _send_audio(socket: ClientConnection, script: StreamScript, heard: ClientResult) -> None:
     size, sent, due = round(script.message * RATE), 0, round(CHUNK * RATE)
     begin = time.perf_counter() + script.wait
-    for message in messages(script):
+    for message in encode_messages(script):
         moment = begin + sent / RATE / script.pace
         await asyncio.sleep(max(0.0, moment - time.perf_counter()))
         sent = min(sent + size, len(script.audio))
@@ -145,7 +145,7 @@ async def _send(socket: ClientConnection, script: Script, heard: Heard) -> None:
         await socket.send(message)
 
 
-async def _read(socket: ClientConnection, heard: Heard) -> None:
+async def _read_frames(socket: ClientConnection, heard: ClientResult) -> None:
     with suppress(ConnectionClosed):
         async for message in socket:
             now = time.perf_counter()

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnxruntime as ort
 
-from echoic.engines.optimize import BLOCKS, FORMS, ROWS, optimize
-from echoic.engines.parakeet_record import RECORD
+from echoic.engines.optimize import BLOCK_FORM, FORM_BLOCK_SIZES, ROW_FORM, optimize_model
+from echoic.engines.parakeet_record import MANIFEST_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 NAMES = ("0.6b", "110m")
 #: Where the folder is told: ``python -m benchmarks --shapes FOLDER`` sets it.
-PLACE = "ECHOIC_SHAPES"
+SHAPES_VARIABLE = "ECHOIC_SHAPES"
 
 
-def shape_folders() -> list[Path]:
+def find_shape_folders() -> list[Path]:
     """Return the folders of the shapes that are there; says how they are made if none is."""
-    place = Path(os.environ.get(PLACE, "build/shapes"))
+    place = Path(os.environ.get(SHAPES_VARIABLE, "build/shapes"))
     found = [place / name for name in NAMES if (place / name / "stub.onnx").is_file()]
     if not found:
         print(
@@ -35,18 +35,18 @@ def shape_folders() -> list[Path]:
     return found
 
 
-def optimized(folder: Path) -> Path:
+def ensure_optimized(folder: Path) -> Path:
     """Return the folder after a look that both forms which ``echoic models optimize`` makes are there.
 
     Nothing is chosen of them: on random weights no form hears what another hears.
     """
-    if not all((folder / f"encoder-model.{form}.onnx").is_file() for form in FORMS):
-        optimize(folder, again=True, keep_all=True, say=lambda sentence: print(f"  {sentence}"))
-        (folder / RECORD).unlink()
+    if not all((folder / f"encoder-model.{form}.onnx").is_file() for form in FORM_BLOCK_SIZES):
+        optimize_model(folder, force=True, keep_all=True, on_step=lambda sentence: print(f"  {sentence}"))
+        (folder / MANIFEST_FILE).unlink()
     return folder
 
 
-def session(file: Path) -> ort.InferenceSession:
+def open_session(file: Path) -> ort.InferenceSession:
     """Return a graph on one thread that does not spin."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
@@ -55,14 +55,14 @@ def session(file: Path) -> ort.InferenceSession:
     return ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
 
-def encoders(folder: Path) -> dict[str, Path]:
+def find_encoders(folder: Path) -> dict[str, Path]:
     """Return the encoders by what they are: full precision, the usual int8, ours."""
-    names = {"fp32": "", "usual int8": ".int8", ROWS: f".{ROWS}", BLOCKS: f".{BLOCKS}"}
+    names = {"fp32": "", "usual int8": ".int8", ROW_FORM: f".{ROW_FORM}", BLOCK_FORM: f".{BLOCK_FORM}"}
     files = {name: folder / f"encoder-model{suffix}.onnx" for name, suffix in names.items()}
     return {name: file for name, file in files.items() if file.is_file()}
 
 
-def milliseconds(ways: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+def measure_milliseconds(ways: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
     """Return the least time of one core that each way takes, all of them in turn."""
     least = dict.fromkeys(ways, np.inf)
     for _ in range(repeats):
@@ -73,9 +73,9 @@ def milliseconds(ways: Mapping[str, Callable[[], object]], repeats: int) -> dict
     return least
 
 
-def stub_frames(folder: Path, lanes: int, seconds: float) -> list[NDArray[np.float32]]:
+def build_stub_frames(folder: Path, lanes: int, seconds: float) -> list[NDArray[np.float32]]:
     """Return frames for lanes of about so many seconds, shape ``(frames, width)`` each."""
-    stub = session(folder / "stub.onnx")
+    stub = open_session(folder / "stub.onnx")
     bands = stub.get_inputs()[0].shape[1]
     found = []
     for lane in range(lanes):

@@ -13,9 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import report
-from echoic.engines.parakeet import Tuning
+from echoic.engines.parakeet import ParakeetOptions
 from echoic.engines.parakeet_onnx import ParakeetOnnx
-from support.tiny_parakeet import FOLDER, mlx_folder, nemo_file, recordings, whole
+from support.tiny_parakeet import (
+    TINY_PARAKEET_FOLDER,
+    build_whole_window,
+    read_recordings,
+    write_mlx_folder,
+    write_nemo_file,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,7 +31,7 @@ if TYPE_CHECKING:
     from echoic.text.hypothesis import Token
 
 #: Contexts that cover every recording.
-_COVERED = Tuning(left_context=30.0, right_context=30.0)
+_COVERED = ParakeetOptions(left_context=30.0, right_context=30.0)
 _LANES = 8
 _HEADER = (
     "variant",
@@ -39,7 +45,7 @@ _HEADER = (
 
 
 @dataclass(slots=True)
-class Variant:
+class EngineVariant:
     """A loaded variant and what was measured of it.
 
     Attributes:
@@ -61,62 +67,65 @@ class Variant:
 
 def measure(*, quick: bool) -> None:
     """Measure, print and save."""
-    windows = [whole(audio) for audio, _ in recordings()]
+    windows = [build_whole_window(audio) for audio, _ in read_recordings()]
     seconds = sum(window.audio.size for window in windows) / windows[0].sample_rate
     with tempfile.TemporaryDirectory() as scratch:
-        variants = [_loaded(name, make) for name, make in _makers(Path(scratch))]
+        variants = [_load_variant(name, make) for name, make in _find_variants(Path(scratch))]
         for variant in variants:
             variant.heard = [variant.engine.decode([window])[0].committed for window in windows]
         for _ in range(2 if quick else 10):  # in turns, so that what else runs disturbs all of them alike
             for variant in variants:
-                variant.alone = min(variant.alone, _timed(variant.engine, windows, 1))
-                variant.together = min(variant.together, _timed(variant.engine, windows, _LANES))
-        rows = [_row(variant, variants[0], seconds) for variant in variants]
+                variant.alone = min(variant.alone, _time_decoding(variant.engine, windows, 1))
+                variant.together = min(variant.together, _time_decoding(variant.engine, windows, _LANES))
+        rows = [_build_row(variant, variants[0], seconds) for variant in variants]
         for variant in variants:
             variant.engine.close()
     title = f"The tiny Parakeet by its variants, {len(windows)} recordings, {seconds:.0f} s"
-    report.table(title, _HEADER, rows)
+    report.print_table(title, _HEADER, rows)
     names = ("variant", "load_s", "alone_ms", "alone_ratio", "together_ms", "together_ratio", "same")
-    report.save("variants", {"rows": [dict(zip(names, row, strict=True)) for row in rows]})
+    report.save_results("variants", {"rows": [dict(zip(names, row, strict=True)) for row in rows]})
 
 
-def _makers(scratch: Path) -> Iterator[tuple[str, Callable[[], Engine]]]:
+def _find_variants(scratch: Path) -> Iterator[tuple[str, Callable[[], Engine]]]:
     """Yield the variants that are installed and have a form of the model, onnxruntime first."""
-    yield "onnx", lambda: ParakeetOnnx(FOLDER, _COVERED)
-    if not (FOLDER / "nemo").is_dir():
+    yield "onnx", lambda: ParakeetOnnx(TINY_PARAKEET_FOLDER, _COVERED)
+    if not (TINY_PARAKEET_FOLDER / "nemo").is_dir():
         return
     if find_spec("nemo") and find_spec("torch"):
-        yield "standard (NeMo)", lambda: _by_nemo(scratch)
+        yield "standard (NeMo)", lambda: _load_nemo(scratch)
     if find_spec("mlx") and find_spec("parakeet_mlx"):
-        yield "mlx", lambda: _by_mlx(scratch)
+        yield "mlx", lambda: _load_mlx(scratch)
 
 
-def _by_nemo(scratch: Path) -> Engine:
+def _load_nemo(scratch: Path) -> Engine:
     from echoic.engines.parakeet_nemo import ParakeetNemo  # noqa: PLC0415  # not installed everywhere
 
-    return ParakeetNemo(nemo_file(scratch), _COVERED)
+    return ParakeetNemo(write_nemo_file(scratch), _COVERED)
 
 
-def _by_mlx(scratch: Path) -> Engine:
+def _load_mlx(scratch: Path) -> Engine:
     from echoic.engines.parakeet_mlx import ParakeetMlx  # noqa: PLC0415  # not installed everywhere
 
-    return ParakeetMlx(mlx_folder(scratch), _COVERED)
+    return ParakeetMlx(write_mlx_folder(scratch), _COVERED)
 
 
-def _loaded(name: str, make: Callable[[], Engine]) -> Variant:
+def _load_variant(name: str, make: Callable[[], Engine]) -> EngineVariant:
     began = time.perf_counter()
-    return Variant(name, make(), time.perf_counter() - began)
+    return EngineVariant(name, make(), time.perf_counter() - began)
 
 
-def _timed(engine: Engine, windows: list[Window], lanes: int) -> float:
+def _time_decoding(engine: Engine, windows: list[Window], lanes: int) -> float:
     began = time.perf_counter()
     for first in range(0, len(windows), lanes):
         engine.decode(windows[first : first + lanes])
     return time.perf_counter() - began
 
 
-def _row(variant: Variant, first: Variant, seconds: float) -> list[report.Cell]:
-    same = sum(_key(ours) == _key(theirs) for ours, theirs in zip(variant.heard, first.heard, strict=True))
+def _build_row(variant: EngineVariant, first: EngineVariant, seconds: float) -> list[report.Cell]:
+    same = sum(
+        _to_comparable(ours) == _to_comparable(theirs)
+        for ours, theirs in zip(variant.heard, first.heard, strict=True)
+    )
     return [
         variant.name,
         variant.load,
@@ -128,5 +137,5 @@ def _row(variant: Variant, first: Variant, seconds: float) -> list[report.Cell]:
     ]
 
 
-def _key(tokens: tuple[Token, ...]) -> list[tuple[str, int]]:
+def _to_comparable(tokens: tuple[Token, ...]) -> list[tuple[str, int]]:
     return [(one.text, round(1_000 * (one.start or 0.0))) for one in tokens]

@@ -6,14 +6,14 @@ Start a server (``echoic serve``), then: ``python examples/blocking.py FILE``.
 import sys
 from pathlib import Path
 
-from echoic.client import Final, Received, ServerError, UnreadableAudio
+from echoic.client import Final, ReceivedFrame, ServerError, UnreadableAudio
 from echoic.client.blocking import connect
 from echoic.media import read_audio
 
 SERVER = "ws://127.0.0.1:8000"
 
 
-def show(frame: Received) -> None:
+def show(frame: ReceivedFrame) -> None:
     """Print a final."""
     if isinstance(frame, Final):
         print(f"{frame.segment_start:6.1f} s  {frame.text}", flush=True)

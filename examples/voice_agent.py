@@ -13,7 +13,7 @@ from pathlib import Path
 
 from echoic.audio.speech import SpeechRules, SpeechTracker
 from echoic.client import ServerError, Stream, UnreadableAudio, connect
-from echoic.client.pacing import PIECE, paced
+from echoic.client.pacing import CHUNK_SECONDS, pace_audio
 from echoic.engines.silero import SAMPLE_RATE, SileroModel
 from echoic.media import read_audio
 
@@ -40,9 +40,9 @@ async def answer(stream: Stream, silent: float) -> None:
 
 async def main(file: Path, server: str) -> None:
     """Let a file talk to the agent."""
-    ear = SpeechTracker(SileroModel().voice(), SpeechRules(pause=PAUSE))
+    ear = SpeechTracker(SileroModel().build_detector(), SpeechRules(pause=PAUSE))
     async with connect(server, sample_rate=SAMPLE_RATE, enable_partial=False) as stream:
-        async for piece in paced(read_audio(file, SAMPLE_RATE, PIECE), SAMPLE_RATE):
+        async for piece in pace_audio(read_audio(file, SAMPLE_RATE, CHUNK_SECONDS), SAMPLE_RATE):
             await stream.send(piece)
             ear.push(piece)
             silent = ear.trailing_silence / SAMPLE_RATE

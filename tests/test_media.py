@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from echoic.media import UnreadableAudio, audio_seconds, read_audio
+from echoic.media import UnreadableAudio, read_audio, read_audio_seconds
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,12 +71,12 @@ def test_a_file_at_the_wanted_rate_comes_out_as_it_is(tmp_path: Path) -> None:
 def test_a_file_may_be_named_by_a_string(tmp_path: Path) -> None:
     file = write_wave(tmp_path / "a.wav", sine(0.5, 16_000)[:, None], 16_000)
     assert sum(map(len, read_audio(str(file)))) == 8_000
-    assert audio_seconds(str(file)) == pytest.approx(0.5)
+    assert read_audio_seconds(str(file)) == pytest.approx(0.5)
 
 
 def test_pieces_are_of_the_length_asked_for_and_only_the_last_is_shorter(tmp_path: Path) -> None:
     file = write_wave(tmp_path / "a.wav", sine(1.05, 16_000)[:, None], 16_000)
-    assert [len(piece) for piece in read_audio(file, chunk=0.25)] == [4000] * 4 + [800]
+    assert [len(piece) for piece in read_audio(file, chunk_seconds=0.25)] == [4000] * 4 + [800]
 
 
 @pytest.mark.parametrize("rate", [8_000, 44_100, 48_000])
@@ -104,7 +104,7 @@ def test_compressed_files_are_read_at_their_level_and_length(tmp_path: Path, nam
     heard = read(file)
     assert len(heard) / 16_000 == pytest.approx(2.0, abs=0.1)
     assert float(heard.std()) == pytest.approx(0.5 / np.sqrt(2), rel=0.1)
-    assert audio_seconds(file) == pytest.approx(2.0, abs=0.1)
+    assert read_audio_seconds(file) == pytest.approx(2.0, abs=0.1)
 
 
 def test_sound_that_begins_late_in_a_video_keeps_its_place(tmp_path: Path) -> None:

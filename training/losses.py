@@ -51,18 +51,18 @@ class Targets:
 
 
 @dataclass(frozen=True, slots=True)
-class _Band:
+class _LatticeBand:
     """The nodes that are possible: at each frame ``width`` numbers of tokens said, from ``low`` on."""
 
     low: Tensor
     width: int
 
-    def nodes(self) -> Tensor:
+    def list_nodes(self) -> Tensor:
         """int64, (windows, frames, width)."""
         return self.low[:, :, None] + torch.arange(self.width)
 
 
-def tdt_loss(
+def compute_tdt_loss(
     joint: Callable[[Tensor], Tensor],
     encoded: Tensor,
     predicted: Tensor,
@@ -80,8 +80,8 @@ def tdt_loss(
     """
     windows, frames, _ = encoded.shape
     most = targets.tokens.shape[1]
-    band = _band(targets, frames)
-    nodes = band.nodes().clamp(max=most)
+    band = _build_band(targets, frames)
+    nodes = band.list_nodes().clamp(max=most)
     rows = torch.arange(windows)[:, None, None]
     logits = joint(encoded[:, :, None] + predicted[rows, nodes])
     said = functional.log_softmax(logits[..., : -len(DURATIONS)], -1) - _SIGMA
@@ -96,20 +96,22 @@ def tdt_loss(
         & (frame <= targets.last[rows, token])
     )
     spelled = torch.where(allowed[..., None], spelled, _NEVER)
-    inside = band.nodes() <= targets.counts[:, None, None]
+    inside = band.list_nodes() <= targets.counts[:, None, None]
     blank = torch.where(inside[..., None], blank, _NEVER)
-    return _all_ways(_spread(blank, nodes, most), _spread(spelled, nodes, most), lengths, targets.counts)
+    return _sum_paths(
+        _spread_band(blank, nodes, most), _spread_band(spelled, nodes, most), lengths, targets.counts
+    )
 
 
-def _band(targets: Targets, frames: int) -> _Band:
+def _build_band(targets: Targets, frames: int) -> _LatticeBand:
     frame = torch.arange(frames)[None, :, None]
     real = torch.arange(targets.tokens.shape[1])[None, None, :] < targets.counts[:, None, None]
     low = (real & (targets.last[:, None, :] < frame)).sum(2)
     high = (real & (targets.first[:, None, :] <= frame)).sum(2)
-    return _Band(low, int((high - low).max()) + 1)
+    return _LatticeBand(low, int((high - low).max()) + 1)
 
 
-def _spread(values: Tensor, nodes: Tensor, most: int) -> Tensor:
+def _spread_band(values: Tensor, nodes: Tensor, most: int) -> Tensor:
     """Return the band's values in the whole lattice, (frames, durations, windows, most tokens + 1)."""
     windows, frames, _, durations = values.shape
     whole = values.new_full((windows, frames, most + 2, durations), _NEVER)
@@ -119,7 +121,7 @@ def _spread(values: Tensor, nodes: Tensor, most: int) -> Tensor:
     return whole[:, :, : most + 1].permute(1, 3, 0, 2).contiguous()
 
 
-def _all_ways(blank: Tensor, spelled: Tensor, lengths: Tensor, counts: Tensor) -> Tensor:
+def _sum_paths(blank: Tensor, spelled: Tensor, lengths: Tensor, counts: Tensor) -> Tensor:
     frames, _, windows, nodes = blank.shape
     start = blank.new_full((windows, nodes), _NEVER)
     start[:, 0] = 0
@@ -133,7 +135,7 @@ def _all_ways(blank: Tensor, spelled: Tensor, lengths: Tensor, counts: Tensor) -
                 moved = before[:, :-1] + spelled[frame - duration, number, :, :-1]
                 ways.append(functional.pad(moved, (1, 0), value=_NEVER))
         here = torch.logsumexp(torch.stack(ways), 0)
-        reached.append(_several_at_once(here, spelled[frame, 0, :, :-1]))
+        reached.append(_add_zero_durations(here, spelled[frame, 0, :, :-1]))
     row = torch.arange(windows)
     ends = []
     table = torch.stack(reached)
@@ -145,13 +147,13 @@ def _all_ways(blank: Tensor, spelled: Tensor, lengths: Tensor, counts: Tensor) -
     return -torch.logsumexp(torch.stack(ends), 0)
 
 
-def _several_at_once(here: Tensor, spelled: Tensor) -> Tensor:
+def _add_zero_durations(here: Tensor, spelled: Tensor) -> Tensor:
     """Return how probable each node is if tokens of no duration may follow one another within the frame."""
     steps = functional.pad(torch.cumsum(spelled.clamp(min=_BARELY).double(), 1), (1, 0))
     return (torch.logcumsumexp(here.double() - steps, 1) + steps).float()
 
 
-def ctc_loss(said: Tensor, lengths: Tensor, targets: Targets) -> Tensor:
+def compute_ctc_loss(said: Tensor, lengths: Tensor, targets: Targets) -> Tensor:
     """Return the loss of each window, (windows,).
 
     Args:

@@ -20,7 +20,7 @@ _WIDTH, _LAYERS, _MEMORY, _JOINT, _CHANNELS = 144, 4, 160, 160, 32
 _DROPOUT = 0.0
 
 
-def shape(pieces: Path) -> dict[str, object]:
+def build_config(pieces: Path) -> dict[str, object]:
     """Return NeMo's configuration; ``pieces`` is the tokenizer's folder."""
     durations = list(DURATIONS)
     return {
@@ -56,7 +56,7 @@ def shape(pieces: Path) -> dict[str, object]:
             "freq_width": 16,
             "time_width": 0.05,
         },
-        "encoder": _encoder(),
+        "encoder": _build_encoder_config(),
         "decoder": {
             "_target_": "nemo.collections.asr.modules.RNNTDecoder",
             "normalization_mode": None,
@@ -104,7 +104,7 @@ def shape(pieces: Path) -> dict[str, object]:
     }
 
 
-def _encoder() -> dict[str, object]:
+def _build_encoder_config() -> dict[str, object]:
     return {
         "_target_": "nemo.collections.asr.modules.ConformerEncoder",
         "feat_in": BANDS,
@@ -140,8 +140,8 @@ def _encoder() -> dict[str, object]:
     }
 
 
-def new_model(pieces: Path, seed: int = 0) -> EncDecHybridRNNTCTCBPEModel:
+def build_model(pieces: Path, seed: int = 0) -> EncDecHybridRNNTCTCBPEModel:
     """Return a model that has learnt nothing yet."""
     logging.getLogger("nemo_logger").setLevel(logging.ERROR)
     torch.manual_seed(seed)
-    return EncDecHybridRNNTCTCBPEModel(cfg=OmegaConf.create(shape(pieces)))
+    return EncDecHybridRNNTCTCBPEModel(cfg=OmegaConf.create(build_config(pieces)))

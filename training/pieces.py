@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import sentencepiece
 
-from training.sentences import any_sentence
+from training.sentences import draw_sentence
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +23,7 @@ def write_pieces(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     trained = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=(" ".join(any_sentence(chance)) for _ in range(_SENTENCES)),
+        sentence_iterator=(" ".join(draw_sentence(chance)) for _ in range(_SENTENCES)),
         model_writer=trained,
         vocab_size=PIECES,
         model_type="bpe",

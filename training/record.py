@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import soundfile
 
-from training.evaluate import judged, transcribed
-from training.export import rounded
-from training.voices import SAMPLE_RATE, Synthesiser, any_manner
-from training.windows import placed, spoken_tape
+from training.evaluate import load_checkpoint, transcribe_windows
+from training.export import round_weights
+from training.voices import SAMPLE_RATE, Synthesiser, draw_voice
+from training.windows import draw_speech, to_window
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from nemo.collections.asr.models import EncDecHybridRNNTCTCBPEModel
 
-    from training.windows import Heard
+    from training.windows import TrainingWindow
 
 _SEED = 99_000_000
 _TRIES = 40
@@ -41,25 +41,27 @@ _SENTENCES = (
 _TALKS = (22.0, 28.0, 34.0)
 
 
-def record(trained: Path, folder: Path) -> None:
+def record_tests(trained: Path, folder: Path) -> None:
     """Write ``texts.json`` (sentences), ``talks.json`` (20 to 40 s) and their recordings into ``folder``."""
-    model = rounded(judged(trained))
+    model = round_weights(load_checkpoint(trained))
     synthesiser, chance = Synthesiser(), random.Random(_SEED)
     folder.mkdir(parents=True, exist_ok=True)
 
-    def sentence(text: str) -> Callable[[], Heard]:
-        return lambda: placed(synthesiser.say(text.split(), any_manner(chance)))
+    def sentence(text: str) -> Callable[[], TrainingWindow]:
+        return lambda: to_window(synthesiser.synthesise_words(text.split(), draw_voice(chance)))
 
-    def talk(seconds: float) -> Callable[[], Heard]:
-        return lambda: spoken_tape(synthesiser, chance, seconds)
+    def talk(seconds: float) -> Callable[[], TrainingWindow]:
+        return lambda: draw_speech(synthesiser, chance, seconds)
 
-    sentences = [_right(model, sentence(text), ("rnnt", "ctc")) for text in _SENTENCES]
-    talks = [_right(model, talk(seconds), ("rnnt",)) for seconds in _TALKS]
-    _write(folder, "texts", sentences)
-    _write(folder, "talks", talks)
+    sentences = [_draw_recognised(model, sentence(text), ("rnnt", "ctc")) for text in _SENTENCES]
+    talks = [_draw_recognised(model, talk(seconds), ("rnnt",)) for seconds in _TALKS]
+    _write_recordings(folder, "texts", sentences)
+    _write_recordings(folder, "talks", talks)
 
 
-def _right(model: EncDecHybridRNNTCTCBPEModel, draw: Callable[[], Heard], heads: tuple[str, ...]) -> Heard:
+def _draw_recognised(
+    model: EncDecHybridRNNTCTCBPEModel, draw: Callable[[], TrainingWindow], heads: tuple[str, ...]
+) -> TrainingWindow:
     """Return the first that is heard rightly with all these heads.
 
     Raises:
@@ -68,12 +70,12 @@ def _right(model: EncDecHybridRNNTCTCBPEModel, draw: Callable[[], Heard], heads:
     for _ in range(_TRIES):
         heard = draw()
         meant = tuple(word.text for word in heard.words)
-        if all(transcribed(model, [heard], head)[0].words == meant for head in heads):
+        if all(transcribe_windows(model, [heard], head)[0].words == meant for head in heads):
             return heard
     raise RuntimeError("The model hears nothing of this rightly.")
 
 
-def _write(folder: Path, table: str, recordings: list[Heard]) -> None:
+def _write_recordings(folder: Path, table: str, recordings: list[TrainingWindow]) -> None:
     rows = []
     for number, heard in enumerate(recordings):
         name = f"{table}-{number:02}.flac"

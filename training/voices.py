@@ -46,7 +46,7 @@ _Callback = ctypes.CFUNCTYPE(
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class VoiceSettings:
     """How something is said.
 
     Attributes:
@@ -69,7 +69,7 @@ class Manner:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Spoken:
+class SynthesizedSentence:
     """One sentence.
 
     Attributes:
@@ -84,12 +84,12 @@ class Spoken:
     words: tuple[str, ...]
     starts: tuple[int, ...]
     ends: tuple[int, ...]
-    manner: Manner
+    manner: VoiceSettings
 
 
-def any_manner(chance: random.Random) -> Manner:
+def draw_voice(chance: random.Random) -> VoiceSettings:
     """Return a voice, speed, pitch and loudness drawn from all that are used."""
-    return Manner(
+    return VoiceSettings(
         voice=chance.choice(ACCENTS) + chance.choice(VARIANTS),
         speed=chance.randint(125, 205),
         pitch=chance.randint(25, 75),
@@ -111,25 +111,29 @@ class Synthesiser:
         self._library = ctypes.CDLL("libespeak-ng.so.1")
         self._rate = self._library.espeak_Initialize(_SYNCHRONOUS, 0, None, 0)
         self._parts: list[NDArray[np.int16]] = []
-        self._begins: list[tuple[int, int]] = []
-        self._hear = _Callback(self._heard)  # kept, or it would be collected while the library holds it
-        self._library.espeak_SetSynthCallback(self._hear)
+        self._word_starts: list[tuple[int, int]] = []
+        self._callback = _Callback(
+            self._on_synthesis
+        )  # kept, or it would be collected while the library holds it
+        self._library.espeak_SetSynthCallback(self._callback)
 
-    def _heard(self, samples: ctypes._Pointer[ctypes.c_short], count: int, events: Sequence[_Event]) -> int:
+    def _on_synthesis(
+        self, samples: ctypes._Pointer[ctypes.c_short], count: int, events: Sequence[_Event]
+    ) -> int:
         if samples and count:
             self._parts.append(np.ctypeslib.as_array(samples, (count,)).astype(np.int16))
         place = 0
         while events[place].type != _LIST_END:
             event = events[place]
             if event.type == _WORD:
-                self._begins.append((event.text_position - 1, event.sample))
+                self._word_starts.append((event.text_position - 1, event.sample))
             place += 1
         return 0
 
-    def say(self, words: Sequence[str], manner: Manner) -> Spoken:
+    def synthesise_words(self, words: Sequence[str], manner: VoiceSettings) -> SynthesizedSentence:
         """Return ``words`` as they sound."""
         text = " ".join(words)
-        self._parts, self._begins = [], []
+        self._parts, self._word_starts = [], []
         self._library.espeak_SetVoiceByName(manner.voice.encode())
         for number, value in (
             (_RATE, manner.speed),
@@ -142,12 +146,14 @@ class Synthesiser:
         encoded = text.encode()
         self._library.espeak_Synth(encoded, len(encoded) + 1, 0, _BY_CHARACTER, 0, _UTF8, None, None)
         raw = np.concatenate(self._parts)
-        return self._placed(raw, words, manner)
+        return self._locate_words(raw, words, manner)
 
-    def _placed(self, raw: NDArray[np.int16], words: Sequence[str], manner: Manner) -> Spoken:
+    def _locate_words(
+        self, raw: NDArray[np.int16], words: Sequence[str], manner: VoiceSettings
+    ) -> SynthesizedSentence:
         target = SAMPLE_RATE * manner.throat
         audio = soxr.resample(raw, self._rate, target, quality="MQ")
-        begins = {place: round(sample * target / self._rate) for place, sample in self._begins}
+        begins = {place: round(sample * target / self._rate) for place, sample in self._word_starts}
         groups: list[list[int]] = []  # [start, words]: espeak-ng says some words as one, as "to the"
         position = 0
         for word in words:
@@ -162,10 +168,10 @@ class Synthesiser:
             groups, [*(place for place, _ in groups[1:]), len(audio)], strict=True
         ):
             starts += [start] * count
-            ends += [start + _extent(loud[start:after])] * count
-        return Spoken(audio, tuple(words), tuple(starts), tuple(ends), manner)
+            ends += [start + _find_extent(loud[start:after])] * count
+        return SynthesizedSentence(audio, tuple(words), tuple(starts), tuple(ends), manner)
 
 
-def _extent(loud: NDArray[np.bool_]) -> int:
+def _find_extent(loud: NDArray[np.bool_]) -> int:
     found = np.flatnonzero(loud)
     return int(found[-1]) + 1 if len(found) else len(loud)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec import UNSET
 
 from echoic import turns
-from echoic.turns import ends_sentence, label_of
+from echoic.turns import ends_sentence, to_speaker_label
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
     from echoic.wire.frames import Final, Word
 
 #: Characters of a line and lines of a cue. Source: Netflix Timed Text Style Guide, general requirements.
-LINE_LENGTH = 42
-LINES = 2
+MAX_LINE_LENGTH = 42
+MAX_LINES = 2
 #: Seconds of the longest cue. Source: as above (7 s).
-LONGEST_CUE = 7.0
+MAX_CUE_SECONDS = 7.0
 #: Seconds of silence that end a cue.
-PAUSE = 1.0
+CUE_PAUSE_SECONDS = 1.0
 #: Seconds a cue has at least before the end of a sentence ends it too.
-SHORT_CUE = 1.0
+MIN_SENTENCE_SECONDS = 1.0
 #: Seconds of silence that a cue may span lest a part of it stands alone for too short a time.
-BRIDGED = 2.0
+MAX_JOINED_GAP_SECONDS = 2.0
 #: Milliseconds of the shortest cue and of a character, where there is room.
 #: Source: as above (5/6 s; 20 characters a second for adults).
-SHORTEST = 833
-READING = 50
+MIN_CUE_MS = 833
+READING_MS_PER_CHARACTER = 50
 #: Milliseconds that a cue which is too short may begin before its words.
-LEAD = 500
+MAX_EARLY_START_MS = 500
 #: What stands for a name where nobody knows who goes on after somebody.
-_NOBODY = "-"
+_UNKNOWN_SPEAKER_MARK = "-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Cue:
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
+class _CuePiece:
     """A word, or a part of one that fits no line (``joined`` to the part before), in seconds.
 
     The first of what one speaks without a long pause bears a ``name``, which stands before it.
@@ -63,7 +63,7 @@ class _Piece:
     name: str | None = None
 
 
-def cues(finals: Iterable[Final], *, named: bool = False) -> list[Cue]:
+def build_cues(finals: Iterable[Final], *, with_names: bool = False) -> list[Cue]:
     """Return the finals as cues of at most two lines.
 
     A cue ends at the end of a sentence, at a pause, where another speaks, or when it is full; a stray
@@ -73,18 +73,23 @@ def cues(finals: Iterable[Final], *, named: bool = False) -> list[Cue]:
 
     Args:
         finals: In their order.
-        named: Whether the first cue of a turn begins with the speaker's name; one of nobody known with a
+        with_names: Whether the first cue of a turn begins with the speaker's name; one of nobody known with a
             dash, where it comes after somebody's.
     """
-    pieces = _attributed(piece for final in finals for piece in _pieces(final))
-    groups = _joined(list(_groups(_named(pieces))))
+    pieces = _assign_unknown_speakers(piece for final in finals for piece in _split_final(final))
+    groups = _merge_short_groups(list(_group_pieces(_add_turn_names(pieces))))
     return [
-        Cue(start, end, tuple(_lines([*_name(group), *group] if named else group)), group[0].speaker)
-        for group, (start, end) in zip(groups, _spans(groups), strict=True)
+        Cue(
+            start,
+            end,
+            tuple(_wrap_lines([*_find_turn_name(group), *group] if with_names else group)),
+            group[0].speaker,
+        )
+        for group, (start, end) in zip(groups, _schedule_cues(groups), strict=True)
     ]
 
 
-def _spans(groups: Sequence[list[_Piece]]) -> list[tuple[int, int]]:
+def _schedule_cues(groups: Sequence[list[_CuePiece]]) -> list[tuple[int, int]]:
     """Return when each is shown, in milliseconds."""
     found: list[tuple[int, int]] = []
     for group in groups:
@@ -92,19 +97,19 @@ def _spans(groups: Sequence[list[_Piece]]) -> list[tuple[int, int]]:
         found.append((start, max(round(group[-1].end * 1000), start + 1)))
     before = 0
     for at, (start, end) in enumerate(found):
-        letters = sum(map(len, _lines(groups[at])))
+        letters = sum(map(len, _wrap_lines(groups[at])))
         room = found[at + 1][0] if at + 1 < len(found) else inf
-        end = max(end, int(min(start + max(SHORTEST, letters * READING), room)))  # noqa: PLW2901  # lengthened
-        start = max(min(start, end - SHORTEST), start - LEAD, before)  # noqa: PLW2901
+        end = max(end, int(min(start + max(MIN_CUE_MS, letters * READING_MS_PER_CHARACTER), room)))  # noqa: PLW2901  # lengthened
+        start = max(min(start, end - MIN_CUE_MS), start - MAX_EARLY_START_MS, before)  # noqa: PLW2901
         found[at], before = (start, end), end
     return found
 
 
-def _joined(groups: list[list[_Piece]]) -> list[list[_Piece]]:
+def _merge_short_groups(groups: list[list[_CuePiece]]) -> list[list[_CuePiece]]:
     """Return the groups without those that are too short to stand alone, where they have a neighbour."""
     at = 0
     while at < len(groups):
-        fix = _mended(groups, at) if _is_stray(groups, at) else None
+        fix = _merge_with_neighbour(groups, at) if _should_merge(groups, at) else None
         if fix is None:
             at += 1
             continue
@@ -114,28 +119,30 @@ def _joined(groups: list[list[_Piece]]) -> list[list[_Piece]]:
     return groups
 
 
-def _is_stray(groups: Sequence[list[_Piece]], at: int) -> bool:
+def _should_merge(groups: Sequence[list[_CuePiece]], at: int) -> bool:
     group = groups[at]
     room = (groups[at + 1][0].start if at + 1 < len(groups) else inf) - group[0].start
-    is_settled = _ends_sentence(group) and not _is_left_over(groups, at)
-    return not _is_whole(group) and (room * 1000 < SHORTEST or not is_settled)
+    is_settled = _group_ends_sentence(group) and not _is_overflow_word(groups, at)
+    return not _can_stand_alone(group) and (room * 1000 < MIN_CUE_MS or not is_settled)
 
 
-def _is_left_over(groups: Sequence[list[_Piece]], at: int) -> bool:
+def _is_overflow_word(groups: Sequence[list[_CuePiece]], at: int) -> bool:
     """Return whether a word is alone only because the cue before was full."""
     group = groups[at]
-    if len(group) > 1 or not at or _ends_sentence(groups[at - 1]):
+    if len(group) > 1 or not at or _group_ends_sentence(groups[at - 1]):
         return False
     last = groups[at - 1][-1]
-    return last.speaker == group[0].speaker and group[0].start - last.end <= PAUSE
+    return last.speaker == group[0].speaker and group[0].start - last.end <= CUE_PAUSE_SECONDS
 
 
-def _is_whole(group: Sequence[_Piece]) -> bool:
-    is_lone = len(group) == 1 and not _ends_sentence(group)
-    return not is_lone and (group[-1].end - group[0].start) * 1000 >= SHORTEST
+def _can_stand_alone(group: Sequence[_CuePiece]) -> bool:
+    is_lone = len(group) == 1 and not _group_ends_sentence(group)
+    return not is_lone and (group[-1].end - group[0].start) * 1000 >= MIN_CUE_MS
 
 
-def _mended(groups: Sequence[list[_Piece]], at: int) -> tuple[int, list[list[_Piece]]] | None:
+def _merge_with_neighbour(
+    groups: Sequence[list[_CuePiece]], at: int
+) -> tuple[int, list[list[_CuePiece]]] | None:
     """Return a group with its neighbour as one, or the two cut anew, and where the first of them is."""
 
     def gap(first: int) -> float:
@@ -146,48 +153,55 @@ def _mended(groups: Sequence[list[_Piece]], at: int) -> tuple[int, list[list[_Pi
         for first in (at - 1, at)
         if 0 <= first < len(groups) - 1
         and groups[first][0].speaker == groups[first + 1][0].speaker
-        and gap(first) <= BRIDGED
+        and gap(first) <= MAX_JOINED_GAP_SECONDS
     ]
     # What goes on in the same sentence is nearer.
-    for first in sorted(sides, key=lambda first: _ends_sentence(groups[first]) * BRIDGED + gap(first)):
+    for first in sorted(
+        sides, key=lambda first: _group_ends_sentence(groups[first]) * MAX_JOINED_GAP_SECONDS + gap(first)
+    ):
         pieces = [*groups[first], *groups[first + 1]]
-        is_end = first < at and _is_left_over(groups, at)
-        if made := _recut(pieces) or (_recut_late(pieces) if is_end else []):
+        is_end = first < at and _is_overflow_word(groups, at)
+        if made := _split_evenly(pieces) or (_split_near_end(pieces) if is_end else []):
             return first, made
     return None
 
 
-def _recut(pieces: list[_Piece]) -> list[list[_Piece]]:
+def _split_evenly(pieces: list[_CuePiece]) -> list[list[_CuePiece]]:
     """Return the pieces as one group, or as two that are whole and much alike; nothing: neither can be."""
-    if _fits(pieces):
+    if _fits_cue(pieces):
         return [pieces]
     cuts = ([pieces[:at], pieces[at:]] for at in range(1, len(pieces)))
-    good = (halves for halves in cuts if all(_fits(half) and _is_whole(half) for half in halves))
-    return min(good, key=lambda halves: abs(_size(halves[0]) - _size(halves[1])), default=[])
+    good = (halves for halves in cuts if all(_fits_cue(half) and _can_stand_alone(half) for half in halves))
+    return min(
+        good, key=lambda halves: abs(_count_characters(halves[0]) - _count_characters(halves[1])), default=[]
+    )
 
 
-def _recut_late(pieces: list[_Piece]) -> list[list[_Piece]]:
+def _split_near_end(pieces: list[_CuePiece]) -> list[list[_CuePiece]]:
     """Return the pieces as two groups of which the second has few words, but more than one; or nothing."""
     cuts = ([pieces[:at], pieces[at:]] for at in range(len(pieces) - 2, 1, -1))
-    return next((halves for halves in cuts if all(map(_fits, halves))), [])
+    return next((halves for halves in cuts if all(map(_fits_cue, halves))), [])
 
 
-def _size(group: Iterable[_Piece]) -> int:
+def _count_characters(group: Iterable[_CuePiece]) -> int:
     return sum(len(piece.text) for piece in group)
 
 
-def _fits(group: Sequence[_Piece]) -> bool:
-    return group[-1].end - group[0].start <= LONGEST_CUE and len(_lines([*_name(group), *group])) <= LINES
+def _fits_cue(group: Sequence[_CuePiece]) -> bool:
+    return (
+        group[-1].end - group[0].start <= MAX_CUE_SECONDS
+        and len(_wrap_lines([*_find_turn_name(group), *group])) <= MAX_LINES
+    )
 
 
-def _ends_sentence(group: Sequence[_Piece]) -> bool:
+def _group_ends_sentence(group: Sequence[_CuePiece]) -> bool:
     return ends_sentence(group[-1].text)
 
 
-def _attributed(pieces: Iterable[_Piece]) -> Iterator[_Piece]:
+def _assign_unknown_speakers(pieces: Iterable[_CuePiece]) -> Iterator[_CuePiece]:
     """Yield the pieces; a few that nobody is known to have said are of who speaks before and after them."""
-    before: _Piece | None = None
-    unknown: list[_Piece] = []
+    before: _CuePiece | None = None
+    unknown: list[_CuePiece] = []
     for piece in pieces:
         if piece.speaker is None:
             unknown.append(piece)
@@ -199,27 +213,39 @@ def _attributed(pieces: Iterable[_Piece]) -> Iterator[_Piece]:
     yield from unknown
 
 
-def _is_one_turn(pieces: Sequence[_Piece]) -> bool:
+def _is_one_turn(pieces: Sequence[_CuePiece]) -> bool:
     """Return whether the first and last are of one speaker, and little and no long pause is between them."""
-    is_short = _size(pieces[1:-1]) + len(pieces) - 2 <= turns.LONG
-    is_unbroken = all(after.start - before.end <= turns.PAUSE for before, after in pairwise(pieces))
+    is_short = _count_characters(pieces[1:-1]) + len(pieces) - 2 <= turns.LONG_TURN_CHARACTERS
+    is_unbroken = all(
+        after.start - before.end <= turns.TURN_PAUSE_SECONDS for before, after in pairwise(pieces)
+    )
     return pieces[0].speaker == pieces[-1].speaker and is_short and is_unbroken
 
 
-def _named(pieces: Iterable[_Piece]) -> Iterator[_Piece]:
+def _add_turn_names(pieces: Iterable[_CuePiece]) -> Iterator[_CuePiece]:
     """Yield the pieces, with a name where a turn begins."""
-    before: _Piece | None = None
+    before: _CuePiece | None = None
     for piece in pieces:
-        name = f"{piece.speaker}:" if piece.speaker else _NOBODY if before and before.speaker else None
-        goes_on = before and piece.speaker == before.speaker and piece.start - before.end <= turns.PAUSE
+        name = (
+            f"{piece.speaker}:"
+            if piece.speaker
+            else _UNKNOWN_SPEAKER_MARK
+            if before and before.speaker
+            else None
+        )
+        goes_on = (
+            before
+            and piece.speaker == before.speaker
+            and piece.start - before.end <= turns.TURN_PAUSE_SECONDS
+        )
         yield piece if goes_on else replace(piece, name=name)
         before = piece
 
 
-def _groups(pieces: Iterable[_Piece]) -> Iterator[list[_Piece]]:
-    group: list[_Piece] = []
+def _group_pieces(pieces: Iterable[_CuePiece]) -> Iterator[list[_CuePiece]]:
+    group: list[_CuePiece] = []
     for piece in pieces:
-        if group and _is_over(group, piece):
+        if group and _should_start_cue(group, piece):
             yield group
             group = []
         group.append(piece)
@@ -227,47 +253,47 @@ def _groups(pieces: Iterable[_Piece]) -> Iterator[list[_Piece]]:
         yield group
 
 
-def _is_over(group: list[_Piece], piece: _Piece) -> bool:
+def _should_start_cue(group: list[_CuePiece], piece: _CuePiece) -> bool:
     first, last = group[0], group[-1]
     return (
         piece.speaker != first.speaker
-        or piece.start - last.end > PAUSE
-        or (last.end - first.start >= SHORT_CUE and ends_sentence(last.text, piece.text))
-        or not _fits([*group, piece])
+        or piece.start - last.end > CUE_PAUSE_SECONDS
+        or (last.end - first.start >= MIN_SENTENCE_SECONDS and ends_sentence(last.text, piece.text))
+        or not _fits_cue([*group, piece])
     )
 
 
-def _name(group: Sequence[_Piece]) -> Iterator[_Piece]:
+def _find_turn_name(group: Sequence[_CuePiece]) -> Iterator[_CuePiece]:
     """Yield the name before a cue's text, if it is the first of a turn."""
     if group[0].name:
         yield replace(group[0], text=group[0].name, joined=False)
 
 
-def _lines(group: Iterable[_Piece]) -> list[str]:
+def _wrap_lines(group: Iterable[_CuePiece]) -> list[str]:
     lines: list[str] = []
     for piece in group:
         gap = "" if piece.joined else " "
-        if lines and len(lines[-1]) + len(gap) + len(piece.text) <= LINE_LENGTH:
+        if lines and len(lines[-1]) + len(gap) + len(piece.text) <= MAX_LINE_LENGTH:
             lines[-1] += gap + piece.text
         else:
             lines.append(piece.text)
     return lines
 
 
-def _pieces(final: Final) -> Iterator[_Piece]:
+def _split_final(final: Final) -> Iterator[_CuePiece]:
     at = 0.0
-    for word in _timed(final):
+    for word in _time_words(final):
         begin = max(word.start, at)
         at = max(word.end, begin)
-        yield from _split(replace(word, start=begin, end=at))
+        yield from _split_long_word(replace(word, start=begin, end=at))
 
 
-def _timed(final: Final) -> Iterator[_Piece]:
+def _time_words(final: Final) -> Iterator[_CuePiece]:
     speaker = None if final.speaker_label is UNSET else " ".join(final.speaker_label.split()) or None
     if final.words is not UNSET and final.words:
         for one in final.words:
             if text := " ".join(one.word.split()):
-                yield _Piece(text, one.start, one.end, _speaker(one, final, speaker))
+                yield _CuePiece(text, one.start, one.end, _resolve_speaker(one, final, speaker))
         return
     words = final.text.split()
     size = sum(len(word) + 1 for word in words) or 1
@@ -277,20 +303,20 @@ def _timed(final: Final) -> Iterator[_Piece]:
     speed = (until - at) / size
     for word in words:
         end = at + (len(word) + 1) * speed
-        yield _Piece(word, at, end, speaker)
+        yield _CuePiece(word, at, end, speaker)
         at = end
 
 
-def _speaker(word: Word, final: Final, speaker: str | None) -> str | None:
+def _resolve_speaker(word: Word, final: Final, speaker: str | None) -> str | None:
     """Return the label of who says a word: of its own speaker, else of the final's."""
     if word.speaker_id is UNSET or word.speaker_id == final.speaker_id:
         return speaker
-    return label_of(word.speaker_id)
+    return to_speaker_label(word.speaker_id)
 
 
-def _split(piece: _Piece) -> Iterator[_Piece]:
+def _split_long_word(piece: _CuePiece) -> Iterator[_CuePiece]:
     speed = (piece.end - piece.start) / len(piece.text)
-    for first in range(0, len(piece.text), LINE_LENGTH):
-        part = piece.text[first : first + LINE_LENGTH]
+    for first in range(0, len(piece.text), MAX_LINE_LENGTH):
+        part = piece.text[first : first + MAX_LINE_LENGTH]
         start = piece.start + first * speed
         yield replace(piece, text=part, start=start, end=start + len(part) * speed, joined=first > 0)

@@ -92,9 +92,9 @@ class StreamingConfig:
             raise ValueError("chunk_duration must be more than 0.")
         if not 0 <= self.overlap_duration < self.chunk_duration:
             raise ValueError("overlap_duration must be at least 0 and less than chunk_duration.")
-        self._words()
+        self._parse_vocabulary()
 
-    def stream(self) -> StreamConfig:
+    def to_stream_config(self) -> StreamConfig:
         """Return the same settings as the session takes them."""
         return StreamConfig(
             model=self.model,
@@ -107,14 +107,14 @@ class StreamingConfig:
             partial_interval=self.partial_interval,
             min_partial_duration=self.min_partial_duration,
             word_timestamps=self.word_timestamps,
-            vocabulary=self._words(),
+            vocabulary=self._parse_vocabulary(),
         )
 
-    def _words(self) -> Vocabulary:
+    def _parse_vocabulary(self) -> Vocabulary:
         return Vocabulary().of_session(read_wish(dict(self.vocabulary or {})))
 
 
-Frame: TypeAlias = dict[str, object]
+FrameDict: TypeAlias = dict[str, object]
 
 
 class ParakeetCoreTranscriber:
@@ -127,7 +127,7 @@ class ParakeetCoreTranscriber:
         decode_fn: ``(float32 samples of shape (n,), sample rate) -> text``; it may block (it runs in a
             thread) or be a coroutine function. What it raises becomes an ``error`` frame that names the gap.
         engine: A loaded engine instead of ``decode_fn``.
-        voice: Makes a voice-activity detector; windows without speech are then not decoded. None: every
+        build_detector: Makes a voice-activity detector; windows without speech are then not decoded. None: every
             window is, and an engine that reads by utterances takes all for one, cut where it grows too long.
 
     Raises:
@@ -140,22 +140,22 @@ class ParakeetCoreTranscriber:
         decode_fn: DecodeFn | None = None,
         *,
         engine: Engine | None = None,
-        voice: Callable[[], VoiceActivity] | None = None,
+        build_detector: Callable[[], VoiceActivity] | None = None,
     ) -> None:
         if (decode_fn is None) == (engine is None):
             raise ValueError("Pass a decode_fn or an engine, and not both.")
         self.config = config or StreamingConfig()
         self._decode_fn = decode_fn
         self._engine = engine
-        self._session = Session(voice, self.config.stream())
+        self._session = Session(build_detector, self.config.to_stream_config())
         self._frames: deque[ServerFrame] = deque()
-        self._texts: list[str] = []
-        self._turn = asyncio.Lock()
-        self._closed = False
-        self._due: deque[Effect] = deque()
-        self._dropped: set[int] = set()
+        self._final_texts: list[str] = []
+        self._call_lock = asyncio.Lock()
+        self._is_closed = False
+        self._effects: deque[Effect] = deque()
+        self._cancelled_keys: set[int] = set()
 
-    async def process_audio_chunk(self, audio: NDArray[np.float32]) -> Frame | None:
+    async def process_audio_chunk(self, audio: NDArray[np.float32]) -> FrameDict | None:
         """Take the next samples and return the oldest frame that is ready, or None.
 
         Frames that one call leaves over are returned by the next ones; a partial that a newer frame has
@@ -171,15 +171,15 @@ class ParakeetCoreTranscriber:
         samples = np.asarray(audio)
         if samples.ndim != 1 or not np.issubdtype(samples.dtype, np.floating):
             raise TypeError(f"Audio must be floats of shape (n,), not {samples.dtype} of {samples.shape}.")
-        return await self._take(Audio(samples.astype("<f4").tobytes()))
+        return await self._process_frame(Audio(samples.astype("<f4").tobytes()))
 
-    async def flush(self) -> Frame | None:
+    async def flush(self) -> FrameDict | None:
         """Finalise what is left and return the oldest frame that is ready, or None.
 
         Raises:
             RuntimeError: The transcriber is closed.
         """
-        return await self._take(Commit())
+        return await self._process_frame(Commit())
 
     async def reset(self) -> None:
         """Forget audio, frames and transcript; the clock is at zero again.
@@ -187,90 +187,90 @@ class ParakeetCoreTranscriber:
         Raises:
             RuntimeError: The transcriber is closed.
         """
-        await self._take(Reset())
+        await self._process_frame(Reset())
         self._frames.clear()
-        self._texts.clear()
+        self._final_texts.clear()
 
-    def frames(self) -> list[Frame]:
+    def frames(self) -> list[FrameDict]:
         """Return all frames that are ready and not yet returned."""
-        ready = [_as_dict(frame) for frame in self._frames]
+        ready = [_to_dict(frame) for frame in self._frames]
         self._frames.clear()
         return ready
 
     def get_full_transcript(self) -> str:
         """Return the finals' texts since the start or the last reset, joined."""
-        return " ".join(self._texts)
+        return " ".join(self._final_texts)
 
     async def close(self) -> None:
         """End the stream; what was not flushed is dropped."""
-        self._closed = True
+        self._is_closed = True
         self._frames.clear()
 
-    async def _take(self, frame: Audio | Commit | Reset) -> Frame | None:
-        if self._closed:
+    async def _process_frame(self, frame: Audio | Commit | Reset) -> FrameDict | None:
+        if self._is_closed:
             raise RuntimeError("This transcriber is closed.")
-        async with self._turn:
-            self._due.extend(self._session.receive(frame))
-            await self._work()
-        return _as_dict(self._frames.popleft()) if self._frames else None
+        async with self._call_lock:
+            self._effects.extend(self._session.receive(frame))
+            await self._run_effects()
+        return _to_dict(self._frames.popleft()) if self._frames else None
 
-    async def _work(self) -> None:
+    async def _run_effects(self) -> None:
         """Carry out what is due; what a cancelled call leaves undone, the next one does."""
-        while self._due:
-            follow = await self._carry_out(self._due[0])
-            self._due.popleft()
-            self._due.extend(follow)
+        while self._effects:
+            follow = await self._run_effect(self._effects[0])
+            self._effects.popleft()
+            self._effects.extend(follow)
 
-    async def _carry_out(self, effect: Effect) -> list[Effect]:
+    async def _run_effect(self, effect: Effect) -> list[Effect]:
         match effect:
             case Send(frame):
-                self._keep(frame)
-            case Decode(key) if key not in self._dropped:
-                return self._session.finished(key, await self._decode(effect.window))
+                self._queue_frame(frame)
+            case Decode(key) if key not in self._cancelled_keys:
+                return self._session.finished(key, await self._decode_window(effect.window))
             case Decode(key):
-                self._dropped.discard(key)
+                self._cancelled_keys.discard(key)
             case Drop(keys):
-                self._dropped.update(self._waiting_for(keys))
+                self._cancelled_keys.update(self._find_queued_decodes(keys))
             case OpenModel(request):
-                return self._session.opened(self._model(request))
+                return self._session.opened(self._open_model(request))
             case Again():
                 return self._session.proceed()
             case Close():
-                self._closed = True
+                self._is_closed = True
             case Listen() | Review() | Store() | Unstore():
                 pass  # the session is offered no such thing
             case _:
                 assert_never(effect)
         return []
 
-    def _waiting_for(self, keys: tuple[int, ...]) -> set[int]:
-        return {effect.key for effect in self._due if isinstance(effect, Decode) and effect.key in keys}
+    def _find_queued_decodes(self, keys: tuple[int, ...]) -> set[int]:
+        return {effect.key for effect in self._effects if isinstance(effect, Decode) and effect.key in keys}
 
-    def _model(self, request: ModelRequest) -> ModelAnswer:
+    def _open_model(self, request: ModelRequest) -> ModelAnswer:
         if self._engine is not None:
-            return ModelAnswer(self._engine.name, self._engine.needs)
+            return ModelAnswer(self._engine.name, self._engine.requirements)
         return ModelAnswer(request.model, WindowNeeds("plain", sample_rate=None))
 
-    async def _decode(self, window: Window) -> Hypothesis | DecodeFailed:
+    async def _decode_window(self, window: Window) -> Hypothesis | DecodeFailed:
         try:
             if self._engine is not None:
                 return (await asyncio.to_thread(self._engine.decode, [window]))[0]
-            return hypothesis_of(await self._call(window))
+            return hypothesis_of(await self._await_decode_fn(window))
         except Exception:  # foreign code: its failure is a gap with a name, never words
             log.debug("decode_failed", exc_info=True)
             return DecodeFailed()
 
-    async def _call(self, window: Window) -> str:
+    async def _await_decode_fn(self, window: Window) -> str:
         decode = self._decode_fn
         if decode is None:
             raise DecodeFailed
-        answer = await asyncio.to_thread(_called, decode, window)
+        answer = await asyncio.to_thread(_call_decode_fn, decode, window)
         text = await answer if inspect.isawaitable(answer) else answer
         if not isinstance(text, str):
             raise TypeError("decode_fn must return a string.")
         return text
 
-    def _keep(self, frame: ServerFrame) -> None:
+    def _queue_frame(self, frame: ServerFrame) -> None:
         """Queue a frame for the caller; the newest frame overtakes a partial before it."""
         match frame:
             case Partial() | Final() | Error():
@@ -278,17 +278,17 @@ class ParakeetCoreTranscriber:
                     self._frames.pop()
                 self._frames.append(frame)
                 if isinstance(frame, Final):
-                    self._texts.append(frame.text)
+                    self._final_texts.append(frame.text)
             case _:
                 pass  # transcripts and states belong to the wire
 
 
-def _called(decode: DecodeFn, window: Window) -> str | Awaitable[str]:
+def _call_decode_fn(decode: DecodeFn, window: Window) -> str | Awaitable[str]:
     try:
         return decode(window.audio.copy(), window.sample_rate)
     except StopIteration:  # no future can carry it
         raise DecodeFailed from None
 
 
-def _as_dict(frame: ServerFrame) -> Frame:
+def _to_dict(frame: ServerFrame) -> FrameDict:
     return msgspec.json.decode(encode_frame(frame), type=dict)

@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from numpy.typing import NDArray
 
-__all__ = ["UnreadableAudio", "audio_seconds", "read_audio"]
+__all__ = ["UnreadableAudio", "read_audio_seconds", "read_audio"]
 
 #: Seconds by which a file's own clock may run ahead of its samples before silence is put between.
-_GAP = 0.1
+_MIN_GAP_SECONDS = 0.1
 #: ``av.time_base`` of a container's times: ticks per second.
-_TICKS = 1_000_000
-_STEREO = 2
+_TICKS_PER_SECOND = 1_000_000
+_STEREO_CHANNELS = 2
 
 
 def read_audio(
-    source: Path | str | BinaryIO, rate: int = 16_000, chunk: float = 0.5
+    source: Path | str | BinaryIO, sample_rate: int = 16_000, chunk_seconds: float = 0.5
 ) -> Iterator[NDArray[np.float32]]:
     """Return a file's first audio track in pieces; no more than a piece or two is held in memory.
 
@@ -40,8 +40,8 @@ def read_audio(
     Args:
         source: Any audio or video file that FFmpeg reads: its path, or the file open for reading bytes, which
             stays open.
-        rate: Samples per second that are wanted.
-        chunk: Seconds of a piece; only the last is shorter.
+        sample_rate: Samples per second that are wanted.
+        chunk_seconds: Seconds of a piece; only the last is shorter.
 
     Returns:
         Pieces: float32, shape ``(n,)``, mono, -1..1.
@@ -50,23 +50,25 @@ def read_audio(
         UnreadableAudio: The file cannot be opened or has no audio; while iterating: nothing of the
             track can be decoded.
     """
-    name = _name(source)
-    container, track = _open(source, name)
-    return _pieces(_samples(name, container, track, rate), round(chunk * rate))
+    name = _describe_source(source)
+    container, track = _open_audio_track(source, name)
+    return _rechunk_samples(
+        _decode_samples(name, container, track, sample_rate), round(chunk_seconds * sample_rate)
+    )
 
 
-def audio_seconds(path: Path | str) -> float | None:
+def read_audio_seconds(path: Path | str) -> float | None:
     """Return the length of a file in seconds as it says itself, or None if it does not say.
 
     Raises:
         UnreadableAudio: As ``read_audio``.
     """
-    container, _ = _open(path, str(path))
+    container, _ = _open_audio_track(path, str(path))
     with container:
-        return container.duration / _TICKS if container.duration else None
+        return container.duration / _TICKS_PER_SECOND if container.duration else None
 
 
-def _name(source: Path | str | BinaryIO) -> str:
+def _describe_source(source: Path | str | BinaryIO) -> str:
     """Return what a file is called in a sentence."""
     if isinstance(source, str | Path):
         return str(source)
@@ -74,7 +76,7 @@ def _name(source: Path | str | BinaryIO) -> str:
     return name if isinstance(name, str) else "The open file"
 
 
-def _open(source: Path | str | BinaryIO, name: str) -> tuple[InputContainer, AudioStream]:
+def _open_audio_track(source: Path | str | BinaryIO, name: str) -> tuple[InputContainer, AudioStream]:
     try:
         if isinstance(source, str | Path):
             with Path(source).open("rb"):  # the system's reasons (missing, a folder, not allowed) come first
@@ -93,21 +95,21 @@ def _open(source: Path | str | BinaryIO, name: str) -> tuple[InputContainer, Aud
     return container, container.streams.audio[0]
 
 
-def _samples(
+def _decode_samples(
     name: str, container: InputContainer, track: AudioStream, rate: int
 ) -> Iterator[NDArray[np.float32]]:
-    clock, heard, mixer = _Clock(container), False, _Mixer(rate)
+    clock, heard, mixer = _GapDetector(container), False, _MonoResampler(rate)
     with container:
-        for frame in _decoded(container, track):
+        for frame in _decode_frames(container, track):
             heard = True
-            yield np.zeros(round(clock.gap_before(frame) * rate), np.float32)
-            yield from mixer.take(frame)
+            yield np.zeros(round(clock.measure_gap(frame) * rate), np.float32)
+            yield from mixer.push_frame(frame)
         if not heard:
             raise UnreadableAudio(f"{name} has an audio track, but nothing of it can be decoded.")
-        yield from mixer.rest()
+        yield from mixer.flush()
 
 
-def _decoded(container: InputContainer, track: AudioStream) -> Iterator[AudioFrame]:
+def _decode_frames(container: InputContainer, track: AudioStream) -> Iterator[AudioFrame]:
     packets = container.demux(track)
     while True:
         try:
@@ -122,53 +124,53 @@ def _decoded(container: InputContainer, track: AudioStream) -> Iterator[AudioFra
         yield from (frame for frame in frames if isinstance(frame, AudioFrame))
 
 
-class _Clock:
+class _GapDetector:
     """Compares a file's times with the samples that came."""
 
     def __init__(self, container: InputContainer) -> None:
-        self._start = (container.start_time or 0) / _TICKS
-        self._longest = (container.duration or 0) / _TICKS
-        self._at = 0.0
+        self._start = (container.start_time or 0) / _TICKS_PER_SECOND
+        self._duration = (container.duration or 0) / _TICKS_PER_SECOND
+        self._position = 0.0
 
-    def gap_before(self, frame: AudioFrame) -> float:
+    def measure_gap(self, frame: AudioFrame) -> float:
         """Return the seconds that are missing before ``frame``, and count it."""
-        late = 0.0 if frame.time is None else frame.time - self._start - self._at
-        gap = late if _GAP < late <= self._longest - self._at else 0.0
-        self._at += gap + frame.samples / frame.sample_rate
+        late = 0.0 if frame.time is None else frame.time - self._start - self._position
+        gap = late if _MIN_GAP_SECONDS < late <= self._duration - self._position else 0.0
+        self._position += gap + frame.samples / frame.sample_rate
         return gap
 
 
-class _Mixer:
+class _MonoResampler:
     """Frames of any format to mono at one rate."""
 
     def __init__(self, rate: int) -> None:
-        self._rate = rate
-        self._shape: tuple[object, ...] = ()
+        self._sample_rate = rate
+        self._input_format: tuple[object, ...] = ()
         self._resampler: AudioResampler | None = None
 
-    def take(self, frame: AudioFrame) -> Iterator[NDArray[np.float32]]:
+    def push_frame(self, frame: AudioFrame) -> Iterator[NDArray[np.float32]]:
         shape = (frame.sample_rate, frame.layout.name, frame.format.name)
-        if shape != self._shape:  # the first frame, or a track that changes on its way
-            yield from self.rest()
+        if shape != self._input_format:  # the first frame, or a track that changes on its way
+            yield from self.flush()
             # Surround sound is left to FFmpeg, which knows where speech is in it. Two channels are not:
             # it would add them up, and here they are averaged.
-            layout = "stereo" if frame.layout.nb_channels > _STEREO else None
-            self._shape = shape
-            self._resampler = AudioResampler(format="fltp", layout=layout, rate=self._rate)
+            layout = "stereo" if frame.layout.nb_channels > _STEREO_CHANNELS else None
+            self._input_format = shape
+            self._resampler = AudioResampler(format="fltp", layout=layout, rate=self._sample_rate)
         frame.pts = None  # the resampler would take the file's jumps for its own
-        yield from self._mixed(frame)
+        yield from self._resample_frame(frame)
 
-    def rest(self) -> Iterator[NDArray[np.float32]]:
-        yield from self._mixed(None)
+    def flush(self) -> Iterator[NDArray[np.float32]]:
+        yield from self._resample_frame(None)
 
-    def _mixed(self, frame: AudioFrame | None) -> Iterator[NDArray[np.float32]]:
+    def _resample_frame(self, frame: AudioFrame | None) -> Iterator[NDArray[np.float32]]:
         for out in self._resampler.resample(frame) if self._resampler else ():
             channels = np.asarray(out.to_ndarray(), np.float32)
             mono: NDArray[np.float32] = channels.mean(axis=0, dtype=np.float32)
             yield np.clip(mono, -1.0, 1.0)
 
 
-def _pieces(samples: Iterable[NDArray[np.float32]], size: int) -> Iterator[NDArray[np.float32]]:
+def _rechunk_samples(samples: Iterable[NDArray[np.float32]], size: int) -> Iterator[NDArray[np.float32]]:
     rest = np.zeros(0, np.float32)
     for more in samples:
         rest = np.concatenate((rest, more))

@@ -9,54 +9,56 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import UNSET
 
-from echoic.cues import cues
-from echoic.turns import transcript, turns
+from echoic.cues import build_cues
+from echoic.turns import join_transcript, render_turns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from echoic.wire.frames import Final, Insight
 
-Format = Literal["txt", "srt", "vtt", "json"]
+TranscriptFormat = Literal["txt", "srt", "vtt", "json"]
 
 
-def render(finals: Sequence[Final], form: Format) -> str:
+def render(finals: Sequence[Final], output_format: TranscriptFormat) -> str:
     """Return the finals in one of the formats, with a line end at the end.
 
     Args:
         finals: In their order.
-        form: ``txt``: a paragraph for each turn; ``srt``, ``vtt``: subtitles; ``json``: everything.
+        output_format: ``txt``: a paragraph for each turn; ``render_srt``, ``render_vtt``: subtitles; ``json``: everything.
     """
-    match form:
+    match output_format:
         case "txt":
-            return "\n\n".join(turns(finals)) + "\n"
+            return "\n\n".join(render_turns(finals)) + "\n"
         case "srt":
-            return srt(finals)
+            return render_srt(finals)
         case "vtt":
-            return vtt(finals)
+            return render_vtt(finals)
         case "json":
-            return as_json(finals)
+            return render_json(finals)
 
 
-def srt(finals: Sequence[Final]) -> str:
+def render_srt(finals: Sequence[Final]) -> str:
     """Return SubRip, with speakers' names where they are known; it can neither have an arrow nor tags."""
     return "\n".join(
-        f"{number}\n{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}\n{_plain(cue.lines)}\n"
-        for number, cue in enumerate(cues(finals, named=True), 1)
+        f"{number}\n{_render_timestamp(cue.start, ',')} --> {_render_timestamp(cue.end, ',')}\n{_escape_srt(cue.lines)}\n"
+        for number, cue in enumerate(build_cues(finals, with_names=True), 1)
     )
 
 
-def vtt(finals: Sequence[Final]) -> str:
+def render_vtt(finals: Sequence[Final]) -> str:
     """Return WebVTT, escaped as it wants it, with voice tags where speakers are known."""
     blocks = ["WEBVTT\n"]
-    for cue in cues(finals):
+    for cue in build_cues(finals):
         voice = f"<v {escape(cue.speaker, quote=False)}>" if cue.speaker else ""
         text = escape("\n".join(cue.lines), quote=False)
-        blocks.append(f"{_clock(cue.start, '.')} --> {_clock(cue.end, '.')}\n{voice}{text}\n")
+        blocks.append(
+            f"{_render_timestamp(cue.start, '.')} --> {_render_timestamp(cue.end, '.')}\n{voice}{text}\n"
+        )
     return "\n".join(blocks)
 
 
-def as_json(finals: Sequence[Final], insights: Sequence[Insight] = ()) -> str:
+def render_json(finals: Sequence[Final], insights: Sequence[Insight] = ()) -> str:
     """Return ``{"text", "segments": [{"id", "start", "end", "text", …}]}``.
 
     Of ``spoken_start``, ``spoken_end``, ``words``, ``speaker``, ``speaker_id`` a segment has what is known.
@@ -65,13 +67,16 @@ def as_json(finals: Sequence[Final], insights: Sequence[Insight] = ()) -> str:
         finals: In their order.
         insights: What the talk comes down to; without any the key is left out.
     """
-    body: dict[str, object] = {"text": transcript(finals), "segments": [_segment(final) for final in finals]}
+    body: dict[str, object] = {
+        "text": join_transcript(finals),
+        "segments": [_to_segment(final) for final in finals],
+    }
     if insights:
         body["insights"] = [asdict(insight) for insight in insights]
     return json.dumps(body, ensure_ascii=False, indent=2) + "\n"
 
 
-def outline(insight: Insight) -> str:
+def render_insight(insight: Insight) -> str:
     """Return an insight as text: a heading for each of its parts, and a line for each thing in it."""
     tasks = [
         f"{item.description} ({item.owner})" if item.owner else item.description
@@ -90,16 +95,16 @@ def outline(insight: Insight) -> str:
     )
 
 
-def _plain(lines: Sequence[str]) -> str:
+def _escape_srt(lines: Sequence[str]) -> str:
     return "\n".join(lines).replace("-->", "→").replace("<", "‹").replace(">", "›")  # noqa: RUF001  # no tag
 
 
-def _clock(milliseconds: int, mark: str) -> str:
+def _render_timestamp(milliseconds: int, separator: str) -> str:
     seconds, rest = divmod(milliseconds, 1000)
-    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}{mark}{rest:03}"
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}{separator}{rest:03}"
 
 
-def _segment(final: Final) -> dict[str, object]:
+def _to_segment(final: Final) -> dict[str, object]:
     body: dict[str, object] = {
         "id": final.segment_id,
         "start": final.segment_start,

@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from echoic.wire.frames import Final, Word
 
 #: Seconds of silence after which a paragraph ends.
-PAUSE = 2.5
+TURN_PAUSE_SECONDS = 2.5
 #: Characters after which it ends with a sentence, and anywhere.
 #: Of more than the former nobody is taken to be the speaker who is not told.
-LONG = 420
-LONGEST = 1500
-_SENTENCE_END = re.compile(r"[.?!…。？！][\"'”’)]*\Z")  # noqa: RUF001  # those of Chinese and Japanese
+LONG_TURN_CHARACTERS = 420
+MAX_TURN_CHARACTERS = 1500
+_SENTENCE_END_PATTERN = re.compile(r"[.?!…。？！][\"'”’)]*\Z")  # noqa: RUF001  # those of Chinese and Japanese
 #: Words whose full stop ends no sentence, and initials; "I." is seldom one.
-_ABBREVIATION = re.compile(r"(?<![\w.])(?:Mr|Mrs|Ms|Dr|St|Prof|vs|[A-HJ-Z])\.\Z")
-_NUMBER = re.compile(r"(?<![\w.])No\.\Z")
+_ABBREVIATION_PATTERN = re.compile(r"(?<![\w.])(?:Mr|Mrs|Ms|Dr|St|Prof|vs|[A-HJ-Z])\.\Z")
+_NUMBER_ABBREVIATION_PATTERN = re.compile(r"(?<![\w.])No\.\Z")
 
 
 @dataclass(slots=True)
-class _Part:
+class _SpeakerPart:
     """What one speaker says in a final."""
 
     text: str
@@ -36,11 +36,11 @@ class _Part:
 
 
 @dataclass(slots=True)
-class _Turn:
+class _Paragraph:
     speaker: int | None
     label: str | None
     #: Who spoke just before; one of whom nobody is known goes on in that turn if the same speaks next.
-    heir: int | None = None
+    previous_speaker: int | None = None
     texts: list[str] = field(default_factory=list)
 
     @property
@@ -48,67 +48,72 @@ class _Turn:
         return sum(len(text) + 1 for text in self.texts)
 
 
-def transcript(finals: Iterable[Final]) -> str:
+def join_transcript(finals: Iterable[Final]) -> str:
     """Return the finals' texts joined, as ``full_transcript`` does."""
     return " ".join(final.text for final in finals if final.text)
 
 
-def turns(finals: Iterable[Final]) -> list[str]:
+def render_turns(finals: Iterable[Final]) -> list[str]:
     """Return what is said, a paragraph a turn: ``SPEAKER_00: …``, or without a name where nobody is known."""
-    return [f"{speaker}: {text}" if speaker else text for speaker, text in spoken(finals)]
+    return [f"{speaker}: {text}" if speaker else text for speaker, text in collect_turns(finals)]
 
 
-def spoken(finals: Iterable[Final]) -> list[tuple[str | None, str]]:
+def collect_turns(finals: Iterable[Final]) -> list[tuple[str | None, str]]:
     """Return who says what, turn by turn; None: nobody knows.
 
     A turn ends where another speaks, after a pause, or when it is long. A few words of which nobody could
     tell who said them go on in a turn where the same speaks before and after them; else they are one alone.
     """
-    found = [(_one_line(turn.label or ""), _one_line(" ".join(turn.texts))) for turn in _turns(finals)]
+    found = [
+        (_collapse_whitespace(turn.label or ""), _collapse_whitespace(" ".join(turn.texts)))
+        for turn in _build_paragraphs(finals)
+    ]
     return [(label or None, text) for label, text in found if text]
 
 
 def ends_sentence(text: str, following: str = "") -> bool:
     """Return whether a sentence ends with a text; "No." does not where a number is following."""
-    if _SENTENCE_END.search(text) is None or _ABBREVIATION.search(text):
+    if _SENTENCE_END_PATTERN.search(text) is None or _ABBREVIATION_PATTERN.search(text):
         return False
-    return not (following[:1].isdecimal() and _NUMBER.search(text))
+    return not (following[:1].isdecimal() and _NUMBER_ABBREVIATION_PATTERN.search(text))
 
 
-def _turns(finals: Iterable[Final]) -> list[_Turn]:
-    found: list[_Turn] = []
+def _build_paragraphs(finals: Iterable[Final]) -> list[_Paragraph]:
+    found: list[_Paragraph] = []
     before: Final | None = None
     for final in finals:
-        for part in _parts(final):
-            _add(found, part, None if before is final else before, final)
+        for part in _split_by_speaker(final):
+            _append_part(found, part, None if before is final else before, final)
             before = final
     return found
 
 
-def _add(found: list[_Turn], part: _Part, before: Final | None, final: Final) -> None:
+def _append_part(found: list[_Paragraph], part: _SpeakerPart, before: Final | None, final: Final) -> None:
     """Add a part to the last turn or to one of its own; ``before``: None within a final."""
-    paused = before is not None and final.segment_start - before.segment_end > PAUSE
-    if found and not paused and _goes_on(found[-1], part):
+    paused = before is not None and final.segment_start - before.segment_end > TURN_PAUSE_SECONDS
+    if found and not paused and _continues_turn(found[-1], part):
         texts = found.pop().texts
         found[-1].texts += texts
     last = found[-1] if found else None
     if last is None or last.speaker != part.speaker or paused or (before and _is_full(last, part)):
         heir = last.speaker if last and part.speaker is None and not paused else None
-        found.append(_Turn(part.speaker, part.label, heir))
+        found.append(_Paragraph(part.speaker, part.label, heir))
     found[-1].texts.append(part.text)
 
 
-def _goes_on(turn: _Turn, part: _Part) -> bool:
+def _continues_turn(turn: _Paragraph, part: _SpeakerPart) -> bool:
     """Return whether a turn of nobody known is of who speaks before it and in the part."""
-    is_open = turn.speaker is None and turn.heir is not None
-    return is_open and turn.heir == part.speaker and turn.size <= LONG
+    is_open = turn.speaker is None and turn.previous_speaker is not None
+    return is_open and turn.previous_speaker == part.speaker and turn.size <= LONG_TURN_CHARACTERS
 
 
-def _is_full(turn: _Turn, part: _Part) -> bool:
-    return turn.size > LONGEST or (turn.size > LONG and ends_sentence(turn.texts[-1], part.text))
+def _is_full(turn: _Paragraph, part: _SpeakerPart) -> bool:
+    return turn.size > MAX_TURN_CHARACTERS or (
+        turn.size > LONG_TURN_CHARACTERS and ends_sentence(turn.texts[-1], part.text)
+    )
 
 
-def _parts(final: Final) -> Iterator[_Part]:
+def _split_by_speaker(final: Final) -> Iterator[_SpeakerPart]:
     """Yield the words of a final by who says them."""
     own = None if final.speaker_id is UNSET else final.speaker_id
     words = () if final.words is UNSET else final.words
@@ -116,10 +121,10 @@ def _parts(final: Final) -> Iterator[_Part]:
     def speaker_of(word: Word) -> int | None:
         return own if word.speaker_id is UNSET else word.speaker_id
 
-    def labelled(text: str, speaker: int | None) -> _Part:
+    def labelled(text: str, speaker: int | None) -> _SpeakerPart:
         if speaker == own and final.speaker_label is not UNSET:
-            return _Part(text, speaker, final.speaker_label)
-        return _Part(text, speaker, None if speaker is None else label_of(speaker))
+            return _SpeakerPart(text, speaker, final.speaker_label)
+        return _SpeakerPart(text, speaker, None if speaker is None else to_speaker_label(speaker))
 
     speakers = {speaker_of(word) for word in words} or {own}
     if len(speakers) == 1:
@@ -130,10 +135,10 @@ def _parts(final: Final) -> Iterator[_Part]:
         yield labelled(" ".join(word.word for word in said), speaker)
 
 
-def label_of(speaker: int) -> str:
+def to_speaker_label(speaker: int) -> str:
     """Return the protocol's label of a speaker."""
     return f"SPEAKER_{speaker:02}"
 
 
-def _one_line(text: str) -> str:
+def _collapse_whitespace(text: str) -> str:
     return " ".join(text.split())

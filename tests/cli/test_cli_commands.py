@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 import echoic
 from echoic.cli import checks, demo
-from echoic.cli.models import _cells
+from echoic.cli.models import _render_cells
 from echoic.cli.program import app
-from support.tiny_parakeet import FOLDER
+from support.tiny_parakeet import TINY_PARAKEET_FOLDER
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,10 +74,10 @@ def test_models_lists_what_is_there_and_what_is_missing(runner: CliRunner) -> No
 
 
 def test_models_says_where_a_model_is_how_large_and_in_which_quantization(runner: CliRunner) -> None:
-    env = {"ECHOIC_PARAKEET_ONNX_DIR": str(FOLDER), "COLUMNS": "200"}
+    env = {"ECHOIC_PARAKEET_ONNX_DIR": str(TINY_PARAKEET_FOLDER), "COLUMNS": "200"}
     rows = json.loads(runner.invoke(app, ["models", "--json"], env=env).stdout)
     row = next(row for row in rows if row["id"] == "parakeet-onnx")
-    assert (row["where"], row["quantizations"]) == (str(FOLDER), ["fp16"])
+    assert (row["where"], row["quantizations"]) == (str(TINY_PARAKEET_FOLDER), ["fp16"])
     assert row["size"] > 5_000_000
     text = runner.invoke(app, ["models"], env=env).stdout
     assert re.search(r"parakeet-onnx +there +\d+ MiB +fp16", text)
@@ -85,7 +85,7 @@ def test_models_says_where_a_model_is_how_large_and_in_which_quantization(runner
 
 def test_models_of_a_server_says_which_are_in_memory() -> None:
     row: dict[str, object] = {"id": "x", "available": True, "loaded": True, "reason": None}
-    assert _cells(row)[0] == ("loaded", "green")
+    assert _render_cells(row)[0] == ("loaded", "green")
 
 
 def test_doctor_says_what_onnxruntime_computes_by_and_what_was_cut_off(
@@ -132,7 +132,7 @@ def test_removing_what_was_not_fetched_says_what_was(runner: CliRunner, tmp_path
 
 
 def test_doctor_says_how_to_get_what_is_missing(runner: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(checks.REQUIRED, "no_such_module", "no-such-package")
+    monkeypatch.setitem(checks.REQUIRED_PACKAGES, "no_such_module", "no-such-package")
     done = runner.invoke(app, ["doctor"])
     assert done.exit_code == 1
     assert "pip install no-such-package" in done.stdout
@@ -149,13 +149,13 @@ def test_doctor_says_who_can_tell_speakers_apart(runner: CliRunner) -> None:
 def test_a_library_that_does_not_load_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "broken_library.py").write_text("raise ImportError('a shared object')")
     monkeypatch.syspath_prepend(tmp_path)
-    check = checks.library("broken_library", "broken-library")
+    check = checks.inspect_library("broken_library", "broken-library")
     assert (check.state, check.found) == ("missing", "installed, but cannot be imported")
 
 
 def test_a_port_that_is_taken_is_worth_a_note() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        check = checks.free_port("127.0.0.1", taken.getsockname()[1])
+        check = checks.inspect_port("127.0.0.1", taken.getsockname()[1])
     assert check.state == "note"
     assert check.fix
 
@@ -196,7 +196,7 @@ def test_models_of_a_server_that_is_not_there(runner: CliRunner) -> None:
 def test_the_demo_says_which_package_brings_its_recording(
     runner: CliRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(demo, "demo_recording", lambda: None)
+    monkeypatch.setattr(demo, "find_demo_recording", lambda: None)
     done = runner.invoke(app, ["demo"])
     assert done.exit_code == 1
     assert "pip install" in done.stderr

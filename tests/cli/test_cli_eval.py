@@ -12,8 +12,8 @@ import pytest
 
 from echoic.engines.scripted import VOCABULARY
 from support.live import ServerProcess
-from support.patience import PATIENCE
-from support.recorded import recorded
+from support.patience import WAIT_SECONDS
+from support.recorded import write_recording
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,8 +23,8 @@ WORDS = VOCABULARY[:12]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    recorded(tmp_path / "first.wav", WORDS)
-    recorded(tmp_path / "second.wav", ["red", "blue", ("", 1.5), "green", ("", 1.0)])
+    write_recording(tmp_path / "first.wav", WORDS)
+    write_recording(tmp_path / "second.wav", ["red", "blue", ("", 1.5), "green", ("", 1.0)])
     (tmp_path / "broken.wav").write_bytes(b"none")
     return tmp_path
 
@@ -39,7 +39,7 @@ def run(*args: str, **more: str) -> tuple[int, str, str]:
     env = {name: value for name, value in os.environ.items() if not name.startswith("ECHOIC_")}
     env |= {"PYTHONPATH": os.pathsep.join(sys.path), "ECHOIC_SCRIPTED_ENGINE": "yes", **more}
     command = [sys.executable, "-m", "echoic.cli", "eval", *args]
-    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=PATIENCE, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=WAIT_SECONDS, check=False)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -102,7 +102,7 @@ def test_several_models_and_one_that_cannot_be_had(folder: Path, tmp_path: Path)
 
 def test_a_server_elsewhere_and_no_offline(folder: Path) -> None:
     with ServerProcess() as server:
-        args = (manifest(folder, "second.wav,red blue green,"), "--server", server.place)
+        args = (manifest(folder, "second.wav,red blue green,"), "--server", server.address)
         status, out, err = run(*args, "--model", "scripted", "--no-offline", "--normalizer", "none")
     assert (status, err) == (0, "")
     assert len(out.splitlines()) == 2

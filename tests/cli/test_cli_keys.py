@@ -16,7 +16,7 @@ from websockets.sync.client import connect
 
 from echoic.cli.program import app
 from support.keyed import make_key_in
-from support.live import STREAM, ServerProcess
+from support.live import STREAM_PATH, ServerProcess
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -196,7 +196,7 @@ def test_keys_are_made_and_revoked_while_a_server_runs(runner: CliRunner, tmp_pa
 
     file = str(tmp_path / "keys.db")
     with ServerProcess(keys_db=file, log_level="debug") as server:
-        url = f"ws://{server.place}{STREAM}"
+        url = f"ws://{server.address}{STREAM_PATH}"
         made = json.loads(command("create", "anna", "--json"))
         with connect(f"{url}?token={made['key']}") as client:
             client.send('{"type":"ping"}')
@@ -207,7 +207,7 @@ def test_keys_are_made_and_revoked_while_a_server_runs(runner: CliRunner, tmp_pa
             with pytest.raises(ConnectionClosed):
                 client.recv()
         server.process.terminate()
-        code, log = server.ended()
+        code, log = server.wait_for_exit()
     assert (code, made["id"] in log) == (0, True)
-    assert made["key"] not in log + "".join(server.said)
+    assert made["key"] not in log + "".join(server.stdout_lines)
     assert rows(runner)[0]["last_used"]

@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from echoic.cli.program import app
-from echoic.engines.parakeet_files import look_through
-from support.tiny_parakeet import FOLDER
+from echoic.engines.parakeet_files import inspect_onnx_folder
+from support.tiny_parakeet import TINY_PARAKEET_FOLDER
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,7 @@ def copy(tmp_path: Path) -> Path:
     folder = tmp_path / "tiny"
     folder.mkdir()
     for name in ("encoder-model.fp16.onnx", "decoder_joint-model.fp16.onnx", "vocab.txt", "config.json"):
-        shutil.copy(FOLDER / name, folder / name)
+        shutil.copy(TINY_PARAKEET_FOLDER / name, folder / name)
     return folder
 
 
@@ -29,14 +29,14 @@ def test_a_table_tells_what_each_form_costs_and_what_is_new(
     copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    speech = sorted((FOLDER / "speech").glob("*.*"))
+    speech = sorted((TINY_PARAKEET_FOLDER / "speech").glob("*.*"))
     audio = next(file for file in speech if file.suffix != ".json")
     done = CliRunner().invoke(app, ["models", "optimize", str(copy), "--audio", str(audio)])
     assert done.exit_code == 0, done.output
     assert "encoder-model.rowint8.onnx" in done.output
     assert "100.0 %" in done.output
     assert str(copy / "joint-model.rowint8.onnx") in done.output
-    assert f"A server takes {look_through(copy).encoder.name} at its next start." in done.output
+    assert f"A server takes {inspect_onnx_folder(copy).encoder.name} at its next start." in done.output
     report = json.loads(CliRunner().invoke(app, ["doctor", "--json", "--port", "0"], env=env(copy)).stdout)
     assert "optimized forms" not in {check["name"] for check in report["checks"]}
 

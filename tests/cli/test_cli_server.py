@@ -14,10 +14,10 @@ import trustme
 from websockets.sync.client import connect
 
 from echoic.engines.scripted import VOCABULARY
-from support.live import STREAM, ServerProcess
-from support.patience import PATIENCE
-from support.recorded import recorded
-from support.terminal import Terminal, environment
+from support.live import STREAM_PATH, ServerProcess
+from support.patience import WAIT_SECONDS
+from support.recorded import write_recording
+from support.terminal import CliTerminal, build_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,24 +29,24 @@ WORDS = VOCABULARY[:12]
 @pytest.fixture(scope="module")
 def place() -> Iterator[str]:
     with ServerProcess() as server:
-        yield server.place
+        yield server.address
 
 
 @pytest.fixture
 def recording(tmp_path: Path) -> Path:
     """A file of 4.8 s."""
-    return recorded(tmp_path / "words.wav", WORDS)
+    return write_recording(tmp_path / "words.wav", WORDS)
 
 
 def start(*args: str, **more: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "echoic.cli", *args]
-    env = environment(**more)
+    env = build_environment(**more)
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
 
 
 def run(*args: str, **more: str) -> tuple[int, str, str]:
     process = start(*args, **more)
-    out, err = process.communicate(timeout=PATIENCE)
+    out, err = process.communicate(timeout=WAIT_SECONDS)
     return process.returncode, out, err
 
 
@@ -99,7 +99,7 @@ def test_transcribe_writes_what_was_meant_and_goes_on_where_an_add_on_is_missing
 
 def test_a_server_with_keys_is_told_how_it_is_given_one(recording: Path) -> None:
     with ServerProcess(api_key="s3cret") as server:
-        place = server.place
+        place = server.address
         for command in ("stream", "transcribe"):
             status, out, err = run(command, str(recording), "--url", place)
             assert (status, out) == (1, "")
@@ -154,7 +154,7 @@ def test_serve_greets_serves_and_stops_on_a_signal(recording: Path) -> None:
         assert "not the right one" in err
         assert run(*args, ECHOIC_API_KEY="s3cret")[:2] == (0, " ".join(WORDS) + "\n")
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=PATIENCE)
+        out, err = process.communicate(timeout=WAIT_SECONDS)
     finally:
         process.kill()
         process.communicate()
@@ -165,20 +165,22 @@ def test_serve_greets_serves_and_stops_on_a_signal(recording: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are a thing of Unix")
 class TestTerminal:
     def test_words_appear_while_they_are_spoken_and_stay(self, place: str, recording: Path) -> None:
-        terminal = Terminal("stream", str(recording), "--url", place, "--model", "scripted", "--speed", "4")
-        terminal.wait_for(WORDS[-1])
-        assert terminal.wait() == 0
-        assert "\x1b[2;3m" in terminal.seen  # what was dim and in motion
-        assert all(word in terminal.seen for word in WORDS)
+        terminal = CliTerminal(
+            "stream", str(recording), "--url", place, "--model", "scripted", "--speed", "4"
+        )
+        terminal.wait_for_text(WORDS[-1])
+        assert terminal.wait_for_exit() == 0
+        assert "\x1b[2;3m" in terminal.output  # what was dim and in motion
+        assert all(word in terminal.output for word in WORDS)
 
     def test_ctrl_c_delivers_what_was_heard(self, place: str, tmp_path: Path) -> None:
-        talk = str(recorded(tmp_path / "talk.wav", [*WORDS, *["river"] * 100, "evening"]))
-        terminal = Terminal("stream", talk, "--url", place, "--model", "scripted", "--speed", "2")
-        terminal.wait_for(WORDS[2])
+        talk = str(write_recording(tmp_path / "talk.wav", [*WORDS, *["river"] * 100, "evening"]))
+        terminal = CliTerminal("stream", talk, "--url", place, "--model", "scripted", "--speed", "2")
+        terminal.wait_for_text(WORDS[2])
         terminal.write(b"\x03")
-        assert terminal.wait() == 130
-        assert "evening" not in terminal.seen
-        assert "Traceback" not in terminal.seen
+        assert terminal.wait_for_exit() == 130
+        assert "evening" not in terminal.output
+        assert "Traceback" not in terminal.output
 
 
 def test_alive_finds_the_server_by_its_settings(place: str) -> None:
@@ -192,15 +194,15 @@ def test_alive_is_content_with_tls_and_with_a_refusal(tmp_path: Path) -> None:
     file = tmp_path / "both.pem"
     trustme.CA().issue_cert("speech.example.org").private_key_and_cert_chain_pem.write_to_path(file)
     with ServerProcess(tls_cert_file=str(file), allowed_addresses="192.0.2.7") as server:
-        port = server.place.rpartition(":")[2]
+        port = server.address.rpartition(":")[2]
         assert run("alive", ECHOIC_PORT=port, ECHOIC_TLS_CERT_FILE=str(file))[0] == 0
         assert run("alive", ECHOIC_PORT=port)[0] == 1
 
 
 def test_a_full_servers_advice_is_told(recording: Path) -> None:
     with ServerProcess(max_sessions="1", retry_after_seconds="7") as server:
-        place = server.place
-        with connect(f"ws://{place}{STREAM}") as first:
+        place = server.address
+        with connect(f"ws://{place}{STREAM_PATH}") as first:
             first.send('{"type":"config","model":"scripted"}')
             first.recv()
             code, _, err = run("stream", str(recording), "--url", place, "--model", "scripted")

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.fake_server import Peer, fake_server, final
-from support.patience import PATIENCE
-from support.recorded import recorded
-from support.terminal import environment
+from support.fake_server import FakePeer, build_final_json, run_fake_server
+from support.patience import WAIT_SECONDS
+from support.recorded import write_recording
+from support.terminal import build_environment
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
@@ -25,32 +25,32 @@ WRITTEN = "What was heard until then is written.\n"
 
 @pytest.fixture
 def recording(tmp_path: Path) -> Path:
-    return recorded(tmp_path / "talk.wav", [("", 2.0)])
+    return write_recording(tmp_path / "talk.wav", [("", 2.0)])
 
 
 async def transcribe(*args: str) -> Process:
     command = (sys.executable, "-m", "echoic.cli", "transcribe", *args)
     pipe = asyncio.subprocess.PIPE
-    return await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe, env=environment())
+    return await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe, env=build_environment())
 
 
 async def result(process: Process) -> tuple[int | None, str, str]:
-    out, err = await asyncio.wait_for(process.communicate(), PATIENCE)
+    out, err = await asyncio.wait_for(process.communicate(), WAIT_SECONDS)
     return process.returncode, out.decode(), err.decode()
 
 
-async def too_late(peer: Peer) -> None:
-    await peer.expect("stop")
-    await peer.send(final(1, "one"))
+async def too_late(peer: FakePeer) -> None:
+    await peer.receive_samples_until("stop")
+    await peer.send(build_final_json(1, "one"))
     message = "What was heard last could not be decoded in time."
     await peer.send({"type": "error", "code": "internal_error", "message": message})
     await peer.socket.close(1011)
 
 
-async def lost(peer: Peer) -> None:
-    await peer.expect("stop")
-    await peer.send(final(1, "one"))
-    await asyncio.wait_for(await peer.socket.ping(), PATIENCE)
+async def lost(peer: FakePeer) -> None:
+    await peer.receive_samples_until("stop")
+    await peer.send(build_final_json(1, "one"))
+    await asyncio.wait_for(await peer.socket.ping(), WAIT_SECONDS)
     peer.socket.transport.abort()
 
 
@@ -62,10 +62,10 @@ async def lost(peer: Peer) -> None:
     ],
 )
 async def test_what_was_heard_before_it_failed_is_written(
-    recording: Path, tmp_path: Path, play: Callable[[Peer], Awaitable[None]], sentence: str
+    recording: Path, tmp_path: Path, play: Callable[[FakePeer], Awaitable[None]], sentence: str
 ) -> None:
     told = f"echoic: {recording}: {sentence} {WRITTEN}"
-    async with fake_server(play) as url:
+    async with run_fake_server(play) as url:
         to_stdout = await transcribe(str(recording), "--url", url, "-f", "srt")
         assert await result(to_stdout) == (1, SUBTITLE, told)
         to_file = await transcribe(str(recording), "--url", url, "-f", "srt", "-o", str(tmp_path))
@@ -76,11 +76,11 @@ async def test_what_was_heard_before_it_failed_is_written(
 async def test_where_nothing_was_heard_an_older_file_stays(recording: Path, tmp_path: Path) -> None:
     (tmp_path / "talk.srt").write_text("older", "utf-8")
 
-    async def silent(peer: Peer) -> None:
-        await peer.expect("stop")
+    async def silent(peer: FakePeer) -> None:
+        await peer.receive_samples_until("stop")
         peer.socket.transport.abort()
 
-    async with fake_server(silent) as url:
+    async with run_fake_server(silent) as url:
         process = await transcribe(str(recording), "--url", url, "-f", "srt", "-o", str(tmp_path))
         status, out, err = await result(process)
     assert (status, out) == (1, "")
@@ -91,15 +91,15 @@ async def test_where_nothing_was_heard_an_older_file_stays(recording: Path, tmp_
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is not sent that way there")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_what_was_heard_before_a_signal_is_written(recording: Path, number: int) -> None:
-    async def goes_on(peer: Peer) -> None:
-        await peer.send(final(1, "one"))
+    async def goes_on(peer: FakePeer) -> None:
+        await peer.send(build_final_json(1, "one"))
         await peer.send({"type": "warning", "code": "falling_behind", "message": "It takes a while."})
         await peer.socket.wait_closed()
 
-    async with fake_server(goes_on) as url:
+    async with run_fake_server(goes_on) as url:
         process = await transcribe(str(recording), "--url", url, "-f", "srt")
         assert process.stderr is not None
-        said = await asyncio.wait_for(process.stderr.readline(), PATIENCE)
+        said = await asyncio.wait_for(process.stderr.readline(), WAIT_SECONDS)
         assert said == b"echoic: It takes a while.\n"
         process.send_signal(number)
         assert await result(process) == (128 + number, SUBTITLE, f"echoic: {recording}: {WRITTEN}")

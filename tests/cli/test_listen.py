@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from echoic.cli.notices import OF_CONNECTION
-from echoic.engines.scripted import VOCABULARY, draw
+from echoic.cli.notices import CONNECTION_MESSAGES
+from echoic.engines.scripted import VOCABULARY, draw_words
 from support.live import ServerProcess
-from support.patience import PATIENCE
-from support.restarted import restarted
-from support.terminal import Terminal, environment
+from support.patience import WAIT_SECONDS
+from support.restarted import run_restartable_server
+from support.terminal import CliTerminal, build_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminal
 
 WORDS = VOCABULARY[:12]
 TEXT = " ".join(WORDS)
-SOUND = draw(WORDS)
+SOUND = draw_words(WORDS)
 FAKE = Path(__file__).parents[1] / "support" / "fake_sounddevice"
 SCRIPTED = ("--model", "scripted")
 
@@ -42,7 +42,7 @@ SCRIPTED = ("--model", "scripted")
 @pytest.fixture(scope="module")
 def place() -> Iterator[str]:
     with ServerProcess() as server:
-        yield server.place
+        yield server.address
 
 
 @pytest.fixture
@@ -59,8 +59,8 @@ def run(*args: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) ->
         [sys.executable, "-m", "echoic.cli", "listen", *args],
         input=stdin,
         capture_output=True,
-        env=environment(**(env or {})),
-        timeout=PATIENCE,
+        env=build_environment(**(env or {})),
+        timeout=WAIT_SECONDS,
         check=False,
     )
     return done.returncode, done.stdout.decode(), done.stderr.decode()
@@ -75,8 +75,8 @@ def redirected(how: str, place: str, folder: Path) -> tuple[int, str]:
         ["/bin/sh", "-c", f'"{sys.executable}" -m echoic.cli {options} <"{file}" {how}'],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        env=environment(),
-        timeout=PATIENCE,
+        env=build_environment(),
+        timeout=WAIT_SECONDS,
         check=False,
     )
     return done.returncode, done.stderr.decode()
@@ -113,7 +113,7 @@ class TestPipe:
 
     @pytest.mark.parametrize(("form", "channels", "rate"), [("f32le", 1, 16_000), ("s16le", 8, 48_000)])
     def test_raw_samples_may_lie_otherwise(self, place: str, form: str, channels: int, rate: int) -> None:
-        sound = np.repeat(draw(WORDS, rate=rate), channels)
+        sound = np.repeat(draw_words(WORDS, rate=rate), channels)
         options = ("--format", form, "--channels", str(channels), "--rate", str(rate))
         status, out, _ = run("-", "--url", place, *SCRIPTED, *options, stdin=raw(sound, form))
         assert (status, out.split()) == (0, list(WORDS))
@@ -124,7 +124,7 @@ class TestPipe:
     def test_wav_says_itself_how_its_samples_lie(
         self, place: str, width: int, channels: int, rate: int
     ) -> None:
-        data = waved(draw(WORDS, rate=rate), rate, width, channels)
+        data = waved(draw_words(WORDS, rate=rate), rate, width, channels)
         status, out, err = run("-", "--url", place, *SCRIPTED, stdin=data)
         assert (status, out.split(), err) == (0, list(WORDS), "")
 
@@ -136,7 +136,7 @@ class TestPipe:
         assert (status, out.split()) == (0, list(WORDS))
 
     def test_what_comes_after_the_samples_of_wav_is_no_sound(self, place: str) -> None:
-        data = waved(SOUND) + b"LIST" + raw(draw(["evening"] * 5))
+        data = waved(SOUND) + b"LIST" + raw(draw_words(["evening"] * 5))
         status, out, _ = run("-", "--url", place, *SCRIPTED, stdin=data)
         assert (status, out.split()) == (0, list(WORDS))
 
@@ -195,16 +195,16 @@ class TestPipe:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=environment(),
+            env=build_environment(),
         ) as process:
             assert process.stdout is not None
             assert process.stderr is not None
             assert process.stdin is not None
-            process.stdin.write(raw(draw(["one"] * 6)))
+            process.stdin.write(raw(draw_words(["one"] * 6)))
             process.stdin.flush()
             assert process.stdout.readline().startswith(b"one")
             process.stdout.close()
-            process.stdin.write(raw(draw(["two"] * 20)))
+            process.stdin.write(raw(draw_words(["two"] * 20)))
             process.stdin.close()
             err = process.stderr.read().decode()
         assert "Traceback" not in err
@@ -212,11 +212,11 @@ class TestPipe:
         assert file.read_text("utf-8").startswith("one one")
 
     def test_that_the_server_is_away_and_that_it_is_back_is_said(self) -> None:
-        with restarted(resume_seconds="300") as server:
-            command = [sys.executable, "-m", "echoic.cli", "listen", "-", "--url", server.place, *SCRIPTED]
+        with run_restartable_server(resume_seconds="300") as server:
+            command = [sys.executable, "-m", "echoic.cli", "listen", "-", "--url", server.address, *SCRIPTED]
             pipe = subprocess.PIPE
             with subprocess.Popen(
-                command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment()
+                command, stdin=pipe, stdout=pipe, stderr=pipe, env=build_environment()
             ) as process:
                 assert process.stdin is not None
                 assert process.stdout is not None
@@ -231,7 +231,7 @@ class TestPipe:
                 process.stdin.close()
                 rest, more = process.stdout.read(), process.stderr.read()
         assert (process.returncode, (first + rest).decode().split(), more) == (0, list(WORDS), b"")
-        assert away == f"echoic: {OF_CONNECTION['lost']}\n"
+        assert away == f"echoic: {CONNECTION_MESSAGES['lost']}\n"
         assert back == "echoic: The server is back.\n"
 
     @pytest.mark.parametrize("rate", ["0", "-5", "999999"])
@@ -285,11 +285,13 @@ class TestSave:
             str(file),
         ]
         pipe = subprocess.PIPE
-        with subprocess.Popen(command, stdout=pipe, stderr=pipe, env=environment(**microphone)) as process:
+        with subprocess.Popen(
+            command, stdout=pipe, stderr=pipe, env=build_environment(**microphone)
+        ) as process:
             assert process.stdout is not None
             first = process.stdout.readline().decode()
             process.send_signal(signal.SIGTERM)
-            rest, err = process.communicate(timeout=PATIENCE)
+            rest, err = process.communicate(timeout=WAIT_SECONDS)
         assert process.returncode == 0, err
         assert file.read_text("utf-8").split() == (first + rest.decode()).split()
 
@@ -314,13 +316,13 @@ class TestSave:
     def test_a_server_that_dies_costs_nothing_of_what_was_heard(self, tmp_path: Path) -> None:
         file = tmp_path / "talk.txt"
         with ServerProcess(resume_seconds="0") as server:
-            command = [sys.executable, "-m", "echoic.cli", "listen", "-", "--url", server.place, *SCRIPTED]
+            command = [sys.executable, "-m", "echoic.cli", "listen", "-", "--url", server.address, *SCRIPTED]
             with subprocess.Popen(
                 [*command, "--save", str(file)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env=environment(),
+                env=build_environment(),
             ) as process:
                 assert process.stdin is not None
                 assert process.stdout is not None
@@ -340,17 +342,17 @@ class TestMicrophone:
         self, place: str, microphone: dict[str, str], tmp_path: Path
     ) -> None:
         file = tmp_path / "talk.txt"
-        terminal = Terminal("listen", "--url", place, *SCRIPTED, "--save", str(file), env=microphone)
-        terminal.wait_for("Listening to Built-in Microphone")
-        terminal.wait_for("\x1b[2;3m")  # dim: it may still change
-        terminal.wait_for(WORDS[5])
+        terminal = CliTerminal("listen", "--url", place, *SCRIPTED, "--save", str(file), env=microphone)
+        terminal.wait_for_text("Listening to Built-in Microphone")
+        terminal.wait_for_text("\x1b[2;3m")  # dim: it may still change
+        terminal.wait_for_text(WORDS[5])
         terminal.write(b"\x03")
-        assert terminal.wait() == 0
-        assert "Traceback" not in terminal.seen
+        assert terminal.wait_for_exit() == 0
+        assert "Traceback" not in terminal.output
         kept = file.read_text("utf-8").split()
         assert tuple(kept) == WORDS[: len(kept)]
         assert len(kept) >= 6
-        assert WORDS[len(kept) - 1] in terminal.seen.rpartition("Saved to")[0]
+        assert WORDS[len(kept) - 1] in terminal.output.rpartition("Saved to")[0]
 
     @pytest.mark.parametrize("end", ["lost", "mute"])
     def test_a_microphone_that_is_lost_is_told_and_what_was_heard_is_there(
@@ -446,40 +448,42 @@ def parameters(file: Path) -> dict[str, set[str]]:
 class TestTerminal:
     def test_a_narrow_and_low_terminal_shows_what_is_newest(self, place: str, tmp_path: Path) -> None:
         data = tmp_path / "sound"
-        data.write_bytes(raw(draw([VOCABULARY[at % 40] for at in range(40)])))
+        data.write_bytes(raw(draw_words([VOCABULARY[at % 40] for at in range(40)])))
         with data.open("rb") as stdin:
-            terminal = Terminal("listen", "-", "--url", place, *SCRIPTED, size=(4, 20), stdin=stdin.fileno())
-            terminal.wait_for(VOCABULARY[39])
-            assert terminal.wait() == 0
-        assert "…" not in terminal.seen
-        coloured = re.sub(r"\x1b\[[0-9;]*m", "", terminal.seen)
+            terminal = CliTerminal(
+                "listen", "-", "--url", place, *SCRIPTED, size=(4, 20), stdin=stdin.fileno()
+            )
+            terminal.wait_for_text(VOCABULARY[39])
+            assert terminal.wait_for_exit() == 0
+        assert "…" not in terminal.output
+        coloured = re.sub(r"\x1b\[[0-9;]*m", "", terminal.output)
         rows = re.split(r"\x1b\[[0-9;?]*[A-Za-z]|[\r\n]", coloured)
         assert max(map(len, rows)) <= 20
 
     def test_no_color_means_none(self, place: str, microphone: dict[str, str]) -> None:
         more = microphone | {"NO_COLOR": "1", "FAKE_AFTERWARDS": "lost"}
-        terminal = Terminal("listen", "--url", place, *SCRIPTED, env=more)
-        terminal.wait_for(WORDS[3])
+        terminal = CliTerminal("listen", "--url", place, *SCRIPTED, env=more)
+        terminal.wait_for_text(WORDS[3])
         terminal.resize(10, 30)
-        assert terminal.wait() == 1
-        assert not re.search(r"\x1b\[(?:\d+;)*3[0-7]m", terminal.seen)
+        assert terminal.wait_for_exit() == 1
+        assert not re.search(r"\x1b\[(?:\d+;)*3[0-7]m", terminal.output)
 
     def test_a_second_ctrl_c_ends_at_once_and_what_was_heard_is_saved(
         self, microphone: dict[str, str], tmp_path: Path
     ) -> None:
         file = tmp_path / "talk.txt"
         with ServerProcess() as server:
-            terminal = Terminal(
-                "listen", "--url", server.place, *SCRIPTED, "--save", str(file), env=microphone
+            terminal = CliTerminal(
+                "listen", "--url", server.address, *SCRIPTED, "--save", str(file), env=microphone
             )
-            terminal.wait_for(WORDS[6])
+            terminal.wait_for_text(WORDS[6])
             server.process.send_signal(signal.SIGSTOP)
             terminal.write(b"\x03")
-            terminal.wait_for("Ending")
+            terminal.wait_for_text("Ending")
             terminal.write(b"\x03")
-            assert terminal.wait() == 130
+            assert terminal.wait_for_exit() == 130
             server.process.send_signal(signal.SIGCONT)
-        assert "Traceback" not in terminal.seen
+        assert "Traceback" not in terminal.output
         assert file.read_text("utf-8").startswith(" ".join(WORDS[:3]))
 
     def test_what_is_started_to_outlive_its_terminal_does(
@@ -489,24 +493,24 @@ class TestTerminal:
         pipe = subprocess.PIPE
         more = microphone | {"FAKE_AFTERWARDS": "lost"}
         with subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment(**more)
+            command, stdin=pipe, stdout=pipe, stderr=pipe, env=build_environment(**more)
         ) as process:
             assert process.stdout is not None
             first = process.stdout.readline().decode()
             process.send_signal(signal.SIGHUP)
-            rest, _ = process.communicate(timeout=PATIENCE)
+            rest, _ = process.communicate(timeout=WAIT_SECONDS)
         assert (first + rest.decode()).split() == list(WORDS)
 
     def test_the_keyboard_is_no_sound(self, place: str) -> None:
-        terminal = Terminal("listen", "-", "--url", place)
-        assert terminal.wait() == 2
-        assert "Standard input is the keyboard" in terminal.seen
+        terminal = CliTerminal("listen", "-", "--url", place)
+        assert terminal.wait_for_exit() == 2
+        assert "Standard input is the keyboard" in terminal.output
 
     def test_stream_saves_too(self, place: str, tmp_path: Path) -> None:
         file, kept = tmp_path / "words.wav", tmp_path / "kept.srt"
         file.write_bytes(waved(SOUND))
-        terminal = Terminal(
+        terminal = CliTerminal(
             "stream", str(file), "--url", place, *SCRIPTED, "--speed", "4", "--save", str(kept)
         )
-        assert terminal.wait() == 0
+        assert terminal.wait_for_exit() == 0
         assert kept.read_text("utf-8").startswith("1\n00:00:00,000 --> ")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from echoic.cli.local import local_settings
+from echoic.cli.local import load_local_settings
 
 if TYPE_CHECKING:
     import pytest
@@ -13,7 +13,7 @@ def test_a_server_for_one_command_spares_nobody_else(monkeypatch: pytest.MonkeyP
     for name in [name for name in os.environ if name.startswith("ECHOIC_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("ECHOIC_MAX_AUDIO_RATE", "2")
-    settings = local_settings()
+    settings = load_local_settings()
     assert (settings.max_audio_rate, settings.max_messages_per_second) == (0, 0)
     assert settings.max_stream_seconds == 0
-    assert settings.asks_for_key is False
+    assert settings.is_key_required is False

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from echoic.cli.heard import Heard
-from echoic.cli.save import Save
+from echoic.cli.heard import StreamTranscript
+from echoic.cli.save import TranscriptFile
 from echoic.client import Final
 
 
-def heard(*texts: str) -> Heard:
+def heard(*texts: str) -> StreamTranscript:
     """Return what came of a stream with a final of one second for each text."""
-    found = Heard()
+    found = StreamTranscript()
     for number, text in enumerate(texts, 1):
-        found.take(
+        found.add_frame(
             Final(
                 text=text,
                 segment_id=number,
@@ -37,10 +37,10 @@ def heard(*texts: str) -> Heard:
 
 def test_the_first_words_are_there_at_once_and_the_last_at_the_end(tmp_path: Path) -> None:
     file = tmp_path / "talk.txt"
-    with closing(Save(file)) as save:
-        save.update(heard("one"))
+    with closing(TranscriptFile(file)) as save:
+        save.update_if_due(heard("one"))
         assert file.read_text("utf-8") == "one\n"
-        save.update(heard("one", "two"))  # only a moment later
+        save.update_if_due(heard("one", "two"))  # only a moment later
         assert file.read_text("utf-8") == "one\n"
         save.write(heard("one", "two"))
         assert file.read_text("utf-8") == "one two\n"
@@ -49,7 +49,7 @@ def test_the_first_words_are_there_at_once_and_the_last_at_the_end(tmp_path: Pat
 def test_nothing_of_a_longer_version_is_left(tmp_path: Path) -> None:
     file = tmp_path / "talk.txt"
     file.write_text("something much longer", "utf-8")
-    with closing(Save(file)) as save:
+    with closing(TranscriptFile(file)) as save:
         save.write(heard("öne"))
     assert file.read_text("utf-8") == "öne\n"
 
@@ -58,10 +58,10 @@ def test_nothing_of_a_longer_version_is_left(tmp_path: Path) -> None:
 def test_what_cannot_be_written_is_told_and_tried_again_later(tmp_path: Path) -> None:
     file = tmp_path / "talk.txt"
     file.symlink_to("/dev/full")
-    with closing(Save(file)) as save:
+    with closing(TranscriptFile(file)) as save:
         with pytest.raises(ValueError, match="cannot be written: no space left on device"):
-            save.update(heard("one"))
-        save.update(heard("one", "two"))  # a moment later nobody is bothered again
+            save.update_if_due(heard("one"))
+        save.update_if_due(heard("one", "two"))  # a moment later nobody is bothered again
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes have no names there")
@@ -69,8 +69,8 @@ def test_a_pipe_gets_it_once(tmp_path: Path) -> None:
     file = tmp_path / "talk.txt"
     os.mkfifo(file)
     reader = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
-    with closing(Save(file)) as save:
-        save.update(heard("one"))
+    with closing(TranscriptFile(file)) as save:
+        save.update_if_due(heard("one"))
         save.write(heard("one", "two"))
         assert os.read(reader, 100) == b"one two\n"
     os.close(reader)

@@ -25,7 +25,7 @@ def eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def printed() -> str:
-    print_table(("Id", "Command", "Where"), [(ID, COMMAND, FOLDER)], whole=("Id",))
+    print_table(("Id", "Command", "Where"), [(ID, COMMAND, FOLDER)], unbroken=("Id",))
     assert isinstance(sys.stdout, io.StringIO)
     return sys.stdout.getvalue()
 

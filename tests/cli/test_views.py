@@ -59,12 +59,12 @@ def drawn(*frames: Final | Partial | Insight, width: int = 40, height: int = 8) 
     console = Console(file=out, force_terminal=True, width=width, height=height, color_system="standard")
     with LiveView(console) as view:
         for frame in frames:
-            view.show(frame)
+            view.show_frame(frame)
     return out.getvalue()
 
 
 def test_each_who_speaks_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    PlainView().show(of_two())
+    PlainView().show_frame(of_two())
     assert capsys.readouterr().out == "SPEAKER_00: Yes.\nSPEAKER_01: No.\n"
 
 
@@ -77,8 +77,8 @@ def test_speakers_have_paragraphs_and_colours_of_their_own() -> None:
 
 @pytest.mark.parametrize("text", ["\x1b]0;title\x07\x1b[2Jdone", "\x9b31mdone\x07\x08"])
 def test_a_text_cannot_play_with_the_terminal(text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    PlainView().show(final(text))
-    PlainView().show(insight("We ship\x1b[31m."))
+    PlainView().show_frame(final(text))
+    PlainView().show_frame(insight("We ship\x1b[31m."))
     plain = capsys.readouterr().out
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", plain)
     written = drawn(partial(text), final(text), insight("We ship\x1b[31m."))
@@ -89,7 +89,7 @@ def test_a_text_cannot_play_with_the_terminal(text: str, capsys: pytest.CaptureF
 
 
 def test_notes_of_nothing_take_no_line(capsys: pytest.CaptureFixture[str]) -> None:
-    PlainView().show(insight())
+    PlainView().show_frame(insight())
     assert capsys.readouterr().out == ""
     assert drawn(final("Yes."), insight()) == drawn(final("Yes."))
 

@@ -14,9 +14,9 @@ import pytest
 
 from echoic.client import Final
 from echoic.client.blocking import connect
-from echoic.engines.scripted import VOCABULARY, draw
+from echoic.engines.scripted import VOCABULARY, draw_words
 from support.live import ServerProcess
-from support.patience import PATIENCE
+from support.patience import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,7 +100,7 @@ def interrupt_at(number: int) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def place() -> Iterator[str]:
     with ServerProcess() as server:
-        yield server.place
+        yield server.address
 
 
 def started(code: str, place: str) -> subprocess.Popen[str]:
@@ -118,14 +118,14 @@ def test_ctrl_c_interrupts_a_wait_and_leaves_the_stream_usable_and_no_thread(pla
         assert process.stdout.readline() == "interrupted ''\n"
         assert process.stdout.readline() == "waiting\n"
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=PATIENCE)
+        out, err = process.communicate(timeout=WAIT_SECONDS)
     assert out == "['MainThread']\n"
     assert err.rstrip().endswith("KeyboardInterrupt")
 
 
 def test_an_interrupt_at_any_moment_of_a_wait_costs_no_frame(place: str) -> None:
     with connect(place, model="scripted", enable_partial=False) as stream:
-        stream.send(draw(VOCABULARY * 2))
+        stream.send(draw_words(VOCABULARY * 2))
         stream.stop()  # so all frames are there, and a wait ends at once
         said, interrupted = [], 0
         while True:
@@ -146,7 +146,7 @@ def test_an_interrupt_at_any_moment_of_a_wait_costs_no_frame(place: str) -> None
 def test_a_program_that_forgets_to_close_ends_all_the_same(place: str) -> None:
     with started(LEFT_OPEN, place) as process:
         try:
-            assert process.communicate(timeout=PATIENCE) == ("scripted\n", "")
+            assert process.communicate(timeout=WAIT_SECONDS) == ("scripted\n", "")
         finally:
             process.kill()
     assert process.returncode == 0
@@ -156,7 +156,7 @@ def test_a_program_that_forgets_to_close_ends_all_the_same(place: str) -> None:
 def test_a_forked_process_leaves_the_stream_to_the_one_that_has_it(place: str) -> None:
     with started(FORKED, place) as process:
         try:
-            out, _ = process.communicate(timeout=PATIENCE)
+            out, _ = process.communicate(timeout=WAIT_SECONDS)
         finally:
             process.kill()
     assert out == "The stream belongs to the process that this one was forked from.\n''\n"
@@ -166,7 +166,7 @@ def test_a_forked_process_leaves_the_stream_to_the_one_that_has_it(place: str) -
 def test_many_threads_have_streams_of_their_own(place: str) -> None:
     def said(number: int) -> str:
         with connect(place, model="scripted") as stream:
-            stream.send(draw(VOCABULARY[number : number + 5]))
+            stream.send(draw_words(VOCABULARY[number : number + 5]))
             stream.stop()
             return " ".join(frame.text for frame in stream if isinstance(frame, Final))
 

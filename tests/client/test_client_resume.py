@@ -12,8 +12,8 @@ import pytest
 from echoic.client import ServerError, connect
 from echoic.client import thread as threads
 from echoic.wire.frames import Final, FullTranscript
-from support.fake_server import CONFIGURED, Peer, final, serving
-from support.patience import PATIENCE
+from support.fake_server import CONFIGURED_FRAME, FakePeer, build_final_json, serve_connections
+from support.patience import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
     from echoic.client import ConnectionState
 
-    Part = Callable[[Peer], Awaitable[None]]
+    Part = Callable[[FakePeer], Awaitable[None]]
 
 SECOND = np.linspace(-1, 1, 16_000, dtype=np.float32)
-GRANTED = CONFIGURED | {
+GRANTED = CONFIGURED_FRAME | {
     "resumable": True,
     "session": "s",
     "resume_token": "s.t",
@@ -43,8 +43,8 @@ class Parts:
         self.grants = 100
 
     async def __call__(self, socket: websockets.ServerConnection) -> None:
-        peer = Peer(socket)
-        config = await peer.receive()
+        peer = FakePeer(socket)
+        config = await peer.receive_message()
         assert isinstance(config, dict)
         if "resume" in config:
             self.wishes.append(config)
@@ -54,7 +54,7 @@ class Parts:
         await self._parts.pop(0)(peer)
 
 
-async def lost(peer: Peer) -> None:
+async def lost(peer: FakePeer) -> None:
     peer.socket.transport.abort()
 
 
@@ -71,14 +71,14 @@ def resumed(messages: int) -> dict[str, Any]:
 async def test_a_server_that_takes_it_up_and_hangs_up_at_once_is_tried_ever_more_rarely() -> None:
     count = 0
 
-    async def hangs_up(peer: Peer) -> None:
+    async def hangs_up(peer: FakePeer) -> None:
         nonlocal count
         count += 1
         if count > 1:
             await peer.send(resumed(1))
         await lost(peer)
 
-    async with serving(Parts(*[hangs_up] * 1000)) as url, connect(url) as stream:
+    async with serve_connections(Parts(*[hangs_up] * 1000)) as url, connect(url) as stream:
         with pytest.raises(ServerError, match="lost"):
             await stream.commit()
     assert 2 < count < 10
@@ -87,22 +87,22 @@ async def test_a_server_that_takes_it_up_and_hangs_up_at_once_is_tried_ever_more
 async def test_what_had_not_arrived_is_sent_again_before_what_is_new() -> None:
     heard: list[object] = []
 
-    async def first(peer: Peer) -> None:
-        heard.append(await peer.receive())
-        await peer.send(final(1, "one") | {"seq": 2})
-        await peer.expect("ping")  # it arrived, but is not counted
+    async def first(peer: FakePeer) -> None:
+        heard.append(await peer.receive_message())
+        await peer.send(build_final_json(1, "one") | {"seq": 2})
+        await peer.receive_samples_until("ping")  # it arrived, but is not counted
         await lost(peer)
 
-    async def second(peer: Peer) -> None:
+    async def second(peer: FakePeer) -> None:
         await peer.send(resumed(2))
-        await peer.send(final(2, "two") | {"seq": 3})
-        while (message := await peer.receive()) != {"type": "stop"}:
+        await peer.send(build_final_json(2, "two") | {"seq": 3})
+        while (message := await peer.receive_message()) != {"type": "stop"}:
             heard.append(message)
             if message == {"type": "ping"}:
                 await peer.send({"type": "pong", "seq": 4})
 
     parts = Parts(first, second)
-    async with serving(parts) as url, connect(url) as stream:
+    async with serve_connections(parts) as url, connect(url) as stream:
         await stream.send(SECOND[:10])
         assert await stream.ping() > 0
         await stream.send(SECOND[10:20])
@@ -114,20 +114,20 @@ async def test_what_had_not_arrived_is_sent_again_before_what_is_new() -> None:
 
 
 async def test_a_ping_that_arrived_is_not_asked_again() -> None:
-    async def first(peer: Peer) -> None:
-        await peer.expect("ping")
+    async def first(peer: FakePeer) -> None:
+        await peer.receive_samples_until("ping")
         await lost(peer)
 
-    async def second(peer: Peer) -> None:
+    async def second(peer: FakePeer) -> None:
         await peer.send(resumed(2))
-        await peer.expect("stop")
+        await peer.receive_samples_until("stop")
 
-    async with serving(Parts(first, second)) as url, connect(url) as stream:
+    async with serve_connections(Parts(first, second)) as url, connect(url) as stream:
         assert await stream.ping() > 0
         await stream.stop()
 
 
-async def gone(peer: Peer) -> None:
+async def gone(peer: FakePeer) -> None:
     await peer.send({"type": "error", "code": "resume_failed", "message": "It is over."})
     await peer.socket.close(4404)
 
@@ -135,29 +135,29 @@ async def gone(peer: Peer) -> None:
 async def test_a_server_that_knows_the_session_no_more_is_told_everything_again() -> None:
     heard: list[object] = []
 
-    async def first(peer: Peer) -> None:
-        assert await peer.receive() == SECOND.tobytes()
-        await peer.expect("commit")
-        await peer.send(final(1, "one") | {"seq": 2})
+    async def first(peer: FakePeer) -> None:
+        assert await peer.receive_message() == SECOND.tobytes()
+        await peer.receive_samples_until("commit")
+        await peer.send(build_final_json(1, "one") | {"seq": 2})
         await peer.send({"type": "full_transcript", "text": "one", "seq": 3})
-        await peer.receive()
-        await peer.send(final(2, "two") | {"seq": 4})
+        await peer.receive_message()
+        await peer.send(build_final_json(2, "two") | {"seq": 4})
         await lost(peer)
 
-    async def second(peer: Peer) -> None:
-        await peer.send(final(1, "one") | {"seq": 2})  # said before
+    async def second(peer: FakePeer) -> None:
+        await peer.send(build_final_json(1, "one") | {"seq": 2})  # said before
         await peer.send({"type": "full_transcript", "text": "one", "seq": 3})
-        await peer.send(final(2, "two") | {"seq": 4})
-        while (message := await peer.receive()) != {"type": "stop"}:
+        await peer.send(build_final_json(2, "two") | {"seq": 4})
+        while (message := await peer.receive_message()) != {"type": "stop"}:
             heard.append(message)
             if message == {"type": "ping"}:
                 await peer.send({"type": "pong", "seq": 5})
-        await peer.send(final(3, "three") | {"seq": 6})
+        await peer.send(build_final_json(3, "three") | {"seq": 6})
         await peer.send({"type": "full_transcript", "text": "two three", "seq": 7})
 
     parts = Parts(first, gone, second)
     states: list[ConnectionState] = []
-    async with serving(parts) as url, connect(url, language="en") as stream:
+    async with serve_connections(parts) as url, connect(url, language="en") as stream:
         stream.on_state = states.append
         await stream.send(SECOND)
         assert await stream.commit() == "one"
@@ -173,34 +173,34 @@ async def test_a_server_that_knows_the_session_no_more_is_told_everything_again(
 
 
 async def test_a_stop_ends_also_if_the_server_dies_between_its_transcript_and_its_close() -> None:
-    async def first(peer: Peer) -> None:
+    async def first(peer: FakePeer) -> None:
         await stopped(peer)
         await lost(peer)
 
-    async def stopped(peer: Peer) -> None:
-        assert await peer.receive() == SECOND.tobytes()
-        await peer.expect("stop")
-        await peer.send(final(1, "one") | {"seq": 2})
+    async def stopped(peer: FakePeer) -> None:
+        assert await peer.receive_message() == SECOND.tobytes()
+        await peer.receive_samples_until("stop")
+        await peer.send(build_final_json(1, "one") | {"seq": 2})
         await peer.send({"type": "full_transcript", "text": "one", "seq": 3})
 
-    async with serving(Parts(first, gone, stopped)) as url, connect(url) as stream:
+    async with serve_connections(Parts(first, gone, stopped)) as url, connect(url) as stream:
         await stream.send(SECOND)
         assert await stream.stop() == "one"
         assert [type(frame) for frame in [frame async for frame in stream]] == [Final, FullTranscript]
 
 
 async def test_whoever_is_told_of_the_connection_and_fails_costs_the_stream_nothing() -> None:
-    async def goes_on(peer: Peer) -> None:
+    async def goes_on(peer: FakePeer) -> None:
         await peer.send(resumed(1))
-        await peer.send(final(1, "one") | {"seq": 2})
-        await peer.expect("stop")
+        await peer.send(build_final_json(1, "one") | {"seq": 2})
+        await peer.receive_samples_until("stop")
 
     def fail(state: ConnectionState) -> None:
         raise LookupError(state)
 
     failures: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, what: failures.append(what["exception"]))
-    async with serving(Parts(lost, goes_on)) as url, connect(url) as stream:
+    async with serve_connections(Parts(lost, goes_on)) as url, connect(url) as stream:
         stream.on_state = fail
         assert isinstance(await anext(stream), Final)
         await stream.stop()
@@ -209,7 +209,7 @@ async def test_whoever_is_told_of_the_connection_and_fails_costs_the_stream_noth
 
 async def test_a_server_without_room_is_asked_again_and_one_that_refuses_gives_its_reason() -> None:
     def refusing(code: str, message: str) -> Part:
-        async def refuse(peer: Peer) -> None:
+        async def refuse(peer: FakePeer) -> None:
             await peer.send({"type": "error", "code": code, "message": message})
             await peer.socket.close(4400)
 
@@ -217,7 +217,7 @@ async def test_a_server_without_room_is_asked_again_and_one_that_refuses_gives_i
 
     parts = Parts(lost, gone, refusing("server_busy", "Full."), refusing("model_unavailable", "No model."))
     parts.grants = 1
-    async with serving(parts) as url, connect(url) as stream:
+    async with serve_connections(parts) as url, connect(url) as stream:
         with pytest.raises(ServerError, match="No model") as caught:
             await anext(stream)
         assert caught.value.code == "model_unavailable"
@@ -227,7 +227,7 @@ async def test_a_server_without_room_is_asked_again_and_one_that_refuses_gives_i
 
 async def test_after_its_time_the_client_gives_up() -> None:
     parts = Parts(*[lost] * 100)
-    async with serving(parts) as url, connect(url) as stream:
+    async with serve_connections(parts) as url, connect(url) as stream:
         with pytest.raises(ServerError, match="was lost"):
             await anext(stream)
     assert 2 < len(parts.wishes) < 50
@@ -235,11 +235,11 @@ async def test_after_its_time_the_client_gives_up() -> None:
 
 @pytest.mark.parametrize("code", [1001, 4409])
 async def test_a_session_that_was_closed_is_not_taken_up(code: int) -> None:
-    async def close(peer: Peer) -> None:
+    async def close(peer: FakePeer) -> None:
         await peer.socket.close(code)
 
     parts = Parts(close)
-    async with serving(parts) as url, connect(url) as stream:
+    async with serve_connections(parts) as url, connect(url) as stream:
         with pytest.raises(ServerError) as caught:
             await anext(stream)
     assert caught.value.close_code == code
@@ -249,29 +249,29 @@ async def test_a_session_that_was_closed_is_not_taken_up(code: int) -> None:
 async def test_closing_does_not_wait_for_a_connection() -> None:
     never = asyncio.Event()
 
-    async def silent(_: Peer) -> None:
+    async def silent(_: FakePeer) -> None:
         await never.wait()
 
     parts = Parts(lost, silent)
-    async with serving(parts) as url:
+    async with serve_connections(parts) as url:
         async with connect(url):
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(WAIT_SECONDS):
                 while not parts.wishes:  # noqa: ASYNC110  # the server's side of it
                     await asyncio.sleep(0.005)
         never.set()
 
 
 async def test_what_is_kept_is_bounded_and_sending_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads, "MOST_UNSURE", 200_000)
+    monkeypatch.setattr(threads, "MAX_UNACKNOWLEDGED_BYTES", 200_000)
     go_on = asyncio.Event()
 
-    async def slow(peer: Peer) -> None:
+    async def slow(peer: FakePeer) -> None:
         await go_on.wait()
-        while (message := await peer.receive()) != {"type": "stop"}:
+        while (message := await peer.receive_message()) != {"type": "stop"}:
             if message == {"type": "ping"}:
                 await peer.send({"type": "pong"})
 
-    async with serving(Parts(slow)) as url, connect(url) as stream:
+    async with serve_connections(Parts(slow)) as url, connect(url) as stream:
         sending = asyncio.create_task(stream.send(np.tile(SECOND, 20)))
         done, _ = await asyncio.wait([sending], timeout=0.1)
         assert not done
@@ -285,10 +285,10 @@ async def test_who_forbids_it_gets_a_stream_that_ends_with_its_connection() -> N
 
     async def handle(socket: websockets.ServerConnection) -> None:
         configs.append(json.loads(await socket.recv()))
-        await socket.send(json.dumps(CONFIGURED))
+        await socket.send(json.dumps(CONFIGURED_FRAME))
         socket.transport.abort()
 
-    async with serving(handle) as url, connect(url, resumable=False) as stream:
+    async with serve_connections(handle) as url, connect(url, resumable=False) as stream:
         with pytest.raises(ServerError, match="was lost"):
             await anext(stream)
     assert [config["resumable"] for config in configs] == [False]

@@ -12,9 +12,9 @@ from conformance import (
     segment_cases,
     server_cases,
 )
-from conformance.line import cases_of
+from conformance.line import collect_cases
 
-CASES = cases_of(
+CASES = collect_cases(
     audio_cases,
     config_cases,
     segment_cases,

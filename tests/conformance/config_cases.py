@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from conformance.line import (
-    CORE,
-    Door,
-    Line,
-    ask,
-    case,
-    commit,
-    configure,
-    finals,
-    list_of,
-    place,
-    say,
-    served,
-    silence,
-    sound,
-    text,
-    until,
+    CORE_PATH,
+    ClientStream,
+    ConformanceServer,
+    build_silence,
+    build_sound,
+    build_speech,
+    check_list,
+    check_transcript,
+    filter_finals,
+    read_position,
+    receive_until,
+    send_and_receive,
+    send_commit,
+    send_config,
+    server_case,
+    stream_case,
 )
 
 DEFAULTS = {
@@ -43,13 +43,13 @@ DEFAULTS = {
 }
 
 
-@case("P3.1", "P3.2")
-async def an_empty_config_is_answered_with_the_defaults(line: Line) -> None:
-    assert await configure(line) == DEFAULTS
+@stream_case("P3.1", "P3.2")
+async def an_empty_config_is_answered_with_the_defaults(line: ClientStream) -> None:
+    assert await send_config(line) == DEFAULTS
 
 
-@case("P3.1")
-async def the_reply_gives_the_values_in_force(line: Line) -> None:
+@stream_case("P3.1")
+async def the_reply_gives_the_values_in_force(line: ClientStream) -> None:
     given = {
         "model": "parakeet",
         "model_variant": "mlx",
@@ -63,7 +63,7 @@ async def the_reply_gives_the_values_in_force(line: Line) -> None:
         "partial_interval": 1.0,
         "min_partial_duration": 0.0,
     }
-    assert await configure(line, **given) == DEFAULTS | given | {"active_model": "parakeet-mlx"}
+    assert await send_config(line, **given) == DEFAULTS | given | {"active_model": "parakeet-mlx"}
 
 
 BAD: list[tuple[str, object]] = [
@@ -99,199 +99,211 @@ BAD: list[tuple[str, object]] = [
 ]
 
 
-@case("P3.3", "P7.6")
-async def a_value_that_is_not_allowed_is_named_and_changes_nothing(line: Line) -> None:
-    await configure(line, chunk_duration=2.0, overlap_duration=0.0, model="foo")
+@stream_case("P3.3", "P7.6")
+async def a_value_that_is_not_allowed_is_named_and_changes_nothing(line: ClientStream) -> None:
+    await send_config(line, chunk_duration=2.0, overlap_duration=0.0, model="foo")
     for name, value in BAD:
-        error = await ask(line, {"type": "config", "chunk_duration": 1.0, name: value})
+        error = await send_and_receive(line, {"type": "config", "chunk_duration": 1.0, name: value})
         assert (error["code"], error["field"]) == ("invalid_config", name), (name, value)
         assert "value" in error
-    await line.send(silence(1.5) + sound(0.5))
-    assert place(finals(await commit(line))[0]) == (1, 0.0, 2.0, 0.0, 0.0, 2.0, 2.0, 2.0, 2.0)
+    await line.send(build_silence(1.5) + build_sound(0.5))
+    assert read_position(filter_finals(await send_commit(line))[0]) == (
+        1,
+        0.0,
+        2.0,
+        0.0,
+        0.0,
+        2.0,
+        2.0,
+        2.0,
+        2.0,
+    )
 
 
-@case("P3.4")
-async def zero_is_zero(line: Line) -> None:
-    status = await configure(line, model="foo", overlap_duration=0, min_partial_duration=0)
+@stream_case("P3.4")
+async def zero_is_zero(line: ClientStream) -> None:
+    status = await send_config(line, model="foo", overlap_duration=0, min_partial_duration=0)
     assert (status["overlap_duration"], status["min_partial_duration"]) == (0.0, 0.0)
-    await line.send(sound(6.0))
-    frames = finals(await commit(line))
+    await line.send(build_sound(6.0))
+    frames = filter_finals(await send_commit(line))
     assert [f["segment_end"] for f in frames] == [2.0, 4.0, 6.0]
     assert [f["overlap"] for f in frames] == [0.0, 0.0, 0.0]
 
 
-@case("P3.5")
-async def an_overlap_must_be_less_than_a_chunk(line: Line) -> None:
+@stream_case("P3.5")
+async def an_overlap_must_be_less_than_a_chunk(line: ClientStream) -> None:
     for overlap in (1.0, 1.5):
-        error = await ask(line, {"type": "config", "chunk_duration": 1.0, "overlap_duration": overlap})
+        error = await send_and_receive(
+            line, {"type": "config", "chunk_duration": 1.0, "overlap_duration": overlap}
+        )
         assert (error["code"], error["field"]) == ("invalid_config", "overlap_duration")
-    status = await configure(line, chunk_duration=0.4)
+    status = await send_config(line, chunk_duration=0.4)
     assert (status["chunk_duration"], status["overlap_duration"]) == (0.4, 0.1)
 
 
-@case("P3.6")
-async def unknown_keys_are_listed(line: Line) -> None:
-    status = await configure(line, shape="round", colour=None, sample_rate=8_000)
+@stream_case("P3.6")
+async def unknown_keys_are_listed(line: ClientStream) -> None:
+    status = await send_config(line, shape="round", colour=None, sample_rate=8_000)
     assert status["ignored"] == ["colour", "shape"]
     assert status["sample_rate"] == 8_000
 
 
-@case("P3.7")
-async def what_is_absent_or_null_keeps_its_value(line: Line) -> None:
-    await configure(line, chunk_duration=4.0, language="de")
-    status = await configure(line, chunk_duration=None, overlap_duration=1.0)
+@stream_case("P3.7")
+async def what_is_absent_or_null_keeps_its_value(line: ClientStream) -> None:
+    await send_config(line, chunk_duration=4.0, language="de")
+    status = await send_config(line, chunk_duration=None, overlap_duration=1.0)
     assert (status["chunk_duration"], status["overlap_duration"], status["language"]) == (4.0, 1.0, "de")
 
 
-@case("P3.8")
-async def a_name_may_imply_the_variant_and_an_explicit_one_beats_it(line: Line) -> None:
-    assert (await configure(line, model="parakeet-mlx"))["active_model"] == "parakeet-mlx"
-    assert (await configure(line, model="parakeet-standard"))["active_model"] == "parakeet-standard"
-    assert (await configure(line, model="Whisper-1"))["active_model"] == "whisper"
-    both = await configure(line, model="parakeet-onnx", model_variant="mlx")
+@stream_case("P3.8")
+async def a_name_may_imply_the_variant_and_an_explicit_one_beats_it(line: ClientStream) -> None:
+    assert (await send_config(line, model="parakeet-mlx"))["active_model"] == "parakeet-mlx"
+    assert (await send_config(line, model="parakeet-standard"))["active_model"] == "parakeet-standard"
+    assert (await send_config(line, model="Whisper-1"))["active_model"] == "whisper"
+    both = await send_config(line, model="parakeet-onnx", model_variant="mlx")
     assert (both["model_variant"], both["active_model"]) == ("mlx", "parakeet-mlx")
-    alias = await configure(line, model="parakeet", variant="mlx")
+    alias = await send_config(line, model="parakeet", variant="mlx")
     assert alias["active_model"] == "parakeet-mlx"
 
 
-@case("P3.9")
-async def a_new_model_forgets_the_old_ones_variant(line: Line) -> None:
-    await configure(line, model="parakeet", model_variant="mlx")
-    assert (await configure(line, language="en"))["model_variant"] == "mlx"
-    assert (await configure(line, model="parakeet"))["model_variant"] == "standard"
+@stream_case("P3.9")
+async def a_new_model_forgets_the_old_ones_variant(line: ClientStream) -> None:
+    await send_config(line, model="parakeet", model_variant="mlx")
+    assert (await send_config(line, language="en"))["model_variant"] == "mlx"
+    assert (await send_config(line, model="parakeet"))["model_variant"] == "standard"
 
 
-@case("P3.10", "P1.1", "P7.17")
-async def a_model_that_cannot_be_had_is_replaced_and_that_is_told_once(line: Line) -> None:
-    warning = await ask(line, {"type": "config", "model": "parakeet", "model_variant": "onnx"})
+@stream_case("P3.10", "P1.1", "P7.17")
+async def a_model_that_cannot_be_had_is_replaced_and_that_is_told_once(line: ClientStream) -> None:
+    warning = await send_and_receive(line, {"type": "config", "model": "parakeet", "model_variant": "onnx"})
     assert (warning["type"], warning["code"], warning["fallback"]) == ("warning", "model_fallback", True)
     assert (warning["original_model"], warning["active_model"]) == ("parakeet", "scripted")
     assert warning["message"]
     assert (await line.receive())["active_model"] == "scripted"
-    await configure(line, language="en")
-    await line.send(say("one"))
-    assert text(await commit(line)) == "one"
+    await send_config(line, language="en")
+    await line.send(build_speech("one"))
+    assert check_transcript(await send_commit(line)) == "one"
 
 
-@case("P3.11", "P1.2", "P7.7", path=CORE)
-async def without_fallback_it_is_an_error_and_another_config_may_follow(line: Line) -> None:
-    error = await ask(line, {"type": "config", "model": "parakeet-onnx"})
+@stream_case("P3.11", "P1.2", "P7.7", path=CORE_PATH)
+async def without_fallback_it_is_an_error_and_another_config_may_follow(line: ClientStream) -> None:
+    error = await send_and_receive(line, {"type": "config", "model": "parakeet-onnx"})
     assert (error["code"], error["model"]) == ("model_unavailable", "parakeet-onnx")
     assert (error["reason"], error["install"]) == ("Its weights are missing.", "get it")
-    error = await ask(line, {"type": "config", "model": "parakeet-tdt-0.6b-v3-onnx"})
+    error = await send_and_receive(line, {"type": "config", "model": "parakeet-tdt-0.6b-v3-onnx"})
     assert (error["code"], error["reason"]) == ("model_unavailable", "Its weights are missing.")
-    await configure(line, model="parakeet")
-    await line.send(say("two"))
-    assert text(await commit(line)) == "two"
+    await send_config(line, model="parakeet")
+    await line.send(build_speech("two"))
+    assert check_transcript(await send_commit(line)) == "two"
 
 
-@case("P3.12")
-async def a_name_that_nobody_knows_is_an_error_on_the_unified_endpoint(line: Line) -> None:
+@stream_case("P3.12")
+async def a_name_that_nobody_knows_is_an_error_on_the_unified_endpoint(line: ClientStream) -> None:
     await unknown_name(line)
 
 
-@case("P3.12", path=CORE)
-async def a_name_that_nobody_knows_is_an_error_on_the_core_endpoint(line: Line) -> None:
+@stream_case("P3.12", path=CORE_PATH)
+async def a_name_that_nobody_knows_is_an_error_on_the_core_endpoint(line: ClientStream) -> None:
     await unknown_name(line)
 
 
-async def unknown_name(line: Line) -> None:
-    error = await ask(line, {"type": "config", "model": "no-such-model"})
+async def unknown_name(line: ClientStream) -> None:
+    error = await send_and_receive(line, {"type": "config", "model": "no-such-model"})
     assert (error["code"], error["model"], error["install"]) == ("model_unavailable", "no-such-model", None)
 
 
-@case("P3.13")
-async def the_model_at_work_stays_when_another_cannot_be_had(line: Line) -> None:
-    await configure(line, enable_partial=False)
-    await line.send(say("one", "two"))
+@stream_case("P3.13")
+async def the_model_at_work_stays_when_another_cannot_be_had(line: ClientStream) -> None:
+    await send_config(line, enable_partial=False)
+    await line.send(build_speech("one", "two"))
     await line.send({"type": "config", "model": "no-such-model", "sample_rate": 8_000})
-    assert (await until(line, "error"))[-1]["code"] == "model_unavailable"
-    await line.send(say("three"))
-    assert (await commit(line))[-1]["text"] == "one two three"
+    assert (await receive_until(line, "error"))[-1]["code"] == "model_unavailable"
+    await line.send(build_speech("three"))
+    assert (await send_commit(line))[-1]["text"] == "one two three"
 
 
-@case("P3.14")
-async def a_config_amid_audio_finalises_what_is_pending_and_goes_on(line: Line) -> None:
-    await configure(line, model="foo", enable_partial=False)
-    await line.send(sound(2.6))
+@stream_case("P3.14")
+async def a_config_amid_audio_finalises_what_is_pending_and_goes_on(line: ClientStream) -> None:
+    await send_config(line, model="foo", enable_partial=False)
+    await line.send(build_sound(2.6))
     await line.send({"type": "config", "chunk_duration": 1.0, "overlap_duration": 0.2})
-    frames = await until(line, "status")
+    frames = await receive_until(line, "status")
     assert [f["type"] for f in frames] == ["final", "final", "status"]
-    assert place(frames[1]) == (2, 2.0, 2.6, 0.5, 1.5, 2.6, 1.1, 0.6, 2.6)
-    await line.send(sound(0.8))
-    rest = await commit(line)
-    assert place(rest[0]) == (3, 2.6, 3.4, 0.2, 2.4, 3.4, 1.0, 0.8, 3.4)
+    assert read_position(frames[1]) == (2, 2.0, 2.6, 0.5, 1.5, 2.6, 1.1, 0.6, 2.6)
+    await line.send(build_sound(0.8))
+    rest = await send_commit(line)
+    assert read_position(rest[0]) == (3, 2.6, 3.4, 0.2, 2.4, 3.4, 1.0, 0.8, 3.4)
     assert rest[-1]["text"] == "foo foo foo"
 
 
-@case("P3.15")
-async def a_new_sample_rate_keeps_the_clock(line: Line) -> None:
-    await configure(line, model="foo", enable_partial=False)
-    await line.send(sound(2.5))
+@stream_case("P3.15")
+async def a_new_sample_rate_keeps_the_clock(line: ClientStream) -> None:
+    await send_config(line, model="foo", enable_partial=False)
+    await line.send(build_sound(2.5))
     await line.send({"type": "config", "sample_rate": 48_000})
-    await until(line, "status")
-    await line.send(sound(1.5, 48_000))
-    (final, _) = await commit(line)
-    assert place(final) == (3, 2.5, 4.0, 0.5, 2.0, 4.0, 2.0, 1.5, 4.0)
+    await receive_until(line, "status")
+    await line.send(build_sound(1.5, 48_000))
+    (final, _) = await send_commit(line)
+    assert read_position(final) == (3, 2.5, 4.0, 0.5, 2.0, 4.0, 2.0, 1.5, 4.0)
 
 
-@served("P3.16", speakers_diarizer="off", insights_provider="off")
-async def what_the_server_has_not_is_answered_by_a_warning(door: Door) -> None:
+@server_case("P3.16", speakers_diarizer="off", insights_provider="off")
+async def what_the_server_has_not_is_answered_by_a_warning(door: ConformanceServer) -> None:
     asked: list[tuple[str, object, str]] = [
         ("diarization", True, "diarization_unavailable"),
         ("diarize", {"enabled": True, "num_speakers": 2}, "diarization_unavailable"),
         ("insights", {}, "insights_unavailable"),
         ("insights", {"enabled": True}, "insights_unavailable"),
     ]
-    async with door.open() as line:
+    async with door.open_stream() as line:
         for name, value, code in asked:
             await line.send({"type": "config", name: value})
-            warning, status = await until(line, "status")
+            warning, status = await receive_until(line, "status")
             assert (warning["type"], warning["code"]) == ("warning", code)
             assert (status["diarization"], status["insights"]) == (False, False)
-            await configure(line, **{name: False})
-        await configure(line, diarization={"enabled": False}, insights={"enabled": False})
+            await send_config(line, **{name: False})
+        await send_config(line, diarization={"enabled": False}, insights={"enabled": False})
 
 
-@case("P3.19", "P3.21")
-async def what_was_meant_stands_in_place_of_what_was_heard(line: Line) -> None:
+@stream_case("P3.19", "P3.21")
+async def what_was_meant_stands_in_place_of_what_was_heard(line: ClientStream) -> None:
     meant = {"one two": "Twelve", "three": "two three", "tw": "x"}
-    await configure(line, model="with-times", word_timestamps=True, vocabulary={"replacements": meant})
-    await line.send(say("one", "two", "three"))
-    frames = await commit(line)
-    words = [word for final in finals(frames) for word in list_of(final["words"])]
+    await send_config(line, model="with-times", word_timestamps=True, vocabulary={"replacements": meant})
+    await line.send(build_speech("one", "two", "three"))
+    frames = await send_commit(line)
+    words = [word for final in filter_finals(frames) for word in check_list(final["words"])]
     assert [word["word"] for word in words] == ["Twelve", "two", "three"]
-    assert text(frames) == "Twelve two three"
-    await configure(line, vocabulary={"replacements": {"two": "2"}})
-    await line.send(say("one", "two", "three"))
-    assert text(await commit(line)) == "one 2 three"
-    await configure(line, vocabulary={})
-    await line.send(say("one", "two", "three"))
-    assert text(await commit(line)) == "one two three"
+    assert check_transcript(frames) == "Twelve two three"
+    await send_config(line, vocabulary={"replacements": {"two": "2"}})
+    await line.send(build_speech("one", "two", "three"))
+    assert check_transcript(await send_commit(line)) == "one 2 three"
+    await send_config(line, vocabulary={})
+    await line.send(build_speech("one", "two", "three"))
+    assert check_transcript(await send_commit(line)) == "one two three"
 
 
-@case("P3.23")
-async def a_phrase_is_found_where_finals_part_it(line: Line) -> None:
+@stream_case("P3.23")
+async def a_phrase_is_found_where_finals_part_it(line: ClientStream) -> None:
     meant = {"two three": "Twenty-three"}
-    await configure(
+    await send_config(
         line, model="with-times", chunk_duration=0.8, overlap_duration=0, vocabulary={"replacements": meant}
     )
-    await line.send(say("one", "two"))
-    await line.send(say("three", "four"))
-    frames = await commit(line)
-    assert finals(frames)[0]["text"] == "one"
-    assert text(frames) == "one Twenty-three four"
+    await line.send(build_speech("one", "two"))
+    await line.send(build_speech("three", "four"))
+    frames = await send_commit(line)
+    assert filter_finals(frames)[0]["text"] == "one"
+    assert check_transcript(frames) == "one Twenty-three four"
 
 
-@case("P3.20")
-async def terms_that_cannot_be_listened_for_are_told_of(line: Line) -> None:
+@stream_case("P3.20")
+async def terms_that_cannot_be_listened_for_are_told_of(line: ClientStream) -> None:
     await line.send({"type": "config", "vocabulary": {"terms": ["C++", {"term": "eunuch", "boost": 2}]}})
-    warning, _ = await until(line, "status")
+    warning, _ = await receive_until(line, "status")
     assert warning["code"] == "vocabulary_unavailable"
 
 
-@case("P3.22")
-async def what_is_wrong_in_a_vocabulary_is_named(line: Line) -> None:
+@stream_case("P3.22")
+async def what_is_wrong_in_a_vocabulary_is_named(line: ClientStream) -> None:
     many = {f"word{number}": "x" for number in range(10_001)}
     for bad, field in (
         ({"terms": ["a", "b", 5, None]}, "vocabulary.terms[3]"),
@@ -301,36 +313,36 @@ async def what_is_wrong_in_a_vocabulary_is_named(line: Line) -> None:
         ({"replacements": many}, "vocabulary.replacements"),
     ):
         await line.send({"type": "config", "vocabulary": bad})
-        (error,) = await until(line, "error")
+        (error,) = await receive_until(line, "error")
         assert (error["code"], error["field"]) == ("invalid_config", field)
 
 
-@case("P3.17", "P4.9")
-async def words_have_times_where_the_model_knows_them(line: Line) -> None:
-    status = await configure(line, model="with-times", word_timestamps=True)
+@stream_case("P3.17", "P4.9")
+async def words_have_times_where_the_model_knows_them(line: ClientStream) -> None:
+    status = await send_config(line, model="with-times", word_timestamps=True)
     assert status["word_timestamps"] is True
-    await line.send(say("one", ("", 1.0), "two"))
-    words = [word for final in finals(await commit(line)) for word in list_of(final["words"])]
+    await line.send(build_speech("one", ("", 1.0), "two"))
+    words = [word for final in filter_finals(await send_commit(line)) for word in check_list(final["words"])]
     assert [(w["word"], w["start"], w["confidence"]) for w in words] == [("one", 0.0, 1.0), ("two", 1.4, 1.0)]
-    await configure(line, word_timestamps=False)
-    await line.send(say("three"))
-    assert all("words" not in final for final in finals(await commit(line)))
+    await send_config(line, word_timestamps=False)
+    await line.send(build_speech("three"))
+    assert all("words" not in final for final in filter_finals(await send_commit(line)))
 
 
-@case("P3.17")
-async def where_it_does_not_that_is_told(line: Line) -> None:
+@stream_case("P3.17")
+async def where_it_does_not_that_is_told(line: ClientStream) -> None:
     await line.send({"type": "config", "model": "foo", "word_timestamps": True})
-    warning, status = await until(line, "status")
+    warning, status = await receive_until(line, "status")
     assert warning["code"] == "word_timestamps_unavailable"
     assert status["word_timestamps"] is False
 
 
-@case("P3.17", "P4.9")
-async def then_it_is_told_roughly_where_the_words_are(line: Line) -> None:
+@stream_case("P3.17", "P4.9")
+async def then_it_is_told_roughly_where_the_words_are(line: ClientStream) -> None:
     await line.send({"type": "config", "model": "whisper", "word_timestamps": True})
-    await until(line, "status")
-    await line.send(say("one", ("", 3.0), "two"))
-    found = finals(await commit(line))
+    await receive_until(line, "status")
+    await line.send(build_speech("one", ("", 3.0), "two"))
+    found = filter_finals(await send_commit(line))
     assert [final["text"] for final in found] == ["one", "two"]
     for final, start in zip(found, (0.0, 3.4), strict=True):
         since, end, whole = (final[key] for key in ("spoken_start", "spoken_end", "segment_end"))
@@ -339,14 +351,16 @@ async def then_it_is_told_roughly_where_the_words_are(line: Line) -> None:
         assert isinstance(whole, float)
         assert abs(since - start) < 0.5
         assert start < end <= whole
-    await configure(line, word_timestamps=False)
-    await line.send(say("three"))
-    assert all("spoken_start" not in final for final in finals(await commit(line)))
+    await send_config(line, word_timestamps=False)
+    await line.send(build_speech("three"))
+    assert all("spoken_start" not in final for final in filter_finals(await send_commit(line)))
 
 
-@case("P3.18")
-async def a_config_has_a_longest_and_a_deepest(line: Line) -> None:
-    error = await ask(line, {"type": "config", "x": "y" * 2**20})
+@stream_case("P3.18")
+async def a_config_has_a_longest_and_a_deepest(line: ClientStream) -> None:
+    error = await send_and_receive(line, {"type": "config", "x": "y" * 2**20})
     assert (error["code"], error["limit"]) == ("invalid_config", 1_048_576)
-    assert (await ask(line, '{"type":"config","x":' + "[" * 17 + "]" * 17 + "}"))["code"] == "bad_json"
-    await configure(line, x=[[[]]])
+    assert (await send_and_receive(line, '{"type":"config","x":' + "[" * 17 + "]" * 17 + "}"))[
+        "code"
+    ] == "bad_json"
+    await send_config(line, x=[[[]]])

@@ -13,9 +13,9 @@ import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from conformance.house import Gate, registry
-from conformance.line import CORE, FOLDER, STREAM
-from echoic.engines.scripted import PlateauVoice
+from conformance.house import DecodeGate, build_case_registry
+from conformance.line import CASE_FOLDER, CORE_PATH, STREAM_PATH
+from echoic.engines.scripted import PlateauDetector
 from echoic.errors import CLOSE_CODES, ModelUnavailable, ProtocolError
 from echoic.server.app import build_app
 from echoic.server.run import EchoicServer
@@ -26,8 +26,8 @@ from echoic.session.effects import Decode, ModelAnswer, Send
 from echoic.session.render import error_frame
 from echoic.speakers.scripted import ScriptedDiarizer
 from support.memory_socket import MemorySocket
-from support.patience import PATIENCE
-from support.play import Play
+from support.patience import WAIT_SECONDS
+from support.play import SessionDriver
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Mapping
@@ -35,84 +35,89 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-    from conformance.line import Door, Json, Line, Message, Way
+    from conformance.line import ClientStream, ConformanceServer, Json, Message, Transport
     from echoic.engines.base import Engine
     from echoic.engines.registry import Registry
-    from echoic.server.streams import Streams
+    from echoic.server.streams import StreamAdmission
     from echoic.session.effects import ModelRequest
 
 
 # ---- the bare session
 
 
-class HousePlay(Play):
+class RegistrySessionDriver(SessionDriver):
     """A played session whose models come from a registry."""
 
     def __init__(self, models: Registry, *, fallback: bool) -> None:
         self._models = models
         self._fallback = fallback
         self._engines: dict[str, Engine] = {}
-        session = Session(PlateauVoice, offers=Offers(diarization=None))
-        super().__init__(models.load("scripted"), session, model=self._find, diarizer=ScriptedDiarizer())
+        session = Session(PlateauDetector, offers=Offers(diarization=None))
+        super().__init__(
+            models.load_engine("scripted"),
+            session,
+            model_resolver=self._resolve_request,
+            diarizer=ScriptedDiarizer(),
+        )
 
-    def finish(self, key: int) -> None:
+    def finish_decode(self, key: int) -> None:
         """Finish one decode, by the model it is for."""
-        effect = self._open[key]
+        effect = self._pending[key]
         if isinstance(effect, Decode):
             self.engine = self._engines[effect.model]
-        super().finish(key)
+        super().finish_decode(key)
 
-    def _find(self, request: ModelRequest) -> ModelAnswer | ModelUnavailable:
+    def _resolve_request(self, request: ModelRequest) -> ModelAnswer | ModelUnavailable:
         try:
-            choice = self._models.resolve(request, fallback=self._fallback)
+            choice = self._models.resolve_model(request, fallback=self._fallback)
         except ModelUnavailable as error:
             return error
-        engine = self._engines.setdefault(choice.name, self._models.load(choice.name))
-        return ModelAnswer(choice.name, engine.needs, choice.fallback)
+        engine = self._engines.setdefault(choice.model_id, self._models.load_engine(choice.model_id))
+        return ModelAnswer(choice.model_id, engine.requirements, choice.fallback_reason)
 
 
-class SessionLine:
+class SessionStream:
     """A played session as a line."""
 
-    def __init__(self, play: Play) -> None:
-        self._play = play
+    def __init__(self, driver: SessionDriver) -> None:
+        self._driver = driver
 
     async def send(self, message: Message) -> None:
         """Send, and finish every decode."""
         try:
-            self._play.send(message)
+            self._driver.send(message)
         except ProtocolError as error:
             frame = error_frame(error)
             code = CLOSE_CODES[error.code]
             if code is None:
-                self._play.do([Send(frame)])
+                self._driver.perform_effects([Send(frame)])
             else:
-                self._play.do(self._play.session.end(code, frame))
-                self._play.settle()
+                self._driver.perform_effects(self._driver.session.end(code, frame))
+                self._driver.finish_all()
 
     async def receive(self) -> Json:
         """Return what came."""
-        if self._play.frames:
-            return self._play.frames.pop(0)
-        assert self._play.closed is not None, "nothing came"
-        return {"type": "close", "code": self._play.closed}
+        if self._driver.frames:
+            return self._driver.frames.pop(0)
+        assert self._driver.close_code is not None, "nothing came"
+        return {"type": "close", "code": self._driver.close_code}
 
 
-class SessionDoor:
+class BareSessionServer:
     """No server at all."""
 
     def __init__(self) -> None:
-        self.gate = Gate()
+        self.gate = DecodeGate()
 
     @asynccontextmanager
-    async def open(
-        self, path: str = STREAM, *, headers: Mapping[str, str] | None = None, query: str = ""
-    ) -> AsyncIterator[Line]:
+    async def open_stream(
+        self, path: str = STREAM_PATH, *, headers: Mapping[str, str] | None = None, query: str = ""
+    ) -> AsyncIterator[ClientStream]:
         """Begin a session; nobody asks for a key."""
         assert (headers, query) == (None, "")
-        yield SessionLine(HousePlay(registry(self.gate), fallback=path != CORE))
+        yield SessionStream(RegistrySessionDriver(build_case_registry(self.gate), fallback=path != CORE_PATH))
 
-    async def get(self, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, Json, str]:
+    async def fetch_http(self, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, Json, str]:
         """Not to be had."""
         raise NotImplementedError
 
@@ -120,11 +125,11 @@ class SessionDoor:
         """Not to be had."""
         raise NotImplementedError
 
-    async def emptied(self) -> None:
+    async def wait_until_empty(self) -> None:
         """Not to be had."""
         raise NotImplementedError
 
-    async def settled(self) -> None:
+    async def wait_until_preloaded(self) -> None:
         """Not to be had."""
         raise NotImplementedError
 
@@ -132,68 +137,68 @@ class SessionDoor:
 # ---- the application in memory
 
 
-class MemoryLine:
+class InMemoryStream:
     """An ASGI connection as a line."""
 
     def __init__(self, memory: MemorySocket) -> None:
-        self._memory = memory
+        self._socket = memory
         self._closed: Json | None = None
 
     async def send(self, message: Message) -> None:
         """Send."""
         if isinstance(message, str):
-            self._memory.send_text(message)
+            self._socket.send_text(message)
         else:
-            self._memory.send(message)
+            self._socket.send(message)
 
     async def receive(self) -> Json:
         """Return the next frame."""
         if self._closed is None:
-            frame = await self._memory.next()
+            frame = await self._socket.receive_frame()
             self._closed = frame if frame["type"] == "close" else None
             return frame
-        await self._memory.ended()
-        assert self._memory.unread == 0
+        await self._socket.wait_until_ended()
+        assert self._socket.unread_count == 0
         return self._closed
 
 
-class MemoryDoor:
+class InMemoryServer:
     """An application in this event loop."""
 
-    def __init__(self, app: FastAPI, gate: Gate) -> None:
+    def __init__(self, app: FastAPI, gate: DecodeGate) -> None:
         self._app = app
         self.gate = gate
 
     @asynccontextmanager
-    async def open(
-        self, path: str = STREAM, *, headers: Mapping[str, str] | None = None, query: str = ""
-    ) -> AsyncIterator[Line]:
+    async def open_stream(
+        self, path: str = STREAM_PATH, *, headers: Mapping[str, str] | None = None, query: str = ""
+    ) -> AsyncIterator[ClientStream]:
         """Open a stream."""
         lower = {name.lower(): value for name, value in (headers or {}).items()}
         async with MemorySocket(self._app, path, headers=lower, query=query) as memory:
-            yield MemoryLine(memory)
+            yield InMemoryStream(memory)
 
-    async def get(self, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, Json, str]:
+    async def fetch_http(self, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, Json, str]:
         """Ask the application."""
-        return await _get(httpx.ASGITransport(self._app), "http://localhost" + path, headers)
+        return await _fetch_http(httpx.ASGITransport(self._app), "http://localhost" + path, headers)
 
     async def drain(self) -> None:
         """Drain."""
-        await _streams(self._app).drain(PATIENCE)
+        await _get_streams(self._app).drain(WAIT_SECONDS)
 
-    async def emptied(self) -> None:
+    async def wait_until_empty(self) -> None:
         """Wait."""
-        await _streams(self._app)._empty.wait()  # noqa: SLF001  # no other event says so
+        await _get_streams(self._app)._is_empty.wait()  # noqa: SLF001  # no other event says so
 
-    async def settled(self) -> None:
+    async def wait_until_preloaded(self) -> None:
         """Wait."""
-        await self._app.state.house.ready.settled.wait()
+        await self._app.state.context.readiness.settled.wait()
 
 
 # ---- a real socket
 
 
-class SocketLine:
+class RealSocketStream:
     """A WebSocket as a line."""
 
     def __init__(self, connection: ClientConnection) -> None:
@@ -207,82 +212,82 @@ class SocketLine:
     async def receive(self) -> Json:
         """Return the next frame."""
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(WAIT_SECONDS):
                 frame: Json = json.loads(await self._connection.recv())
         except ConnectionClosed as error:
             return {"type": "close", "code": error.rcvd.code if error.rcvd else 1006}
         return frame
 
 
-class _Server(EchoicServer):
+class _LoopServer(EchoicServer):
     """A server that knows its loop and says when it has begun."""
 
     def __init__(self, app: FastAPI, settings: Settings) -> None:
         super().__init__(app, settings)
-        self.begun = threading.Event()
+        self.has_begun = threading.Event()
         self.loop = asyncio.new_event_loop()
         self.loop.close()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.loop = asyncio.get_running_loop()
-        self.begun.set()
+        self.has_begun.set()
 
 
-class SocketDoor:
+class RealSocketServer:
     """A server in a thread, on a free port of loopback."""
 
-    def __init__(self, app: FastAPI, settings: Settings, gate: Gate) -> None:
+    def __init__(self, app: FastAPI, settings: Settings, gate: DecodeGate) -> None:
         self.gate = gate
         self._app = app
         listener = socket.create_server(("127.0.0.1", 0))
-        self.place = f"127.0.0.1:{listener.getsockname()[1]}"
-        self._server = _Server(app, settings)
+        self.address = f"127.0.0.1:{listener.getsockname()[1]}"
+        self._server = _LoopServer(app, settings)
         self._thread = threading.Thread(target=self._server.run, args=([listener],))
         self._thread.start()
-        assert self._server.begun.wait(PATIENCE)
+        assert self._server.has_begun.wait(WAIT_SECONDS)
 
     @asynccontextmanager
-    async def open(
-        self, path: str = STREAM, *, headers: Mapping[str, str] | None = None, query: str = ""
-    ) -> AsyncIterator[Line]:
+    async def open_stream(
+        self, path: str = STREAM_PATH, *, headers: Mapping[str, str] | None = None, query: str = ""
+    ) -> AsyncIterator[ClientStream]:
         """Connect; leaving cuts the connection."""
-        address = f"ws://{self.place}{path}" + (f"?{query}" if query else "")
+        address = f"ws://{self.address}{path}" + (f"?{query}" if query else "")
         async with connect(
             address, additional_headers=headers, max_size=None, compression=None
         ) as connection:
-            yield SocketLine(connection)
+            yield RealSocketStream(connection)
             connection.transport.abort()
 
-    async def get(self, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, Json, str]:
+    async def fetch_http(self, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, Json, str]:
         """Ask by HTTP."""
-        return await _get(httpx.AsyncHTTPTransport(), f"http://{self.place}{path}", headers)
+        return await _fetch_http(httpx.AsyncHTTPTransport(), f"http://{self.address}{path}", headers)
 
     async def drain(self) -> None:
         """Drain."""
-        await self._there(_streams(self._app).drain(PATIENCE))
+        await self._run_in_loop(_get_streams(self._app).drain(WAIT_SECONDS))
 
-    async def emptied(self) -> None:
+    async def wait_until_empty(self) -> None:
         """Wait."""
-        await self._there(_streams(self._app)._empty.wait())  # noqa: SLF001  # no other event says so
+        await self._run_in_loop(_get_streams(self._app)._is_empty.wait())  # noqa: SLF001  # no other event says so
 
-    async def settled(self) -> None:
+    async def wait_until_preloaded(self) -> None:
         """Wait."""
-        await self._there(self._app.state.house.ready.settled.wait())
+        await self._run_in_loop(self._app.state.context.readiness.settled.wait())
 
     def stop(self) -> None:
         """Stop the server and wait for its end."""
-        self.gate.open.set()
+        self.gate.released.set()
         self._server.should_exit = True
-        self._thread.join(PATIENCE)
+        self._thread.join(WAIT_SECONDS)
         assert not self._thread.is_alive()
 
-    async def _there(self, work: Coroutine[object, object, object]) -> None:
+    async def _run_in_loop(self, work: Coroutine[object, object, object]) -> None:
         future = asyncio.run_coroutine_threadsafe(work, self._server.loop)
-        await asyncio.wait_for(asyncio.wrap_future(future), PATIENCE)
+        await asyncio.wait_for(asyncio.wrap_future(future), WAIT_SECONDS)
 
 
-class Doors:
+class ServerPool:
     """Servers by their settings; those on sockets are kept for the next case.
 
     Args:
@@ -291,54 +296,56 @@ class Doors:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._kept: dict[str, SocketDoor] = {}
+        self._idle_servers: dict[str, RealSocketServer] = {}
 
     @asynccontextmanager
-    async def door(self, way: Way, settings: Mapping[str, object], *, spends: bool) -> AsyncIterator[Door]:
+    async def open_server(
+        self, transport: Transport, settings: Mapping[str, object], *, spends_server: bool
+    ) -> AsyncIterator[ConformanceServer]:
         """Yield a server with these settings; one that the case spends is stopped afterwards."""
-        if way == "session":
-            yield SessionDoor()
+        if transport == "session":
+            yield BareSessionServer()
             return
-        if way == "memory":
-            app, _, gate = _build(settings, self._folder)
+        if transport == "memory":
+            app, _, gate = _build_app(settings, self._folder)
             async with app.router.lifespan_context(app):
                 try:
-                    yield MemoryDoor(app, gate)
+                    yield InMemoryServer(app, gate)
                 finally:
-                    gate.open.set()
+                    gate.released.set()
             return
         key = repr(sorted(settings.items()))
-        door = self._kept.pop(key, None) or SocketDoor(*_build(settings, self._folder))
+        door = self._idle_servers.pop(key, None) or RealSocketServer(*_build_app(settings, self._folder))
         try:
             yield door
         finally:
-            if spends or door.gate.open.is_set():
+            if spends_server or door.gate.released.is_set():
                 await asyncio.to_thread(door.stop)
             else:
-                self._kept[key] = door
+                self._idle_servers[key] = door
 
     def close(self) -> None:
         """Stop all servers."""
-        for door in self._kept.values():
+        for door in self._idle_servers.values():
             door.stop()
-        self._kept.clear()
+        self._idle_servers.clear()
 
 
-def _build(settings: Mapping[str, object], folder: Path) -> tuple[FastAPI, Settings, Gate]:
-    gate = Gate()
-    placed = {key: folder if value is FOLDER else value for key, value in settings.items()}
+def _build_app(settings: Mapping[str, object], folder: Path) -> tuple[FastAPI, Settings, DecodeGate]:
+    gate = DecodeGate()
+    placed = {key: folder if value is CASE_FOLDER else value for key, value in settings.items()}
     always = {"scripted_engine": True, "preload_model": "", "speakers_diarizer": "scripted"}
     always["falling_behind_seconds"] = 600  # a busy machine is late
     given = Settings.model_validate({**always, **placed})
-    return build_app(given, registry(gate)), given, gate
+    return build_app(given, build_case_registry(gate)), given, gate
 
 
-def _streams(app: FastAPI) -> Streams:
-    streams: Streams = app.state.house.service.streams
+def _get_streams(app: FastAPI) -> StreamAdmission:
+    streams: StreamAdmission = app.state.context.endpoint.streams
     return streams
 
 
-async def _get(
+async def _fetch_http(
     transport: httpx.AsyncBaseTransport, address: str, headers: Mapping[str, str] | None
 ) -> tuple[int, Json, str]:
     async with httpx.AsyncClient(transport=transport) as client:

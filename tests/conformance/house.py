@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from echoic.engines.registry import Registry, Seat
-from echoic.engines.scripted import PLAIN, UTTERANCE, Scripted
+from echoic.engines.registry import ModelSpec, Registry
+from echoic.engines.scripted import LOCAL_AGREEMENT, OVERLAP, ScriptedEngine
 from echoic.errors import Missing
 from echoic.session.window import WindowNeeds
 from echoic.text.hypothesis import Hypothesis, Token
-from support.patience import PATIENCE
-from support.speakers import Answering, Timed, saying
+from support.patience import WAIT_SECONDS
+from support.speakers import FunctionEngine, TimedScripted, build_fixed_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,83 +19,85 @@ if TYPE_CHECKING:
     from echoic.engines.base import Engine
     from echoic.session.window import Window
 
-WITH_TIMES = WindowNeeds("carried", left_context=0.5, times=True)
+TIMED_REQUIREMENTS = WindowNeeds("carried", left_context=0.5, times=True)
 
 
-class Gate:
-    """Where the model ``gated`` stops at the word "alpha" until ``open`` is set."""
+class DecodeGate:
+    """Where the model ``gated`` stops at the word "alpha" until ``released`` is set."""
 
     def __init__(self) -> None:
-        self.open = threading.Event()
+        self.released = threading.Event()
         self.reached = threading.Event()
 
     def wait(self) -> None:
         """Let a decode wait."""
         self.reached.set()
-        assert self.open.wait(PATIENCE)
+        assert self.released.wait(WAIT_SECONDS)
 
 
-def registry(gate: Gate) -> Registry:
+def build_case_registry(gate: DecodeGate) -> Registry:
     """Return the models; ``scripted`` answers where one cannot be had."""
     return Registry(
         [
-            _seat("parakeet-standard", Scripted, "parakeet"),
-            _seat("parakeet-mlx", Scripted, "parakeet", "mlx"),
-            Seat(
+            _build_spec("parakeet-standard", ScriptedEngine, "parakeet"),
+            _build_spec("parakeet-mlx", ScriptedEngine, "parakeet", "mlx"),
+            ModelSpec(
                 "parakeet-onnx",
                 "parakeet",
                 "onnx",
                 lambda: Missing("Its weights are missing.", "get it"),
-                Scripted,
+                ScriptedEngine,
             ),
-            _seat("whisper", lambda: Scripted(UTTERANCE)),
-            _seat("scripted", Scripted),
-            _seat("plain", lambda: Scripted(PLAIN)),
-            _seat("timed", Timed),
-            Seat(
+            _build_spec("whisper", lambda: ScriptedEngine(LOCAL_AGREEMENT)),
+            _build_spec("scripted", ScriptedEngine),
+            _build_spec("plain", lambda: ScriptedEngine(OVERLAP)),
+            _build_spec("timed", TimedScripted),
+            ModelSpec(
                 "with-times",
                 "with-times",
                 "standard",
                 lambda: None,
-                lambda: Scripted(WITH_TIMES),
+                lambda: ScriptedEngine(TIMED_REQUIREMENTS),
                 word_timestamps=True,
             ),
-            _seat("foo", lambda: saying("foo")),
-            _seat("recital", lambda: Answering(_recite)),
-            _seat("brittle", lambda: Scripted(hooks={"bravo": _refuse})),
-            _seat("shaky", Shaky),
-            _seat("gated", lambda: Scripted(hooks={"alpha": gate.wait})),
-            _seat("faulty", lambda: Answering(_wrong)),
+            _build_spec("foo", lambda: build_fixed_engine("foo")),
+            _build_spec("recital", lambda: FunctionEngine(_answer_recital)),
+            _build_spec("brittle", lambda: ScriptedEngine(word_hooks={"bravo": _raise_failure})),
+            _build_spec("shaky", FailsOnceEngine),
+            _build_spec("gated", lambda: ScriptedEngine(word_hooks={"alpha": gate.wait})),
+            _build_spec("faulty", lambda: FunctionEngine(_answer_wrongly)),
         ],
         default="scripted",
     )
 
 
-class Shaky(Answering):
+class FailsOnceEngine(FunctionEngine):
     """Fails at every window once."""
 
     def __init__(self) -> None:
-        super().__init__(self._second_time)
-        self._seen: set[float] = set()
+        super().__init__(self._answer_second_time)
+        self._seen_starts: set[float] = set()
 
-    def _second_time(self, window: Window) -> str:
-        if window.start not in self._seen:
-            self._seen.add(window.start)
-            _refuse()
+    def _answer_second_time(self, window: Window) -> str:
+        if window.start not in self._seen_starts:
+            self._seen_starts.add(window.start)
+            _raise_failure()
         return "second"
 
 
-def _seat(name: str, load: Callable[[], Engine], model: str = "", variant: str = "standard") -> Seat:
-    return Seat(name, model or name, variant, lambda: None, load)
+def _build_spec(
+    name: str, load: Callable[[], Engine], model: str = "", variant: str = "standard"
+) -> ModelSpec:
+    return ModelSpec(name, model or name, variant, lambda: None, load)
 
 
-def _recite(window: Window) -> str:
+def _answer_recital(window: Window) -> str:
     return {0.0: "One, two three", 1.5: "two, THREE four", 3.0: "four four"}.get(window.start, "")
 
 
-def _refuse() -> None:
+def _raise_failure() -> None:
     raise RuntimeError("said in confidence")
 
 
-def _wrong(_: Window) -> Hypothesis:
+def _answer_wrongly(_: Window) -> Hypothesis:
     return Hypothesis(volatile=(Token(None),))  # type: ignore[arg-type]  # the fault

@@ -35,7 +35,7 @@ def rows(heading: str) -> list[list[str]]:
 
 
 def test_every_sentence_has_a_case_and_every_case_a_sentence() -> None:
-    shown = {one for case in CASES for one in case.ids}
+    shown = {one for case in CASES for one in case.sentence_ids}
     assert set(IDS) - shown == set()
     assert shown - set(IDS) == set()
     assert [one for one, count in Counter(IDS).items() if count > 1] == []

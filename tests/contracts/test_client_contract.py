@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from echoic import client
-from echoic.client import Final, FullTranscript, Received, ServerError, UnreadableAudio, blocking
-from echoic.engines.scripted import VOCABULARY, draw
-from support.fake_server import Peer, fake_server, final
+from echoic.client import Final, FullTranscript, ReceivedFrame, ServerError, UnreadableAudio, blocking
+from echoic.engines.scripted import VOCABULARY, draw_words
+from support.fake_server import FakePeer, build_final_json, run_fake_server
 from support.live import ServerProcess
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 WORDS = VOCABULARY[:8]
 TEXT = " ".join(WORDS)
-SOUND = draw(WORDS)
+SOUND = draw_words(WORDS)
 
 
 class Line(Protocol):
@@ -42,9 +42,9 @@ class Line(Protocol):
     async def stop(self) -> str: ...
     async def close(self) -> None: ...
     async def configure(self, values: Mapping[str, object]) -> None: ...
-    def frames(self) -> list[Received]: ...
+    def frames(self) -> list[ReceivedFrame]: ...
     def __aiter__(self) -> Self: ...
-    async def __anext__(self) -> Received: ...
+    async def __anext__(self) -> ReceivedFrame: ...
 
 
 class Blocking:
@@ -77,13 +77,13 @@ class Blocking:
     async def configure(self, values: Mapping[str, object]) -> None:
         await asyncio.to_thread(self._stream.configure, values)
 
-    def frames(self) -> list[Received]:
+    def frames(self) -> list[ReceivedFrame]:
         return self._stream.frames()
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Received:
+    async def __anext__(self) -> ReceivedFrame:
         frame = await asyncio.to_thread(next, self._stream, None)
         if frame is None:
             raise StopAsyncIteration
@@ -135,7 +135,7 @@ def way(request: pytest.FixtureRequest) -> Client:
 @pytest.fixture(scope="module")
 def place() -> Iterator[str]:
     with ServerProcess() as server:
-        yield server.place
+        yield server.address
 
 
 def as_file(samples: NDArray[np.float32], rate: int = 16_000) -> io.BytesIO:
@@ -266,12 +266,12 @@ async def test_a_refusal_is_raised_where_the_stream_is_opened(way: Client, place
 
 
 async def test_a_connection_that_breaks_is_raised_after_what_came(way: Client) -> None:
-    async def play(peer: Peer) -> None:
-        await peer.send(final(1, "one"))
-        await peer.expect("ping")
+    async def play(peer: FakePeer) -> None:
+        await peer.send(build_final_json(1, "one"))
+        await peer.receive_samples_until("ping")
         peer.socket.transport.abort()
 
-    async with fake_server(play) as url, way.connect(url) as stream:
+    async with run_fake_server(play) as url, way.connect(url) as stream:
         with pytest.raises(ServerError, match="was lost"):
             await stream.ping()
         assert isinstance(await anext(stream), Final)

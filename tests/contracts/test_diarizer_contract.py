@@ -9,13 +9,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from echoic.engines.scripted import draw
+from echoic.engines.scripted import draw_words
 from echoic.session.sound import Sound, SpeakerWishes, Turn
 from echoic.speakers.online import OnlineDiarizer
 from echoic.speakers.scripted import ScriptedDiarizer
-from echoic.speakers.seats import LIGHT, load
-from support.tiny_parakeet import recordings
-from support.tones import RATE, ToneEmbedder, ToneSegmenter, hear, speech_in, tones
+from echoic.speakers.seats import LIGHT_DIARIZER, load_diarizer
+from support.tiny_parakeet import read_recordings
+from support.tones import (
+    SAMPLE_RATE,
+    ToneEmbedder,
+    ToneSegmenter,
+    build_tones,
+    diarize_in_pieces,
+    find_speech,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,25 +42,27 @@ class Case:
 
 
 def toned() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    return tones([(0, 3.0), (None, 1.0), (2, 4.0), (0, 2.0)]), tones([(3, 2.0), (1, 3.0), (4, 2.5)])
+    return build_tones([(0, 3.0), (None, 1.0), (2, 4.0), (0, 2.0)]), build_tones(
+        [(3, 2.0), (1, 3.0), (4, 2.5)]
+    )
 
 
 def drawn() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    first = draw(["one", "two", ("", 0.5), "golf", "hotel", "india", "one", "whiskey", "red"])
-    return first, draw(["golf", "hotel", ("", 1.0), "one", "two", "three"])
+    first = draw_words(["one", "two", ("", 0.5), "golf", "hotel", "india", "one", "whiskey", "red"])
+    return first, draw_words(["golf", "hotel", ("", 1.0), "one", "two", "three"])
 
 
 def said() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    clips = [audio for audio, _ in recordings()]
-    return np.concatenate(clips[:4])[: 8 * RATE], np.concatenate(clips[4:8])[: 6 * RATE]
+    clips = [audio for audio, _ in read_recordings()]
+    return np.concatenate(clips[:4])[: 8 * SAMPLE_RATE], np.concatenate(clips[4:8])[: 6 * SAMPLE_RATE]
 
 
 CASES = (
     Case("scripted", ScriptedDiarizer, drawn),
     Case("online", lambda: OnlineDiarizer(ToneEmbedder()), toned),
     Case("online with turns", lambda: OnlineDiarizer(ToneEmbedder(), ToneSegmenter()), toned),
-    Case("embedded", load, said),
-    Case("embedded-light", lambda: load(LIGHT), said),
+    Case("embedded", load_diarizer, said),
+    Case("embedded-light", lambda: load_diarizer(LIGHT_DIARIZER), said),
 )
 
 
@@ -77,12 +86,12 @@ def in_order(turns: Sequence[Turn]) -> bool:
 
 
 def piece(audio: NDArray[np.float32], start: float = 0.0, carry: object = None) -> Sound:
-    return Sound(audio, start, speech_in(audio), carry=carry)
+    return Sound(audio, start, find_speech(audio), carry=carry)
 
 
 def test_each_piece_has_an_answer_inside_of_it(case: Case, diarizer: Diarizer) -> None:
-    sounds = [piece(talk[: 2 * RATE], 7.5) for talk in case.talks()]
-    answers = diarizer.listen(sounds)
+    sounds = [piece(talk[: 2 * SAMPLE_RATE], 7.5) for talk in case.talks()]
+    answers = diarizer.diarize(sounds)
     assert len(answers) == len(sounds)
     for voices in answers:
         assert voices.turns
@@ -92,28 +101,28 @@ def test_each_piece_has_an_answer_inside_of_it(case: Case, diarizer: Diarizer) -
 
 
 def test_an_answer_does_not_depend_on_the_others_of_the_call(case: Case, diarizer: Diarizer) -> None:
-    first, second = (piece(talk[: 2 * RATE]) for talk in case.talks())
-    together = diarizer.listen([first, second])
-    apart = [diarizer.listen([one])[0] for one in (first, second)]
+    first, second = (piece(talk[: 2 * SAMPLE_RATE]) for talk in case.talks())
+    together = diarizer.diarize([first, second])
+    apart = [diarizer.diarize([one])[0] for one in (first, second)]
     assert [voices.turns for voices in together] == [voices.turns for voices in apart]
 
 
 def test_a_carry_can_be_taken_up_twice(case: Case, diarizer: Diarizer) -> None:
     talk, _ = case.talks()
-    (voices,) = diarizer.listen([piece(talk[: 2 * RATE])])
-    onward = piece(talk[2 * RATE : 4 * RATE], 2.0, voices.carry)
-    before = diarizer.review(voices.carry)
-    first, second = diarizer.listen([onward])[0], diarizer.listen([onward])[0]
+    (voices,) = diarizer.diarize([piece(talk[: 2 * SAMPLE_RATE])])
+    onward = piece(talk[2 * SAMPLE_RATE : 4 * SAMPLE_RATE], 2.0, voices.carry)
+    before = diarizer.finalize(voices.carry)
+    first, second = diarizer.diarize([onward])[0], diarizer.diarize([onward])[0]
     assert first.turns == second.turns
-    assert diarizer.review(voices.carry) == before
+    assert diarizer.finalize(voices.carry) == before
 
 
 def test_the_first_speaker_is_number_0_and_numbers_are_not_left_out(case: Case, diarizer: Diarizer) -> None:
     talk, _ = case.talks()
-    heard = hear(diarizer, talk)
-    assert heard.who[0] == 0
-    for place, speaker in enumerate(heard.who):
-        assert speaker <= len({*heard.who[:place]})
+    heard = diarize_in_pieces(diarizer, talk)
+    assert heard.speaker_order[0] == 0
+    for place, speaker in enumerate(heard.speaker_order):
+        assert speaker <= len({*heard.speaker_order[:place]})
 
 
 @pytest.mark.parametrize("wishes", [SpeakerWishes(count=2), SpeakerWishes(most=2), SpeakerWishes(count=1)])
@@ -121,41 +130,41 @@ def test_there_are_no_more_speakers_than_the_client_says(
     case: Case, diarizer: Diarizer, wishes: SpeakerWishes
 ) -> None:
     for talk in case.talks():
-        heard = hear(diarizer, talk, wishes=wishes)
-        assert max(heard.who) < (wishes.count or wishes.most or 99)
-        assert max(turn.speaker for turn in diarizer.review(heard.carry)) < (
+        heard = diarize_in_pieces(diarizer, talk, options=wishes)
+        assert max(heard.speaker_order) < (wishes.count or wishes.most or 99)
+        assert max(turn.speaker for turn in diarizer.finalize(heard.state)) < (
             wishes.count or wishes.most or 99
         )
 
 
 def test_a_review_tells_of_all_that_was_heard_in_order(case: Case, diarizer: Diarizer) -> None:
     talk, _ = case.talks()
-    heard = hear(diarizer, talk, start=100.0)
-    review = diarizer.review(heard.carry)
+    heard = diarize_in_pieces(diarizer, talk, start=100.0)
+    review = diarizer.finalize(heard.state)
     assert in_order(review)
     assert review[0].start == pytest.approx(heard.turns[0].start, abs=0.3)
     assert review[-1].end == pytest.approx(heard.turns[-1].end, abs=0.3)
 
 
 def test_a_session_without_speech_has_no_speakers(diarizer: Diarizer) -> None:
-    (voices,) = diarizer.listen([Sound(np.zeros(RATE, np.float32), 0.0, ())])
+    (voices,) = diarizer.diarize([Sound(np.zeros(SAMPLE_RATE, np.float32), 0.0, ())])
     assert voices.turns == ()
-    assert diarizer.review(voices.carry) == ()
-    assert diarizer.review(None) == ()
+    assert diarizer.finalize(voices.carry) == ()
+    assert diarizer.finalize(None) == ()
 
 
 def test_pieces_may_be_empty_or_tiny(case: Case, diarizer: Diarizer) -> None:
     talk, _ = case.talks()
     empty = Sound(talk[:0], 0.0, ())
     tiny = Sound(talk[:100], 0.0, ((0, 100),))
-    for voices in diarizer.listen([empty, tiny, replace(tiny, last=True)]):
+    for voices in diarizer.diarize([empty, tiny, replace(tiny, last=True)]):
         assert in_order(voices.turns)
 
 
 def test_a_gap_in_the_sound_does_not_disturb_it(case: Case, diarizer: Diarizer) -> None:
     talk, other = case.talks()
-    heard = hear(diarizer, talk)
-    later = hear(diarizer, other, start=1_000.0, carry=heard.carry)
+    heard = diarize_in_pieces(diarizer, talk)
+    later = diarize_in_pieces(diarizer, other, start=1_000.0, state=heard.state)
     assert in_order(later.turns)
-    assert in_order(diarizer.review(later.carry))
+    assert in_order(diarizer.finalize(later.state))
     assert later.turns[0].start >= 1_000.0

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 
 from echoic.engines import moonshine
-from echoic.engines.parakeet import Tuning
+from echoic.engines.parakeet import ParakeetOptions
 from echoic.engines.parakeet_onnx import ParakeetOnnx
-from echoic.engines.scripted import CARRIED, PLAIN, UTTERANCE, VOCABULARY, Scripted, draw
-from echoic.engines.seats import standard_registry
+from echoic.engines.scripted import LOCAL_AGREEMENT, OVERLAP, STATEFUL, VOCABULARY, ScriptedEngine, draw_words
+from echoic.engines.seats import build_standard_registry
 from echoic.session.window import DecodeOptions, Window, WindowNeeds
 from echoic.text.vocabulary import Hotword, Hotwords
-from support.pieces import in_pieces, in_place
-from support.tiny_parakeet import FOLDER, mlx_folder, nemo_file, recordings
-from support.whisper_weights import TINY_ENGLISH, weights_of
+from support.pieces import decode_in_pieces, to_absolute_times
+from support.tiny_parakeet import TINY_PARAKEET_FOLDER, read_recordings, write_mlx_folder, write_nemo_file
+from support.whisper_weights import TINY_ENGLISH, fetch_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 AHEAD = WindowNeeds("carried", left_context=0.5, right_context=0.4)
 #: Contexts that cover every recording of the tiny Parakeet, so that pieces and the whole show it the same.
-COVERED = Tuning(left_context=30.0, right_context=30.0)
+COVERED = ParakeetOptions(left_context=30.0, right_context=30.0)
 
 
 @dataclass(frozen=True)
@@ -48,34 +48,36 @@ class Case:
 
 
 def scripted(needs: WindowNeeds) -> Callable[[Path], Engine]:
-    return lambda _: Scripted(needs, threads=4)
+    return lambda _: ScriptedEngine(needs, max_concurrency=4)
 
 
 def by_nemo(folder: Path) -> Engine:
     from echoic.engines.parakeet_nemo import ParakeetNemo  # noqa: PLC0415  # not installed everywhere
 
-    return ParakeetNemo(nemo_file(folder), COVERED)
+    return ParakeetNemo(write_nemo_file(folder), COVERED)
 
 
 def by_mlx(folder: Path) -> Engine:
     from echoic.engines.parakeet_mlx import ParakeetMlx  # noqa: PLC0415  # not installed everywhere
 
-    return ParakeetMlx(mlx_folder(folder), COVERED)
+    return ParakeetMlx(write_mlx_folder(folder), COVERED)
 
 
 def by_whisper(_: Path) -> Engine:
-    from echoic.engines.whisper import Tuning as WhisperTuning  # noqa: PLC0415  # not installed everywhere
     from echoic.engines.whisper import Whisper  # noqa: PLC0415  # the same
+    from echoic.engines.whisper import WhisperOptions as WhisperTuning  # noqa: PLC0415  # not installed everywhere
 
-    return Whisper(weights_of(TINY_ENGLISH), tuning=WhisperTuning(context=10.0, whole=10.0))
+    return Whisper(
+        fetch_weights(TINY_ENGLISH), options=WhisperTuning(partial_context=10.0, final_context=10.0)
+    )
 
 
 def spoken() -> tuple[NDArray[np.float32], ...]:
-    return tuple(audio for audio, _ in recordings()[3:7])
+    return tuple(audio for audio, _ in read_recordings()[3:7])
 
 
 def drawn() -> tuple[NDArray[np.float32], ...]:
-    return tuple(draw(VOCABULARY[start : start + 5]) for start in range(0, 20, 5))
+    return tuple(draw_words(VOCABULARY[start : start + 5]) for start in range(0, 20, 5))
 
 
 def babble() -> tuple[NDArray[np.float32], ...]:
@@ -94,22 +96,22 @@ def syllables(seed: int, size: int = 4_000, count: int = 6) -> NDArray[np.float3
 
 
 CASES = [
-    Case("scripted-carried", scripted(CARRIED), drawn()),
+    Case("scripted-carried", scripted(STATEFUL), drawn()),
     Case("scripted-carried-ahead", scripted(AHEAD), drawn()),
-    Case("scripted-utterance", scripted(UTTERANCE), drawn()),
-    Case("scripted-plain", scripted(PLAIN), drawn()),
-    Case("parakeet-onnx", lambda _: ParakeetOnnx(FOLDER, COVERED), spoken()),
+    Case("scripted-utterance", scripted(LOCAL_AGREEMENT), drawn()),
+    Case("scripted-plain", scripted(OVERLAP), drawn()),
+    Case("parakeet-onnx", lambda _: ParakeetOnnx(TINY_PARAKEET_FOLDER, COVERED), spoken()),
     Case("parakeet-nemo", by_nemo, spoken(), needs=("torch", "nemo")),
     Case("parakeet-mlx", by_mlx, spoken(), needs=("mlx", "parakeet_mlx")),
     Case("whisper", by_whisper, spoken(), needs=("faster_whisper",)),
-    Case("moonshine", lambda _: standard_registry().load("moonshine-tiny-en"), babble()),
+    Case("moonshine", lambda _: build_standard_registry().load_engine("moonshine-tiny-en"), babble()),
 ]
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: case.name)
 def case(request: pytest.FixtureRequest) -> Case:
     chosen: Case = request.param
-    if chosen.name == "moonshine" and not moonshine.probe().available:
+    if chosen.name == "moonshine" and not moonshine.inspect_weights().is_available:
         pytest.skip("its weights are not here")
     if missing := [module for module in chosen.needs if find_spec(module) is None]:
         pytest.skip(f"{' and '.join(missing)} not installed: make test-extras")
@@ -129,7 +131,9 @@ def windows(case: Case, engine: Engine) -> list[Window]:
 def whole(audio: NDArray[np.float32], engine: Engine) -> Window:
     quiet = audio.copy()
     quiet.flags.writeable = False
-    return Window(quiet, engine.needs.sample_rate or 16_000, 0.0, left=0, new=audio.size, right=0, last=True)
+    return Window(
+        quiet, engine.requirements.sample_rate or 16_000, 0.0, left=0, new=audio.size, right=0, last=True
+    )
 
 
 def said(hypothesis: Hypothesis) -> tuple[tuple[Token, ...], tuple[Token, ...]]:
@@ -138,8 +142,8 @@ def said(hypothesis: Hypothesis) -> tuple[tuple[Token, ...], tuple[Token, ...]]:
 
 def test_it_has_a_name_and_room_for_at_least_one_window(engine: Engine) -> None:
     assert engine.name
-    assert engine.lanes >= 1
-    assert engine.threads >= 1
+    assert engine.max_batch_size >= 1
+    assert engine.max_concurrency >= 1
 
 
 def test_no_windows_have_no_hypotheses(engine: Engine) -> None:
@@ -184,7 +188,7 @@ def test_times_lie_inside_the_window_and_do_not_go_back(engine: Engine, windows:
 
 
 def test_an_engine_without_state_commits_nothing(engine: Engine, windows: list[Window]) -> None:
-    if engine.needs.reading == "carried":
+    if engine.requirements.reading == "carried":
         return
     for hypothesis in engine.decode(windows):
         assert hypothesis.committed == ()
@@ -195,11 +199,11 @@ def test_an_engine_without_state_commits_nothing(engine: Engine, windows: list[W
 def test_a_carried_decode_in_pieces_commits_what_one_decode_commits(
     engine: Engine, windows: list[Window], pieces: int
 ) -> None:
-    if engine.needs.reading != "carried":
+    if engine.requirements.reading != "carried":
         return
     for window in windows:
         [at_once] = engine.decode([window])
-        assert in_pieces(engine, window, pieces) == in_place(at_once.committed)
+        assert decode_in_pieces(engine, window, pieces) == to_absolute_times(at_once.committed)
 
 
 def listening(window: Window, *terms: str) -> Window:
@@ -210,7 +214,7 @@ def listening(window: Window, *terms: str) -> Window:
 def test_who_listens_for_nothing_hears_the_same_beside_those_who_do(
     engine: Engine, windows: list[Window]
 ) -> None:
-    if engine.needs.terms != "boost":
+    if engine.requirements.terms != "boost":
         return
     alone = [said(engine.decode([window])[0]) for window in windows]
     others = [listening(window, "carol", "the", "bedroom window") for window in windows]
@@ -221,7 +225,7 @@ def test_who_listens_for_nothing_hears_the_same_beside_those_who_do(
 
 
 def test_terms_that_are_not_said_are_not_heard(engine: Engine, windows: list[Window]) -> None:
-    if engine.needs.terms != "boost":
+    if engine.requirements.terms != "boost":
         return
     terms = (Hotword("wednesday"), Hotword("garage"), Hotword("Zarathustra"))
     options = DecodeOptions(hotwords=Hotwords(terms))
@@ -231,7 +235,7 @@ def test_terms_that_are_not_said_are_not_heard(engine: Engine, windows: list[Win
 
 
 def test_a_missed_term_is_heard_by_who_listens_for_it(engine: Engine, windows: list[Window]) -> None:
-    if engine.needs.terms != "boost":
+    if engine.requirements.terms != "boost":
         return
     hits = [0, 0]
     for window in windows:
@@ -253,25 +257,25 @@ def _words(hypothesis: Hypothesis) -> list[str]:
 def test_a_decode_in_pieces_hears_the_terms_that_one_decode_hears(
     engine: Engine, windows: list[Window], pieces: int
 ) -> None:
-    if engine.needs.terms != "boost":
+    if engine.requirements.terms != "boost":
         return
     for window in windows:
         one = listening(window, "carol", "bedroom", "seven")
         [at_once] = engine.decode([one])
-        assert in_pieces(engine, one, pieces) == in_place(at_once.committed)
+        assert decode_in_pieces(engine, one, pieces) == to_absolute_times(at_once.committed)
 
 
 def test_as_many_threads_as_it_allows_hear_what_one_hears(engine: Engine, windows: list[Window]) -> None:
     alone = [said(one) for one in engine.decode(windows)]
-    together = threading.Barrier(engine.threads)
+    together = threading.Barrier(engine.max_concurrency)
 
     def hear() -> list[tuple[tuple[Token, ...], tuple[Token, ...]]]:
         together.wait(timeout=30)
         return [said(engine.decode([window])[0]) for window in windows]
 
-    with ThreadPoolExecutor(engine.threads) as pool:
-        answers = [pool.submit(hear) for _ in range(engine.threads)]
-        assert [answer.result() for answer in answers] == [alone] * engine.threads
+    with ThreadPoolExecutor(engine.max_concurrency) as pool:
+        answers = [pool.submit(hear) for _ in range(engine.max_concurrency)]
+        assert [answer.result() for answer in answers] == [alone] * engine.max_concurrency
 
 
 def test_it_can_be_closed(case: Case, tmp_path: Path) -> None:

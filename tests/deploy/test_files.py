@@ -17,7 +17,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from echoic.cli.program import app
-from echoic.server.settings import ENV_NAMES, ENV_OF_OTHERS, ENV_PREFIX, Settings, load_settings
+from echoic.server.settings import ENV_NAMES, ENV_PREFIX, FOREIGN_ENV_NAMES, Settings, load_settings
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -121,7 +121,7 @@ def test_the_image_runs_the_python_that_the_project_is_for_and_not_as_root() -> 
 )
 def test_every_variable_that_is_named_is_read(file: Path) -> None:
     named = set(re.findall(rf"\b(?:{ENV_PREFIX}[A-Z_]+|REDIS_URL)\b", file.read_text("utf-8")))
-    assert named <= VARIABLES | CADDYS | ENV_OF_OTHERS
+    assert named <= VARIABLES | CADDYS | FOREIGN_ENV_NAMES
 
 
 def given(lines: list[str]) -> dict[str, str]:
@@ -132,9 +132,9 @@ def test_the_environments_make_settings_that_can_be_used() -> None:
     image = given([word for line in instructions("ENV") for word in line.split() if "ECHOIC_" in word])
     compose = COMPOSE["services"]["server"]["environment"]
     together = load_settings(None, image | compose)
-    assert (together.host, together.asks_for_key) == ("0.0.0.0", True)  # noqa: S104  # within the container
+    assert (together.host, together.is_key_required) == ("0.0.0.0", True)  # noqa: S104  # within the container
     service = load_settings(None, given(unit()["Environment"]))
-    assert service.asks_for_key
+    assert service.is_key_required
 
 
 def test_whoever_stops_it_waits_until_streams_have_delivered() -> None:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from echoic.engines.scripted import draw
+from echoic.engines.scripted import draw_words
 from echoic.errors import ErrorCode
 from echoic.server.app import build_app
 from echoic.server.settings import Settings
@@ -58,14 +58,14 @@ async def exported() -> dict[str, list[dict[str, str]]]:
     async with app.router.lifespan_context(app):
         async with MemorySocket(app) as socket:
             socket.send({"type": "config", "model": "scripted", "partial_interval": 0.2})
-            audio = draw(["one", "two", "three"] * 4)
+            audio = draw_words(["one", "two", "three"] * 4)
             socket.send(audio[:16_000].tobytes())
-            await socket.until("partial")
+            await socket.receive_until("partial")
             socket.send(audio[16_000:].tobytes())
             socket.send({"type": "stop"})
-            await socket.until("full_transcript")
-            await socket.ended()
-        text = app.state.house.service.means.metrics.text().decode()
+            await socket.receive_until("full_transcript")
+            await socket.wait_until_ended()
+        text = app.state.context.endpoint.services.metrics.render_text().decode()
     found: dict[str, list[dict[str, str]]] = {}
     for family in text_string_to_metric_families(text):
         found.setdefault(family.name, [])  # counters with labels have no sample before they count

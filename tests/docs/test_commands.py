@@ -11,10 +11,10 @@ import pytest
 import yaml
 from benchmarks.__main__ import PARTS, SHAPED
 
-from support.documents import GUIDES, ROOT, Passage, passages
+from support.documents import GUIDES, ROOT, CommandBlock, find_command_blocks
 from support.live import ServerProcess
-from support.shell import ID, SAID, Shell, made, recipe
-from support.tiny_parakeet import FOLDER
+from support.shell import REVOKED_KEY_ID, SPOKEN_TEXT, DocumentShell, find_recipe, list_make_commands
+from support.tiny_parakeet import TINY_PARAKEET_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 _ECHOIC = r"(?:\S*/)?echoic "
 _ABOUT: Final = r"(?:transcribe|stream|eval|keys|keys create|models remove)"
 #: What is said in ``talk.mp4``, in one line or several.
-HEARD: Final = r"\b(?s:.*?)\b".join(SAID.split())
+HEARD: Final = r"\b(?s:.*?)\b".join(SPOKEN_TEXT.split())
 #: How a microphone ends here, where nobody presses Ctrl-C.
 UNPLUGGED: Final = "gives no sound any more; what was heard is here."
 #: What is run, by how it begins, and a pattern of what it then says. The first that fits counts.
 RUN: Final = (
     (r"make (?:run|demo)$", "see the line that it runs"),
     (rf"{_ECHOIC}{_ABOUT}$", r"Usage: echoic"),  # only named: its help is there
-    (rf"{_ECHOIC}transcribe \S+ --format srt", rf"00:00:0\d,\d+ --> 00:00:0\d,\d+\n{SAID}"),
-    (rf"{_ECHOIC}transcribe \S+ --diarize", rf"SPEAKER_00: {SAID}"),
-    (rf"{_ECHOIC}transcribe ", rf"^{SAID}$"),
+    (rf"{_ECHOIC}transcribe \S+ --format srt", rf"00:00:0\d,\d+ --> 00:00:0\d,\d+\n{SPOKEN_TEXT}"),
+    (rf"{_ECHOIC}transcribe \S+ --diarize", rf"SPEAKER_00: {SPOKEN_TEXT}"),
+    (rf"{_ECHOIC}transcribe ", rf"^{SPOKEN_TEXT}$"),
     (
         rf"{_ECHOIC}eval recordings.tsv .*--model",
         r"moonshine-tiny-en +1 of 1 +streamed(?s:.)*parakeet\S* +1 of 1 ",
@@ -42,7 +42,7 @@ RUN: Final = (
     (rf"{_ECHOIC}models remove \S+", r"emoved"),
     (rf"{_ECHOIC}keys create \w+", r"^echoic_[0-9a-f]{12}_"),
     (rf"{_ECHOIC}keys list", r"anna"),
-    (rf"{_ECHOIC}keys revoke {ID}", ID),
+    (rf"{_ECHOIC}keys revoke {REVOKED_KEY_ID}", REVOKED_KEY_ID),
     (rf"{_ECHOIC}keys tier anna standard", r"standard"),
     (rf"{_ECHOIC}stream talk.mp4", HEARD),
     (rf"(?:(?:ffmpeg|arecord|sox) .*\| )?{_ECHOIC}listen", HEARD),
@@ -71,7 +71,9 @@ def ours(line: str) -> None:
 
 def a_target(line: str) -> None:
     """The Makefile has the target."""
-    made(*re.findall(r'[A-Z]+="[^"]*"|[^\s"]+', line.removeprefix("sudo ").removeprefix("make "))[:1])
+    list_make_commands(
+        *re.findall(r'[A-Z]+="[^"]*"|[^\s"]+', line.removeprefix("sudo ").removeprefix("make "))[:1]
+    )
 
 
 def parts(line: str) -> None:
@@ -124,16 +126,16 @@ def bare(line: str) -> str:
     return line.replace(".venv/bin/", "")
 
 
-def all_passages() -> list[Passage]:
+def all_passages() -> list[CommandBlock]:
     """Return what is to be tried: each line once, unless those after it want what it leaves behind."""
-    found = [passage for document in GUIDES for passage in passages(document)]
+    found = [passage for document in GUIDES for passage in find_command_blocks(document)]
     found.sort(key=lambda passage: -len(passage.lines))
-    kept: list[Passage] = []
+    kept: list[CommandBlock] = []
     seen: set[str] = set()
     for passage in found:
         lines = [line for line in passage.lines if bare(line) not in seen or re.search(_LEAVES, line)]
         if set(map(bare, lines)) - seen:
-            kept.append(Passage(passage.document, tuple(lines)))
+            kept.append(CommandBlock(passage.document, tuple(lines)))
         seen |= set(map(bare, lines))
     return kept
 
@@ -147,34 +149,34 @@ def says(line: str) -> str | None:
 def place() -> Iterator[str]:
     """A server as those who read the documents have it, whose Parakeet is the tiny one."""
     with ServerProcess(
-        scripted_engine="no", parakeet_onnx_dir=str(FOLDER), preload_model="parakeet"
+        scripted_engine="no", parakeet_onnx_dir=str(TINY_PARAKEET_FOLDER), preload_model="parakeet"
     ) as server:
-        yield server.place
+        yield server.address
 
 
 def command_of(line: str) -> str:
     """Return the command that does what a line says: of a target that only runs one, that one."""
-    return recipe(line.removeprefix("make ")) if re.fullmatch("make (?:run|demo)", line) else line
+    return find_recipe(line.removeprefix("make ")) if re.fullmatch("make (?:run|demo)", line) else line
 
 
-def check(line: str, shell: Shell) -> None:
+def check(line: str, shell: DocumentShell) -> None:
     """Run a line as it stands in a document, but for what ``support.shell`` puts in place."""
     line = command_of(line)
     expected = says(line)
     assert expected is not None, line
     if re.search(rf"{_ECHOIC}serve", line):
-        code, said = shell.serve(line)
+        code, said = shell.run_server_line(line)
     elif expected.startswith("Usage"):
-        code, said = shell.run(f"{line} --help")
+        code, said = shell.run_line(f"{line} --help")
     else:
-        code, said = shell.run(line)
+        code, said = shell.run_line(line)
     assert code == (1 if UNPLUGGED in said else 0), said
     assert re.search(expected, said, re.MULTILINE), said
 
 
 @pytest.mark.parametrize("passage", all_passages(), ids=lambda one: f"{one.document}: {one.lines[0]}")
-def test_every_command_does_what_the_document_says(passage: Passage, place: str, tmp_path: Path) -> None:
-    with Shell(tmp_path, place) as shell:
+def test_every_command_does_what_the_document_says(passage: CommandBlock, place: str, tmp_path: Path) -> None:
+    with DocumentShell(tmp_path, place) as shell:
         for line in passage.lines:
             instead = [look for begins, _, look in NOT_RUN if re.match(begins, line)]
             if instead:

@@ -10,7 +10,16 @@ import pytest
 from typer.main import get_command
 
 from echoic.cli.program import app
-from support.documents import DOCUMENTS, ROOT, SHELL, anchors, blocks, codes, links, name_of
+from support.documents import (
+    DOCUMENTS,
+    ROOT,
+    SHELL_LANGUAGES,
+    find_anchors,
+    find_blocks,
+    find_file_links,
+    find_inline_code,
+    to_relative_name,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,8 +32,10 @@ OPTIONS_OF_OTHERS = {"--env-file"}
 def called(document: Path, program: str) -> list[list[str]]:
     """Return the arguments of each call of a program, in blocks and within lines."""
     call = re.compile(rf"(?:^|\s|/){program} ([a-z][^#|]*)")
-    lines = "".join(blocks(document, *SHELL)).splitlines()
-    return [found[1].split() for line in [*lines, *codes(document)] if (found := call.search(line))]
+    lines = "".join(find_blocks(document, *SHELL_LANGUAGES)).splitlines()
+    return [
+        found[1].split() for line in [*lines, *find_inline_code(document)] if (found := call.search(line))
+    ]
 
 
 def subcommands() -> set[str]:
@@ -39,22 +50,22 @@ def options(command: object) -> Iterator[str]:
         yield from options(below)
 
 
-@pytest.fixture(params=DOCUMENTS, ids=name_of)
+@pytest.fixture(params=DOCUMENTS, ids=to_relative_name)
 def document(request: pytest.FixtureRequest) -> Path:
     chosen: Path = request.param
     return chosen
 
 
 def test_every_link_leads_somewhere(document: Path) -> None:
-    for link in links(document):
+    for link in find_file_links(document):
         path, _, anchor = link.partition("#")
         target = (document.parent / path) if path else document
         assert target.exists(), link
-        assert not anchor or anchor in anchors(target), link
+        assert not anchor or anchor in find_anchors(target), link
 
 
 def test_every_piece_of_python_compiles(document: Path) -> None:
-    for code in blocks(document, "python"):
+    for code in find_blocks(document, "python"):
         compile(code, str(document), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
@@ -68,7 +79,7 @@ def test_every_command_of_echoic_is_one(document: Path) -> None:
 
 
 def test_every_option_is_one_of_some_command(document: Path) -> None:
-    named = {option for code in codes(document) for option in re.findall(r"^--[a-z-]+", code)}
+    named = {option for code in find_inline_code(document) for option in re.findall(r"^--[a-z-]+", code)}
     assert named - OPTIONS_OF_OTHERS <= set(options(get_command(app)))
 
 
@@ -76,13 +87,13 @@ def test_the_looking_finds_what_there_is_to_find() -> None:
     readme = ROOT / "README.md"
     assert ["run"] in called(readme, "make")
     assert {"transcribe", "serve", "doctor"} <= {words[0] for words in called(readme, "echoic")}
-    assert "docs/protocol.md" in links(readme)
-    assert "2-audio" in anchors(ROOT / "docs" / "protocol.md")
+    assert "docs/protocol.md" in find_file_links(readme)
+    assert "2-audio" in find_anchors(ROOT / "docs" / "protocol.md")
 
 
 def test_every_document_can_be_reached_from_the_index() -> None:
     index = ROOT / "docs" / "index.md"
-    there = {(index.parent / link).resolve() for link in links(index)}
+    there = {(index.parent / link).resolve() for link in find_file_links(index)}
     assert {path for path in (ROOT / "docs").glob("*.md") if path != index} <= there
 
 

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from support.live import ServerProcess
-from support.patience import PATIENCE
-from support.programs import ROOT, ran
-from support.tiny_parakeet import FOLDER, recordings
+from support.patience import WAIT_SECONDS
+from support.programs import ROOT, run_program
+from support.tiny_parakeet import TINY_PARAKEET_FOLDER, read_recordings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,13 +30,13 @@ RATE = 16_000
 
 
 #: Settings of a server whose Parakeet is the tiny one.
-TINY = {"scripted_engine": "no", "parakeet_onnx_dir": str(FOLDER), "preload_model": "parakeet"}
+TINY = {"scripted_engine": "no", "parakeet_onnx_dir": str(TINY_PARAKEET_FOLDER), "preload_model": "parakeet"}
 
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[str]:
     with ServerProcess(**TINY) as server:
-        yield server.place
+        yield server.address
 
 
 def example(name: str) -> Path:
@@ -63,7 +63,7 @@ def words(lines: str) -> list[str]:
 
 @pytest.mark.parametrize("program", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_says_how_it_is_called_if_it_is_called_wrongly(program: Path) -> None:
-    done = ran(program, *["a"] * 4) if program.stem != "batch" else ran(program)
+    done = run_program(program, *["a"] * 4) if program.stem != "batch" else run_program(program)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"Usage: python {program}")
 
@@ -73,24 +73,24 @@ def test_an_example_says_in_a_sentence_that_no_server_is_there(program: Path, tm
     nobody = "ws://127.0.0.1:1"
     file = str(write(tmp_path / "call.wav", [np.zeros(RATE, np.float32)] * 2))
     arguments = {"batch": [file], "microphone": [nobody]}.get(program.stem, [file, nobody])
-    done = ran(program, *arguments, ECHOIC_URL=nobody)
+    done = run_program(program, *arguments, ECHOIC_URL=nobody)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
     assert "No echoic server answers at " in done.stderr
 
 
 @pytest.mark.parametrize("name", ["captions", "blocking"])
 def test_captions_of_a_file_are_its_words(place: str, tmp_path: Path, name: str) -> None:
-    samples, text = recordings()[3]
-    done = ran(example(name), str(write(tmp_path / "talk.wav", [samples])), place)
+    samples, text = read_recordings()[3]
+    done = run_program(example(name), str(write(tmp_path / "talk.wav", [samples])), place)
     assert (done.returncode, done.stderr) == (0, "")
     assert words(finals(done.stdout)) == text.split()
 
 
 def test_the_agent_answers_each_turn(place: str, tmp_path: Path) -> None:
-    said = [recordings()[number] for number in (3, 4)]
+    said = [read_recordings()[number] for number in (3, 4)]
     pause = np.zeros(RATE, np.float32)
     talk = np.concatenate([part for samples, _ in said for part in (samples, pause)])
-    done = ran(example("voice_agent"), str(write(tmp_path / "talk.wav", [talk])), place)
+    done = run_program(example("voice_agent"), str(write(tmp_path / "talk.wav", [talk])), place)
     assert (done.returncode, done.stderr) == (0, "")
     turn = r"^user:  (.*)\nagent: You said (\d+) words\.  \[\d+ ms pause \+ \d+ ms\]$"
     turns = re.findall(turn, done.stdout, re.MULTILINE)
@@ -99,10 +99,10 @@ def test_the_agent_answers_each_turn(place: str, tmp_path: Path) -> None:
 
 
 def test_a_call_is_merged_in_the_order_of_speech(place: str, tmp_path: Path) -> None:
-    (first, asked), (second, answered) = recordings()[3], recordings()[4]
+    (first, asked), (second, answered) = read_recordings()[3], read_recordings()[4]
     silence = np.zeros(len(first) + RATE, np.float32)
     file = write(tmp_path / "call.wav", [first, np.concatenate([silence, second])])
-    done = ran(example("call"), str(file), place)
+    done = run_program(example("call"), str(file), place)
     assert (done.returncode, done.stderr) == (0, "")
     lines = re.findall(r"^ *[\d.]+ s  (\w+): (.*)$", done.stdout, re.MULTILINE)
     sides = [side for side, _ in lines]
@@ -115,26 +115,26 @@ def test_what_is_no_call_is_told_in_a_sentence(place: str, tmp_path: Path) -> No
     mono, none = write(tmp_path / "mono.wav", [np.zeros(RATE, np.float32)]), tmp_path / "none.wav"
     none.touch()
     for file in (mono, none):
-        done = ran(example("call"), str(file), place)
+        done = run_program(example("call"), str(file), place)
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr == f"{file} is no 16-bit WAV file with two channels.\n"
 
 
 def test_a_broken_file_stops_no_other_of_a_batch(place: str, tmp_path: Path) -> None:
-    texts = [recordings()[number][1] for number in range(4)]
-    files = [write(tmp_path / f"{number}.wav", [recordings()[number][0]]) for number in range(4)]
+    texts = [read_recordings()[number][1] for number in range(4)]
+    files = [write(tmp_path / f"{number}.wav", [read_recordings()[number][0]]) for number in range(4)]
     broken = tmp_path / "broken.wav"
     broken.write_bytes(b"no sound")
-    done = ran(example("batch"), *map(str, (broken, *files)), ECHOIC_URL=place)
+    done = run_program(example("batch"), *map(str, (broken, *files)), ECHOIC_URL=place)
     assert done.returncode == 1
     assert done.stderr == f"broken.wav: {broken} is not an audio or video file.\n"
     assert [Path(f"{file}.txt").read_text("utf-8").strip() for file in files] == texts
 
 
 def test_a_batch_waits_for_a_server_that_is_busy(tmp_path: Path) -> None:
-    files = [write(tmp_path / f"{number}.wav", [recordings()[number][0]]) for number in range(3)]
+    files = [write(tmp_path / f"{number}.wav", [read_recordings()[number][0]]) for number in range(3)]
     with ServerProcess(max_sessions="1", retry_after_seconds="1", **TINY) as server:
-        done = ran(example("batch"), *map(str, files), ECHOIC_URL=server.place)
+        done = run_program(example("batch"), *map(str, files), ECHOIC_URL=server.address)
     assert (done.returncode, done.stderr) == (0, "")
     assert all(Path(f"{file}.txt").is_file() for file in files)
 
@@ -143,7 +143,7 @@ def test_a_batch_waits_for_a_server_that_is_busy(tmp_path: Path) -> None:
 def test_ctrl_c_ends_the_captions_of_the_microphone_with_all_that_was_heard(
     place: str, tmp_path: Path
 ) -> None:
-    samples, text = recordings()[3]
+    samples, text = read_recordings()[3]
     file = tmp_path / "spoken.f32"
     samples.astype("<f4").tofile(file)
     env = {"PYTHONPATH": f"{FAKE_SOUNDDEVICE}{os.pathsep}{ROOT / 'src'}", "FAKE_MICROPHONE": str(file)}
@@ -157,7 +157,7 @@ def test_ctrl_c_ends_the_captions_of_the_microphone_with_all_that_was_heard(
             assert line, process.stderr
             heard += line
         process.send_signal(signal.SIGINT)
-        rest, err = process.communicate(timeout=PATIENCE)
+        rest, err = process.communicate(timeout=WAIT_SECONDS)
     assert (process.returncode, err) == (0, "")
     assert finals(heard + rest).split() == text.split()
 

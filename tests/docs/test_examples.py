@@ -12,10 +12,10 @@ import pytest
 import trustme
 from websockets.sync.client import connect
 
-from echoic.server.sections import Section
+from echoic.server.sections import SettingsSection
 from echoic.server.settings import ENV_NAMES, ENV_PREFIX, Settings, load_settings
-from support.documents import GUIDES, blocks, codes, name_of
-from support.live import STREAM, ServerProcess
+from support.documents import GUIDES, find_blocks, find_inline_code, to_relative_name
+from support.live import STREAM_PATH, ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,38 +35,44 @@ SETTING: Final = re.compile(r"([a-z_]+) = \S+")
 def section_of(name: str) -> str | None:
     """Return the section that a line of a file belongs to; None: the line is about something else."""
     if name in Settings.model_fields:
-        return next(mark.name for mark in Settings.model_fields[name].metadata if isinstance(mark, Section))
+        return next(
+            mark.name for mark in Settings.model_fields[name].metadata if isinstance(mark, SettingsSection)
+        )
     return "Audio-Quota" if name.endswith(("_daily_minutes", "_concurrent_streams")) else None
 
 
 def files_of_settings() -> Iterator[tuple[str, str]]:
     """Yield the files of settings in the documents, also those of one line, and where they stand."""
     for document in GUIDES:
-        for body in blocks(document, "ini"):
+        for body in find_blocks(document, "ini"):
             if body.startswith("["):
-                yield name_of(document), body
-        for code in codes(document):
+                yield to_relative_name(document), body
+        for code in find_inline_code(document):
             if (line := SETTING.fullmatch(code)) and (section := section_of(line[1])):
-                yield name_of(document), f"[{section}]\n{code}\n"
+                yield to_relative_name(document), f"[{section}]\n{code}\n"
 
 
 def environments() -> Iterator[tuple[str, str]]:
     """Yield the variables in the documents, those of a block together, and where they stand."""
     for document in GUIDES:
-        for body in (*blocks(document, "ini"), *codes(document)):
+        for body in (*find_blocks(document, "ini"), *find_inline_code(document)):
             if re.match(r"[A-Z_]+=\S", body) and body.partition("=")[0] in VARIABLES:
-                yield name_of(document), body
+                yield to_relative_name(document), body
 
 
 def configs() -> list[tuple[str, str]]:
     """Return the configs in the documents beside the protocol, whose frames are conformance's."""
     others = [document for document in GUIDES if document.name != "protocol.md"]
-    frames = [(name_of(document), body) for document in others for body in blocks(document, "json")]
+    frames = [
+        (to_relative_name(document), body) for document in others for body in find_blocks(document, "json")
+    ]
     return [frame for frame in frames if '"config"' in frame[1]]
 
 
 def requests() -> set[str]:
-    return {code[4:] for document in GUIDES for code in codes(document) if code.startswith("GET /")}
+    return {
+        code[4:] for document in GUIDES for code in find_inline_code(document) if code.startswith("GET /")
+    }
 
 
 @pytest.fixture
@@ -102,7 +108,7 @@ def test_variables_can_be_used(document: str, text: str, kept: Path) -> None:
 @pytest.fixture(scope="module")
 def place() -> Iterator[str]:
     with ServerProcess() as server:
-        yield server.place
+        yield server.address
 
 
 @pytest.mark.parametrize("path", sorted(requests()))
@@ -113,7 +119,10 @@ def test_a_request_is_answered(path: str, place: str) -> None:
 
 def test_every_metric_is_told_of_and_none_that_there_is_not(place: str) -> None:
     told = {
-        name for document in GUIDES for name in codes(document) if re.fullmatch(r"echoic(_[a-z]+)+", name)
+        name
+        for document in GUIDES
+        for name in find_inline_code(document)
+        if re.fullmatch(r"echoic(_[a-z]+)+", name)
     }
     with urllib.request.urlopen(f"http://{place}/metrics") as answer:  # to loopback
         exported = re.findall(r"^# TYPE (echoic_\w+)", answer.read().decode(), re.MULTILINE)
@@ -122,7 +131,7 @@ def test_every_metric_is_told_of_and_none_that_there_is_not(place: str) -> None:
 
 @pytest.mark.parametrize(("document", "text"), configs())
 def test_a_config_is_taken_and_nothing_in_it_is_ignored(document: str, text: str, place: str) -> None:
-    with connect(f"ws://{place}{STREAM}") as stream:
+    with connect(f"ws://{place}{STREAM_PATH}") as stream:
         stream.send(text)
         told: dict[str, object] = {}
         while told.get("type") != "status":

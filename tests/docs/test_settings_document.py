@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from echoic.server.sections import Section
-from echoic.server.settings import ENV_NAMES, ENV_OF_OTHERS, ENV_PREFIX, Settings
+from echoic.server.sections import SettingsSection
+from echoic.server.settings import ENV_NAMES, ENV_PREFIX, FOREIGN_ENV_NAMES, Settings
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "settings.md").read_text("utf-8")
 ROW = re.compile(r"^\| `(\w+)` \| (`[^|]+`) \| ([^|]+) \| [^|]+ \|$", re.MULTILINE)
@@ -24,7 +24,9 @@ def rows() -> dict[str, tuple[str, str, str]]:
 
 
 def section_of(name: str) -> str:
-    return next(mark.name for mark in Settings.model_fields[name].metadata if isinstance(mark, Section))
+    return next(
+        mark.name for mark in Settings.model_fields[name].metadata if isinstance(mark, SettingsSection)
+    )
 
 
 def written(value: object) -> str:
@@ -48,7 +50,7 @@ def test_a_row_says_what_the_code_says(name: str) -> None:
 
 
 def test_every_variable_that_is_named_is_read() -> None:
-    known = {ENV_PREFIX + name.upper() for name in Settings.model_fields} | ENV_OF_OTHERS
+    known = {ENV_PREFIX + name.upper() for name in Settings.model_fields} | FOREIGN_ENV_NAMES
     assert set(re.findall(rf"{ENV_PREFIX}[A-Z_]+", DOCUMENT)) <= known
 
 

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from support.documents import DOCUMENTS, ROOT, links, name_of
+from support.documents import DOCUMENTS, ROOT, find_file_links, to_relative_name
 from web.browsing import needs_chromium, visiting
 
 if TYPE_CHECKING:
@@ -67,9 +67,9 @@ def pages(site: Path) -> dict[Path, Page]:
 
 def test_every_document_is_a_page_and_so_is_every_file_that_one_links_to(site: Path) -> None:
     for document in DOCUMENTS:
-        stem = name_of(document).removesuffix(".md")
+        stem = to_relative_name(document).removesuffix(".md")
         assert (site / ("index" if stem == "README" else stem)).with_suffix(".html").exists(), document
-        for link in links(document):
+        for link in find_file_links(document):
             target = (document.parent / link.partition("#")[0]).resolve()
             if target.is_file() and target.suffix not in {".md", ".png"}:
                 name = target.relative_to(ROOT).as_posix()

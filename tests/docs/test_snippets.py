@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from support.live import ServerProcess
-from support.programs import ROOT, ran
-from support.tiny_parakeet import FOLDER, recordings
+from support.programs import ROOT, run_program
+from support.tiny_parakeet import TINY_PARAKEET_FOLDER, read_recordings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,9 +24,9 @@ PORT_IN_THE_DOCUMENTS = "127.0.0.1:8000"
 def place() -> Iterator[str]:
     """A server whose Parakeet is the tiny one."""
     with ServerProcess(
-        scripted_engine="no", parakeet_onnx_dir=str(FOLDER), preload_model="parakeet"
+        scripted_engine="no", parakeet_onnx_dir=str(TINY_PARAKEET_FOLDER), preload_model="parakeet"
     ) as server:
-        yield server.place
+        yield server.address
 
 
 def snippet(document: str, having: str) -> str:
@@ -40,7 +40,7 @@ def output(code: str, folder: Path) -> list[str]:
     """Run a program and return the lines that it prints."""
     program = folder / "snippet.py"
     program.write_text(code, "utf-8")
-    done = ran(program)
+    done = run_program(program)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
@@ -55,7 +55,7 @@ def test_the_readmes_bare_client_is_answered(place: str, tmp_path: Path) -> None
 def test_the_readmes_client_prints_what_was_said(place: str, tmp_path: Path) -> None:
     code = snippet("README.md", "from echoic.client import connect")
     assert PORT_IN_THE_DOCUMENTS in code
-    samples, text = recordings()[3]
+    samples, text = read_recordings()[3]
     np.save(tmp_path / "samples.npy", samples)
     code = code.replace("np.zeros(8000, dtype=np.float32)", f"np.load({str(tmp_path / 'samples.npy')!r})")
     assert output(code.replace(PORT_IN_THE_DOCUMENTS, place), tmp_path) == [text]
@@ -66,7 +66,7 @@ def from_the_clients_document(having: str, place: str) -> str:
     code = snippet("docs/client.md", having)
     assert PORT_IN_THE_DOCUMENTS in code
     assert "talk.mp4" in code
-    recording = str(FOLDER / "speech" / "texts-03.flac")
+    recording = str(TINY_PARAKEET_FOLDER / "speech" / "texts-03.flac")
     return code.replace(PORT_IN_THE_DOCUMENTS, place).replace("talk.mp4", recording)
 
 
@@ -74,18 +74,19 @@ def test_the_clients_first_program_prints_captions(place: str, tmp_path: Path) -
     lines = output(from_the_clients_document("match frame", place), tmp_path)
     assert any(line.startswith("… ") for line in lines)
     assert (
-        " ".join(re.findall(r"^[\d.]+-[\d.]+ s: (.*)$", "\n".join(lines), re.MULTILINE)) == recordings()[3][1]
+        " ".join(re.findall(r"^[\d.]+-[\d.]+ s: (.*)$", "\n".join(lines), re.MULTILINE))
+        == read_recordings()[3][1]
     )
 
 
 def test_the_clients_transcribe_prints_finals(place: str, tmp_path: Path) -> None:
     lines = output(from_the_clients_document("await transcribe", place), tmp_path)
-    assert " ".join(line.partition(" ")[2] for line in lines) == recordings()[3][1]
+    assert " ".join(line.partition(" ")[2] for line in lines) == read_recordings()[3][1]
 
 
 def test_the_client_that_blocks_prints_the_transcript_and_the_finals(place: str, tmp_path: Path) -> None:
     transcript, *finals = output(from_the_clients_document("echoic.client.blocking", place), tmp_path)
-    assert transcript == recordings()[3][1]
+    assert transcript == read_recordings()[3][1]
     assert " ".join(line.partition(" ")[2] for line in finals) == transcript
 
 

@@ -18,11 +18,11 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from echoic.engines.scripted import draw
+from echoic.engines.scripted import draw_words
 from echoic.errors import ErrorCode, ProtocolError
 from echoic.wire.codec import decode_message
-from support.garbage import Message, garbage
-from support.live import STREAM, ServerProcess, resident_mib
+from support.garbage import Message, generate_garbage
+from support.live import STREAM_PATH, ServerProcess, read_resident_mib
 
 MESSAGES = int(os.environ.get("FUZZ_MESSAGES", "3000"))
 PER_STREAM = 250
@@ -59,10 +59,10 @@ def is_refused(message: Message) -> bool:
 
 async def one_stream(place: str, seed: int, count: int, tally: Tally) -> None:
     """Send so many messages; every fifth client then goes away without a word."""
-    async with connect(f"ws://{place}{STREAM}", max_size=None, compression=None) as connection:
+    async with connect(f"ws://{place}{STREAM_PATH}", max_size=None, compression=None) as connection:
         await connection.send('{"type": "config", "model": "scripted"}')
         listening = asyncio.ensure_future(listen(connection, tally))
-        for message in islice(garbage(seed), count):
+        for message in islice(generate_garbage(seed), count):
             await connection.send(message)
             tally.sent += 1
             tally.refused += is_refused(message)
@@ -97,9 +97,9 @@ async def fuzz(place: str, messages: int) -> Tally:
 
 
 async def transcribed(place: str) -> str:
-    async with connect(f"ws://{place}{STREAM}") as connection:
+    async with connect(f"ws://{place}{STREAM_PATH}") as connection:
         await connection.send('{"type": "config", "model": "scripted"}')
-        await connection.send(draw(["one", "two", "three"]).tobytes())
+        await connection.send(draw_words(["one", "two", "three"]).tobytes())
         await connection.send('{"type": "commit"}')
         while (frame := json.loads(await connection.recv()))["type"] != "full_transcript":
             pass
@@ -117,11 +117,11 @@ def metrics(place: str) -> dict[str, float]:
 @pytest.mark.timeout(1200)
 async def test_garbage_is_answered_and_leaves_nothing_behind() -> None:
     with ServerProcess(streaming_fallback="no", log_level="error") as server:
-        place = server.place
+        place = server.address
         await fuzz(place, PER_STREAM)
-        before, began = resident_mib(server.process.pid), time.perf_counter()
+        before, began = read_resident_mib(server.process.pid), time.perf_counter()
         tally = await fuzz(place, MESSAGES)
-        seconds, after = time.perf_counter() - began, resident_mib(server.process.pid)
+        seconds, after = time.perf_counter() - began, read_resident_mib(server.process.pid)
         assert await transcribed(place) == "one two three"
         counted = await empty(place)
         assert server.process.poll() is None
@@ -149,6 +149,6 @@ async def empty(place: str) -> dict[str, float]:
 async def test_every_refused_message_of_a_stream_is_answered_by_its_error() -> None:
     with ServerProcess(streaming_fallback="no", log_level="error") as server:
         tally = Tally()
-        await one_stream(server.place, 1, 500, tally)
+        await one_stream(server.address, 1, 500, tally)
     assert tally.refused > 100
     assert tally.errors.total() >= tally.refused

@@ -14,8 +14,8 @@ import pytest
 
 from echoic.media import read_audio
 from support.live import ServerProcess
-from support.patience import PATIENCE
-from support.terminal import environment
+from support.patience import WAIT_SECONDS
+from support.terminal import build_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +30,7 @@ _CUE = re.compile(
 @pytest.fixture(scope="module")
 def place() -> Iterator[str]:
     with ServerProcess(preload_model="moonshine-tiny-en") as server:
-        yield server.place
+        yield server.address
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +48,8 @@ def listened(place: str, sound: bytes, file: Path) -> list[str]:
         [sys.executable, "-m", "echoic.cli", "listen", *options],
         input=sound,
         capture_output=True,
-        env=environment(),
-        timeout=PATIENCE,
+        env=build_environment(),
+        timeout=WAIT_SECONDS,
         check=False,
     )
     assert (done.returncode, done.stderr.decode().splitlines()[-1]) == (0, f"echoic: Saved to {file}.")

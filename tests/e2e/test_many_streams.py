@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 from urllib.request import urlopen
 
-from benchmarks.many import stream_all
+from benchmarks.many import run_streams
 
-from support.live import STREAM, ServerProcess, resident_mib
+from support.live import STREAM_PATH, ServerProcess, read_resident_mib
 
 STREAMS = 20
 SECONDS = 4.4
@@ -20,16 +20,16 @@ ROOM = 8
 
 async def test_no_final_is_missed_and_memory_stays_level() -> None:
     with ServerProcess(log_level="error") as server:
-        place = server.place
-        url = f"ws://{place}{STREAM}"
-        await stream_all(url, STREAMS, 2.4)
-        before = resident_mib(server.process.pid)
-        outcome = await stream_all(url, STREAMS, SECONDS)
+        place = server.address
+        url = f"ws://{place}{STREAM_PATH}"
+        await run_streams(url, STREAMS, 2.4)
+        before = read_resident_mib(server.process.pid)
+        outcome = await run_streams(url, STREAMS, SECONDS)
         assert outcome.due == 2 * STREAMS
         assert (outcome.missed, outcome.wrong, outcome.lost) == (0, 0, 0)
         assert outcome.partials
         await _emptied(place)
-        assert resident_mib(server.process.pid) < before + ROOM
+        assert read_resident_mib(server.process.pid) < before + ROOM
 
 
 async def _emptied(place: str) -> None:

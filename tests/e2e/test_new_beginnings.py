@@ -13,8 +13,8 @@ import pytest
 from echoic.client import ServerError, connect
 from echoic.client import past as pasts
 from echoic.wire.frames import Error, Final
-from support.acts import played
-from support.cutting import proxy_to
+from support.acts import build_acts
+from support.cutting import open_proxy
 from support.live import ServerProcess
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from echoic.client import Stream
     from support.acts import Act
-    from support.cutting import Proxy
+    from support.cutting import CuttableProxy
 
 RATES = (8_000, 16_000, 44_100, 48_000)
 CUTS = 4
@@ -51,13 +51,13 @@ class Told:
 def place() -> Iterator[str]:
     free = {"max_audio_rate": "0", "max_messages_per_second": "0"}
     with ServerProcess(resume_sessions="0", **free) as server:
-        yield server.place
+        yield server.address
 
 
 async def told(place: str, acts: list[Act], cuts: random.Random | None = None) -> tuple[Told, int]:
     """Do it all, cut at random moments; return what came of it, and how many connections it took."""
     told = Told()
-    async with proxy_to(place) as (proxy, through), connect(f"ws://{through}", model="scripted") as stream:
+    async with open_proxy(place) as (proxy, through), connect(f"ws://{through}", model="scripted") as stream:
         reading = asyncio.create_task(told.read(stream))
         for kind, what in acts:
             if cuts and cuts.random() < 0.15:
@@ -68,7 +68,7 @@ async def told(place: str, acts: list[Act], cuts: random.Random | None = None) -
             await cut_soon(proxy, cuts)
         told.answers.append(await stopping)
         await reading
-        return told, proxy.count
+        return told, proxy.connection_count
 
 
 async def do(stream: Stream, kind: str, what: Any) -> list[str]:  # noqa: ANN401  # samples, or what JSON may be
@@ -92,11 +92,11 @@ async def do(stream: Stream, kind: str, what: Any) -> list[str]:  # noqa: ANN401
     return []
 
 
-async def cut_soon(proxy: Proxy, cuts: random.Random) -> None:
+async def cut_soon(proxy: CuttableProxy, cuts: random.Random) -> None:
     """Cut while what is done next is on its way."""
     with suppress(TimeoutError):
-        await asyncio.wait_for(proxy.opened.wait(), 0.2)
-    asyncio.get_running_loop().call_later(cuts.choice((0.0, 0.002, 0.005, 0.02)), proxy.cut)
+        await asyncio.wait_for(proxy.audio_seen.wait(), 0.2)
+    asyncio.get_running_loop().call_later(cuts.choice((0.0, 0.002, 0.005, 0.02)), proxy.cut_connections)
 
 
 @pytest.mark.parametrize("rates", [(16_000,), RATES])
@@ -104,9 +104,9 @@ async def cut_soon(proxy: Proxy, cuts: random.Random) -> None:
 async def test_new_beginnings_at_random_moments_change_nothing(
     place: str, seed: int, rates: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pasts, "LEAD", 6.0)  # short: the session is not heard again from its beginning
+    monkeypatch.setattr(pasts, "REPLAY_LEAD", 6.0)  # short: the session is not heard again from its beginning
     chance = random.Random(seed)  # noqa: S311  # a test's choices
-    acts = played(chance, rates)
+    acts = build_acts(chance, rates)
     unbroken, _ = await told(place, acts)
     again, connections = await told(place, acts, chance)
     assert connections > CUTS

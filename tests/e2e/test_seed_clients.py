@@ -24,7 +24,7 @@ PORT_IN_THE_EXAMPLES = "127.0.0.1:8000"
 def place() -> Iterator[str]:
     """A server with nothing set but a free port: the model that comes with the install."""
     with ServerProcess(scripted_engine="no", preload_model="") as server:
-        yield server.place
+        yield server.address
 
 
 def _printed_until(command: list[str], folder: Path, last: str) -> list[str]:

@@ -6,21 +6,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from benchmarks.recordings import named, recordings, speech_folder
+from benchmarks.recordings import filter_by_name, find_speech_folder, load_recordings
 
 from echoic.engines.moonshine import Moonshine
 from echoic.engines.silero import SileroModel
-from echoic.evaluate.scoring import Errors, errors
+from echoic.evaluate.scoring import EditCounts, count_word_errors
 from echoic.session.config import StreamConfig
 from echoic.session.core import Session
-from support.play import Json, Play, kind
+from support.play import Json, SessionDriver, filter_frames
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from benchmarks.recordings import Recording
+    from benchmarks.recordings import BenchmarkRecording
 
-FOLDER = speech_folder()
+FOLDER = find_speech_folder()
 
 pytestmark = [
     pytest.mark.speech,
@@ -43,19 +43,19 @@ def silero() -> SileroModel:
     return SileroModel()
 
 
-def _found(*beginnings: str) -> list[Recording]:
+def _found(*beginnings: str) -> list[BenchmarkRecording]:
     assert FOLDER is not None
-    return named(recordings(FOLDER), *beginnings)
+    return filter_by_name(load_recordings(FOLDER), *beginnings)
 
 
 def _finals(
-    engine: Moonshine, silero: SileroModel, recording: Recording, size: int, **more: bool
+    engine: Moonshine, silero: SileroModel, recording: BenchmarkRecording, size: int, **more: bool
 ) -> list[Json]:
-    audio = recording.audio()
-    play = Play(engine, Session(silero.voice, StreamConfig(**more)))  # type: ignore[arg-type]  # switches only
-    play.hear_in(audio, [size] * (len(audio) // size + 1))
+    audio = recording.load_audio()
+    play = SessionDriver(engine, Session(silero.build_detector, StreamConfig(**more)))  # type: ignore[arg-type]  # switches only
+    play.push_in_messages(audio, [size] * (len(audio) // size + 1))
     play.send({"type": "commit"})
-    return kind(play.frames, "final")
+    return filter_frames(play.frames, "final")
 
 
 def test_finals_are_the_same_to_the_letter_for_every_message_size(
@@ -76,18 +76,18 @@ def test_partials_change_no_final(model: Moonshine, silero: SileroModel) -> None
 
 def test_streaming_costs_few_words(model: Moonshine, silero: SileroModel) -> None:
     """Clips decoded whole and streamed: measured 4 points apart, where a naive join is 70."""
-    offline = streamed = Errors()
+    offline = streamed = EditCounts()
     for recording in _found("librispeech_test_other__2033", "ljspeech__LJ001-000"):
         finals = _finals(model, silero, recording, 1_600, enable_partial=False)
-        streamed += errors(recording.reference, " ".join(str(final["text"]) for final in finals))
-        offline += errors(recording.reference, _whole(model, recording))
-    assert offline.words > 200
+        streamed += count_word_errors(recording.reference, " ".join(str(final["text"]) for final in finals))
+        offline += count_word_errors(recording.reference, _whole(model, recording))
+    assert offline.reference_length > 200
     assert offline.rate < 25
     assert streamed.rate - offline.rate < 8
 
 
-def _whole(model: Moonshine, recording: Recording) -> str:
-    play = Play(model, Session(None, StreamConfig(chunk_duration=60.0, enable_partial=False)))
-    play.hear(np.concatenate([recording.audio(), np.zeros(8_000, np.float32)]))
+def _whole(model: Moonshine, recording: BenchmarkRecording) -> str:
+    play = SessionDriver(model, Session(None, StreamConfig(chunk_duration=60.0, enable_partial=False)))
+    play.push_audio(np.concatenate([recording.load_audio(), np.zeros(8_000, np.float32)]))
     play.send({"type": "commit"})
-    return " ".join(str(final["text"]) for final in kind(play.frames, "final"))
+    return " ".join(str(final["text"]) for final in filter_frames(play.frames, "final"))

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from echoic.embed import ParakeetCoreTranscriber, StreamingConfig
-from echoic.engines.scripted import CARRIED, Scripted, draw
-from support.patience import PATIENCE
+from echoic.engines.scripted import STATEFUL, ScriptedEngine, draw_words
+from support.patience import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -119,12 +119,12 @@ async def test_a_decoder_that_blocks_does_not_block_the_loop() -> None:
 
     def decode(_audio: object, _rate: int) -> str:
         started.set()
-        assert go_on.wait(PATIENCE)
+        assert go_on.wait(WAIT_SECONDS)
         return "late"
 
     tx = ParakeetCoreTranscriber(decode_fn=decode)
     task = asyncio.create_task(tx.process_audio_chunk(_zeros(2.0)))
-    assert await asyncio.to_thread(started.wait, PATIENCE)
+    assert await asyncio.to_thread(started.wait, WAIT_SECONDS)
     go_on.set()  # reached while the decoder is inside its call
     frame = await task
     assert frame is not None
@@ -135,7 +135,7 @@ async def test_what_a_cancelled_call_left_undone_is_done_by_the_next() -> None:
     go_on = threading.Event()
 
     def decode(_audio: object, _rate: int) -> str:
-        assert go_on.wait(PATIENCE)
+        assert go_on.wait(WAIT_SECONDS)
         return "foo"
 
     tx = ParakeetCoreTranscriber(StreamingConfig(enable_partial=False), decode_fn=decode)
@@ -195,8 +195,8 @@ async def test_a_decoder_that_returns_no_text_is_a_failure() -> None:
 
 async def test_an_engine_with_state_needs_no_stitching() -> None:
     spoken = ["one", "two", "two", "three", "four", "five", "six", "seven"]
-    tx = ParakeetCoreTranscriber(engine=Scripted(CARRIED))
-    await tx.process_audio_chunk(draw(spoken))
+    tx = ParakeetCoreTranscriber(engine=ScriptedEngine(STATEFUL))
+    await tx.process_audio_chunk(draw_words(spoken))
     await tx.flush()
     assert tx.get_full_transcript() == " ".join(spoken)
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echoic.engines.hotwords import Boost, Pieces, Tree, Trees
-from echoic.engines.transducer import Scores, Transducer
+from echoic.engines.hotwords import PieceIndex, TermBias, TermTrie, TermTrieCache
+from echoic.engines.transducer import LogitsJointOutput, Transducer
 from echoic.text.vocabulary import Hotword, Hotwords
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from echoic.engines.decoder import Emission
-    from echoic.engines.transducer import Lane, TransducerState
+    from echoic.engines.decoder import EmittedToken
+    from echoic.engines.transducer import DecoderLane, TransducerState
 
     Frames = NDArray[np.float32]
 
@@ -31,27 +31,27 @@ BLANK = len(PIECES)
 DURATIONS = (0, 1, 2)
 
 
-class Said:
+class EchoNetwork:
     """A network that scores each frame as the frame itself says, and counts what it is asked.
 
     A frame holds the scores of all tokens and the blank; each lasts one frame. It remembers the tokens said.
     """
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.call_count = 0
 
-    def start(self) -> tuple[int, ...]:
+    def build_initial_state(self) -> tuple[int, ...]:
         return ()
 
-    def look(self, frames: Sequence[Frames], lanes: Sequence[Lane]) -> Scores:
-        self.asked += 1
+    def score_frames(self, frames: Sequence[Frames], lanes: Sequence[DecoderLane]) -> LogitsJointOutput:
+        self.call_count += 1
         most = max(len(one) for one in frames)
         logits = np.zeros((len(lanes), most, BLANK + 1 + len(DURATIONS)), np.float32)
         for place, one in zip(logits, frames, strict=True):
             place[: len(one), : BLANK + 1] = one
         logits[:, :, BLANK + 2] = 1.0
-        memories = [(*lane.memory, lane.token) for lane in lanes]  # type: ignore[misc]  # ``start`` made it
-        return Scores(logits, BLANK, DURATIONS, lambda number: memories[number])
+        memories = [(*lane.predictor_state, lane.last_token) for lane in lanes]  # type: ignore[misc]  # ``start`` made it
+        return LogitsJointOutput(logits, BLANK, DURATIONS, lambda number: memories[number])
 
 
 def frame(likeliest: int, **lacks: float) -> Frames:
@@ -67,22 +67,22 @@ def sound(*frames: Frames) -> Frames:
     return np.stack(frames)
 
 
-def tree(*terms: str | Hotword) -> Tree:
+def tree(*terms: str | Hotword) -> TermTrie:
     words = tuple(Hotword(one) if isinstance(one, str) else one for one in terms)
-    return Tree(Hotwords(words), Pieces(PIECES))
+    return TermTrie(Hotwords(words), PieceIndex(PIECES))
 
 
 def decoded(
-    frames: Frames, terms: Tree | None, edge: int | None = None, state: TransducerState | None = None
-) -> tuple[list[Emission], TransducerState]:
-    decoder = Transducer(Said(), BLANK)
-    boost = None if terms is None else Boost(terms, len(frames) if edge is None else edge)
-    [answer] = decoder.decode([frames], [state or decoder.start], [boost])
+    frames: Frames, terms: TermTrie | None, edge: int | None = None, state: TransducerState | None = None
+) -> tuple[list[EmittedToken], TransducerState]:
+    decoder = Transducer(EchoNetwork(), BLANK)
+    boost = None if terms is None else TermBias(terms, len(frames) if edge is None else edge)
+    [answer] = decoder.decode([frames], [state or decoder.initial_state], [boost])
     return answer
 
 
-def spelled(emissions: Sequence[Emission]) -> str:
-    return "".join(PIECES[one.token] for one in emissions)
+def spelled(emissions: Sequence[EmittedToken]) -> str:
+    return "".join(PIECES[one.token_id] for one in emissions)
 
 
 def test_a_term_that_lacks_little_is_heard() -> None:
@@ -92,7 +92,7 @@ def test_a_term_that_lacks_little_is_heard() -> None:
     assert spelled(heard) == " ab"
     assert [one.frame for one in heard] == [0, 1]
     assert heard[0].probability == pytest.approx(np.exp(-2.0) / (1 + np.exp(-2.0)), rel=1e-3)
-    assert (state.token, state.memory) == (B, (BLANK, A))
+    assert (state.last_token, state.predictor_state) == (B, (BLANK, A))
 
 
 def test_a_term_that_lacks_much_is_not() -> None:
@@ -117,7 +117,11 @@ def test_a_term_that_is_half_heard_leaves_nothing_behind() -> None:
     plain, terms = decoded(frames, None), tree("abc")
     heard, state = decoded(frames, terms)
     assert heard == plain[0]
-    assert (state.token, state.memory, state.skip) == (plain[1].token, plain[1].memory, plain[1].skip)
+    assert (state.last_token, state.predictor_state, state.frames_to_skip) == (
+        plain[1].last_token,
+        plain[1].predictor_state,
+        plain[1].frames_to_skip,
+    )
 
 
 def test_a_guess_is_taken_back_where_the_frames_end() -> None:
@@ -129,17 +133,17 @@ def test_frames_behind_the_edge_tell_how_a_guess_ends_and_are_passed_over_if_it_
     frames = sound(frame(X, a=1.0), frame(BLANK), frame(Y, b=1.0), frame(Y))
     heard, state = decoded(frames, tree("ab"), edge=2)
     assert spelled(heard) == " ab"
-    assert state.skip == 1
+    assert state.frames_to_skip == 1
     assert spelled(decoded(frames[2:], tree("ab"), state=state)[0]) == "y"
     wrong = sound(frame(X, a=1.0), frame(BLANK), frame(Y), frame(Y))
     heard, state = decoded(wrong, tree("ab"), edge=2)
-    assert (spelled(heard), state.skip) == (" x", 0)
+    assert (spelled(heard), state.frames_to_skip) == (" x", 0)
 
 
 def test_without_a_guess_nothing_behind_the_edge_is_said() -> None:
     frames = sound(frame(X), frame(Y), frame(Y))
     heard, state = decoded(frames, tree("ab"), edge=1)
-    assert (spelled(heard), state.skip) == (" x", 0)
+    assert (spelled(heard), state.frames_to_skip) == (" x", 0)
 
 
 def test_what_was_said_of_a_term_is_carried_on() -> None:
@@ -167,7 +171,7 @@ def test_a_model_without_capitals_hears_a_term_that_is_written_with_them(term: s
 
 
 def test_a_term_that_the_pieces_cannot_spell_is_passed_over() -> None:
-    assert len(tree("ab~", "qq").root.tokens) == 0
+    assert len(tree("ab~", "qq").root.next_tokens) == 0
 
 
 def test_a_term_may_be_several_words() -> None:
@@ -176,24 +180,24 @@ def test_a_term_may_be_several_words() -> None:
 
 
 def test_a_tree_is_made_once_and_kept_as_long_as_its_terms_are() -> None:
-    trees = Trees(PIECES)
+    trees = TermTrieCache(PIECES)
     words = Hotwords((Hotword("ab"),))
-    assert trees.of(words) is trees.of(words)
-    assert trees.of(Hotwords()) is None
+    assert trees.get_trie(words) is trees.get_trie(words)
+    assert trees.get_trie(Hotwords()) is None
     del words
     gc.collect()
-    assert len(trees._trees) == 0  # noqa: SLF001  # what is forgotten can be seen nowhere else
+    assert len(trees._by_hotwords) == 0  # noqa: SLF001  # what is forgotten can be seen nowhere else
 
 
 def test_equal_terms_of_two_sessions_share_a_tree() -> None:
-    trees = Trees(PIECES)
+    trees = TermTrieCache(PIECES)
     one, other, apart = (Hotwords((Hotword("ab", boost),)) for boost in (1.0, 1.0, 2.0))
-    assert trees.of(one) is trees.of(other)
-    assert trees.of(apart) is not trees.of(one)
-    kept = trees.of(other)
+    assert trees.get_trie(one) is trees.get_trie(other)
+    assert trees.get_trie(apart) is not trees.get_trie(one)
+    kept = trees.get_trie(other)
     del one
     gc.collect()
-    assert trees.of(other) is kept
+    assert trees.get_trie(other) is kept
 
 
 frames_drawn = st.integers(0, 2**20).map(
@@ -211,22 +215,26 @@ def test_frames_in_pieces_say_what_they_say_in_one_go_if_each_piece_sees_what_fo
     state, heard = None, []
     for first, last in pairwise([0, *sorted(cuts), 24]):
         emissions, state = decoded(frames[first:], terms, edge=last - first, state=state)
-        heard += [(one.token, one.frame + first) for one in emissions]
-    assert heard == [(one.token, one.frame) for one in at_once]
+        heard += [(one.token_id, one.frame + first) for one in emissions]
+    assert heard == [(one.token_id, one.frame) for one in at_once]
     assert state is not None
-    assert (state.token, state.memory) == (end.token, end.memory)
+    assert (state.last_token, state.predictor_state) == (end.last_token, end.predictor_state)
 
 
 @given(st.lists(st.tuples(frames_drawn, terms_drawn), max_size=4))
 def test_lanes_together_say_what_each_says_alone(drawn: list[tuple[Frames, list[str]]]) -> None:
-    decoder = Transducer(Said(), BLANK)
-    boosts = [Boost(tree(*terms), 20) if terms else None for _, terms in drawn]
+    decoder = Transducer(EchoNetwork(), BLANK)
+    boosts = [TermBias(tree(*terms), 20) if terms else None for _, terms in drawn]
     lanes = [frames for frames, _ in drawn]
-    together = decoder.decode(lanes, [decoder.start] * len(lanes), boosts)
+    together = decoder.decode(lanes, [decoder.initial_state] * len(lanes), boosts)
     for lane, boost, (heard, state) in zip(lanes, boosts, together, strict=True):
-        [(alone, end)] = decoder.decode([lane], [decoder.start], [boost])
+        [(alone, end)] = decoder.decode([lane], [decoder.initial_state], [boost])
         assert heard == alone
-        assert (state.token, state.memory, state.skip) == (end.token, end.memory, end.skip)
+        assert (state.last_token, state.predictor_state, state.frames_to_skip) == (
+            end.last_token,
+            end.predictor_state,
+            end.frames_to_skip,
+        )
 
 
 @given(frames_drawn)

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from echoic.engines.moonshine import Moonshine, packaged_folder, probe, read_pieces, text_of
+from echoic.engines.moonshine import (
+    Moonshine,
+    find_packaged_folder,
+    inspect_weights,
+    parse_pieces,
+    render_text,
+)
 from echoic.errors import ModelUnavailable
 from echoic.session.window import Window
 from echoic.text.hypothesis import Hypothesis
@@ -20,17 +26,19 @@ if TYPE_CHECKING:
 
 RATE = 16_000
 
-pytestmark = pytest.mark.skipif(not probe().available, reason="moonshine-voice has no wheel for this system")
+pytestmark = pytest.mark.skipif(
+    not inspect_weights().is_available, reason="moonshine-voice has no wheel for this system"
+)
 
 
 @pytest.fixture(scope="module")
 def engine() -> Moonshine:
-    return Moonshine(threads=2)
+    return Moonshine(max_concurrency=2)
 
 
 @pytest.fixture(scope="module")
 def beckett() -> NDArray[np.float32]:
-    folder = packaged_folder()
+    folder = find_packaged_folder()
     assert folder is not None
     with wave.open(str(folder.parent / "beckett.wav")) as file:
         assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (RATE, 1, 2)
@@ -79,7 +87,7 @@ def test_a_text_does_not_depend_on_what_else_is_in_the_call(
 def test_threads_may_decode_at_the_same_time(engine: Moonshine, beckett: NDArray[np.float32]) -> None:
     windows = [window(beckett[:size]) for size in (48_000, 16_000, 30_000, 20_000)]
     alone = [engine.decode([one]) for one in windows]
-    with ThreadPoolExecutor(engine.threads) as pool:
+    with ThreadPoolExecutor(engine.max_concurrency) as pool:
         assert list(pool.map(lambda one: engine.decode([one]), windows)) == alone
 
 
@@ -97,19 +105,23 @@ def test_another_sample_rate_is_refused(engine: Moonshine) -> None:
 
 def test_its_needs_are_whole_utterances(engine: Moonshine) -> None:
     assert engine.name == "moonshine-tiny-en"
-    assert (engine.needs.reading, engine.needs.sample_rate, engine.needs.longest) == ("utterance", RATE, 20.0)
-    assert engine.threads == 2
+    assert (engine.requirements.reading, engine.requirements.sample_rate, engine.requirements.longest) == (
+        "utterance",
+        RATE,
+        20.0,
+    )
+    assert engine.max_concurrency == 2
 
 
 def test_the_package_is_not_imported(engine: Moonshine) -> None:
-    assert engine.lanes == 1
+    assert engine.max_batch_size == 1
     assert "moonshine_voice" not in sys.modules
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.bin").write_bytes(b"")
-    found = probe(tmp_path)
-    assert not found.available
+    found = inspect_weights(tmp_path)
+    assert not found.is_available
     assert found.reason == "Missing among its weights: encoder_model.ort, decoder_model_merged.ort."
     assert found.install == "pip install moonshine-voice==0.0.73"
     with pytest.raises(ModelUnavailable, match="encoder_model"):
@@ -119,9 +131,9 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
 def test_pieces_are_read_by_their_lengths() -> None:
     long = b"x" * 130
     data = b"\x03<s>" + b"\x00" + b"\x02hi" + bytes([130, 1]) + long
-    assert read_pieces(data) == (b"<s>", b"", b"hi", long)
+    assert parse_pieces(data) == (b"<s>", b"", b"hi", long)
 
 
 def test_pieces_spell_text_across_bytes() -> None:
     pieces = (b"<s>", "\u2581caf".encode(), b"\xc3", b"\xa9", "\u2581<>".encode())
-    assert text_of([0, 1, 2, 3, 4], pieces) == "café <>"
+    assert render_text([0, 1, 2, 3, 4], pieces) == "café <>"

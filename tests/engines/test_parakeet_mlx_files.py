@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from echoic.engines import parakeet_mlx_files
-from echoic.engines.parakeet_mlx_files import INSTALL, LIBRARIES, look_through, require_libraries
+from echoic.engines.parakeet_mlx_files import (
+    MLX_DOWNLOAD_COMMAND,
+    MLX_INSTALL_COMMAND,
+    check_mlx_libraries,
+    inspect_mlx_folder,
+)
 from echoic.errors import ModelUnavailable
 
 if TYPE_CHECKING:
@@ -40,7 +45,7 @@ HYBRID = {
 }
 
 
-def tensors(size: int = 64) -> bytes:
+def build_safetensors(size: int = 64) -> bytes:
     """One tensor in the format safetensors."""
     row = {"dtype": "F32", "shape": [size // 4], "data_offsets": [0, size]}
     table = json.dumps({"__metadata__": {"format": "mlx"}, "weight": row}).encode()
@@ -50,12 +55,12 @@ def tensors(size: int = 64) -> bytes:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "config.json").write_text(json.dumps(CONFIG), "utf-8")
-    (tmp_path / "model.safetensors").write_bytes(tensors())
+    (tmp_path / "model.safetensors").write_bytes(build_safetensors())
     return tmp_path
 
 
 def test_a_folder_says_what_model_it_holds(folder: Path) -> None:
-    found = look_through(folder)
+    found = inspect_mlx_folder(folder)
     assert found.weights == folder / "model.safetensors"
     assert found.architecture.kind == "tdt"
     assert found.architecture.pieces == ("", " the", "re")
@@ -67,19 +72,19 @@ def test_a_folder_says_what_model_it_holds(folder: Path) -> None:
 
 def test_of_a_hybrid_the_head_is_taken_that_is_asked_for(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(CONFIG | HYBRID), "utf-8")
-    assert look_through(folder).architecture.kind == "tdt"
-    assert look_through(folder, "ctc").architecture.kind == "ctc"
+    assert inspect_mlx_folder(folder).architecture.kind == "tdt"
+    assert inspect_mlx_folder(folder, "ctc").architecture.kind == "ctc"
 
 
-def write(name: str, content: bytes) -> Callable[[Path], object]:
+def build_writer(name: str, content: bytes) -> Callable[[Path], object]:
     return lambda folder: (folder / name).write_bytes(content)
 
 
-def describe(**changes: object) -> Callable[[Path], object]:
-    return write("config.json", json.dumps(CONFIG | changes).encode())
+def build_config_writer(**changes: object) -> Callable[[Path], object]:
+    return build_writer("config.json", json.dumps(CONFIG | changes).encode())
 
 
-def remove(name: str) -> Callable[[Path], object]:
+def build_remover(name: str) -> Callable[[Path], object]:
     return lambda folder: (folder / name).unlink()
 
 
@@ -87,26 +92,38 @@ def remove(name: str) -> Callable[[Path], object]:
     ("spoil", "reason"),
     [
         (lambda folder: folder.rename(folder.with_name("elsewhere")), "There is no folder"),
-        (remove("config.json"), r"config\.json is missing in"),
-        (remove("model.safetensors"), r"model\.safetensors is missing in"),
-        (write("config.json", b"{"), "is not JSON"),
-        (write("config.json", b"[]"), "is not a JSON object"),
-        (write("config.json", b"{}"), "It is a nothing of NeMo's"),
-        (describe(target="nemo.collections.asr.models.EncDecMultiTaskModel"), "It is a EncDecMultiTaskModel"),
-        (describe(preprocessor={"features": 80, "normalize": "NA"}), "cache-aware streaming"),
-        (describe(preprocessor={"features": "many"}), "which is not a whole number"),
+        (build_remover("config.json"), r"config\.json is missing in"),
+        (build_remover("model.safetensors"), r"model\.safetensors is missing in"),
+        (build_writer("config.json", b"{"), "is not JSON"),
+        (build_writer("config.json", b"[]"), "is not a JSON object"),
+        (build_writer("config.json", b"{}"), "It is a nothing of NeMo's"),
         (
-            describe(joint={"_target_": "RNNTJoint", "num_classes": 4, "vocabulary": ["one"]}),
+            build_config_writer(target="nemo.collections.asr.models.EncDecMultiTaskModel"),
+            "It is a EncDecMultiTaskModel",
+        ),
+        (build_config_writer(preprocessor={"features": 80, "normalize": "NA"}), "cache-aware streaming"),
+        (build_config_writer(preprocessor={"features": "many"}), "which is not a whole number"),
+        (
+            build_config_writer(joint={"_target_": "RNNTJoint", "num_classes": 4, "vocabulary": ["one"]}),
             "does not hold the vocabulary",
         ),
-        (describe(**HYBRID, model_defaults={}), "hybrid of RNNT and CTC"),
-        (write("model.safetensors", b""), "is empty"),
-        (write("model.safetensors", b"version https://git-lfs.github.com/spec/v1\n"), "Git LFS pointer"),
-        (write("model.safetensors", b"PK\3\4" + bytes(200)), "is not a safetensors file"),
-        (write("model.safetensors", bytes(200)), "is not a safetensors file"),
-        (write("model.safetensors", tensors()[:40]), "is not a safetensors file"),
-        (write("model.safetensors", tensors()[:-10]), r"is cut off or damaged: it has \d+ bytes of \d+"),
-        (write("model.safetensors", tensors() + b"more"), r"is cut off or damaged: it has \d+ bytes of \d+"),
+        (build_config_writer(**HYBRID, model_defaults={}), "hybrid of RNNT and CTC"),
+        (build_writer("model.safetensors", b""), "is empty"),
+        (
+            build_writer("model.safetensors", b"version https://git-lfs.github.com/spec/v1\n"),
+            "Git LFS pointer",
+        ),
+        (build_writer("model.safetensors", b"PK\3\4" + bytes(200)), "is not a safetensors file"),
+        (build_writer("model.safetensors", bytes(200)), "is not a safetensors file"),
+        (build_writer("model.safetensors", build_safetensors()[:40]), "is not a safetensors file"),
+        (
+            build_writer("model.safetensors", build_safetensors()[:-10]),
+            r"is cut off or damaged: it has \d+ bytes of \d+",
+        ),
+        (
+            build_writer("model.safetensors", build_safetensors() + b"more"),
+            r"is cut off or damaged: it has \d+ bytes of \d+",
+        ),
     ],
 )
 def test_a_folder_that_cannot_be_used_says_why_and_what_to_do(
@@ -114,9 +131,9 @@ def test_a_folder_that_cannot_be_used_says_why_and_what_to_do(
 ) -> None:
     spoil(folder)
     with pytest.raises(ModelUnavailable, match=reason) as refused:
-        look_through(folder)
+        inspect_mlx_folder(folder)
     assert refused.value.model == "parakeet-mlx"
-    assert refused.value.install == INSTALL
+    assert refused.value.install == MLX_DOWNLOAD_COMMAND
 
 
 @pytest.mark.parametrize(
@@ -125,7 +142,7 @@ def test_a_folder_that_cannot_be_used_says_why_and_what_to_do(
 )
 def test_where_mlx_does_not_run_nothing_is_to_be_installed(system: str, machine: str) -> None:
     with pytest.raises(ModelUnavailable, match="not for this machine") as refused:
-        require_libraries(system, machine)
+        check_mlx_libraries(system, machine)
     assert refused.value.install is None
 
 
@@ -144,8 +161,8 @@ def test_what_is_not_installed_is_named_with_the_command(
     spec = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
     monkeypatch.setattr(parakeet_mlx_files, "find_spec", lambda name: None if name in absent else spec)
     with pytest.raises(ModelUnavailable, match=reason) as refused:
-        require_libraries("linux", "x86_64")
-    assert refused.value.install == LIBRARIES
+        check_mlx_libraries("linux", "x86_64")
+    assert refused.value.install == MLX_INSTALL_COMMAND
 
 
 def test_mlx_with_a_library_for_its_device_is_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,4 +170,4 @@ def test_mlx_with_a_library_for_its_device_is_good(tmp_path: Path, monkeypatch: 
     (tmp_path / "lib" / "libmlx.so").touch()
     spec = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
     monkeypatch.setattr(parakeet_mlx_files, "find_spec", lambda _name: spec)
-    require_libraries("linux", "aarch64")
+    check_mlx_libraries("linux", "aarch64")

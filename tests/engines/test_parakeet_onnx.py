@@ -14,14 +14,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echoic.engines import parakeet_onnx
-from echoic.engines.parakeet import Tuning
-from echoic.engines.parakeet_files import look_through, quantized_by_company, read_pieces
+from echoic.engines.parakeet import ParakeetOptions
+from echoic.engines.parakeet_files import inspect_onnx_folder, read_vocab_pieces, uses_dynamic_quantization
 from echoic.engines.parakeet_onnx import ParakeetOnnx
 from echoic.engines.silero import SileroModel
 from echoic.errors import ModelUnavailable
 from echoic.session.core import Session
-from support.play import Play, texts
-from support.tiny_parakeet import FOLDER, recordings, talks, text_of, whole
+from support.play import SessionDriver, frame_texts
+from support.tiny_parakeet import (
+    TINY_PARAKEET_FOLDER,
+    build_whole_window,
+    join_tokens,
+    read_recordings,
+    read_talks,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,24 +35,24 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from echoic.engines.decoder import Frames
-    from echoic.engines.features import Features
+    from echoic.engines.decoder import EncoderFrames
+    from echoic.engines.features import MelFeatures
     from echoic.text.hypothesis import Token
 
 #: Contexts that cover every recording here.
-COVERED = Tuning(left_context=30.0, right_context=30.0)
+COVERED = ParakeetOptions(left_context=30.0, right_context=30.0)
 ENCODER, JOINT = "encoder-model.fp16.onnx", "decoder_joint-model.fp16.onnx"
 
 
 @pytest.fixture(scope="module")
 def engine() -> ParakeetOnnx:
-    return ParakeetOnnx(FOLDER)
+    return ParakeetOnnx(TINY_PARAKEET_FOLDER)
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     folder = tmp_path / "model"
-    shutil.copytree(FOLDER, folder, ignore=shutil.ignore_patterns("speech", "README.md"))
+    shutil.copytree(TINY_PARAKEET_FOLDER, folder, ignore=shutil.ignore_patterns("speech", "README.md"))
     return folder
 
 
@@ -57,7 +63,7 @@ def placed(tokens: Sequence[Token], begins: float = 0.0) -> list[tuple[str, floa
 def joined(count: int, pause: float = 0.3) -> NDArray[np.float32]:
     """Several recordings with pauses between them, as one."""
     quiet = np.zeros(round(16_000 * pause), np.float32)
-    return np.concatenate([part for audio, _ in recordings()[:count] for part in (audio, quiet)])
+    return np.concatenate([part for audio, _ in read_recordings()[:count] for part in (audio, quiet)])
 
 
 def cut_at(
@@ -72,7 +78,7 @@ def cut_at(
         for end in (*sorted(cuts), size):
             first, last = max(0, done - round(left * 16_000)), min(size, end + round(right * 16_000))
             window = replace(
-                whole(audio[first:last]),
+                build_whole_window(audio[first:last]),
                 start=start + first / 16_000,
                 left=done - first,
                 new=end - done,
@@ -89,9 +95,9 @@ def cut_at(
 
 
 def test_it_hears_what_is_said(engine: ParakeetOnnx) -> None:
-    for audio, text in recordings():
-        [hypothesis] = engine.decode([whole(audio)])
-        assert text_of(hypothesis.committed) == text
+    for audio, text in read_recordings():
+        [hypothesis] = engine.decode([build_whole_window(audio)])
+        assert join_tokens(hypothesis.committed) == text
         assert hypothesis.volatile == ()
 
 
@@ -100,17 +106,17 @@ def test_tokens_and_times_are_those_of_onnx_asr(engine: ParakeetOnnx) -> None:
     import onnx_asr  # noqa: PLC0415  # optional
 
     theirs = onnx_asr.load_model(
-        "nemo-conformer-tdt", FOLDER, quantization="fp16", providers=["CPUExecutionProvider"]
+        "nemo-conformer-tdt", TINY_PARAKEET_FOLDER, quantization="fp16", providers=["CPUExecutionProvider"]
     ).with_timestamps()
-    for audio, _ in recordings():
-        [ours] = engine.decode([whole(audio)])
+    for audio, _ in read_recordings():
+        [ours] = engine.decode([build_whole_window(audio)])
         result = theirs.recognize(audio)
         assert [one.text for one in ours.committed] == list(result.tokens or ())
         assert [one.start for one in ours.committed] == pytest.approx(result.timestamps, abs=1e-6)
 
 
 def test_a_batch_hears_what_each_window_says_alone(engine: ParakeetOnnx) -> None:
-    windows = [whole(audio) for audio, _ in recordings()[:8]]
+    windows = [build_whole_window(audio) for audio, _ in read_recordings()[:8]]
     alone = [engine.decode([window])[0] for window in windows]
     together = engine.decode(windows)
     assert [one.committed for one in together] == [one.committed for one in alone]
@@ -120,13 +126,13 @@ def test_windows_of_nearly_one_length_are_encoded_together_and_heard_alike(
     engine: ParakeetOnnx, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     audio = joined(3)
-    windows = [whole(audio[:size]) for size in (62_500, 63_000, 64_000)]
+    windows = [build_whole_window(audio[:size]) for size in (62_500, 63_000, 64_000)]
     alone = [engine.decode([window])[0].committed for window in windows]
     sizes: list[int] = []
     encode = engine._encoder.encode  # noqa: SLF001  # watched, not replaced
 
-    def watched(features: Features) -> Sequence[Frames]:
-        sizes.append(len(features.frames))
+    def watched(features: MelFeatures) -> Sequence[EncoderFrames]:
+        sizes.append(len(features.frame_counts))
         return encode(features)
 
     monkeypatch.setattr(engine._encoder, "encode", watched)  # noqa: SLF001  # the same
@@ -137,13 +143,13 @@ def test_windows_of_nearly_one_length_are_encoded_together_and_heard_alike(
 def test_a_call_of_the_encoder_gets_a_minute_of_audio_at_most_and_answers_stay(
     engine: ParakeetOnnx, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    windows = [whole(joined(20)[:400_000])] * 5
+    windows = [build_whole_window(joined(20)[:400_000])] * 5
     alone = engine.decode(windows[:1])[0].committed
     sizes: list[int] = []
     encode = engine._encoder.encode  # noqa: SLF001  # watched, not replaced
 
-    def watched(features: Features) -> Sequence[Frames]:
-        sizes.append(len(features.frames))
+    def watched(features: MelFeatures) -> Sequence[EncoderFrames]:
+        sizes.append(len(features.frame_counts))
         return encode(features)
 
     monkeypatch.setattr(engine._encoder, "encode", watched)  # noqa: SLF001  # the same
@@ -161,15 +167,15 @@ def test_pieces_whose_context_covers_all_say_what_the_whole_says(
     number: int, cuts: list[int], start: float
 ) -> None:
     engine = shared()
-    audio = recordings()[number][0]
-    [at_once] = engine.decode([replace(whole(audio), start=start)])
+    audio = read_recordings()[number][0]
+    [at_once] = engine.decode([replace(build_whole_window(audio), start=start)])
     pieces = cut_at(audio, [cut for cut in cuts if cut < len(audio)], 30.0, 30.0, start)(engine)
     assert pieces == placed(at_once.committed, start)
 
 
 @cache
 def shared() -> ParakeetOnnx:
-    return ParakeetOnnx(FOLDER)
+    return ParakeetOnnx(TINY_PARAKEET_FOLDER)
 
 
 @settings(max_examples=10)
@@ -182,15 +188,15 @@ def test_no_frame_is_walked_twice_or_left_out_however_windows_lie(cuts: list[int
     for end in (*sorted(cuts), len(audio)):
         first = max(0, done - 20_000)
         window = replace(
-            whole(audio[first:end]),
+            build_whole_window(audio[first:end]),
             start=first / 16_000,
             left=done - first,
             new=end - done,
             last=end == len(audio),
             carry=carry,
         )
-        cut = engine._cut(window)  # noqa: SLF001  # the arithmetic itself
-        walked.append((cut.base + cut.first, cut.base + cut.edge))
+        cut = engine._align_to_grid(window)  # noqa: SLF001  # the arithmetic itself
+        walked.append((cut.grid_frame + cut.decode_start, cut.grid_frame + cut.commit_end))
         carry, done = engine.decode([window])[0].carry, end
     assert walked[0][0] == 0
     assert all(before[1] == after[0] for before, after in pairwise(walked))
@@ -201,144 +207,146 @@ def test_no_frame_is_walked_twice_or_left_out_however_windows_lie(cuts: list[int
 def test_no_end_of_a_word_is_lost_where_a_pause_is_told_by_the_detector(
     engine: ParakeetOnnx, shift: float
 ) -> None:
-    for audio, text in talks():
-        play = Play(engine, Session(SileroModel().voice))
+    for audio, text in read_talks():
+        play = SessionDriver(engine, Session(SileroModel().build_detector))
         play.send({"type": "config", "enable_partial": False})
-        play.hear_in(np.concatenate([np.zeros(round(16_000 * shift), np.float32), audio]), [1_600] * 400)
+        play.push_in_messages(
+            np.concatenate([np.zeros(round(16_000 * shift), np.float32), audio]), [1_600] * 400
+        )
         play.send({"type": "commit"})
-        assert " ".join(one for one in texts(play.frames) if one) == text
+        assert " ".join(one for one in frame_texts(play.frames) if one) == text
 
 
 def test_a_word_that_a_commit_cuts_is_said_once(engine: ParakeetOnnx) -> None:
-    for audio, text in talks():
+    for audio, text in read_talks():
         words = text.split()
         for first in (24_000, 26_720):
-            play = Play(engine, Session(SileroModel().voice))
-            play.hear(audio[:first])
+            play = SessionDriver(engine, Session(SileroModel().build_detector))
+            play.push_audio(audio[:first])
             for start in range(first, len(audio), 24_000):
                 play.send({"type": "commit"})
-                play.hear(audio[start : start + 24_000])
+                play.push_audio(audio[start : start + 24_000])
             play.send({"type": "commit"})
-            said = " ".join(one for one in texts(play.frames) if one).split()
+            said = " ".join(one for one in frame_texts(play.frames) if one).split()
             repeated = [pair for pair in pairwise(said) if pair[0] == pair[1]]
             assert repeated == [pair for pair in pairwise(words) if pair[0] == pair[1]]
 
 
 def test_streamed_through_a_session_it_says_what_it_says_offline_if_the_context_covers_all() -> None:
-    engine = ParakeetOnnx(FOLDER, COVERED)
+    engine = ParakeetOnnx(TINY_PARAKEET_FOLDER, COVERED)
     chance = np.random.default_rng(4)
-    for audio, text in recordings():
-        play = Play(engine)
+    for audio, text in read_recordings():
+        play = SessionDriver(engine)
         play.send({"type": "config", "sample_rate": 16_000, "chunk_duration": 2.0, "overlap_duration": 0.5})
-        play.hear_in(audio, chance.integers(1, 7_000, 50).tolist())
+        play.push_in_messages(audio, chance.integers(1, 7_000, 50).tolist())
         play.send({"type": "commit"})
-        assert " ".join(one for one in texts(play.frames) if one) == text
+        assert " ".join(one for one in frame_texts(play.frames) if one) == text
 
 
 @pytest.mark.parametrize(("left", "right"), [(4.0, 1.0), (4.0, 0.25), (1.0, 0.5)])
 def test_half_a_minute_of_talk_is_heard_without_seams_in_short_windows(left: float, right: float) -> None:
-    engine = ParakeetOnnx(FOLDER, Tuning(left_context=left, right_context=right))
-    for audio, text in talks():
-        play = Play(engine)
+    engine = ParakeetOnnx(TINY_PARAKEET_FOLDER, ParakeetOptions(left_context=left, right_context=right))
+    for audio, text in read_talks():
+        play = SessionDriver(engine)
         play.send({"type": "config", "sample_rate": 16_000, "enable_partial": False})
-        play.hear_in(audio, [5_003] * 200)
+        play.push_in_messages(audio, [5_003] * 200)
         play.send({"type": "commit"})
-        assert " ".join(one for one in texts(play.frames) if one) == text
+        assert " ".join(one for one in frame_texts(play.frames) if one) == text
 
 
 @pytest.mark.parametrize("number", [2, 4, 6, 8])
 def test_silence_left_out_between_windows_does_not_disturb_what_follows(
     engine: ParakeetOnnx, number: int
 ) -> None:
-    (audio, text), gap = recordings()[number], 5 * 16_000 + 333
+    (audio, text), gap = read_recordings()[number], 5 * 16_000 + 333
     tape = np.concatenate([audio, np.zeros(gap, np.float32), audio])
-    first = engine.decode([whole(audio)])[0]
+    first = engine.decode([build_whole_window(audio)])[0]
     start = len(audio) + gap
     window = replace(
-        whole(tape[start - 16_000 :]),
+        build_whole_window(tape[start - 16_000 :]),
         start=(start - 16_000) / 16_000,
         left=16_000,
         new=len(tape) - start,
         carry=first.carry,
     )
     [second] = engine.decode([window])
-    assert text_of(first.committed) == text
-    assert text_of(second.committed) == text
+    assert join_tokens(first.committed) == text
+    assert join_tokens(second.committed) == text
 
 
 def test_what_lies_in_the_right_context_is_suspected_and_said_later(engine: ParakeetOnnx) -> None:
-    audio, text = recordings()[4]
+    audio, text = read_recordings()[4]
     half = len(audio) // 2
     [first] = engine.decode(
-        [replace(whole(audio), new=half, right=len(audio) - half, last=False, glimpse=True)]
+        [replace(build_whole_window(audio), new=half, right=len(audio) - half, last=False, glimpse=True)]
     )
-    assert text_of((*first.committed, *first.volatile)) == text
+    assert join_tokens((*first.committed, *first.volatile)) == text
     assert first.committed
     assert first.volatile
-    rest = replace(whole(audio), left=half, new=len(audio) - half, carry=first.carry)
+    rest = replace(build_whole_window(audio), left=half, new=len(audio) - half, carry=first.carry)
     assert placed(engine.decode([rest])[0].committed) == placed(first.volatile)
 
 
 def test_tokens_have_times_that_fit_and_confidences(engine: ParakeetOnnx) -> None:
-    audio, _ = recordings()[6]
-    for token in engine.decode([whole(audio)])[0].committed:
+    audio, _ = read_recordings()[6]
+    for token in engine.decode([build_whole_window(audio)])[0].committed:
         assert token.start is not None
         assert 0 < (token.duration or 0) <= 0.4
         assert 0 < (token.confidence or 0) <= 1
 
 
 def test_silence_says_nothing_and_moves_on(engine: ParakeetOnnx) -> None:
-    silence = replace(whole(np.zeros(32_000, np.float32)), last=False)
+    silence = replace(build_whole_window(np.zeros(32_000, np.float32)), last=False)
     [hypothesis] = engine.decode([silence])
     assert hypothesis.committed == hypothesis.volatile == ()
 
 
 def test_another_rate_is_refused(engine: ParakeetOnnx) -> None:
     with pytest.raises(ValueError, match="16000 Hz"):
-        engine.decode([replace(whole(np.zeros(100, np.float32)), sample_rate=8_000)])
+        engine.decode([replace(build_whole_window(np.zeros(100, np.float32)), sample_rate=8_000)])
 
 
 def test_a_left_context_shorter_than_a_frame_is_refused() -> None:
     with pytest.raises(ValueError, match="less than one frame"):
-        ParakeetOnnx(FOLDER, Tuning(left_context=0.05))
+        ParakeetOnnx(TINY_PARAKEET_FOLDER, ParakeetOptions(left_context=0.05))
 
 
 def test_graphs_quantized_by_company_are_asked_one_window_at_a_time(
     copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parakeet_onnx, "quantized_by_company", lambda _file: True)
+    monkeypatch.setattr(parakeet_onnx, "uses_dynamic_quantization", lambda _file: True)
     engine = ParakeetOnnx(copy)
-    assert engine.lanes == 1
-    windows = [whole(audio) for audio, _ in recordings()[:3]]
-    assert [text_of(one.committed) for one in engine.decode(windows)] == [
-        text for _, text in recordings()[:3]
+    assert engine.max_batch_size == 1
+    windows = [build_whole_window(audio) for audio, _ in read_recordings()[:3]]
+    assert [join_tokens(one.committed) for one in engine.decode(windows)] == [
+        text for _, text in read_recordings()[:3]
     ]
 
 
 def test_a_graph_that_finds_its_scales_in_each_call_is_recognised(copy: Path) -> None:
-    assert not quantized_by_company(copy / JOINT)
+    assert not uses_dynamic_quantization(copy / JOINT)
     (copy / JOINT).write_bytes(b"\0" * 100 + b"DynamicQuantizeLinear" + b"\0" * 9)
-    assert quantized_by_company(copy / JOINT)
+    assert uses_dynamic_quantization(copy / JOINT)
 
 
 def test_the_fastest_quantization_is_taken_first_and_another_if_asked_for(copy: Path) -> None:
-    assert look_through(copy).encoder.name == ENCODER
+    assert inspect_onnx_folder(copy).encoder.name == ENCODER
     for name in ("encoder-model.int8.onnx", "encoder-model.onnx", "decoder_joint-model.int8.onnx"):
         (copy / name).write_bytes(b"x")
-    assert look_through(copy).encoder.name == "encoder-model.int8.onnx"
-    joint = look_through(copy).joint
+    assert inspect_onnx_folder(copy).encoder.name == "encoder-model.int8.onnx"
+    joint = inspect_onnx_folder(copy).joint
     assert joint is not None
     assert joint.name == "decoder_joint-model.int8.onnx"
-    assert look_through(copy, "fp16").encoder.name == ENCODER
-    assert look_through(copy, "").encoder.name == "encoder-model.onnx"
+    assert inspect_onnx_folder(copy, "fp16").encoder.name == ENCODER
+    assert inspect_onnx_folder(copy, "").encoder.name == "encoder-model.onnx"
     with pytest.raises(ModelUnavailable, match=r"encoder-model\.q4\.onnx is missing"):
-        look_through(copy, "q4")
+        inspect_onnx_folder(copy, "q4")
 
 
 def test_a_quantization_nobody_knows_is_taken_if_there_is_no_other(copy: Path) -> None:
     (copy / ENCODER).rename(copy / "encoder-model.q4.onnx")
     (copy / JOINT).rename(copy / "decoder_joint-model.q4.onnx")
-    files = look_through(copy)
+    files = inspect_onnx_folder(copy)
     assert files.joint is not None
     assert (files.encoder.name, files.joint.name) == (
         "encoder-model.q4.onnx",
@@ -349,7 +357,7 @@ def test_a_quantization_nobody_knows_is_taken_if_there_is_no_other(copy: Path) -
 def test_pieces_become_text(tmp_path: Path) -> None:
     file = tmp_path / "vocab.txt"
     file.write_text("<unk> 0\n<|en|> 1\n▁the 2\ner 3\n▁ 4\n<blk> 5\n", "utf-8")
-    assert read_pieces(file) == ("", "", " the", "er", " ")
+    assert read_vocab_pieces(file) == ("", "", " the", "er", " ")
 
 
 def truncate(name: str) -> Callable[[Path], object]:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from echoic.engines import seats
-from echoic.engines.catalogue import EUROPEAN, SOURCES
-from echoic.engines.parakeet import Tuning
-from echoic.engines.providers import Provider, chosen, offered
-from echoic.engines.seats import Wishes, standard_registry
+from echoic.engines.catalogue import EUROPEAN_LANGUAGES, MODEL_SOURCES
+from echoic.engines.parakeet import ParakeetOptions
+from echoic.engines.providers import ExecutionProvider, list_providers, resolve_providers
+from echoic.engines.seats import EngineSettings, build_standard_registry
 from echoic.errors import ModelUnavailable, without_folders
 from echoic.session.effects import ModelRequest
-from support.tiny_parakeet import FOLDER
+from support.tiny_parakeet import TINY_PARAKEET_FOLDER
 
 if TYPE_CHECKING:
     from echoic.engines.registry import Registry
@@ -37,7 +37,7 @@ async def ask():
     app = build_app(Settings(models_dir=sys.argv[1]))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as client:
         status = (await client.get(STATUS_PATH)).json()
-    return {"status": status, "names": app.state.house.registry.names, "modules": list(sys.modules)}
+    return {"status": status, "names": app.state.context.registry.names, "modules": list(sys.modules)}
 
 print(json.dumps(asyncio.run(ask())))
 """
@@ -53,7 +53,7 @@ def libraries(tmp_path: Path) -> Path:
     return folder
 
 
-def nemo_file(folder: Path) -> Path:
+def write_nemo_file(folder: Path) -> Path:
     folder.mkdir(parents=True)
     for name in ("model_config.yaml", "model_weights.ckpt"):
         (folder / name).write_bytes(b"x")
@@ -64,7 +64,7 @@ def nemo_file(folder: Path) -> Path:
     return folder / "model.nemo"
 
 
-def whisper_folder(folder: Path) -> None:
+def write_whisper_folder(folder: Path) -> None:
     folder.mkdir(parents=True)
     for name in ("config.json", "tokenizer.json", "vocabulary.json"):
         (folder / name).write_text("{}")
@@ -74,9 +74,9 @@ def whisper_folder(folder: Path) -> None:
 
 def test_the_status_imports_none_of_the_models_libraries(tmp_path: Path, libraries: Path) -> None:
     cache = tmp_path / "models"
-    nemo_file(cache / "parakeet-tdt-0.6b-v3-nemo")
-    whisper_folder(cache / "whisper-base")
-    (cache / "parakeet-tdt-0.6b-v3-onnx").symlink_to(FOLDER)
+    write_nemo_file(cache / "parakeet-tdt-0.6b-v3-nemo")
+    write_whisper_folder(cache / "whisper-base")
+    (cache / "parakeet-tdt-0.6b-v3-onnx").symlink_to(TINY_PARAKEET_FOLDER)
     env = {name: value for name, value in os.environ.items() if not name.startswith("ECHOIC_")}
     done = subprocess.run(
         [sys.executable, "-c", STATUS, str(cache)],
@@ -95,7 +95,7 @@ def test_the_status_imports_none_of_the_models_libraries(tmp_path: Path, librari
     assert there >= {"parakeet-standard", "parakeet-onnx", "whisper", "whisper-base"}
     assert not any(row["loaded"] for row in rows.values())
     assert not rows["parakeet-mlx"]["available"]
-    assert rows["parakeet-onnx"]["languages"] == list(EUROPEAN)
+    assert rows["parakeet-onnx"]["languages"] == list(EUROPEAN_LANGUAGES)
     assert "whisper-small" not in rows
     assert {"whisper-1", "whisper-base"} <= set(told["names"])
     assert not {"whisper-small", "whisper-turbo"} & set(told["names"])
@@ -109,50 +109,55 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(seats, "find_spec", lambda _module: object())
 
 
-def missing(registry: Registry, name: str) -> tuple[str | None, str | None]:
-    return next((row.reason, row.install) for row in registry.describe() if row.id == name)
+def find_missing(registry: Registry, name: str) -> tuple[str | None, str | None]:
+    return next((row.reason, row.install) for row in registry.describe_models() if row.id == name)
 
 
 @pytest.mark.usefixtures("installed")
 def test_each_model_without_weights_names_the_command_that_brings_them(tmp_path: Path) -> None:
-    registry = standard_registry(Wishes(models_dir=tmp_path))
+    registry = build_standard_registry(EngineSettings(models_dir=tmp_path))
     for name, source in {
         "parakeet-standard": "parakeet-tdt-0.6b-v3-nemo",
         "parakeet-onnx": "parakeet-tdt-0.6b-v3-onnx",
         "whisper": "whisper-base",
     }.items():
-        assert missing(registry, name) == ("Its weights are not here.", f"echoic models get {source}")
-        assert source in SOURCES
-        assert registry.place(name) is None
-        assert registry.languages(name) == ()
+        assert find_missing(registry, name) == ("Its weights are not here.", f"echoic models get {source}")
+        assert source in MODEL_SOURCES
+        assert registry.find_weights(name) is None
+        assert registry.list_languages(name) == ()
     with pytest.raises(ModelUnavailable) as refused:
-        registry.resolve(ModelRequest("whisper-turbo", "standard"), fallback=False)
+        registry.resolve_model(ModelRequest("whisper-turbo", "standard"), fallback=False)
     assert refused.value.install == "echoic models get whisper-large-v3-turbo"
 
 
 @pytest.mark.usefixtures("installed")
 def test_weights_are_found_where_the_settings_say_or_where_they_were_fetched_to(tmp_path: Path) -> None:
-    file = nemo_file(tmp_path / "parakeet-tdt-0.6b-v2-nemo")
-    whisper_folder(tmp_path / "whisper-small.en")
-    whisper_folder(tmp_path / "own")
-    fetched = standard_registry(Wishes(models_dir=tmp_path))
-    assert fetched.place("parakeet-standard") == file
-    assert fetched.languages("parakeet-standard") == ("en",)
-    assert fetched.place("whisper") == tmp_path / "whisper-small.en"
-    given = standard_registry(
-        Wishes(models_dir=tmp_path, parakeet_nemo_file=file.parent, whisper_model=str(tmp_path / "own"))
+    file = write_nemo_file(tmp_path / "parakeet-tdt-0.6b-v2-nemo")
+    write_whisper_folder(tmp_path / "whisper-small.en")
+    write_whisper_folder(tmp_path / "own")
+    fetched = build_standard_registry(EngineSettings(models_dir=tmp_path))
+    assert fetched.find_weights("parakeet-standard") == file
+    assert fetched.list_languages("parakeet-standard") == ("en",)
+    assert fetched.find_weights("whisper") == tmp_path / "whisper-small.en"
+    given = build_standard_registry(
+        EngineSettings(
+            models_dir=tmp_path, parakeet_nemo_file=file.parent, whisper_model=str(tmp_path / "own")
+        )
     )
-    assert given.place("parakeet-standard") == file.parent
-    assert (given.place("whisper"), given.languages("whisper")) == (tmp_path / "own", ())
-    assert missing(given, "whisper") == (None, None)
+    assert given.find_weights("parakeet-standard") == file.parent
+    assert (given.find_weights("whisper"), given.list_languages("whisper")) == (tmp_path / "own", ())
+    assert find_missing(given, "whisper") == (None, None)
 
 
 @pytest.mark.usefixtures("installed")
 def test_a_size_that_the_settings_name_and_nobody_fetched_is_missing(tmp_path: Path) -> None:
-    whisper_folder(tmp_path / "whisper-base")
-    registry = standard_registry(Wishes(models_dir=tmp_path, whisper_model="small"))
-    assert str(missing(registry, "whisper")[0]).startswith("There is no folder")
-    assert registry.resolve(ModelRequest("whisper-base", "standard"), fallback=False).name == "whisper-base"
+    write_whisper_folder(tmp_path / "whisper-base")
+    registry = build_standard_registry(EngineSettings(models_dir=tmp_path, whisper_model="small"))
+    assert str(find_missing(registry, "whisper")[0]).startswith("There is no folder")
+    assert (
+        registry.resolve_model(ModelRequest("whisper-base", "standard"), fallback=False).model_id
+        == "whisper-base"
+    )
 
 
 @pytest.mark.usefixtures("installed")
@@ -160,31 +165,39 @@ def test_a_size_that_the_settings_name_and_nobody_fetched_is_missing(tmp_path: P
 def test_whisper_stands_in_where_it_is_there_unless_it_may_not(
     tmp_path: Path, *, wished: bool, name: str
 ) -> None:
-    whisper_folder(tmp_path / "whisper-base")
-    registry = standard_registry(Wishes(models_dir=tmp_path, whisper_stands_in=wished))
-    choice = registry.resolve(ModelRequest("parakeet", "standard"), fallback=True)
-    assert (choice.name, str(choice.fallback).count("answers instead")) == (name, 1)
+    write_whisper_folder(tmp_path / "whisper-base")
+    registry = build_standard_registry(EngineSettings(models_dir=tmp_path, whisper_stands_in=wished))
+    choice = registry.resolve_model(ModelRequest("parakeet", "standard"), fallback=True)
+    assert (choice.model_id, str(choice.fallback_reason).count("answers instead")) == (name, 1)
 
 
 def test_an_engine_is_loaded_as_the_settings_wish() -> None:
-    wishes = Wishes(parakeet_onnx_dir=FOLDER, left_context=2.0, right_context=0.0, lanes=3, threads=1)
-    engine = standard_registry(wishes).load("parakeet-onnx")
-    assert (engine.needs.left_context, engine.needs.right_context) == (2.0, 0.0)
-    assert (engine.lanes, engine.threads) == (3, 1)
+    wishes = EngineSettings(
+        parakeet_onnx_dir=TINY_PARAKEET_FOLDER,
+        left_context=2.0,
+        right_context=0.0,
+        max_batch_size=3,
+        max_concurrency=1,
+    )
+    engine = build_standard_registry(wishes).load_engine("parakeet-onnx")
+    assert (engine.requirements.left_context, engine.requirements.right_context) == (2.0, 0.0)
+    assert (engine.max_batch_size, engine.max_concurrency) == (3, 1)
     engine.close()
-    assert Wishes().tuning == Tuning()
+    assert EngineSettings().parakeet_options == ParakeetOptions()
 
 
 def test_a_quantization_that_is_not_there_is_missing() -> None:
-    registry = standard_registry(Wishes(parakeet_onnx_dir=FOLDER, quantization="int8"))
-    assert str(missing(registry, "parakeet-onnx")[0]).startswith("encoder-model.int8.onnx is missing")
+    registry = build_standard_registry(
+        EngineSettings(parakeet_onnx_dir=TINY_PARAKEET_FOLDER, quantization="int8")
+    )
+    assert str(find_missing(registry, "parakeet-onnx")[0]).startswith("encoder-model.int8.onnx is missing")
 
 
 # ---- providers
 
 
 def test_this_machines_onnxruntime_offers_the_processor() -> None:
-    assert "cpu" in offered()
+    assert "cpu" in list_providers()
 
 
 @pytest.mark.parametrize(
@@ -203,16 +216,18 @@ def test_this_machines_onnxruntime_offers_the_processor() -> None:
     ],
 )
 def test_a_provider_is_asked_for_before_the_processor(
-    wish: Provider, there: tuple[str, ...], names: tuple[str, ...]
+    wish: ExecutionProvider, there: tuple[str, ...], names: tuple[str, ...]
 ) -> None:
-    assert chosen(wish, there) == names
+    assert resolve_providers(wish, there) == names
 
 
 def test_a_provider_that_is_not_offered_makes_the_model_unavailable_with_what_brings_it() -> None:
-    registry = standard_registry(Wishes(parakeet_onnx_dir=FOLDER, onnx_provider="cuda"))
-    if "cuda" in offered():
+    registry = build_standard_registry(
+        EngineSettings(parakeet_onnx_dir=TINY_PARAKEET_FOLDER, onnx_provider="cuda")
+    )
+    if "cuda" in list_providers():
         pytest.skip("it is offered here")
-    reason, install = missing(registry, "parakeet-onnx")
+    reason, install = find_missing(registry, "parakeet-onnx")
     assert str(reason).startswith("The installed onnxruntime cannot compute by cuda; it offers cpu")
     assert "onnxruntime-gpu" in str(install)
 
@@ -229,13 +244,13 @@ def test_no_seat_tells_a_client_which_folders_there_are(tmp_path: Path, damage: 
         content = {"empty": b"", "torn": b"x", "deep": b"[" * 100_000}[damage]
         for name in ("config.json", "vocab.txt", "model.bin", "tokenizer.json", "model.nemo"):
             (place / name).write_bytes(content)
-    wishes = Wishes(place.parent, place, place / "model.nemo", place, str(place))
-    registry = standard_registry(wishes)
-    rows = [row for row in registry.describe() if row.reason]
+    wishes = EngineSettings(place.parent, place, place / "model.nemo", place, str(place))
+    registry = build_standard_registry(wishes)
+    rows = [row for row in registry.describe_models() if row.reason]
     assert {row.id for row in rows} >= {"parakeet-onnx", "parakeet-standard", "parakeet-mlx", "whisper"}
     for row in rows:
         with pytest.raises(ModelUnavailable) as refused:
-            registry.resolve(ModelRequest(row.id, row.variant), fallback=False)
+            registry.resolve_model(ModelRequest(row.id, row.variant), fallback=False)
         told = f"{refused.value.message} {refused.value.detail} {without_folders(str(row.reason))}"
         assert not any(folder in told for folder in ("smith", "brien", str(tmp_path.parent)))
         assert str(row.reason) in str(refused.value)

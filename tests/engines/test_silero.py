@@ -29,25 +29,25 @@ def hum(seconds: float) -> NDArray[np.float32]:
 
 
 def test_silence_is_no_speech(model: SileroModel) -> None:
-    assert max(model.voice().probabilities(np.zeros((30, FRAME_SAMPLES), dtype=np.float32))) < 0.2
+    assert max(model.build_detector().probabilities(np.zeros((30, FRAME_SAMPLES), dtype=np.float32))) < 0.2
 
 
 def test_a_voice_is_speech(model: SileroModel) -> None:
     frames = hum(2.048).reshape(-1, FRAME_SAMPLES)
-    assert np.mean(model.voice().probabilities(frames)) > 0.5
+    assert np.mean(model.build_detector().probabilities(frames)) > 0.5
 
 
 def test_frames_give_the_same_however_many_come_at_a_time(model: SileroModel) -> None:
     frames = hum(1.024).reshape(-1, FRAME_SAMPLES)
-    whole = list(model.voice().probabilities(frames))
-    voice = model.voice()
+    whole = list(model.build_detector().probabilities(frames))
+    voice = model.build_detector()
     assert [*voice.probabilities(frames[:5]), *voice.probabilities(frames[5:])] == whole
 
 
 def test_streams_share_no_state(model: SileroModel) -> None:
     frames = hum(0.512).reshape(-1, FRAME_SAMPLES)
-    alone = list(model.voice().probabilities(frames))
-    one, other = model.voice(), model.voice()
+    alone = list(model.build_detector().probabilities(frames))
+    one, other = model.build_detector(), model.build_detector()
     mixed: list[float] = []
     for frame in frames:
         mixed += one.probabilities(frame[np.newaxis])

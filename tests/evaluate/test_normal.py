@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echoic.evaluate.normal import NORMALISERS, as_written, english, normalise
+from echoic.evaluate.normal import NORMALIZERS, normalize_english, normalize_text, split_whitespace
 
 
 @pytest.mark.parametrize(
@@ -21,20 +21,20 @@ from echoic.evaluate.normal import NORMALISERS, as_written, english, normalise
     ],
 )
 def test_english_is_written_as_it_is_spoken(written: str, spoken: str) -> None:
-    assert english(written) == spoken.split()
+    assert normalize_english(written) == spoken.split()
 
 
 def test_as_written_case_and_punctuation_count() -> None:
-    assert as_written(" Hello,  World. ") == ["Hello,", "World."]
+    assert split_whitespace(" Hello,  World. ") == ["Hello,", "World."]
 
 
 def test_letters_of_every_script_are_words() -> None:
-    assert normalise("Größe, ЁЛКА! 你好。") == ["größe", "ёлка", "你好"]
+    assert normalize_text("Größe, ЁЛКА! 你好。") == ["größe", "ёлка", "你好"]
 
 
 @given(st.text(max_size=60))
 def test_what_is_normal_stays_as_it_is(text: str) -> None:
-    for normaliser in NORMALISERS.values():
+    for normaliser in NORMALIZERS.values():
         words = normaliser(text)
         assert all(word and not word.isspace() for word in words)
         assert normaliser(" ".join(words)) == words

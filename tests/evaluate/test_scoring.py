@@ -4,12 +4,19 @@ import math
 
 import pytest
 
-from echoic.evaluate.normal import normalise
-from echoic.evaluate.scoring import Errors, Seams, errors, partners, percentile, seams
+from echoic.evaluate.normal import normalize_text
+from echoic.evaluate.scoring import (
+    EditCounts,
+    SeamErrors,
+    align_words,
+    count_seam_errors,
+    count_word_errors,
+    percentile,
+)
 
 
 def test_normalising_lowers_case_and_takes_punctuation_off() -> None:
-    assert normalise("\u201cDon\u2019t,\u201d said Mr. Hale \u2014 twenty-five!") == [
+    assert normalize_text("\u201cDon\u2019t,\u201d said Mr. Hale \u2014 twenty-five!") == [
         "don't",
         "said",
         "mr",
@@ -20,44 +27,48 @@ def test_normalising_lowers_case_and_takes_punctuation_off() -> None:
 
 
 def test_both_sides_are_normalised_before_they_are_compared() -> None:
-    assert errors("it's HERE, now", "It\u2019s here now.") == Errors(words=3)
+    assert count_word_errors("it's HERE, now", "It\u2019s here now.") == EditCounts(reference_length=3)
 
 
 def test_an_error_rate_is_edits_per_reference_word() -> None:
-    found = errors("one two three four", "one too three four five")
-    assert found == Errors(substitutions=1, insertions=1, words=4)
+    found = count_word_errors("one two three four", "one too three four five")
+    assert found == EditCounts(substitutions=1, insertions=1, reference_length=4)
     assert found.rate == 50.0
 
 
 def test_words_without_a_reference_are_insertions() -> None:
-    assert errors("...", "hello there") == Errors(insertions=2)
+    assert count_word_errors("...", "hello there") == EditCounts(insertions=2)
 
 
 def test_error_counts_add_up_over_recordings() -> None:
-    assert errors("a b", "a") + errors("c d", "c d e") == Errors(deletions=1, insertions=1, words=4)
+    assert count_word_errors("a b", "a") + count_word_errors("c d", "c d e") == EditCounts(
+        deletions=1, insertions=1, reference_length=4
+    )
 
 
 def test_partners_are_the_aligned_words() -> None:
-    assert partners(["a", "b", "c", "d"], ["a", "x", "d"])[::3] == [0, 2]
-    assert partners(["a"], []) == [None]
+    assert align_words(["a", "b", "c", "d"], ["a", "x", "d"])[::3] == [0, 2]
+    assert align_words(["a"], []) == [None]
 
 
 def test_a_word_said_on_both_sides_of_a_boundary_is_doubled() -> None:
-    assert seams("the cat sat on the mat", ["the cat sat", "sat on the mat"]) == Seams(1, 1, 0, 0)
+    assert count_seam_errors("the cat sat on the mat", ["the cat sat", "sat on the mat"]) == SeamErrors(
+        1, 1, 0, 0
+    )
 
 
 def test_a_word_missing_at_a_boundary_is_lost() -> None:
-    assert seams("the cat sat on the mat", ["the cat", "on the mat"]) == Seams(1, 0, 0, 1)
+    assert count_seam_errors("the cat sat on the mat", ["the cat", "on the mat"]) == SeamErrors(1, 0, 0, 1)
 
 
 def test_an_error_far_from_every_boundary_is_not_a_seam() -> None:
     whole = "a b c d e f g h i j k l m n"
-    assert seams(whole, ["a b c d e f g h i j k", "l m n"]) == Seams(1, 0, 0, 0)
-    assert seams(whole, ["a c d e f g h i j k", "l m n"]) == Seams(1, 0, 0, 0)
+    assert count_seam_errors(whole, ["a b c d e f g h i j k", "l m n"]) == SeamErrors(1, 0, 0, 0)
+    assert count_seam_errors(whole, ["a c d e f g h i j k", "l m n"]) == SeamErrors(1, 0, 0, 0)
 
 
 def test_a_perfect_join_costs_nothing() -> None:
-    assert seams("a b c d", ["a b", "c", "d"]) == Seams(2, 0, 0, 0)
+    assert count_seam_errors("a b c d", ["a b", "c", "d"]) == SeamErrors(2, 0, 0, 0)
 
 
 @pytest.mark.parametrize(("percent", "expected"), [(50, 2.0), (95, 4.0), (99, 4.0), (1, 1.0)])

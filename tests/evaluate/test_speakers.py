@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from msgspec import UNSET
 
-from echoic.evaluate.rttm import SpeakerTurn
-from echoic.evaluate.speakers import SpeakerErrors, corrected, part_of, turns_of
+from echoic.evaluate.rttm import LabeledTurn
+from echoic.evaluate.speakers import DiarizationErrors, apply_corrections, clip_turns, turns_from_finals
 from echoic.wire.frames import DiarizationSummary, Final, SegmentSpeaker, Speaker, Word
 
 
@@ -32,14 +32,14 @@ def test_words_say_who_speaks_and_short_pauses_are_speech() -> None:
         final(1, 0, 2, 0, (0.1, 0.5, 0), (0.9, 1.2, 0), (1.3, 1.8, 1)),
         final(2, 2, 4, 1, (2.0, 2.4, 1)),
     ]
-    assert turns_of(finals, ()) == (SpeakerTurn(0.1, 1.2, "0"), SpeakerTurn(1.3, 2.4, "1"))
+    assert turns_from_finals(finals, ()) == (LabeledTurn(0.1, 1.2, "0"), LabeledTurn(1.3, 2.4, "1"))
 
 
 def test_without_times_of_words_a_final_counts_where_there_is_speech() -> None:
     finals = [final(1, 0, 2, 0), final(2, 2, 4, 1), final(3, 4, 6, None)]
     speech = [(0.5, 1.5), (1.8, 3.0), (4.0, 6.0)]
-    turns = turns_of(finals, speech)
-    assert turns == (SpeakerTurn(0.5, 2, "0"), SpeakerTurn(2, 3.0, "1"))
+    turns = turns_from_finals(finals, speech)
+    assert turns == (LabeledTurn(0.5, 2, "0"), LabeledTurn(2, 3.0, "1"))
 
 
 def test_a_summary_corrects_a_final_and_its_words() -> None:
@@ -49,7 +49,7 @@ def test_a_summary_corrects_a_final_and_its_words() -> None:
         audio_path=None,
         speakers=(Speaker(1, "SPEAKER_01"), Speaker(2, "SPEAKER_02")),
     )
-    first, second = corrected(finals, summary)
+    first, second = apply_corrections(finals, summary)
     assert (first.speaker_id, first.speaker_label) == (1, "SPEAKER_01")
     assert first.words is not UNSET
     assert [word.speaker_id for word in first.words] == [1, 2]
@@ -57,11 +57,11 @@ def test_a_summary_corrects_a_final_and_its_words() -> None:
 
 
 def test_a_part_of_a_recording_has_its_own_clock() -> None:
-    turns = [SpeakerTurn(0, 3, "A"), SpeakerTurn(4, 9, "B"), SpeakerTurn(20, 21, "C")]
-    assert part_of(turns, 2.0, 5.0) == (SpeakerTurn(0, 1, "A"), SpeakerTurn(2, 5, "B"))
+    turns = [LabeledTurn(0, 3, "A"), LabeledTurn(4, 9, "B"), LabeledTurn(20, 21, "C")]
+    assert clip_turns(turns, 2.0, 5.0) == (LabeledTurn(0, 1, "A"), LabeledTurn(2, 5, "B"))
 
 
 def test_rates_add_up_by_seconds() -> None:
-    total = SpeakerErrors(1, 1, 0, 10) + SpeakerErrors(0, 0, 2, 10)
+    total = DiarizationErrors(1, 1, 0, 10) + DiarizationErrors(0, 0, 2, 10)
     assert total.rate == 20.0
-    assert SpeakerErrors().rate == 0.0
+    assert DiarizationErrors().rate == 0.0

@@ -20,15 +20,22 @@ if find_spec("mlx") is None or find_spec("parakeet_mlx") is None:
 import mlx.core as mx
 from parakeet_mlx.utils import from_config
 
-from echoic.engines.features import LogMel
-from echoic.engines.parakeet import Tuning
-from echoic.engines.parakeet_mlx import ParakeetMlx, Runtime
-from echoic.engines.parakeet_mlx_files import INSTALL, require_libraries
+from echoic.engines.features import LogMelExtractor
+from echoic.engines.parakeet import ParakeetOptions
+from echoic.engines.parakeet_mlx import MlxOptions, ParakeetMlx
+from echoic.engines.parakeet_mlx_files import MLX_DOWNLOAD_COMMAND, check_mlx_libraries
 from echoic.engines.parakeet_onnx import ParakeetOnnx
-from echoic.engines.seats import Wishes, standard_registry
+from echoic.engines.seats import EngineSettings, build_standard_registry
 from echoic.errors import ModelUnavailable
-from support.play import Play, texts
-from support.tiny_parakeet import FOLDER, ctc_folder, mlx_folder, recordings, text_of, whole
+from support.play import SessionDriver, frame_texts
+from support.tiny_parakeet import (
+    TINY_PARAKEET_FOLDER,
+    build_whole_window,
+    join_tokens,
+    read_recordings,
+    write_ctc_folder,
+    write_mlx_folder,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,15 +44,17 @@ if TYPE_CHECKING:
     from echoic.session.window import Window
     from echoic.text.hypothesis import Hypothesis, Token
 
-pytestmark = pytest.mark.skipif(not (FOLDER / "nemo").is_dir(), reason="the fixture has no form for MLX")
+pytestmark = pytest.mark.skipif(
+    not (TINY_PARAKEET_FOLDER / "nemo").is_dir(), reason="the fixture has no form for MLX"
+)
 #: Contexts that cover every recording here.
-COVERED = Tuning(left_context=30.0, right_context=30.0)
-EXACT = Runtime("float32", together=True)
+COVERED = ParakeetOptions(left_context=30.0, right_context=30.0)
+EXACT = MlxOptions("float32", allow_batching=True)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return mlx_folder(tmp_path_factory.mktemp("mlx"))
+    return write_mlx_folder(tmp_path_factory.mktemp("mlx"))
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +70,7 @@ def copy(folder: Path, tmp_path: Path) -> Path:
 
 
 def windows() -> list[Window]:
-    return [whole(audio) for audio, _ in recordings()]
+    return [build_whole_window(audio) for audio, _ in read_recordings()]
 
 
 def placed(tokens: Sequence[Token], begins: float = 0.0) -> list[tuple[str, float, float | None]]:
@@ -87,7 +96,7 @@ def streamed(engine: ParakeetMlx, pieces: Sequence[Window]) -> list[tuple[str, f
 
 
 def test_it_hears_what_onnxruntime_hears_at_the_same_times(engine: ParakeetMlx) -> None:
-    reference = ParakeetOnnx(FOLDER, COVERED)
+    reference = ParakeetOnnx(TINY_PARAKEET_FOLDER, COVERED)
     for window in windows():
         [ours], [theirs] = engine.decode([window]), reference.decode([window])
         assert placed(ours.committed) == placed(theirs.committed)
@@ -100,7 +109,10 @@ def test_a_ctc_head_hears_what_onnxruntime_hears_at_the_same_times(folder: Path,
     pytest.importorskip("onnx")
     if "aux_ctc" not in json.loads((folder / "config.json").read_bytes()):
         pytest.skip("the fixture has no CTC head")
-    engine, reference = ParakeetMlx(folder, runtime=Runtime(head="ctc")), ParakeetOnnx(ctc_folder(tmp_path))
+    engine, reference = (
+        ParakeetMlx(folder, mlx_options=MlxOptions(head="ctc")),
+        ParakeetOnnx(write_ctc_folder(tmp_path)),
+    )
     for window in windows():
         [ours], [theirs] = engine.decode([window]), reference.decode([window])
         assert placed(ours.committed) == placed(theirs.committed)
@@ -151,7 +163,7 @@ def test_it_hears_what_parakeet_mlx_hears_in_our_features(
     assert any(one.committed for one in together)
     for window, heard in zip(windows(), together, strict=False):
         ours = [(text, start) for text, start, _ in placed(heard.committed)]
-        bands = mx.array(LogMel(128)([window.audio]).bands.transpose(0, 2, 1))
+        bands = mx.array(LogMelExtractor(128)([window.audio]).log_mel.transpose(0, 2, 1))
         tokens = theirs.generate(bands)[0].tokens
         assert ours == [(one.text, round(one.start, 3)) for one in tokens]
 
@@ -178,12 +190,12 @@ def test_pieces_whose_context_covers_all_say_what_the_whole_says(engine: Parakee
 def test_streamed_through_a_session_it_says_what_it_says_offline(engine: ParakeetMlx) -> None:
     chance = np.random.default_rng(4)
     for window in windows()[:5]:
-        play = Play(engine)
+        play = SessionDriver(engine)
         play.send({"type": "config", "sample_rate": 16_000, "chunk_duration": 2.0, "overlap_duration": 0.5})
-        play.hear_in(window.audio, chance.integers(1, 7_000, 50).tolist())
+        play.push_in_messages(window.audio, chance.integers(1, 7_000, 50).tolist())
         play.send({"type": "commit"})
         [offline] = engine.decode([window])
-        assert " ".join(one for one in texts(play.frames) if one) == text_of(offline.committed)
+        assert " ".join(one for one in frame_texts(play.frames) if one) == join_tokens(offline.committed)
 
 
 def test_what_one_thread_loaded_and_another_began_a_third_goes_on_with(folder: Path) -> None:
@@ -251,22 +263,22 @@ def test_decoding_leaves_the_loaded_networks_as_they_were(folder: Path) -> None:
 def test_with_less_precision_it_hears_nearly_the_same(
     folder: Path, engine: ParakeetMlx, precision: str
 ) -> None:
-    coarse = ParakeetMlx(folder, COVERED, Runtime(precision))  # type: ignore[arg-type]  # one of two
-    heard = [text_of(coarse.decode([window])[0].committed) for window in windows()]
-    exact = [text_of(engine.decode([window])[0].committed) for window in windows()]
+    coarse = ParakeetMlx(folder, COVERED, MlxOptions(precision))  # type: ignore[arg-type]  # one of two
+    heard = [join_tokens(coarse.decode([window])[0].committed) for window in windows()]
+    exact = [join_tokens(engine.decode([window])[0].committed) for window in windows()]
     assert sum(one == other for one, other in zip(heard, exact, strict=True)) >= len(exact) - 2
 
 
 def test_silence_and_next_to_nothing_say_nothing(engine: ParakeetMlx) -> None:
     for size in (0, 1, 319, 320, 32_000):
-        [hypothesis] = engine.decode([whole(np.zeros(size, np.float32))])
+        [hypothesis] = engine.decode([build_whole_window(np.zeros(size, np.float32))])
         assert hypothesis.committed == hypothesis.volatile == ()
 
 
 def test_the_shortest_windows_with_sound_in_them_are_decoded(engine: ParakeetMlx) -> None:
     noise = np.random.default_rng(1).normal(0, 0.2, 2_000).astype(np.float32)
     for size in (320, 480, 1_280, 1_281):
-        engine.decode([whole(noise[:size])])
+        engine.decode([build_whole_window(noise[:size])])
 
 
 def test_a_closed_engine_has_let_its_weights_go(folder: Path) -> None:
@@ -279,11 +291,13 @@ def test_a_closed_engine_has_let_its_weights_go(folder: Path) -> None:
 
 
 def test_the_registry_loads_it_from_the_folder_that_is_set(folder: Path) -> None:
-    require_libraries()
-    engine = standard_registry(Wishes(parakeet_mlx_dir=folder, threads=2)).load("parakeet-mlx")
+    check_mlx_libraries()
+    engine = build_standard_registry(EngineSettings(parakeet_mlx_dir=folder, max_concurrency=2)).load_engine(
+        "parakeet-mlx"
+    )
     assert engine.name == "parakeet-mlx"
-    assert engine.needs.times
-    assert engine.threads == 1
+    assert engine.requirements.times
+    assert engine.max_concurrency == 1
 
 
 def rename_weights(folder: Path) -> None:
@@ -320,7 +334,7 @@ def test_weights_that_are_not_the_configurations_are_refused(
     spoil(copy)
     with pytest.raises(ModelUnavailable, match="does not hold the weights") as refused:
         ParakeetMlx(copy)
-    assert refused.value.install == INSTALL
+    assert refused.value.install == MLX_DOWNLOAD_COMMAND
 
 
 def test_what_mlx_cannot_run_on_this_device_is_refused_when_it_is_loaded(copy: Path) -> None:

@@ -18,16 +18,16 @@ if find_spec("nemo") is None:
 
 import torch
 
-from echoic.engines.parakeet import Tuning
-from echoic.engines.parakeet_nemo import ParakeetNemo, Torch
-from echoic.engines.parakeet_nemo_files import CONFIG, WEIGHTS, look_at
+from echoic.engines.parakeet import ParakeetOptions
+from echoic.engines.parakeet_nemo import ParakeetNemo, TorchOptions
+from echoic.engines.parakeet_nemo_files import NEMO_CONFIG_FILE, NEMO_WEIGHTS_FILE, inspect_nemo_model
 from echoic.errors import ModelUnavailable
-from support.tiny_parakeet import nemo_file, recordings, text_of, whole
+from support.tiny_parakeet import build_whole_window, join_tokens, read_recordings, write_nemo_file
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-COVERED = Tuning(left_context=30.0, right_context=30.0)
+COVERED = ParakeetOptions(left_context=30.0, right_context=30.0)
 SAY_NOTHING = """
 import logging, sys, warnings
 from pathlib import Path
@@ -44,7 +44,7 @@ assert "nemo" in sys.modules
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return nemo_file(tmp_path_factory.mktemp("nemo"))
+    return write_nemo_file(tmp_path_factory.mktemp("nemo"))
 
 
 @pytest.fixture
@@ -57,14 +57,14 @@ def folder(file: Path, tmp_path: Path) -> Path:
 
 def refusal(folder: Path, device: str = "auto") -> ModelUnavailable:
     with pytest.raises(ModelUnavailable) as refused:
-        ParakeetNemo(folder, torch=Torch(device=device))
+        ParakeetNemo(folder, torch_options=TorchOptions(device=device))
     return refused.value
 
 
 def change(folder: Path, section: str, **values: object) -> None:
-    config = json.loads((folder / CONFIG).read_text("utf-8"))
+    config = json.loads((folder / NEMO_CONFIG_FILE).read_text("utf-8"))
     config[section] |= values
-    (folder / CONFIG).write_text(json.dumps(config), "utf-8")
+    (folder / NEMO_CONFIG_FILE).write_text(json.dumps(config), "utf-8")
 
 
 def test_loading_says_nothing_and_importing_alone_loads_nothing(file: Path) -> None:
@@ -75,28 +75,28 @@ def test_loading_says_nothing_and_importing_alone_loads_nothing(file: Path) -> N
 
 
 def test_the_parts_in_a_folder_say_the_same_as_the_file(file: Path, folder: Path) -> None:
-    window = whole(recordings()[2][0])
+    window = build_whole_window(read_recordings()[2][0])
     [packed] = ParakeetNemo(file, COVERED).decode([window])
     [unpacked] = ParakeetNemo(folder, COVERED).decode([window])
     assert packed.committed == unpacked.committed
 
 
 def test_what_is_broken_is_told_with_the_next_step(folder: Path) -> None:
-    weights = (folder / WEIGHTS).read_bytes()
-    (folder / WEIGHTS).write_bytes(weights[: len(weights) // 2])
+    weights = (folder / NEMO_WEIGHTS_FILE).read_bytes()
+    (folder / NEMO_WEIGHTS_FILE).write_bytes(weights[: len(weights) // 2])
     told = refusal(folder)
     assert "is damaged, or holds more than weights" in told.reason
     assert told.install == "echoic models get parakeet-tdt-0.6b-v3-nemo"
-    (folder / WEIGHTS).write_bytes(weights)
+    (folder / NEMO_WEIGHTS_FILE).write_bytes(weights)
     change(folder, "encoder", n_layers=3)
     assert "are not of one model" in refusal(folder).reason
     change(folder, "encoder", n_layers=4, self_attention_model="cubist")
     assert "cannot build this model's ConformerEncoder" in refusal(folder).reason
-    (folder / CONFIG).write_text("a: [", "utf-8")
+    (folder / NEMO_CONFIG_FILE).write_text("a: [", "utf-8")
     assert "cannot be read" in refusal(folder).reason
-    (folder / CONFIG).write_text("a: ${b}", "utf-8")
+    (folder / NEMO_CONFIG_FILE).write_text("a: ${b}", "utf-8")
     assert "cannot be read" in refusal(folder).reason
-    (folder / CONFIG).write_text("- a", "utf-8")
+    (folder / NEMO_CONFIG_FILE).write_text("- a", "utf-8")
     assert "is not a configuration" in refusal(folder).reason
 
 
@@ -113,7 +113,7 @@ def test_weights_that_are_a_program_are_not_run(folder: Path, tmp_path: Path) ->
 
     data = io.BytesIO()
     torch.save({"encoder.x": Program()}, data)
-    (folder / WEIGHTS).write_bytes(data.getvalue())
+    (folder / NEMO_WEIGHTS_FILE).write_bytes(data.getvalue())
     assert "holds more than weights" in refusal(folder).reason
     assert not (tmp_path / "ran").exists()
 
@@ -125,23 +125,26 @@ def test_a_device_that_is_not_there_is_told(file: Path) -> None:
 
 
 def test_no_call_changes_the_model(file: Path) -> None:
-    from echoic.engines.parakeet_nemo_modules import load  # noqa: PLC0415  # it imports NeMo
+    from echoic.engines.parakeet_nemo_modules import load_nemo_model  # noqa: PLC0415  # it imports NeMo
 
     engine = ParakeetNemo(file, COVERED)
-    window = whole(recordings()[2][0])
+    window = build_whole_window(read_recordings()[2][0])
     [before] = engine.decode([window])
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, 47 * 16_000).astype(np.float32)
-    engine.decode([whole(noise), *(whole(audio) for audio, _ in recordings())])
+    engine.decode([build_whole_window(noise), *(build_whole_window(audio) for audio, _ in read_recordings())])
     with pytest.raises(ValueError, match="feature frames"):
-        engine.decode([whole(np.tile(noise, 10))])
+        engine.decode([build_whole_window(np.tile(noise, 10))])
     assert engine.decode([window])[0].committed == before.committed
-    parts = load(look_at(file), Torch()).parts
+    parts = load_nemo_model(inspect_nemo_model(file), TorchOptions()).modules
     assert not any(module.training for part in parts.values() for module in part.modules())
     assert not any(weight.requires_grad for part in parts.values() for weight in part.parameters())
 
 
 def test_16_bits_say_nearly_the_same(file: Path) -> None:
-    engine = ParakeetNemo(file, COVERED, Torch(precision="bfloat16"))
-    heard = [text_of(one.committed) for one in engine.decode([whole(audio) for audio, _ in recordings()])]
-    right = [text for _, text in recordings()]
+    engine = ParakeetNemo(file, COVERED, TorchOptions(precision="bfloat16"))
+    heard = [
+        join_tokens(one.committed)
+        for one in engine.decode([build_whole_window(audio) for audio, _ in read_recordings()])
+    ]
+    right = [text for _, text in read_recordings()]
     assert sum(one == two for one, two in zip(heard, right, strict=True)) >= len(right) - 3

@@ -13,15 +13,21 @@ import pytest
 if find_spec("nemo") is None:
     pytest.skip("NeMo is not installed: make test-extras", allow_module_level=True)
 
-from echoic.engines.features import LogMel
-from echoic.engines.parakeet import Tuning
-from echoic.engines.parakeet_files import piece_text
-from echoic.engines.parakeet_nemo import ParakeetNemo, Torch
-from echoic.engines.parakeet_nemo_files import look_at
+from echoic.engines.features import LogMelExtractor
+from echoic.engines.parakeet import ParakeetOptions
+from echoic.engines.parakeet_files import render_piece
+from echoic.engines.parakeet_nemo import ParakeetNemo, TorchOptions
+from echoic.engines.parakeet_nemo_files import inspect_nemo_model
 from echoic.engines.parakeet_onnx import ParakeetOnnx
 from support import nemo_reference as nemo
-from support.pieces import in_pieces, in_place
-from support.tiny_parakeet import FOLDER, ctc_folder, nemo_file, recordings, whole
+from support.pieces import decode_in_pieces, to_absolute_times
+from support.tiny_parakeet import (
+    TINY_PARAKEET_FOLDER,
+    build_whole_window,
+    read_recordings,
+    write_ctc_folder,
+    write_nemo_file,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,36 +36,36 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from echoic.engines.parakeet import Parakeet
-    from echoic.engines.parakeet_nemo_files import Head
+    from echoic.engines.parakeet_nemo_files import DecodingHead
 
 pytestmark = pytest.mark.timeout(1_800)
 #: Contexts that cover every recording here.
-COVERED = Tuning(left_context=60.0, right_context=60.0)
+COVERED = ParakeetOptions(left_context=60.0, right_context=60.0)
 FRAME = 0.08
-HEADS: tuple[Head, Head] = ("transducer", "ctc")
-SHAPES = {"tdt": nemo.SMALL_TDT, "rnnt": nemo.SMALL_RNNT}
+HEADS: tuple[DecodingHead, DecodingHead] = ("transducer", "ctc")
+SHAPES = {"tdt": nemo.SMALL_TDT_SHAPE, "rnnt": nemo.SMALL_RNNT_SHAPE}
 #: The 0.6B takes minutes, and 12 GB of memory and of disk.
 if os.environ.get("ECHOIC_TRUE_SHAPE"):
-    SHAPES["true-tdt"] = nemo.TRUE_TDT
-SENTENCES = [audio for audio, _ in recordings()]
+    SHAPES["true-tdt"] = nemo.FULL_TDT_SHAPE
+SENTENCES = [audio for audio, _ in read_recordings()]
 LONG = np.concatenate(SENTENCES[2:5])
 
 
 class Models:
     """One model: as NeMo restores it, and what both engines load, one at a time."""
 
-    def __init__(self, file: Path, folders: Mapping[Head, Path]) -> None:
+    def __init__(self, file: Path, folders: Mapping[DecodingHead, Path]) -> None:
         self.file, self.folders = file, folders
-        self.reference = nemo.restored(file)
-        self._pieces = [piece_text(piece) for piece in self.reference.joint.vocabulary]
+        self.reference = nemo.restore_model(file)
+        self._pieces = [render_piece(piece) for piece in self.reference.joint.vocabulary]
 
-    def engine(self, name: str, head: Head) -> Parakeet:
+    def engine(self, name: str, head: DecodingHead) -> Parakeet:
         if name == "onnx":
             return ParakeetOnnx(self.folders[head], COVERED)
-        return ParakeetNemo(self.file, COVERED, Torch(head=head))
+        return ParakeetNemo(self.file, COVERED, TorchOptions(head=head))
 
-    def expected(self, audio: NDArray[np.float32], head: Head) -> list[tuple[str, float]]:
-        heard = nemo.hear(self.reference, audio, head)
+    def expected(self, audio: NDArray[np.float32], head: DecodingHead) -> list[tuple[str, float]]:
+        heard = nemo.transcribe_audio(self.reference, audio, head)
         assert audio is not LONG or len(set(heard.tokens)) > 5, "few tokens prove little"
         placed = zip(heard.tokens, heard.frames, strict=True)
         return [
@@ -71,7 +77,9 @@ class Models:
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Models:
     folder = tmp_path_factory.mktemp("tiny")
     (folder / "ctc").mkdir()
-    return Models(nemo_file(folder), {"transducer": FOLDER, "ctc": ctc_folder(folder / "ctc")})
+    return Models(
+        write_nemo_file(folder), {"transducer": TINY_PARAKEET_FOLDER, "ctc": write_ctc_folder(folder / "ctc")}
+    )
 
 
 @pytest.fixture(scope="module", params=["tiny", *SHAPES])
@@ -81,29 +89,33 @@ def models(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         trained: Models = request.getfixturevalue("tiny")
         return trained
     folder = tmp_path_factory.mktemp(request.param)
-    model = nemo.random_model(folder, SHAPES[request.param], LONG)
-    file = nemo.saved(model, folder)
-    folders = {head: nemo.exported(model, folder / head, head) for head in HEADS}
+    model = nemo.build_random_model(folder, SHAPES[request.param], LONG)
+    file = nemo.save_model(model, folder)
+    folders = {head: nemo.export_model(model, folder / head, head) for head in HEADS}
     del model
     return Models(file, folders)
 
 
 def test_features_are_nemo_s(tiny: Models) -> None:
-    made = LogMel(128)(SENTENCES)
-    for audio, bands, count in zip(SENTENCES, made.bands, made.frames, strict=True):
-        features = nemo.hear(tiny.reference, audio).features
+    made = LogMelExtractor(128)(SENTENCES)
+    for audio, bands, count in zip(SENTENCES, made.log_mel, made.frame_counts, strict=True):
+        features = nemo.transcribe_audio(tiny.reference, audio).features
         assert features.shape == (128, count)
         assert np.abs(bands[:, :count] - features).max() < 1e-3
 
 
 def test_the_encoder_s_frames_are_nemo_s(models: Models) -> None:
-    from echoic.engines.parakeet_nemo_modules import NemoEncoder, load  # noqa: PLC0415  # it imports NeMo
+    from echoic.engines.parakeet_nemo_modules import NemoEncoder, load_nemo_model  # noqa: PLC0415  # it imports NeMo
 
-    heard = nemo.hear(models.reference, LONG)
-    features = LogMel(heard.features.shape[0])([LONG])
-    by_torch = NemoEncoder(nemo.quietly(load)(look_at(models.file), Torch())).frames(features).numpy()
+    heard = nemo.transcribe_audio(models.reference, LONG)
+    features = LogMelExtractor(heard.features.shape[0])([LONG])
+    by_torch = (
+        NemoEncoder(nemo.suppress_warnings(load_nemo_model)(inspect_nemo_model(models.file), TorchOptions()))
+        .encode_frames(features)
+        .numpy()
+    )
     session = ort.InferenceSession(next(models.folders["transducer"].glob("encoder-model*.onnx")))
-    feed = {"audio_signal": features.bands, "length": features.frames}
+    feed = {"audio_signal": features.log_mel, "length": features.frame_counts}
     [by_onnx] = session.run(["outputs"], feed)
     assert np.abs(by_torch[0] - heard.encoded).max() < 1e-4
     assert np.abs(by_onnx[0].T - heard.encoded).max() < 1e-4
@@ -111,26 +123,26 @@ def test_the_encoder_s_frames_are_nemo_s(models: Models) -> None:
 
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("name", ["onnx", "nemo"])
-def test_tokens_and_times_are_nemo_s(models: Models, name: str, head: Head) -> None:
+def test_tokens_and_times_are_nemo_s(models: Models, name: str, head: DecodingHead) -> None:
     sounds = [LONG, *SENTENCES]
-    heard = models.engine(name, head).decode([whole(audio) for audio in sounds])
+    heard = models.engine(name, head).decode([build_whole_window(audio) for audio in sounds])
     expected = [models.expected(audio, head) for audio in sounds]
-    assert [in_place(one.committed) for one in heard] == expected
+    assert [to_absolute_times(one.committed) for one in heard] == expected
 
 
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("name", ["onnx", "nemo"])
-def test_a_stream_says_what_is_said_of_the_whole(models: Models, name: str, head: Head) -> None:
+def test_a_stream_says_what_is_said_of_the_whole(models: Models, name: str, head: DecodingHead) -> None:
     engine = models.engine(name, head)
     for pieces in (2, 7):
-        assert in_pieces(engine, whole(LONG), pieces) == models.expected(LONG, head)
+        assert decode_in_pieces(engine, build_whole_window(LONG), pieces) == models.expected(LONG, head)
 
 
 def test_tokens_and_times_are_those_of_nemo_s_own_transcripts(tiny: Models) -> None:
     sounds = [audio for audio in SENTENCES if audio.size > 16_000]
     engine = tiny.engine("nemo", "transducer")
-    for audio, said in zip(sounds, nemo.transcribed(tiny.file, sounds), strict=True):
-        [heard] = engine.decode([whole(audio)])
+    for audio, said in zip(sounds, nemo.transcribe_with_times(tiny.file, sounds), strict=True):
+        [heard] = engine.decode([build_whole_window(audio)])
         spoken = [token for token in heard.committed if token.text.strip()]
         expected = [(piece, start) for piece, start in said if piece]
         assert [token.text.strip() for token in spoken] == [piece for piece, _ in expected]

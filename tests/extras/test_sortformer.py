@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from echoic.errors import ModelUnavailable
 from echoic.session.sound import SpeakerWishes
 from echoic.speakers import seats
-from support.tones import hear, tones
+from support.tones import build_tones, diarize_in_pieces
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,7 +75,7 @@ CONFIG = {
     "loss": {"_target_": f"{NEMO}.losses.bce_loss.BCELoss", "weight": None},
     "optim": {"name": "adamw", "lr": 1e-4},
 }
-TALK = tones([(0, 5.0), (None, 1.5), (3, 5.0), (1, 12.0)])
+TALK = build_tones([(0, 5.0), (None, 1.5), (3, 5.0), (1, 12.0)])
 
 
 @pytest.fixture(scope="module")
@@ -92,31 +92,31 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def diarizer(file: Path) -> Diarizer:
-    return seats.load("sortformer", file)
+    return seats.load_diarizer("sortformer", file)
 
 
 def test_speech_is_given_to_somebody_and_pauses_to_nobody(diarizer: Diarizer) -> None:
-    heard = hear(diarizer, TALK)
+    heard = diarize_in_pieces(diarizer, TALK)
     assert heard.turns[0].start == pytest.approx(0, abs=0.1)
     assert heard.turns[-1].end == pytest.approx(23.5, abs=0.1)
     assert all(one.end <= other.start + 1e-6 for one, other in pairwise(heard.turns))
     assert not any(turn.start < 5.6 < turn.end for turn in heard.turns)
-    assert heard.who[0] == 0
+    assert heard.speaker_order[0] == 0
 
 
 def test_a_carry_can_be_taken_up_twice(diarizer: Diarizer) -> None:
-    carry = hear(diarizer, TALK).carry
-    first, second = (hear(diarizer, TALK, start=23.5, carry=carry) for _ in range(2))
+    carry = diarize_in_pieces(diarizer, TALK).state
+    first, second = (diarize_in_pieces(diarizer, TALK, start=23.5, state=carry) for _ in range(2))
     assert first.turns == second.turns
-    assert diarizer.review(first.carry)[0].start == pytest.approx(0, abs=0.1)
+    assert diarizer.finalize(first.state)[0].start == pytest.approx(0, abs=0.1)
 
 
 def test_there_are_no_more_speakers_than_the_client_says(diarizer: Diarizer) -> None:
-    assert {*hear(diarizer, TALK, wishes=SpeakerWishes(most=1)).who} == {0}
+    assert {*diarize_in_pieces(diarizer, TALK, options=SpeakerWishes(most=1)).speaker_order} == {0}
 
 
 def test_a_file_that_holds_none_is_unavailable(tmp_path: Path) -> None:
     other = tmp_path / "other.nemo"
     other.write_bytes(b"nothing")
     with pytest.raises(ModelUnavailable, match=r"other\.nemo holds no Sortformer"):
-        seats.load("sortformer", other)
+        seats.load_diarizer("sortformer", other)

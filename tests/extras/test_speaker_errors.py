@@ -9,11 +9,11 @@ import pytest
 
 pytest.importorskip("pyannote.metrics", reason="pyannote.metrics is not installed: make test-extras")
 
-from echoic.cli.evaluation import Heard, speakers_of
-from echoic.cli.evaluation_place import Place
-from echoic.evaluate.manifest import Entry
-from echoic.evaluate.rttm import SpeakerTurn
-from echoic.evaluate.speakers import SpeakerErrors, speaker_errors
+from echoic.cli.evaluation import StreamResult, score_speakers
+from echoic.cli.evaluation_place import EvalTarget
+from echoic.evaluate.manifest import ManifestEntry
+from echoic.evaluate.rttm import LabeledTurn
+from echoic.evaluate.speakers import DiarizationErrors, measure_diarization
 from echoic.session.ear import AllSpeech
 from echoic.wire.frames import DiarizationSummary, Final, SegmentSpeaker, Word
 
@@ -22,28 +22,28 @@ if TYPE_CHECKING:
 
 
 def test_other_names_are_no_error() -> None:
-    reference = [SpeakerTurn(0, 4, "A"), SpeakerTurn(4, 8, "B")]
-    heard = [SpeakerTurn(0, 4, "1"), SpeakerTurn(4, 8, "0")]
-    assert speaker_errors(reference, heard, 10.0) == SpeakerErrors(0, 0, 0, 8)
+    reference = [LabeledTurn(0, 4, "A"), LabeledTurn(4, 8, "B")]
+    heard = [LabeledTurn(0, 4, "1"), LabeledTurn(4, 8, "0")]
+    assert measure_diarization(reference, heard, 10.0) == DiarizationErrors(0, 0, 0, 8)
 
 
 def test_missed_invented_and_confused_seconds() -> None:
-    reference = [SpeakerTurn(0, 4, "A"), SpeakerTurn(4, 6, "B")]
-    heard = [SpeakerTurn(1, 5, "0"), SpeakerTurn(5, 7, "1")]
-    assert speaker_errors(reference, heard, 10.0) == SpeakerErrors(1, 1, 1, 6)
+    reference = [LabeledTurn(0, 4, "A"), LabeledTurn(4, 6, "B")]
+    heard = [LabeledTurn(1, 5, "0"), LabeledTurn(5, 7, "1")]
+    assert measure_diarization(reference, heard, 10.0) == DiarizationErrors(1, 1, 1, 6)
 
 
 def test_where_two_speak_one_is_missed_unless_overlap_is_left_out() -> None:
-    reference = [SpeakerTurn(0, 4, "A"), SpeakerTurn(3, 6, "B"), SpeakerTurn(3, 3, "C")]
-    heard = [SpeakerTurn(0, 4, "0"), SpeakerTurn(4, 6, "1")]
-    assert speaker_errors(reference, heard, 10.0) == SpeakerErrors(1, 0, 0, 7)
-    assert speaker_errors(reference, heard, 10.0, overlap=False).rate == 0.0
+    reference = [LabeledTurn(0, 4, "A"), LabeledTurn(3, 6, "B"), LabeledTurn(3, 3, "C")]
+    heard = [LabeledTurn(0, 4, "0"), LabeledTurn(4, 6, "1")]
+    assert measure_diarization(reference, heard, 10.0) == DiarizationErrors(1, 0, 0, 7)
+    assert measure_diarization(reference, heard, 10.0, count_overlap=False).rate == 0.0
 
 
 def test_nobody_heard_and_nobody_there() -> None:
-    assert speaker_errors([SpeakerTurn(0, 4, "A")], [], 10.0).rate == 100.0
-    assert speaker_errors([], [SpeakerTurn(0, 4, "A")], 10.0) == SpeakerErrors(0, 4, 0, 0)
-    assert speaker_errors([], [], 0.0) == SpeakerErrors()
+    assert measure_diarization([LabeledTurn(0, 4, "A")], [], 10.0).rate == 100.0
+    assert measure_diarization([], [LabeledTurn(0, 4, "A")], 10.0) == DiarizationErrors(0, 4, 0, 0)
+    assert measure_diarization([], [], 0.0) == DiarizationErrors()
 
 
 def final(number: int, speaker: int, *words: tuple[float, float]) -> Final:
@@ -72,9 +72,11 @@ def test_speakers_of_a_stream_are_scored_as_they_came_and_as_the_summary_has_the
     summary = DiarizationSummary(
         speaker_map=(SegmentSpeaker(2, 1, "SPEAKER_01"),), audio_path=None, speakers=()
     )
-    heard = Heard(finals=[final(1, 0, (1.0, 3.0)), final(2, 0, (3.0, 5.0))], summaries=[summary])
-    entry = Entry(2, tmp_path / "talk.wav", rttm=rttm)
-    live, corrected = speakers_of(Place("", AllSpeech, None), entry, np.zeros(96_000, np.float32), heard)
+    heard = StreamResult(finals=[final(1, 0, (1.0, 3.0)), final(2, 0, (3.0, 5.0))], summaries=[summary])
+    entry = ManifestEntry(2, tmp_path / "talk.wav", rttm_path=rttm)
+    live, corrected = score_speakers(
+        EvalTarget("", AllSpeech, None), entry, np.zeros(96_000, np.float32), heard
+    )
     assert live is not None
     assert corrected is not None
     assert (live.rate, corrected.rate) == (50.0, 0.0)

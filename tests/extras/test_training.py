@@ -15,10 +15,10 @@ if find_spec("nemo") is None:
 
 import torch
 
-from support.nemo_reference import quietly
-from training.losses import Targets, ctc_loss, tdt_loss
+from support.nemo_reference import suppress_warnings
+from training.losses import Targets, compute_ctc_loss, compute_tdt_loss
 from training.network import DURATIONS
-from training.windows import Heard, Word, cut
+from training.windows import PlacedWord, TrainingWindow, cut_window
 
 WINDOWS, FRAMES, TOKENS, PIECES, WIDTH = 3, 17, 6, 20, 8
 LENGTHS, COUNTS = torch.tensor([17, 12, 9]), torch.tensor([6, 4, 5])
@@ -41,12 +41,12 @@ class Lattice:
         return summed @ self.weight.T
 
     def loss(self) -> torch.Tensor:
-        return tdt_loss(self.joint, self.encoded, self.predicted, LENGTHS, self.targets)
+        return compute_tdt_loss(self.joint, self.encoded, self.predicted, LENGTHS, self.targets)
 
     def gradients(self, loss: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return tuple(torch.autograd.grad(loss.sum(), [self.encoded, self.predicted]))
 
-    @quietly
+    @suppress_warnings
     def by_nemo(self, monkeypatch: pytest.MonkeyPatch) -> torch.Tensor:
         from nemo.collections.asr.losses.rnnt_pytorch import TDTLossPytorch  # noqa: PLC0415  # with its warnings
 
@@ -100,18 +100,18 @@ def test_ctc_is_dearer_where_tokens_must_come_late() -> None:
     said = torch.randn(WINDOWS, FRAMES, PIECES + 1, generator=torch.Generator().manual_seed(1)).log_softmax(
         -1
     )
-    free = ctc_loss(said, LENGTHS, Lattice().targets)
-    late = ctc_loss(said, LENGTHS, Lattice([[3] * TOKENS] * WINDOWS).targets)
+    free = compute_ctc_loss(said, LENGTHS, Lattice().targets)
+    late = compute_ctc_loss(said, LENGTHS, Lattice([[3] * TOKENS] * WINDOWS).targets)
     assert bool((late >= free).all())
     assert torch.isfinite(late).all()
 
 
 def test_a_window_says_the_words_that_lie_inside_but_for_an_eighth_of_their_beginning() -> None:
-    words = tuple(Word(str(number), 1_000 * number + 100, 1_000 * number + 900) for number in range(40))
-    tape = Heard(np.arange(41_000, dtype=np.float32), words)
+    words = tuple(PlacedWord(str(number), 1_000 * number + 100, 1_000 * number + 900) for number in range(40))
+    tape = TrainingWindow(np.arange(41_000, dtype=np.float32), words)
     chance = random.Random(3)  # noqa: S311  # a test's chance
     for _ in range(200):
-        window = cut(tape, 7_777, chance)
+        window = cut_window(tape, 7_777, chance)
         begin = int(window.audio[0])
         assert len(window.audio) == 7_777
         inside = [one for one in words if one.start + 96 >= begin and one.end <= begin + 7_777]

@@ -10,51 +10,51 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from benchmarks.decoding import Remembering, stream
-from benchmarks.recordings import named, recordings, speech_folder
+from benchmarks.decoding import CachingEngine, stream_through_session
+from benchmarks.recordings import filter_by_name, find_speech_folder, load_recordings
 
 pytest.importorskip("faster_whisper", reason="faster-whisper is not installed: make test-extras")
 
-from echoic.engines.seats import Wishes, standard_registry
+from echoic.engines.seats import EngineSettings, build_standard_registry
 from echoic.engines.silero import SileroModel
-from echoic.engines.whisper import LONGEST, Tuning, Whisper
+from echoic.engines.whisper import MAX_PIECE_SAMPLES, Whisper, WhisperOptions
 from echoic.errors import ModelUnavailable
-from echoic.evaluate.normal import normalise
-from echoic.evaluate.offline import offline
-from echoic.evaluate.scoring import errors
+from echoic.evaluate.normal import normalize_text
+from echoic.evaluate.offline import transcribe_offline
+from echoic.evaluate.scoring import count_word_errors
 from echoic.media import read_audio
 from echoic.session.config import StreamConfig
 from echoic.session.core import Session
 from echoic.session.effects import ModelRequest
 from echoic.session.window import DecodeOptions, Window
-from support.play import Play, kind, texts
-from support.whisper_folder import write_whisper
-from support.whisper_weights import BASE, TINY_ENGLISH, weights_of
+from support.play import SessionDriver, filter_frames, frame_texts
+from support.whisper_folder import write_whisper_folder
+from support.whisper_weights import BASE, TINY_ENGLISH, fetch_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from benchmarks.recordings import Recording
+    from benchmarks.recordings import BenchmarkRecording
     from numpy.typing import NDArray
 
     from echoic.text.hypothesis import Hypothesis, Token
 
 pytestmark = pytest.mark.timeout(600)
-SPEECH = speech_folder()
+SPEECH = find_speech_folder()
 COMMANDS = Path(__file__).parents[1] / "fixtures" / "commands"
 real_speech = pytest.mark.skipif(SPEECH is None, reason="no recordings: ECHOIC_SPEECH names no folder")
 
 
 @pytest.fixture(scope="module")
 def tiny() -> Iterator[Whisper]:
-    engine = Whisper(weights_of(TINY_ENGLISH), "whisper-tiny.en")
+    engine = Whisper(fetch_weights(TINY_ENGLISH), "whisper-tiny.en")
     yield engine
     engine.close()
 
 
 @pytest.fixture(scope="module")
 def base() -> Iterator[Whisper]:
-    engine = Whisper(weights_of(BASE))
+    engine = Whisper(fetch_weights(BASE))
     yield engine
     engine.close()
 
@@ -85,9 +85,9 @@ def commands() -> dict[str, NDArray[np.float32]]:
     return {file.stem.replace("-", " "): np.concatenate(list(read_audio(file, 16_000))) for file in files}
 
 
-def found(*beginnings: str) -> list[Recording]:
+def found(*beginnings: str) -> list[BenchmarkRecording]:
     assert SPEECH is not None
-    return named(recordings(SPEECH), *beginnings)
+    return filter_by_name(load_recordings(SPEECH), *beginnings)
 
 
 def test_it_reads_a_sentence(tiny: Whisper) -> None:
@@ -137,19 +137,19 @@ def test_each_window_is_read_alone_in_order_and_always_the_same(tiny: Whisper) -
 def test_two_threads_hear_what_one_hears(tiny: Whisper) -> None:
     windows = [window(audio) for audio in list(commands().values())[1:3]]
     alone = said(tiny.decode(windows))
-    with ThreadPoolExecutor(tiny.threads) as pool:
-        answers = [pool.submit(tiny.decode, windows) for _ in range(tiny.threads)]
-        assert [said(answer.result()) for answer in answers] == [alone] * tiny.threads
+    with ThreadPoolExecutor(tiny.max_concurrency) as pool:
+        answers = [pool.submit(tiny.decode, windows) for _ in range(tiny.max_concurrency)]
+        assert [said(answer.result()) for answer in answers] == [alone] * tiny.max_concurrency
 
 
 def test_more_than_thirty_seconds_are_read_piece_by_piece(tiny: Whisper) -> None:
-    audio = np.zeros(LONGEST + 40_000, np.float32)
+    audio = np.zeros(MAX_PIECE_SAMPLES + 40_000, np.float32)
     command = commands()["what time is it in tokyo"]
     audio[1_000 : 1_000 + len(command)] = command
     audio[-len(command) :] = command
     [heard] = tiny.decode([window(audio)])
-    words = normalise(text_of(heard))
-    assert words == normalise("what time is it in tokyo") * 2
+    words = normalize_text(text_of(heard))
+    assert words == normalize_text("what time is it in tokyo") * 2
     assert (heard.volatile[-1].start or 0.0) > 30.0
 
 
@@ -168,13 +168,13 @@ def test_the_language_is_hinted_at_or_made_out(base: Whisper) -> None:
     without, english, region, unknown, german = (
         text_of(base.decode([window(audio, hint)])[0]) for hint in (None, "en", "en-US", "tlh", "de")
     )
-    assert normalise(without) == normalise("what time is it in london")
+    assert normalize_text(without) == normalize_text("what time is it in london")
     assert without == english == region == unknown
     assert german != english
 
 
 def test_a_session_s_terms_make_it_expect_words_and_no_other_session_s() -> None:
-    engine = Whisper(weights_of(BASE))
+    engine = Whisper(fetch_weights(BASE))
     sound = window(commands()["call carol now"], "en")
     prompt = "Call Karol now. Call Phrank now."
     told = replace(sound, options=DecodeOptions("en", prompt=prompt))
@@ -182,15 +182,15 @@ def test_a_session_s_terms_make_it_expect_words_and_no_other_session_s() -> None
     assert "Karol" in text_of(after)
     assert "Karol" not in text_of(before)
     assert said([before]) == said([again])
-    assert engine.needs.terms == "prompt"
+    assert engine.requirements.terms == "prompt"
     engine.close()
 
 
 def test_a_prompt_makes_it_expect_words() -> None:
     audio = commands()["call carol now"]
-    folder = weights_of(BASE)
-    told = Whisper(folder, tuning=Tuning(prompt="Call Karol now. Call Phrank now."))
-    untold = Whisper(folder, tuning=Tuning(prompt=" "))
+    folder = fetch_weights(BASE)
+    told = Whisper(folder, options=WhisperOptions(prompt="Call Karol now. Call Phrank now."))
+    untold = Whisper(folder, options=WhisperOptions(prompt=" "))
     assert "Karol" in text_of(told.decode([window(audio, "en")])[0])
     assert "Carol" in text_of(untold.decode([window(audio, "en")])[0])
     told.close()
@@ -199,22 +199,22 @@ def test_a_prompt_makes_it_expect_words() -> None:
 
 def test_broken_weights_are_refused_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailable, match="broken") as refused:
-        Whisper(write_whisper(tmp_path / "made up"), "whisper-tiny.en")
+        Whisper(write_whisper_folder(tmp_path / "made up"), "whisper-tiny.en")
     assert refused.value.install == "echoic models get whisper-tiny.en"
-    folder = write_whisper(tmp_path / "cut off")
-    whole = (weights_of(TINY_ENGLISH) / "model.bin").read_bytes()
+    folder = write_whisper_folder(tmp_path / "cut off")
+    whole = (fetch_weights(TINY_ENGLISH) / "model.bin").read_bytes()
     (folder / "model.bin").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ModelUnavailable, match="broken"):
         Whisper(folder)
 
 
 def test_a_server_finds_it_by_its_folder(tiny: Whisper, tmp_path: Path) -> None:
-    folder = weights_of(TINY_ENGLISH)
-    registry = standard_registry(Wishes(models_dir=tmp_path, whisper_model=str(folder)))
-    choice = registry.resolve(ModelRequest("whisper-1", "standard"), fallback=False)
-    engine = registry.load(choice.name)
-    [row] = [row for row in registry.describe() if row.id == choice.name]
-    assert (row.available, row.word_timestamps) == (True, engine.needs.times)
+    folder = fetch_weights(TINY_ENGLISH)
+    registry = build_standard_registry(EngineSettings(models_dir=tmp_path, whisper_model=str(folder)))
+    choice = registry.resolve_model(ModelRequest("whisper-1", "standard"), fallback=False)
+    engine = registry.load_engine(choice.model_id)
+    [row] = [row for row in registry.describe_models() if row.id == choice.model_id]
+    assert (row.available, row.word_timestamps) == (True, engine.requirements.times)
     audio = window(commands()["what time is it in tokyo"])
     assert engine.decode([audio]) == tiny.decode([audio])
     engine.close()
@@ -226,10 +226,10 @@ def test_a_session_says_each_command_once_with_its_time(tiny: Whisper, silero: S
     for sentence in sentences:
         audio += [np.zeros(16_000, np.float32), commands()[sentence]]
     audio.append(np.zeros(32_000, np.float32))
-    play = Play(tiny, Session(silero.voice, StreamConfig(word_timestamps=True)))
-    play.hear_in(np.concatenate(audio), [1_600] * 200)
-    finals = kind(play.frames, "final")
-    assert normalise(" ".join(texts(finals))) == normalise(" ".join(sentences))
+    play = SessionDriver(tiny, Session(silero.build_detector, StreamConfig(word_timestamps=True)))
+    play.push_in_messages(np.concatenate(audio), [1_600] * 200)
+    finals = filter_frames(play.frames, "final")
+    assert normalize_text(" ".join(frame_texts(finals))) == normalize_text(" ".join(sentences))
     starts = [word["start"] for final in finals for word in final["words"]]  # type: ignore[attr-defined]
     assert starts == sorted(starts)
     for final in finals:
@@ -245,17 +245,20 @@ def test_a_session_says_each_command_once_with_its_time(tiny: Whisper, silero: S
 def test_streaming_costs_few_words_and_few_decodes(tiny: Whisper, silero: SileroModel, name: str) -> None:
     """Measured: 0.3 points and 0.7 decodes a second with partials; a naive join is tens of points."""
     [recording] = found(name)
-    audio, engine = recording.audio(), Counting(tiny)
-    whole = offline(engine, silero.voice, audio).text
+    audio, engine = recording.load_audio(), Counting(tiny)
+    whole = transcribe_offline(engine, silero.build_detector, audio).text
     engine.decoded = 0
-    played = stream(engine, silero, audio, 0.1, partials=True)
-    gap = errors(recording.reference, " ".join(played.texts)).rate - errors(recording.reference, whole).rate
+    played = stream_through_session(engine, silero, audio, 0.1, partials=True)
+    gap = (
+        count_word_errors(recording.reference, " ".join(played.texts)).rate
+        - count_word_errors(recording.reference, whole).rate
+    )
     assert gap < 2.0
     assert engine.decoded < 0.9 * len(audio) / 16_000
-    assert stream(engine, silero, audio, 0.5, partials=False).finals == played.finals
+    assert stream_through_session(engine, silero, audio, 0.5, partials=False).finals == played.finals
 
 
-class Counting(Remembering):
+class Counting(CachingEngine):
     decoded = 0
 
     def decode(self, windows: Sequence[Window]) -> list[Hypothesis]:

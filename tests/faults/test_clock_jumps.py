@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from echoic.client import ServerError, connect
-from echoic.engines.scripted import draw
-from support.heard import spoken
+from echoic.engines.scripted import draw_words
+from support.heard import stream_audio
 from support.keyed import make_key_in
 from support.live import ServerProcess
-from support.patience import PATIENCE
+from support.patience import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from echoic.client import Stream
 
-AUDIO = draw(["one", "two", "three", "four", "five"] * 10)
+AUDIO = draw_words(["one", "two", "three", "four", "five"] * 10)
 SECONDS = len(AUDIO) / 16_000
 HOUR = timedelta(hours=1)
 LIMITS = json.dumps({"standard": {"daily_minutes": 100, "concurrent_streams": 3}})
@@ -82,15 +82,15 @@ async def test_a_clock_that_jumps_by_hours_and_over_midnight_ends_no_stream_and_
     midnight = datetime.combine(now.date() + timedelta(days=1), datetime.min.time(), UTC) - now
     jumps = {10: timedelta(hours=-7), 20: timedelta(hours=-30), 24: timedelta(), 26: midnight + HOUR}
     settings = {"keys_db": str(tmp_path / "keys.db"), "tier_limits": LIMITS, "idle_timeout_seconds": "60"}
-    with ServerProcess(around=clock.around, **settings) as server:
-        place = server.place
-        unbroken = await spoken(f"ws://{place}", AUDIO, key=key.text)
+    with ServerProcess(wrapper=clock.around, **settings) as server:
+        place = server.address
+        unbroken = await stream_audio(f"ws://{place}", AUDIO, key=key.text)
 
         async def jump(number: int) -> None:
             if number in jumps:  # after the commit with piece 25 all before is heard
                 clock.move(jumps[number])
 
-        again = await spoken(f"ws://{place}", AUDIO, jump, key=key.text)
+        again = await stream_audio(f"ws://{place}", AUDIO, jump, key=key.text)
         body = await asyncio.to_thread(limits, place, key.text)
     assert again.finals == unbroken.finals
     assert again.transcripts == unbroken.transcripts
@@ -101,10 +101,10 @@ async def test_a_clock_that_jumps_by_hours_and_over_midnight_ends_no_stream_and_
 
 async def test_nothing_that_waits_is_measured_by_the_wall_clock(tmp_path: Path) -> None:
     clock = Clock(tmp_path / "clock")
-    with ServerProcess(around=clock.around, idle_timeout_seconds="0.5") as server:
-        place = server.place
+    with ServerProcess(wrapper=clock.around, idle_timeout_seconds="0.5") as server:
+        place = server.address
         clock.move(timedelta(hours=-3))
-        async with asyncio.timeout(PATIENCE), connect(f"ws://{place}", model="scripted") as stream:
+        async with asyncio.timeout(WAIT_SECONDS), connect(f"ws://{place}", model="scripted") as stream:
             with pytest.raises(ServerError, match="Nothing was heard"):
                 await speak_and_listen(stream)
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from echoic.engines.scripted import draw
-from support.faulty import FAULTY
-from support.heard import spoken
+from echoic.engines.scripted import draw_words
+from support.faulty import FAULTY_PROGRAM
+from support.heard import stream_audio
 from support.live import ServerProcess
-from support.restarted import restarted
+from support.restarted import run_restartable_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,32 +19,32 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from support.heard import Heard
+    from support.heard import ReceivedFrames
 
 PLAIN = ["one", "two", "three", "four", "five", "six", "seven", "eight"]
 
 
 def saying(*words: str) -> NDArray:  # type: ignore[type-arg]  # float32
     """Return audio in which each word stands far enough from the next to be in no other's window."""
-    return draw([part for word in words for part in ((word, 0.4), ("", 2.0))])
+    return draw_words([part for word in words for part in ((word, 0.4), ("", 2.0))])
 
 
 @pytest.fixture
 def place() -> Iterator[str]:
-    with ServerProcess(FAULTY, decode_timeout_seconds="5", worker_threads="1") as server:
-        yield server.place
+    with ServerProcess(FAULTY_PROGRAM, decode_timeout_seconds="5", worker_threads="1") as server:
+        yield server.address
 
 
-async def beside(place: str, *words: str) -> tuple[Heard, Heard, Heard]:
+async def beside(place: str, *words: str) -> tuple[ReceivedFrames, ReceivedFrames, ReceivedFrames]:
     """Return what is heard of the words, and beside them of plain ones by the same and by another model.
 
     Without partials: each word is in one window.
     """
     url = f"ws://{place}"
     return await asyncio.gather(
-        spoken(url, saying(*words), enable_partial=False),
-        spoken(url, saying(*PLAIN), enable_partial=False),
-        spoken(url, saying(*PLAIN), enable_partial=False, model="steady"),
+        stream_audio(url, saying(*words), enable_partial=False),
+        stream_audio(url, saying(*PLAIN), enable_partial=False),
+        stream_audio(url, saying(*PLAIN), enable_partial=False, model="steady"),
     )
 
 
@@ -81,12 +81,12 @@ async def test_an_engine_that_takes_the_process_down_costs_a_restart_and_no_word
         if number == 0:  # a stream that is not there yet cannot go on
             await both.wait()
 
-    with restarted(FAULTY) as server:
+    with run_restartable_server(FAULTY_PROGRAM) as server:
         streams = asyncio.gather(
-            spoken(f"ws://{server.place}", saying("one", "two", "victor", "three"), meet),
-            spoken(f"ws://{server.place}", saying(*PLAIN), meet, model="steady"),
+            stream_audio(f"ws://{server.address}", saying("one", "two", "victor", "three"), meet),
+            stream_audio(f"ws://{server.address}", saying(*PLAIN), meet, model="steady"),
         )
-        await asyncio.to_thread(server.wait)
+        await asyncio.to_thread(server.wait_for_exit)
         await asyncio.to_thread(server.start)
         faulty, steady = await streams
     assert faulty.text == "one two victor three"

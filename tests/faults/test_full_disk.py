@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from echoic.client import ServerError
-from echoic.engines.scripted import draw
-from support.heard import spoken
+from echoic.engines.scripted import draw_words
+from support.heard import stream_audio
 from support.keyed import make_key_in
 from support.live import ServerProcess
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-AUDIO = draw(["one", "two", "three", "four", "five"] * 4)
+AUDIO = draw_words(["one", "two", "three", "four", "five"] * 4)
 TEXT = " ".join(["one two three four five"] * 4)
 
 resource = pytest.importorskip("resource")
@@ -32,13 +32,13 @@ async def test_a_store_of_keys_that_cannot_be_written_lets_people_in_all_the_sam
     file = tmp_path / "keys.db"
     key = await make_key_in(file)
     with ServerProcess(keys_db=str(file)) as server:
-        place = server.place
+        place = server.address
         fill(server)
-        heard = await spoken(f"ws://{place}", AUDIO, key=key.text)
+        heard = await stream_audio(f"ws://{place}", AUDIO, key=key.text)
         with pytest.raises(ServerError, match="key"):
-            await spoken(f"ws://{place}", AUDIO, key=key.text + "x")
+            await stream_audio(f"ws://{place}", AUDIO, key=key.text + "x")
         server.process.send_signal(signal.SIGTERM)
-        code, log = server.ended()
+        code, log = server.wait_for_exit()
     assert heard.text == TEXT
     assert heard.errors == []
     assert code == 0
@@ -48,13 +48,13 @@ async def test_a_store_of_keys_that_cannot_be_written_lets_people_in_all_the_sam
 
 async def test_a_log_that_cannot_be_written_stops_no_stream() -> None:
     with ServerProcess(log_level="debug") as server:
-        place = server.place
+        place = server.address
         fill(server)
         for _ in range(3):
-            heard = await spoken(f"ws://{place}", AUDIO)
+            heard = await stream_audio(f"ws://{place}", AUDIO)
             assert heard.text == TEXT
         server.process.send_signal(signal.SIGTERM)
-        code, log = server.ended()
+        code, log = server.wait_for_exit()
     assert code == 0
     assert "stream.closed" not in log
 
@@ -62,15 +62,15 @@ async def test_a_log_that_cannot_be_written_stops_no_stream() -> None:
 async def test_audio_that_cannot_be_stored_costs_no_word_and_is_said(tmp_path: Path) -> None:
     wishes = {"enabled": True, "store_audio": True}
     with ServerProcess(speakers_audio_dir=str(tmp_path), speakers_diarizer="scripted") as server:
-        place = server.place
-        unbroken = await spoken(f"ws://{place}", AUDIO, diarization=wishes)
+        place = server.address
+        unbroken = await stream_audio(f"ws://{place}", AUDIO, diarization=wishes)
         assert unbroken.warnings == []
 
         async def fault(number: int) -> None:
             if number == 20:
                 fill(server, 44 + 32_000)  # a second
 
-        heard = await spoken(f"ws://{place}", AUDIO, fault, diarization=wishes)
+        heard = await stream_audio(f"ws://{place}", AUDIO, fault, diarization=wishes)
     assert heard.finals == unbroken.finals
     assert heard.transcripts == unbroken.transcripts
     assert heard.warnings == ["audio_persistence_unavailable"]

@@ -7,18 +7,18 @@ import json
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
-from echoic.engines.scripted import draw
-from support.heard import spoken
+from echoic.engines.scripted import draw_words
+from support.heard import stream_audio
 from support.live import ServerProcess
 from support.valkey import ValkeyServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from support.heard import Heard
+    from support.heard import ReceivedFrames
 
 LIMITS = json.dumps({"local": {"daily_minutes": 100, "concurrent_streams": 3}})
-AUDIO = draw(["one", "two", "three", "four"] * 15)
+AUDIO = draw_words(["one", "two", "three", "four"] * 15)
 
 
 def asked(place: str, path: str) -> str:
@@ -34,7 +34,7 @@ async def until(true: Callable[[], bool]) -> None:
 
 async def test_streams_go_on_new_ones_come_in_and_all_is_billed_once_when_it_is_back() -> None:
     with ValkeyServer() as redis, ServerProcess(redis_url=redis.url, tier_limits=LIMITS) as server:
-        place = server.place
+        place = server.address
         url = f"ws://{place}"
 
         def is_away() -> bool:
@@ -45,14 +45,14 @@ async def test_streams_go_on_new_ones_come_in_and_all_is_billed_once_when_it_is_
                 await asyncio.to_thread(redis.kill)
                 await until(is_away)
             if number == 30:
-                meanwhile.append(await spoken(url, AUDIO))
+                meanwhile.append(await stream_audio(url, AUDIO))
                 assert json.loads(asked(place, "/readyz"))["quota_store"] == "away"
                 await asyncio.to_thread(redis.start)
                 await until(lambda: not is_away())
 
-        meanwhile: list[Heard] = []
-        unbroken = await spoken(url, AUDIO)
-        amid = await spoken(url, AUDIO, fault)
+        meanwhile: list[ReceivedFrames] = []
+        unbroken = await stream_audio(url, AUDIO)
+        amid = await stream_audio(url, AUDIO, fault)
         assert amid.finals == unbroken.finals
         assert amid.transcripts == unbroken.transcripts
         assert [one.finals for one in meanwhile] == [unbroken.finals]

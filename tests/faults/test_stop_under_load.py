@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 import websockets
 from websockets.asyncio.client import connect
 
-from echoic.engines.scripted import draw
-from support.live import STREAM, ServerProcess
+from echoic.engines.scripted import draw_words
+from support.live import STREAM_PATH, ServerProcess
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
 
 STREAMS = 50
 WORDS = ["one", "two", "three", "four", "five"] * 6
-AUDIO = draw(WORDS, word_seconds=0.4).tobytes()
+AUDIO = draw_words(WORDS, word_seconds=0.4).tobytes()
 SECOND = 64_000
 
 
@@ -66,10 +66,10 @@ class Client:
 
 async def test_each_is_told_all_that_was_heard_and_the_server_ends_in_time() -> None:
     with ServerProcess(drain_seconds="60") as server:
-        place = server.place
+        place = server.address
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
             sockets = [
-                await stack.enter_async_context(connect(f"ws://{place}{STREAM}")) for _ in range(STREAMS)
+                await stack.enter_async_context(connect(f"ws://{place}{STREAM_PATH}")) for _ in range(STREAMS)
             ]
             clients = [Client(socket) for socket in sockets]
             running = [group.create_task(client.run()) for client in clients]
@@ -78,7 +78,7 @@ async def test_each_is_told_all_that_was_heard_and_the_server_ends_in_time() -> 
             server.process.send_signal(signal.SIGTERM)
             began = time.monotonic()
             await asyncio.gather(*running)
-        code, _ = await asyncio.to_thread(server.ended)
+        code, _ = await asyncio.to_thread(server.wait_for_exit)
         seconds = time.monotonic() - began
     assert code == 0
     assert seconds < 60

@@ -7,12 +7,12 @@ import time
 
 import pytest
 
-from echoic.insights.base import ActionItem, Findings, Said
+from echoic.insights.base import ActionItem, Findings, TranscriptSegment
 from echoic.insights.notes import notes
-from echoic.insights.rules import Rules
-from support.meetings import FOLDER, finals, meeting
+from echoic.insights.rules import RuleProvider
+from support.meetings import MEETINGS_FOLDER, parse_finals, read_meeting
 
-TRAPS = (FOLDER / "traps.txt").read_text("utf-8").splitlines()
+TRAPS = (MEETINGS_FOLDER / "traps.txt").read_text("utf-8").splitlines()
 NO_MARKS = str.maketrans("", "", ".,?!:")
 
 
@@ -25,7 +25,7 @@ def items(found: Findings) -> list[tuple[str | None, str]]:
 
 
 def test_a_meeting_with_speakers() -> None:
-    found = notes(meeting("launch"))
+    found = notes(read_meeting("launch"))
     assert items(found) == [
         ("SPEAKER_01", "Update the card scanner library and test it on the old phones by Thursday"),
         ("SPEAKER_02", "Tell the press agency about the new launch date today"),
@@ -44,7 +44,7 @@ def test_a_meeting_with_speakers() -> None:
 
 
 def test_the_same_meeting_without_punctuation_capitals_or_speakers() -> None:
-    found = notes(meeting("launch-unpunctuated"))
+    found = notes(read_meeting("launch-unpunctuated"))
     assert items(found) == [
         (None, "Update the card scanner library and test it on the old phones by thursday"),
         (None, "Tell the press agency about the new launch date today"),
@@ -57,7 +57,7 @@ def test_the_same_meeting_without_punctuation_capitals_or_speakers() -> None:
 
 
 def test_a_stand_up() -> None:
-    found = notes(meeting("standup"))
+    found = notes(read_meeting("standup"))
     assert items(found) == [
         ("SPEAKER_01", "Write the tests for the import job"),
         ("SPEAKER_02", "Open a ticket for the platform team right after this call"),
@@ -73,14 +73,14 @@ def test_a_stand_up() -> None:
 
 @pytest.mark.parametrize("name", ["lecture", "interview"])
 def test_where_nobody_undertakes_or_settles_anything_nothing_is_made_up(name: str) -> None:
-    found = notes(meeting(name))
+    found = notes(read_meeting(name))
     assert (found.action_items, found.decisions) == ((), ())
     assert found.summary
     assert found.topics
 
 
 def test_in_another_language_there_is_a_summary_and_topics() -> None:
-    found = notes(meeting("german"))
+    found = notes(read_meeting("german"))
     assert "Heute geht es um den Umzug in das neue Büro und um die Kosten für den Umzug." in found.summary
     assert {"Umzug", "Kosten", "Server"} <= set(found.topics)
     assert (found.action_items, found.decisions) == ((), ())
@@ -89,7 +89,7 @@ def test_in_another_language_there_is_a_summary_and_topics() -> None:
 @pytest.mark.parametrize("text", TRAPS)
 def test_what_only_sounds_like_work_or_a_decision_is_neither(text: str) -> None:
     for said in (text, unpunctuated(text)):
-        found = notes(finals(said))
+        found = notes(parse_finals(said))
         assert (found.action_items, found.decisions) == ((), ()), said
 
 
@@ -129,8 +129,10 @@ def test_what_only_sounds_like_work_or_a_decision_is_neither(text: str) -> None:
 def test_what_is_to_be_done_is_found_with_and_without_punctuation(
     text: str, owner: str | None, description: str
 ) -> None:
-    assert (owner, description) in items(notes(finals(text)))
-    assert description.lower() in [one.lower() for _, one in items(notes(finals(unpunctuated(text))))] or (
+    assert (owner, description) in items(notes(parse_finals(text)))
+    assert description.lower() in [
+        one.lower() for _, one in items(notes(parse_finals(unpunctuated(text))))
+    ] or (
         text.startswith("Can you")  # without a comma nothing tells the name from the venue
     )
 
@@ -153,14 +155,14 @@ def test_what_is_to_be_done_is_found_with_and_without_punctuation(
     ],
 )
 def test_what_is_settled_is_quoted(text: str) -> None:
-    (quoted,) = notes(finals(text)).decisions
+    (quoted,) = notes(parse_finals(text)).decisions
     assert text.endswith(quoted[1:])
-    assert len(notes(finals(unpunctuated(text))).decisions) == 1
+    assert len(notes(parse_finals(unpunctuated(text))).decisions) == 1
 
 
 def test_a_topic_is_one_word_for_one_thing_and_a_name_is_whole() -> None:
     found = notes(
-        finals("""SPEAKER_00: Hold on, the branch in New Jersey called, and the branches in Ohio called too.
+        parse_finals("""SPEAKER_00: Hold on, the branch in New Jersey called, and the branches in Ohio called too.
 SPEAKER_01: Well, people in New Jersey ask for a branch that is open.
 SPEAKER_00: I moved to New Jersey when they asked for branches, so I hold that they called the right one.""")
     )
@@ -173,12 +175,16 @@ SPEAKER_01: Oh, I mean, the lid of the kettle is hard to open when the kettle is
 SPEAKER_00: Of the kettle and the lid of the kettle and the lid.
 SPEAKER_01: The spring of the lid costs fifty cents.
 SPEAKER_00: We asked two hundred people about their kettle."""
-    assert notes(finals(talk)).summary == ("The lid of the kettle is hard to open when the kettle is hot.",)
+    assert notes(parse_finals(talk)).summary == (
+        "The lid of the kettle is hard to open when the kettle is hot.",
+    )
 
 
 def test_what_is_said_twice_is_found_once() -> None:
     found = notes(
-        finals("I'll send the report.\nYes, I'll send the report.\nWe agreed to wait.\nWe agreed to wait.")
+        parse_finals(
+            "I'll send the report.\nYes, I'll send the report.\nWe agreed to wait.\nWe agreed to wait."
+        )
     )
     assert found.action_items == (ActionItem("Send the report"),)
 
@@ -187,12 +193,12 @@ def test_what_is_said_twice_is_found_once() -> None:
     "text", ["", "Yes.", "um", "...", "? ! .", "42", "今天我们讨论了新办公室的搬迁和费用。" * 20]
 )
 def test_where_there_is_little_to_find_little_is_found(text: str) -> None:
-    found = notes(finals(text or "x"))
+    found = notes(parse_finals(text or "x"))
     assert (found.action_items, found.decisions, found.topics) == ((), (), ())
 
 
 def test_a_short_talk_is_its_own_summary() -> None:
-    assert notes(finals("We ship the new version on Friday.")).summary == (
+    assert notes(parse_finals("We ship the new version on Friday.")).summary == (
         "We ship the new version on Friday.",
     )
 
@@ -203,18 +209,18 @@ oh hello i didn't know you were there neither did i okay i thought, you know, I 
 this is diane and new jersey and i'm sheila and texas originally from chicago
 at least um you know, they all call me a Yankee down here, so it would come.
 I don't hear that New Jersey now."""
-    assert notes(finals(talk)).summary == ()
+    assert notes(parse_finals(talk)).summary == ()
 
 
 def test_a_sentence_does_not_go_over_a_change_of_speakers_or_a_pause() -> None:
-    found = notes(finals("SPEAKER_00: I'll send the report to\nSPEAKER_01: the weather is nice"))
+    found = notes(parse_finals("SPEAKER_00: I'll send the report to\nSPEAKER_01: the weather is nice"))
     assert found.action_items == (ActionItem("Send the report", "SPEAKER_00"),)
 
 
 def test_hours_of_talk_take_a_time_that_grows_with_their_length_alone() -> None:
     lines = [line for name in ("launch", "standup", "lecture", "interview") for line in _lines(name)]
     pick = random.Random(1)  # noqa: S311  # a test's order
-    short, long = (finals("\n".join(pick.choices(lines, k=count))) for count in (100, 1000))
+    short, long = (parse_finals("\n".join(pick.choices(lines, k=count))) for count in (100, 1000))
     assert _seconds(long) < 25 * _seconds(short) + 0.1
     found = notes(long)
     assert len(found.summary) <= 5
@@ -226,22 +232,22 @@ def test_hours_of_talk_take_a_time_that_grows_with_their_length_alone() -> None:
     ["the ", "i'll send ", "and please ", "next steps for a ", ". ", "a-", "um ", "so, ", "Ab will ", "x"],
 )
 def test_no_talk_takes_the_rules_long(word: str) -> None:
-    assert _seconds(finals(word * (100_000 // len(word)))) < 10
+    assert _seconds(parse_finals(word * (100_000 // len(word)))) < 10
 
 
 async def test_the_provider_computes_beside_the_event_loop_and_says_what_it_is() -> None:
-    rules = Rules()
-    found = await rules.distil(meeting("launch"), "final")
-    assert found == notes(meeting("launch"))
+    rules = RuleProvider()
+    found = await rules.summarize(read_meeting("launch"), "final")
+    assert found == notes(read_meeting("launch"))
     assert (rules.name, rules.model) == ("rules", "extractive")
     await rules.close()
 
 
 def _lines(name: str) -> list[str]:
-    return (FOLDER / f"{name}.txt").read_text("utf-8").splitlines()
+    return (MEETINGS_FOLDER / f"{name}.txt").read_text("utf-8").splitlines()
 
 
-def _seconds(said: list[Said]) -> float:
+def _seconds(said: list[TranscriptSegment]) -> float:
     began = time.thread_time()
     notes(said)
     return time.thread_time() - began

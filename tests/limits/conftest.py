@@ -5,9 +5,9 @@ from itertools import count
 
 import pytest
 
-from echoic.limits.memory import MemoryQuotas
+from echoic.limits.memory import MemoryQuotaStore
 from echoic.limits.quota import QuotaStore
-from support.patience import PATIENCE
+from support.patience import WAIT_SECONDS
 from support.valkey import ValkeyServer
 
 _numbers = count()
@@ -26,10 +26,10 @@ def valkey() -> Iterator[ValkeyServer]:
 def fresh(request: pytest.FixtureRequest) -> MakeStore:
     """Makes empty stores of one kind."""
     if request.param == "memory":
-        return MemoryQuotas
+        return MemoryQuotaStore
     server: ValkeyServer = request.getfixturevalue("valkey")
     redis = pytest.importorskip("echoic.limits.redis")
-    return lambda: redis.RedisQuotas(server.url, prefix=f"test{next(_numbers)}:", patience=PATIENCE)
+    return lambda: redis.RedisQuotas(server.url, prefix=f"test{next(_numbers)}:", patience=WAIT_SECONDS)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from echoic.limits.account import streams_refused
+from echoic.limits.account import build_streams_refusal
 
 
 @pytest.mark.parametrize(
@@ -13,6 +13,6 @@ from echoic.limits.account import streams_refused
     ],
 )
 def test_streams_are_counted_as_people_count(limit: int, active: int, beginning: str) -> None:
-    refused = streams_refused(limit, active)
+    refused = build_streams_refusal(limit, active)
     assert refused.message.startswith(beginning)
     assert refused.detail == {"quota": "concurrent_streams", "limit": limit, "used": active}

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from echoic.limits.addresses import Networks, client_address, read_address
+from echoic.limits.addresses import AddressList, find_client_address, parse_address
 
-PROXIES = Networks.parse("127.0.0.1, 10.0.0.0/8, ::1")
+PROXIES = AddressList.from_text("127.0.0.1, 10.0.0.0/8, ::1")
 
 
 @pytest.mark.parametrize(
@@ -20,13 +20,13 @@ PROXIES = Networks.parse("127.0.0.1, 10.0.0.0/8, ::1")
     ],
 )
 def test_an_address_is_in_a_list_exactly_or_by_its_network(listed: str, address: str, *, is_in: bool) -> None:
-    assert (read_address(address) in Networks.parse(listed)) is is_in
+    assert (parse_address(address) in AddressList.from_text(listed)) is is_in
 
 
 @pytest.mark.parametrize("text", ["10.0.0.1/8", "example.org", "10.0.0.0/33", "10.0.0.0-10.0.0.9"])
 def test_what_is_neither_an_address_nor_a_network_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=text):
-        Networks.parse(f"192.0.2.1, {text}")
+        AddressList.from_text(f"192.0.2.1, {text}")
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_what_is_neither_an_address_nor_a_network_is_refused(text: str) -> None:
     ],
 )
 def test_an_address_is_read_without_its_port(text: str, address: str) -> None:
-    assert str(read_address(text)) == address
+    assert str(parse_address(text)) == address
 
 
 @pytest.mark.parametrize(
@@ -62,8 +62,8 @@ def test_an_address_is_read_without_its_port(text: str, address: str) -> None:
 def test_the_client_is_the_last_address_that_no_trusted_proxy_has(
     peer: str | None, forwarded: list[str], client: str
 ) -> None:
-    assert str(client_address(peer, forwarded, PROXIES)) == client
+    assert str(find_client_address(peer, forwarded, PROXIES)) == client
 
 
 def test_without_trusted_proxies_the_header_does_not_count() -> None:
-    assert str(client_address("127.0.0.1", ["192.0.2.7"], Networks())) == "127.0.0.1"
+    assert str(find_client_address("127.0.0.1", ["192.0.2.7"], AddressList())) == "127.0.0.1"

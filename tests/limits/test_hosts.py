@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echoic.limits.hosts import Hosts
+from echoic.limits.hosts import AllowedHosts
 
 OWN = [
     "127.0.0.1:8000",
@@ -44,20 +44,20 @@ NONSENSE = [
 
 @pytest.mark.parametrize("host", OWN + INSIDE)
 def test_addresses_and_names_that_only_a_network_knows_are_answered_to(host: str) -> None:
-    assert Hosts().admit(host)
+    assert AllowedHosts().is_allowed(host)
 
 
 @pytest.mark.parametrize("host", FOREIGN + NONSENSE)
 def test_names_that_anyone_may_point_here_are_not(host: str) -> None:
-    assert not Hosts().admit(host)
+    assert not AllowedHosts().is_allowed(host)
 
 
 def test_names_that_are_listed_are_and_any_where_any_may() -> None:
-    assert Hosts(frozenset({"speech.example"})).admit("Speech.Example:443")
-    assert not Hosts(frozenset({"speech.example"})).admit("speech.example.evil.example")
-    assert Hosts(None).admit("evil.example")
+    assert AllowedHosts(frozenset({"speech.example"})).is_allowed("Speech.Example:443")
+    assert not AllowedHosts(frozenset({"speech.example"})).is_allowed("speech.example.evil.example")
+    assert AllowedHosts(None).is_allowed("evil.example")
 
 
 @given(st.text())
 def test_whatever_a_host_is_there_is_an_answer(host: str) -> None:
-    assert Hosts().admit(host) in (True, False)
+    assert AllowedHosts().is_allowed(host) in (True, False)

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import event
 
-from echoic.limits.identity import ALL_RIGHTS, Identity, Right
-from echoic.limits.key_database import KeyDatabase, OtherTier
-from echoic.limits.key_tables import NEWEST_STEP
-from echoic.limits.keys import KeyStoreUnavailable, Standing
-from echoic.limits.secret import NO_ID, digest_of
-from support.postgres import is_here, make_database, postgres
+from echoic.limits.identity import ALL_SCOPES, Identity, Scope
+from echoic.limits.key_database import KeyDatabase, TierMismatch
+from echoic.limits.key_tables import LATEST_SCHEMA_VERSION
+from echoic.limits.keys import KeyStatus, KeyStoreUnavailable
+from echoic.limits.secret import NO_KEY_ID, compute_digest
+from support.postgres import create_database, is_available, run_postgres
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -32,7 +32,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    with postgres() as place:
+    with run_postgres() as place:
         yield place
 
 
@@ -40,7 +40,7 @@ def server() -> Iterator[str]:
     params=[
         "sqlite",
         pytest.param(
-            "postgres", marks=pytest.mark.skipif(not is_here(), reason="needs PostgreSQL and asyncpg")
+            "postgres", marks=pytest.mark.skipif(not is_available(), reason="needs PostgreSQL and asyncpg")
         ),
     ]
 )
@@ -48,7 +48,7 @@ def place(request: pytest.FixtureRequest, file: Path) -> str:
     """Where a database is, or will be."""
     if request.param == "sqlite":
         return str(file)
-    return make_database(request.getfixturevalue("server"), f"keys_{token_hex(8)}")
+    return create_database(request.getfixturevalue("server"), f"keys_{token_hex(8)}")
 
 
 @pytest.fixture
@@ -70,34 +70,34 @@ async def filed(file: Path) -> AsyncIterator[KeyDatabase]:
 
 
 async def test_a_new_key_is_found_by_its_id_with_all_that_is_kept(store: KeyDatabase) -> None:
-    new, key = await store.create("anna", "premium", rights=frozenset({Right.READ}), expires=NOW)
-    assert await store.find(new.id) == key
-    assert key.digest == digest_of(new.text)
+    new, key = await store.create_key("anna", "premium", scopes=frozenset({Scope.READ}), expires=NOW)
+    assert await store.find_key(new.id) == key
+    assert key.digest == compute_digest(new.text)
     assert (key.expires, key.revoked, key.last_used) == (NOW, None, None)
     assert abs(key.created - datetime.now(UTC)) < timedelta(minutes=1)
-    assert key.identity == Identity("anna", "premium", new.id, frozenset({Right.READ}))
+    assert key.identity == Identity("anna", "premium", new.id, frozenset({Scope.READ}))
 
 
 async def test_a_key_that_there_is_not_is_not_found(store: KeyDatabase) -> None:
-    new, _ = await store.create("anna")
-    assert await store.find("000000000000") is None
-    assert await store.find("' OR 1=1 --") is None
-    assert set(await store.find_all([new.id, "ffffffffffff"])) == {new.id}
-    assert await store.find_all([]) == {}
+    new, _ = await store.create_key("anna")
+    assert await store.find_key("000000000000") is None
+    assert await store.find_key("' OR 1=1 --") is None
+    assert set(await store.find_keys([new.id, "ffffffffffff"])) == {new.id}
+    assert await store.find_keys([]) == {}
 
 
 async def test_a_key_that_there_is_not_is_looked_for_by_the_same_steps_as_one_that_there_is(
     store: KeyDatabase,
 ) -> None:
-    new, _ = await store.create("anna")
+    new, _ = await store.create_key("anna")
     done: list[tuple[object, int]] = []
     event.listen(
-        store._engine.sync_engine,  # noqa: SLF001  # what it really does
+        store._sql_engine.sync_engine,  # noqa: SLF001  # what it really does
         "after_cursor_execute",
         lambda *given: done.append((given[2], len(given[3]))),
     )
-    for name in (new.id, "ffffffffffff", NO_ID):
-        await store.find(name)
+    for name in (new.id, "ffffffffffff", NO_KEY_ID):
+        await store.find_key(name)
     assert len(done) == 3
     assert len(set(done)) == 1
 
@@ -105,15 +105,15 @@ async def test_a_key_that_there_is_not_is_looked_for_by_the_same_steps_as_one_th
 async def test_the_look_up_answers_one_row_whether_there_is_a_key_or_not(
     filed: KeyDatabase, file: Path
 ) -> None:
-    new, _ = await filed.create("anna")
+    new, _ = await filed.create_key("anna")
     statements: list[tuple[str, Any]] = []
     event.listen(
-        filed._engine.sync_engine,  # noqa: SLF001  # what it really asks
+        filed._sql_engine.sync_engine,  # noqa: SLF001  # what it really asks
         "before_cursor_execute",
         lambda *given: statements.append((given[2], given[3])),
     )
-    await filed.find(new.id)
-    await filed.find("ffffffffffff")
+    await filed.find_key(new.id)
+    await filed.find_key("ffffffffffff")
     with closing(sqlite3.connect(file)) as database:
         found, nobody = (database.execute(*asked).fetchall() for asked in statements)
     assert [len(found), len(nobody)] == [1, 1]
@@ -121,7 +121,7 @@ async def test_the_look_up_answers_one_row_whether_there_is_a_key_or_not(
 
 
 async def test_the_store_holds_no_key(filed: KeyDatabase, file: Path) -> None:
-    new, _ = await filed.create("anna")
+    new, _ = await filed.create_key("anna")
     with sqlite3.connect(file) as database:
         dump = "\n".join(database.iterdump())
     database.close()
@@ -133,29 +133,29 @@ async def test_the_store_holds_no_key(filed: KeyDatabase, file: Path) -> None:
 
 
 async def test_only_its_owner_may_read_the_file(filed: KeyDatabase, file: Path) -> None:
-    await filed.create("anna")
+    await filed.create_key("anna")
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
     assert {stat.S_IMODE(part.stat().st_mode) for part in file.parent.iterdir()} == {0o600}
 
 
 async def test_readers_do_not_wait_for_a_writer(filed: KeyDatabase, file: Path) -> None:
-    new, _ = await filed.create("anna")
+    new, _ = await filed.create_key("anna")
     writer = sqlite3.connect(file, isolation_level=None)
     assert writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     writer.execute("BEGIN IMMEDIATE")
-    assert await filed.find(new.id) is not None
+    assert await filed.find_key(new.id) is not None
     writer.execute("ROLLBACK")
     writer.close()
 
 
 async def test_a_tier_belongs_to_the_user(store: KeyDatabase) -> None:
-    _, first = await store.create("anna")
+    _, first = await store.create_key("anna")
     assert first.tier == "standard"
-    with pytest.raises(OtherTier) as caught:
-        await store.create("anna", "premium")
+    with pytest.raises(TierMismatch) as caught:
+        await store.create_key("anna", "premium")
     assert caught.value.tier == "standard"
     assert await store.set_tier("anna", "premium")
-    _, second = await store.create("anna")
+    _, second = await store.create_key("anna")
     assert [key.tier for key in await store.list_keys()] == ["premium", "premium"]
     assert second.tier == "premium"
     assert not await store.set_tier("nobody", "free")
@@ -163,55 +163,55 @@ async def test_a_tier_belongs_to_the_user(store: KeyDatabase) -> None:
 
 async def test_keys_are_listed_by_user_the_oldest_first(store: KeyDatabase) -> None:
     for user in ("anna", "ben", "anna"):
-        await store.create(user)
+        await store.create_key(user)
     assert len(await store.list_keys()) == 3
     assert [key.user for key in await store.list_keys("anna")] == ["anna", "anna"]
     assert await store.list_keys("nobody") == []
 
 
 async def test_a_revoked_key_stays_revoked_since_then(store: KeyDatabase) -> None:
-    new, _ = await store.create("anna")
-    assert await store.revoke(new.id)
-    first = await store.find(new.id)
-    assert await store.revoke(new.id)
+    new, _ = await store.create_key("anna")
+    assert await store.revoke_key(new.id)
+    first = await store.find_key(new.id)
+    assert await store.revoke_key(new.id)
     assert first is not None
-    assert first.standing(NOW) is Standing.REVOKED
-    assert await store.find(new.id) == first
-    assert not await store.revoke("000000000000")
+    assert first.status_at(NOW) is KeyStatus.REVOKED
+    assert await store.find_key(new.id) == first
+    assert not await store.revoke_key("000000000000")
 
 
 async def test_another_process_sees_a_revocation_at_once(filed: KeyDatabase, file: Path) -> None:
-    new, _ = await filed.create("anna")
+    new, _ = await filed.create_key("anna")
     other = KeyDatabase(f"sqlite:///{file}")
     await other.open()
-    assert await other.revoke(new.id)
+    assert await other.revoke_key(new.id)
     await other.close()
-    key = await filed.find(new.id)
+    key = await filed.find_key(new.id)
     assert key is not None
     assert key.revoked is not None
 
 
 async def test_the_last_use_never_goes_back(store: KeyDatabase) -> None:
-    new, _ = await store.create("anna")
+    new, _ = await store.create_key("anna")
     for when in (NOW, NOW - timedelta(hours=1)):
-        await store.used(new.id, when)
-        key = await store.find(new.id)
+        await store.record_use(new.id, when)
+        key = await store.find_key(new.id)
         assert key is not None
         assert key.last_used == NOW
 
 
 async def test_an_expired_key_counts_until_its_moment(store: KeyDatabase) -> None:
-    _, key = await store.create("anna", expires=NOW)
-    assert key.standing(NOW - timedelta(seconds=1)) is Standing.GOOD
-    assert key.standing(NOW) is Standing.EXPIRED
-    assert key.rights == ALL_RIGHTS
+    _, key = await store.create_key("anna", expires=NOW)
+    assert key.status_at(NOW - timedelta(seconds=1)) is KeyStatus.VALID
+    assert key.status_at(NOW) is KeyStatus.EXPIRED
+    assert key.scopes == ALL_SCOPES
 
 
 async def test_what_was_kept_is_there_after_the_next_start(place: str) -> None:
     for _ in range(2):
         store = KeyDatabase(place)
         await store.open()
-        await store.create("anna")
+        await store.create_key("anna")
         await store.close()
     store = KeyDatabase(place)
     await store.open()
@@ -222,7 +222,7 @@ async def test_what_was_kept_is_there_after_the_next_start(place: str) -> None:
 async def test_several_may_make_the_tables_at_once(place: str) -> None:
     stores = [KeyDatabase(place) for _ in range(6)]
     await asyncio.gather(*(store.open() for store in stores))
-    await asyncio.gather(*(store.create(f"user {number}") for number, store in enumerate(stores)))
+    await asyncio.gather(*(store.create_key(f"user {number}") for number, store in enumerate(stores)))
     assert len(await stores[0].list_keys()) == 6
     for store in stores:
         await store.close()
@@ -230,7 +230,7 @@ async def test_several_may_make_the_tables_at_once(place: str) -> None:
 
 async def test_a_store_of_a_newer_version_is_left_alone(filed: KeyDatabase, file: Path) -> None:
     with sqlite3.connect(file) as database:
-        database.execute("INSERT INTO echoic_schema VALUES (?)", (NEWEST_STEP + 1,))
+        database.execute("INSERT INTO echoic_schema VALUES (?)", (LATEST_SCHEMA_VERSION + 1,))
     database.close()
     with pytest.raises(KeyStoreUnavailable, match="newer version"):
         await filed.open()
@@ -264,23 +264,23 @@ def test_a_place_without_an_asynchronous_driver_is_told_without_its_password(pla
 
 
 async def test_a_record_that_is_no_key_is_told(filed: KeyDatabase, file: Path) -> None:
-    new, _ = await filed.create("anna")
+    new, _ = await filed.create_key("anna")
     with sqlite3.connect(file) as database:
         database.execute("UPDATE echoic_keys SET rights = 'read rule_the_world'")
-    key = await filed.find(new.id)
+    key = await filed.find_key(new.id)
     assert key is not None
-    assert key.rights == {Right.READ}
+    assert key.scopes == {Scope.READ}
     with database:
         database.execute("UPDATE echoic_keys SET digest = 'nonsense'")
     database.close()
     with pytest.raises(KeyStoreUnavailable, match="no key"):
-        await filed.find(new.id)
+        await filed.find_key(new.id)
 
 
 async def test_why_a_database_cannot_be_reached_is_named_without_its_address() -> None:
     store = KeyDatabase("postgresql+asyncpg://anna:s3cret@127.0.0.1:1/keys")
     with pytest.raises(KeyStoreUnavailable, match="ConnectionRefusedError") as caught:
-        await store.find("000000000000")
+        await store.find_key("000000000000")
     assert "s3cret" not in str(caught.value)
     await store.close()
 
@@ -299,8 +299,8 @@ async def test_a_file_that_is_something_else_is_named(tmp_path: Path, step: str)
 async def test_a_look_makes_nothing(tmp_path: Path) -> None:
     file = tmp_path / "folder" / "keys.db"
     store = KeyDatabase(str(file))
-    await store.look()
+    await store.check_access()
     assert not file.parent.exists()  # a look at a temporary folder
     await store.open()
-    await store.look()
+    await store.check_access()
     await store.close()

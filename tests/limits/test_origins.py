@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from echoic.limits.origins import Origins
+from echoic.limits.origins import AllowedOrigins
 
 
 @pytest.mark.parametrize(
@@ -28,21 +28,21 @@ from echoic.limits.origins import Origins
     ],
 )
 def test_only_our_own_pages_may(origin: str | None, host: str | None, *, may: bool) -> None:
-    assert Origins.parse("").admit(origin, host) is may
+    assert AllowedOrigins.from_text("").is_allowed(origin, host) is may
 
 
 def test_listed_pages_may_beside_our_own() -> None:
-    origins = Origins.parse("https://a.example, HTTP://b.example:8080/, null")
-    assert origins.admit("https://a.example", "speech.example")
-    assert origins.admit("http://b.example:8080", "speech.example")
-    assert origins.admit("null", "speech.example")
-    assert origins.admit("https://speech.example", "speech.example")
-    assert not origins.admit("http://a.example", "speech.example")
+    origins = AllowedOrigins.from_text("https://a.example, HTTP://b.example:8080/, null")
+    assert origins.is_allowed("https://a.example", "speech.example")
+    assert origins.is_allowed("http://b.example:8080", "speech.example")
+    assert origins.is_allowed("null", "speech.example")
+    assert origins.is_allowed("https://speech.example", "speech.example")
+    assert not origins.is_allowed("http://a.example", "speech.example")
 
 
 def test_a_star_stands_for_any_page() -> None:
-    assert Origins.parse("*").admit("https://evil.example", "speech.example")
-    assert Origins.parse("*").hosts is None
+    assert AllowedOrigins.from_text("*").is_allowed("https://evil.example", "speech.example")
+    assert AllowedOrigins.from_text("*").host_names is None
 
 
 @pytest.mark.parametrize(
@@ -60,12 +60,12 @@ def test_a_star_stands_for_any_page() -> None:
     ],
 )
 def test_pages_of_the_users_own_machine_may_where_that_is_said(origin: str, *, may: bool) -> None:
-    assert Origins.parse("", local=True).admit(origin, "127.0.0.1:8000") is may
-    assert not Origins.parse("").admit(origin, "speech.example")
+    assert AllowedOrigins.from_text("", allow_loopback=True).is_allowed(origin, "127.0.0.1:8000") is may
+    assert not AllowedOrigins.from_text("").is_allowed(origin, "speech.example")
 
 
 def test_the_names_in_a_list_are_known() -> None:
-    assert Origins.parse("https://a.example, http://b.example:8080, null").hosts == frozenset(
+    assert AllowedOrigins.from_text("https://a.example, http://b.example:8080, null").host_names == frozenset(
         {"a.example", "b.example"}
     )
 
@@ -75,4 +75,4 @@ def test_the_names_in_a_list_are_known() -> None:
 )
 def test_what_is_no_origin_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="no origin"):
-        Origins.parse(f"https://b.example, {text}")
+        AllowedOrigins.from_text(f"https://b.example, {text}")

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from echoic.limits.quota import Allowance, Place, Usage
-from support.patience import PATIENCE
+from echoic.limits.quota import QuotaUsage, StreamLease, TierLimits
+from support.patience import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from echoic.limits.redis import RedisQuotas
+    from echoic.limits.redis import RedisQuotaStore
     from support.valkey import ValkeyServer
 
 SECOND = 1_000_000
@@ -28,17 +28,17 @@ _numbers = count()
 _STREAMS = """
 import asyncio, sys
 from echoic.errors import AccessRefused
-from echoic.limits.desk import Desk, Terms
+from echoic.limits.desk import QuotaLedger, QuotaPolicy
 from echoic.limits.identity import Identity
-from echoic.limits.redis import RedisQuotas
+from echoic.limits.redis import RedisQuotaStore
 from echoic.limits.tiers import Tiers
 
 url, prefix, frame, streams = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 tiers = Tiers().over({"small": {"daily_minutes": 1, "concurrent_streams": streams}})
 
 async def main():
-    store = RedisQuotas(url, prefix=prefix, patience=20.0)
-    desk = Desk(store, Terms(tiers))
+    store = RedisQuotaStore(url, prefix=prefix, patience=20.0)
+    desk = QuotaLedger(store, QuotaPolicy(tiers))
     sys.stdout.write("ready\\n"); sys.stdout.flush()
     sys.stdin.readline()
     heard = most = 0
@@ -68,14 +68,14 @@ asyncio.run(main())
 #: Takes a place and hears a second, then waits to be killed.
 _VICTIM = """
 import asyncio, sys
-from echoic.limits.quota import Allowance, Claim, Place
-from echoic.limits.redis import RedisQuotas
+from echoic.limits.quota import TierLimits, Charge, StreamLease
+from echoic.limits.redis import RedisQuotaStore
 
 async def main():
-    store = RedisQuotas(sys.argv[1], prefix=sys.argv[2])
-    place = Place("ann", "victim")
-    assert (await store.acquire(place, Allowance(streams=1), float(sys.argv[3]))).admitted
-    await store.charge(Claim(place, 0, 1_000_000, 1_000_000))
+    store = RedisQuotaStore(sys.argv[1], prefix=sys.argv[2])
+    place = StreamLease("ann", "victim")
+    assert (await store.acquire(place, TierLimits(streams=1), float(sys.argv[3]))).admitted
+    await store.charge(Charge(place, 0, 1_000_000, 1_000_000))
     print("ready", flush=True)
     await asyncio.sleep(1000)
 
@@ -89,8 +89,8 @@ def prefix() -> str:
 
 
 @pytest.fixture
-async def store(valkey: ValkeyServer, prefix: str) -> AsyncIterator[RedisQuotas]:
-    store: RedisQuotas = pytest.importorskip("echoic.limits.redis").RedisQuotas(valkey.url, prefix=prefix)
+async def store(valkey: ValkeyServer, prefix: str) -> AsyncIterator[RedisQuotaStore]:
+    store: RedisQuotaStore = pytest.importorskip("echoic.limits.redis").RedisQuotas(valkey.url, prefix=prefix)
     yield store
     await store.close()
 
@@ -112,14 +112,14 @@ def is_ready(process: subprocess.Popen[str]) -> bool:
 
 
 async def test_eight_processes_never_exceed_the_limits_and_bill_what_was_heard(
-    store: RedisQuotas, valkey: ValkeyServer, prefix: str
+    store: RedisQuotaStore, valkey: ValkeyServer, prefix: str
 ) -> None:
     frames = [160, 160, 1_600, 1_600, 8_000, 8_000, 160_000, 160_000]  # 10 ms, 100 ms, 0.5 s, 10 s
     processes = [started(_STREAMS, valkey.url, prefix, str(frame), "3") for frame in frames]
     try:
         assert all([await asyncio.to_thread(is_ready, process) for process in processes])
         said = await asyncio.gather(
-            *(asyncio.to_thread(process.communicate, "go\n", PATIENCE) for process in processes)
+            *(asyncio.to_thread(process.communicate, "go\n", WAIT_SECONDS) for process in processes)
         )
     finally:
         for process in processes:
@@ -128,23 +128,23 @@ async def test_eight_processes_never_exceed_the_limits_and_bill_what_was_heard(
     assert [process.returncode for process in processes] == [0] * len(processes)
     assert max(most for _, most in answers) <= 3
     assert sum(heard for heard, _ in answers) == 60 * 16_000
-    assert await store.usage("ann") == Usage(0, 60 * SECOND)
+    assert await store.read_usage("ann") == QuotaUsage(0, 60 * SECOND)
 
 
 async def test_a_place_of_a_killed_process_is_free_when_its_time_is_over_and_not_before(
-    store: RedisQuotas, valkey: ValkeyServer, prefix: str
+    store: RedisQuotaStore, valkey: ValkeyServer, prefix: str
 ) -> None:
-    ttl, one = 2.0, Allowance(streams=1)
+    ttl, one = 2.0, TierLimits(max_streams=1)
     victim = started(_VICTIM, valkey.url, prefix, str(ttl))
     try:
         assert await asyncio.to_thread(is_ready, victim)
     finally:
         victim.kill()
-        victim.communicate(timeout=PATIENCE)
-    heir, refused, begun = Place("ann", "heir"), 0, time.monotonic()
-    while not (await store.acquire(heir, one, 60.0)).admitted:
+        victim.communicate(timeout=WAIT_SECONDS)
+    heir, refused, begun = StreamLease("ann", "heir"), 0, time.monotonic()
+    while not (await store.acquire_lease(heir, one, 60.0)).is_admitted:
         refused += 1
-        assert time.monotonic() - begun < PATIENCE
+        assert time.monotonic() - begun < WAIT_SECONDS
         await asyncio.sleep(0.005)
     assert refused
-    assert await store.usage("ann") == Usage(1, SECOND)
+    assert await store.read_usage("ann") == QuotaUsage(1, SECOND)

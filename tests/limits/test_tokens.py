@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from echoic.errors import AccessRefused
 from echoic.limits.identity import Identity
-from echoic.limits.tokens import Tokens, TokensUnavailable
+from echoic.limits.tokens import JwtBackend, JwtUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,8 +27,8 @@ OWNER = rsa.generate_private_key(65537, 2048)
 PUBLIC = OWNER.public_key().public_bytes(
     serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
 )
-SHARED = Tokens("HS256", SECRET)
-SIGNED = Tokens("RS256", PUBLIC)
+SHARED = JwtBackend("HS256", SECRET)
+SIGNED = JwtBackend("RS256", PUBLIC)
 
 
 def claims(**more: object) -> dict[str, Any]:
@@ -56,34 +56,37 @@ def forged(algorithm: str, secret: bytes) -> str:
 
 
 async def test_a_token_names_its_user_and_tier() -> None:
-    assert await SHARED.identify(token({"tier": "premium"})) == Identity("anna", "premium")
-    assert await SIGNED.identify(token(key=OWNER, algorithm="RS256")) == Identity("anna", "free")
+    assert await SHARED.identify_user(token({"tier": "premium"})) == Identity("anna", "premium")
+    assert await SIGNED.identify_user(token(key=OWNER, algorithm="RS256")) == Identity("anna", "free")
 
 
 @pytest.mark.parametrize("name", ["none", "None", "NONE", "nOnE", ""])
 async def test_a_token_without_a_signature_does_not_count(name: str) -> None:
     for secret in (b"", SECRET):
         for tokens in (SHARED, SIGNED):
-            assert await tokens.identify(forged(name, secret)) is None
+            assert await tokens.identify_user(forged(name, secret)) is None
 
 
 async def test_a_public_key_is_never_taken_for_a_shared_secret() -> None:
-    assert await SIGNED.identify(forged("HS256", PUBLIC)) is None
-    assert await SIGNED.identify(forged("RS256", PUBLIC)) is None
+    assert await SIGNED.identify_user(forged("HS256", PUBLIC)) is None
+    assert await SIGNED.identify_user(forged("RS256", PUBLIC)) is None
 
 
 @pytest.mark.parametrize("algorithm", ["HS384", "HS512"])
 async def test_another_algorithm_with_the_right_secret_does_not_count(algorithm: str) -> None:
-    assert await SHARED.identify(token(key=SECRET * 2, algorithm=algorithm)) is None
-    assert await Tokens("HS256", SECRET * 2).identify(token(key=SECRET * 2, algorithm=algorithm)) is None
+    assert await SHARED.identify_user(token(key=SECRET * 2, algorithm=algorithm)) is None
+    assert (
+        await JwtBackend("HS256", SECRET * 2).identify_user(token(key=SECRET * 2, algorithm=algorithm))
+        is None
+    )
 
 
 async def test_another_signature_does_not_count() -> None:
-    assert await SHARED.identify(token(key=SECRET[::-1])) is None
+    assert await SHARED.identify_user(token(key=SECRET[::-1])) is None
     other = rsa.generate_private_key(65537, 2048)
-    assert await SIGNED.identify(token(key=other, algorithm="RS256")) is None
-    assert await SIGNED.identify(token(key=OWNER, algorithm="PS256")) is None
-    assert await SHARED.identify(token(key=OWNER, algorithm="RS256")) is None
+    assert await SIGNED.identify_user(token(key=other, algorithm="RS256")) is None
+    assert await SIGNED.identify_user(token(key=OWNER, algorithm="PS256")) is None
+    assert await SHARED.identify_user(token(key=OWNER, algorithm="RS256")) is None
 
 
 @pytest.mark.parametrize(
@@ -103,7 +106,7 @@ async def test_another_signature_does_not_count() -> None:
 )
 async def test_a_real_token_that_does_not_count_says_why(more: dict[str, object], told: str) -> None:
     with pytest.raises(AccessRefused, match=told) as caught:
-        await SHARED.identify(token(more))
+        await SHARED.identify_user(token(more))
     assert caught.value.code == "unauthorized"
 
 
@@ -111,36 +114,36 @@ async def test_a_real_token_that_does_not_count_says_why(more: dict[str, object]
 async def test_a_token_without_user_or_end_does_not_count(missing: str) -> None:
     body = {name: value for name, value in claims().items() if name != missing}
     with pytest.raises(AccessRefused, match="lacks"):
-        await SHARED.identify(jwt.encode(body, SECRET, "HS256"))
+        await SHARED.identify_user(jwt.encode(body, SECRET, "HS256"))
 
 
 async def test_issuer_and_audience_must_be_the_ones_that_are_set() -> None:
-    tokens = Tokens("HS256", SECRET, issuer="https://id.example", audience="echoic")
+    tokens = JwtBackend("HS256", SECRET, issuer="https://id.example", audience="echoic")
     right: dict[str, object] = {"iss": "https://id.example", "aud": ["echoic", "mail"]}
-    assert await tokens.identify(token(right)) == Identity("anna", "free")
+    assert await tokens.identify_user(token(right)) == Identity("anna", "free")
     for wrong in ({"iss": "https://evil.example"}, {"aud": "mail"}):
         with pytest.raises(AccessRefused):
-            await tokens.identify(token(right | wrong))
+            await tokens.identify_user(token(right | wrong))
     for missing in ("iss", "aud"):
         with pytest.raises(AccessRefused):
-            await tokens.identify(token({name: right[name] for name in right if name != missing}))
+            await tokens.identify_user(token({name: right[name] for name in right if name != missing}))
 
 
 async def test_clocks_may_differ_by_the_leeway() -> None:
     late = token({"exp": time.time() - 10})
-    assert await Tokens("HS256", SECRET, leeway=20).identify(late)
+    assert await JwtBackend("HS256", SECRET, leeway=20).identify_user(late)
     with pytest.raises(AccessRefused):
-        await Tokens("HS256", SECRET, leeway=0).identify(late)
+        await JwtBackend("HS256", SECRET, leeway=0).identify_user(late)
 
 
 @given(st.text() | st.lists(st.text("abcdefXYZ012-_="), min_size=3, max_size=3).map(".".join))
 async def test_garbage_is_nobody(text: str) -> None:
-    assert await SHARED.identify(text) is None
-    assert await SIGNED.identify(text) is None
+    assert await SHARED.identify_user(text) is None
+    assert await SIGNED.identify_user(text) is None
 
 
 async def test_a_token_too_long_is_not_even_looked_at() -> None:
-    assert await SHARED.identify(token({"pad": "x" * 10_000})) is None
+    assert await SHARED.identify_user(token({"pad": "x" * 10_000})) is None
 
 
 @pytest.mark.parametrize(
@@ -168,8 +171,8 @@ async def test_a_token_too_long_is_not_even_looked_at() -> None:
 def test_a_key_of_another_kind_is_refused_at_the_start(
     algorithm: Literal["HS256", "RS256"], key: bytes
 ) -> None:
-    with pytest.raises(TokensUnavailable) as caught:
-        Tokens(algorithm, key)
+    with pytest.raises(JwtUnavailable) as caught:
+        JwtBackend(algorithm, key)
     assert key.decode() not in str(caught.value)
 
 
@@ -196,7 +199,7 @@ async def test_where_a_key_might_be_found_a_token_does_not_say() -> None:
                 .rstrip(b"=")
                 .decode()
             )
-            assert await known.identify(f"{body}.{mac}") is None
+            assert await known.identify_user(f"{body}.{mac}") is None
 
 
 @pytest.mark.parametrize(
@@ -215,8 +218,8 @@ async def test_where_a_key_might_be_found_a_token_does_not_say() -> None:
     ],
 )
 async def test_a_payload_that_means_nothing_is_nobody(payload: str) -> None:
-    assert await SHARED.identify(signed_text('{"alg":"HS256","typ":"JWT"}', payload)) is None
+    assert await SHARED.identify_user(signed_text('{"alg":"HS256","typ":"JWT"}', payload)) is None
 
 
 async def test_a_deep_header_is_nobody() -> None:
-    assert await SHARED.identify(signed_text("[" * 5000, "{}")) is None
+    assert await SHARED.identify_user(signed_text("[" * 5000, "{}")) is None

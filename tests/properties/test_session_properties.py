@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from echoic.engines.scripted import CARRIED, PLAIN, UTTERANCE, PlateauVoice, Scripted
+from echoic.engines.scripted import LOCAL_AGREEMENT, OVERLAP, STATEFUL, PlateauDetector, ScriptedEngine
 from echoic.errors import ErrorCode, ProtocolError
 from echoic.session.config import StreamConfig, read_config
 from echoic.session.core import Session
@@ -19,10 +19,18 @@ from echoic.session.window import WindowNeeds
 from echoic.wire.codec import decode_message
 from echoic.wire.frames import Audio, Config
 from echoic.wire.pcm import read_samples
-from support.garbage import garbage
-from support.play import Play, kind, texts
-from support.speakers import Answering, Timed, saying
-from support.strategies import CODINGS, DURATIONS, Coding, Speech, cuts, pieces, speeches
+from support.garbage import generate_garbage
+from support.play import SessionDriver, filter_frames, frame_texts
+from support.speakers import FunctionEngine, TimedScripted, build_fixed_engine
+from support.strategies import (
+    CHUNK_AND_OVERLAP,
+    CODINGS,
+    SampleCoding,
+    SpokenWords,
+    cut_bytes,
+    cut_places,
+    spoken_words,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,9 +42,9 @@ if TYPE_CHECKING:
     from support.play import Json
 
 COMMIT: Json = {"type": "commit"}
-STEPPED = replace(UTTERANCE, step=1.2)
-READINGS = st.sampled_from([CARRIED, PLAIN, UTTERANCE, STEPPED])
-VOICES = st.sampled_from([None, PlateauVoice])
+STEPPED = replace(LOCAL_AGREEMENT, step=1.2)
+READINGS = st.sampled_from([STATEFUL, OVERLAP, LOCAL_AGREEMENT, STEPPED])
+VOICES = st.sampled_from([None, PlateauDetector])
 
 
 def config_of(durations: tuple[float, float], **more: object) -> Json:
@@ -46,15 +54,19 @@ def config_of(durations: tuple[float, float], **more: object) -> Json:
 
 def spoken(frames: list[Json]) -> list[str]:
     """Return the words of all transcripts, in order."""
-    return " ".join(texts(frames, "full_transcript")).split()
+    return " ".join(frame_texts(frames, "full_transcript")).split()
 
 
 def tell(
-    play: Play, speech: Speech, places: list[int], coding: Coding | None = None, commits: Sequence[int] = ()
+    play: SessionDriver,
+    speech: SpokenWords,
+    places: list[int],
+    coding: SampleCoding | None = None,
+    commits: Sequence[int] = (),
 ) -> list[Json]:
     """Send the speech in pieces, commits after some of them and at the end."""
-    coding = coding or Coding(speech.rate)
-    for number, piece in enumerate(pieces(coding.encode(speech.samples), coding.frame_bytes, places)):
+    coding = coding or SampleCoding(speech.rate)
+    for number, piece in enumerate(cut_bytes(coding.encode(speech.samples), coding.frame_bytes, places)):
         play.send(piece)
         if number in commits:
             play.send(COMMIT)
@@ -68,11 +80,11 @@ def number(frame: Json, key: str) -> float:
     return value
 
 
-class Hearing(Scripted):
+class Hearing(ScriptedEngine):
     """Remembers the windows that finals were decoded from."""
 
-    def __init__(self, needs: WindowNeeds) -> None:
-        super().__init__(needs)
+    def __init__(self, requirements: WindowNeeds) -> None:
+        super().__init__(requirements)
         self.heard: list[tuple[float, int, int, int, bytes]] = []
 
     def decode(self, windows: Sequence[Window]) -> list[Hypothesis]:
@@ -80,20 +92,20 @@ class Hearing(Scripted):
         return super().decode(windows)
 
 
-@given(st.data(), DURATIONS, CODINGS, READINGS, VOICES)
+@given(st.data(), CHUNK_AND_OVERLAP, CODINGS, READINGS, VOICES)
 def test_any_cut_into_messages_gives_the_same_windows_and_the_same_finals(
     data: st.DataObject,
     durations: tuple[float, float],
-    coding: Coding,
+    coding: SampleCoding,
     needs: WindowNeeds,
     voice: Callable[[], VoiceActivity] | None,
 ) -> None:
-    speech = data.draw(speeches(rate=coding.rate))
+    speech = data.draw(spoken_words(rate=coding.rate))
     heard, said = [], []
-    for places in ([], data.draw(cuts(len(speech.samples)))):
+    for places in ([], data.draw(cut_places(len(speech.samples)))):
         engine = Hearing(needs)
-        play = Play(engine, Session(voice))
-        play.send(config_of(durations, enable_partial=False, **coding.config))
+        play = SessionDriver(engine, Session(voice))
+        play.send(config_of(durations, enable_partial=False, **coding.config_values))
         tell(play, speech, places, coding)
         heard.append(engine.heard)
         said.append(play.frames)
@@ -101,34 +113,34 @@ def test_any_cut_into_messages_gives_the_same_windows_and_the_same_finals(
     assert set(heard[0]) == set(heard[1])
 
 
-@given(st.data(), DURATIONS, VOICES)
+@given(st.data(), CHUNK_AND_OVERLAP, VOICES)
 def test_partials_between_change_no_final(
     data: st.DataObject, durations: tuple[float, float], voice: Callable[[], VoiceActivity] | None
 ) -> None:
-    speech = data.draw(speeches())
-    places = data.draw(cuts(len(speech.samples)))
+    speech = data.draw(spoken_words())
+    places = data.draw(cut_places(len(speech.samples)))
     frames = []
     for partial in (True, False):
-        play = Play(Scripted(), Session(voice))
+        play = SessionDriver(ScriptedEngine(), Session(voice))
         play.send(config_of(durations, enable_partial=partial, partial_interval=0.1, min_partial_duration=0))
         frames.append(tell(play, speech, places))
     assert [f for f in frames[0] if f["type"] in ("final", "full_transcript")] == frames[1][1:]
 
 
-@given(st.data(), DURATIONS, VOICES, st.sampled_from([CARRIED, PLAIN, UTTERANCE]))
+@given(st.data(), CHUNK_AND_OVERLAP, VOICES, st.sampled_from([STATEFUL, OVERLAP, LOCAL_AGREEMENT]))
 def test_the_pace_of_partials_changes_no_final(
     data: st.DataObject,
     durations: tuple[float, float],
     voice: Callable[[], VoiceActivity] | None,
     needs: WindowNeeds,
 ) -> None:
-    speech = data.draw(speeches())
-    places = data.draw(cuts(len(speech.samples)))
+    speech = data.draw(spoken_words())
+    places = data.draw(cut_places(len(speech.samples)))
     frames = []
     for paces in (st.just(1), st.sampled_from([1, 2, 4, 64])):
-        play = Play(Scripted(needs), Session(voice))
+        play = SessionDriver(ScriptedEngine(needs), Session(voice))
         play.send(config_of(durations, partial_interval=0.1, min_partial_duration=0))
-        for piece in pieces(Coding(speech.rate).encode(speech.samples), 4, places):
+        for piece in cut_bytes(SampleCoding(speech.rate).encode(speech.samples), 4, places):
             play.session.partial_pace = data.draw(paces)
             play.send(piece)
         play.send(COMMIT)
@@ -136,17 +148,17 @@ def test_the_pace_of_partials_changes_no_final(
     assert frames[0] == frames[1]
 
 
-@given(st.data(), DURATIONS, st.sampled_from([8_000, 16_000, 44_100]))
+@given(st.data(), CHUNK_AND_OVERLAP, st.sampled_from([8_000, 16_000, 44_100]))
 def test_every_sample_is_new_exactly_once(
     data: st.DataObject, durations: tuple[float, float], rate: int
 ) -> None:
     samples = data.draw(st.integers(1, 12 * rate))
-    places = data.draw(cuts(samples))
+    places = data.draw(cut_places(samples))
     commits = data.draw(st.sets(st.integers(0, len(places)), max_size=4))
-    play = Play(saying("foo"))
+    play = SessionDriver(build_fixed_engine("foo"))
     play.send(config_of(durations, enable_partial=False, sample_rate=rate))
-    tell(play, Speech((), rate, np.zeros(samples, np.float32)), places, commits=tuple(commits))
-    finals = kind(play.frames, "final")
+    tell(play, SpokenWords((), rate, np.zeros(samples, np.float32)), places, commits=tuple(commits))
+    finals = filter_frames(play.frames, "final")
     edges = [0.0, *(number(f, "segment_end") for f in finals)]
     assert [f["segment_start"] for f in finals] == edges[:-1]
     assert edges[-1] == pytest.approx(samples / rate, abs=1e-6)
@@ -158,96 +170,96 @@ def test_every_sample_is_new_exactly_once(
         assert number(final, "chunk_duration") == pytest.approx(end - number(final, "chunk_start"), abs=3e-6)
 
 
-@given(st.data(), DURATIONS, CODINGS, VOICES)
+@given(st.data(), CHUNK_AND_OVERLAP, CODINGS, VOICES)
 def test_an_engine_that_carries_its_state_doubles_and_loses_no_word(
     data: st.DataObject,
     durations: tuple[float, float],
-    coding: Coding,
+    coding: SampleCoding,
     voice: Callable[[], VoiceActivity] | None,
 ) -> None:
-    speech = data.draw(speeches(rate=coding.rate))
-    places = data.draw(cuts(len(speech.samples)))
+    speech = data.draw(spoken_words(rate=coding.rate))
+    places = data.draw(cut_places(len(speech.samples)))
     commits = data.draw(st.sets(st.integers(0, len(places)), max_size=4))
-    play = Play(Scripted(CARRIED), Session(voice))
-    play.send(config_of(durations, **coding.config))
+    play = SessionDriver(ScriptedEngine(STATEFUL), Session(voice))
+    play.send(config_of(durations, **coding.config_values))
     frames = tell(play, speech, places, coding, tuple(commits))
     assert spoken(frames) == list(speech.words)
-    assert " ".join(texts(frames)).split() == list(speech.words)
+    assert " ".join(frame_texts(frames)).split() == list(speech.words)
 
 
 @given(st.data(), st.sampled_from([0.0, 0.1, 0.4]), st.sampled_from([0.1, 0.5, 1.0]))
 def test_a_right_context_doubles_and_loses_no_word(data: st.DataObject, right: float, left: float) -> None:
-    speech = data.draw(speeches())
-    places = data.draw(cuts(len(speech.samples)))
+    speech = data.draw(spoken_words())
+    places = data.draw(cut_places(len(speech.samples)))
     commits = data.draw(st.sets(st.integers(0, len(places)), max_size=4))
-    play = Play(Scripted(WindowNeeds("carried", left_context=left, right_context=right)))
-    play.send(config_of(data.draw(DURATIONS)))
+    play = SessionDriver(ScriptedEngine(WindowNeeds("carried", left_context=left, right_context=right)))
+    play.send(config_of(data.draw(CHUNK_AND_OVERLAP)))
     assert spoken(tell(play, speech, places, commits=tuple(commits))) == list(speech.words)
 
 
-@given(st.data(), DURATIONS, VOICES)
+@given(st.data(), CHUNK_AND_OVERLAP, VOICES)
 def test_an_engine_with_times_doubles_and_loses_no_word(
     data: st.DataObject, durations: tuple[float, float], voice: Callable[[], VoiceActivity] | None
 ) -> None:
     assume(durations[1])  # without an overlap a cut word is two words to an engine without state
-    speech = data.draw(speeches())
-    places = data.draw(cuts(len(speech.samples)))
+    speech = data.draw(spoken_words())
+    places = data.draw(cut_places(len(speech.samples)))
     commits = data.draw(st.sets(st.integers(0, len(places)), max_size=4))
-    play = Play(Timed(), Session(voice))
+    play = SessionDriver(TimedScripted(), Session(voice))
     play.send(config_of(durations))
     assert spoken(tell(play, speech, places, commits=tuple(commits))) == list(speech.words)
 
 
-@given(st.data(), DURATIONS, READINGS)
+@given(st.data(), CHUNK_AND_OVERLAP, READINGS)
 def test_after_reset_a_session_is_a_fresh_one(
     data: st.DataObject, durations: tuple[float, float], needs: WindowNeeds
 ) -> None:
-    old, fresh = Play(Scripted(needs)), Play(Scripted(needs))
+    old, fresh = SessionDriver(ScriptedEngine(needs)), SessionDriver(ScriptedEngine(needs))
     for play in (old, fresh):
         play.send(config_of(durations))
-    before, after = data.draw(speeches()), data.draw(speeches())
-    places = data.draw(cuts(len(before.samples)))
-    for piece in pieces(before.samples.tobytes(), 4, places):
+    before, after = data.draw(spoken_words()), data.draw(spoken_words())
+    places = data.draw(cut_places(len(before.samples)))
+    for piece in cut_bytes(before.samples.tobytes(), 4, places):
         old.send(piece)
     assert old.send({"type": "reset"}) == [{"type": "status", "state": "reset"}]
-    places = data.draw(cuts(len(after.samples)))
+    places = data.draw(cut_places(len(after.samples)))
     for play in (old, fresh):
         play.frames.clear()
         tell(play, after, places)
     assert old.frames == fresh.frames
 
 
-@given(st.data(), DURATIONS, st.integers(0, 2**32), READINGS)
+@given(st.data(), CHUNK_AND_OVERLAP, st.integers(0, 2**32), READINGS)
 def test_decodes_that_finish_in_any_order_give_the_same_frames(
     data: st.DataObject, durations: tuple[float, float], seed: int, needs: WindowNeeds
 ) -> None:
-    speech = data.draw(speeches())
-    places = data.draw(cuts(len(speech.samples)))
+    speech = data.draw(spoken_words())
+    places = data.draw(cut_places(len(speech.samples)))
     frames = []
     for shuffle in (None, seed):
-        play = Play(Scripted(needs), shuffle=shuffle)
+        play = SessionDriver(ScriptedEngine(needs), shuffle_seed=shuffle)
         play.send(config_of(durations))
         frames.append(tell(play, speech, places))
     assert frames[0] == frames[1]
 
 
-@given(st.data(), DURATIONS, READINGS)
+@given(st.data(), CHUNK_AND_OVERLAP, READINGS)
 def test_however_late_decodes_finish_the_finals_are_the_same(
     data: st.DataObject, durations: tuple[float, float], needs: WindowNeeds
 ) -> None:
-    speech = data.draw(speeches())
-    places = data.draw(cuts(len(speech.samples)))
-    prompt = Play(Scripted(needs))
+    speech = data.draw(spoken_words())
+    places = data.draw(cut_places(len(speech.samples)))
+    prompt = SessionDriver(ScriptedEngine(needs))
     prompt.send(config_of(durations))
     tell(prompt, speech, places)
-    late = Play(Scripted(needs))
+    late = SessionDriver(ScriptedEngine(needs))
     late.send(config_of(durations))
-    for piece in pieces(speech.samples.tobytes(), 4, places):
-        late.do(late.session.receive(Audio(piece)))
-        while keys := [decode.key for decode in late.open]:
+    for piece in cut_bytes(speech.samples.tobytes(), 4, places):
+        late.perform_effects(late.session.receive(Audio(piece)))
+        while keys := [decode.key for decode in late.open_decodes]:
             if not data.draw(st.booleans()):
                 break
-            late.finish(data.draw(st.sampled_from(keys)))
+            late.finish_decode(data.draw(st.sampled_from(keys)))
     late.send(COMMIT)
     assert [f for f in late.frames if f["type"] != "partial"] == [
         f for f in prompt.frames if f["type"] != "partial"
@@ -273,22 +285,22 @@ FRAMES: st.SearchStrategy[Json | bytes] = st.sampled_from(
 
 @given(st.lists(FRAMES, max_size=12), st.lists(FRAMES, max_size=6), st.booleans())
 def test_nothing_follows_the_close(before: list[Json | bytes], after: list[Json | bytes], stop: bool) -> None:  # noqa: FBT001  # Hypothesis draws it
-    play = Play(Scripted())
+    play = SessionDriver(ScriptedEngine())
     for frame in before:
         play.send(frame)
     if stop:
         play.send({"type": "stop"})
     else:
-        play.do(play.session.end(1001))
-        play.settle()
-    assert play.closed == (1000 if stop else 1001)
+        play.perform_effects(play.session.end(1001))
+        play.finish_all()
+    assert play.close_code == (1000 if stop else 1001)
     assert all(play.send(frame) == [] for frame in after)
-    assert not play.open
+    assert not play.open_decodes
 
 
 @given(st.lists(FRAMES, max_size=15))
 def test_the_clock_and_the_ids_only_go_forward_until_a_reset(frames: list[Json | bytes]) -> None:
-    play = Play(saying("foo"))
+    play = SessionDriver(build_fixed_engine("foo"))
     for frame in frames:
         play.send(frame)
     since: list[Json] = []
@@ -304,7 +316,7 @@ def test_the_clock_and_the_ids_only_go_forward_until_a_reset(frames: list[Json |
 
 def refusals(seed: int, count: int, config: StreamConfig) -> list[str | bytes]:
     """Return so many messages that are wrong in a session with this config."""
-    return list(islice((m for m in garbage(seed) if is_refused(m, config)), count))
+    return list(islice((m for m in generate_garbage(seed) if is_refused(m, config)), count))
 
 
 def is_refused(message: str | bytes, config: StreamConfig) -> bool:
@@ -319,31 +331,31 @@ def is_refused(message: str | bytes, config: StreamConfig) -> bool:
     return False
 
 
-def offer(play: Play, message: str | bytes) -> None:
+def offer(play: SessionDriver, message: str | bytes) -> None:
     """Send a message as the server does: what is no frame is an error of its own."""
     try:
         frame = decode_message(message)
     except ProtocolError as error:
         play.frames.append({"type": "error", "code": str(error.code)})
         return
-    play.do(play.session.receive(frame))
-    play.settle()
+    play.perform_effects(play.session.receive(frame))
+    play.finish_all()
 
 
-@given(st.data(), DURATIONS, st.integers(0, 2**32))
+@given(st.data(), CHUNK_AND_OVERLAP, st.integers(0, 2**32))
 def test_garbage_between_messages_is_answered_and_changes_nothing_else(
     data: st.DataObject, durations: tuple[float, float], seed: int
 ) -> None:
-    speech = data.draw(speeches())
-    places = data.draw(cuts(len(speech.samples)))
-    clean, dirty = Play(Scripted()), Play(Scripted())
+    speech = data.draw(spoken_words())
+    places = data.draw(cut_places(len(speech.samples)))
+    clean, dirty = SessionDriver(ScriptedEngine()), SessionDriver(ScriptedEngine())
     chunk, overlap = durations
     bad = iter(
         refusals(seed, 3 * (len(places) + 2), StreamConfig(chunk_duration=chunk, overlap_duration=overlap))
     )
     for play in (clean, dirty):
         play.send(config_of(durations))
-    for piece in pieces(speech.samples.tobytes(), 4, places):
+    for piece in cut_bytes(speech.samples.tobytes(), 4, places):
         clean.send(piece)
         for message in islice(bad, 3):
             before = len(dirty.frames)
@@ -358,21 +370,21 @@ def test_garbage_between_messages_is_answered_and_changes_nothing_else(
 
 
 @pytest.mark.parametrize("reading", ["carried", "plain", "utterance"])
-@pytest.mark.parametrize("voice", [None, PlateauVoice])
+@pytest.mark.parametrize("voice", [None, PlateauDetector])
 def test_an_hour_of_audio_is_held_for_less_than_a_minute(
     reading: str, voice: Callable[[], VoiceActivity] | None
 ) -> None:
     rate = 16_000
-    engine: Engine = Answering(lambda _: "foo", WindowNeeds(reading, sample_rate=rate))  # type: ignore[arg-type]  # both are readings
-    play = Play(engine, Session(voice, StreamConfig(enable_partial=False)))
+    engine: Engine = FunctionEngine(lambda _: "foo", WindowNeeds(reading, sample_rate=rate))  # type: ignore[arg-type]  # both are readings
+    play = SessionDriver(engine, Session(voice, StreamConfig(enable_partial=False)))
     rng = np.random.default_rng(1)
     sounds = [np.zeros(8 * rate, np.float32), np.full(8 * rate, 0.25, np.float32)]
     heard, longest = 0, 0
     while heard < 3_600 * rate:
         message = sounds[rng.integers(2)][: int(rng.integers(1, 8 * rate))]
-        play.hear(message)
+        play.push_audio(message)
         play.frames.clear()
-        play.decodes.clear()
+        play.requested_decodes.clear()
         heard += len(message)
         stretch = play.session._stretch  # noqa: SLF001  # what it holds is seen nowhere else
         assert stretch

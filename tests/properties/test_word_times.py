@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echoic.engines.parakeet_onnx import ParakeetOnnx
-from echoic.engines.scripted import CARRIED, UTTERANCE, PlateauVoice, Scripted, draw
+from echoic.engines.scripted import LOCAL_AGREEMENT, STATEFUL, PlateauDetector, ScriptedEngine, draw_words
 from echoic.session.core import Session
 from echoic.text.hypothesis import Hypothesis, Token
-from support.play import Json, Play, kind
-from support.speakers import Timed
-from support.strategies import DURATIONS, cuts, speeches
-from support.tiny_parakeet import FOLDER, talks
+from support.play import Json, SessionDriver, filter_frames
+from support.speakers import TimedScripted
+from support.strategies import CHUNK_AND_OVERLAP, cut_places, spoken_words
+from support.tiny_parakeet import TINY_PARAKEET_FOLDER, read_talks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 ROUNDING = 2e-6
 
 
-class Wavering(Scripted):
+class Wavering(ScriptedEngine):
     """Gives times as an attention decoder does: not the same in each decode of the same words."""
 
     def __init__(self) -> None:
-        super().__init__(replace(UTTERANCE, times=True))
+        super().__init__(replace(LOCAL_AGREEMENT, times=True))
 
     def decode(self, windows: Sequence[Window]) -> list[Hypothesis]:
         answers = zip(windows, super().decode(windows), strict=True)
@@ -51,7 +51,7 @@ class Wavering(Scripted):
 
 @cache
 def parakeet() -> ParakeetOnnx:
-    return ParakeetOnnx(FOLDER)
+    return ParakeetOnnx(TINY_PARAKEET_FOLDER)
 
 
 def words_of(frame: Json) -> list[Any]:  # JSON
@@ -88,9 +88,9 @@ def check(frames: list[Json], held: float) -> int:
 
 
 ENGINES: dict[str, tuple[Callable[[], Engine], float]] = {
-    "carried": (lambda: Scripted(replace(CARRIED, times=True)), 1.5),
-    "carried, right context": (lambda: Scripted(replace(CARRIED, times=True, right_context=0.4)), 2.0),
-    "plain": (Timed, 1.5),
+    "carried": (lambda: ScriptedEngine(replace(STATEFUL, times=True)), 1.5),
+    "carried, right context": (lambda: ScriptedEngine(replace(STATEFUL, times=True, right_context=0.4)), 2.0),
+    "plain": (TimedScripted, 1.5),
     "utterance": (Wavering, 22.0),
 }
 CHANGES: st.SearchStrategy[Json | None] = st.sampled_from(
@@ -109,7 +109,7 @@ CHANGES: st.SearchStrategy[Json | None] = st.sampled_from(
 
 
 @pytest.mark.parametrize("name", ENGINES)
-@given(st.data(), DURATIONS, st.sampled_from([None, PlateauVoice]))
+@given(st.data(), CHUNK_AND_OVERLAP, st.sampled_from([None, PlateauDetector]))
 def test_words_are_in_order_and_in_their_place_whatever_happens_between(
     name: str,
     data: st.DataObject,
@@ -117,15 +117,15 @@ def test_words_are_in_order_and_in_their_place_whatever_happens_between(
     voice: Callable[[], VoiceActivity] | None,
 ) -> None:
     make, held = ENGINES[name]
-    speech = data.draw(speeches())
-    play = Play(make(), Session(voice))
+    speech = data.draw(spoken_words())
+    play = SessionDriver(make(), Session(voice))
     chunk, overlap = durations
     play.send(
         {"type": "config", "chunk_duration": chunk, "overlap_duration": overlap, "word_timestamps": True}
     )
     at = 0
-    for place in [*data.draw(cuts(len(speech.samples))), len(speech.samples)]:
-        play.hear(speech.samples[at:place])
+    for place in [*data.draw(cut_places(len(speech.samples))), len(speech.samples)]:
+        play.push_audio(speech.samples[at:place])
         at = place
         if change := data.draw(CHANGES):
             play.send(change)
@@ -136,33 +136,33 @@ def test_words_are_in_order_and_in_their_place_whatever_happens_between(
 @settings(max_examples=8)
 @given(st.data())
 def test_parakeets_words_are_in_order_and_in_their_place(data: st.DataObject) -> None:
-    audio, _ = data.draw(st.sampled_from(talks()))
-    play = Play(parakeet(), Session())
+    audio, _ = data.draw(st.sampled_from(read_talks()))
+    play = SessionDriver(parakeet(), Session())
     play.send({"type": "config", "word_timestamps": True, "enable_partial": data.draw(st.booleans())})
     at = 0
     for place in sorted(data.draw(st.lists(st.integers(1, len(audio) - 1), max_size=6, unique=True))):
-        play.hear(audio[at:place])
+        play.push_audio(audio[at:place])
         at = place
         if change := data.draw(CHANGES):
             play.send(change)
-    play.hear(audio[at:])
+    play.push_audio(audio[at:])
     play.send({"type": "commit"})
     assert check(play.frames, 4.0)
 
 
 def test_a_word_is_where_it_was_spoken() -> None:
-    play = Play(Scripted(replace(CARRIED, times=True)), Session(PlateauVoice))
+    play = SessionDriver(ScriptedEngine(replace(STATEFUL, times=True)), Session(PlateauDetector))
     play.send({"type": "config", "word_timestamps": True})
-    play.hear(silence_and("one"))
+    play.push_audio(silence_and("one"))
     play.send({"type": "commit"})
-    play.hear(silence_and("two"))
+    play.push_audio(silence_and("two"))
     play.send({"type": "reset"})
-    play.hear(silence_and("three"))
+    play.push_audio(silence_and("three"))
     play.send({"type": "stop"})
-    found = [word for frame in kind(play.frames, "final") for word in words_of(frame)]
+    found = [word for frame in filter_frames(play.frames, "final") for word in words_of(frame)]
     assert [word["word"] for word in found] == ["one", "two", "three"]
     assert [word["start"] for word in found] == pytest.approx([3.0, 8.4, 3.0], abs=0.1)
 
 
 def silence_and(word: str) -> NDArray[np.float32]:
-    return draw([("", 3.0), word, ("", 2.0)])
+    return draw_words([("", 3.0), word, ("", 2.0)])

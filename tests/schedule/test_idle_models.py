@@ -11,12 +11,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from echoic.engines.registry import Registry, Seat
-from echoic.engines.scripted import Scripted
+from echoic.engines.registry import ModelSpec, Registry
+from echoic.engines.scripted import ScriptedEngine
 from echoic.errors import DecodeFailed, ModelUnavailable
-from echoic.schedule.pool import Engines
+from echoic.schedule.pool import EnginePool
 from echoic.session.effects import ModelRequest
-from support.pool import ASKED, Client, Gate, Loader, decode, reached, registry, said
+from support.pool import (
+    SCRIPTED_REQUEST,
+    BlockingHook,
+    EngineLoader,
+    PoolClient,
+    build_decode,
+    build_scripted_registry,
+    render_outcome,
+    wait_for_event,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,35 +34,35 @@ if TYPE_CHECKING:
     from echoic.text.hypothesis import Hypothesis
 
 
-class Timers:
+class ManualTimers:
     """Time that passes when it is told to."""
 
     def __init__(self) -> None:
-        self.set: dict[int, Callable[[], None]] = {}
+        self.pending_calls: dict[int, Callable[[], None]] = {}
         self.seconds: list[float] = []
 
-    def __call__(self, seconds: float, call: Callable[[], None]) -> Timer:
+    def __call__(self, seconds: float, call: Callable[[], None]) -> ManualTimer:
         self.seconds.append(seconds)
         number = len(self.seconds)
-        self.set[number] = call
-        return Timer(lambda: self.set.pop(number, None))
+        self.pending_calls[number] = call
+        return ManualTimer(lambda: self.pending_calls.pop(number, None))
 
-    def run_out(self) -> None:
-        calls, self.set = list(self.set.values()), {}
+    def run_all(self) -> None:
+        calls, self.pending_calls = list(self.pending_calls.values()), {}
         for call in calls:
             call()
 
 
 @dataclass
-class Timer:
+class ManualTimer:
     cancel: Callable[[], object]
 
 
-class Closing(Scripted):
+class SlowClosingEngine(ScriptedEngine):
     """An engine that tells when it is closed, and can be made to take its time."""
 
     def __init__(self, **hooks: Callable[[], None]) -> None:
-        super().__init__(hooks=hooks)
+        super().__init__(word_hooks=hooks)
         self.closed = threading.Event()
         self.allowed: threading.Event | None = None
 
@@ -64,114 +73,118 @@ class Closing(Scripted):
 
 
 async def test_a_model_that_nobody_has_open_is_unloaded_after_a_while_and_loaded_again() -> None:
-    timers, engine = Timers(), Closing()
-    load = Loader(engine)
-    engines = Engines(registry(load), idle=600, after=timers)
+    timers, engine = ManualTimers(), SlowClosingEngine()
+    load = EngineLoader(engine)
+    engines = EnginePool(build_scripted_registry(load), idle_seconds=600, call_later=timers)
     for _ in range(2):
-        await engines.open(ASKED, fallback=False, client="ann")
-        await engines.open(ASKED, fallback=False, client="bob")
-        engines.leave("ann")
-        assert timers.set == {}
-        engines.leave("bob")
-        assert engines.loaded == ("scripted",)
-        timers.run_out()
-        assert not engines.loaded
-        await reached(engine.closed)
+        await engines.open_model(SCRIPTED_REQUEST, fallback=False, client="ann")
+        await engines.open_model(SCRIPTED_REQUEST, fallback=False, client="bob")
+        engines.remove_client("ann")
+        assert timers.pending_calls == {}
+        engines.remove_client("bob")
+        assert engines.loaded_models == ("scripted",)
+        timers.run_all()
+        assert not engines.loaded_models
+        await wait_for_event(engine.closed)
         engine.closed.clear()
-    assert (load.loads, timers.seconds) == (2, [600, 600])
-    assert engines.snapshot() == ()
+    assert (load.load_count, timers.seconds) == (2, [600, 600])
+    assert engines.collect_stats() == ()
     await engines.close()
 
 
 async def test_whoever_opens_a_model_again_in_time_keeps_it() -> None:
-    timers, load = Timers(), Loader()
-    engines = Engines(registry(load), idle=1, after=timers)
-    await engines.open(ASKED, fallback=False, client="ann")
-    engines.leave("ann")
-    await engines.open(ASKED, fallback=False, client="bob")
-    timers.run_out()
-    bob = Client(engines, "bob")
-    bob.ask(1, "one")
-    assert await bob.wait_for(1) == {1: "one"}
-    assert load.loads == 1
+    timers, load = ManualTimers(), EngineLoader()
+    engines = EnginePool(build_scripted_registry(load), idle_seconds=1, call_later=timers)
+    await engines.open_model(SCRIPTED_REQUEST, fallback=False, client="ann")
+    engines.remove_client("ann")
+    await engines.open_model(SCRIPTED_REQUEST, fallback=False, client="bob")
+    timers.run_all()
+    bob = PoolClient(engines, "bob")
+    bob.submit_words(1, "one")
+    assert await bob.wait_for_answers(1) == {1: "one"}
+    assert load.load_count == 1
     await engines.close()
 
 
 async def test_a_model_that_is_asked_for_while_it_is_unloaded_is_loaded_after_that() -> None:
-    timers, engine = Timers(), Closing()
-    load, engine.allowed = Loader(engine), threading.Event()
-    engines = Engines(registry(load), idle=1, after=timers)
-    await engines.open(ASKED, fallback=False)
-    timers.run_out()
-    asking = asyncio.create_task(engines.open(ASKED, fallback=False, client="ann"))
-    while not engines.loading:  # noqa: ASYNC110  # rounds of the loop, no time
+    timers, engine = ManualTimers(), SlowClosingEngine()
+    load, engine.allowed = EngineLoader(engine), threading.Event()
+    engines = EnginePool(build_scripted_registry(load), idle_seconds=1, call_later=timers)
+    await engines.open_model(SCRIPTED_REQUEST, fallback=False)
+    timers.run_all()
+    asking = asyncio.create_task(engines.open_model(SCRIPTED_REQUEST, fallback=False, client="ann"))
+    while not engines.loading_models:  # noqa: ASYNC110  # rounds of the loop, no time
         await asyncio.sleep(0)
-    assert load.loads == 1
+    assert load.load_count == 1
     engine.allowed.set()
     assert (await asking).name == "scripted"
-    assert (engine.closed.is_set(), load.loads, timers.set) == (True, 2, {})
+    assert (engine.closed.is_set(), load.load_count, timers.pending_calls) == (True, 2, {})
     await engines.close()
 
 
 async def test_a_model_with_windows_to_decode_is_not_unloaded() -> None:
-    timers, gate = Timers(), Gate()
-    engines = Engines(registry(Loader(Closing(zulu=gate))), idle=1, after=timers)
-    await engines.open(ASKED, fallback=False)
-    ann = Client(engines)
-    ann.ask(1, "zulu")
-    await reached(gate.reached)
-    timers.run_out()
-    assert engines.loaded == ("scripted",)
+    timers, gate = ManualTimers(), BlockingHook()
+    engines = EnginePool(
+        build_scripted_registry(EngineLoader(SlowClosingEngine(zulu=gate))), idle_seconds=1, call_later=timers
+    )
+    await engines.open_model(SCRIPTED_REQUEST, fallback=False)
+    ann = PoolClient(engines)
+    ann.submit_words(1, "zulu")
+    await wait_for_event(gate.reached)
+    timers.run_all()
+    assert engines.loaded_models == ("scripted",)
     gate.opened.set()
-    assert await ann.wait_for(1) == {1: "zulu"}
+    assert await ann.wait_for_answers(1) == {1: "zulu"}
     await engines.close()
-    assert timers.set == {}
+    assert timers.pending_calls == {}
 
 
-def two_models(first: Engine) -> Registry:
-    other = Seat("other", "other", "standard", lambda: None, Scripted)
-    return registry(Loader(first), other)
+def build_two_models(first: Engine) -> Registry:
+    other = ModelSpec("other", "other", "standard", lambda: None, ScriptedEngine)
+    return build_scripted_registry(EngineLoader(first), other)
 
 
 async def test_a_client_that_switched_does_not_keep_the_model_it_had() -> None:
-    timers = Timers()
-    engines = Engines(two_models(Scripted()), idle=1, after=timers)
-    await engines.open(ASKED, fallback=False, client="ann")
-    await engines.open(ModelRequest("other", "standard"), fallback=False, client="ann")
-    timers.run_out()
-    assert engines.loaded == ("other",)
+    timers = ManualTimers()
+    engines = EnginePool(build_two_models(ScriptedEngine()), idle_seconds=1, call_later=timers)
+    await engines.open_model(SCRIPTED_REQUEST, fallback=False, client="ann")
+    await engines.open_model(ModelRequest("other", "standard"), fallback=False, client="ann")
+    timers.run_all()
+    assert engines.loaded_models == ("other",)
     with pytest.raises(ModelUnavailable):
-        await engines.open(ModelRequest("nobody's", "standard"), fallback=False, client="ann")
-    timers.run_out()
-    assert engines.loaded == ("other",)
+        await engines.open_model(ModelRequest("nobody's", "standard"), fallback=False, client="ann")
+    timers.run_all()
+    assert engines.loaded_models == ("other",)
     await engines.close()
 
 
 async def test_a_client_that_switched_is_answered_what_it_still_asks_of_the_model_before() -> None:
-    timers, gate = Timers(), Gate()
-    engines = Engines(two_models(Scripted(hooks={"zulu": gate})), idle=1, after=timers)
-    await engines.open(ASKED, fallback=False, client="ann")
+    timers, gate = ManualTimers(), BlockingHook()
+    engines = EnginePool(
+        build_two_models(ScriptedEngine(word_hooks={"zulu": gate})), idle_seconds=1, call_later=timers
+    )
+    await engines.open_model(SCRIPTED_REQUEST, fallback=False, client="ann")
     said_by: list[str] = []
     every = asyncio.Event()
 
     def first(_: int, outcome: Hypothesis | DecodeFailed) -> None:
-        said_by.append(said(outcome))
-        engines.submit("ann", decode(2, "one"), second)
+        said_by.append(render_outcome(outcome))
+        engines.submit_decode("ann", build_decode(2, "one"), second)
 
     def second(_: int, outcome: Hypothesis | DecodeFailed) -> None:
-        said_by.append(said(outcome))
+        said_by.append(render_outcome(outcome))
         every.set()
 
-    engines.submit("ann", decode(1, "zulu"), first)
-    await reached(gate.reached)
-    await engines.open(ModelRequest("other", "standard"), fallback=False, client="ann")
+    engines.submit_decode("ann", build_decode(1, "zulu"), first)
+    await wait_for_event(gate.reached)
+    await engines.open_model(ModelRequest("other", "standard"), fallback=False, client="ann")
     gate.opened.set()
     while not every.is_set():
-        timers.run_out()
+        timers.run_all()
         await asyncio.sleep(0)
     assert said_by == ["zulu", "one"]
-    timers.run_out()
-    assert engines.loaded == ("other",)
+    timers.run_all()
+    assert engines.loaded_models == ("other",)
     await engines.close()
 
 
@@ -187,12 +200,12 @@ async def test_the_log_says_what_was_unloaded_and_nothing_of_who_had_it(
             lines.append((record.getMessage(), getattr(record, "event_values", None), stream.get()))
 
     lines_of, log = Lines(), logging.getLogger("echoic.schedule.pool")
-    engines = Engines(registry(Scripted), idle=0.001)
+    engines = EnginePool(build_scripted_registry(ScriptedEngine), idle_seconds=0.001)
     log.addHandler(lines_of)
     stream.set("ann's")
-    await engines.open(ASKED, fallback=False, client="ann")
-    engines.leave("ann")
-    while engines.loaded:  # noqa: ASYNC110  # the loop's own timer is what is looked at
+    await engines.open_model(SCRIPTED_REQUEST, fallback=False, client="ann")
+    engines.remove_client("ann")
+    while engines.loaded_models:  # noqa: ASYNC110  # the loop's own timer is what is looked at
         await asyncio.sleep(0.001)
     log.removeHandler(lines_of)
     assert lines == [("engine_unloaded", {"model": "scripted", "idle": 0.001}, "none")]
@@ -209,45 +222,45 @@ async def test_the_disk_is_never_read_on_the_event_loop() -> None:
         probe()
         return ("en",)
 
-    torn = Seat("torn", "torn", "standard", probe, Loader(failures=[OSError()]))
-    other = Seat("scripted", "scripted", "standard", probe, Scripted, languages=languages)
-    engines = Engines(Registry([torn, other], "scripted"))
-    answer = await engines.open(ModelRequest("torn", "standard"), fallback=True)
+    torn = ModelSpec("torn", "torn", "standard", probe, EngineLoader(failures=[OSError()]))
+    other = ModelSpec("scripted", "scripted", "standard", probe, ScriptedEngine, languages=languages)
+    engines = EnginePool(Registry([torn, other], "scripted"))
+    answer = await engines.open_model(ModelRequest("torn", "standard"), fallback=True)
     assert (answer.name, answer.languages) == ("scripted", ("en",))
     assert threading.get_ident() not in threads
     await engines.close()
 
 
 async def test_a_client_that_went_away_while_its_model_was_loaded_does_not_keep_it() -> None:
-    timers, load = Timers(), Loader(allowed=threading.Event())
-    engines = Engines(registry(load), idle=1, after=timers)
-    asking = asyncio.create_task(engines.open(ASKED, fallback=False, client="ann"))
-    await reached(load.begun)
-    engines.leave("ann")
+    timers, load = ManualTimers(), EngineLoader(finish_allowed=threading.Event())
+    engines = EnginePool(build_scripted_registry(load), idle_seconds=1, call_later=timers)
+    asking = asyncio.create_task(engines.open_model(SCRIPTED_REQUEST, fallback=False, client="ann"))
+    await wait_for_event(load.started)
+    engines.remove_client("ann")
     asking.cancel()
-    load.allowed.set()  # type: ignore[union-attr]  # given above
-    while not engines.loaded:  # noqa: ASYNC110  # rounds of the loop, no time
+    load.finish_allowed.set()  # type: ignore[union-attr]  # given above
+    while not engines.loaded_models:  # noqa: ASYNC110  # rounds of the loop, no time
         await asyncio.sleep(0)
-    timers.run_out()
-    assert engines.loaded == ()
+    timers.run_all()
+    assert engines.loaded_models == ()
     await engines.close()
 
 
 async def test_without_a_time_for_it_no_model_is_unloaded() -> None:
-    timers = Timers()
-    engines = Engines(registry(Loader()), after=timers)
-    await engines.open(ASKED, fallback=False, client="ann")
-    engines.leave("ann")
+    timers = ManualTimers()
+    engines = EnginePool(build_scripted_registry(EngineLoader()), call_later=timers)
+    await engines.open_model(SCRIPTED_REQUEST, fallback=False, client="ann")
+    engines.remove_client("ann")
     assert timers.seconds == []
     await engines.close()
 
 
 async def test_closing_waits_for_what_is_being_unloaded() -> None:
-    timers, engine = Timers(), Closing()
+    timers, engine = ManualTimers(), SlowClosingEngine()
     engine.allowed = threading.Event()
-    engines = Engines(registry(Loader(engine)), idle=1, after=timers)
-    await engines.open(ASKED, fallback=False)
-    timers.run_out()
+    engines = EnginePool(build_scripted_registry(EngineLoader(engine)), idle_seconds=1, call_later=timers)
+    await engines.open_model(SCRIPTED_REQUEST, fallback=False)
+    timers.run_all()
     closing = asyncio.create_task(engines.close())
     await asyncio.sleep(0)
     assert not closing.done()
@@ -259,24 +272,24 @@ async def test_closing_waits_for_what_is_being_unloaded() -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["open", "leave", "idle", "ask"]), st.integers(0, 2)), max_size=30))
 def test_whoever_has_a_model_open_is_answered_whatever_the_others_do(steps: list[tuple[str, int]]) -> None:
-    asyncio.run(play(steps))
+    asyncio.run(run_steps(steps))
 
 
-async def play(steps: list[tuple[str, int]]) -> None:
-    timers = Timers()
-    engines = Engines(registry(Scripted), idle=1, after=timers)
-    clients: dict[int, Client] = {}
+async def run_steps(steps: list[tuple[str, int]]) -> None:
+    timers = ManualTimers()
+    engines = EnginePool(build_scripted_registry(ScriptedEngine), idle_seconds=1, call_later=timers)
+    clients: dict[int, PoolClient] = {}
     for number, (step, who) in enumerate(steps):
         if step == "open":
-            await engines.open(ASKED, fallback=False, client=who)
-            clients.setdefault(who, Client(engines, who))
+            await engines.open_model(SCRIPTED_REQUEST, fallback=False, client=who)
+            clients.setdefault(who, PoolClient(engines, who))
         elif step == "leave":
-            engines.leave(who)
+            engines.remove_client(who)
             clients.pop(who, None)
         elif step == "idle":
-            timers.run_out()
+            timers.run_all()
         elif client := clients.get(who):
-            client.ask(number, "one")
-            assert (await client.wait_for(len(client.answers) + 1))[number] == "one"
-        assert not clients or engines.loaded
+            client.submit_words(number, "one")
+            assert (await client.wait_for_answers(len(client.answers) + 1))[number] == "one"
+        assert not clients or engines.loaded_models
     await engines.close()

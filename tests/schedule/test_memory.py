@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from echoic.schedule.memory import give_back
+from echoic.schedule.memory import trim_heap
 
 STATUS = Path("/proc/self/statm")
 
@@ -14,13 +14,13 @@ STATUS = Path("/proc/self/statm")
 def test_memory_in_pieces_is_given_back_to_the_system() -> None:
     pieces = [np.ones(8_000) for _ in range(2_000)]  # 64 kB each: below what is asked of the system by itself
     kept = pieces[::200]
-    before = resident()
+    before = read_resident_memory()
     del pieces
-    give_back()
-    assert resident() < before - 5_000
+    trim_heap()
+    assert read_resident_memory() < before - 5_000
     assert len(kept) == 10
 
 
-def resident() -> int:
+def read_resident_memory() -> int:
     """Return the pages of this process that are in memory."""
     return int(STATUS.read_text().split()[1])

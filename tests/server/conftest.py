@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from echoic.engines.registry import Registry, Seat
-from echoic.engines.scripted import Scripted
+from echoic.engines.registry import ModelSpec, Registry
+from echoic.engines.scripted import ScriptedEngine
 from echoic.server.app import build_app
 from echoic.server.settings import Settings
 
@@ -27,7 +27,7 @@ async def start_app() -> AsyncIterator[StartApp]:
             given = {"scripted_engine": True, "preload_model": "scripted"} | settings
             app = build_app(Settings.model_validate(given), registry or _scripted())
             await stack.enter_async_context(app.router.lifespan_context(app))
-            await app.state.house.ready.settled.wait()
+            await app.state.context.readiness.settled.wait()
             return app
 
         yield start
@@ -36,7 +36,9 @@ async def start_app() -> AsyncIterator[StartApp]:
 def _scripted() -> Registry:
     """The scripted recogniser under its own name, and as the model that unconfigured streams ask for."""
     names = ("scripted", "parakeet-standard")
-    return Registry((Seat(name, name, "standard", lambda: None, Scripted) for name in names), "scripted")
+    return Registry(
+        (ModelSpec(name, name, "standard", lambda: None, ScriptedEngine) for name in names), "scripted"
+    )
 
 
 @pytest.fixture

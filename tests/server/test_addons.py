@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from echoic.engines.scripted import VOCABULARY, draw
+from echoic.engines.scripted import VOCABULARY, draw_words
 from echoic.insights.base import Findings, InsightFailed
-from echoic.insights.watcher import Watcher
-from echoic.schedule.listeners import Listeners
-from echoic.server.addons import Shared
+from echoic.insights.watcher import InsightScheduler
+from echoic.schedule.listeners import DiarizerPool
+from echoic.server.addons import AddOnServices
 from echoic.server.recordings import Recordings
 from echoic.session.config import Offers
 from echoic.speakers.scripted import ScriptedDiarizer
@@ -24,15 +24,19 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-    from echoic.insights.base import Said
-    from echoic.insights.offer import Offer
-    from echoic.server.app import House
+    from echoic.insights.base import TranscriptSegment
+    from echoic.insights.offer import InsightProviders
+    from echoic.server.app import ServerContext
     from echoic.session.insight_wishes import InsightWishes
     from echoic.session.sound import Sound, Turn, Voices
     from server.conftest import StartApp
 
 ANN, BOB = VOCABULARY[0], VOCABULARY[10]
-TALK = draw([part for word in (ANN, BOB, ANN) for part in ((word, 0.4), ("", 1.2))]).astype("<f4").tobytes()
+TALK = (
+    draw_words([part for word in (ANN, BOB, ANN) for part in ((word, 0.4), ("", 1.2))])
+    .astype("<f4")
+    .tobytes()
+)
 CONFIG: dict[str, object] = {"type": "config", "model": "scripted", "enable_partial": False}
 EVERYTHING: dict[str, object] = {"diarization": {"store_audio": True}, "insights": {}}
 
@@ -44,52 +48,54 @@ class Hanging(ScriptedDiarizer):
         super().__init__()
         self._go = go
 
-    def listen(self, sounds: Sequence[Sound]) -> list[Voices]:
+    def diarize(self, chunks: Sequence[Sound]) -> list[Voices]:
         self._go.wait(20)
-        return super().listen(sounds)
+        return super().diarize(chunks)
 
 
 class Slow(ScriptedDiarizer):
     """Takes a tenth of a second for anything."""
 
-    def listen(self, sounds: Sequence[Sound]) -> list[Voices]:
+    def diarize(self, chunks: Sequence[Sound]) -> list[Voices]:
         threading.Event().wait(0.1)
-        return super().listen(sounds)
+        return super().diarize(chunks)
 
 
 class Failing(ScriptedDiarizer):
     """Always raises."""
 
-    def listen(self, sounds: Sequence[Sound]) -> list[Voices]:
-        raise MemoryError(len(sounds))
+    def diarize(self, chunks: Sequence[Sound]) -> list[Voices]:
+        raise MemoryError(len(chunks))
 
 
 class Insights:
     """Makes watchers whose provider does as it is told."""
 
-    name, model, room = "test", "test", 10_000
+    name, model, max_bytes = "test", "test", 10_000
 
     def __init__(self, distil: Callable[[], object]) -> None:
-        self._distil = distil
+        self._summarize = distil
 
-    def watch(self, session: str, _: InsightWishes, tell: Callable[..., None]) -> Watcher:
-        return Watcher(session, self, tell)
+    def build_scheduler(
+        self, session: str, _: InsightWishes, on_insight: Callable[..., None]
+    ) -> InsightScheduler:
+        return InsightScheduler(session, self, on_insight)
 
-    async def distil(self, said: Sequence[Said], stage: str) -> Findings:  # noqa: ARG002  # the signature
-        self._distil()
+    async def summarize(self, segments: Sequence[TranscriptSegment], stage: str) -> Findings:  # noqa: ARG002  # the signature
+        self._summarize()
         await asyncio.sleep(0)
         return Findings(("Well.",))
 
-    def load(self) -> None:
+    def warm_up(self) -> None:
         pass
 
     async def close(self) -> None:
         pass
 
 
-def furnish(app: FastAPI, shared: Shared) -> None:
-    house: House = app.state.house
-    object.__setattr__(house.service.means, "addons", shared)
+def furnish(app: FastAPI, shared: AddOnServices) -> None:
+    house: ServerContext = app.state.context
+    object.__setattr__(house.endpoint.services, "addons", shared)
 
 
 def everything() -> Offers:
@@ -103,7 +109,7 @@ async def talk(app: FastAPI, **config: object) -> list[dict[str, object]]:
         socket.send(TALK)
         socket.send({"type": "stop"})
         frames = []
-        while (frame := await socket.next()).get("type") != "close":
+        while (frame := await socket.receive_frame()).get("type") != "close":
             frames.append(frame)
         return frames
 
@@ -139,7 +145,7 @@ async def test_a_diarizer_that_fails_or_cannot_be_loaded_costs_one_warning(
 
     app = await start_app()
     plain = await talk(app)
-    furnish(app, Shared(everything(), listeners=Listeners(load)))
+    furnish(app, AddOnServices(everything(), diarizer_pool=DiarizerPool(load)))
     frames = await talk(app, diarization=True)
     assert words(frames) == words(plain)
     assert [frame["code"] for frame in of(frames, "warning")] == ["diarization_unavailable"]
@@ -150,7 +156,7 @@ async def test_one_that_hangs_is_waited_for_a_moment_only(start_app: StartApp) -
     go = threading.Event()
     app = await start_app()
     plain = await talk(app)
-    furnish(app, Shared(everything(), listeners=Listeners(lambda: Hanging(go), patience=0.02)))
+    furnish(app, AddOnServices(everything(), diarizer_pool=DiarizerPool(lambda: Hanging(go), timeout=0.02)))
     frames = await talk(app, diarization=True)
     go.set()
     assert words(frames) == words(plain)
@@ -158,7 +164,7 @@ async def test_one_that_hangs_is_waited_for_a_moment_only(start_app: StartApp) -
 
 async def test_a_slow_one_has_until_the_sound_would_have_played(start_app: StartApp) -> None:
     app = await start_app()
-    furnish(app, Shared(everything(), listeners=Listeners(Slow, patience=0.02)))
+    furnish(app, AddOnServices(everything(), diarizer_pool=DiarizerPool(Slow, timeout=0.02)))
     first, *others = of(await talk(app, diarization=True), "final")
     assert "speaker_id" not in first
     assert [final["speaker_id"] for final in others] == [0, 1]
@@ -168,17 +174,17 @@ async def test_a_disk_that_takes_nothing_costs_one_warning(start_app: StartApp, 
     (tmp_path / "file").touch()
     app = await start_app()
     plain = await talk(app)
-    furnish(app, Shared(Offers(storage=None), recordings=Recordings(tmp_path / "file" / "x")))
+    furnish(app, AddOnServices(Offers(storage=None), recordings=Recordings(tmp_path / "file" / "x")))
     async with MemorySocket(app) as socket:
         socket.send({**CONFIG, "diarization": {"store_audio": True}})
         socket.send(TALK)
         frames: list[dict[str, object]] = []
         codes: list[object] = []
         while "audio_persistence_unavailable" not in codes:
-            frames += await socket.until("warning")
+            frames += await socket.receive_until("warning")
             codes.append(frames[-1]["code"])
         socket.send({"type": "stop"})
-        while (frame := await socket.next()).get("type") != "close":
+        while (frame := await socket.receive_frame()).get("type") != "close":
             frames.append(frame)
     assert words(frames) == words(plain)
 
@@ -193,7 +199,7 @@ async def test_insights_that_fail_are_an_insight_error(
 ) -> None:
     app = await start_app()
     plain = await talk(app)
-    furnish(app, Shared(everything(), insights=cast("Offer", Insights(problem))))
+    furnish(app, AddOnServices(everything(), insight_providers=cast("InsightProviders", Insights(problem))))
     frames = await talk(app, insights=True)
     assert words(frames) == words(plain)
     assert [frame["stage"] for frame in of(frames, "insight_error")] == ["final"]
@@ -206,34 +212,44 @@ class Deliberate(ScriptedDiarizer):
         super().__init__()
         self._go = go
 
-    def review(self, carry: object) -> tuple[Turn, ...]:
+    def finalize(self, state: object) -> tuple[Turn, ...]:
         assert self._go.wait(20)
-        return super().review(carry)
+        return super().finalize(state)
 
 
 async def test_an_insight_comes_after_the_summary_of_its_commit(start_app: StartApp) -> None:
     go, told = threading.Event(), asyncio.Event()
-    insights = cast("Offer", Insights(told.set))
+    insights = cast("InsightProviders", Insights(told.set))
     app = await start_app()
-    listeners = Listeners(lambda: Deliberate(go), patience=20.0)
-    furnish(app, Shared(everything(), listeners=listeners, insights=insights))
+    listeners = DiarizerPool(lambda: Deliberate(go), timeout=20.0)
+    furnish(app, AddOnServices(everything(), diarizer_pool=listeners, insight_providers=insights))
     async with MemorySocket(app) as socket:
         socket.send({**CONFIG, "diarization": True, "insights": True})
         socket.send(TALK)
         socket.send({"type": "commit"})
-        await socket.until("full_transcript")
+        await socket.receive_until("full_transcript")
         await told.wait()
         for _ in range(20):  # the insight is ready; nothing may come of it
             await asyncio.sleep(0)
         go.set()
-        assert [(await socket.next())["type"] for _ in range(2)] == ["diarization_summary", "insight"]
+        assert [(await socket.receive_frame())["type"] for _ in range(2)] == [
+            "diarization_summary",
+            "insight",
+        ]
 
 
 async def test_an_insight_from_before_a_reset_is_not_told_after_it(start_app: StartApp) -> None:
     go, told = threading.Event(), asyncio.Event()
     app = await start_app()
-    listeners = Listeners(lambda: Deliberate(go), patience=20.0)
-    furnish(app, Shared(everything(), listeners=listeners, insights=cast("Offer", Insights(told.set))))
+    listeners = DiarizerPool(lambda: Deliberate(go), timeout=20.0)
+    furnish(
+        app,
+        AddOnServices(
+            everything(),
+            diarizer_pool=listeners,
+            insight_providers=cast("InsightProviders", Insights(told.set)),
+        ),
+    )
     async with MemorySocket(app) as socket:
         socket.send({**CONFIG, "diarization": True, "insights": True})
         socket.send(TALK)
@@ -241,11 +257,11 @@ async def test_an_insight_from_before_a_reset_is_not_told_after_it(start_app: St
         socket.send({"type": "reset"})
         socket.send(TALK)
         socket.send({"type": "commit"})
-        await socket.until("full_transcript")
+        await socket.receive_until("full_transcript")
         await told.wait()
         go.set()
-        kinds = [frame["type"] for frame in await socket.until("full_transcript")]
-        kinds += [frame["type"] for frame in await socket.until("insight")]
+        kinds = [frame["type"] for frame in await socket.receive_until("full_transcript")]
+        kinds += [frame["type"] for frame in await socket.receive_until("insight")]
     order = ["diarization_summary", "insight", "status", "full_transcript", "diarization_summary", "insight"]
     assert [kind for kind in kinds if kind != "final"] == order
 
@@ -257,14 +273,14 @@ async def test_other_wishes_for_insights_forget_nothing_of_the_talk(app: FastAPI
         socket.send({"type": "config", "insights": {"interval_seconds": 120}})
         socket.send(TALK)
         socket.send({"type": "commit"})
-        insight = (await socket.until("insight"))[-1]
+        insight = (await socket.receive_until("insight"))[-1]
         assert insight["source"]["segment_range"][0] == 1
         socket.send({"type": "config", "insights": False})
         socket.send(TALK)
         socket.send({"type": "stop"})
-        frames = [await socket.next()]
+        frames = [await socket.receive_frame()]
         while frames[-1]["type"] != "close":
-            frames.append(await socket.next())
+            frames.append(await socket.receive_frame())
     assert not of(frames, "insight")
 
 
@@ -273,9 +289,9 @@ async def test_a_client_that_goes_away_takes_everything_with_it(start_app: Start
     async with MemorySocket(app) as socket:
         socket.send({**CONFIG, **EVERYTHING})
         socket.send(TALK)
-        await socket.until("final")
-    house: House = app.state.house
-    assert len(house.service.streams) == 0
-    listeners = house.service.means.addons.listeners
+        await socket.receive_until("final")
+    house: ServerContext = app.state.context
+    assert len(house.endpoint.streams) == 0
+    listeners = house.endpoint.services.addons.diarizer_pool
     assert listeners is not None
-    assert listeners.waiting == 0
+    assert listeners.pending_count == 0

@@ -10,28 +10,28 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 
-from echoic.engines.registry import Registry, Seat
-from echoic.engines.scripted import Scripted, draw
+from echoic.engines.registry import ModelSpec, Registry
+from echoic.engines.scripted import ScriptedEngine, draw_words
 from echoic.errors import ErrorCode
 from echoic.wire.codec import MAX_MESSAGE_BYTES
 from echoic.wire.frames import Error
 from support.memory_socket import MemorySocket
-from support.patience import PATIENCE
+from support.patience import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fastapi import FastAPI
 
-    from echoic.server.app import House
+    from echoic.server.app import ServerContext
     from server.conftest import StartApp
 
 CONFIG: dict[str, object] = {"type": "config", "model": "scripted"}
-FIVE_SECONDS = draw([("one", 0.4), ("two", 0.4), ("three", 0.4)] * 4).tobytes()
+FIVE_SECONDS = draw_words([("one", 0.4), ("two", 0.4), ("three", 0.4)] * 4).tobytes()
 
 
-def seat_of(name: str, load: Callable[[], Scripted]) -> Seat:
-    return Seat(name, name, "standard", lambda: None, load)
+def seat_of(name: str, load: Callable[[], ScriptedEngine]) -> ModelSpec:
+    return ModelSpec(name, name, "standard", lambda: None, load)
 
 
 class Doors:
@@ -42,26 +42,28 @@ class Doors:
         self.reached = threading.Event()
 
     def registry(self) -> Registry:
-        return Registry([seat_of("scripted", lambda: Scripted(hooks={"alpha": self._wait}))], "scripted")
+        return Registry(
+            [seat_of("scripted", lambda: ScriptedEngine(word_hooks={"alpha": self._wait}))], "scripted"
+        )
 
     def _wait(self) -> None:
         self.reached.set()
-        assert self.open.wait(PATIENCE)
+        assert self.open.wait(WAIT_SECONDS)
 
 
-def house_of(app: FastAPI) -> House:
-    house: House = app.state.house
+def house_of(app: FastAPI) -> ServerContext:
+    house: ServerContext = app.state.context
     return house
 
 
 def metric(app: FastAPI, name: str, **labels: str) -> float:
-    return house_of(app).service.means.metrics.registry.get_sample_value(name, labels) or 0.0
+    return house_of(app).endpoint.services.metrics.registry.get_sample_value(name, labels) or 0.0
 
 
 def assert_nothing_is_left(app: FastAPI, *, tasks: int = 2) -> None:
-    service = house_of(app).service
+    service = house_of(app).endpoint
     assert len(service.streams) == 0
-    assert not service.means.engines._waiting  # noqa: SLF001  # what leaks there is seen nowhere else
+    assert not service.services.engines._pending  # noqa: SLF001  # what leaks there is seen nowhere else
     assert metric(app, "echoic_streams_active") == 0
     assert len(asyncio.all_tasks()) == tasks  # this one, and the one that renews leases
 
@@ -69,13 +71,13 @@ def assert_nothing_is_left(app: FastAPI, *, tasks: int = 2) -> None:
 async def test_a_stream_is_transcribed_and_closed_when_the_client_stops(app: FastAPI) -> None:
     async with MemorySocket(app) as socket:
         socket.send(CONFIG)
-        configured = (await socket.until("status"))[-1]
+        configured = (await socket.receive_until("status"))[-1]
         assert (configured["state"], configured["active_model"]) == ("configured", "scripted")
         socket.send(FIVE_SECONDS)
         socket.send({"type": "stop"})
-        frames = await socket.until("full_transcript")
-        assert await socket.next() == {"type": "close", "code": 1000}
-        await socket.ended()
+        frames = await socket.receive_until("full_transcript")
+        assert await socket.receive_frame() == {"type": "close", "code": 1000}
+        await socket.wait_until_ended()
     assert frames[-1]["text"] == " ".join(["one two three"] * 4)
     assert " ".join(f["text"] for f in frames if f["type"] == "final") == frames[-1]["text"]
     assert metric(app, "echoic_closes_total", code="1000") == 1
@@ -93,19 +95,19 @@ async def test_a_message_that_is_not_legal_is_answered_and_the_stream_goes_on(
 ) -> None:
     async with MemorySocket(app) as socket:
         socket.send_text(message)
-        error = await socket.next()
+        error = await socket.receive_frame()
         assert error["type"] == "error"
         assert metric(app, "echoic_errors_total", code=error["code"]) == 1
         socket.send({"type": "ping"})
-        assert await socket.next() == {"type": "pong"}
+        assert await socket.receive_frame() == {"type": "pong"}
 
 
 async def test_an_over_long_message_is_told_and_ends_the_stream(app: FastAPI) -> None:
     async with MemorySocket(app) as socket:
         socket.send(bytes(MAX_MESSAGE_BYTES + 1))
-        assert (await socket.next())["code"] == "frame_too_large"
-        assert await socket.next() == {"type": "close", "code": 1009}
-        await socket.ended()
+        assert (await socket.receive_frame())["code"] == "frame_too_large"
+        assert await socket.receive_frame() == {"type": "close", "code": 1009}
+        await socket.wait_until_ended()
 
 
 async def test_ping_is_answered_while_a_decode_runs(start_app: StartApp) -> None:
@@ -113,14 +115,14 @@ async def test_ping_is_answered_while_a_decode_runs(start_app: StartApp) -> None
     app = await start_app(doors.registry())
     async with MemorySocket(app) as socket:
         socket.send(CONFIG)
-        await socket.until("status")
-        socket.send(draw([("alpha", 1.9), ("one", 0.5)]).tobytes())
-        await asyncio.to_thread(doors.reached.wait, PATIENCE)
+        await socket.receive_until("status")
+        socket.send(draw_words([("alpha", 1.9), ("one", 0.5)]).tobytes())
+        await asyncio.to_thread(doors.reached.wait, WAIT_SECONDS)
         socket.send({"type": "ping"})
-        assert await socket.next() == {"type": "pong"}
+        assert await socket.receive_frame() == {"type": "pong"}
         doors.open.set()
         socket.send({"type": "commit"})
-        assert (await socket.until("full_transcript"))[-1]["text"] == "alpha one"
+        assert (await socket.receive_until("full_transcript"))[-1]["text"] == "alpha one"
 
 
 async def test_above_the_high_mark_the_client_is_not_read(start_app: StartApp) -> None:
@@ -128,36 +130,36 @@ async def test_above_the_high_mark_the_client_is_not_read(start_app: StartApp) -
     app = await start_app(doors.registry(), max_backlog_seconds=3.0)
     async with MemorySocket(app) as socket:
         socket.send(CONFIG)
-        await socket.until("status")
-        second = draw([("alpha", 0.9)]).tobytes()
+        await socket.receive_until("status")
+        second = draw_words([("alpha", 0.9)]).tobytes()
         for _ in range(20):
             socket.send(second)
         socket.send({"type": "ping"})
-        await asyncio.to_thread(doors.reached.wait, PATIENCE)
+        await asyncio.to_thread(doors.reached.wait, WAIT_SECONDS)
         await quiet(socket)
-        assert socket.waiting > 10
+        assert socket.undelivered_count > 10
         doors.open.set()
-        await socket.until("pong")
+        await socket.receive_until("pong")
 
 
 async def test_a_client_that_asks_faster_than_models_are_found_is_not_read(start_app: StartApp) -> None:
     found = threading.Event()
 
     def probe() -> None:
-        assert found.wait(PATIENCE)
+        assert found.wait(WAIT_SECONDS)
 
-    slow = Seat("slow", "slow", "standard", probe, Scripted)
-    app = await start_app(Registry([seat_of("scripted", Scripted), slow], "scripted"))
+    slow = ModelSpec("slow", "slow", "standard", probe, ScriptedEngine)
+    app = await start_app(Registry([seat_of("scripted", ScriptedEngine), slow], "scripted"))
     async with MemorySocket(app) as socket:
         for _ in range(300):
             socket.send({"type": "config", "model": "slow"})
         await quiet(socket)
-        assert socket.waiting > 200
+        assert socket.undelivered_count > 200
         found.set()
         socket.send({"type": "stop"})
-        answers = [await socket.next() for _ in range(300)]
+        answers = [await socket.receive_frame() for _ in range(300)]
         assert {frame["state"] for frame in answers} == {"configured"}
-        assert await socket.next() == {"type": "close", "code": 1000}
+        assert await socket.receive_frame() == {"type": "close", "code": 1000}
 
 
 async def test_a_client_that_asks_faster_than_windows_are_decoded_is_not_read(start_app: StartApp) -> None:
@@ -165,23 +167,23 @@ async def test_a_client_that_asks_faster_than_windows_are_decoded_is_not_read(st
     app = await start_app(doors.registry())
     async with MemorySocket(app) as socket:
         socket.send(CONFIG)
-        await socket.until("status")
-        socket.send(draw([("alpha", 1.9), ("one", 0.5)]).tobytes())
-        await asyncio.to_thread(doors.reached.wait, PATIENCE)
+        await socket.receive_until("status")
+        socket.send(draw_words([("alpha", 1.9), ("one", 0.5)]).tobytes())
+        await asyncio.to_thread(doors.reached.wait, WAIT_SECONDS)
         for _ in range(300):
             socket.send({"type": "commit"})
         await quiet(socket)
-        assert socket.waiting > 200
+        assert socket.undelivered_count > 200
         doors.open.set()
-        frames = await socket.until("full_transcript")
+        frames = await socket.receive_until("full_transcript")
         assert frames[-1]["text"] == "alpha one"
 
 
 async def quiet(socket: MemorySocket) -> None:
     """Wait until the application takes no more messages."""
     before = -1
-    while before != socket.waiting:
-        before = socket.waiting
+    while before != socket.undelivered_count:
+        before = socket.undelivered_count
         for _ in range(20):
             await asyncio.sleep(0)
 
@@ -190,16 +192,16 @@ async def test_a_client_that_takes_nothing_is_not_read_and_loses_no_final(start_
     app = await start_app(send_queue_frames=4)
     async with MemorySocket(app) as socket:
         socket.send(CONFIG)
-        await socket.until("status")
-        socket.reads.clear()
+        await socket.receive_until("status")
+        socket.may_read.clear()
         for _ in range(100):
             socket.send({"type": "ping"})
         await quiet(socket)
-        assert 90 < socket.waiting < 100
-        socket.reads.set()
+        assert 90 < socket.undelivered_count < 100
+        socket.may_read.set()
         socket.send(FIVE_SECONDS)
         socket.send({"type": "commit"})
-        frames = await socket.until("full_transcript")
+        frames = await socket.receive_until("full_transcript")
         assert sum(frame["type"] == "pong" for frame in frames) == 100
         assert frames[-1]["text"] == " ".join(["one two three"] * 4)
 
@@ -207,10 +209,10 @@ async def test_a_client_that_takes_nothing_is_not_read_and_loses_no_final(start_
 async def test_a_client_that_takes_nothing_for_too_long_is_gone(start_app: StartApp) -> None:
     app = await start_app(send_timeout_seconds=0.02)
     async with MemorySocket(app) as socket:
-        socket.reads.clear()
+        socket.may_read.clear()
         socket.send({"type": "ping"})
-        async with asyncio.timeout(PATIENCE):
-            await house_of(app).service.streams.emptied()
+        async with asyncio.timeout(WAIT_SECONDS):
+            await house_of(app).endpoint.streams.wait_until_empty()
     assert metric(app, "echoic_closes_total", code="1006") == 1
     assert_nothing_is_left(app)
 
@@ -219,11 +221,11 @@ async def test_a_silent_client_is_told_and_gets_what_was_heard(start_app: StartA
     app = await start_app(idle_timeout_seconds=0.05)
     async with MemorySocket(app) as socket:
         socket.send(CONFIG | {"enable_partial": False})
-        socket.send(draw(["one", "two"]).tobytes())
-        frames = await socket.until("error")
+        socket.send(draw_words(["one", "two"]).tobytes())
+        frames = await socket.receive_until("error")
         assert [frame["type"] for frame in frames] == ["status", "final", "full_transcript", "error"]
         assert frames[-1]["code"] == "idle_timeout"
-        assert await socket.next() == {"type": "close", "code": 1001}
+        assert await socket.receive_frame() == {"type": "close", "code": 1001}
 
 
 async def test_a_client_that_speaks_is_not_idle(start_app: StartApp) -> None:
@@ -233,37 +235,37 @@ async def test_a_client_that_speaks_is_not_idle(start_app: StartApp) -> None:
         began = loop.time()
         while loop.time() < began + 0.5:
             socket.send({"type": "ping"})
-            assert await socket.next() == {"type": "pong"}
+            assert await socket.receive_frame() == {"type": "pong"}
 
 
 async def test_one_stream_more_than_allowed_is_told_that_the_server_is_busy(start_app: StartApp) -> None:
     app = await start_app(max_sessions=1)
     async with MemorySocket(app) as first:
         async with MemorySocket(app) as second:
-            assert (await second.next())["code"] == "server_busy"
-            assert await second.next() == {"type": "close", "code": 1013}
-        first.leave()
-        await first.ended()
+            assert (await second.receive_frame())["code"] == "server_busy"
+            assert await second.receive_frame() == {"type": "close", "code": 1013}
+        first.disconnect()
+        await first.wait_until_ended()
     async with MemorySocket(app) as third:
         third.send({"type": "ping"})
-        assert await third.next() == {"type": "pong"}
+        assert await third.receive_frame() == {"type": "pong"}
 
 
 async def test_draining_delivers_what_was_heard_and_refuses_the_new(app: FastAPI) -> None:
-    streams = house_of(app).service.streams
+    streams = house_of(app).endpoint.streams
     async with MemorySocket(app) as socket:
         socket.send(CONFIG | {"enable_partial": False})
-        await socket.until("status")
-        socket.send(draw(["one", "two"]).tobytes())
+        await socket.receive_until("status")
+        socket.send(draw_words(["one", "two"]).tobytes())
         await quiet(socket)
-        draining = asyncio.ensure_future(streams.drain(PATIENCE))
-        frames = await socket.until("full_transcript")
+        draining = asyncio.ensure_future(streams.drain(WAIT_SECONDS))
+        frames = await socket.receive_until("full_transcript")
         assert [frame["text"] for frame in frames] == ["one two", "one two"]
-        assert await socket.next() == {"type": "close", "code": 1001}
+        assert await socket.receive_frame() == {"type": "close", "code": 1001}
         await draining
     async with MemorySocket(app) as late:
-        assert (await late.next())["code"] == "draining"
-        assert await late.next() == {"type": "close", "code": 1013}
+        assert (await late.receive_frame())["code"] == "draining"
+        assert await late.receive_frame() == {"type": "close", "code": 1013}
 
 
 async def test_draining_cuts_off_what_does_not_end_in_time(start_app: StartApp) -> None:
@@ -271,12 +273,12 @@ async def test_draining_cuts_off_what_does_not_end_in_time(start_app: StartApp) 
     app = await start_app(doors.registry())
     async with MemorySocket(app) as socket:
         socket.send(CONFIG)
-        await socket.until("status")
-        socket.send(draw([("alpha", 3.0)]).tobytes())
-        await asyncio.to_thread(doors.reached.wait, PATIENCE)
-        await house_of(app).service.streams.drain(0.02)
-        assert await socket.next() == {"type": "close", "code": 1001}
-        await socket.ended()
+        await socket.receive_until("status")
+        socket.send(draw_words([("alpha", 3.0)]).tobytes())
+        await asyncio.to_thread(doors.reached.wait, WAIT_SECONDS)
+        await house_of(app).endpoint.streams.drain(0.02)
+        assert await socket.receive_frame() == {"type": "close", "code": 1001}
+        await socket.wait_until_ended()
         doors.open.set()
 
 
@@ -287,14 +289,14 @@ async def test_a_fault_in_the_server_is_told_to_this_client_alone(
         raise ZeroDivisionError("said in confidence")
 
     async with MemorySocket(app) as other, MemorySocket(app) as socket:
-        house_of(app).service.means.metrics.received = broken  # type: ignore[method-assign,assignment]
+        house_of(app).endpoint.services.metrics.count_received = broken  # type: ignore[method-assign,assignment]
         socket.send({"type": "ping"})
-        assert (await socket.next())["code"] == "internal_error"
-        assert await socket.next() == {"type": "close", "code": 1011}
-        await socket.ended()
-        del house_of(app).service.means.metrics.received
+        assert (await socket.receive_frame())["code"] == "internal_error"
+        assert await socket.receive_frame() == {"type": "close", "code": 1011}
+        await socket.wait_until_ended()
+        del house_of(app).endpoint.services.metrics.count_received
         other.send({"type": "ping"})
-        assert await other.next() == {"type": "pong"}
+        assert await other.receive_frame() == {"type": "pong"}
     assert "stream.broken" in caplog.text
     assert "in confidence" not in caplog.text
 
@@ -314,11 +316,11 @@ async def test_an_error_that_another_task_caused_bears_the_clients_address_in_th
     try:
         async with MemorySocket(app) as socket:
             socket.send(CONFIG)
-            await socket.until("status")
-            (stream,) = house_of(app).service.streams._open  # noqa: SLF001  # nobody else hands it out
+            await socket.receive_until("status")
+            (stream,) = house_of(app).endpoint.streams._open_streams  # noqa: SLF001  # nobody else hands it out
             error = Error(code=ErrorCode.UNAUTHORIZED, message="This API key is gone.")
-            Context().run(stream.end, 4401, error)
-            await socket.until("close")
+            Context().run(stream.end_stream, 4401, error)
+            await socket.receive_until("close")
     finally:
         log.removeHandler(lines)
         log.setLevel(level)
@@ -328,17 +330,19 @@ async def test_an_error_that_another_task_caused_bears_the_clients_address_in_th
 async def test_a_model_that_fails_in_loading_is_told_and_another_config_may_follow(
     start_app: StartApp,
 ) -> None:
-    def load() -> Scripted:
+    def load() -> ScriptedEngine:
         raise OSError("somewhere private")
 
-    app = await start_app(Registry([seat_of("broken", load), seat_of("scripted", Scripted)], "scripted"))
+    app = await start_app(
+        Registry([seat_of("broken", load), seat_of("scripted", ScriptedEngine)], "scripted")
+    )
     async with MemorySocket(app, "/core/parakeet/stream") as socket:
         socket.send({"type": "config", "model": "broken"})
-        error = await socket.next()
+        error = await socket.receive_frame()
         assert error["code"] == "model_unavailable"
         assert "private" not in str(error)
         socket.send(CONFIG)
-        assert (await socket.next())["state"] == "configured"
+        assert (await socket.receive_frame())["state"] == "configured"
 
 
 LAST_WORDS: list[list[dict[str, object] | bytes]] = [
@@ -364,7 +368,7 @@ async def test_hundreds_of_abrupt_ends_at_any_moment_leave_nothing_behind(
             for _ in range(number % 29):
                 await asyncio.sleep(0)
             if number % 3 == 0:
-                socket.reads.clear()
+                socket.may_read.clear()
     assert metric(app, "echoic_streams_total") == 320
     closes = sum(metric(app, "echoic_closes_total", code=code) for code in ("1000", "1006"))
     assert closes == 320
@@ -373,30 +377,32 @@ async def test_hundreds_of_abrupt_ends_at_any_moment_leave_nothing_behind(
 
 
 async def test_a_stop_that_takes_long_is_finished(start_app: StartApp) -> None:
-    slow = Scripted(hooks={"alpha": lambda: time.sleep(0.4)})
-    app = await start_app(Registry([Seat("scripted", "scripted", "standard", lambda: None, lambda: slow)]))
-    object.__setattr__(house_of(app).service.means.limits, "closing", 2.0)  # frozen, and no setting
+    slow = ScriptedEngine(word_hooks={"alpha": lambda: time.sleep(0.4)})
+    app = await start_app(
+        Registry([ModelSpec("scripted", "scripted", "standard", lambda: None, lambda: slow)])
+    )
+    object.__setattr__(house_of(app).endpoint.services.limits, "closing", 2.0)  # frozen, and no setting
     async with MemorySocket(app) as socket:
         socket.send(CONFIG | {"enable_partial": False})
-        await socket.until("status")
-        socket.send(draw([("alpha", 0.4), ("", 1.1)] * 10).tobytes())
+        await socket.receive_until("status")
+        socket.send(draw_words([("alpha", 0.4), ("", 1.1)] * 10).tobytes())
         socket.send({"type": "stop"})
-        frames = await socket.until("full_transcript")
+        frames = await socket.receive_until("full_transcript")
         assert frames[-1]["text"] == " ".join(["alpha"] * 10)
-        assert await socket.next() == {"type": "close", "code": 1000}
+        assert await socket.receive_frame() == {"type": "close", "code": 1000}
 
 
 async def test_a_stop_that_cannot_be_finished_ends_all_the_same(start_app: StartApp) -> None:
     doors = Doors()
     app = await start_app(doors.registry())
-    object.__setattr__(house_of(app).service.means.limits, "closing", 0.1)  # frozen, and no setting
+    object.__setattr__(house_of(app).endpoint.services.limits, "closing", 0.1)  # frozen, and no setting
     async with MemorySocket(app) as socket:
         socket.send(CONFIG)
-        await socket.until("status")
-        socket.send(draw([("alpha", 1.9)]).tobytes())
-        await asyncio.to_thread(doors.reached.wait, PATIENCE)
+        await socket.receive_until("status")
+        socket.send(draw_words([("alpha", 1.9)]).tobytes())
+        await asyncio.to_thread(doors.reached.wait, WAIT_SECONDS)
         socket.send({"type": "stop"})
-        frames = await socket.until("error")
+        frames = await socket.receive_until("error")
         assert frames[-1]["code"] == "internal_error"
-        assert await socket.next() == {"type": "close", "code": 1011}
+        assert await socket.receive_frame() == {"type": "close", "code": 1011}
         doors.open.set()

@@ -11,16 +11,16 @@ import httpx
 import jwt
 import pytest
 
-from echoic.engines.scripted import draw
-from echoic.limits.identity import Right
+from echoic.engines.scripted import draw_words
+from echoic.limits.identity import Scope
 from echoic.limits.key_database import KeyDatabase
 from echoic.limits.keys import KeyStoreUnavailable
-from echoic.limits.secret import make_key
+from echoic.limits.secret import generate_key
 from echoic.server.app import build_app
-from echoic.server.log import event_formatter
+from echoic.server.log import build_log_formatter
 from echoic.server.settings import Settings, SettingsError, load_settings
 from support.keyed import make_key_in
-from support.memory_socket import STREAM, MemorySocket
+from support.memory_socket import STREAM_PATH, MemorySocket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +46,7 @@ def logged() -> Iterator[io.StringIO]:
     """What the server logs, at every level, as it would be written."""
     lines = io.StringIO()
     handler = logging.StreamHandler(lines)
-    handler.setFormatter(event_formatter(as_json=False))
+    handler.setFormatter(build_log_formatter(as_json=False))
     logger = logging.getLogger()
     before = logger.level
     logger.addHandler(handler)
@@ -60,23 +60,23 @@ def token(**more: object) -> str:
     return jwt.encode({"sub": "ben", "exp": time.time() + 60, "tier": "free"} | more, SIGNS, "HS256")
 
 
-async def refused(app: FastAPI, code: str, close: int, path: str = STREAM, **credential: object) -> str:
+async def refused(app: FastAPI, code: str, close: int, path: str = STREAM_PATH, **credential: object) -> str:
     """Return the sentence that a stream is refused with."""
     headers, query = credential.get("headers"), credential.get("query", "")
     assert headers is None or isinstance(headers, dict)
     async with MemorySocket(app, path, headers=headers, query=str(query)) as socket:
-        error = await socket.next()
+        error = await socket.receive_frame()
         assert (error["type"], error["code"]) == ("error", code)
-        assert await socket.next() == {"type": "close", "code": close}
+        assert await socket.receive_frame() == {"type": "close", "code": close}
     return str(error["message"])
 
 
-async def streams(app: FastAPI, path: str = STREAM, **headers: str) -> None:
+async def streams(app: FastAPI, path: str = STREAM_PATH, **headers: str) -> None:
     async with MemorySocket(
         app, path, headers={name.replace("_", "-"): value for name, value in headers.items()}
     ) as socket:
         socket.send({"type": "ping"})
-        assert await socket.next() == PONG
+        assert await socket.receive_frame() == PONG
 
 
 async def limits(app: FastAPI, **headers: str) -> httpx.Response:
@@ -91,12 +91,12 @@ async def test_a_stored_key_opens_streams_in_all_four_ways(start_app: StartApp, 
     await streams(app, x_api_key=key)
     async with MemorySocket(app, query=f"token={key}") as socket:
         socket.send({"type": "ping"})
-        assert await socket.next() == PONG
+        assert await socket.receive_frame() == PONG
     async with MemorySocket(app) as socket:
         socket.send({"type": "auth", "token": key})
-        assert await socket.next() == {"type": "status", "state": "authenticated"}
+        assert await socket.receive_frame() == {"type": "status", "state": "authenticated"}
         socket.send({"type": "auth", "token": "another, later"})  # politely answered, and changes nothing
-        assert await socket.next() == {"type": "status", "state": "authenticated"}
+        assert await socket.receive_frame() == {"type": "status", "state": "authenticated"}
 
 
 async def test_an_empty_store_lets_nobody_in(start_app: StartApp, file: Path) -> None:
@@ -115,8 +115,8 @@ async def test_each_key_has_the_tier_of_its_user(start_app: StartApp, file: Path
 
 
 async def test_a_key_without_the_right_is_forbidden(start_app: StartApp, file: Path) -> None:
-    reader = await make_key_in(file, rights=frozenset({Right.READ}))
-    streamer = await make_key_in(file, rights=frozenset({Right.STREAM}))
+    reader = await make_key_in(file, rights=frozenset({Scope.READ}))
+    streamer = await make_key_in(file, rights=frozenset({Scope.STREAM}))
     app = await start_app(keys_db=str(file))
     await refused(app, "forbidden", 4403, headers={"x-api-key": reader.text})
     assert (await limits(app, x_api_key=reader.text)).status_code == 200
@@ -131,15 +131,15 @@ async def test_a_key_that_was_revoked_while_the_server_runs_opens_nothing(
     key = await make_key_in(file)
     app = await start_app(keys_db=str(file))
     async with MemorySocket(app, headers={"x-api-key": key.text}) as running:
-        running.send(draw(["one", "two"]).tobytes())
+        running.send(draw_words(["one", "two"]).tobytes())
         running.send({"type": "ping"})
-        await running.until("pong")
+        await running.receive_until("pong")
         other = KeyDatabase(str(file))
-        assert await other.revoke(key.id)
+        assert await other.revoke_key(key.id)
         await other.close()
         assert "revoked" in await refused(app, "unauthorized", 4401, headers={"x-api-key": key.text})
-        await app.state.house.service.watch.look()
-        frames = await running.until("close")
+        await app.state.context.endpoint.revocation_monitor.end_revoked_streams()
+        frames = await running.receive_until("close")
     assert [frame["code"] for frame in frames if frame["type"] in {"error", "close"}] == [
         "unauthorized",
         4401,
@@ -157,7 +157,7 @@ async def test_a_use_is_noted(start_app: StartApp, file: Path) -> None:
     key = await make_key_in(file)
     app = await start_app(keys_db=str(file))
     await streams(app, x_api_key=key.text)
-    entrance = app.state.house.entrance
+    entrance = app.state.context.access
     await entrance.stored_keys.settle()
     kept = await entrance.store.find(key.id)
     assert kept.last_used is not None
@@ -178,15 +178,15 @@ async def test_a_store_that_goes_away_is_told_and_lets_running_streams_go_on(
     app = await start_app(keys_db=str(file))
     async with MemorySocket(app, headers={"x-api-key": key.text}) as running:
         running.send({"type": "ping"})
-        assert await running.next() == PONG
-        await app.state.house.entrance.stored_keys.settle()
+        assert await running.receive_frame() == PONG
+        await app.state.context.access.key_store_backend.flush_writes()
         for part in file.parent.glob("keys.db*"):
             part.write_bytes(b"no database " * 400)
-        await app.state.house.entrance.store.close()  # a new connection sees it
+        await app.state.context.access.key_store.close()  # a new connection sees it
         await refused(app, "server_busy", 1013, headers={"x-api-key": key.text})
-        await app.state.house.service.watch.look()
+        await app.state.context.endpoint.revocation_monitor.end_revoked_streams()
         running.send({"type": "ping"})
-        assert await running.next() == PONG
+        assert await running.receive_frame() == PONG
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as client:
             ready = await client.get("/readyz")
             assert (ready.status_code, "keys" in ready.json()["waits_for"]) == (503, True)
@@ -210,8 +210,8 @@ def test_with_any_key_the_core_endpoint_is_not_served_unless_the_settings_say_so
 ) -> None:
     if "keys_db" in asks:
         asks = {"keys_db": str(tmp_path / asks["keys_db"])}
-    assert not load_settings(None, {}, **asks).serves_core
-    assert load_settings(None, {}, core_endpoint=True, **asks).serves_core
+    assert not load_settings(None, {}, **asks).should_serve_core
+    assert load_settings(None, {}, core_endpoint=True, **asks).should_serve_core
 
 
 async def test_behind_a_proxy_on_loopback_there_is_no_way_around_the_key(start_app: StartApp) -> None:
@@ -229,7 +229,7 @@ async def test_other_pages_may_not_open_streams_where_a_key_is_needed(start_app:
     await refused(app, "forbidden", 4403, headers=headers)
 
 
-@pytest.mark.parametrize("path", [STREAM, CORE])
+@pytest.mark.parametrize("path", [STREAM_PATH, CORE])
 async def test_no_page_of_the_internet_may_use_the_server_on_its_users_machine(
     start_app: StartApp, path: str
 ) -> None:
@@ -260,7 +260,7 @@ async def test_modules_of_the_page_may_be_imported_where_streams_may_be_opened(s
         assert "access-control-allow-origin" not in page.headers
 
 
-@pytest.mark.parametrize("path", [STREAM, CORE])
+@pytest.mark.parametrize("path", [STREAM_PATH, CORE])
 async def test_a_name_that_was_made_to_mean_this_machine_is_not_answered_to(
     start_app: StartApp, path: str
 ) -> None:
@@ -286,7 +286,7 @@ async def test_where_a_key_is_needed_any_name_will_do(start_app: StartApp) -> No
 
 async def test_only_listed_addresses_are_answered(start_app: StartApp) -> None:
     app = await start_app(allowed_addresses="192.0.2.0/24", trusted_proxies="127.0.0.1")
-    for path in (STREAM, CORE):
+    for path in (STREAM_PATH, CORE):
         await streams(app, path, x_forwarded_for="192.0.2.7")
         await refused(app, "forbidden", 4403, path, headers={"x-forwarded-for": "198.51.100.1"})
         await refused(app, "forbidden", 4403, path, headers={"x-forwarded-for": "192.0.2.7, 198.51.100.1"})
@@ -335,7 +335,7 @@ def test_settings_of_the_entrance_that_cannot_be_used_are_told(tmp_path: Path) -
 
 def test_keys_or_tokens_open_the_network_as_the_one_key_does(file: Path) -> None:
     for asks in ({"keys_db": str(file)}, {"jwt_secret": SIGNS}):
-        assert load_settings(None, {}, host="0.0.0.0", **asks).asks_for_key  # noqa: S104  # nothing listens
+        assert load_settings(None, {}, host="0.0.0.0", **asks).is_key_required  # noqa: S104  # nothing listens
 
 
 async def test_no_secret_is_in_a_log_an_error_or_a_repr(
@@ -361,8 +361,8 @@ async def test_no_secret_is_in_a_log_an_error_or_a_repr(
         for query, first in ((f"token={secret}", {"type": "ping"}), ("", {"type": "auth", "token": secret})):
             async with MemorySocket(app, query=query) as socket:
                 socket.send(dict(first))
-                said.append(await socket.next())
-    house = app.state.house
+                said.append(await socket.receive_frame())
+    house = app.state.context
     said += [logged.getvalue(), repr(house), repr(house.settings), str(house.settings), vars(app.state)]
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as client:
         for path in ("/api/v1/audio/stream/status", "/metrics", "/readyz", "/openapi.json"):
@@ -381,7 +381,7 @@ async def test_wrong_keys_are_slowed_down_by_address_and_good_ones_never(
     app = await start_app(keys_db=str(file), wrong_keys_per_minute=3, trusted_proxies="127.0.0.1")
     here, there = {"x-forwarded-for": "192.0.2.1"}, {"x-forwarded-for": "192.0.2.2"}
     await streams(app, x_api_key=good.text, x_forwarded_for="192.0.2.1")
-    for query in ("token=guess", f"token={make_key().text}", f"token={fresh.text[:-1]}"):
+    for query in ("token=guess", f"token={generate_key().text}", f"token={fresh.text[:-1]}"):
         await refused(app, "unauthorized", 4401, headers=here, query=query)
     assert "Too many wrong keys" in await refused(
         app, "server_busy", 1013, headers=here, query="token=another"
@@ -390,7 +390,7 @@ async def test_wrong_keys_are_slowed_down_by_address_and_good_ones_never(
     assert (answer.status_code, int(answer.headers["retry-after"])) == (429, answer.json()["retry_after"])
     async with MemorySocket(app, headers=here) as socket:
         socket.send({"type": "auth", "token": fresh.text})  # never seen: it waits with the others
-        assert (await socket.next())["retry_after"] <= 20
+        assert (await socket.receive_frame())["retry_after"] <= 20
     await streams(app, x_api_key=good.text, x_forwarded_for="192.0.2.1")
     await streams(app, x_api_key=fresh.text, x_forwarded_for="192.0.2.2")
     await refused(app, "unauthorized", 4401, headers=there, query="token=guess")
@@ -401,7 +401,7 @@ async def test_wrong_keys_are_slowed_down_by_address_and_good_ones_never(
 
 async def test_only_credentials_that_nobody_has_count_as_wrong(start_app: StartApp, file: Path) -> None:
     expired = await make_key_in(file, expires=datetime.now(UTC) - timedelta(minutes=1))
-    reader = await make_key_in(file, rights=frozenset({Right.READ}))
+    reader = await make_key_in(file, rights=frozenset({Scope.READ}))
     app = await start_app(
         keys_db=str(file), jwt_secret=SIGNS, wrong_keys_per_minute=1, auth_timeout_seconds=0.01
     )
@@ -419,18 +419,18 @@ async def test_a_session_that_was_taken_up_lasts_as_long_as_the_key_that_took_it
 ) -> None:
     first, second = await make_key_in(file), await make_key_in(file)
     app = await start_app(keys_db=str(file))
-    house = app.state.house
+    house = app.state.context
     async with MemorySocket(app, headers={"x-api-key": first.text}) as socket:
         socket.send({"type": "config", "model": "scripted", "resumable": True})
-        status = (await socket.until("status"))[-1]
+        status = (await socket.receive_until("status"))[-1]
     async with MemorySocket(app, headers={"x-api-key": second.text}) as socket:
         socket.send({"type": "config", "resume": status["resume_token"], "received": status["seq"]})
-        assert (await socket.next())["state"] == "resumed"
-        await house.entrance.store.revoke(first.id)
-        await house.service.watch.look()
+        assert (await socket.receive_frame())["state"] == "resumed"
+        await house.access.key_store.revoke(first.id)
+        await house.endpoint.revocation_monitor.end_revoked_streams()
         socket.send({"type": "ping"})
-        assert (await socket.next())["type"] == "pong"
-        await house.entrance.store.revoke(second.id)
-        await house.service.watch.look()
-        assert (await socket.until("error"))[-1]["code"] == "unauthorized"
-        assert await socket.next() == {"type": "close", "code": 4401}
+        assert (await socket.receive_frame())["type"] == "pong"
+        await house.access.key_store.revoke(second.id)
+        await house.endpoint.revocation_monitor.end_revoked_streams()
+        assert (await socket.receive_until("error"))[-1]["code"] == "unauthorized"
+        assert await socket.receive_frame() == {"type": "close", "code": 4401}

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echoic.errors import AccessRefused
-from echoic.limits.identity import Right
-from echoic.limits.secret import digest_of, written_digest
-from echoic.limits.tokens import Tokens
-from echoic.limits.ways import SingleKey
-from echoic.server.guard import Guard, credential
+from echoic.limits.identity import Scope
+from echoic.limits.secret import compute_digest, parse_key_digest
+from echoic.limits.tokens import JwtBackend
+from echoic.limits.ways import SingleKeyBackend
+from echoic.server.guard import Authenticator, extract_credential
 from support.memory_socket import MemorySocket
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ async def app(start_app: StartApp) -> FastAPI:
 
 
 async def is_refused(socket: MemorySocket) -> bool:
-    error, close = await socket.next(), await socket.next()
+    error, close = await socket.receive_frame(), await socket.receive_frame()
     assert error["type"] == "error"
     assert error["code"] == error["error_type"] == "unauthorized"
     return close == {"type": "close", "code": 4401}
@@ -53,7 +53,7 @@ async def test_the_right_key_in_a_header_or_the_query_opens_a_stream(
 ) -> None:
     async with MemorySocket(app, headers=headers, query=query) as socket:
         socket.send({"type": "ping"})
-        assert await socket.next() == {"type": "pong"}
+        assert await socket.receive_frame() == {"type": "pong"}
 
 
 @pytest.mark.parametrize(
@@ -76,9 +76,9 @@ async def test_the_first_credential_counts_and_a_wrong_one_is_refused(
 async def test_the_first_message_may_bring_the_key(app: FastAPI) -> None:
     async with MemorySocket(app) as socket:
         socket.send({"type": "auth", "token": KEY})
-        assert await socket.next() == AUTHENTICATED
+        assert await socket.receive_frame() == AUTHENTICATED
         socket.send({"type": "ping"})
-        assert await socket.next() == {"type": "pong"}
+        assert await socket.receive_frame() == {"type": "pong"}
 
 
 @pytest.mark.parametrize(
@@ -118,9 +118,9 @@ async def test_the_query_does_not_count_where_it_is_not_allowed(start_app: Start
 
 async def test_a_client_that_leaves_before_its_key_leaves_nothing_behind(app: FastAPI) -> None:
     async with MemorySocket(app) as socket:
-        socket.leave()
-        await socket.ended()
-    assert len(app.state.house.service.streams) == 0
+        socket.disconnect()
+        await socket.wait_until_ended()
+    assert len(app.state.context.endpoint.streams) == 0
     assert len(asyncio.all_tasks()) == 2  # this one, and the one that renews leases
 
 
@@ -128,16 +128,16 @@ async def test_with_no_key_set_credentials_are_ignored_and_auth_is_answered(star
     app = await start_app()
     async with MemorySocket(app, headers={"x-api-key": "any"}, query="token=YOUR_API_KEY") as socket:
         socket.send({"type": "auth", "token": "whatever"})
-        assert await socket.next() == AUTHENTICATED
+        assert await socket.receive_frame() == AUTHENTICATED
 
 
 def test_no_credential_is_none() -> None:
-    assert credential([(b"authorization", b"Basic x")], b"tokens=1", allow_query=True) is None
-    assert credential([], b"token=k", allow_query=False) is None
+    assert extract_credential([(b"authorization", b"Basic x")], b"tokens=1", allow_query_token=True) is None
+    assert extract_credential([], b"token=k", allow_query_token=False) is None
 
 
 def test_a_digest_of_a_digest_is_itself() -> None:
-    assert written_digest(f"sha256:{written_digest(KEY).hex()}") == written_digest(KEY)
+    assert parse_key_digest(f"sha256:{parse_key_digest(KEY).hex()}") == parse_key_digest(KEY)
 
 
 @given(
@@ -147,12 +147,12 @@ def test_a_digest_of_a_digest_is_itself() -> None:
 async def test_whatever_a_request_brings_the_guard_knows_what_to_do(
     headers: list[tuple[bytes, bytes]], query: bytes
 ) -> None:
-    guard = Guard((SingleKey(digest_of(KEY)), Tokens("HS256", b"k" * 32)))
+    guard = Authenticator((SingleKeyBackend(compute_digest(KEY)), JwtBackend("HS256", b"k" * 32)))
     with suppress(AccessRefused):
         guard.check_origin(headers)
     with suppress(AccessRefused):
         scope = {"headers": headers, "query_string": query}
-        assert await guard.admits(scope, Right.STREAM, None) is None
+        assert await guard.authenticate_request(scope, Scope.STREAM, None) is None
 
 
 @given(st.text() | st.binary())
@@ -161,24 +161,24 @@ async def test_whatever_the_first_message_is_the_guard_knows_what_to_do(message:
         return message
 
     with pytest.raises(AccessRefused):
-        await Guard((SingleKey(digest_of(KEY)),)).hear(receive)
+        await Authenticator((SingleKeyBackend(compute_digest(KEY)),)).authenticate_first_message(receive)
 
 
 async def test_where_many_are_waited_for_only_a_key_that_comes_with_the_request_is_heard() -> None:
-    guard = Guard((SingleKey(digest_of(KEY)),), places=asyncio.Semaphore(2))
+    guard = Authenticator((SingleKeyBackend(compute_digest(KEY)),), pending_connections=asyncio.Semaphore(2))
     came = asyncio.Event()
 
     async def later() -> str:
         await came.wait()
         return json.dumps({"type": "auth", "token": KEY})
 
-    waiting = [asyncio.create_task(guard.hear(later)) for _ in range(2)]
+    waiting = [asyncio.create_task(guard.authenticate_first_message(later)) for _ in range(2)]
     await asyncio.sleep(0)
     with pytest.raises(AccessRefused) as caught:
-        await guard.hear(later)
+        await guard.authenticate_first_message(later)
     assert (caught.value.code, caught.value.detail) == ("server_busy", {"retry_after": 5})
     scope = {"headers": [(b"x-api-key", KEY.encode())], "query_string": b""}
-    assert await guard.admits(scope, Right.STREAM, None)
+    assert await guard.authenticate_request(scope, Scope.STREAM, None)
     came.set()
     assert [one.user for one in await asyncio.gather(*waiting)] == ["default"] * 2
-    assert await guard.hear(later)
+    assert await guard.authenticate_first_message(later)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import uvicorn
 from websockets.asyncio.client import connect
 
-from echoic.server.http import Http
-from echoic.server.websocket import WebSocket
-from support.memory_socket import STREAM
-from support.patience import PATIENCE
+from echoic.server.http import TimedHttpProtocol
+from echoic.server.websocket import BoundedWebSocketProtocol
+from support.memory_socket import STREAM_PATH
+from support.patience import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
-class Hasty(Http):
+class Hasty(TimedHttpProtocol):
     """One that waits next to no time."""
 
-    patience = 0.25
+    request_timeout = 0.25
 
 
 @asynccontextmanager
 async def serving(app: FastAPI) -> AsyncIterator[tuple[str, int]]:
     """Serve an application that runs already; yield where."""
     config = uvicorn.Config(
-        app, lifespan="off", log_config=None, http=Hasty, ws=WebSocket, timeout_keep_alive=60
+        app, lifespan="off", log_config=None, http=Hasty, ws=BoundedWebSocketProtocol, timeout_keep_alive=60
     )
     server = uvicorn.Server(config)
     config.load()
@@ -45,7 +45,7 @@ async def serving(app: FastAPI) -> AsyncIterator[tuple[str, int]]:
 
 
 async def rest(reader: asyncio.StreamReader) -> bytes:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(WAIT_SECONDS):
         return await reader.read()
 
 
@@ -80,7 +80,10 @@ async def test_a_body_that_nobody_wants_must_come_in_time_too(start_app: StartAp
 
 
 async def test_a_websocket_is_not_meant(start_app: StartApp) -> None:
-    async with serving(await start_app()) as (host, port), connect(f"ws://{host}:{port}{STREAM}") as client:
-        await asyncio.sleep(2 * Hasty.patience)
+    async with (
+        serving(await start_app()) as (host, port),
+        connect(f"ws://{host}:{port}{STREAM_PATH}") as client,
+    ):
+        await asyncio.sleep(2 * Hasty.request_timeout)
         await client.send('{"type":"ping"}')
         assert await client.recv() == '{"type":"pong"}'

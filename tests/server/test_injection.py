@@ -13,16 +13,16 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect
 
-from echoic.engines.scripted import draw
+from echoic.engines.scripted import draw_words
 from echoic.errors import AccessRefused
 from echoic.limits.key_database import KeyDatabase
-from echoic.limits.quota import Allowance, Place
-from echoic.limits.redis import RedisQuotas
-from echoic.server.log import event_formatter
+from echoic.limits.quota import StreamLease, TierLimits
+from echoic.limits.redis import RedisQuotaStore
+from echoic.server.log import build_log_formatter
 from support.keyed import make_key_in
-from support.live import STREAM, ServerProcess
+from support.live import STREAM_PATH, ServerProcess
 from support.memory_socket import MemorySocket
-from support.patience import PATIENCE
+from support.patience import WAIT_SECONDS
 from support.valkey import ValkeyServer
 
 if TYPE_CHECKING:
@@ -43,9 +43,9 @@ ESCAPES = ["/", "%2f", "%5c", "%252f"]
 def place() -> Iterator[str]:
     """A real server; after all of this it must still serve, and have written no traceback."""
     with ServerProcess(trusted_proxies="192.0.2.1") as server:
-        yield server.place
+        yield server.address
         server.process.terminate()
-        code, log = server.ended()
+        code, log = server.wait_for_exit()
     assert code == 0
     assert "level=error" not in log
     assert "Traceback" not in log
@@ -56,7 +56,7 @@ async def raw(place: str, request: bytes) -> bytes:
     host, port = place.split(":")
     reader, writer = await asyncio.open_connection(host, port)
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_SECONDS):
             writer.write(request)
             writer.write_eof()
             return await reader.read()
@@ -67,9 +67,9 @@ async def raw(place: str, request: bytes) -> bytes:
 
 
 async def lives(place: str) -> bool:
-    async with connect(f"ws://{place}{STREAM}") as client:
+    async with connect(f"ws://{place}{STREAM_PATH}") as client:
         await client.send('{"type":"config","model":"scripted"}')
-        await client.send(draw(["one"]).tobytes())
+        await client.send(draw_words(["one"]).tobytes())
         await client.send('{"type":"stop"}')
         return "one" in [json.loads(frame).get("text") async for frame in client]
 
@@ -116,7 +116,7 @@ async def test_no_name_of_a_model_or_language_is_a_path(place: str, tmp_path: Pa
         "$HOME",
         "{0}",
     ]
-    async with connect(f"ws://{place}{STREAM}") as client:
+    async with connect(f"ws://{place}{STREAM_PATH}") as client:
         for name in names:
             await client.send(json.dumps({"type": "config", "model": name}))
             answer = json.loads(await client.recv())
@@ -137,11 +137,11 @@ async def test_a_client_names_no_file_for_the_server_to_read_or_write(app: FastA
     )
     async with MemorySocket(app) as socket:
         socket.send({"type": "config", "model": "scripted", **dict.fromkeys(wishes, str(file))})
-        status = (await socket.until("status"))[-1]
+        status = (await socket.receive_until("status"))[-1]
         assert set(status["ignored"]) == set(wishes)
-        socket.send(draw(["one"]).tobytes())
+        socket.send(draw_words(["one"]).tobytes())
         socket.send({"type": "stop"})
-        await socket.until("full_transcript")
+        await socket.receive_until("full_transcript")
     assert not await asyncio.to_thread(lambda: list(tmp_path.iterdir()))
 
 
@@ -211,7 +211,7 @@ async def test_only_proxies_that_are_trusted_say_where_a_client_is(
         app, headers={"x-forwarded-for": forwarded, "forwarded": "for=192.0.2.9"}
     ) as socket:
         socket.send({"type": "ping"})
-        await socket.next()
+        await socket.receive_frame()
     (line,) = [line for line in logged.getvalue().splitlines() if "event=stream.opened" in line]
     assert f"address={seen}" in line.split()
 
@@ -258,19 +258,19 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS)
-@pytest.mark.parametrize("path", [STREAM, CORE])
+@pytest.mark.parametrize("path", [STREAM_PATH, CORE])
 async def test_json_that_is_meant_to_hurt_is_answered_and_the_session_goes_on(
     app: FastAPI, logged: io.StringIO, path: str, bomb: str
 ) -> None:
     async with MemorySocket(app, path) as socket:
         socket.send_text(bomb)
         socket.send({"type": "config", "model": "scripted", "sample_rate": 48_000})
-        answers = await socket.until("status")
+        answers = await socket.receive_until("status")
         while answers[-1].get("sample_rate") != 48_000:  # what was sent first was a config
-            answers += await socket.until("status")
-        socket.send(draw(["one"], rate=48_000).tobytes())
+            answers += await socket.receive_until("status")
+        socket.send(draw_words(["one"], rate=48_000).tobytes())
         socket.send({"type": "commit"})
-        assert (await socket.until("full_transcript"))[-1]["text"] == "one"
+        assert (await socket.receive_until("full_transcript"))[-1]["text"] == "one"
     assert "49" not in [str(answer.get("active_model")) for answer in answers]
     lines = logged.getvalue().splitlines()
     assert all(line.startswith("time=") for line in lines)
@@ -285,8 +285,8 @@ async def test_a_first_message_that_is_meant_to_hurt_is_refused(start_app: Start
     for message in (*BOMBS.values(), *tokens, '{"type":"auth","token":"right","token":"wrong"}'):
         async with MemorySocket(app) as socket:
             socket.send_text(message)
-            assert (await socket.next())["code"] == "unauthorized"
-            assert await socket.next() == {"type": "close", "code": 4401}
+            assert (await socket.receive_frame())["code"] == "unauthorized"
+            assert await socket.receive_frame() == {"type": "close", "code": 4401}
 
 
 # ---- names
@@ -302,13 +302,13 @@ async def test_no_id_of_a_key_is_sql(tmp_path: Path, name: str) -> None:
     store = KeyDatabase(str(file))
     await store.open()
     try:
-        assert await store.find(name) is None
-        assert not await store.revoke(name)
+        assert await store.find_key(name) is None
+        assert not await store.revoke_key(name)
         assert await store.list_keys(name) == []
         assert not await store.set_tier(name, "free")
-        _, odd = await store.create("x'); DROP TABLE echoic_keys; --")
+        _, odd = await store.create_key("x'); DROP TABLE echoic_keys; --")
         assert [key.id for key in await store.list_keys(odd.user)] == [odd.id]
-        assert await store.find(good.id) is not None
+        assert await store.find_key(good.id) is not None
     finally:
         await store.close()
 
@@ -327,14 +327,16 @@ async def test_no_user_can_reach_the_quotas_of_another_by_a_name() -> None:
         "a b",
         "a\r\nFLUSHALL\r\n",
     ]
-    one = Allowance(streams=1)
+    one = TierLimits(max_streams=1)
     with ValkeyServer() as valkey:
-        store = RedisQuotas(valkey.url)
+        store = RedisQuotaStore(valkey.url)
         try:
             for number, name in enumerate(names):
-                assert (await store.acquire(Place(name, f"lease {number}"), one, 60)).admitted, name
-            assert [(await store.usage(name)).active for name in names] == [1] * len(names)
-            keys = [key.decode() async for key in store._redis.scan_iter()]  # noqa: SLF001  # what it really keeps
+                assert (
+                    await store.acquire_lease(StreamLease(name, f"lease {number}"), one, 60)
+                ).is_admitted, name
+            assert [(await store.read_usage(name)).active_streams for name in names] == [1] * len(names)
+            keys = [key.decode() async for key in store._client.scan_iter()]  # noqa: SLF001  # what it really keeps
         finally:
             await store.close()
     tags = {key.partition("{")[2].partition("}")[0] for key in keys}
@@ -347,7 +349,7 @@ def logged() -> Iterator[io.StringIO]:
     """What the server logs, at every level, as it would be written."""
     lines = io.StringIO()
     handler = logging.StreamHandler(lines)
-    handler.setFormatter(event_formatter(as_json=False))
+    handler.setFormatter(build_log_formatter(as_json=False))
     logger = logging.getLogger("echoic")
     before = logger.level
     logger.addHandler(handler)
@@ -366,7 +368,7 @@ async def test_no_user_forges_a_line_of_the_log(
     app = await start_app(keys_db=str(file))
     async with MemorySocket(app, headers={"x-api-key": key.text}) as socket:
         socket.send({"type": "ping"})
-        await socket.next()
+        await socket.receive_frame()
     (line,) = [line for line in logged.getvalue().splitlines() if "stream.opened" in line]
     assert json.dumps(name)[1:-1] in line
     assert line.count("level=") == 2  # its own, and the quoted one
@@ -374,7 +376,7 @@ async def test_no_user_forges_a_line_of_the_log(
 
 async def answers(app: FastAPI, **headers: str) -> dict[str, Any]:
     async with MemorySocket(app, headers=headers) as socket:
-        return await socket.next()
+        return await socket.receive_frame()
 
 
 async def test_a_credential_of_any_bytes_is_only_wrong(start_app: StartApp, tmp_path: Path) -> None:
@@ -390,6 +392,6 @@ async def test_a_credential_of_any_bytes_is_only_wrong(start_app: StartApp, tmp_
     ):
         frame = await answers(app, **{"x-api-key": key})
         assert frame["code"] == "unauthorized"
-    guard = app.state.house.entrance.guard
+    guard = app.state.context.access.authenticator
     with pytest.raises(AccessRefused):
         await guard.identify("\ud800" * 10, None)

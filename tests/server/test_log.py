@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 from websockets.asyncio.client import connect
 
-from echoic.engines.scripted import draw
-from echoic.server.log import about, event, event_formatter
-from support.live import STREAM, ServerProcess
+from echoic.engines.scripted import draw_words
+from echoic.server.log import bind_log_context, build_log_formatter, log_event
+from support.live import STREAM_PATH, ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +50,7 @@ class Written:
         self.log.addHandler(self.handler)
 
     def in_form(self, *, as_json: bool) -> None:
-        self.handler.setFormatter(event_formatter(as_json=as_json))
+        self.handler.setFormatter(build_log_formatter(as_json=as_json))
 
     @property
     def last(self) -> str:
@@ -67,8 +67,8 @@ def written() -> Iterator[Written]:
 @pytest.mark.parametrize("as_json", [True, False])
 def test_a_line_is_time_level_event_context_and_values(written: Written, *, as_json: bool) -> None:
     written.in_form(as_json=as_json)
-    with about(stream="s1"):
-        event(written.log, logging.INFO, "it.happened", who="a b", count=2, left=None)
+    with bind_log_context(stream="s1"):
+        log_event(written.log, logging.INFO, "it.happened", who="a b", count=2, left=None)
     if as_json:
         line = json.loads(written.last)
         assert list(line) == ["time", "level", "event", "stream", "who", "count", "left"]
@@ -80,7 +80,7 @@ def test_a_line_is_time_level_event_context_and_values(written: Written, *, as_j
 @pytest.mark.parametrize("as_json", [True, False])
 def test_a_value_cannot_forge_a_line(written: Written, *, as_json: bool) -> None:
     written.in_form(as_json=as_json)
-    event(written.log, logging.INFO, "it.happened", who='x\r\nlevel=error "event"=\x1b[31m\u2028')
+    log_event(written.log, logging.INFO, "it.happened", who='x\r\nlevel=error "event"=\x1b[31m\u2028')
     assert len(written.lines.getvalue().splitlines()) == 1
     assert "\x1b" not in written.lines.getvalue()
 
@@ -99,9 +99,9 @@ def test_an_exception_is_its_kind_and_place_and_never_its_text(written: Written,
 
 async def run(server: ServerProcess) -> None:
     """Stream in every way that a key and audio may come, one of them refused."""
-    place, audio = server.place, draw(WORDS).tobytes()
+    place, audio = server.address, draw_words(WORDS).tobytes()
     for how in ("header", "query", "message", "wrong"):
-        url = f"ws://{place}{STREAM}"
+        url = f"ws://{place}{STREAM_PATH}"
         headers = {"Authorization": f"Bearer {KEY}"} if how == "header" else {}
         query = {"query": f"?token={KEY}", "wrong": f"?token={WRONG}"}.get(how, "")
         async with connect(url + query, additional_headers=headers) as client:
@@ -124,9 +124,9 @@ async def test_at_debug_level_there_is_no_word_no_audio_and_no_key_in_the_log(lo
     with ServerProcess(api_key=KEY, log_level="debug", log_format=log_format) as server:
         await run(server)
         server.process.send_signal(signal.SIGTERM)
-        _, log = server.ended()
+        _, log = server.wait_for_exit()
     assert log.count("stream.opened") == log.count("stream.closed") == 3
-    audio = draw(WORDS).tobytes()
+    audio = draw_words(WORDS).tobytes()
     encoded = base64.b64encode(audio).decode()
     for secret in (*WORDS, KEY, WRONG, "token", encoded[:16], encoded[-16:], audio[:8].hex(), str(audio[:8])):
         assert secret not in log
@@ -136,7 +136,7 @@ async def test_the_log_says_who_came_what_was_heard_and_how_it_ended() -> None:
     with ServerProcess(api_key=KEY, log_level="debug", log_format="json") as server:
         await run(server)
         server.process.send_signal(signal.SIGTERM)
-        _, log = server.ended()
+        _, log = server.wait_for_exit()
     lines = [json.loads(line) for line in log.splitlines()]
     by_event: dict[str, list[dict[str, object]]] = {}
     for line in lines:
@@ -147,7 +147,7 @@ async def test_the_log_says_who_came_what_was_heard_and_how_it_ended() -> None:
     end = closed[0]
     assert (end["user"], end["address"], end["model"]) == ("default", "127.0.0.1", "scripted")
     assert (end["code"], end["reason"], end["finals"]) == (1000, None, 2)
-    assert end["heard"] == pytest.approx(2 * draw(WORDS).size / 16_000)
+    assert end["heard"] == pytest.approx(2 * draw_words(WORDS).size / 16_000)
     assert [line["code"] for line in by_event["stream.error"]] == ["unknown_type"] * 3
     (refused,) = by_event["stream.refused"]
     assert (refused["code"], refused["address"]) == ("unauthorized", "127.0.0.1")
@@ -156,10 +156,10 @@ async def test_the_log_says_who_came_what_was_heard_and_how_it_ended() -> None:
 
 async def test_in_json_every_line_is_json_also_those_of_libraries_and_nothing_is_said_beside() -> None:
     with ServerProcess(COMPLAINING, log_format="json") as server:
-        assert server.place
+        assert server.address
         server.process.send_signal(signal.SIGTERM)
-        code, log = server.ended()
-    assert (code, server.said) == (0, [])
+        code, log = server.wait_for_exit()
+    assert (code, server.stdout_lines) == (0, [])
     lines = {line["event"]: line for line in map(json.loads, log.splitlines())}
     assert lines["server.started"]["models"] == "scripted"
     warned = lines["Transient error, retrying in 1 s."]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from echoic.server.outbox import Bounds, Outbox
+from echoic.server.outbox import Outbox, OutboxLimits
 from echoic.wire.frames import Pong
-from support.patience import PATIENCE
+from support.patience import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -30,26 +30,26 @@ class Taker:
 
 async def test_frames_go_out_once_in_order_then_the_close() -> None:
     taker = Taker()
-    outbox = Outbox(taker.send, Bounds(), lambda: None)
-    outbox.put(Pong())
-    outbox.put(Pong())
+    outbox = Outbox(taker.send, OutboxLimits(), lambda: None)
+    outbox.push_frame(Pong())
+    outbox.push_frame(Pong())
     outbox.close(1000)
     taker.open.set()
-    await asyncio.wait_for(taker.closed.wait(), PATIENCE)
+    await asyncio.wait_for(taker.closed.wait(), WAIT_SECONDS)
     assert taker.taken == ['{"type":"pong"}', '{"type":"pong"}', "websocket.close"]
-    assert outbox.code == 1000
+    assert outbox.close_code == 1000
 
 
 async def test_a_writer_that_was_given_up_leaves_its_successor_alone() -> None:
     taker = Taker()
-    outbox = Outbox(taker.send, Bounds(), lambda: None)
-    outbox.put(Pong())
+    outbox = Outbox(taker.send, OutboxLimits(), lambda: None)
+    outbox.push_frame(Pong())
     await asyncio.sleep(0)  # the first writer is in its send
-    outbox.forget()
-    outbox.put(Pong())
+    outbox.clear_queue()
+    outbox.push_frame(Pong())
     for _ in range(3):
         await asyncio.sleep(0)  # the first is cancelled, the second is in its send
     outbox.close(1001)
     taker.open.set()
-    await asyncio.wait_for(taker.closed.wait(), PATIENCE)
+    await asyncio.wait_for(taker.closed.wait(), WAIT_SECONDS)
     assert taker.taken == ['{"type":"pong"}', "websocket.close"]

@@ -10,8 +10,8 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect
 
-from echoic.engines.scripted import draw
-from support.live import STREAM, ServerProcess
+from echoic.engines.scripted import draw_words
+from support.live import STREAM_PATH, ServerProcess
 from support.memory_socket import MemorySocket
 from support.valkey import ValkeyServer
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-    from echoic.limits.desk import Desk
+    from echoic.limits.desk import QuotaLedger
     from server.conftest import StartApp
 
 pytest.importorskip("redis")
@@ -38,8 +38,8 @@ def valkey() -> Iterator[ValkeyServer]:
         yield server
 
 
-def desk_of(app: FastAPI) -> Desk:
-    desk: Desk = app.state.house.desk
+def desk_of(app: FastAPI) -> QuotaLedger:
+    desk: QuotaLedger = app.state.context.ledger
     return desk
 
 
@@ -51,14 +51,14 @@ async def limits(app: FastAPI) -> dict[str, Any]:
 
 
 async def until_closed(socket: MemorySocket) -> list[dict[str, Any]]:
-    frames = [await socket.next()]
+    frames = [await socket.receive_frame()]
     while frames[-1]["type"] != "close":
-        frames.append(await socket.next())
+        frames.append(await socket.receive_frame())
     return frames
 
 
 def send_in(socket: MemorySocket, frame: float) -> None:
-    audio, size = draw(WORDS, rate=RATE), round(frame * RATE)
+    audio, size = draw_words(WORDS, rate=RATE), round(frame * RATE)
     for start in range(0, len(audio), size):
         socket.send(audio[start : start + size].astype("<f4").tobytes())
 
@@ -96,40 +96,40 @@ async def test_servers_that_share_a_store_share_a_users_places(
     one, other = [await start_app(api_key="k", redis_url=valkey.url, tier_limits=SMALL) for _ in range(2)]
     async with MemorySocket(one, headers=KEY) as first:
         first.send({"type": "ping"})
-        await first.next()
+        await first.receive_frame()
         async with MemorySocket(other, headers=KEY) as second:
             error, close = await until_closed(second)
             assert (error["quota"], error["used"], close["code"]) == ("concurrent_streams", 1, 4003)
         assert not (await limits(other))["can_start_stream"]
     async with MemorySocket(other, headers=KEY) as second:
         second.send({"type": "ping"})
-        assert await second.next() == {"type": "pong"}
+        assert await second.receive_frame() == {"type": "pong"}
 
 
 async def test_no_word_is_lost_when_the_store_is_killed_amid_a_stream_and_all_is_billed(
     start_app: StartApp, valkey: ValkeyServer
 ) -> None:
     app = await start_app(api_key="k", redis_url=valkey.url)
-    audio = draw(WORDS, rate=RATE).astype("<f4").tobytes()
+    audio = draw_words(WORDS, rate=RATE).astype("<f4").tobytes()
     async with MemorySocket(app, headers=KEY) as socket:
         socket.send({"type": "config", "enable_partial": False})
         socket.send(audio)
         socket.send({"type": "ping"})
-        await socket.until("pong")
+        await socket.receive_until("pong")
         await asyncio.to_thread(valkey.kill)
         socket.send(audio)
         socket.send({"type": "commit"})
-        said = [(await socket.until("full_transcript"))[-1]["text"]]
-        await desk_of(app).renew()
-        assert desk_of(app).is_away
+        said = [(await socket.receive_until("full_transcript"))[-1]["text"]]
+        await desk_of(app).renew_leases()
+        assert desk_of(app).is_store_unavailable
         body = await limits(app)
         assert (body["used_today_minutes"], body["active_streams"]) == (None, 1)
         socket.send(audio)
         await asyncio.to_thread(valkey.start)
-        await desk_of(app).renew()
+        await desk_of(app).renew_leases()
         socket.send(audio)
         socket.send({"type": "commit"})
-        said.append((await socket.until("full_transcript"))[-1]["text"])
+        said.append((await socket.receive_until("full_transcript"))[-1]["text"])
     assert " ".join(said).split() == [word for word, _ in WORDS] * 4
     assert (await limits(app))["used_today_minutes"] == pytest.approx(len(audio) / RATE / 60, abs=1e-6)
 
@@ -142,17 +142,17 @@ async def test_however_a_stream_ends_its_place_is_free_and_what_it_heard_is_bill
     async with MemorySocket(app, headers=KEY) as socket:
         socket.send(bytes(4 * RATE))
         socket.send({"type": "commit"})
-        await socket.until("full_transcript")
+        await socket.receive_until("full_transcript")
         match way:
             case "stop":
                 socket.send({"type": "stop"})
                 await until_closed(socket)
             case "fault":
-                (connection,) = app.state.house.service.streams._open  # noqa: SLF001  # the fault
-                connection._break(RuntimeError())  # noqa: SLF001  # the same
+                (connection,) = app.state.context.endpoint.streams._open_streams  # noqa: SLF001  # the fault
+                connection._fail_stream(RuntimeError())  # noqa: SLF001  # the same
                 await until_closed(socket)
             case "drain":
-                await app.state.house.service.streams.drain(20)
+                await app.state.context.endpoint.streams.drain(20)
     body = await limits(app)
     assert (body["active_streams"], body["used_today_minutes"]) == (0, pytest.approx(1 / 60, abs=1e-6))
 
@@ -162,20 +162,22 @@ async def test_two_processes_share_a_user_and_one_that_is_stopped_settles_everyt
 ) -> None:
     shared = {"redis_url": valkey.url, "tier_limits": '{"local": {"concurrent_streams": 1}}'}
     with ServerProcess(**shared) as one, ServerProcess(**shared) as other:
-        here, there = one.place, other.place
-        async with connect(f"ws://{here}{STREAM}") as first:
+        here, there = one.address, other.address
+        async with connect(f"ws://{here}{STREAM_PATH}") as first:
             await first.send('{"type": "config", "model": "scripted", "enable_partial": false}')
-            await first.send(draw(WORDS, rate=RATE).astype("<f4").tobytes())
+            await first.send(draw_words(WORDS, rate=RATE).astype("<f4").tobytes())
             await first.recv()
-            async with connect(f"ws://{there}{STREAM}") as second:
+            async with connect(f"ws://{there}{STREAM_PATH}") as second:
                 error = json.loads(await second.recv())
                 assert (error["code"], error["quota"]) == ("quota_exceeded", "concurrent_streams")
             one.process.terminate()
             frames = [json.loads(frame) async for frame in first]
-        assert (await asyncio.to_thread(one.ended))[0] == 0
+        assert (await asyncio.to_thread(one.wait_for_exit))[0] == 0
         assert frames[-1] == {"type": "full_transcript", "text": " ".join(word for word, _ in WORDS)}
         async with httpx.AsyncClient() as client:
             place = f"http://{there}/api/v1/audio/stream/limits"
             body = (await client.get(place)).json()
     assert (body["active_streams"], body["can_start_stream"]) == (0, True)
-    assert body["used_today_minutes"] == pytest.approx(len(draw(WORDS, rate=RATE)) / RATE / 60, abs=1e-6)
+    assert body["used_today_minutes"] == pytest.approx(
+        len(draw_words(WORDS, rate=RATE)) / RATE / 60, abs=1e-6
+    )

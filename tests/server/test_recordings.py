@@ -36,7 +36,7 @@ def read(path: Path) -> NDArray[np.int16]:
 
 async def test_what_is_written_is_a_wav_for_its_owner_alone(tmp_path: Path) -> None:
     recordings = Recordings(tmp_path / "audio")
-    recording = recordings.open("a.wav", never)
+    recording = recordings.open_recording("a.wav", never)
     recording.write(SECOND)
     recording.write(SECOND)
     await recordings.close()
@@ -49,9 +49,9 @@ async def test_what_is_written_is_a_wav_for_its_owner_alone(tmp_path: Path) -> N
 
 async def test_what_is_erased_is_gone_and_it_goes_on_from_the_beginning(tmp_path: Path) -> None:
     recordings = Recordings(tmp_path)
-    recording = recordings.open("a.wav", never)
+    recording = recordings.open_recording("a.wav", never)
     recording.write(SECOND)
-    recording.erase()
+    recording.discard_audio()
     recording.write(SECOND[:100])
     recording.close()
     await recordings.close()
@@ -60,9 +60,9 @@ async def test_what_is_erased_is_gone_and_it_goes_on_from_the_beginning(tmp_path
 
 async def test_without_audio_there_is_no_file(tmp_path: Path) -> None:
     recordings = Recordings(tmp_path)
-    recording = recordings.open("a.wav", never)
+    recording = recordings.open_recording("a.wav", never)
     recording.write(SECOND[:0])
-    recording.erase()
+    recording.discard_audio()
     recording.close()
     await recordings.close()
     assert not (tmp_path / "a.wav").exists()
@@ -77,7 +77,7 @@ async def test_a_disk_that_is_full_is_told_once_and_what_fitted_can_be_played(tm
         failed.set()
 
     recordings = Recordings(tmp_path)
-    recording = recordings.open("a.wav", fail)
+    recording = recordings.open_recording("a.wav", fail)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, hard))
     try:
@@ -98,7 +98,7 @@ async def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     failed = asyncio.Event()
     recordings = Recordings(tmp_path / "file" / "audio")
-    recordings.open("a.wav", failed.set).write(SECOND)
+    recordings.open_recording("a.wav", failed.set).write(SECOND)
     async with asyncio.timeout(20):
         await failed.wait()
     await recordings.close()
@@ -110,5 +110,5 @@ def test_old_recordings_are_removed_and_nothing_else(tmp_path: Path, days: float
         (tmp_path / name).touch()
         if name != NEW:
             os.utime(tmp_path / name, (0, 0))
-    Recordings(tmp_path, days).sweep()
+    Recordings(tmp_path, days).remove_expired()
     assert {path.name for path in tmp_path.iterdir()} == left

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from echoic.limits.addresses import read_address
-from echoic.server.refused import Refusals
+from echoic.limits.addresses import parse_address
+from echoic.server.refused import RefusalLog
 from support.memory_socket import MemorySocket
 
 if TYPE_CHECKING:
@@ -27,13 +27,13 @@ async def ask(app: FastAPI, path: str, **headers: str) -> None:
 
 def test_a_flood_is_a_few_lines_a_second_and_a_count(caplog: pytest.LogCaptureFixture) -> None:
     now = 7.0
-    refusals = Refusals(lambda: now)
-    address = read_address("192.0.2.7")
+    refusals = RefusalLog(lambda: now)
+    address = parse_address("192.0.2.7")
     for _ in range(40):
-        refusals.note("unauthorized", address)
+        refusals.log_refusal("unauthorized", address)
     assert told(caplog) == [{"code": "unauthorized", "address": "192.0.2.7", "left_out": 0}] * 10
     now = 8.0
-    refusals.note("forbidden", None)
+    refusals.log_refusal("forbidden", None)
     assert told(caplog)[10:] == [{"code": "forbidden", "address": "None", "left_out": 30}]
 
 
@@ -54,6 +54,6 @@ async def test_addresses_and_names_that_are_not_answered_are_in_the_log(
     allowing = await start_app(allowed_addresses="192.0.2.7")
     await ask(allowing, "/readyz")
     async with MemorySocket(allowing) as socket:
-        assert (await socket.next())["code"] == "forbidden"
+        assert (await socket.receive_frame())["code"] == "forbidden"
     await ask(await start_app(), "/readyz", host="evil.example")
     assert told(caplog) == [{"code": "forbidden", "address": "127.0.0.1", "left_out": 0}] * 3

@@ -10,17 +10,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from echoic.engines.registry import Registry, Seat
-from echoic.engines.scripted import Scripted, draw
+from echoic.engines.registry import ModelSpec, Registry
+from echoic.engines.scripted import ScriptedEngine, draw_words
 from echoic.server.app import build_app
 from echoic.server.endpoint import StreamEndpoint
-from echoic.server.guard import Guard
-from echoic.server.kept import Grace, Kept, Record, Tail, Wish
+from echoic.server.guard import Authenticator
+from echoic.server.kept import FinishedSession, ReplayBuffer, ResumableSessions, ResumePolicy, ResumeRequest
 from echoic.server.settings import Settings
 from echoic.wire.frames import Resumed
 from server.test_connection import Doors, assert_nothing_is_left, house_of, metric, quiet
 from support.memory_socket import MemorySocket
-from support.patience import PATIENCE
+from support.patience import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -34,7 +34,7 @@ CONFIG: dict[str, object] = {
     "enable_partial": False,
 }
 WORDS = ["one", "two", "three", "four", "five", "six", "seven"]
-AUDIO = draw([(word, 0.5) for word in WORDS]).tobytes()
+AUDIO = draw_words([(word, 0.5) for word in WORDS]).tobytes()
 THIRD = len(AUDIO) // 12 * 4
 
 
@@ -45,17 +45,17 @@ def wish(status: dict[str, Any], received: int = 1) -> dict[str, object]:
 async def begun(socket: MemorySocket, *messages: dict[str, object] | bytes) -> dict[str, Any]:
     """Configure, send, and see that it arrived; return the status."""
     socket.send(CONFIG)
-    status = (await socket.until("status"))[-1]
+    status = (await socket.receive_until("status"))[-1]
     for message in messages:
         socket.send(message)
     socket.send({"type": "ping"})
-    await socket.until("pong")
+    await socket.receive_until("pong")
     return status
 
 
 async def emptied(app: FastAPI) -> None:
-    async with asyncio.timeout(PATIENCE):
-        await house_of(app).service.streams.emptied()
+    async with asyncio.timeout(WAIT_SECONDS):
+        await house_of(app).endpoint.streams.wait_until_empty()
 
 
 async def left(app: FastAPI) -> None:
@@ -68,15 +68,15 @@ async def test_a_session_decodes_while_it_waits_and_keeps_what_it_says(start_app
     doors = Doors()
     app = await start_app(doors.registry())
     async with MemorySocket(app) as socket:
-        status = await begun(socket, draw([("alpha", 2.0), ("one", 1.0)]).tobytes())
+        status = await begun(socket, draw_words([("alpha", 2.0), ("one", 1.0)]).tobytes())
     assert metric(app, "echoic_streams_waiting") == metric(app, "echoic_streams_active") == 1
     doors.open.set()
     async with MemorySocket(app) as socket:
         socket.send(wish(status))
         socket.send({"type": "stop"})
-        frames = await socket.until("full_transcript")
+        frames = await socket.receive_until("full_transcript")
         assert frames[-1]["text"] == "alpha one"
-        assert await socket.next() == {"type": "close", "code": 1000}
+        assert await socket.receive_frame() == {"type": "close", "code": 1000}
     assert metric(app, "echoic_streams_resumed_total") == 1
     assert metric(app, "echoic_streams_total") == metric(app, "echoic_closes_total", code="1000") == 1
     await left(app)
@@ -85,16 +85,16 @@ async def test_a_session_decodes_while_it_waits_and_keeps_what_it_says(start_app
 async def test_silent_connections_that_may_have_come_for_a_session_are_bounded(start_app: StartApp) -> None:
     places = asyncio.Semaphore(1)
     app = await start_app()
-    endpoint = StreamEndpoint(lambda: house_of(app).service, Guard(places=places))
+    endpoint = StreamEndpoint(lambda: house_of(app).endpoint, Authenticator(pending_connections=places))
     async with MemorySocket(app) as first:
         await begun(first)
         async with MemorySocket(endpoint) as silent:
             await quiet(silent)
             assert places.locked()
             async with MemorySocket(endpoint) as other:
-                assert (await other.next())["code"] == "server_busy"
+                assert (await other.receive_frame())["code"] == "server_busy"
             silent.send({"type": "ping"})
-            assert await silent.next() == {"type": "pong"}
+            assert await silent.receive_frame() == {"type": "pong"}
             assert not places.locked()
 
 
@@ -104,12 +104,12 @@ async def test_more_sessions_than_may_wait_end_with_their_connections(start_app:
         kept = await begun(first)
     async with MemorySocket(app) as second:
         status = await begun(second)
-    assert len(house_of(app).service.streams) == 1
+    assert len(house_of(app).endpoint.streams) == 1
     for one, answer in ((status, "error"), (kept, "status")):
         async with MemorySocket(app) as socket:
             socket.send(wish(one))
-            assert (await socket.next())["type"] == answer
-            socket.leave(1000)
+            assert (await socket.receive_frame())["type"] == answer
+            socket.disconnect(1000)
     await emptied(app)
 
 
@@ -117,7 +117,7 @@ async def test_a_session_with_more_to_say_than_is_kept_ends(start_app: StartApp)
     doors = Doors()
     app = await start_app(doors.registry(), resume_bytes=1_024)
     async with MemorySocket(app) as socket:
-        await begun(socket, draw([("alpha", 2.0), *[("one", 0.5)] * 20]).tobytes())
+        await begun(socket, draw_words([("alpha", 2.0), *[("one", 0.5)] * 20]).tobytes())
     doors.open.set()
     await emptied(app)
     assert metric(app, "echoic_closes_total", code="1006") == 1
@@ -128,8 +128,8 @@ async def test_a_farewell_ends_a_session_at_once(app: FastAPI) -> None:
     for code in (1000, 1001):
         async with MemorySocket(app) as socket:
             await begun(socket, AUDIO)
-            socket.leave(code)
-            await socket.ended()
+            socket.disconnect(code)
+            await socket.wait_until_ended()
         await left(app)
 
 
@@ -138,8 +138,8 @@ async def test_draining_finalises_sessions_that_wait_and_does_not_wait_for_their
 ) -> None:
     async with MemorySocket(app) as socket:
         await begun(socket, AUDIO)
-    async with asyncio.timeout(PATIENCE):
-        await house_of(app).service.streams.drain(PATIENCE)
+    async with asyncio.timeout(WAIT_SECONDS):
+        await house_of(app).endpoint.streams.drain(WAIT_SECONDS)
     assert metric(app, "echoic_closes_total", code="1001") == 1
     assert metric(app, "echoic_frames_total", direction="out", type="full_transcript") == 1
     await left(app)
@@ -149,9 +149,9 @@ async def test_draining_cuts_off_a_session_that_waits_and_is_not_decoded_in_time
     doors = Doors()
     app = await start_app(doors.registry())
     async with MemorySocket(app) as socket:
-        await begun(socket, draw([("alpha", 3.0)]).tobytes())
-    await house_of(app).service.streams.drain(0.02)
-    assert len(house_of(app).service.streams) == 0
+        await begun(socket, draw_words([("alpha", 3.0)]).tobytes())
+    await house_of(app).endpoint.streams.drain(0.02)
+    assert len(house_of(app).endpoint.streams) == 0
     doors.open.set()
 
 
@@ -161,17 +161,17 @@ async def test_a_session_whose_client_takes_nothing_waits_for_a_better_connectio
     app = await start_app(send_timeout_seconds=0.02)
     async with MemorySocket(app) as socket:
         status = await begun(socket)
-        socket.reads.clear()
+        socket.may_read.clear()
         socket.send(AUDIO)
         socket.send({"type": "commit"})
         await quiet(socket)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_SECONDS):
             while not metric(app, "echoic_streams_waiting"):  # noqa: ASYNC110  # a gauge sets no event
                 await asyncio.sleep(0.005)
         async with MemorySocket(app) as other:
             other.send(wish(status))
-            assert (await other.until("full_transcript"))[-1]["text"] == " ".join(WORDS)
-            other.leave(1000)
+            assert (await other.receive_until("full_transcript"))[-1]["text"] == " ".join(WORDS)
+            other.disconnect(1000)
 
 
 async def test_what_is_sent_over_two_connections_is_billed_once(start_app: StartApp) -> None:
@@ -182,7 +182,7 @@ async def test_what_is_sent_over_two_connections_is_billed_once(start_app: Start
     async with MemorySocket(app) as socket:
         socket.send(wish(status))
         socket.send(AUDIO[8 * 16_000 :])
-        frames = await socket.until("error")
+        frames = await socket.receive_until("error")
     assert frames[-1]["quota"] == "daily_minutes"
     assert frames[-1]["used"] == 0.05
     assert [frame["segment_end"] for frame in frames if frame["type"] == "final"][-1] == 3.0
@@ -194,8 +194,8 @@ async def test_no_log_holds_a_token(app: FastAPI, caplog: pytest.LogCaptureFixtu
         status = await begun(socket)
     async with MemorySocket(app) as socket:
         socket.send(wish(status))
-        await socket.until("status")
-        socket.leave(1000)
+        await socket.receive_until("status")
+        socket.disconnect(1000)
     assert "stream.resumed" in caplog.text
     assert str(status["resume_token"]).split(".")[1] not in caplog.text
 
@@ -209,14 +209,14 @@ async def test_abrupt_ends_at_any_moment_leave_nothing_behind(start_app: StartAp
                 socket.send(wish(status, 0))
             else:
                 socket.send(CONFIG)
-                status = (await socket.until("status"))[-1]
+                status = (await socket.receive_until("status"))[-1]
             socket.send(AUDIO)
             if number % 5 == 0:
                 socket.send({"type": "stop"})
             for _ in range(number % 23):
                 await asyncio.sleep(0)
             if number % 3 == 0:
-                socket.reads.clear()
+                socket.may_read.clear()
     await emptied(app)
     await left(app)
 
@@ -242,19 +242,19 @@ async def conversation(app: FastAPI, cuts: list[tuple[int, int]]) -> list[dict[s
         async with MemorySocket(app) as socket:
             if token:
                 socket.send({"type": "config", "resume": token, "received": received})
-                told = await socket.next()
+                told = await socket.receive_frame()
                 assert told["state"] == "resumed", told
                 arrived = told["received_messages"]
             for message in sent[arrived : arrived + messages]:
                 socket.send(message)
             if not token:
-                frames += await socket.until("status")
+                frames += await socket.receive_until("status")
                 token = frames[-1]["resume_token"]
             for _ in range(rounds):
                 await asyncio.sleep(0)
             last = (messages, rounds) == (len(sent), 0)
-            while last or socket.unread:
-                frame = await socket.next()
+            while last or socket.unread_count:
+                frame = await socket.receive_frame()
                 frames.append(frame)
                 if frame["type"] == "close":
                     return frames
@@ -266,7 +266,7 @@ async def conversation(app: FastAPI, cuts: list[tuple[int, int]]) -> list[dict[s
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 def test_cutting_anywhere_never_changes_what_is_said(cuts: list[tuple[int, int]]) -> None:
     async def both() -> None:
-        seats = [Seat("scripted", "scripted", "standard", lambda: None, Scripted)]
+        seats = [ModelSpec("scripted", "scripted", "standard", lambda: None, ScriptedEngine)]
         app = build_app(
             Settings.model_validate({"scripted_engine": True, "preload_model": "scripted"}),
             Registry(seats, "scripted"),
@@ -288,35 +288,37 @@ def without_token(frame: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_record_forgets_the_oldest_and_knows_it() -> None:
-    record = Record(1_000)
-    texts = [record.add('{"a":1}', keep=number != 2) for number in range(1, 21)]
+    record = ReplayBuffer(1_000)
+    texts = [record.add_frame('{"a":1}', keep=number != 2) for number in range(1, 21)]
     assert json.loads(texts[-1]) == {"a": 1, "seq": 20}
-    assert record.since(20) == []
-    assert record.since(19) == texts[19:]
-    assert record.since(21) is None
-    assert record.since(0) is None
-    record.hold()
+    assert record.find_frames_after(20) == []
+    assert record.find_frames_after(19) == texts[19:]
+    assert record.find_frames_after(21) is None
+    assert record.find_frames_after(0) is None
+    record.start_holding()
     for _ in range(10):
-        record.add('{"a":1}', keep=True)
-    assert record.overflows
-    assert record.since(19) is not None
-    record.release()
-    assert record.since(19) is None
-    assert not record.overflows
+        record.add_frame('{"a":1}', keep=True)
+    assert record.has_overflowed
+    assert record.find_frames_after(19) is not None
+    record.stop_holding()
+    assert record.find_frames_after(19) is None
+    assert not record.has_overflowed
 
 
 async def test_what_is_left_of_sessions_is_bounded() -> None:
-    kept = Kept(Grace(sessions=2))
+    kept = ResumableSessions(ResumePolicy(max_sessions=2))
     tokens = []
     for number in range(5):
-        tail = Tail(Resumed(session="s", received_messages=0, received_samples=0), Record(1_000), (1000, ""))
-        tokens.append(kept.add(str(number), "anna", tail))
-        kept.leave(str(number), tail)
+        tail = FinishedSession(
+            Resumed(session="s", received_messages=0, received_samples=0), ReplayBuffer(1_000), (1000, "")
+        )
+        tokens.append(kept.add_session(str(number), "anna", tail))
+        kept.keep_finished(str(number), tail)
     peer: Any = None
-    assert kept.take_up(Wish(tokens[-1], 0), "anna", peer)
+    assert kept.resume_session(ResumeRequest(tokens[-1], 0), "anna", peer)
     with pytest.raises(Exception, match="no session"):
-        kept.take_up(Wish(tokens[0], 0), "anna", peer)
-    assert kept.knows("anna")
+        kept.resume_session(ResumeRequest(tokens[0], 0), "anna", peer)
+    assert kept.has_sessions("anna")
     for number in range(5):
-        kept.forget(str(number))
-    assert not kept.knows("anna")
+        kept.forget_session(str(number))
+    assert not kept.has_sessions("anna")

@@ -11,11 +11,11 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from echoic.engines.registry import Registry, Seat
-from echoic.engines.scripted import Scripted, draw
-from echoic.engines.seats import standard_registry
+from echoic.engines.registry import ModelSpec, Registry
+from echoic.engines.scripted import ScriptedEngine, draw_words
+from echoic.engines.seats import build_standard_registry
 from echoic.errors import Missing
-from echoic.limits.quota import StoreAway
+from echoic.limits.quota import QuotaStoreUnavailable
 from echoic.server.app import build_app
 from echoic.server.settings import Settings
 from echoic.session.effects import ModelRequest
@@ -40,10 +40,10 @@ async def browsing(app: FastAPI, **headers: str) -> AsyncIterator[httpx.AsyncCli
 
 
 async def test_status_tells_the_truth_about_every_model(start_app: StartApp) -> None:
-    gone = Seat(
-        "gone", "gone", "onnx", lambda: Missing("Its weights are missing.", "pip install x"), Scripted
+    gone = ModelSpec(
+        "gone", "gone", "onnx", lambda: Missing("Its weights are missing.", "pip install x"), ScriptedEngine
     )
-    here = Seat("here", "here", "standard", lambda: None, Scripted, languages=lambda: ("en",))
+    here = ModelSpec("here", "here", "standard", lambda: None, ScriptedEngine, languages=lambda: ("en",))
     app = await start_app(Registry([gone, here], "here"), preload_model="")
     async with browsing(app) as client:
         status = (await client.get(f"{API}/status")).json()
@@ -78,15 +78,19 @@ async def test_status_tells_the_truth_about_every_model(start_app: StartApp) -> 
 
 
 async def test_no_client_is_told_which_folders_there_are(start_app: StartApp) -> None:
-    secret = Seat(
-        "parakeet-onnx", "parakeet", "onnx", lambda: Missing("/srv/ann smith/p/a.onnx is empty."), Scripted
+    secret = ModelSpec(
+        "parakeet-onnx",
+        "parakeet",
+        "onnx",
+        lambda: Missing("/srv/ann smith/p/a.onnx is empty."),
+        ScriptedEngine,
     )
-    here = Seat("scripted", "scripted", "standard", lambda: None, Scripted)
+    here = ModelSpec("scripted", "scripted", "standard", lambda: None, ScriptedEngine)
     app = await start_app(Registry([secret, here], "scripted"))
     async with browsing(app) as client:
         status = (await client.get(f"{API}/status")).json()
     assert status["models"][0]["reason"] == "a.onnx is empty."
-    answer = await app.state.house.service.means.engines.open(
+    answer = await app.state.context.endpoint.services.engines.open_model(
         ModelRequest("parakeet-onnx", "onnx"), fallback=True
     )
     assert answer.fallback == (
@@ -96,7 +100,7 @@ async def test_no_client_is_told_which_folders_there_are(start_app: StartApp) ->
 
 
 async def test_status_says_which_models_are_in_memory(start_app: StartApp) -> None:
-    here = Seat("here", "here", "standard", lambda: None, Scripted)
+    here = ModelSpec("here", "here", "standard", lambda: None, ScriptedEngine)
     app = await start_app(Registry([here], "here"), preload_model="here")
     async with browsing(app) as client:
         assert (await client.get(f"{API}/status")).json()["models"][0]["loaded"] is True
@@ -107,16 +111,16 @@ async def test_status_says_which_models_are_in_memory(start_app: StartApp) -> No
 async def test_a_preloaded_model_is_never_idle_and_another_is_once_its_streams_are_gone(
     start_app: StartApp,
 ) -> None:
-    seats = [Seat(name, name, "standard", lambda: None, Scripted) for name in ("kept", "other")]
+    seats = [ModelSpec(name, name, "standard", lambda: None, ScriptedEngine) for name in ("kept", "other")]
     app = await start_app(Registry(seats, "kept"), preload_model="kept", model_idle_seconds=1e-6)
-    house = app.state.house
+    house = app.state.context
     async with browsing(app) as client:
         async with MemorySocket(app) as stream:
             stream.send({"type": "config", "model": "other"})
-            while (await stream.next()).get("state") != "configured":
+            while (await stream.receive_frame()).get("state") != "configured":
                 pass
-            assert set(house.service.means.engines.loaded) == {"kept", "other"}
-        while "other" in house.service.means.engines.loaded:  # noqa: ASYNC110  # rounds of the loop
+            assert set(house.endpoint.services.engines.loaded) == {"kept", "other"}
+        while "other" in house.endpoint.services.engines.loaded:  # noqa: ASYNC110  # rounds of the loop
             await asyncio.sleep(0)
         ready = await client.get("/readyz")
     assert (ready.status_code, ready.json()["models"]) == (200, ["kept"])
@@ -127,8 +131,8 @@ async def test_word_timestamps_are_promised_only_if_a_model_that_is_there_gives_
     start_app: StartApp, *, here: bool
 ) -> None:
     probe = (lambda: None) if here else (lambda: Missing("It is not here."))
-    timed = Seat("timed", "timed", "standard", probe, Scripted, word_timestamps=True)
-    bare = Seat("bare", "bare", "standard", lambda: None, Scripted)
+    timed = ModelSpec("timed", "timed", "standard", probe, ScriptedEngine, word_timestamps=True)
+    bare = ModelSpec("bare", "bare", "standard", lambda: None, ScriptedEngine)
     app = await start_app(Registry([timed, bare], "bare"), preload_model="")
     async with browsing(app) as client:
         status = (await client.get(f"{API}/status")).json()
@@ -158,7 +162,7 @@ async def test_the_limits_of_a_server_without_keys_are_those_of_a_local_user(sta
         before = (await client.get(f"{API}/limits")).json()
         async with MemorySocket(app) as socket:
             socket.send({"type": "ping"})
-            await socket.next()
+            await socket.receive_frame()
             during = (await client.get(f"{API}/limits")).json()
     assert before["tier"] == "local"
     assert before["limits"] == {"daily_minutes": None, "concurrent_streams": None}
@@ -219,7 +223,7 @@ async def test_while_the_store_of_quotas_is_away_ready_means_that_streams_are_se
     async with browsing(app) as client:
         ready = await client.get("/readyz")
         assert (ready.status_code, ready.json()["quota_store"]) == (200, "reachable")
-        app.state.house.desk.lost(StoreAway("ConnectionError"))
+        app.state.context.ledger.on_store_unavailable(QuotaStoreUnavailable("ConnectionError"))
         away = await client.get("/readyz")
     assert (away.status_code, away.json()["status"]) == (code, says)
     assert away.json()["quota_store"] == "away"
@@ -232,12 +236,14 @@ async def test_ready_means_that_the_default_model_is_loaded(start_app: StartApp)
         assert (await client.get("/healthz")).status_code == 200
         ready = await client.get("/readyz")
         assert (ready.status_code, ready.json()["models"]) == (200, ["scripted"])
-        app.state.house.service.streams.draining = True
+        app.state.context.endpoint.streams.is_draining = True
         assert (await client.get("/readyz")).status_code == 503
 
 
 async def test_not_ready_says_what_is_waited_for(start_app: StartApp) -> None:
-    missing = Seat("scripted", "scripted", "standard", lambda: Missing("Its weights are missing."), Scripted)
+    missing = ModelSpec(
+        "scripted", "scripted", "standard", lambda: Missing("Its weights are missing."), ScriptedEngine
+    )
     app = await start_app(Registry([missing], "scripted"))
     async with browsing(app) as client:
         answer = await client.get("/readyz")
@@ -246,15 +252,17 @@ async def test_not_ready_says_what_is_waited_for(start_app: StartApp) -> None:
 
 
 async def test_while_a_model_loads_in_anothers_stead_it_is_named() -> None:
-    gone = Seat("parakeet-standard", "parakeet", "standard", lambda: Missing("It is not here."), Scripted)
+    gone = ModelSpec(
+        "parakeet-standard", "parakeet", "standard", lambda: Missing("It is not here."), ScriptedEngine
+    )
     begun, allowed = threading.Event(), threading.Event()
 
-    def load() -> Scripted:
+    def load() -> ScriptedEngine:
         begun.set()
         assert allowed.wait(20)
-        return Scripted()
+        return ScriptedEngine()
 
-    small = Seat("small", "small", "standard", lambda: None, load)
+    small = ModelSpec("small", "small", "standard", lambda: None, load)
     app = build_app(Settings(), Registry([gone, small], "small"))
     async with app.router.lifespan_context(app), browsing(app) as client:
         try:
@@ -262,7 +270,7 @@ async def test_while_a_model_loads_in_anothers_stead_it_is_named() -> None:
             waits_for = (await client.get("/readyz")).json()["waits_for"]
         finally:
             allowed.set()
-        await app.state.house.ready.settled.wait()
+        await app.state.context.readiness.settled.wait()
         assert (await client.get("/readyz")).json()["waits_for"] is None
     assert waits_for == "The model 'small' is being loaded."
 
@@ -272,25 +280,25 @@ async def test_a_model_that_was_given_up_is_not_available_and_the_server_not_rea
 ) -> None:
     end = threading.Event()
 
-    def load() -> Scripted:
-        return Scripted(hooks={"zulu": lambda: end.wait(60)})
+    def load() -> ScriptedEngine:
+        return ScriptedEngine(word_hooks={"zulu": lambda: end.wait(60)})
 
-    seat = Seat("scripted", "scripted", "standard", lambda: None, load)
+    seat = ModelSpec("scripted", "scripted", "standard", lambda: None, load)
     app = await start_app(Registry([seat], "scripted"), decode_timeout_seconds=0.05)
     config = {"type": "config", "model": "scripted", "enable_partial": False}
     try:
         for _ in range(3):
             async with MemorySocket(app) as socket:
                 socket.send(config)
-                socket.send(draw(["zulu"]).tobytes())
+                socket.send(draw_words(["zulu"]).tobytes())
                 socket.send({"type": "stop"})
-                await socket.until("close")
+                await socket.receive_until("close")
         async with browsing(app) as client, MemorySocket(app) as socket:
             ready = await client.get("/readyz")
             status = (await client.get(f"{API}/status")).json()
             text = (await client.get("/metrics")).text
             socket.send(config)
-            assert (await socket.until("error"))[-1]["code"] == "model_unavailable"
+            assert (await socket.receive_until("error"))[-1]["code"] == "model_unavailable"
     finally:
         end.set()
     assert ready.status_code == 503
@@ -303,9 +311,9 @@ async def test_a_model_that_was_given_up_is_not_available_and_the_server_not_rea
 async def test_the_metrics_can_be_read_and_count_what_happened(app: FastAPI) -> None:
     async with MemorySocket(app) as socket:
         socket.send({"type": "config", "model": "scripted"})
-        socket.send(draw(["one", "two"]).tobytes())
+        socket.send(draw_words(["one", "two"]).tobytes())
         socket.send({"type": "commit"})
-        await socket.until("full_transcript")
+        await socket.receive_until("full_transcript")
         async with browsing(app) as client:
             text = (await client.get("/metrics")).text
     found = {
@@ -326,8 +334,10 @@ async def test_two_applications_in_a_process_share_nothing(start_app: StartApp) 
     async with MemorySocket(one) as socket, MemorySocket(other) as another:
         for each in (socket, another):
             each.send({"type": "ping"})
-            assert await each.next() == {"type": "pong"}
-        assert one.state.house.service.means.metrics.registry.get_sample_value("echoic_streams_total") == 1
+            assert await each.receive_frame() == {"type": "pong"}
+        assert (
+            one.state.context.endpoint.services.metrics.registry.get_sample_value("echoic_streams_total") == 1
+        )
 
 
 async def test_the_page_and_its_files_come_with_a_strict_policy(app: FastAPI) -> None:
@@ -363,5 +373,5 @@ async def test_nothing_is_loaded_from_elsewhere_for_a_documentation_page(app: Fa
 
 @pytest.mark.skipif(importlib.util.find_spec("onnxruntime") is None, reason="needs onnxruntime")
 def test_the_names_in_the_status_are_names_that_a_config_may_bear() -> None:
-    registry = standard_registry()
-    assert {row.id for row in registry.describe()} <= set(registry.names)
+    registry = build_standard_registry()
+    assert {row.id for row in registry.describe_models()} <= set(registry.names)

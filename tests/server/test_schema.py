@@ -50,7 +50,7 @@ def test_a_real_server_answers_as_its_schema_says(asks: dict[str, str], tmp_path
     with ServerProcess(log_level="warning", **asks) as server:
         found = subprocess.run(
             [
-                *(sys.executable, "-m", "schemathesis.cli", "run", f"http://{server.place}/openapi.json"),
+                *(sys.executable, "-m", "schemathesis.cli", "run", f"http://{server.address}/openapi.json"),
                 *("--checks", "all", "--max-examples", "20", "--no-color"),
             ],
             capture_output=True,
@@ -61,7 +61,7 @@ def test_a_real_server_answers_as_its_schema_says(asks: dict[str, str], tmp_path
         )
         assert found.returncode == 0, found.stdout[-4000:]
         server.process.send_signal(signal.SIGTERM)
-        code, log = server.ended()
+        code, log = server.wait_for_exit()
     assert code == 0
     events = set(re.findall(r'event=("[^"]*"|\S+)', log))
     assert events <= {'"Invalid HTTP request received."', "request.refused"}

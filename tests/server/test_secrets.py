@@ -16,10 +16,10 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from echoic.engines.scripted import draw
+from echoic.engines.scripted import draw_words
 from support.keyed import make_key_in
-from support.live import STREAM, ServerProcess
-from support.patience import PATIENCE
+from support.live import STREAM_PATH, ServerProcess
+from support.patience import WAIT_SECONDS
 from support.valkey import ValkeyServer
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
 
 WORDS = ["alpha", "bravo", "charlie", "delta"]
-AUDIO = draw(WORDS).tobytes()
+AUDIO = draw_words(WORDS).tobytes()
 ENCODED = base64.b64encode(AUDIO).decode()
 SINGLE = "hush-4417-single"
 SCRAPE = "hush-5190-scrape"
@@ -77,7 +77,7 @@ class Run:
 
     def opened(self, query: str = "", **headers: str) -> connect:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return connect(f"ws://{self.place}{STREAM}{query}", additional_headers=named)
+        return connect(f"ws://{self.place}{STREAM_PATH}{query}", additional_headers=named)
 
     async def credentials(self) -> None:
         """Present every kind of credential in every way, good and bad, and stream where one is let in."""
@@ -117,14 +117,14 @@ class Run:
         """Ask by HTTP, rightly and wrongly, and by bytes that are no HTTP."""
         async with httpx.AsyncClient(base_url=f"http://{self.place}") as client:
             for secret in (self.rich, SINGLE, SCRAPE, self.signed, WRONG):
-                for path in (LIMITS, "/metrics", "/readyz", f"/{secret}", f"/{STREAM}/{secret}"):
+                for path in (LIMITS, "/metrics", "/readyz", f"/{secret}", f"/{STREAM_PATH}/{secret}"):
                     await client.get(f"{path}?token={secret}")
                     await client.get(path, headers={"authorization": f"Bearer {secret}"})
                     await client.post(path, content=ENCODED, headers={"x-api-key": secret})
         upgrade = "Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 1\r\n\r\n"
         for line in (
             f"GET {LIMITS}?token={self.rich} HTTP/9.9\r\n\r\n",
-            f"GET {STREAM}?token={self.rich} HTTP/1.1\r\nHost: {self.place}\r\n{upgrade}",
+            f"GET {STREAM_PATH}?token={self.rich} HTTP/1.1\r\nHost: {self.place}\r\n{upgrade}",
             f"{self.rich}\r\n{ENCODED[:100]}\r\n\r\n",
         ):
             reader, writer = await asyncio.open_connection(*self.place.split(":"))
@@ -139,7 +139,7 @@ class Run:
 
 
 async def until(client: ClientConnection, kind: str) -> dict[str, Any]:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(WAIT_SECONDS):
         while True:
             frame: dict[str, Any] = json.loads(await client.recv())
             if frame["type"] == kind:
@@ -158,7 +158,7 @@ async def spoken(client: ClientConnection) -> None:
         await client.send(json.dumps({"type": "config", "language": TERM, "sample_rate": TERM}))
         await client.send(ENCODED)
         await client.send('{"type":"stop"}')
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_SECONDS):
             async for _ in client:
                 pass
 
@@ -183,7 +183,7 @@ async def test_nothing_that_is_secret_is_in_what_a_server_writes(tmp_path: Path,
             log_format=log_format,
         ) as server,
     ):
-        run = Run(server.place, keys)
+        run = Run(server.address, keys)
         await run.quotas()  # first: a key that was good once is heard however many wrong ones come
         await run.credentials()
         await run.resumed()
@@ -193,12 +193,12 @@ async def test_nothing_that_is_secret_is_in_what_a_server_writes(tmp_path: Path,
         valkey.start()
         await run.quotas()
         server.process.send_signal(signal.SIGTERM)
-        code, log = server.ended()
+        code, log = server.wait_for_exit()
     assert code == 0
     for event in ("stream.opened", "stream.refused", "stream.resumed", "stream.error", "quota.store_away"):
         assert event in log
     for reason in ("unauthorized", "quota_exceeded", "server_busy", "resume_failed"):
         assert reason in log
-    written = "\n".join((*server.said, log))
+    written = "\n".join((*server.stdout_lines, log))
     for secret in run.secrets:
         assert secret not in written, secret

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from echoic.engines.parakeet import Tuning
-from echoic.limits.secret import written_digest
-from echoic.server.app import wishes_of
+from echoic.engines.parakeet import ParakeetOptions
+from echoic.limits.secret import parse_key_digest
+from echoic.server.app import build_engine_settings
 from echoic.server.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def test_every_section_of_the_file_is_read(written: Callable[[str], Path]) -> No
     )
     settings = load_settings(file, {})
     assert settings.allow_open_network
-    assert settings.api_key == written_digest("s3cret # no comment")
+    assert settings.api_key == parse_key_digest("s3cret # no comment")
     assert not settings.allow_query_token
     assert not settings.streaming_fallback
     assert settings.stream_ttl_seconds == 60
@@ -102,13 +102,13 @@ def test_an_empty_variable_and_those_of_other_programs_count_as_not_set() -> Non
 
 def test_the_key_itself_is_not_kept() -> None:
     settings = load_settings(None, {"ECHOIC_API_KEY": "s3cret"})
-    assert settings.api_key == written_digest("s3cret")
+    assert settings.api_key == parse_key_digest("s3cret")
     assert "s3cret" not in repr(settings) + str(settings.model_dump())
     assert "api_key" not in repr(settings)
 
 
 def test_a_key_may_be_given_as_its_digest() -> None:
-    digest = written_digest("s3cret")
+    digest = parse_key_digest("s3cret")
     assert load_settings(None, {"ECHOIC_API_KEY": f"sha256:{digest.hex()}"}).api_key == digest
     (told,) = problems_of(None, {"ECHOIC_API_KEY": "sha256:0123"})
     assert "64 hexadecimal digits" in told
@@ -129,12 +129,12 @@ def test_loopback_needs_no_key(host: str) -> None:
 
 
 def test_the_endpoint_without_keys_is_not_served_where_keys_are_asked_for() -> None:
-    assert load_settings(None, {}).serves_core
-    assert not load_settings(None, {"ECHOIC_API_KEY": "k"}).serves_core
-    assert load_settings(None, {}, host="::", allow_open_network=True).serves_core
+    assert load_settings(None, {}).should_serve_core
+    assert not load_settings(None, {"ECHOIC_API_KEY": "k"}).should_serve_core
+    assert load_settings(None, {}, host="::", allow_open_network=True).should_serve_core
     guarded = {"ECHOIC_API_KEY": "k", "ECHOIC_HOST": "::"}
-    assert not load_settings(None, guarded).serves_core
-    assert load_settings(None, guarded | {"ECHOIC_CORE_ENDPOINT": "yes"}).serves_core
+    assert not load_settings(None, guarded).should_serve_core
+    assert load_settings(None, guarded | {"ECHOIC_CORE_ENDPOINT": "yes"}).should_serve_core
 
 
 @pytest.mark.parametrize(("given", "held"), [("1", 30), ("-5", 30), ("90", 90), ("99999", 3600)])
@@ -170,12 +170,12 @@ def test_what_models_are_to_do_reaches_their_table(written: Callable[[str], Path
     settings = load_settings(file, {"ECHOIC_PARAKEET_NEMO_FILE": "~/x.nemo", "ECHOIC_WORKER_THREADS": "5"})
     assert settings.parakeet_quantization == ""
     assert settings.parakeet_nemo_file == Path.home() / "x.nemo"
-    wishes = wishes_of(settings)
-    tuning = wishes.tuning
+    wishes = build_engine_settings(settings)
+    tuning = wishes.parakeet_options
     assert (tuning.left_context, tuning.right_context) == (2.0, 0.5)
-    assert (tuning.lanes, tuning.threads, wishes.cores) == (4, 5, 3)
+    assert (tuning.max_batch_size, tuning.max_concurrency, wishes.cores) == (4, 5, 3)
     assert (wishes.onnx_provider, wishes.device, wishes.whisper_model) == ("cuda", "cpu", "small")
-    assert wishes_of(Settings()).tuning == Tuning()
+    assert build_engine_settings(Settings()).parakeet_options == ParakeetOptions()
 
 
 @pytest.mark.parametrize(
@@ -252,9 +252,9 @@ def test_settings_of_insights_may_leave_out_their_prefix_in_the_file(written: Ca
     text = "base_url = http://127.0.0.1:11434/v1\nmodel = small\nmodels = a, b\napi_key = s3cret\n"
     file = written(f"[Insights]\nprovider = llm\ninsights_timeout_seconds = 60\n{text}")
     settings = load_settings(file, {"ECHOIC_INSIGHTS_INTERVAL_SECONDS": "120"})
-    plan = settings.insights
+    plan = settings.insight_settings
     assert (plan.provider, plan.model, plan.models, plan.timeout) == ("llm", "small", ("a", "b"), 60)
-    assert (plan.interval, plan.window, plan.api_key) == (120, 6, "s3cret")
+    assert (plan.interval, plan.window_segments, plan.api_key) == (120, 6, "s3cret")
     assert "s3cret" not in f"{settings!r} {settings.model_dump()} {plan!r}"
 
 
@@ -283,4 +283,4 @@ def test_what_cannot_be_used_does_not_count_as_not_set(tmp_path: Path) -> None:
 def test_the_rest_can_be_used() -> None:
     with pytest.raises(SettingsError) as caught:
         load_settings(None, {"ECHOIC_PORT": "abc", "ECHOIC_HOST": "localhost"})
-    assert (caught.value.usable.port, caught.value.usable.host) == (8000, "localhost")
+    assert (caught.value.usable_settings.port, caught.value.usable_settings.host) == (8000, "localhost")

@@ -25,9 +25,9 @@ from websockets.asyncio.client import connect
 from echoic.cli.status import fetch_models
 from echoic.client import ServerError
 from echoic.client import connect as client_connect
-from echoic.engines.scripted import draw
+from echoic.engines.scripted import draw_words
 from echoic.server.settings import SettingsError, load_settings
-from support.live import STREAM, ServerProcess
+from support.live import STREAM_PATH, ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,18 +82,21 @@ def health(place: str, trust: ssl.SSLContext) -> int:
 async def test_streams_and_answers_are_encrypted_and_nothing_else_is_answered(papers: Papers) -> None:
     files = {"tls_cert_file": str(papers.cert), "tls_key_file": str(papers.key)}
     with ServerProcess(**files) as server:
-        place = server.place
-        assert [f"https://{place}/" in server.said[1], f"wss://{place}/" in server.said[2]] == [True, True]
-        async with connect(f"wss://{place}{STREAM}", ssl=papers.trust) as client:
+        place = server.address
+        assert [
+            f"https://{place}/" in server.stdout_lines[1],
+            f"wss://{place}/" in server.stdout_lines[2],
+        ] == [True, True]
+        async with connect(f"wss://{place}{STREAM_PATH}", ssl=papers.trust) as client:
             await client.send('{"type":"config","model":"scripted"}')
-            await client.send(draw(["one", "two"]).tobytes())
+            await client.send(draw_words(["one", "two"]).tobytes())
             await client.send('{"type":"stop"}')
             frames = [json.loads(frame) async for frame in client]
         assert frames[-1]["text"] == "one two"
         assert b"HTTP" not in await asyncio.to_thread(answer_in_plain, place)
         assert await asyncio.to_thread(health, place, papers.trust) == 200
         server.process.send_signal(signal.SIGTERM)
-        code, log = server.ended()
+        code, log = server.wait_for_exit()
     assert code == 0
     assert "Traceback" not in log
 
@@ -101,12 +104,12 @@ async def test_streams_and_answers_are_encrypted_and_nothing_else_is_answered(pa
 @pytest.fixture
 def place(papers: Papers) -> Iterator[str]:
     with ServerProcess(tls_cert_file=str(papers.cert), tls_key_file=str(papers.key)) as server:
-        yield server.place
+        yield server.address
 
 
 async def refusal(url: str) -> ServerError:
     with pytest.raises(ServerError) as caught:
-        async with client_connect(f"{url}{STREAM}?token=s3cret", model="scripted"):
+        async with client_connect(f"{url}{STREAM_PATH}?token=s3cret", model="scripted"):
             pass
     assert "s3cret" not in str(caught.value)
     return caught.value
@@ -126,7 +129,7 @@ async def test_clients_are_told_what_is_wrong_with_the_certificate_or_the_scheme
 
 async def test_tls_to_a_server_without_it_is_told() -> None:
     with ServerProcess() as server:
-        error = await refusal(f"wss://{server.place}")
+        error = await refusal(f"wss://{server.address}")
     assert (error.code, error.detail) == ("unreachable", {"perhaps": "ws"})
 
 

@@ -13,13 +13,13 @@ import pytest
 from pydantic import ValidationError
 from websockets.asyncio.client import connect
 
-from echoic.engines.registry import Registry, Seat
-from echoic.engines.scripted import Scripted, draw
-from echoic.limits.memory import MemoryQuotas
-from echoic.limits.quota import Allowance, Claim, Place, StoreAway
+from echoic.engines.registry import ModelSpec, Registry
+from echoic.engines.scripted import ScriptedEngine, draw_words
+from echoic.limits.memory import MemoryQuotaStore
+from echoic.limits.quota import Charge, QuotaStoreUnavailable, StreamLease, TierLimits
 from echoic.server.app import build_app
 from echoic.server.settings import Settings
-from support.live import STREAM, ServerProcess
+from support.live import STREAM_PATH, ServerProcess
 from support.memory_socket import MemorySocket
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from opentelemetry.sdk.trace import ReadableSpan
 
-    from echoic.limits.quota import Receipt
+    from echoic.limits.quota import ChargeResult
 
 pytest.importorskip("opentelemetry.sdk")
 pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
@@ -36,8 +36,8 @@ pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from echoic.server.traced_quotas import TracedQuotas
-from echoic.server.traces import Traces
+from echoic.server.traced_quotas import TracedQuotaStore
+from echoic.server.traces import Tracing
 
 WORDS = [("alpha", 1.0), ("bravo", 1.0), ("charlie", 1.0), ("delta", 1.0)]
 KEY = "a-key-that-nobody-may-see"
@@ -47,14 +47,16 @@ KEY = "a-key-that-nobody-may-see"
 async def started(share: float = 1.0, **hooks: Callable[[], object]) -> AsyncIterator[FastAPI]:
     """Yield an application whose spans are kept in memory, in ``app.state.spans``."""
     spans = InMemorySpanExporter()
-    seat = Seat("scripted", "scripted", "standard", lambda: None, lambda: Scripted(hooks=hooks))
+    seat = ModelSpec(
+        "scripted", "scripted", "standard", lambda: None, lambda: ScriptedEngine(word_hooks=hooks)
+    )
     settings = Settings.model_validate(
         {"scripted_engine": True, "preload_model": "scripted", "api_key": KEY, "streaming_fallback": False}
     )
-    app = build_app(settings, Registry([seat], "scripted"), Traces(SimpleSpanProcessor(spans), share))
+    app = build_app(settings, Registry([seat], "scripted"), Tracing(SimpleSpanProcessor(spans), share))
     app.state.spans = spans
     async with app.router.lifespan_context(app):
-        await app.state.house.ready.settled.wait()
+        await app.state.context.readiness.settled.wait()
         yield app
 
 
@@ -62,12 +64,12 @@ async def spoken(app: FastAPI) -> list[dict[str, Any]]:
     """Stream the words; return the finals."""
     async with MemorySocket(app, headers={"x-api-key": KEY}) as socket:
         socket.send({"type": "config", "model": "scripted"})
-        audio = draw(WORDS)
+        audio = draw_words(WORDS)
         for start in range(0, len(audio), 8_000):
             socket.send(audio[start : start + 8_000].tobytes())
         socket.send({"type": "stop"})
-        frames = await socket.until("full_transcript")
-        assert (await socket.next())["type"] == "close"
+        frames = await socket.receive_until("full_transcript")
+        assert (await socket.receive_frame())["type"] == "close"
     return [frame for frame in frames if frame["type"] == "final"]
 
 
@@ -92,7 +94,7 @@ async def test_a_stream_its_windows_and_their_batches_are_spans() -> None:
         finals = await spoken(app)
     spans = by_name(app)
     (stream,) = spans["echoic.stream"]
-    assert facts(stream)["echoic.endpoint"] == STREAM
+    assert facts(stream)["echoic.endpoint"] == STREAM_PATH
     assert facts(stream)["echoic.close_code"] == 1000
     assert facts(stream)["echoic.model"] == "scripted"
     assert len(facts(stream)["echoic.stream"]) == 12
@@ -105,9 +107,9 @@ async def test_a_stream_its_windows_and_their_batches_are_spans() -> None:
         (decode,) = children(spans["echoic.decode"], window)
         assert window.start_time <= wait.end_time == decode.start_time <= decode.end_time <= window.end_time  # type: ignore[operator]
     assert sum(facts(batch)["echoic.windows"] for batch in spans["echoic.batch"]) >= len(decoded)
-    house = app.state.house
-    assert not house.service.means.engines._flights  # noqa: SLF001  # nothing is kept
-    assert not house.service.means.engines._streams  # noqa: SLF001
+    house = app.state.context
+    assert not house.endpoint.services.engines._flights  # noqa: SLF001  # nothing is kept
+    assert not house.endpoint.services.engines._streams  # noqa: SLF001
 
 
 async def test_no_attribute_says_what_was_said_or_by_whom() -> None:
@@ -139,19 +141,19 @@ async def test_of_streams_that_are_not_followed_there_is_nothing() -> None:
 
 
 async def test_round_trips_to_a_store_of_quotas_are_spans() -> None:
-    class Away(MemoryQuotas):
-        async def charge(self, claim: Claim) -> Receipt:
-            raise StoreAway(f"of {claim.place.user}")
+    class Away(MemoryQuotaStore):
+        async def charge_audio(self, charge: Charge) -> ChargeResult:
+            raise QuotaStoreUnavailable(f"of {charge.lease.user}")
 
     spans = InMemorySpanExporter()
-    store = TracedQuotas(Away(), Traces(SimpleSpanProcessor(spans)).tracer)
-    place, allowance = Place("anna", "lease"), Allowance(None, 2)
-    assert (await store.acquire(place, allowance, 30.0)).admitted
-    assert await store.renew([(place, allowance)], 30.0) == [True]
-    with pytest.raises(StoreAway):
-        await store.charge(Claim(place, 0, 0, 1))
-    await store.release(place)
-    assert (await store.usage("anna")).active == 0
+    store = TracedQuotaStore(Away(), Tracing(SimpleSpanProcessor(spans)).tracer)
+    place, allowance = StreamLease("anna", "lease"), TierLimits(None, 2)
+    assert (await store.acquire_lease(place, allowance, 30.0)).is_admitted
+    assert await store.renew_leases([(place, allowance)], 30.0) == [True]
+    with pytest.raises(QuotaStoreUnavailable):
+        await store.charge_audio(Charge(place, 0, 0, 1))
+    await store.release_lease(place)
+    assert (await store.read_usage("anna")).active_streams == 0
     await store.close()
     told = spans.get_finished_spans()
     steps = ("acquire", "renew", "charge", "release", "usage")
@@ -199,13 +201,15 @@ async def test_a_server_sends_them_to_a_collector() -> None:
         Collector() as collector,
         ServerProcess(traces_endpoint=collector.url, api_key=KEY, log_level="error") as server,
     ):
-        async with connect(f"ws://{server.place}{STREAM}", additional_headers={"X-API-KEY": KEY}) as socket:
+        async with connect(
+            f"ws://{server.address}{STREAM_PATH}", additional_headers={"X-API-KEY": KEY}
+        ) as socket:
             await socket.send('{"type": "config", "model": "scripted"}')
-            await socket.send(draw(WORDS).tobytes())
+            await socket.send(draw_words(WORDS).tobytes())
             await socket.send('{"type": "stop"}')
             said = [message async for message in socket]
         server.process.terminate()
-        assert server.ended()[0] in (0, -15)
+        assert server.wait_for_exit()[0] in (0, -15)
     assert "alpha" in " ".join(map(str, said))
     names = set()
     for path, body in collector.received:

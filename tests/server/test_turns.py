@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from echoic.server.websocket import WebSocket
-from support.raw_websocket import TEXT, close, frame
+from echoic.server.websocket import BoundedWebSocketProtocol
+from support.raw_websocket import TEXT, build_close, build_frame
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -19,7 +19,7 @@ HANDSHAKE = (
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
 MANY = 5_000
-FLOOD = b"".join(frame(TEXT, str(number).encode()) for number in range(MANY))
+FLOOD = b"".join(build_frame(TEXT, str(number).encode()) for number in range(MANY))
 ALL = [str(number) for number in range(MANY)]
 
 
@@ -67,13 +67,13 @@ class Listener:
             self.heard.append(message["text"])
 
 
-async def connected() -> tuple[WebSocket, Line, Listener]:
+async def connected() -> tuple[BoundedWebSocketProtocol, Line, Listener]:
     listener, line = Listener(), Line()
     config = Config(listener, log_config=None, ws_ping_interval=None)
     config.load()
     state = ServerState()
     state.connections = set()
-    socket = WebSocket(config=config, server_state=state, app_state={})
+    socket = BoundedWebSocketProtocol(config=config, server_state=state, app_state={})
     socket.connection_made(line)
     socket.data_received(HANDSHAKE)
     for _ in range(5):
@@ -109,7 +109,7 @@ async def test_what_a_connection_brought_before_it_was_cut_is_taken() -> None:
 
 async def test_a_close_behind_a_flood_comes_last() -> None:
     socket, line, listener = await connected()
-    socket.data_received(FLOOD + close(1000))
+    socket.data_received(FLOOD + build_close(1000))
     async with asyncio.timeout(60):
         await listener.over.wait()
     assert listener.heard == ALL

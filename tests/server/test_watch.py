@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from echoic.limits.identity import LOCAL
+from echoic.limits.identity import LOCAL_IDENTITY
 from echoic.limits.key_database import KeyDatabase
-from echoic.limits.keys import Key, KeyStoreUnavailable
-from echoic.limits.secret import digest_of
-from echoic.server.watch import LOOK_SECONDS, KeyWatch
+from echoic.limits.keys import ApiKey, KeyStoreUnavailable
+from echoic.limits.secret import compute_digest
+from echoic.server.watch import CHECK_INTERVAL_SECONDS, RevocationMonitor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping
@@ -22,19 +22,19 @@ class Stream:
     def __init__(self) -> None:
         self.ends: list[tuple[int, str]] = []
 
-    def end(self, code: int, error: Error | None = None) -> None:
+    def end_stream(self, code: int, error: Error | None = None) -> None:
         assert error is not None
         self.ends.append((code, error.code))
 
 
 class Away:
-    async def find(self, _: str) -> Key | None:
+    async def find_key(self, _: str) -> ApiKey | None:
         raise KeyStoreUnavailable
 
-    async def find_all(self, _: Collection[str]) -> Mapping[str, Key]:
+    async def find_keys(self, _: Collection[str]) -> Mapping[str, ApiKey]:
         raise KeyStoreUnavailable
 
-    async def used(self, *_: object) -> None:
+    async def record_use(self, *_: object) -> None:
         raise KeyStoreUnavailable
 
 
@@ -47,55 +47,55 @@ async def store(tmp_path: Path) -> AsyncIterator[KeyDatabase]:
 
 
 async def test_streams_of_a_revoked_key_end_once_and_others_go_on(store: KeyDatabase) -> None:
-    watch = KeyWatch(store)
-    _, revoked = await store.create("anna")
-    _, good = await store.create("ben")
+    watch = RevocationMonitor(store)
+    _, revoked = await store.create_key("anna")
+    _, good = await store.create_key("ben")
     theirs, others, local = [Stream(), Stream()], Stream(), Stream()
     for stream in theirs:
-        watch.follow(stream, revoked.identity)
-    watch.follow(others, good.identity)
-    watch.follow(local, LOCAL)
-    await watch.look()
-    await store.revoke(revoked.id)
-    await watch.look()
-    await watch.look()
+        watch.follow_stream(stream, revoked.identity)
+    watch.follow_stream(others, good.identity)
+    watch.follow_stream(local, LOCAL_IDENTITY)
+    await watch.end_revoked_streams()
+    await store.revoke_key(revoked.id)
+    await watch.end_revoked_streams()
+    await watch.end_revoked_streams()
     assert [stream.ends for stream in theirs] == [[(4401, "unauthorized")]] * 2
     assert others.ends == local.ends == []
 
 
 async def test_streams_end_with_their_keys_time(store: KeyDatabase) -> None:
-    _, key = await store.create("anna", expires=datetime.now(UTC) - timedelta(seconds=1))
-    stream, watch = Stream(), KeyWatch(store)
-    watch.follow(stream, key.identity)
-    await watch.look()
+    _, key = await store.create_key("anna", expires=datetime.now(UTC) - timedelta(seconds=1))
+    stream, watch = Stream(), RevocationMonitor(store)
+    watch.follow_stream(stream, key.identity)
+    await watch.end_revoked_streams()
     assert stream.ends == [(4401, "unauthorized")]
 
 
 async def test_a_key_that_is_gone_from_the_store_ends_its_streams(store: KeyDatabase) -> None:
-    stream, watch = Stream(), KeyWatch(store)
-    key = Key("ffffffffffff", digest_of("x"), "anna", "free", datetime.now(UTC))
-    watch.follow(stream, key.identity)
-    await watch.look()
+    stream, watch = Stream(), RevocationMonitor(store)
+    key = ApiKey("ffffffffffff", compute_digest("x"), "anna", "free", datetime.now(UTC))
+    watch.follow_stream(stream, key.identity)
+    await watch.end_revoked_streams()
     assert len(stream.ends) == 1
 
 
 async def test_a_stream_that_is_over_is_left_alone(store: KeyDatabase) -> None:
-    _, key = await store.create("anna")
-    stream, watch = Stream(), KeyWatch(store)
-    watch.follow(stream, key.identity)
-    watch.forget(stream)
-    await store.revoke(key.id)
-    await watch.look()
+    _, key = await store.create_key("anna")
+    stream, watch = Stream(), RevocationMonitor(store)
+    watch.follow_stream(stream, key.identity)
+    watch.forget_stream(stream)
+    await store.revoke_key(key.id)
+    await watch.end_revoked_streams()
     assert stream.ends == []
 
 
 async def test_where_the_store_is_away_streams_go_on(store: KeyDatabase) -> None:
-    _, key = await store.create("anna")
-    stream, watch = Stream(), KeyWatch(Away())
-    watch.follow(stream, key.identity)
-    await watch.look()
+    _, key = await store.create_key("anna")
+    stream, watch = Stream(), RevocationMonitor(Away())
+    watch.follow_stream(stream, key.identity)
+    await watch.end_revoked_streams()
     assert stream.ends == []
 
 
 def test_a_look_and_the_stores_patience_fit_twice_into_a_minute() -> None:
-    assert 2 * (LOOK_SECONDS + 5) <= 60
+    assert 2 * (CHECK_INTERVAL_SECONDS + 5) <= 60

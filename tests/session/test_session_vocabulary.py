@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from echoic.engines.scripted import CARRIED, UTTERANCE, Scripted, draw
+from echoic.engines.scripted import LOCAL_AGREEMENT, STATEFUL, ScriptedEngine, draw_words
 from echoic.session.config import StreamConfig
 from echoic.session.core import Session
 from echoic.session.effects import ModelAnswer
 from echoic.session.window import WindowNeeds
 from echoic.text.vocabulary import Hotword, Style, Vocabulary, Wish
-from support.play import Play, kind, texts, zeros
-from support.speakers import Timed, saying
+from support.play import SessionDriver, build_silence, filter_frames, frame_texts
+from support.speakers import TimedScripted, build_fixed_engine
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -25,46 +25,46 @@ def play(
     text: str = "hello",
     vocabulary: Vocabulary | None = None,
     terms: Literal["none", "prompt", "boost"] = "none",
-) -> Play:
+) -> SessionDriver:
     def model(_: ModelRequest) -> ModelAnswer:
         return ModelAnswer("parrot", WindowNeeds("plain", sample_rate=None, terms=terms))
 
     defaults = StreamConfig(vocabulary=vocabulary or Vocabulary())
-    return Play(saying(text), Session(defaults=defaults), model=model)
+    return SessionDriver(build_fixed_engine(text), Session(defaults=defaults), model_resolver=model)
 
 
 def warned(frames: list[dict[str, object]]) -> list[object]:
-    return [frame["code"] for frame in kind(frames, "warning")]
+    return [frame["code"] for frame in filter_frames(frames, "warning")]
 
 
 def test_finals_partials_and_the_transcript_say_what_was_meant() -> None:
     stream = play("the phase or")
     stream.send({"type": "config", "vocabulary": {"replacements": {"phase or": "Phasor"}}})
-    (partial,) = stream.hear(zeros(1.5))
+    (partial,) = stream.push_audio(build_silence(1.5))
     final, transcript = stream.send({"type": "commit"})
     assert [one["text"] for one in (partial, final, transcript)] == ["the Phasor"] * 3
 
 
 def test_what_the_server_brings_holds_without_a_config() -> None:
     stream = play("iot", Vocabulary(Wish((), {"IOT": "IoT"})))
-    assert texts(stream.hear(zeros(2.0))) == ["IoT"]
+    assert frame_texts(stream.push_audio(build_silence(2.0))) == ["IoT"]
 
 
 def test_a_segment_that_was_heard_before_a_config_is_said_in_the_words_before_it() -> None:
     stream = play("one")
     stream.send({"type": "config", "vocabulary": {"replacements": {"one": "1"}}})
-    stream.hear(zeros(1.0))
+    stream.push_audio(build_silence(1.0))
     frames = stream.send({"type": "config", "vocabulary": {}})
-    assert texts(frames) == ["1"]
-    assert texts(stream.hear(zeros(2.0))) == ["one"]
+    assert frame_texts(frames) == ["1"]
+    assert frame_texts(stream.push_audio(build_silence(2.0))) == ["one"]
 
 
 def test_terms_and_prompt_travel_with_every_window() -> None:
     stream = play(terms="boost")
     frames = stream.send({"type": "config", "vocabulary": {"terms": ["Zarathustra"]}})
     assert warned(frames) == []
-    stream.hear(zeros(4.0))
-    options = {decode.window.options for decode in stream.decodes}
+    stream.push_audio(build_silence(4.0))
+    options = {decode.window.options for decode in stream.requested_decodes}
     assert len(options) == 1
     (option,) = options
     assert option.hotwords.terms == (Hotword("Zarathustra"),)
@@ -77,7 +77,7 @@ def test_a_model_that_cannot_listen_for_terms_is_told_of_and_replacements_are_ma
     frames = stream.send({"type": "config", "vocabulary": asked})
     assert warned(frames) == ["vocabulary_unavailable"]
     assert "parrot cannot listen for terms" in str(frames[0]["message"])
-    assert texts(stream.hear(zeros(2.0))) == ["1"]
+    assert frame_texts(stream.push_audio(build_silence(2.0))) == ["1"]
 
 
 def test_nobody_is_warned_of_what_only_the_server_asked_for() -> None:
@@ -95,7 +95,7 @@ def test_it_is_told_where_replacements_are_switched_off() -> None:
     stream = play("one", Vocabulary(style=Style(replaces=False)))
     frames = stream.send({"type": "config", "vocabulary": {"replacements": {"one": "1"}}})
     assert warned(frames) == ["vocabulary_unavailable"]
-    assert texts(stream.hear(zeros(2.0))) == ["one"]
+    assert frame_texts(stream.push_audio(build_silence(2.0))) == ["one"]
 
 
 def test_a_vocabulary_that_is_none_is_named_and_changes_nothing() -> None:
@@ -109,10 +109,10 @@ def test_a_vocabulary_that_is_none_is_named_and_changes_nothing() -> None:
     ):
         (error,) = stream.send({"type": "config", "vocabulary": bad})
         assert (error["code"], error["field"]) == ("invalid_config", field)
-    assert texts(stream.hear(zeros(2.0))) == ["1"]
+    assert frame_texts(stream.push_audio(build_silence(2.0))) == ["1"]
 
 
-def phrases(play: Play, *, chunk: float = 0.8, overlap: float = 0.0, **meant: str) -> Play:
+def phrases(play: SessionDriver, *, chunk: float = 0.8, overlap: float = 0.0, **meant: str) -> SessionDriver:
     replacements = {heard.replace("_", " "): text for heard, text in meant.items()}
     play.send(
         {
@@ -126,33 +126,37 @@ def phrases(play: Play, *, chunk: float = 0.8, overlap: float = 0.0, **meant: st
 
 
 @pytest.mark.parametrize(
-    "engine", [Timed(), Scripted(CARRIED), Scripted(UTTERANCE)], ids=lambda e: e.needs.reading
+    "engine",
+    [TimedScripted(), ScriptedEngine(STATEFUL), ScriptedEngine(LOCAL_AGREEMENT)],
+    ids=lambda e: e.needs.reading,
 )
 @pytest.mark.parametrize("chunk", [0.7, 0.8, 0.9, 1.0, 1.2, 5.0])
-def test_a_phrase_is_found_wherever_its_finals_are_parted(engine: Scripted, chunk: float) -> None:
-    stream = phrases(Play(engine), chunk=chunk, overlap=0.4, two_three="23", four="4", three_four_five="345")
-    stream.hear(draw(["one", "two", "three", "four", "five", "two"]))
-    (transcript,) = kind(stream.send({"type": "commit"}), "full_transcript")
+def test_a_phrase_is_found_wherever_its_finals_are_parted(engine: ScriptedEngine, chunk: float) -> None:
+    stream = phrases(
+        SessionDriver(engine), chunk=chunk, overlap=0.4, two_three="23", four="4", three_four_five="345"
+    )
+    stream.push_audio(draw_words(["one", "two", "three", "four", "five", "two"]))
+    (transcript,) = filter_frames(stream.send({"type": "commit"}), "full_transcript")
     assert transcript["text"] == "one 23 4 five two"
 
 
 def test_the_beginning_of_a_phrase_waits_for_the_next_final() -> None:
-    stream = phrases(Play(Timed()), two_three="23")
-    assert texts(stream.hear(draw(["one", "two"]))) == ["one"]
-    assert texts(stream.hear(draw(["four", "one"]))) == ["two four one"]
+    stream = phrases(SessionDriver(TimedScripted()), two_three="23")
+    assert frame_texts(stream.push_audio(draw_words(["one", "two"]))) == ["one"]
+    assert frame_texts(stream.push_audio(draw_words(["four", "one"]))) == ["two four one"]
 
 
 def test_it_waits_a_second_if_nothing_is_said() -> None:
-    stream = phrases(Play(Timed()), two_three="23")
-    assert texts(stream.hear(draw(["one", "two"]))) == ["one"]
-    assert texts(stream.hear(zeros(0.8))) == []
-    assert texts(stream.hear(zeros(0.8))) == ["two"]
-    assert texts(stream.hear(zeros(0.8))) == []
+    stream = phrases(SessionDriver(TimedScripted()), two_three="23")
+    assert frame_texts(stream.push_audio(draw_words(["one", "two"]))) == ["one"]
+    assert frame_texts(stream.push_audio(build_silence(0.8))) == []
+    assert frame_texts(stream.push_audio(build_silence(0.8))) == ["two"]
+    assert frame_texts(stream.push_audio(build_silence(0.8))) == []
 
 
 def test_a_commit_delivers_it_at_the_very_end_of_a_window_too() -> None:
-    stream = phrases(Play(Timed()), two_three="23")
-    stream.hear(draw(["one", "two"]))
+    stream = phrases(SessionDriver(TimedScripted()), two_three="23")
+    stream.push_audio(draw_words(["one", "two"]))
     final, transcript = stream.send({"type": "commit"})
     assert (final["text"], final["segment_start"], final["segment_end"]) == ("two", 0.8, 0.8)
     assert transcript["text"] == "one two"
@@ -161,14 +165,14 @@ def test_a_commit_delivers_it_at_the_very_end_of_a_window_too() -> None:
 
 def test_a_commit_then_decodes_nothing_and_what_repeats_at_the_next_seam_is_still_known() -> None:
     stream = phrases(play("one two"), chunk=2.0, overlap=0.5, two_three="23")
-    assert texts(stream.hear(zeros(2.0))) == ["one"]
-    decodes = len(stream.decodes)
-    assert texts(stream.send({"type": "commit"})[:1]) == ["two"]
-    assert len(stream.decodes) == decodes
+    assert frame_texts(stream.push_audio(build_silence(2.0))) == ["one"]
+    decodes = len(stream.requested_decodes)
+    assert frame_texts(stream.send({"type": "commit"})[:1]) == ["two"]
+    assert len(stream.requested_decodes) == decodes
 
 
 def test_a_partial_says_what_waits() -> None:
-    stream = phrases(Play(Timed()), two_three="23")
+    stream = phrases(SessionDriver(TimedScripted()), two_three="23")
     stream.send({"type": "config", "partial_interval": 0.1, "min_partial_duration": 0.1})
-    frames = stream.hear(draw(["one", "two"])) + stream.hear(draw(["three"]))
-    assert kind(frames, "partial")[-1]["text"] == "23"
+    frames = stream.push_audio(draw_words(["one", "two"])) + stream.push_audio(draw_words(["three"]))
+    assert filter_frames(frames, "partial")[-1]["text"] == "23"

@@ -7,21 +7,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from echoic.engines.scripted import UTTERANCE, VOCABULARY, PlateauVoice, Scripted, draw
+from echoic.engines.scripted import LOCAL_AGREEMENT, VOCABULARY, PlateauDetector, ScriptedEngine, draw_words
 from echoic.session.config import StreamConfig
 from echoic.session.core import Session
 from echoic.session.window import Window, WindowNeeds
 from echoic.text.hypothesis import Hypothesis, Token
-from support.play import Play, kind, texts
-from support.speakers import Answering, Timed
+from support.play import SessionDriver, filter_frames, frame_texts
+from support.speakers import FunctionEngine, TimedScripted
 
 #: Like an engine whose windows all cost the same.
-STEPPED = replace(UTTERANCE, step=1.5)
+STEPPED = replace(LOCAL_AGREEMENT, step=1.5)
 
 
-class TimedUtterances(Timed):
+class TimedUtterances(TimedScripted):
     @property
-    def needs(self) -> WindowNeeds:
+    def requirements(self) -> WindowNeeds:
         return replace(STEPPED, times=True)
 
 
@@ -31,12 +31,12 @@ def _spoken(count: int) -> list[str]:
 
 @pytest.mark.parametrize("size", [1_600, 10**9])
 @pytest.mark.parametrize("count", [40, 75, 150])
-@pytest.mark.parametrize("needs", [UTTERANCE, STEPPED], ids=["", "stepped"])
+@pytest.mark.parametrize("needs", [LOCAL_AGREEMENT, STEPPED], ids=["", "stepped"])
 def test_speech_without_a_pause_is_said_once_and_whole(needs: WindowNeeds, count: int, size: int) -> None:
     words = _spoken(count)
-    audio = draw(words, word_seconds=0.3, gap_seconds=0.1)
-    play = Play(Scripted(needs), Session(PlateauVoice))
-    play.hear_in(audio, [size] * (len(audio) // size + 1))
+    audio = draw_words(words, word_seconds=0.3, gap_seconds=0.1)
+    play = SessionDriver(ScriptedEngine(needs), Session(PlateauDetector))
+    play.push_in_messages(audio, [size] * (len(audio) // size + 1))
     (transcript,) = play.send({"type": "commit"})[-1:]
     assert str(transcript["text"]).split() == words
 
@@ -44,21 +44,21 @@ def test_speech_without_a_pause_is_said_once_and_whole(needs: WindowNeeds, count
 @pytest.mark.parametrize("chunk", [2.0, 10.0, 60.0])
 def test_a_segment_may_hold_many_utterances(chunk: float) -> None:
     config = StreamConfig(chunk_duration=chunk, enable_partial=False)
-    play = Play(Scripted(UTTERANCE), Session(PlateauVoice, config))
+    play = SessionDriver(ScriptedEngine(LOCAL_AGREEMENT), Session(PlateauDetector, config))
     for _ in range(8):
-        play.hear(draw(["one", "two", ("", 1.0)]))
+        play.push_audio(draw_words(["one", "two", ("", 1.0)]))
     play.send({"type": "stop"})
-    assert play.closed == 1000
-    assert " ".join(texts(play.frames)) == " ".join(["one two"] * 8)
+    assert play.close_code == 1000
+    assert " ".join(frame_texts(play.frames)) == " ".join(["one two"] * 8)
 
 
 def test_a_gap_is_named_by_the_utterance_that_is_lost() -> None:
     def answer(_: object) -> str:
         raise RuntimeError
 
-    play = Play(Answering(answer, UTTERANCE), Session(PlateauVoice))
-    play.hear(draw([("", 1.0), *["one"] * 20, ("", 3.0)]))
-    (error,) = kind(play.frames, "error")
+    play = SessionDriver(FunctionEngine(answer, LOCAL_AGREEMENT), Session(PlateauDetector))
+    play.push_audio(draw_words([("", 1.0), *["one"] * 20, ("", 3.0)]))
+    (error,) = filter_frames(play.frames, "error")
     assert (error["start"], error["end"]) == (pytest.approx(0.8, abs=0.1), pytest.approx(9.2, abs=0.2))
 
 
@@ -66,18 +66,18 @@ def test_a_gap_is_named_by_the_utterance_that_is_lost() -> None:
 @pytest.mark.parametrize("more", [1, 300, 2_000])
 def test_audio_that_the_resampler_still_holds_is_decoded_too(rate: int, more: int) -> None:
     config = StreamConfig(sample_rate=rate, overlap_duration=0.0)
-    play = Play(Answering(lambda _: "word", WindowNeeds("plain")), Session(None, config))
-    play.hear(np.full(2 * rate, 0.5, np.float32))
+    play = SessionDriver(FunctionEngine(lambda _: "word", WindowNeeds("plain")), Session(None, config))
+    play.push_audio(np.full(2 * rate, 0.5, np.float32))
     play.send({"type": "commit"})
-    play.hear(np.full(more, 0.5, np.float32))
-    assert texts(play.send({"type": "stop"})) == ["word"]
+    play.push_audio(np.full(more, 0.5, np.float32))
+    assert frame_texts(play.send({"type": "stop"})) == ["word"]
 
 
 def test_partials_do_not_repeat_what_was_said_before_a_cut() -> None:
     words = _spoken(75)
-    audio = draw(words, word_seconds=0.3, gap_seconds=0.1)
-    play = Play(Scripted(UTTERANCE), Session(PlateauVoice))
-    play.hear_in(audio, [1_600] * (len(audio) // 1_600 + 1))
+    audio = draw_words(words, word_seconds=0.3, gap_seconds=0.1)
+    play = SessionDriver(ScriptedEngine(LOCAL_AGREEMENT), Session(PlateauDetector))
+    play.push_in_messages(audio, [1_600] * (len(audio) // 1_600 + 1))
     said: list[str] = []
     for frame in play.frames:
         ahead = str(frame["text"]).split()
@@ -86,40 +86,42 @@ def test_partials_do_not_repeat_what_was_said_before_a_cut() -> None:
         else:
             settled = ahead[:-1]  # the last word may be cut, and is then misheard
             assert settled == words[len(said) : len(said) + len(settled)]
-    assert texts(play.frames)
+    assert frame_texts(play.frames)
 
 
 @pytest.mark.parametrize("partials", [True, False])
 @pytest.mark.parametrize("step", [1.0, 1.5, 4.0])
 def test_an_utterance_that_goes_on_is_decoded_at_its_steps_only(step: float, *, partials: bool) -> None:
     words, config = _spoken(28), StreamConfig(enable_partial=partials)
-    play = Play(Scripted(replace(UTTERANCE, step=step)), Session(PlateauVoice, config))
-    play.hear_in(draw([("", 0.4), *words, ("", 2.0)]), [1_600] * 160)
-    windows = [decode.window for decode in play.decodes]
+    play = SessionDriver(
+        ScriptedEngine(replace(LOCAL_AGREEMENT, step=step)), Session(PlateauDetector, config)
+    )
+    play.push_in_messages(draw_words([("", 0.4), *words, ("", 2.0)]), [1_600] * 160)
+    windows = [decode.window for decode in play.requested_decodes]
     over = [window for window in windows if window.last]
     lengths = [len(window.audio) for window in windows if not window.last]
     assert len(over) == 1
     assert set(lengths) <= set(range(round(step * 16_000), 13 * 16_000, round(step * 16_000)))
     assert len(lengths) <= 13 / step
     assert len(set(lengths)) == len(lengths), "no window is decoded twice"
-    assert " ".join(texts(play.frames)).split() == words
+    assert " ".join(frame_texts(play.frames)).split() == words
 
 
 def test_what_two_steps_agree_on_is_said_before_the_utterance_is_over() -> None:
-    play = Play(Scripted(STEPPED), Session(PlateauVoice))
-    play.hear(draw(["one", "two"] * 20))
-    assert " ".join(texts(play.frames)).startswith("one two one two")
+    play = SessionDriver(ScriptedEngine(STEPPED), Session(PlateauDetector))
+    play.push_audio(draw_words(["one", "two"] * 20))
+    assert " ".join(frame_texts(play.frames)).startswith("one two one two")
 
 
 def test_words_have_their_times_on_the_sessions_clock() -> None:
     words = _spoken(30)
-    audio = draw(
+    audio = draw_words(
         [("", 1.0), *words[:10], ("", 2.0), *words[10:], ("", 2.0)], word_seconds=0.3, gap_seconds=0.1
     )
     config = StreamConfig(word_timestamps=True)
-    play = Play(TimedUtterances(), Session(PlateauVoice, config))
-    play.hear_in(audio, [1_600] * (len(audio) // 1_600 + 1))
-    timed = [word for frame in kind(play.frames, "final") for word in frame["words"]]  # type: ignore[attr-defined]
+    play = SessionDriver(TimedUtterances(), Session(PlateauDetector, config))
+    play.push_in_messages(audio, [1_600] * (len(audio) // 1_600 + 1))
+    timed = [word for frame in filter_frames(play.frames, "final") for word in frame["words"]]  # type: ignore[attr-defined]
     begins = [1.0 + 0.4 * at for at in range(10)] + [7.0 + 0.4 * at for at in range(20)]
     assert [word["word"] for word in timed] == words
     assert [word["start"] for word in timed] == pytest.approx(begins, abs=0.06)
@@ -132,11 +134,11 @@ def test_a_word_that_is_not_sure_and_what_follows_wait_for_the_end_of_the_uttera
         return Hypothesis(volatile=tuple(tokens))
 
     for sure, early in ((0.3, "0 1 2 3 4 5"), (0.5, "0 1 2")):
-        play = Play(Answering(answer, replace(STEPPED, sure=sure)), Session(PlateauVoice))
-        play.hear(draw(["one"] * 20))
-        assert " ".join(texts(play.frames)).startswith(early)
-        assert ("3" in " ".join(texts(play.frames)).split()) == (sure < 0.4)
-        play.hear(draw([("", 2.0)]))
-        words = " ".join(texts(play.frames)).split()
+        play = SessionDriver(FunctionEngine(answer, replace(STEPPED, sure=sure)), Session(PlateauDetector))
+        play.push_audio(draw_words(["one"] * 20))
+        assert " ".join(frame_texts(play.frames)).startswith(early)
+        assert ("3" in " ".join(frame_texts(play.frames)).split()) == (sure < 0.4)
+        play.push_audio(draw_words([("", 2.0)]))
+        words = " ".join(frame_texts(play.frames)).split()
         assert words == [str(at) for at in range(len(words))]
         assert len(words) > 15

@@ -15,25 +15,25 @@ SOURCE = str(Path(__file__).parents[2] / "src")
 
 
 def test_the_diarizer_that_comes_along_can_be_had() -> None:
-    assert seats.probe() is None
-    found = seats.load()
+    assert seats.probe_diarizer() is None
+    found = seats.load_diarizer()
     assert isinstance(found, OnlineDiarizer)
-    assert found.name == seats.DEFAULT
+    assert found.name == seats.DEFAULT_DIARIZER
 
 
 def test_a_name_that_nobody_knows_is_refused_with_those_there_are() -> None:
     with pytest.raises(ModelUnavailable, match="there are embedded,"):
-        seats.load("who")
+        seats.load_diarizer("who")
 
 
 def test_a_missing_file_is_said_with_the_command_that_brings_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(seats, "PACKAGED", tmp_path / "campplus.onnx")
-    missing = seats.probe()
-    assert missing == Missing("The file campplus.onnx is missing.", seats.REINSTALL)
+    monkeypatch.setattr(seats, "EMBEDDING_FILE", tmp_path / "campplus.onnx")
+    missing = seats.probe_diarizer()
+    assert missing == Missing("The file campplus.onnx is missing.", seats.REINSTALL_COMMAND)
     with pytest.raises(ModelUnavailable, match=r"campplus\.onnx is missing"):
-        seats.load()
+        seats.load_diarizer()
 
 
 def test_a_broken_file_is_unavailable(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from echoic.speakers.fbank import FRAME, HOP, features
+from echoic.speakers.fbank import FRAME_SAMPLES, HOP_SAMPLES, compute_fbank
 
 #: Every eleventh frame and thirteenth bin by kaldi-native-fbank 1.23 (dither 0) of the sound below.
 KALDI = [
@@ -20,7 +20,7 @@ def sound() -> np.ndarray[tuple[int], np.dtype[np.float32]]:
 
 
 def test_features_are_kaldis() -> None:
-    found = features(sound())
+    found = compute_fbank(sound())
     assert found.shape == (23, 80)
     assert found.dtype == np.float32
     np.testing.assert_allclose(
@@ -28,11 +28,11 @@ def test_features_are_kaldis() -> None:
     )  # the last bits of energies far below the loudest
 
 
-@pytest.mark.parametrize("size", [0, 1, FRAME - 1])
+@pytest.mark.parametrize("size", [0, 1, FRAME_SAMPLES - 1])
 def test_there_are_only_whole_frames(size: int) -> None:
-    assert features(np.zeros(size, np.float32)).shape == (0, 80)
+    assert compute_fbank(np.zeros(size, np.float32)).shape == (0, 80)
 
 
 def test_a_frame_depends_on_its_own_samples_alone() -> None:
-    whole = features(sound())
-    np.testing.assert_allclose(features(sound()[5 * HOP :]), whole[5:], atol=1e-4)
+    whole = compute_fbank(sound())
+    np.testing.assert_allclose(compute_fbank(sound()[5 * HOP_SAMPLES :]), whole[5:], atol=1e-4)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from echoic.engines.scripted import draw
+from echoic.engines.scripted import draw_words
 
 if TYPE_CHECKING:
     import random
@@ -14,34 +14,37 @@ if TYPE_CHECKING:
     Act = tuple[str, Any]
 
 WORDS = ("alpha", "bravo", "charlie", "one", "two", "three", "four", "five", "six", "seven")
-CHUNKS = (1.0, 1.5, 3.3)
-OVERLAPS = (0.0, 0.25, 0.5)
+CHUNK_DURATIONS = (1.0, 1.5, 3.3)
+OVERLAP_DURATIONS = (0.0, 0.25, 0.5)
 #: Turns of speech.
-TURNS = 14
+TURN_COUNT = 14
 
 
-def played(chance: random.Random, rates: tuple[int, ...], turns: int = TURNS) -> list[Act]:
+def build_acts(rng: random.Random, rates: tuple[int, ...], turns: int = TURN_COUNT) -> list[Act]:
     """Return what a client does: sends, and between them a commit, a reset, a config, or a bad one."""
-    rate = chance.choice(rates)
+    rate = rng.choice(rates)
     acts: list[Act] = [("config", {"sample_rate": rate})]
     for _ in range(turns):
-        words = [(chance.choice(WORDS), chance.uniform(0.2, 0.6)) for _ in range(chance.randrange(2, 16))]
-        acts += sent(chance, draw([*words, ("", chance.choice((0.0, 0.0, 4.0)))], rate=rate), rate)
-        kind = chance.choice(("commit", "reset", "config", "config", "bad", "ping", "none"))
+        words = [(rng.choice(WORDS), rng.uniform(0.2, 0.6)) for _ in range(rng.randrange(2, 16))]
+        acts += build_sends(rng, draw_words([*words, ("", rng.choice((0.0, 0.0, 4.0)))], rate=rate), rate)
+        kind = rng.choice(("commit", "reset", "config", "config", "bad", "ping", "none"))
         if kind == "config":
-            rate = chance.choice(rates)
-            durations = {"chunk_duration": chance.choice(CHUNKS), "overlap_duration": chance.choice(OVERLAPS)}
-            acts.append((kind, {"sample_rate": rate, **(durations if chance.random() < 0.7 else {})}))
+            rate = rng.choice(rates)
+            durations = {
+                "chunk_duration": rng.choice(CHUNK_DURATIONS),
+                "overlap_duration": rng.choice(OVERLAP_DURATIONS),
+            }
+            acts.append((kind, {"sample_rate": rate, **(durations if rng.random() < 0.7 else {})}))
         elif kind != "none":
             acts.append((kind, None))
     return acts
 
 
-def sent(chance: random.Random, audio: NDArray[Any], rate: int) -> list[Act]:
+def build_sends(rng: random.Random, audio: NDArray[Any], rate: int) -> list[Act]:
     """Return audio in pieces of up to two seconds."""
     acts: list[Act] = []
     while len(audio):
-        samples = chance.randrange(1, 2 * rate)
+        samples = rng.randrange(1, 2 * rate)
         acts.append(("send", audio[:samples]))
         audio = audio[samples:]
     return acts

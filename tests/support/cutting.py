@@ -10,72 +10,72 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 #: Bytes of a client's handshake and config.
-_NO_AUDIO = 1_000
+_HANDSHAKE_BYTES = 1_000
 
 
-class Proxy:
-    """Hands bytes on to ``place``, both ways, until ``cut``."""
+class CuttableProxy:
+    """Hands bytes on to ``address``, both ways, until ``cut_connections``."""
 
-    def __init__(self, place: str) -> None:
-        host, port = place.rsplit(":", 1)
-        self._to = (host, int(port))
-        self._open: set[asyncio.StreamWriter] = set()
+    def __init__(self, address: str) -> None:
+        host, port = address.rsplit(":", 1)
+        self._target = (host, int(port))
+        self._writers: set[asyncio.StreamWriter] = set()
         #: How many connections there were.
-        self.count = 0
+        self.connection_count = 0
         #: Set while there is a connection that carried audio.
-        self.opened = asyncio.Event()
-        self._swallowed: set[asyncio.StreamWriter] = set()
+        self.audio_seen = asyncio.Event()
+        self._muted_writers: set[asyncio.StreamWriter] = set()
 
-    def cut(self) -> None:
+    def cut_connections(self) -> None:
         """Drop all connections at once: what is on its way is lost."""
-        self.opened.clear()
-        for writer in self._open:
+        self.audio_seen.clear()
+        for writer in self._writers:
             writer.transport.abort()
 
-    def swallow(self) -> None:
+    def mute_connections(self) -> None:
         """From now on take what the connections that there are send, and hand on nothing; none is closed."""
-        self._swallowed |= self._open
+        self._muted_writers |= self._writers
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""
-        self.count += 1
-        there, back = await asyncio.open_connection(*self._to)
+        self.connection_count += 1
+        there, back = await asyncio.open_connection(*self._target)
         ends = {writer, back}
-        self._open |= ends
+        self._writers |= ends
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._pump(reader, back, upwards=True))
-                group.create_task(self._pump(there, writer, upwards=False))
+                group.create_task(self._pump_bytes(reader, back, upwards=True))
+                group.create_task(self._pump_bytes(there, writer, upwards=False))
         finally:
-            self._open -= ends
-            self._swallowed -= ends
+            self._writers -= ends
+            self._muted_writers -= ends
             for end in ends:
                 end.transport.abort()
 
-    async def _pump(
+    async def _pump_bytes(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, upwards: bool
     ) -> None:
         carried = 0
         with suppress(OSError):
             while data := await reader.read(2_048):
                 carried += len(data)
-                if upwards and carried > _NO_AUDIO:
-                    self.opened.set()
-                if writer not in self._swallowed:
+                if upwards and carried > _HANDSHAKE_BYTES:
+                    self.audio_seen.set()
+                if writer not in self._muted_writers:
                     writer.write(data)
                     await writer.drain()
         writer.transport.close()
 
 
 @asynccontextmanager
-async def proxy_to(place: str) -> AsyncIterator[tuple[Proxy, str]]:
+async def open_proxy(address: str) -> AsyncIterator[tuple[CuttableProxy, str]]:
     """Yield a proxy to ``host:port`` and its own."""
-    proxy = Proxy(place)
-    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    proxy = CuttableProxy(address)
+    server = await asyncio.start_server(proxy.serve_connection, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     try:
         yield proxy, f"127.0.0.1:{port}"
     finally:
-        proxy.cut()
+        proxy.cut_connections()
         server.close()
         await asyncio.sleep(0)

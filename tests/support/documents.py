@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-TOP = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
+TOP_DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
 #: Those whose commands are run; what was decided once is not.
-GUIDES = [*TOP, *sorted((ROOT / "docs").glob("*.md"))]
-DOCUMENTS = [*TOP, *sorted((ROOT / "docs").rglob("*.md"))]
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+GUIDES = [*TOP_DOCUMENTS, *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [*TOP_DOCUMENTS, *sorted((ROOT / "docs").rglob("*.md"))]
+FENCE_PATTERN = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 #: Code within a line.
-CODE = re.compile(r"`([^`\n]+)`")
+INLINE_CODE_PATTERN = re.compile(r"`([^`\n]+)`")
 #: Languages of blocks that hold commands.
-SHELL = ("", "sh", "bash", "console")
+SHELL_LANGUAGES = ("", "sh", "bash", "console")
 #: What stands before a program: ``sudo``, variables, a folder.
-BEFORE = r"(?:sudo |[A-Z_]+=\S+ |\S*/)*"
+COMMAND_PREFIX = r"(?:sudo |[A-Z_]+=\S+ |\S*/)*"
 #: Code within a line that is a command: a program and what it is given.
-_COMMAND = re.compile(
-    BEFORE
+_COMMAND_PATTERN = re.compile(
+    COMMAND_PREFIX
     + r"(?:arecord|curl|docker|echoic|ffmpeg|git|kill|llama-server|make|node|npm|ollama|openssl|pip|pytest"
     + r"|python|sox|sqlite3|systemctl|systemd-analyze|vllm) [^=]"
     + r"|sudo "
@@ -28,7 +28,7 @@ _COMMAND = re.compile(
 
 
 @dataclass(frozen=True)
-class Passage:
+class CommandBlock:
     """Commands that belong together: those of a block, or one within a line.
 
     Attributes:
@@ -40,45 +40,45 @@ class Passage:
     lines: tuple[str, ...]
 
 
-def name_of(document: Path) -> str:
+def to_relative_name(document: Path) -> str:
     return document.relative_to(ROOT).as_posix()
 
 
-def prose(document: Path) -> str:
+def read_prose(document: Path) -> str:
     """Return a document without its blocks of code."""
-    return FENCE.sub("", document.read_text("utf-8"))
+    return FENCE_PATTERN.sub("", document.read_text("utf-8"))
 
 
-def blocks(document: Path, *languages: str) -> list[str]:
+def find_blocks(document: Path, *languages: str) -> list[str]:
     """Return a document's blocks in any of these languages."""
-    return [body for kind, body in FENCE.findall(document.read_text("utf-8")) if kind in languages]
+    return [body for kind, body in FENCE_PATTERN.findall(document.read_text("utf-8")) if kind in languages]
 
 
-def links(document: Path) -> list[str]:
+def find_file_links(document: Path) -> list[str]:
     """Return the links that lead to files."""
-    found = re.findall(r"\]\(([^)\s]+)\)", CODE.sub("``", prose(document)))
+    found = re.findall(r"\]\(([^)\s]+)\)", INLINE_CODE_PATTERN.sub("``", read_prose(document)))
     return [link for link in found if not re.match(r"[a-z]+:", link)]
 
 
-def anchors(document: Path) -> set[str]:
+def find_anchors(document: Path) -> set[str]:
     """Return the anchors of a document's headings, as GitHub makes them."""
-    titles = re.findall(r"^#+ (.+)$", prose(document), re.MULTILINE)
+    titles = re.findall(r"^#+ (.+)$", read_prose(document), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.strip().lower()).replace(" ", "-") for title in titles}
 
 
-def codes(document: Path) -> list[str]:
+def find_inline_code(document: Path) -> list[str]:
     """Return the code within a document's lines."""
-    return CODE.findall(prose(document))
+    return INLINE_CODE_PATTERN.findall(read_prose(document))
 
 
-def passages(document: Path) -> list[Passage]:
+def find_command_blocks(document: Path) -> list[CommandBlock]:
     """Return a document's commands, in their order."""
-    together = [tuple(_lines(body)) for body in blocks(document, *SHELL)]
-    together += [(code,) for code in codes(document) if _COMMAND.match(code)]
-    return [Passage(name_of(document), lines) for lines in together if lines]
+    together = [tuple(_parse_commands(body)) for body in find_blocks(document, *SHELL_LANGUAGES)]
+    together += [(code,) for code in find_inline_code(document) if _COMMAND_PATTERN.match(code)]
+    return [CommandBlock(to_relative_name(document), lines) for lines in together if lines]
 
 
-def _lines(body: str) -> list[str]:
+def _parse_commands(body: str) -> list[str]:
     """Return a block's commands; of one that shows a terminal, what is typed."""
     lines = body.replace("\\\n", " ").splitlines()
     if any(line.startswith("$ ") for line in lines):

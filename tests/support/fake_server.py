@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from http import HTTPStatus
 
-    Play = Callable[["Peer"], Awaitable[None]]
+    PeerScript = Callable[["FakePeer"], Awaitable[None]]
 
-CONFIGURED: dict[str, Any] = {
+CONFIGURED_FRAME: dict[str, Any] = {
     "type": "status",
     "state": "configured",
     "model": "parakeet",
@@ -36,7 +36,7 @@ CONFIGURED: dict[str, Any] = {
 }
 
 
-def final(number: int, text: str) -> dict[str, Any]:
+def build_final_json(number: int, text: str) -> dict[str, Any]:
     """The JSON of a final of one second."""
     return {
         "type": "final",
@@ -54,7 +54,7 @@ def final(number: int, text: str) -> dict[str, Any]:
     }
 
 
-class Peer:
+class FakePeer:
     """The server's end of one connection."""
 
     def __init__(self, socket: websockets.ServerConnection) -> None:
@@ -65,42 +65,44 @@ class Peer:
     async def send(self, frame: dict[str, Any]) -> None:
         await self.socket.send(json.dumps(frame))
 
-    async def receive(self) -> bytes | dict[str, Any]:
+    async def receive_message(self) -> bytes | dict[str, Any]:
         """The next message: samples, or a frame."""
         message = await self.socket.recv()
         return message if isinstance(message, bytes) else dict(json.loads(message))
 
-    async def configure(self) -> None:
+    async def accept_config(self) -> None:
         """Take the config that opens every stream."""
-        frame = await self.receive()
+        frame = await self.receive_message()
         assert isinstance(frame, dict)
         self.config = frame
-        await self.send(CONFIGURED)
+        await self.send(CONFIGURED_FRAME)
 
-    async def expect(self, kind: str) -> bytes:
+    async def receive_samples_until(self, kind: str) -> bytes:
         """Take samples until a frame of this type comes; return them."""
         heard = b""
-        while isinstance(message := await self.receive(), bytes):
+        while isinstance(message := await self.receive_message(), bytes):
             heard += message
         assert message["type"] == kind
         return heard
 
 
 @asynccontextmanager
-async def fake_server(play: Play) -> AsyncIterator[str]:
-    """Serve ``play`` on a free loopback port, configured first; yield the URL."""
+async def run_fake_server(script: PeerScript) -> AsyncIterator[str]:
+    """Serve ``script`` on a free loopback port, configured first; yield the URL."""
 
     async def handle(socket: websockets.ServerConnection) -> None:
-        peer = Peer(socket)
-        await peer.configure()
-        await play(peer)
+        peer = FakePeer(socket)
+        await peer.accept_config()
+        await script(peer)
 
-    async with serving(handle) as url:
+    async with serve_connections(handle) as url:
         yield url
 
 
 @asynccontextmanager
-async def serving(handle: Callable[[websockets.ServerConnection], Awaitable[None]]) -> AsyncIterator[str]:
+async def serve_connections(
+    handle: Callable[[websockets.ServerConnection], Awaitable[None]],
+) -> AsyncIterator[str]:
     """Serve bare connections on a free loopback port; yield the URL."""
     async with websockets.serve(handle, "127.0.0.1", 0, compression=None, max_size=2**24) as server:
         port = next(iter(server.sockets)).getsockname()[1]
@@ -108,7 +110,7 @@ async def serving(handle: Callable[[websockets.ServerConnection], Awaitable[None
 
 
 @asynccontextmanager
-async def refusing(status: HTTPStatus) -> AsyncIterator[str]:
+async def refuse_handshakes(status: HTTPStatus) -> AsyncIterator[str]:
     """Answer every handshake on a free loopback port with ``status``; yield the URL."""
 
     def answer(connection: websockets.ServerConnection, _: websockets.Request) -> websockets.Response:

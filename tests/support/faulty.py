@@ -10,11 +10,11 @@ from __future__ import annotations
 #: - takes the process down at "victor", unless the file FAULTY_ONCE is there, which it makes.
 #:
 #: The model ``steady`` does none of it.
-FAULTY = """
+FAULTY_PROGRAM = """
 import os, threading
 from pathlib import Path
-from echoic.engines.registry import Registry, Seat
-from echoic.engines.scripted import Scripted
+from echoic.engines.registry import Registry, ModelSpec
+from echoic.engines.scripted import ScriptedEngine
 from echoic.server.run import serve
 from echoic.server.settings import load_settings
 
@@ -40,7 +40,7 @@ def crash():
         once.touch()
         os.abort()
 
-class Faulty(Scripted):
+class Faulty(ScriptedEngine):
     def __init__(self):
         hooks = {"quebec": fail, "xray": hang, "whiskey": hang_once, "yankee": exit_thread, "victor": crash}
         super().__init__(hooks={**hooks, "zulu": self.sicken})
@@ -55,8 +55,8 @@ class Faulty(Scripted):
         return super().decode(windows)
 
 seats = [
-    Seat("scripted", "scripted", "standard", lambda: None, Faulty),
-    Seat("steady", "steady", "standard", lambda: None, Scripted),
+    ModelSpec("scripted", "scripted", "standard", lambda: None, Faulty),
+    ModelSpec("steady", "steady", "standard", lambda: None, ScriptedEngine),
 ]
 serve(load_settings(None, os.environ), Registry(seats, "scripted"))
 """

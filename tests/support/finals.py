@@ -8,7 +8,7 @@ from msgspec import UNSET
 from echoic.wire.frames import Final, Word
 
 
-def final(
+def build_final(
     text: str,
     start: float,
     end: float,
@@ -32,17 +32,17 @@ def final(
         words=UNSET if words is None else words,
         spoken_start=UNSET if spoken is None else spoken[0],
         spoken_end=UNSET if spoken is None else spoken[1],
-        speaker_id=UNSET if speaker is None else _id_of(speaker),
+        speaker_id=UNSET if speaker is None else _to_speaker_id(speaker),
         speaker_label=UNSET if speaker is None else speaker,
     )
 
 
-def _id_of(label: str) -> int:
+def _to_speaker_id(label: str) -> int:
     number = label.rpartition("_")[2]
     return int(number) if number.isdigit() else ord(label[0])
 
 
-def talk() -> list[Final]:
+def build_talk_finals() -> list[Final]:
     """A final in which another speaker begins, then one of whose words nothing is known."""
     words = (
         Word("Where", 0.0, 0.3, speaker_id=0),
@@ -50,17 +50,17 @@ def talk() -> list[Final]:
         Word("it?", 0.5, 0.9, speaker_id=0),
         Word("Here.", 1.2, 1.6, speaker_id=1),
     )
-    first = final("Where is it? Here.", 0, 2, words=words, speaker="SPEAKER_00")
-    second = final("Thank you.", 2, 3.5, speaker="SPEAKER_00")
+    first = build_final("Where is it? Here.", 0, 2, words=words, speaker="SPEAKER_00")
+    second = build_final("Thank you.", 2, 3.5, speaker="SPEAKER_00")
     return [first, second]
 
 
-def told_late(*labels: int | None, pause: float = 0.0) -> list[Final]:
+def build_late_finals(*labels: int | None, pause: float = 0.0) -> list[Final]:
     """Finals of 2 s each, a pause before the second; None: nobody could tell in time who speaks."""
     names = [None if label is None else f"SPEAKER_{label:02}" for label in labels]
     starts = [at * 2.0 + (pause if at else 0.0) for at in range(len(names))]
     return [
-        final(f"Part {chr(97 + at)} it is.", start, start + 2, speaker=name)
+        build_final(f"Part {chr(97 + at)} it is.", start, start + 2, speaker=name)
         for at, (start, name) in enumerate(zip(starts, names, strict=True))
     ]
 
@@ -73,7 +73,7 @@ _any_words = st.lists(_any_word, max_size=8).map(tuple)
 #: What a recogniser may say, and more.
 any_finals = st.lists(
     st.builds(
-        lambda text, start, length, words, earlier, speaker: final(
+        lambda text, start, length, words, earlier, speaker: build_final(
             text,
             start,
             start + length,

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 Message = str | bytes
 
-_TYPES = ["config", "audio", "commit", "reset", "ping", "auth"]
+_MESSAGE_TYPES = ["config", "audio", "commit", "reset", "ping", "auth"]
 #: Sent as they stand into a JSON document: some are no JSON, some no number that fits.
-_NUMBERS = [
+_ODD_NUMBERS = [
     "1e999",
     "-1e999",
     "1e-999",
@@ -28,8 +28,20 @@ _NUMBERS = [
     "0.1e1",
     "01",
 ]
-_STRINGS = ["", " ", "\x00", "\u202e", "\ufeff", "😀" * 9, "é" * 200, "a" * 5000, "../../etc", "nan", "16000"]
-_VALUES: list[Any] = [
+_ODD_STRINGS = [
+    "",
+    " ",
+    "\x00",
+    "\u202e",
+    "\ufeff",
+    "😀" * 9,
+    "é" * 200,
+    "a" * 5000,
+    "../../etc",
+    "nan",
+    "16000",
+]
+_ODD_VALUES: list[Any] = [
     None,
     True,
     False,
@@ -44,10 +56,10 @@ _VALUES: list[Any] = [
     [[]],
     {},
     {"a": {}},
-    *_STRINGS,
+    *_ODD_STRINGS,
 ]
 #: Each key of a config, with values that it may not have; some, beside them, that it may.
-_SETTINGS: dict[str, list[Any]] = {
+_CONFIG_VALUES: dict[str, list[Any]] = {
     "model": ["parakeet", "whisper-1", "no-such-model", "x" * 129],
     "model_variant": ["onnx", "ONNX", "cuda"],
     "variant": ["mlx", "tpu"],
@@ -69,7 +81,7 @@ _SETTINGS: dict[str, list[Any]] = {
 }
 
 
-def garbage(seed: int) -> Iterator[Message]:
+def generate_garbage(seed: int) -> Iterator[Message]:
     """Yield messages without end: bad JSON, wrong types, bad audio, bad settings, and good ones between.
 
     ``stop`` is never among them, so a session that lives at the end has borne them all. Each is less
@@ -77,74 +89,76 @@ def garbage(seed: int) -> Iterator[Message]:
     """
     rng = random.Random(seed)  # noqa: S311  # test data
     while True:
-        yield rng.choice(_KINDS)(rng)
+        yield rng.choice(_BUILDERS)(rng)
 
 
-def _good(rng: random.Random) -> Message:
+def _build_good_message(rng: random.Random) -> Message:
     good: list[Message] = [
         json.dumps({"type": rng.choice(["commit", "reset", "ping"])}),
         json.dumps({"type": "config", "sample_rate": rng.choice([8000, 16_000, 44_100])}),
-        _audio_message(_samples(rng)),
-        _samples(rng),
+        _build_audio_message(_build_samples(rng)),
+        _build_samples(rng),
     ]
     return rng.choice(good)
 
 
-def _samples(rng: random.Random) -> bytes:
+def _build_samples(rng: random.Random) -> bytes:
     count = rng.choice([0, 1, 160, 1600])
     return struct.pack(f"<{count}f", *(rng.uniform(-1.5, 1.5) for _ in range(count)))
 
 
-def _audio_message(data: bytes) -> str:
+def _build_audio_message(data: bytes) -> str:
     return json.dumps({"type": "audio", "data": base64.b64encode(data).decode()})
 
 
-def _noise_as_text(rng: random.Random) -> Message:
+def _build_text_noise(rng: random.Random) -> Message:
     alphabet = rng.choice(['{}[]",:0123456789.eE+-truefalsn\\u ', "aé😀\x00\x1f\ufffd\u2028", '{"type": }'])
     return "".join(rng.choices(alphabet, k=rng.randrange(80)))
 
 
-def _damaged(rng: random.Random) -> Message:
+def _build_damaged_message(rng: random.Random) -> Message:
     """A message that was right until something was cut out of it, put into it or said twice."""
-    message = str(_audio_message(_samples(rng)) if rng.random() < 0.3 else _setting(rng))
+    message = str(
+        _build_audio_message(_build_samples(rng)) if rng.random() < 0.3 else _build_config_message(rng)
+    )
     start = rng.randrange(len(message))
     end = rng.choice([start, start + 1, len(message)])
     put_in = rng.choice(["", "\x00", '"', "}", "{", ",", "\\", "\\ud800", "\\u0000", message, "1e999"])
     return message[:start] + put_in + message[end:]
 
 
-def _wrong_shape(rng: random.Random) -> Message:
+def _build_wrong_shape(rng: random.Random) -> Message:
     return json.dumps(
-        rng.choice([*_VALUES, ["type", "ping"], {"Type": "ping"}, {"type": rng.choice(_VALUES)}])
+        rng.choice([*_ODD_VALUES, ["type", "ping"], {"Type": "ping"}, {"type": rng.choice(_ODD_VALUES)}])
     )
 
 
-def _unknown_type(rng: random.Random) -> Message:
-    name = rng.choice([*_STRINGS, "PING", "final", "pong", "error", "__class__", "config "])
-    return json.dumps({"type": name, "data": rng.choice(_VALUES)}, ensure_ascii=rng.random() < 0.5)
+def _build_unknown_type(rng: random.Random) -> Message:
+    name = rng.choice([*_ODD_STRINGS, "PING", "final", "pong", "error", "__class__", "config "])
+    return json.dumps({"type": name, "data": rng.choice(_ODD_VALUES)}, ensure_ascii=rng.random() < 0.5)
 
 
-def _odd_number(rng: random.Random) -> Message:
-    key = rng.choice(["type", "data", "token", "x", *_SETTINGS])
-    return f'{{"type": "{rng.choice(_TYPES)}", "{key}": {rng.choice(_NUMBERS)}}}'
+def _build_odd_number(rng: random.Random) -> Message:
+    key = rng.choice(["type", "data", "token", "x", *_CONFIG_VALUES])
+    return f'{{"type": "{rng.choice(_MESSAGE_TYPES)}", "{key}": {rng.choice(_ODD_NUMBERS)}}}'
 
 
-def _deep(rng: random.Random) -> Message:
+def _build_deep_nesting(rng: random.Random) -> Message:
     levels = rng.choice([5, 15, 17, 100, 500, 990, 1100, 20_000])
     opening, closing = rng.choice([("[", "]"), ('{"a":', "}")])
     body = opening * levels + "0" + closing * rng.choice([0, levels])
     key = rng.choice(["type", "data", "insights", "x"])
-    return rng.choice([body, f'{{"type": "{rng.choice(_TYPES)}", "{key}": {body}}}'])
+    return rng.choice([body, f'{{"type": "{rng.choice(_MESSAGE_TYPES)}", "{key}": {body}}}'])
 
 
-def _wrong_field(rng: random.Random) -> Message:
+def _build_wrong_field(rng: random.Random) -> Message:
     kind = rng.choice(["audio", "auth"])
     key = rng.choice(["data", "token", "Data"])
-    return json.dumps({"type": kind, key: rng.choice(_VALUES)})
+    return json.dumps({"type": kind, key: rng.choice(_ODD_VALUES)})
 
 
-def _bad_base64(rng: random.Random) -> Message:
-    data = base64.b64encode(_samples(rng) or bytes(4)).decode()
+def _build_bad_base64(rng: random.Random) -> Message:
+    data = base64.b64encode(_build_samples(rng) or bytes(4)).decode()
     place = rng.randrange(len(data))
     bad = rng.choice(
         [data[:place], data[:place] + "=" + data[place:], data + "=", data + "====", data + "\n"]
@@ -154,42 +168,44 @@ def _bad_base64(rng: random.Random) -> Message:
     )
 
 
-def _odd_length(rng: random.Random) -> Message:
+def _build_odd_length(rng: random.Random) -> Message:
     data = rng.randbytes(rng.choice([1, 2, 3, 5, 7, 33, 6401]))
-    return data if rng.random() < 0.5 else _audio_message(data)
+    return data if rng.random() < 0.5 else _build_audio_message(data)
 
 
-def _odd_samples(rng: random.Random) -> Message:
+def _build_odd_samples(rng: random.Random) -> Message:
     """NaN, infinities, denormals, huge values, or random bits."""
     odd = [float("nan"), float("inf"), float("-inf"), 1e-45, -0.0, 3.4e38]
     values = [rng.choice([*odd, 0.0, 0.5]) for _ in range(rng.randrange(1, 200))]
     data = rng.choice([struct.pack(f"<{len(values)}f", *values), rng.randbytes(400)])
-    return data if rng.random() < 0.5 else _audio_message(data)
+    return data if rng.random() < 0.5 else _build_audio_message(data)
 
 
-def _setting(rng: random.Random) -> Message:
-    keys = rng.sample(sorted(_SETTINGS), rng.choice([1, 1, 1, 2, 5]))
-    values = {key: rng.choice([*_SETTINGS[key], *_SETTINGS[key], rng.choice(_VALUES)]) for key in keys}
+def _build_config_message(rng: random.Random) -> Message:
+    keys = rng.sample(sorted(_CONFIG_VALUES), rng.choice([1, 1, 1, 2, 5]))
+    values = {
+        key: rng.choice([*_CONFIG_VALUES[key], *_CONFIG_VALUES[key], rng.choice(_ODD_VALUES)]) for key in keys
+    }
     return json.dumps({"type": "config", **values}, ensure_ascii=rng.random() < 0.5)
 
 
-def _many_keys(rng: random.Random) -> Message:
-    return json.dumps({"type": "config"} | {f"{rng.choice(_STRINGS)[:9]}{n}": n for n in range(300)})
+def _build_many_keys(rng: random.Random) -> Message:
+    return json.dumps({"type": "config"} | {f"{rng.choice(_ODD_STRINGS)[:9]}{n}": n for n in range(300)})
 
 
-_KINDS: list[Callable[[random.Random], Message]] = [
-    _good,
-    _noise_as_text,
-    _damaged,
-    _wrong_shape,
-    _unknown_type,
-    _odd_number,
-    _deep,
-    _wrong_field,
-    _bad_base64,
-    _odd_length,
-    _odd_samples,
-    _setting,
-    _setting,
-    _many_keys,
+_BUILDERS: list[Callable[[random.Random], Message]] = [
+    _build_good_message,
+    _build_text_noise,
+    _build_damaged_message,
+    _build_wrong_shape,
+    _build_unknown_type,
+    _build_odd_number,
+    _build_deep_nesting,
+    _build_wrong_field,
+    _build_bad_base64,
+    _build_odd_length,
+    _build_odd_samples,
+    _build_config_message,
+    _build_config_message,
+    _build_many_keys,
 ]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Heard:
+class ReceivedFrames:
     """The frames of a stream, and the answers to its commits and its stop."""
 
     finals: list[Final] = field(default_factory=list)
@@ -34,7 +34,7 @@ class Heard:
         """All words."""
         return " ".join(final.text for final in self.finals)
 
-    async def read(self, stream: Stream) -> None:
+    async def read_frames(self, stream: Stream) -> None:
         """Take frames until there are no more."""
         async for frame in stream:
             if isinstance(frame, Final):
@@ -47,31 +47,31 @@ class Heard:
                 self.warnings.append(frame.code)
 
 
-async def spoken(
+async def stream_audio(
     url: str,
     audio: NDArray[np.float32],
-    before: Callable[[int], Awaitable[None]] | None = None,
+    before_piece: Callable[[int], Awaitable[None]] | None = None,
     *,
-    pieces: int = 50,
+    piece_count: int = 50,
     **config: Any,  # noqa: ANN401  # what JSON may be
-) -> Heard:
+) -> ReceivedFrames:
     """Stream audio in pieces, commit halfway, and return what came.
 
     Args:
         url: The server's.
         audio: At 16 kHz.
-        before: Awaited before each piece, with its number.
-        pieces: How many.
+        before_piece: Awaited before each piece, with its number.
+        piece_count: How many.
         **config: Of the stream; the model is ``scripted`` if it names none.
     """
-    heard = Heard()
+    heard = ReceivedFrames()
     async with connect(url, **{"model": "scripted", **config}) as stream:
-        reading = asyncio.create_task(heard.read(stream))
-        for number, piece in enumerate(np.array_split(audio, pieces)):
-            if before is not None:
-                await before(number)
+        reading = asyncio.create_task(heard.read_frames(stream))
+        for number, piece in enumerate(np.array_split(audio, piece_count)):
+            if before_piece is not None:
+                await before_piece(number)
             await stream.send(piece)
-            if number == pieces // 2:
+            if number == piece_count // 2:
                 heard.transcripts.append(await stream.commit())
         heard.transcripts.append(await stream.stop())
         await reading

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from echoic.limits.identity import ALL_RIGHTS
+from echoic.limits.identity import ALL_SCOPES
 from echoic.limits.key_database import KeyDatabase
 
 if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from echoic.limits.identity import Right
-    from echoic.limits.secret import NewKey
+    from echoic.limits.identity import Scope
+    from echoic.limits.secret import GeneratedKey
 
 
 async def make_key_in(
@@ -20,12 +20,12 @@ async def make_key_in(
     user: str = "anna",
     tier: str | None = None,
     *,
-    rights: frozenset[Right] = ALL_RIGHTS,
+    rights: frozenset[Scope] = ALL_SCOPES,
     expires: datetime | None = None,
-) -> NewKey:
+) -> GeneratedKey:
     """Return a new key of the store in ``file``, which is made if it is not there."""
     store = KeyDatabase(str(file))
     await store.open()
-    new, _ = await store.create(user, tier, rights=rights, expires=expires)
+    new, _ = await store.create_key(user, tier, scopes=rights, expires=expires)
     await store.close()
     return new

@@ -12,15 +12,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from support.patience import PATIENCE
+from support.patience import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-STREAM = "/api/v1/audio/stream/transcribe"
+STREAM_PATH = "/api/v1/audio/stream/transcribe"
 
 #: The program of ``echoic serve``, told by the environment alone.
-SERVE = """
+SERVE_PROGRAM = """
 import os, sys
 from echoic.server.run import serve
 from echoic.server.settings import load_settings
@@ -29,15 +29,15 @@ serve(load_settings(None, os.environ))
 
 
 class ServerProcess:
-    """``serve`` in a process; ``place`` is its ``host:port`` once it said that it is ready.
+    """``serve`` in a process; ``address`` is its ``host:port`` once it said that it is ready.
 
     Args:
         program: Another program that serves.
-        around: The command that runs it, before the interpreter.
+        wrapper: The command that runs it, before the interpreter.
         **settings: As in the environment, names without the prefix.
     """
 
-    def __init__(self, program: str = SERVE, around: Sequence[str] = (), **settings: str) -> None:
+    def __init__(self, program: str = SERVE_PROGRAM, wrapper: Sequence[str] = (), **settings: str) -> None:
         given = {"port": "0", "scripted_engine": "yes", "preload_model": "scripted"}
         given |= {"falling_behind_seconds": "600"} | settings  # a busy machine is late
         self._logs_json = given.get("log_format") == "json"
@@ -47,27 +47,27 @@ class ServerProcess:
         # Not a pipe: one that nobody reads would stop a server that logs much.
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed with the process
         self.process = subprocess.Popen(
-            [*around, sys.executable, "-c", program],
+            [*wrapper, sys.executable, "-c", program],
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
             env=env,
         )
-        self.said: list[str] = []
+        self.stdout_lines: list[str] = []
 
     @cached_property
-    def place(self) -> str:
+    def address(self) -> str:
         """Wait until it is ready; return where."""
         if self._logs_json:
-            return self._logged_place()
+            return self._read_logged_address()
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            self.said.append(line.rstrip())
+            self.stdout_lines.append(line.rstrip())
             if found := re.search(r"wss?://(\S+?)/", line):
                 return found[1]
-        raise AssertionError(f"it never said where it is: {self.said}")
+        raise AssertionError(f"it never said where it is: {self.stdout_lines}")
 
-    def _logged_place(self) -> str:
+    def _read_logged_address(self) -> str:
         while self.process.poll() is None:
             log = os.pread(self._log.fileno(), 1_000_000, 0).decode()  # its place in the file is the server's
             if found := re.search(r'"server.started", "url": "wss?://(\S+?)/', log):
@@ -75,10 +75,10 @@ class ServerProcess:
             time.sleep(0.01)  # a file has no event
         raise AssertionError("it ended before it said where it is")
 
-    def ended(self) -> tuple[int, str]:
-        """Wait until it ends; return its exit code and what it logged; ``said`` then holds all it said."""
-        out, _ = self.process.communicate(timeout=PATIENCE)
-        self.said += out.splitlines()
+    def wait_for_exit(self) -> tuple[int, str]:
+        """Wait until it ends; return its exit code and what it logged; ``stdout_lines`` then holds all it said."""
+        out, _ = self.process.communicate(timeout=WAIT_SECONDS)
+        self.stdout_lines += out.splitlines()
         self._log.seek(0)
         return self.process.returncode, self._log.read()
 
@@ -88,11 +88,11 @@ class ServerProcess:
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.process.kill()
-        self.process.communicate(timeout=PATIENCE)
+        self.process.communicate(timeout=WAIT_SECONDS)
         self._log.close()
 
 
-def resident_mib(process: int) -> float:
+def read_resident_mib(process: int) -> float:
     """Return the memory that a process occupies; 0 where the system does not tell."""
     status = Path(f"/proc/{process}/status")
     lines = status.read_text("ascii").splitlines() if status.exists() else []

@@ -9,22 +9,22 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
-from support.tiny_parakeet import FOLDER
+from support.tiny_parakeet import TINY_PARAKEET_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 REVISION = "0123abcd" * 5
-ENCODER, JOINT = "encoder-model.int8.onnx", "decoder_joint-model.onnx"
+ENCODER_FILE, JOINT_FILE = "encoder-model.int8.onnx", "decoder_joint-model.onnx"
 
 
-def tiny_files() -> dict[str, bytes]:
+def read_tiny_files() -> dict[str, bytes]:
     """The tiny Parakeet as if it were a published export."""
     return {
-        ENCODER: (FOLDER / "encoder-model.fp16.onnx").read_bytes(),
-        JOINT: (FOLDER / "decoder_joint-model.fp16.onnx").read_bytes(),
-        "vocab.txt": (FOLDER / "vocab.txt").read_bytes(),
-        "config.json": (FOLDER / "config.json").read_bytes(),
+        ENCODER_FILE: (TINY_PARAKEET_FOLDER / "encoder-model.fp16.onnx").read_bytes(),
+        JOINT_FILE: (TINY_PARAKEET_FOLDER / "decoder_joint-model.fp16.onnx").read_bytes(),
+        "vocab.txt": (TINY_PARAKEET_FOLDER / "vocab.txt").read_bytes(),
+        "config.json": (TINY_PARAKEET_FOLDER / "config.json").read_bytes(),
         "README.md": b"#",
     }
 
@@ -34,25 +34,25 @@ class LoopbackHub:
     """Serves one repository; can cut off, spoil, refuse, and keeps what it was asked for."""
 
     repository: str
-    files: dict[str, bytes] = field(default_factory=tiny_files)
+    files: dict[str, bytes] = field(default_factory=read_tiny_files)
     #: What was asked for: a file's name and the byte it was to begin at.
-    sent: list[tuple[str, int]] = field(default_factory=list)
+    file_requests: list[tuple[str, int]] = field(default_factory=list)
     #: The byte of each file after which every answer ends.
     cut_at: int | None = None
     #: The most bytes of a file that one answer brings.
-    most: int | None = None
-    spoilt: set[str] = field(default_factory=set)
+    max_bytes: int | None = None
+    corrupted_files: set[str] = field(default_factory=set)
     #: Sizes that are not those of the files.
-    claims: dict[str, int] = field(default_factory=dict)
-    ranges: bool = True
+    claimed_sizes: dict[str, int] = field(default_factory=dict)
+    supports_ranges: bool = True
     listing: bytes | None = None
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
-    key: str | None = None
+    required_key: str | None = None
     #: The address that files are really at.
-    elsewhere: str | None = None
+    redirect_address: str | None = None
     #: The keys that came with questions for files.
-    keys: list[str | None] = field(default_factory=list)
+    received_keys: list[str | None] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         hub = self
@@ -61,7 +61,7 @@ class LoopbackHub:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                hub.answer(self)
+                hub.answer_request(self)
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -79,46 +79,49 @@ class LoopbackHub:
         self._thread.join()
         self._server.server_close()
 
-    def answer(self, request: BaseHTTPRequestHandler) -> None:
+    def answer_request(self, request: BaseHTTPRequestHandler) -> None:
         path, _, query = request.path.partition("?")
         status, body, start = self.status, b"", 0
-        if self.key is not None and request.headers.get("Authorization") != f"Bearer {self.key}":
+        if (
+            self.required_key is not None
+            and request.headers.get("Authorization") != f"Bearer {self.required_key}"
+        ):
             status = 401
         elif path.startswith(f"/api/models/{self.repository}"):
             assert "blobs=True" in query or "blobs=true" in query
-            body = self.listing or self.list_files()
-        elif self.elsewhere is not None:
+            body = self.listing or self.render_listing()
+        elif self.redirect_address is not None:
             status = 302
         else:
-            self.keys.append(request.headers.get("Authorization"))
+            self.received_keys.append(request.headers.get("Authorization"))
             name = path.removeprefix(f"/{self.repository}/resolve/{REVISION}/")
-            body = self.files[name][::-1] if name in self.spoilt else self.files[name]
-            start = int(request.headers.get("Range", "bytes=0-")[6:-1]) if self.ranges else 0
-            self.sent.append((name, start))
-        self._send(request, 206 if start else status, body, start)
+            body = self.files[name][::-1] if name in self.corrupted_files else self.files[name]
+            start = int(request.headers.get("Range", "bytes=0-")[6:-1]) if self.supports_ranges else 0
+            self.file_requests.append((name, start))
+        self._send_response(request, 206 if start else status, body, start)
 
-    def _send(self, request: BaseHTTPRequestHandler, status: int, body: bytes, start: int) -> None:
+    def _send_response(self, request: BaseHTTPRequestHandler, status: int, body: bytes, start: int) -> None:
         request.send_response(status)
         for name, value in self.headers.items():
             request.send_header(name, value)
-        if self.elsewhere is not None:
-            request.send_header("Location", self.elsewhere + request.path)
+        if self.redirect_address is not None:
+            request.send_header("Location", self.redirect_address + request.path)
         request.send_header("Content-Length", str(len(body) - start))
         request.send_header("Connection", "close")
         request.end_headers()
         ends = [len(body)]
         if "/resolve/" in request.path:
             ends += [] if self.cut_at is None else [max(self.cut_at, start)]
-            ends += [] if self.most is None else [start + self.most]
+            ends += [] if self.max_bytes is None else [start + self.max_bytes]
         request.wfile.write(body[start : min(ends)])
         request.close_connection = True
 
-    def list_files(self) -> bytes:
-        rows = [self.row(name, content) for name, content in self.files.items()]
+    def render_listing(self) -> bytes:
+        rows = [self.build_file_row(name, content) for name, content in self.files.items()]
         return json.dumps({"id": self.repository, "sha": REVISION, "siblings": rows}).encode()
 
-    def row(self, name: str, content: bytes) -> dict[str, object]:
-        size = self.claims.get(name, len(content))
+    def build_file_row(self, name: str, content: bytes) -> dict[str, object]:
+        size = self.claimed_sizes.get(name, len(content))
         row: dict[str, object] = {"rfilename": name, "size": size}
         if not name.endswith((".json", ".txt", ".md")):
             sha256 = hashlib.sha256(content).hexdigest()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
 Json = dict[str, object]
-GOOD: Json = {
+GOOD_INSIGHTS: Json = {
     "summary": ["The launch moves to May."],
     "action_items": [{"description": "Tell the customers", "owner": "Ann"}],
     "decisions": ["Launch in May."],
@@ -21,74 +21,74 @@ GOOD: Json = {
 
 
 @dataclass
-class Answer:
+class LoopbackAnswer:
     """What the server does with one request."""
 
-    content: str | None = field(default_factory=lambda: json.dumps(GOOD))
+    content: str | None = field(default_factory=lambda: json.dumps(GOOD_INSIGHTS))
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     #: The body instead of a completion with ``content``.
     body: bytes | None = None
     refusal: str | None = None
-    finish: str = "stop"
+    finish_reason: str = "stop"
     #: The connection is cut after so many bytes of the answer.
     cut_after: int | None = None
     #: Nothing is answered before this is set.
-    after: asyncio.Event | None = None
+    release_event: asyncio.Event | None = None
 
 
-class LoopbackModel:
+class LoopbackLlm:
     """Answers requests one after the other by ``answers``, the last again and again."""
 
     def __init__(self) -> None:
-        self.answers: list[Answer] = [Answer()]
+        self.answers: list[LoopbackAnswer] = [LoopbackAnswer()]
         #: Decides by the request instead, where it returns an answer.
-        self.judge: Callable[[Json], Answer | None] = lambda _: None
+        self.choose_answer: Callable[[Json], LoopbackAnswer | None] = lambda _: None
         self.requests: list[Json] = []
         #: Set when there is one.
-        self.asked = asyncio.Event()
-        self.keys: list[str] = []
+        self.request_received = asyncio.Event()
+        self.received_keys: list[str] = []
         self.address = ""
-        self.running = self.most_running = 0
+        self.running_count = self.max_running = 0
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve_request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one request and close."""
-        self.running += 1
-        self.most_running = max(self.most_running, self.running)
+        self.running_count += 1
+        self.max_running = max(self.max_running, self.running_count)
         try:
-            request, key = await _read(reader)
+            request, key = await _read_request(reader)
             self.requests.append(request)
-            self.keys.append(key)
-            self.asked.set()
-            answer = self.judge(request) or self.answers[0]
+            self.received_keys.append(key)
+            self.request_received.set()
+            answer = self.choose_answer(request) or self.answers[0]
             if len(self.answers) > 1:
                 self.answers.pop(0)
-            if answer.after is not None:
-                await answer.after.wait()
-            writer.write(_written(answer)[: answer.cut_after])
+            if answer.release_event is not None:
+                await answer.release_event.wait()
+            writer.write(_render_response(answer)[: answer.cut_after])
             await writer.drain()
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
-            self.running -= 1
+            self.running_count -= 1
             writer.close()
 
 
-async def _read(reader: asyncio.StreamReader) -> tuple[Json, str]:
+async def _read_request(reader: asyncio.StreamReader) -> tuple[Json, str]:
     head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
     body = await reader.readexactly(int(headers["content-length"]))
     return json.loads(body), headers.get("authorization", "")
 
 
-def _written(answer: Answer) -> bytes:
+def _render_response(answer: LoopbackAnswer) -> bytes:
     message = {"role": "assistant", "content": answer.content, "refusal": answer.refusal}
     completion = {
         "id": "c",
         "object": "chat.completion",
         "created": 0,
         "model": "m",
-        "choices": [{"index": 0, "message": message, "finish_reason": answer.finish}],
+        "choices": [{"index": 0, "message": message, "finish_reason": answer.finish_reason}],
     }
     body = json.dumps(completion).encode() if answer.body is None else answer.body
     lines = [
@@ -102,10 +102,10 @@ def _written(answer: Answer) -> bytes:
 
 
 @asynccontextmanager
-async def loopback_model() -> AsyncIterator[LoopbackModel]:
+async def run_loopback_llm() -> AsyncIterator[LoopbackLlm]:
     """Serve while inside."""
-    model = LoopbackModel()
-    server = await asyncio.start_server(model.serve, "127.0.0.1", 0)
+    model = LoopbackLlm()
+    server = await asyncio.start_server(model.serve_request, "127.0.0.1", 0)
     host, port = server.sockets[0].getsockname()
     model.address = f"http://{host}:{port}/v1"
     async with server:

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from echoic.insights.base import Said
+from echoic.insights.base import TranscriptSegment
 
-FOLDER = Path(__file__).parents[1] / "fixtures" / "meetings"
-WORDS_A_FINAL = 5
+MEETINGS_FOLDER = Path(__file__).parents[1] / "fixtures" / "meetings"
+WORDS_PER_FINAL = 5
 
 
-def meeting(name: str) -> list[Said]:
+def read_meeting(name: str) -> list[TranscriptSegment]:
     """Return a fixture's finals: five words in one and a half seconds each."""
-    return finals((FOLDER / f"{name}.txt").read_text("utf-8"))
+    return parse_finals((MEETINGS_FOLDER / f"{name}.txt").read_text("utf-8"))
 
 
-def finals(text: str) -> list[Said]:
+def parse_finals(text: str) -> list[TranscriptSegment]:
     """Return the finals of lines of talk, each of which may begin with ``SPEAKER_00:``."""
-    said: list[Said] = []
+    said: list[TranscriptSegment] = []
     for line in text.splitlines():
         label, colon, rest = line.partition(": ")
         speaker = label if colon and label.startswith("SPEAKER_") else None
         words = (rest if speaker else line).split()
-        for start in range(0, len(words), WORDS_A_FINAL):
+        for start in range(0, len(words), WORDS_PER_FINAL):
             at = len(said) * 1.5
-            piece = " ".join(words[start : start + WORDS_A_FINAL])
-            said.append(Said(len(said) + 1, piece, at, at + 1.5, speaker))
+            piece = " ".join(words[start : start + WORDS_PER_FINAL])
+            said.append(TranscriptSegment(len(said) + 1, piece, at, at + 1.5, speaker))
     return said

@@ -6,17 +6,18 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any, Self
 
-from support.patience import PATIENCE
+from support.patience import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
 
-    Message = MutableMapping[str, Any]
-    Application = Callable[
-        [Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]
+    AsgiMessage = MutableMapping[str, Any]
+    AsgiApplication = Callable[
+        [AsgiMessage, Callable[[], Awaitable[AsgiMessage]], Callable[[AsgiMessage], Awaitable[None]]],
+        Awaitable[None],
     ]
 
-STREAM = "/api/v1/audio/stream/transcribe"
+STREAM_PATH = "/api/v1/audio/stream/transcribe"
 
 
 class MemorySocket:
@@ -31,14 +32,14 @@ class MemorySocket:
 
     def __init__(
         self,
-        app: Application,
-        path: str = STREAM,
+        app: AsgiApplication,
+        path: str = STREAM_PATH,
         *,
         headers: dict[str, str] | None = None,
         query: str = "",
     ) -> None:
         self._app = app
-        self._scope: Message = {
+        self._scope: AsgiMessage = {
             "type": "websocket",
             "path": path,
             "raw_path": path.encode(),
@@ -48,31 +49,31 @@ class MemorySocket:
             "subprotocols": [],
             "client": ("127.0.0.1", 50_000),
         }
-        self._to_app: asyncio.Queue[Message] = asyncio.Queue()
-        self._from_app: asyncio.Queue[Message] = asyncio.Queue()
+        self._to_app: asyncio.Queue[AsgiMessage] = asyncio.Queue()
+        self._from_app: asyncio.Queue[AsgiMessage] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
         #: Clear: the client takes nothing; what the application sends blocks.
-        self.reads = asyncio.Event()
-        self.reads.set()
+        self.may_read = asyncio.Event()
+        self.may_read.set()
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.ensure_future(self._run())
+        self._task = asyncio.ensure_future(self._run_app())
         self._to_app.put_nowait({"type": "websocket.connect"})
-        accept = await self._take()
+        accept = await self._receive_message()
         assert accept["type"] == "websocket.accept"
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.leave()
-        await self.ended()
+        self.disconnect()
+        await self.wait_until_ended()
 
     @property
-    def waiting(self) -> int:
+    def undelivered_count(self) -> int:
         """Messages that the application has not taken yet."""
         return self._to_app.qsize()
 
     @property
-    def unread(self) -> int:
+    def unread_count(self) -> int:
         """Messages of the application that were not taken yet."""
         return self._from_app.qsize()
 
@@ -85,41 +86,41 @@ class MemorySocket:
         """Send a text message as it is."""
         self._to_app.put_nowait({"type": "websocket.receive", "text": text})
 
-    def leave(self, code: int = 1006) -> None:
+    def disconnect(self, code: int = 1006) -> None:
         """Go away."""
         self._to_app.put_nowait({"type": "websocket.disconnect", "code": code})
 
-    async def next(self) -> dict[str, Any]:
+    async def receive_frame(self) -> dict[str, Any]:
         """Return the next frame; a close is ``{"type": "close", "code": …}``."""
-        message = await self._take()
+        message = await self._receive_message()
         if message["type"] == "websocket.close":
             return {"type": "close", "code": message["code"]}
         assert message["type"] == "websocket.send", message
         frame: dict[str, Any] = json.loads(message["text"])
         return frame
 
-    async def until(self, kind: str) -> list[dict[str, Any]]:
+    async def receive_until(self, kind: str) -> list[dict[str, Any]]:
         """Return the frames up to the first of type ``kind``, which is the last of them."""
-        frames = [await self.next()]
+        frames = [await self.receive_frame()]
         while frames[-1]["type"] != kind:
             assert frames[-1]["type"] != "close", frames
-            frames.append(await self.next())
+            frames.append(await self.receive_frame())
         return frames
 
-    async def ended(self) -> None:
+    async def wait_until_ended(self) -> None:
         """Wait until the application is done with this connection."""
         assert self._task is not None
-        self.reads.set()
-        async with asyncio.timeout(PATIENCE):
+        self.may_read.set()
+        async with asyncio.timeout(WAIT_SECONDS):
             await self._task
 
-    async def _run(self) -> None:
-        await self._app(self._scope, self._to_app.get, self._send)
+    async def _run_app(self) -> None:
+        await self._app(self._scope, self._to_app.get, self._send_from_app)
 
-    async def _send(self, message: Message) -> None:
-        await self.reads.wait()
+    async def _send_from_app(self, message: AsgiMessage) -> None:
+        await self.may_read.wait()
         self._from_app.put_nowait(message)
 
-    async def _take(self) -> Message:
-        async with asyncio.timeout(PATIENCE):
+    async def _receive_message(self) -> AsgiMessage:
+        async with asyncio.timeout(WAIT_SECONDS):
             return await self._from_app.get()

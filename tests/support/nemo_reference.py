@@ -36,34 +36,56 @@ if TYPE_CHECKING:
 
     Wrapped = Callable[..., Any]
 
-MODULES = "nemo.collections.asr.modules"
+NEMO_MODULES = "nemo.collections.asr.modules"
 #: Frames at which a model of random weights is made to say a token: about as many as real ones.
-TALKATIVE = 0.3
+TOKEN_FRAME_RATIO = 0.3
 
 
-class Shape(NamedTuple):
+class ModelShape(NamedTuple):
     """The sizes of a Parakeet."""
 
     width: int
     layers: int
     heads: int
-    hidden: int
-    depth: int
+    decoder_width: int
+    decoder_layers: int
     channels: int
-    bands: int
-    pieces: int
-    scaled: bool = False
+    mel_bands: int
+    vocabulary_size: int
+    scales_input: bool = False
     durations: tuple[int, ...] = (0, 1, 2, 3, 4)
 
 
 #: Like the 0.6B, and like the 110M without durations; both small.
-SMALL_TDT = Shape(width=96, layers=3, heads=4, hidden=80, depth=2, channels=32, bands=128, pieces=96)
-SMALL_RNNT = Shape(96, 3, 4, hidden=80, depth=1, channels=32, bands=80, pieces=96, scaled=True, durations=())
+SMALL_TDT_SHAPE = ModelShape(
+    width=96,
+    layers=3,
+    heads=4,
+    decoder_width=80,
+    decoder_layers=2,
+    channels=32,
+    mel_bands=128,
+    vocabulary_size=96,
+)
+SMALL_RNNT_SHAPE = ModelShape(
+    96,
+    3,
+    4,
+    decoder_width=80,
+    decoder_layers=1,
+    channels=32,
+    mel_bands=80,
+    vocabulary_size=96,
+    scales_input=True,
+    durations=(),
+)
 #: The 0.6B itself.
-TRUE_TDT = Shape(1024, 24, 8, hidden=640, depth=2, channels=256, bands=128, pieces=1024)
+FULL_TDT_SHAPE = ModelShape(
+    1024, 24, 8, decoder_width=640, decoder_layers=2, channels=256, mel_bands=128, vocabulary_size=1024
+)
 
 
-class Heard(NamedTuple):
+class ReferenceResult(NamedTuple):
     """What NeMo makes of a recording: tokens, the frame at which each was emitted, and what led there."""
 
     features: NDArray[np.float32]
@@ -72,7 +94,7 @@ class Heard(NamedTuple):
     frames: list[int]
 
 
-def quietly(function: Wrapped) -> Wrapped:
+def suppress_warnings(function: Wrapped) -> Wrapped:
     """Return ``function`` without its warnings, which are about training and export."""
 
     def wrapped(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # whatever it is
@@ -83,14 +105,16 @@ def quietly(function: Wrapped) -> Wrapped:
     return wrapped
 
 
-@quietly
-def restored(file: Path) -> ASRModel:
+@suppress_warnings
+def restore_model(file: Path) -> ASRModel:
     """Return NeMo's recogniser as NeMo restores it."""
-    return _settled(ASRModel.restore_from(str(file), map_location="cpu"))
+    return _freeze_model(ASRModel.restore_from(str(file), map_location="cpu"))
 
 
-@quietly
-def hear(model: ASRModel, audio: NDArray[np.float32], head: str = "transducer") -> Heard:
+@suppress_warnings
+def transcribe_audio(
+    model: ASRModel, audio: NDArray[np.float32], head: str = "transducer"
+) -> ReferenceResult:
     """Return what ``model`` makes of a recording at 16 kHz, by one of its heads."""
     with torch.inference_mode():
         features, sizes = model.preprocessor(
@@ -103,8 +127,10 @@ def hear(model: ASRModel, audio: NDArray[np.float32], head: str = "transducer") 
             )
         else:
             said = model.decoding.rnnt_decoder_predictions_tensor(encoded, lengths, return_hypotheses=True)
-    tokens, frames = _folded(said[0], len(model.joint.vocabulary)) if head == "ctc" else _timed(said[0])
-    return Heard(
+    tokens, frames = (
+        _collapse_ctc(said[0], len(model.joint.vocabulary)) if head == "ctc" else _to_timed_tokens(said[0])
+    )
+    return ReferenceResult(
         features[0, :, : int(sizes[0])].numpy(),
         encoded[0, :, : int(lengths[0])].T.numpy(),
         tokens,
@@ -112,35 +138,39 @@ def hear(model: ASRModel, audio: NDArray[np.float32], head: str = "transducer") 
     )
 
 
-@quietly
-def transcribed(file: Path, sounds: Sequence[NDArray[np.float32]]) -> list[list[tuple[str, float]]]:
+@suppress_warnings
+def transcribe_with_times(file: Path, sounds: Sequence[NDArray[np.float32]]) -> list[list[tuple[str, float]]]:
     """Return what NeMo's ``transcribe`` says of sounds of over a second: pieces, and their starts in seconds.
 
     It lengthens shorter sounds, and leaves the model in a state fit for training: so it is restored for this.
     """
-    said = restored(file).transcribe([audio.copy() for audio in sounds], timestamps=True, verbose=False)
+    said = restore_model(file).transcribe([audio.copy() for audio in sounds], timestamps=True, verbose=False)
     return [[(piece["char"][0], piece["start"]) for piece in one.timestamp["char"]] for one in said]
 
 
-@quietly
-def random_model(folder: Path, shape: Shape, audio: NDArray[np.float32], seed: int = 0) -> ASRModel:
+@suppress_warnings
+def build_random_model(
+    folder: Path, shape: ModelShape, audio: NDArray[np.float32], seed: int = 0
+) -> ASRModel:
     """Return a hybrid of random weights that says various tokens of ``audio``.
 
     Raw random weights say one token only; so the joint network's weights are drawn anew around the mean of
     the encoder's frames, and the blank is made as likely as it is in speech.
     """
     torch.manual_seed(seed)
-    model = _settled(
-        EncDecHybridRNNTCTCBPEModel(cfg=OmegaConf.create(_config(shape, _pieces(folder, shape))))
+    model = _freeze_model(
+        EncDecHybridRNNTCTCBPEModel(
+            cfg=OmegaConf.create(_build_config(shape, _train_tokenizer(folder, shape)))
+        )
     )
-    encoded = torch.from_numpy(hear(model, audio).encoded)
+    encoded = torch.from_numpy(transcribe_audio(model, audio).encoded)
     mean, spread = encoded.mean(0), float((encoded - encoded.mean(0)).pow(2).mean().sqrt())
     joint, blank = model.joint, len(model.joint.vocabulary)
     last, head = joint.joint_net[-1], model.ctc_decoder.decoder_layers[0]
     with torch.no_grad():
         joint.enc.weight.normal_(0, 2 / spread / shape.width**0.5)
         joint.enc.bias.copy_(-(joint.enc.weight @ mean))
-        joint.pred.weight.normal_(0, 4 / shape.hidden**0.5)
+        joint.pred.weight.normal_(0, 4 / shape.decoder_width**0.5)
         last.weight.normal_(0, 0.3)
         last.bias.normal_(0, 0.05)
         head.weight.normal_(0, 1 / spread / shape.width**0.5)
@@ -151,8 +181,8 @@ def random_model(folder: Path, shape: Shape, audio: NDArray[np.float32], seed: i
     return model
 
 
-@quietly
-def exported(model: ASRModel, folder: Path, head: str = "transducer") -> Path:
+@suppress_warnings
+def export_model(model: ASRModel, folder: Path, head: str = "transducer") -> Path:
     """Export ``model`` by NeMo's own export into ``folder``, in the layout of onnx-asr, and return that."""
     folder.mkdir()
     if head == "ctc":
@@ -172,19 +202,19 @@ def exported(model: ASRModel, folder: Path, head: str = "transducer") -> Path:
     return folder
 
 
-@quietly
-def saved(model: ASRModel, folder: Path) -> Path:
+@suppress_warnings
+def save_model(model: ASRModel, folder: Path) -> Path:
     """Save ``model`` as NeMo does and return the file."""
     model.save_to(str(folder / "model.nemo"))
     return folder / "model.nemo"
 
 
-def _timed(said: Hypothesis) -> tuple[list[int], list[int]]:
+def _to_timed_tokens(said: Hypothesis) -> tuple[list[int], list[int]]:
     times = said.timestamp["timestep"] if isinstance(said.timestamp, dict) else said.timestamp
     return [int(token) for token in said.y_sequence], [int(frame) for frame in times]
 
 
-def _folded(said: Hypothesis, blank: int) -> tuple[list[int], list[int]]:
+def _collapse_ctc(said: Hypothesis, blank: int) -> tuple[list[int], list[int]]:
     """Return tokens and frames of what a CTC head says: a token a frame, with blanks and repetitions."""
     best = [int(token) for token in said.y_sequence]
     first = [
@@ -195,7 +225,7 @@ def _folded(said: Hypothesis, blank: int) -> tuple[list[int], list[int]]:
     return [token for token, _ in first], [frame for _, frame in first]
 
 
-def _settled(model: ASRModel) -> ASRModel:
+def _freeze_model(model: ASRModel) -> ASRModel:
     model.eval()
     model.freeze()
     model.preprocessor.featurizer.dither = 0.0
@@ -206,7 +236,7 @@ def _settled(model: ASRModel) -> ASRModel:
 def _make_sparse(biases: torch.Tensor, scores: torch.Tensor, blank: int) -> None:
     """Raise the blank's bias until it wins as many frames as in speech."""
     ahead = scores[:, :blank].max(1).values - scores[:, blank]
-    biases[blank] += ahead.quantile(1 - TALKATIVE)
+    biases[blank] += ahead.quantile(1 - TOKEN_FRAME_RATIO)
 
 
 def _gather_weights(folder: Path) -> None:
@@ -221,16 +251,16 @@ def _gather_weights(folder: Path) -> None:
         onnx.save(graph, file, save_as_external_data=True, location=f"{file.name}.data")
 
 
-def _pieces(folder: Path, shape: Shape) -> Path:
+def _train_tokenizer(folder: Path, shape: ModelShape) -> Path:
     """Train a vocabulary of letters and their pairs into ``folder``: what it means does not matter."""
     chance = np.random.default_rng(0)
-    letters = [chr(0x4E00 + number) for number in range(shape.pieces // 2)]
-    words = ["".join(chance.choice(letters, 6)) for _ in range(20 * shape.pieces)]
+    letters = [chr(0x4E00 + number) for number in range(shape.vocabulary_size // 2)]
+    words = ["".join(chance.choice(letters, 6)) for _ in range(20 * shape.vocabulary_size)]
     (folder / "text").write_text("\n".join(" ".join(words[at : at + 9]) for at in range(0, len(words), 9)))
     sentencepiece.SentencePieceTrainer.train(
         input=str(folder / "text"),
         model_prefix=str(folder / "tokenizer"),
-        vocab_size=shape.pieces,
+        vocab_size=shape.vocabulary_size,
         model_type="bpe",
         character_coverage=1.0,
         bos_id=-1,
@@ -239,12 +269,12 @@ def _pieces(folder: Path, shape: Shape) -> Path:
         minloglevel=2,
     )
     reader = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
-    pieces = [reader.id_to_piece(number) for number in range(1, shape.pieces)]
+    pieces = [reader.id_to_piece(number) for number in range(1, shape.vocabulary_size)]
     (folder / "vocab.txt").write_text("\n".join(pieces) + "\n", "utf-8")
     return folder
 
 
-def _config(shape: Shape, tokenizer: Path) -> dict[str, object]:
+def _build_config(shape: ModelShape, tokenizer: Path) -> dict[str, object]:
     durations = list(shape.durations)
     decoding: dict[str, object] = {"strategy": "greedy_batch", "greedy": {"max_symbols": 10}}
     loss: dict[str, object] = {"loss_name": "pytorch"}
@@ -256,33 +286,37 @@ def _config(shape: Shape, tokenizer: Path) -> dict[str, object]:
         "log_prediction": False,
         "model_defaults": {
             "enc_hidden": shape.width,
-            "pred_hidden": shape.hidden,
-            "joint_hidden": shape.hidden,
+            "pred_hidden": shape.decoder_width,
+            "joint_hidden": shape.decoder_width,
             "tdt_durations": durations,
         },
         "tokenizer": {"dir": str(tokenizer), "type": "bpe"},
         "preprocessor": {
-            "_target_": f"{MODULES}.AudioToMelSpectrogramPreprocessor",
+            "_target_": f"{NEMO_MODULES}.AudioToMelSpectrogramPreprocessor",
             "sample_rate": 16_000,
             "normalize": "per_feature",
             "window_size": 0.025,
             "window_stride": 0.01,
             "window": "hann",
-            "features": shape.bands,
+            "features": shape.mel_bands,
             "n_fft": 512,
             "frame_splicing": 1,
         },
-        "encoder": _encoder(shape),
+        "encoder": _build_encoder_config(shape),
         "decoder": {
-            "_target_": f"{MODULES}.RNNTDecoder",
+            "_target_": f"{NEMO_MODULES}.RNNTDecoder",
             "normalization_mode": None,
             "blank_as_pad": True,
-            "prednet": {"pred_hidden": shape.hidden, "pred_rnn_layers": shape.depth, "dropout": 0.1},
+            "prednet": {
+                "pred_hidden": shape.decoder_width,
+                "pred_rnn_layers": shape.decoder_layers,
+                "dropout": 0.1,
+            },
         },
         "joint": {
-            "_target_": f"{MODULES}.RNNTJoint",
+            "_target_": f"{NEMO_MODULES}.RNNTJoint",
             "log_softmax": None,
-            "jointnet": {"joint_hidden": shape.hidden, "activation": "relu", "dropout": 0.1},
+            "jointnet": {"joint_hidden": shape.decoder_width, "activation": "relu", "dropout": 0.1},
             "num_extra_outputs": len(durations),
         },
         "decoding": decoding,
@@ -290,7 +324,7 @@ def _config(shape: Shape, tokenizer: Path) -> dict[str, object]:
         "aux_ctc": {
             "ctc_loss_weight": 0.3,
             "decoder": {
-                "_target_": f"{MODULES}.ConvASRDecoder",
+                "_target_": f"{NEMO_MODULES}.ConvASRDecoder",
                 "feat_in": None,
                 "num_classes": -1,
                 "vocabulary": [],
@@ -301,20 +335,20 @@ def _config(shape: Shape, tokenizer: Path) -> dict[str, object]:
     }
 
 
-def _encoder(shape: Shape) -> dict[str, object]:
+def _build_encoder_config(shape: ModelShape) -> dict[str, object]:
     return {
-        "_target_": f"{MODULES}.ConformerEncoder",
-        "feat_in": shape.bands,
+        "_target_": f"{NEMO_MODULES}.ConformerEncoder",
+        "feat_in": shape.mel_bands,
         "n_layers": shape.layers,
         "d_model": shape.width,
-        "use_bias": shape.scaled,
+        "use_bias": shape.scales_input,
         "subsampling": "dw_striding",
         "subsampling_factor": 8,
         "subsampling_conv_channels": shape.channels,
         "self_attention_model": "rel_pos",
         "n_heads": shape.heads,
         "att_context_size": [-1, -1],
-        "xscaling": shape.scaled,
+        "xscaling": shape.scales_input,
         "conv_kernel_size": 9,
         "conv_norm_type": "batch_norm",
     }

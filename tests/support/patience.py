@@ -5,4 +5,4 @@ from __future__ import annotations
 from typing import Final
 
 #: Seconds; a machine that does much else may need them. Nothing is ever waited for until they are over.
-PATIENCE: Final = 60.0
+WAIT_SECONDS: Final = 60.0

@@ -11,14 +11,16 @@ if TYPE_CHECKING:
     from echoic.text.hypothesis import Token
 
 
-def in_pieces(engine: Engine, window: Window, pieces: int) -> list[tuple[str, float | None]]:
+def decode_in_pieces(engine: Engine, window: Window, piece_count: int) -> list[tuple[str, float | None]]:
     """Return what ``engine`` commits of ``window`` in as many pieces: texts and starts in the window."""
     rate, size = window.sample_rate, window.audio.size
-    left, right = (round(rate * s) for s in (engine.needs.left_context, engine.needs.right_context))
+    left, right = (
+        round(rate * s) for s in (engine.requirements.left_context, engine.requirements.right_context)
+    )
     heard: list[tuple[str, float | None]] = []
     carry: object = None
-    for number in range(pieces):
-        start, end = size * number // pieces, size * (number + 1) // pieces
+    for number in range(piece_count):
+        start, end = size * number // piece_count, size * (number + 1) // piece_count
         first, last = max(0, start - left), min(size, end + right)
         piece = replace(
             window,
@@ -27,15 +29,15 @@ def in_pieces(engine: Engine, window: Window, pieces: int) -> list[tuple[str, fl
             left=start - first,
             new=end - start,
             right=last - end,
-            last=number == pieces - 1,
+            last=number == piece_count - 1,
             carry=carry,
         )
         [hypothesis] = engine.decode([piece])
         carry = hypothesis.carry
-        heard += in_place(hypothesis.committed, first / rate)
+        heard += to_absolute_times(hypothesis.committed, first / rate)
     return heard
 
 
-def in_place(tokens: tuple[Token, ...], begins: float = 0.0) -> list[tuple[str, float | None]]:
-    """Return texts and starts of tokens, counted from ``begins`` seconds before their window."""
-    return [(t.text, None if t.start is None else round(begins + t.start, 4)) for t in tokens]
+def to_absolute_times(tokens: tuple[Token, ...], offset: float = 0.0) -> list[tuple[str, float | None]]:
+    """Return texts and starts of tokens, counted from ``offset`` seconds before their window."""
+    return [(t.text, None if t.start is None else round(offset + t.start, 4)) for t in tokens]

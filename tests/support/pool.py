@@ -8,10 +8,10 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from echoic.engines.registry import Registry, Seat
-from echoic.engines.scripted import Scripted, draw
+from echoic.engines.registry import ModelSpec, Registry
+from echoic.engines.scripted import ScriptedEngine, draw_words
 from echoic.errors import DecodeFailed
-from echoic.schedule.pool import Engines
+from echoic.schedule.pool import EnginePool
 from echoic.session.effects import Decode, ModelRequest
 from echoic.session.window import Window
 
@@ -21,31 +21,31 @@ if TYPE_CHECKING:
     from echoic.engines.base import Engine
     from echoic.text.hypothesis import Hypothesis
 
-ASKED = ModelRequest("scripted", "standard")
+SCRIPTED_REQUEST = ModelRequest("scripted", "standard")
 
 
 @dataclass
-class Loader:
+class EngineLoader:
     """Loads what it is given; can be made to fail or to wait, and counts."""
 
-    engine: Engine = field(default_factory=Scripted)
+    engine: Engine = field(default_factory=ScriptedEngine)
     failures: list[BaseException] = field(default_factory=list)
-    begun: threading.Event = field(default_factory=threading.Event)
-    allowed: threading.Event | None = None
-    loads: int = 0
+    started: threading.Event = field(default_factory=threading.Event)
+    finish_allowed: threading.Event | None = None
+    load_count: int = 0
 
     def __call__(self) -> Engine:
-        self.loads += 1
-        self.begun.set()
-        if self.allowed:
-            assert self.allowed.wait(30)
+        self.load_count += 1
+        self.started.set()
+        if self.finish_allowed:
+            assert self.finish_allowed.wait(30)
         if self.failures:
             raise self.failures.pop(0)
         return self.engine
 
 
 @dataclass
-class Gate:
+class BlockingHook:
     """A hook that tells when it was reached, and waits until it is opened."""
 
     reached: threading.Event = field(default_factory=threading.Event)
@@ -56,60 +56,60 @@ class Gate:
         assert self.opened.wait(30)
 
 
-class Client:
+class PoolClient:
     """Keeps what it is answered, and can wait for it."""
 
-    def __init__(self, engines: Engines, name: Hashable = "ann") -> None:
-        self.engines, self.name = engines, name
+    def __init__(self, pool: EnginePool, name: Hashable = "ann") -> None:
+        self.pool, self.name = pool, name
         self.answers: dict[int, str] = {}
-        self._more = asyncio.Event()
+        self._answer_arrived = asyncio.Event()
 
-    def ask(self, key: int, *words: str, final: bool = True) -> None:
-        self.engines.submit(self.name, decode(key, *words, final=final), self.take)
+    def submit_words(self, key: int, *words: str, final: bool = True) -> None:
+        self.pool.submit_decode(self.name, build_decode(key, *words, final=final), self.on_answer)
 
-    def take(self, key: int, outcome: Hypothesis | DecodeFailed) -> None:
+    def on_answer(self, key: int, outcome: Hypothesis | DecodeFailed) -> None:
         assert key not in self.answers, "answered twice"
-        self.answers[key] = said(outcome)
-        self._more.set()
+        self.answers[key] = render_outcome(outcome)
+        self._answer_arrived.set()
 
-    async def wait_for(self, count: int) -> dict[int, str]:
+    async def wait_for_answers(self, count: int) -> dict[int, str]:
         while len(self.answers) < count:
-            self._more.clear()
-            await asyncio.wait_for(self._more.wait(), 30)
+            self._answer_arrived.clear()
+            await asyncio.wait_for(self._answer_arrived.wait(), 30)
         return self.answers
 
 
-def said(outcome: Hypothesis | DecodeFailed) -> str:
+def render_outcome(outcome: Hypothesis | DecodeFailed) -> str:
     if isinstance(outcome, DecodeFailed):
         return "failed"
     return "".join(token.text for token in outcome.committed).strip()
 
 
-def decode(key: int, *words: str, final: bool = True, model: str = "scripted") -> Decode:
-    audio = draw(words)
+def build_decode(key: int, *words: str, final: bool = True, model: str = "scripted") -> Decode:
+    audio = draw_words(words)
     return Decode(key, Window(audio, 16_000, 0.0, 0, audio.size, 0, last=True), model, final)
 
 
-def registry(load: Callable[[], Engine], *more: Seat) -> Registry:
-    seat = Seat("scripted", "scripted", "standard", lambda: None, load)
+def build_scripted_registry(load: Callable[[], Engine], *more: ModelSpec) -> Registry:
+    seat = ModelSpec("scripted", "scripted", "standard", lambda: None, load)
     return Registry([seat, *more], default="scripted")
 
 
 @contextlib.asynccontextmanager
-async def opened(engine: Engine, threads: int = 1) -> AsyncIterator[Engines]:
-    engines = Engines(registry(Loader(engine)), threads=threads)
-    await engines.open(ASKED, fallback=False)
+async def open_pool(engine: Engine, max_concurrency: int = 1) -> AsyncIterator[EnginePool]:
+    engines = EnginePool(build_scripted_registry(EngineLoader(engine)), max_concurrency=max_concurrency)
+    await engines.open_model(SCRIPTED_REQUEST, fallback=False)
     try:
         yield engines
     finally:
         await engines.close()
 
 
-async def reached(event: threading.Event) -> None:
+async def wait_for_event(event: threading.Event) -> None:
     assert await asyncio.to_thread(event.wait, 30)
 
 
-def raising(error: BaseException) -> Callable[[], None]:
+def build_raising_hook(error: BaseException) -> Callable[[], None]:
     def hook() -> None:
         raise error
 

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from support.patience import PATIENCE
+from support.patience import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 _USER = "tests"
 
 
-def is_here() -> bool:
+def is_available() -> bool:
     """Return whether a server can be started, and spoken to."""
     programs = ("initdb", "postgres", "pg_isready", "createdb")
-    return find_spec("asyncpg") is not None and all(map(_program, programs))
+    return find_spec("asyncpg") is not None and all(map(_find_program, programs))
 
 
 @contextmanager
-def postgres() -> Iterator[str]:
+def run_postgres() -> Iterator[str]:
     """Serve on a free loopback port while the block runs; yield ``host:port``."""
     with tempfile.TemporaryDirectory(prefix="echoic-postgres-") as folder:
         owner = None
@@ -36,43 +36,43 @@ def postgres() -> Iterator[str]:
             owner = "nobody"
             shutil.chown(folder, owner)
         data = Path(folder) / "data"
-        _run("initdb", "-D", str(data), "-A", "trust", "-U", _USER, "--no-sync", user=owner)
+        _run_program("initdb", "-D", str(data), "-A", "trust", "-U", _USER, "--no-sync", user=owner)
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         options = ("listen_addresses=127.0.0.1", f"unix_socket_directories={folder}", "fsync=off")
-        call = [_program("postgres"), "-D", str(data), "-p", str(port)]
+        call = [_find_program("postgres"), "-D", str(data), "-p", str(port)]
         for option in options:
             call += ["-c", option]
         with subprocess.Popen(call, stderr=subprocess.DEVNULL, user=owner, cwd=folder) as server:
             try:
-                _wait_for(port, server)
+                _wait_until_ready(port, server)
                 yield f"127.0.0.1:{port}"
             finally:
                 server.send_signal(signal.SIGINT)  # without waiting for whoever is connected
-                server.wait(PATIENCE)
+                server.wait(WAIT_SECONDS)
 
 
-def make_database(place: str, name: str) -> str:
+def create_database(address: str, name: str) -> str:
     """Make an empty database; return its URL for SQLAlchemy."""
-    host, _, port = place.partition(":")
-    _run("createdb", "-h", host, "-p", port, "-U", _USER, name)
-    return f"postgresql+asyncpg://{_USER}@{place}/{name}"
+    host, _, port = address.partition(":")
+    _run_program("createdb", "-h", host, "-p", port, "-U", _USER, name)
+    return f"postgresql+asyncpg://{_USER}@{address}/{name}"
 
 
-def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
+def _wait_until_ready(port: int, server: subprocess.Popen[bytes]) -> None:
     while server.poll() is None:
-        call = [_program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port), "-t", "5"]
+        call = [_find_program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port), "-t", "5"]
         if subprocess.run(call, check=False).returncode == 0:
             return
     raise AssertionError("PostgreSQL did not start.")
 
 
-def _run(program: str, *args: str, user: str | None = None) -> None:
-    call = [_program(program), *args]
-    subprocess.run(call, check=True, capture_output=True, user=user, timeout=PATIENCE, cwd="/")
+def _run_program(program: str, *args: str, user: str | None = None) -> None:
+    call = [_find_program(program), *args]
+    subprocess.run(call, check=True, capture_output=True, user=user, timeout=WAIT_SECONDS, cwd="/")
 
 
-def _program(name: str) -> str:
+def _find_program(name: str) -> str:
     """Return the path of a program of PostgreSQL, which distributions keep beside the PATH; empty: none."""
     beside = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
     return shutil.which(name) or (str(beside[-1]) if beside else "")

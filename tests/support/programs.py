@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from support.patience import PATIENCE
+from support.patience import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 
 
-def ran(
-    program: Path, *arguments: str, path: Sequence[Path] = (), **environment: str
+def run_program(
+    program: Path, *arguments: str, python_path: Sequence[Path] = (), **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """Run a program to its end, with nothing in its environment but this and where echoic is."""
-    places = ":".join(str(place) for place in (*path, ROOT / "src"))
+    places = ":".join(str(place) for place in (*python_path, ROOT / "src"))
     return subprocess.run(
         [sys.executable, str(program), *arguments],
         capture_output=True,
         text=True,
         check=False,
-        timeout=PATIENCE,
+        timeout=WAIT_SECONDS,
         env={"PYTHONPATH": places, **environment},
     )

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from support.patience import PATIENCE
+from support.patience import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 #: RFC 6455, section 5.2: the lengths that each form of the length field may hold at the most.
-SHORT, MEDIUM = 125, 0xFFFF
+MAX_SHORT_LENGTH, MAX_MEDIUM_LENGTH = 125, 0xFFFF
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class RawServerFrame:
     """A frame of the server's."""
 
     opcode: int
@@ -36,19 +36,19 @@ class Heard:
         return found
 
     @property
-    def code(self) -> int | None:
+    def close_code(self) -> int | None:
         """The code of a close, None: it has none."""
         return struct.unpack("!H", self.payload[:2])[0] if len(self.payload) >= 2 else None
 
 
-def frame(
+def build_frame(
     opcode: int,
     payload: bytes = b"",
     *,
     fin: bool = True,
-    reserved: int = 0,
-    masked: bool = True,
-    longer: int = 0,
+    reserved_bits: int = 0,
+    is_masked: bool = True,
+    extra_length_steps: int = 0,
 ) -> bytes:
     """Return a client's frame.
 
@@ -56,134 +56,134 @@ def frame(
         opcode: 0 to 15.
         payload: As it is before it is masked.
         fin: Whether it is its message's last.
-        reserved: The three reserved bits, 0 to 7.
-        masked: As RFC 6455 demands of clients.
-        longer: By how many steps the length is written longer than it must be (7 bits, 16, 64).
+        reserved_bits: The three reserved bits, 0 to 7.
+        is_masked: As RFC 6455 demands of clients.
+        extra_length_steps: By how many steps the length is written longer than it must be (7 bits, 16, 64).
     """
     size = len(payload)
-    form = min(2, (size > SHORT) + (size > MEDIUM) + longer)
-    marks = struct.pack("!B", fin << 7 | reserved << 4 | opcode)
-    length = (size, 126, 127)[form] | masked << 7
+    form = min(2, (size > MAX_SHORT_LENGTH) + (size > MAX_MEDIUM_LENGTH) + extra_length_steps)
+    marks = struct.pack("!B", fin << 7 | reserved_bits << 4 | opcode)
+    length = (size, 126, 127)[form] | is_masked << 7
     head = marks + struct.pack(("!B", "!BH", "!BQ")[form], *((length,) if form == 0 else (length, size)))
-    if not masked:
+    if not is_masked:
         return head + payload
     key = os.urandom(4)
-    return head + key + _masked(payload, key)
+    return head + key + _mask_payload(payload, key)
 
 
-def _masked(payload: bytes, key: bytes) -> bytes:
+def _mask_payload(payload: bytes, key: bytes) -> bytes:
     mask = np.frombuffer(key * (len(payload) // 4 + 1), np.uint8)[: len(payload)]
     return (np.frombuffer(payload, np.uint8) ^ mask).tobytes()
 
 
-def close(code: int | None = None, reason: bytes = b"") -> bytes:
+def build_close(code: int | None = None, reason: bytes = b"") -> bytes:
     """Return a close, as far as it is one."""
-    return frame(CLOSE, reason if code is None else struct.pack("!H", code) + reason)
+    return build_frame(CLOSE, reason if code is None else struct.pack("!H", code) + reason)
 
 
-def fragments(opcode: int, payload: bytes, size: int) -> Iterator[bytes]:
+def build_fragments(opcode: int, payload: bytes, size: int) -> Iterator[bytes]:
     """Yield a message in frames of so many bytes."""
     for start in range(0, len(payload), size):
         last = start + size >= len(payload)
-        yield frame(CONT if start else opcode, payload[start : start + size], fin=last)
+        yield build_frame(CONT if start else opcode, payload[start : start + size], fin=last)
 
 
 class RawWebSocket:
     """A connection to a server; a context manager.
 
     Args:
-        place: ``host:port``.
+        address: ``host:port``.
         path: Of the endpoint.
         headers: Beside or instead of those of a proper handshake; None leaves one out.
-        request: The first line, without ``HTTP/1.1``; None: as it should be.
-        shake: Whether to open it and read the answer; False: only the TCP connection.
+        request_line: The first line, without ``HTTP/1.1``; None: as it should be.
+        handshake: Whether to open it and read the answer; False: only the TCP connection.
     """
 
     def __init__(
         self,
-        place: str,
+        address: str,
         path: str,
         headers: Mapping[str, str | None] | None = None,
-        request: str | None = None,
+        request_line: str | None = None,
         *,
-        shake: bool = True,
+        handshake: bool = True,
     ) -> None:
-        host, _, port = place.rpartition(":")
-        self._plug = socket.create_connection((host, int(port)), timeout=PATIENCE)
-        self._plug.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._got = b""
+        host, _, port = address.rpartition(":")
+        self._socket = socket.create_connection((host, int(port)), timeout=WAIT_SECONDS)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._received = b""
         #: The answer to the handshake: its status, and its headers in lower case.
         self.status = 0
         self.headers: dict[str, str] = {}
-        if shake:
-            self._plug.sendall(_handshake(place, request or f"GET {path}", headers or {}))
-            self._read_answer()
+        if handshake:
+            self._socket.sendall(_render_handshake(address, request_line or f"GET {path}", headers or {}))
+            self._read_handshake_answer()
 
     def send(self, *pieces: bytes) -> None:
         """Send bytes in one go; a server that has hung up already is no error here."""
         try:
-            self._plug.sendall(b"".join(pieces))
+            self._socket.sendall(b"".join(pieces))
         except (BrokenPipeError, ConnectionResetError):
             return
 
-    def say(self, **message: object) -> None:
+    def send_message(self, **message: object) -> None:
         """Send a message of the protocol."""
-        self.send(frame(TEXT, json.dumps(message).encode()))
+        self.send(build_frame(TEXT, json.dumps(message).encode()))
 
-    def hear(self) -> Heard | None:
+    def read_frame(self) -> RawServerFrame | None:
         """Return the server's next frame, or None: it has hung up."""
         try:
-            head = self._exactly(2)
+            head = self._read_exactly(2)
             size = head[1] & 0x7F
-            if size > SHORT:
-                size = int.from_bytes(self._exactly(2 if size == 126 else 8))
-            return Heard(head[0] & 0x0F, self._exactly(size))
+            if size > MAX_SHORT_LENGTH:
+                size = int.from_bytes(self._read_exactly(2 if size == 126 else 8))
+            return RawServerFrame(head[0] & 0x0F, self._read_exactly(size))
         except (EOFError, ConnectionResetError):
             return None
 
-    def rest(self) -> list[Heard]:
+    def read_to_close(self) -> list[RawServerFrame]:
         """Return all that the server says until it hangs up; its close is answered."""
-        heard: list[Heard] = []
-        while (one := self.hear()) is not None:
+        heard: list[RawServerFrame] = []
+        while (one := self.read_frame()) is not None:
             heard.append(one)
             if one.opcode == CLOSE:
-                self.send(frame(CLOSE, one.payload))
+                self.send(build_frame(CLOSE, one.payload))
         return heard
 
-    def until(self, kind: str) -> dict[str, Any]:
+    def read_until(self, kind: str) -> dict[str, Any]:
         """Return the server's next message of a type; None may close before it."""
-        while (one := self.hear()) is not None:
+        while (one := self.read_frame()) is not None:
             if one.opcode == TEXT and one.json["type"] == kind:
                 return one.json
         raise AssertionError(f"hung up before any {kind!r}")
 
-    def vanish(self) -> None:
+    def reset_connection(self) -> None:
         """Go away with a reset: no close, no FIN."""
-        self._plug.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._plug.close()
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._socket.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._plug.close()
+        self._socket.close()
 
-    def _exactly(self, size: int) -> bytes:
-        while len(self._got) < size:
-            more = self._plug.recv(65_536)
+    def _read_exactly(self, size: int) -> bytes:
+        while len(self._received) < size:
+            more = self._socket.recv(65_536)
             if not more:
                 raise EOFError
-            self._got += more
-        piece, self._got = self._got[:size], self._got[size:]
+            self._received += more
+        piece, self._received = self._received[:size], self._received[size:]
         return piece
 
-    def _read_answer(self) -> None:
-        while b"\r\n\r\n" not in self._got:
-            more = self._plug.recv(4096)
+    def _read_handshake_answer(self) -> None:
+        while b"\r\n\r\n" not in self._received:
+            more = self._socket.recv(4096)
             if not more:
                 return
-            self._got += more
-        head, self._got = self._got.split(b"\r\n\r\n", 1)
+            self._received += more
+        head, self._received = self._received.split(b"\r\n\r\n", 1)
         first, *lines = head.decode("latin-1").split("\r\n")
         self.status = int(first.split()[1])
         self.headers = {
@@ -191,9 +191,9 @@ class RawWebSocket:
         }
 
 
-def _handshake(place: str, request: str, headers: Mapping[str, str | None]) -> bytes:
+def _render_handshake(address: str, request: str, headers: Mapping[str, str | None]) -> bytes:
     proper: dict[str, str | None] = {
-        "Host": place,
+        "Host": address,
         "Upgrade": "websocket",
         "Connection": "Upgrade",
         "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(),

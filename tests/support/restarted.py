@@ -6,15 +6,15 @@ import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from support.live import SERVE, ServerProcess
-from support.patience import PATIENCE
+from support.live import SERVE_PROGRAM, ServerProcess
+from support.patience import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class Restarted:
-    """A server; made by ``restarted``.
+class RestartableServer:
+    """A server; made by ``run_restartable_server``.
 
     Args:
         program: As ``ServerProcess``.
@@ -29,40 +29,40 @@ class Restarted:
         self._settings = {"resume_seconds": "240"} | settings | {"port": str(port)}
         self._server = ServerProcess(program, **self._settings)
         #: Where it is.
-        self.place = self._server.place
-        self.starts = 1
+        self.address = self._server.address
+        self.start_count = 1
 
     def kill(self) -> None:
         """``kill -9``."""
         self._server.process.kill()
-        self.wait()
+        self.wait_for_exit()
 
     def stop(self) -> None:
         """Have it deliver what it heard, and end."""
         self._server.process.terminate()
-        self.wait()
+        self.wait_for_exit()
 
-    def wait(self) -> None:
+    def wait_for_exit(self) -> None:
         """Wait until it died."""
-        self._server.process.wait(PATIENCE)
+        self._server.process.wait(WAIT_SECONDS)
 
     def start(self) -> None:
         """Start another."""
-        self.end()
+        self.close()
         self._server = ServerProcess(self._program, **self._settings)
-        assert self._server.place == self.place
-        self.starts += 1
+        assert self._server.address == self.address
+        self.start_count += 1
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Leave nothing."""
         self._server.__exit__()
 
 
 @contextmanager
-def restarted(program: str = SERVE, **settings: str) -> Iterator[Restarted]:
+def run_restartable_server(program: str = SERVE_PROGRAM, **settings: str) -> Iterator[RestartableServer]:
     """Yield a server that is there; it is ended with the block."""
-    server = Restarted(program, **settings)
+    server = RestartableServer(program, **settings)
     try:
         yield server
     finally:
-        server.end()
+        server.close()

@@ -13,26 +13,26 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Self
 
-from echoic.engines.catalogue import SOURCES
+from echoic.engines.catalogue import MODEL_SOURCES
 from support.documents import ROOT
 from support.keyed import make_key_in
-from support.loopback_hub import ENCODER, LoopbackHub, tiny_files
-from support.patience import PATIENCE
-from support.tiny_parakeet import FOLDER, recordings
-from support.whisper_folder import whisper_files
+from support.loopback_hub import ENCODER_FILE, LoopbackHub, read_tiny_files
+from support.patience import WAIT_SECONDS
+from support.tiny_parakeet import TINY_PARAKEET_FOLDER, read_recordings
+from support.whisper_folder import build_whisper_files
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 #: What is said in ``talk.mp4``, and in the one recording of ``recordings.tsv``.
-SAID: Final = recordings()[3][1]
-_SOUND = FOLDER / "speech" / "texts-03.flac"
+SPOKEN_TEXT: Final = read_recordings()[3][1]
+_SOUND_FILE = TINY_PARAKEET_FOLDER / "speech" / "texts-03.flac"
 #: The library of microphones that hears a file.
 FAKE_SOUNDDEVICE: Final = ROOT / "tests" / "support" / "fake_sounddevice"
 #: The id of a key that the documents revoke.
-ID: Final = "3f9c2a71d05e"
+REVOKED_KEY_ID: Final = "3f9c2a71d05e"
 #: What the documents say, and what is said here in place of it.
-IN_PLACE: Final = (
+SUBSTITUTIONS: Final = (
     # By whom and in which container: here, by whoever tests.
     (r"^(?:sudo --user=\w+ |docker exec \w+ |docker compose \S+ \S+ run --rm \w+ )", ""),
     (r"/var/lib/echoic", "."),
@@ -46,16 +46,16 @@ IN_PLACE: Final = (
 
 
 @dataclass
-class Shell:
+class DocumentShell:
     """Runs commands, one after the other, in a folder of their own.
 
     Attributes:
         folder: Where.
-        place: ``host:port`` of a server that runs; the documents call it 127.0.0.1:8000.
+        address: ``host:port`` of a server that runs; the documents call it 127.0.0.1:8000.
     """
 
     folder: Path
-    place: str
+    address: str
     _hubs: list[LoopbackHub] = field(default_factory=list)
 
     def __enter__(self) -> Self:
@@ -67,8 +67,8 @@ class Shell:
             program.write_text(f'#!/bin/sh\nexec {sys.executable} {arguments} "$@"\n', "utf-8")
             program.chmod(0o755)
         (self.folder / "examples").symlink_to(ROOT / "examples")
-        shutil.copyfile(_SOUND, self.folder / "talk.mp4")
-        (self.folder / "recordings.tsv").write_text(f"path\treference\ntalk.mp4\t{SAID}\n", "utf-8")
+        shutil.copyfile(_SOUND_FILE, self.folder / "talk.mp4")
+        (self.folder / "recordings.tsv").write_text(f"path\treference\ntalk.mp4\t{SPOKEN_TEXT}\n", "utf-8")
         (self.folder / "echoic.ini").write_text("[Server]\nmax_sessions = 50\n", "utf-8")
         return self
 
@@ -76,33 +76,37 @@ class Shell:
         for hub in self._hubs:
             hub.close()
 
-    def typed(self, line: str) -> str:
+    def substitute_line(self, line: str) -> str:
         """Return what is typed here where a document has this line."""
-        for documented, here in (*IN_PLACE, (r"\b(?:127\.0\.0\.1|localhost):8000\b", self.place)):
+        for documented, here in (*SUBSTITUTIONS, (r"\b(?:127\.0\.0\.1|localhost):8000\b", self.address)):
             line = re.sub(documented, here, line)
         return line
 
-    def run(self, line: str) -> tuple[int, str]:
+    def run_line(self, line: str) -> tuple[int, str]:
         """Run a line of a document to its end; return its exit code, and what it wrote."""
         done = subprocess.run(
-            ["/bin/bash", "-c", self.typed(line)],
+            ["/bin/bash", "-c", self.substitute_line(line)],
             cwd=self.folder,
-            env=self._environment(line),
+            env=self._build_environment(line),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=2 * PATIENCE,
+            timeout=2 * WAIT_SECONDS,
             check=False,
         )
         return done.returncode, done.stdout
 
-    def serve(self, line: str) -> tuple[int, str]:
-        """Start a server as a line of a document does and stop it when it says where it is; as ``run``."""
+    def run_server_line(self, line: str) -> tuple[int, str]:
+        """Start a server as a line of a document does and stop it when it says where it is; as ``run_line``."""
         with subprocess.Popen(
-            ["/bin/bash", "-c", self.typed(line)],  # bash makes way for the one program that it is to run
+            [
+                "/bin/bash",
+                "-c",
+                self.substitute_line(line),
+            ],  # bash makes way for the one program that it is to run
             cwd=self.folder,
-            env=self._environment(line),
+            env=self._build_environment(line),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -115,7 +119,7 @@ class Shell:
             said += process.stdout.read()
         return process.returncode, said
 
-    def _environment(self, line: str) -> dict[str, str]:
+    def _build_environment(self, line: str) -> dict[str, str]:
         env = {name: value for name, value in os.environ.items() if not name.startswith("ECHOIC_")}
         env |= {
             "PATH": os.pathsep.join([str(self.folder / ".venv" / "bin"), env["PATH"]]),
@@ -124,33 +128,33 @@ class Shell:
             "HF_TOKEN_PATH": str(self.folder / "no-token"),
             "COLUMNS": "200",
             "NO_COLOR": "1",
-            "ECHOIC_PARAKEET_ONNX_DIR": str(FOLDER),
-            "ECHOIC_PORT": self.place.partition(":")[2] if "alive" in line else "0",
+            "ECHOIC_PARAKEET_ONNX_DIR": str(TINY_PARAKEET_FOLDER),
+            "ECHOIC_PORT": self.address.partition(":")[2] if "alive" in line else "0",
         }
         if "echoic stream" in line or "echoic listen" in line:
-            env["ECHOIC_URL"] = self.place
+            env["ECHOIC_URL"] = self.address
         if re.search(r"echoic listen(?! -$| - )", line):
-            self._speak_into_the_microphone(env)
+            self._set_up_microphone(env)
         if "echoic keys" in line:
             env["ECHOIC_KEYS_DB"] = str(self.folder / "keys.db")
-        if fetched := re.search(r"models get (\S+)", self.typed(line)):
-            env["HF_ENDPOINT"] = self._hub(fetched[1])
-        if f"revoke {ID}" in line:
-            self._make_key(ID)
+        if fetched := re.search(r"models get (\S+)", self.substitute_line(line)):
+            env["HF_ENDPOINT"] = self._start_hub(fetched[1])
+        if f"revoke {REVOKED_KEY_ID}" in line:
+            self._make_key(REVOKED_KEY_ID)
         return env
 
-    def _speak_into_the_microphone(self, env: dict[str, str]) -> None:
+    def _set_up_microphone(self, env: dict[str, str]) -> None:
         """Say what is in ``talk.mp4``, and pull the plug."""
         heard = self.folder / "microphone.f32"
-        heard.write_bytes(recordings()[3][0].tobytes())
+        heard.write_bytes(read_recordings()[3][0].tobytes())
         env |= {"FAKE_MICROPHONE": str(heard), "FAKE_AFTERWARDS": "lost"}
         env["PYTHONPATH"] = os.pathsep.join([str(FAKE_SOUNDDEVICE), env["PYTHONPATH"]])
 
-    def _hub(self, name: str) -> str:
+    def _start_hub(self, name: str) -> str:
         """Return the address of a hub that has a model, in whichever form."""
-        files = tiny_files() | whisper_files() | {"tiny.nemo": b"#", "model.safetensors": b"#"}
-        files["encoder-model.onnx"] = files[ENCODER]
-        self._hubs.append(LoopbackHub(SOURCES[name].repository, files))
+        files = read_tiny_files() | build_whisper_files() | {"tiny.nemo": b"#", "model.safetensors": b"#"}
+        files["encoder-model.onnx"] = files[ENCODER_FILE]
+        self._hubs.append(LoopbackHub(MODEL_SOURCES[name].repository, files))
         return self._hubs[-1].address
 
     def _make_key(self, name: str) -> None:
@@ -162,13 +166,13 @@ class Shell:
         store.close()
 
 
-def recipe(target: str) -> str:
+def find_recipe(target: str) -> str:
     """Return what the Makefile runs last for a target, where everything is installed."""
-    lines = made(target).splitlines()
+    lines = list_make_commands(target).splitlines()
     return lines[-1]
 
 
-def made(*arguments: str) -> str:
+def list_make_commands(*arguments: str) -> str:
     """Return what ``make`` would run, without running it.
 
     Raises:

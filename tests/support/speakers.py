@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from echoic.engines.scripted import Scripted
+from echoic.engines.scripted import ScriptedEngine
 from echoic.session.window import WindowNeeds
 from echoic.text.hypothesis import Hypothesis, hypothesis_of
 
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
     from echoic.session.window import Window
 
 
-class Answering:
+class FunctionEngine:
     """Answers each window by a function of it.
 
     Args:
         answer: Text or a hypothesis for a window; may raise.
-        needs: How windows are cut; one window a segment, at the client's rate, if None.
+        requirements: How windows are cut; one window a segment, at the client's rate, if None.
     """
 
-    lanes = 1
-    threads = 1
+    max_batch_size = 1
+    max_concurrency = 1
     name = "answering"
 
     def __init__(
-        self, answer: Callable[[Window], str | Hypothesis], needs: WindowNeeds | None = None
+        self, answer: Callable[[Window], str | Hypothesis], requirements: WindowNeeds | None = None
     ) -> None:
         self._answer = answer
-        self.needs = needs or WindowNeeds("plain", sample_rate=None)
+        self.requirements = requirements or WindowNeeds("plain", sample_rate=None)
 
     def decode(self, windows: Sequence[Window]) -> list[Hypothesis]:
         """Return the answers."""
@@ -42,7 +42,7 @@ class Answering:
         """Have nothing to release."""
 
 
-class Timed(Scripted):
+class TimedScripted(ScriptedEngine):
     """Says each window's words anew, with their times: what is drawn, also where an edge cuts it.
 
     Args:
@@ -51,12 +51,12 @@ class Timed(Scripted):
 
     def __init__(self, sample_rate: int | None = 16_000) -> None:
         super().__init__()
-        self._own = WindowNeeds("plain", sample_rate=sample_rate, times=True)
+        self._requirements = WindowNeeds("plain", sample_rate=sample_rate, times=True)
 
     @property
-    def needs(self) -> WindowNeeds:
+    def requirements(self) -> WindowNeeds:
         """Whole windows, with times."""
-        return self._own
+        return self._requirements
 
     def decode(self, windows: Sequence[Window]) -> list[Hypothesis]:
         """Return the words of each window, all of them volatile."""
@@ -64,6 +64,6 @@ class Timed(Scripted):
         return [Hypothesis(volatile=heard.committed) for heard in super().decode(whole)]
 
 
-def saying(text: str) -> Answering:
+def build_fixed_engine(text: str) -> FunctionEngine:
     """Return an engine that says the same of every window."""
-    return Answering(lambda _: text)
+    return FunctionEngine(lambda _: text)

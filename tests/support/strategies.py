@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from hypothesis import strategies as st
 
-from echoic.engines.scripted import VOCABULARY, draw
+from echoic.engines.scripted import VOCABULARY, draw_words
 from echoic.wire.codec import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _PAUSES = st.sampled_from([0.0, 0.0, 0.0, 0.3, 1.3, 4.0])
 
 
 @dataclass(frozen=True)
-class Speech:
+class SpokenWords:
     """Words, and the audio that a scripted recogniser hears them in (float32, mono, 0..1)."""
 
     words: tuple[str, ...]
@@ -35,19 +35,19 @@ class Speech:
 
 
 @st.composite
-def speeches(draw_from: st.DrawFn, *, rate: int = 16_000, most: int = 14) -> Speech:
+def spoken_words(draw_from: st.DrawFn, *, rate: int = 16_000, max_words: int = 14) -> SpokenWords:
     """Words of different lengths with pauses between them."""
     said: list[str | tuple[str, float]] = [("", draw_from(_PAUSES))]
-    words = draw_from(st.lists(st.sampled_from(VOCABULARY[:12]), max_size=most))
+    words = draw_from(st.lists(st.sampled_from(VOCABULARY[:12]), max_size=max_words))
     for word, following in zip_longest(words, words[1:]):
         seconds = draw_from(_WORD_SECONDS)
         # Twice the same within a quarter of a second is taken for a word that a commit cut.
         said += [(word, max(seconds, 0.3) if word == following else seconds), ("", draw_from(_PAUSES))]
-    return Speech(tuple(words), rate, draw(said, rate=rate))
+    return SpokenWords(tuple(words), rate, draw_words(said, rate=rate))
 
 
 @dataclass(frozen=True)
-class Coding:
+class SampleCoding:
     """How samples are written into messages."""
 
     rate: int = 16_000
@@ -55,7 +55,7 @@ class Coding:
     channels: int = 1
 
     @property
-    def config(self) -> dict[str, object]:
+    def config_values(self) -> dict[str, object]:
         """The keys of a config frame."""
         return {"sample_rate": self.rate, "audio_format": self.audio_format, "channels": self.channels}
 
@@ -75,21 +75,21 @@ class Coding:
 
 
 CODINGS = st.builds(
-    Coding,
+    SampleCoding,
     st.sampled_from([8_000, 16_000, 44_100, 48_000]),
     st.sampled_from(["f32le", "s16le"]),
     st.integers(1, 2),
 )
 
 
-def cuts(samples: int) -> st.SearchStrategy[list[int]]:
+def cut_places(samples: int) -> st.SearchStrategy[list[int]]:
     """Places to cut so many samples at: few or many, anywhere."""
     anywhere = st.lists(st.integers(0, samples), max_size=12).map(sorted)
     evenly = st.sampled_from([1_600, 320, 8_000, 12_345]).map(lambda step: list(range(step, samples, step)))
     return anywhere | evenly
 
 
-def pieces(data: bytes, frame_bytes: int, places: list[int]) -> Iterator[bytes]:
+def cut_bytes(data: bytes, frame_bytes: int, places: list[int]) -> Iterator[bytes]:
     """Yield the data cut at these samples, and where a message would be too long."""
     end = len(data) // frame_bytes
     edges = sorted([0, *places, *range(0, end, MAX_MESSAGE_BYTES // frame_bytes), end])
@@ -98,6 +98,6 @@ def pieces(data: bytes, frame_bytes: int, places: list[int]) -> Iterator[bytes]:
 
 
 #: A chunk's and an overlap's seconds that fit together.
-DURATIONS = st.sampled_from(
+CHUNK_AND_OVERLAP = st.sampled_from(
     [(2.0, 0.5), (1.0, 0.2), (0.2, 0.1), (0.7, 0.1), (3.0, 2.5), (5.0, 0.0), (1.0, 0.9)]
 )

@@ -12,19 +12,19 @@ import termios
 import time
 from typing import TYPE_CHECKING
 
-from support.patience import PATIENCE
+from support.patience import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def environment(**more: str) -> dict[str, str]:
+def build_environment(**more: str) -> dict[str, str]:
     """Return the environment of a command that no setting of the caller's reaches."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("ECHOIC_")}
     return env | {"PYTHONPATH": os.pathsep.join(sys.path)} | more
 
 
-class Terminal:
+class CliTerminal:
     """The program in a pseudo-terminal.
 
     Args:
@@ -41,7 +41,7 @@ class Terminal:
         stdin: int | None = None,
         env: Mapping[str, str] | None = None,
     ) -> None:
-        self._end, other_end = os.openpty()
+        self._terminal_fd, other_end = os.openpty()
         self.resize(*size)
 
         def prepare() -> None:
@@ -52,41 +52,41 @@ class Terminal:
 
         self.process = subprocess.Popen(
             [sys.executable, "-m", "echoic.cli", *args],
-            env=environment(TERM="xterm-256color", **(env or {})),
+            env=build_environment(TERM="xterm-256color", **(env or {})),
             stdin=stdin,
             preexec_fn=prepare,  # noqa: PLW1509  # nothing else runs threads here
         )
         os.close(other_end)
-        self.seen = ""
+        self.output = ""
 
     def resize(self, lines: int, columns: int) -> None:
         """Give the terminal another size."""
-        fcntl.ioctl(self._end, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        fcntl.ioctl(self._terminal_fd, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
-    def wait_for(self, text: str) -> None:
+    def wait_for_text(self, text: str) -> None:
         """Read until ``text`` was seen."""
-        until = time.monotonic() + PATIENCE
-        while text not in self.seen:
-            if time.monotonic() > until or not self._read():
+        until = time.monotonic() + WAIT_SECONDS
+        while text not in self.output:
+            if time.monotonic() > until or not self._read_output():
                 self.process.kill()
-                raise AssertionError(self.seen)
+                raise AssertionError(self.output)
 
     def write(self, keys: bytes) -> None:
         """Press keys."""
-        os.write(self._end, keys)
+        os.write(self._terminal_fd, keys)
 
-    def wait(self) -> int:
+    def wait_for_exit(self) -> int:
         """Read to the end; return the exit code."""
-        while self._read():
+        while self._read_output():
             pass
-        os.close(self._end)
-        return self.process.wait(PATIENCE)
+        os.close(self._terminal_fd)
+        return self.process.wait(WAIT_SECONDS)
 
-    def _read(self) -> bool:
-        ready, _, _ = select.select([self._end], [], [], PATIENCE)
+    def _read_output(self) -> bool:
+        ready, _, _ = select.select([self._terminal_fd], [], [], WAIT_SECONDS)
         try:
-            data = os.read(self._end, 65_536) if ready else b""
+            data = os.read(self._terminal_fd, 65_536) if ready else b""
         except OSError:  # the program has ended
             data = b""
-        self.seen += data.decode(errors="replace")
+        self.output += data.decode(errors="replace")
         return bool(data)

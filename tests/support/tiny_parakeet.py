@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
     from echoic.text.hypothesis import Token
 
-FOLDER = Path(__file__).parent.parent / "fixtures" / "tiny-parakeet"
-_PARTS = FOLDER / "nemo"
+TINY_PARAKEET_FOLDER = Path(__file__).parent.parent / "fixtures" / "tiny-parakeet"
+_NEMO_FOLDER = TINY_PARAKEET_FOLDER / "nemo"
 #: safetensors' names of types, and numpy's.
-_TYPES: dict[str, np.dtype[np.generic]] = {
+_DTYPES: dict[str, np.dtype[np.generic]] = {
     "F16": np.dtype("<f2"),
     "F32": np.dtype("<f4"),
     "I64": np.dtype("<i8"),
@@ -37,42 +37,44 @@ _TYPES: dict[str, np.dtype[np.generic]] = {
 
 
 @cache
-def recordings() -> tuple[tuple[NDArray[np.float32], str], ...]:
+def read_recordings() -> tuple[tuple[NDArray[np.float32], str], ...]:
     """Return each recording of a sentence at 16 kHz, read-only, and what is said in it."""
-    return _recorded("texts.json")
+    return _read_table("texts.json")
 
 
 @cache
-def talks() -> tuple[tuple[NDArray[np.float32], str], ...]:
+def read_talks() -> tuple[tuple[NDArray[np.float32], str], ...]:
     """Return each recording of 20 to 40 s with pauses at 16 kHz, read-only, and what is said in it."""
-    return _recorded("talks.json")
+    return _read_table("talks.json")
 
 
-def _recorded(table: str) -> tuple[tuple[NDArray[np.float32], str], ...]:
-    rows = json.loads((FOLDER / "speech" / table).read_bytes())
-    return tuple((_read(FOLDER / "speech" / row["audio"]), row["text"]) for row in rows)
+def _read_table(table: str) -> tuple[tuple[NDArray[np.float32], str], ...]:
+    rows = json.loads((TINY_PARAKEET_FOLDER / "speech" / table).read_bytes())
+    return tuple(
+        (_read_frozen_audio(TINY_PARAKEET_FOLDER / "speech" / row["audio"]), row["text"]) for row in rows
+    )
 
 
-def whole(audio: NDArray[np.float32]) -> Window:
+def build_whole_window(audio: NDArray[np.float32]) -> Window:
     """Return all of ``audio`` as one window, the last."""
     return Window(audio, 16_000, 0.0, left=0, new=audio.size, right=0, last=True)
 
 
-def text_of(tokens: tuple[Token, ...]) -> str:
+def join_tokens(tokens: tuple[Token, ...]) -> str:
     """Return what tokens spell."""
     return "".join(token.text for token in tokens).strip()
 
 
-def nemo_file(folder: Path) -> Path:
+def write_nemo_file(folder: Path) -> Path:
     """Write the model as NeMo saves it (needs torch) and return the file."""
     import torch  # noqa: PLC0415  # not installed everywhere
 
     folder.mkdir(parents=True, exist_ok=True)
     packed = io.BytesIO()
-    torch.save({name: torch.from_numpy(value) for name, value in weights().items()}, packed)
+    torch.save({name: torch.from_numpy(value) for name, value in read_weights().items()}, packed)
     file = folder / "tiny-parakeet.nemo"
     with tarfile.open(file, "w") as archive:
-        for part in sorted(_PARTS.iterdir()):
+        for part in sorted(_NEMO_FOLDER.iterdir()):
             if part.suffix != ".safetensors":
                 archive.add(part, f"./{part.name}")
         entry = tarfile.TarInfo("./model_weights.ckpt")
@@ -82,30 +84,30 @@ def nemo_file(folder: Path) -> Path:
     return file
 
 
-def mlx_folder(folder: Path) -> Path:
+def write_mlx_folder(folder: Path) -> Path:
     """Write the model as parakeet-mlx loads it into ``folder`` (needs PyYAML) and return that."""
     import yaml  # noqa: PLC0415  # not installed everywhere
 
     placed: dict[str, NDArray[np.float32]] = {}
-    for name, value in weights().items():
+    for name, value in read_weights().items():
         if name.startswith("preprocessor.") or name.endswith("num_batches_tracked"):
             continue
         if name.startswith("joint.joint_net."):  # the last layer, which has dropout before it there
             placed[f"joint.joint_net.2.{name.rpartition('.')[2]}"] = value
         elif "lstm." in name:
-            placed |= _lstm_part(name, value)
+            placed |= _convert_lstm_part(name, value)
         elif value.ndim > 2:  # a convolution: (out, in, …) there is (out, …, in) here
             placed[name] = np.moveaxis(value, 1, -1)
         else:
             placed[name] = value
     folder.mkdir(parents=True, exist_ok=True)
     _write_tensors(folder / "model.safetensors", placed)
-    config = yaml.safe_load((_PARTS / "model_config.yaml").read_bytes())
+    config = yaml.safe_load((_NEMO_FOLDER / "model_config.yaml").read_bytes())
     (folder / "config.json").write_text(json.dumps(config), "utf-8")
     return folder
 
 
-def _lstm_part(name: str, value: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+def _convert_lstm_part(name: str, value: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
     base, _, part = name.rpartition(".")
     kind, _, layer = part.rpartition("_l")
     if kind == "weight_ih":
@@ -113,19 +115,19 @@ def _lstm_part(name: str, value: NDArray[np.float32]) -> dict[str, NDArray[np.fl
     if kind == "weight_hh":
         return {f"{base}.{layer}.Wh": value}
     if kind == "bias_ih":
-        return {f"{base}.{layer}.bias": value + weights()[f"{base}.bias_hh_l{layer}"]}
+        return {f"{base}.{layer}.bias": value + read_weights()[f"{base}.bias_hh_l{layer}"]}
     return {}
 
 
-def ctc_folder(folder: Path) -> Path:
+def write_ctc_folder(folder: Path) -> Path:
     """Write an ONNX export of the CTC head and its encoder into ``folder`` (needs onnx) and return that."""
     import onnx  # noqa: PLC0415  # not installed everywhere
 
-    model = onnx.load(FOLDER / "encoder-model.fp16.onnx")
+    model = onnx.load(TINY_PARAKEET_FOLDER / "encoder-model.fp16.onnx")
     graph, node = model.graph, onnx.helper.make_node
     head = {"weight": "ctc.weight", "bias": "ctc.bias"}
     for part, name in head.items():
-        value = weights()[f"ctc_decoder.decoder_layers.0.{part}"]
+        value = read_weights()[f"ctc_decoder.decoder_layers.0.{part}"]
         graph.initializer.append(onnx.numpy_helper.from_array(value, name))
     graph.node.extend(
         (
@@ -136,27 +138,29 @@ def ctc_folder(folder: Path) -> Path:
     )
     del graph.output[:]
     kind = onnx.TensorProto.FLOAT
-    classes = len(weights()["ctc_decoder.decoder_layers.0.bias"])
+    classes = len(read_weights()["ctc_decoder.decoder_layers.0.bias"])
     graph.output.append(onnx.helper.make_tensor_value_info("logprobs", kind, ["batch", "frames", classes]))
     folder.mkdir(parents=True, exist_ok=True)
     onnx.save(model, folder / "model.onnx")
-    shutil.copyfile(FOLDER / "vocab.txt", folder / "vocab.txt")
-    config = json.loads((FOLDER / "config.json").read_bytes()) | {"model_type": "nemo-conformer-ctc"}
+    shutil.copyfile(TINY_PARAKEET_FOLDER / "vocab.txt", folder / "vocab.txt")
+    config = json.loads((TINY_PARAKEET_FOLDER / "config.json").read_bytes()) | {
+        "model_type": "nemo-conformer-ctc"
+    }
     (folder / "config.json").write_text(json.dumps(config), "utf-8")
     return folder
 
 
 @cache
-def weights() -> Mapping[str, NDArray[np.float32]]:
+def read_weights() -> Mapping[str, NDArray[np.float32]]:
     """Return the model's weights by NeMo's names, all of them float32."""
-    data = (_PARTS / "weights.safetensors").read_bytes()
+    data = (_NEMO_FOLDER / "weights.safetensors").read_bytes()
     begin = 8 + int.from_bytes(data[:8], "little")
     table = json.loads(data[8:begin])
     table.pop("__metadata__", None)
-    return {name: _tensor(data[begin:], row) for name, row in table.items()}
+    return {name: _read_tensor(data[begin:], row) for name, row in table.items()}
 
 
-class _Row(TypedDict):
+class _TensorEntry(TypedDict):
     """A tensor in safetensors' table of contents."""
 
     dtype: str
@@ -164,9 +168,9 @@ class _Row(TypedDict):
     data_offsets: list[int]
 
 
-def _tensor(data: bytes, row: _Row) -> NDArray[np.float32]:
+def _read_tensor(data: bytes, row: _TensorEntry) -> NDArray[np.float32]:
     first, last = row["data_offsets"]
-    value = np.frombuffer(data[first:last], _TYPES[row["dtype"]])
+    value = np.frombuffer(data[first:last], _DTYPES[row["dtype"]])
     return value.reshape(row["shape"]).astype(np.float32)
 
 
@@ -183,7 +187,7 @@ def _write_tensors(file: Path, tensors: Mapping[str, NDArray[np.float32]]) -> No
     file.write_bytes(len(head).to_bytes(8, "little") + head + body)
 
 
-def _read(file: Path) -> NDArray[np.float32]:
+def _read_frozen_audio(file: Path) -> NDArray[np.float32]:
     audio = np.concatenate(list(read_audio(file)))
     audio.flags.writeable = False
     return audio

@@ -15,7 +15,7 @@ from typing import Self
 
 import pytest
 
-from support.patience import PATIENCE
+from support.patience import WAIT_SECONDS
 
 
 def program() -> str | None:
@@ -57,26 +57,26 @@ class ValkeyServer:
             stderr=subprocess.DEVNULL,
             cwd=self._folder,
         )
-        limit = time.monotonic() + PATIENCE
-        while not self._answers():
+        limit = time.monotonic() + WAIT_SECONDS
+        while not self._is_answering():
             assert self._process.poll() is None, "the server ended"
             assert time.monotonic() < limit, "the server never answered"
             time.sleep(0.005)  # it says nothing when it is ready
 
     def kill(self) -> None:
         """Kill it."""
-        self._signal(signal.SIGKILL)
+        self._send_signal(signal.SIGKILL)
         if self._process is not None:
-            self._process.wait(PATIENCE)
+            self._process.wait(WAIT_SECONDS)
             self._process = None
 
     def freeze(self) -> None:
         """Let it take connections and answer nothing."""
-        self._signal(signal.SIGSTOP)
+        self._send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Let it go on."""
-        self._signal(signal.SIGCONT)
+        self._send_signal(signal.SIGCONT)
 
     def __enter__(self) -> Self:
         self.start()
@@ -86,11 +86,11 @@ class ValkeyServer:
         self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _signal(self, number: int) -> None:
+    def _send_signal(self, number: int) -> None:
         if self._process is not None:
             os.kill(self._process.pid, number)
 
-    def _answers(self) -> bool:
+    def _is_answering(self) -> bool:
         try:
             with socket.socket(socket.AF_UNIX) as line:
                 line.settimeout(1)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 
-class _Jumping(selectors.DefaultSelector):
+class _JumpingSelector(selectors.DefaultSelector):
     """Waits for nothing that only time would bring."""
 
     def __init__(self) -> None:
@@ -27,11 +27,11 @@ class _Jumping(selectors.DefaultSelector):
         return ready
 
 
-class VirtualLoop(asyncio.SelectorEventLoop):
+class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """Its clock begins at 0 and moves only when there is nothing else to do."""
 
     def __init__(self) -> None:
-        self._clock = _Jumping()
+        self._clock = _JumpingSelector()
         super().__init__(self._clock)
 
     def time(self) -> float:
@@ -39,7 +39,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._clock.now
 
 
-def in_virtual_time(work: Coroutine[Any, Any, T]) -> T:
+def run_in_virtual_time(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run to the end in a loop of its own."""
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(work)
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        return runner.run(coroutine)

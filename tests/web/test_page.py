@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from playwright.async_api import expect
 
-from echoic.cli.demo import demo_recording
-from echoic.engines.scripted import draw
+from echoic.cli.demo import find_demo_recording
+from echoic.engines.scripted import draw_words
 from echoic.media import read_audio
 from support.live import ServerProcess
 from web.browsing import RATE, Visit, needs_chromium, spoken, visiting
@@ -29,14 +29,14 @@ WORDS = ["one", "two", "three", "alpha", "bravo", "charlie", "red", "green", "bl
 @pytest.fixture(scope="module")
 def place() -> Iterator[str]:
     with ServerProcess(speakers_diarizer="scripted") as server:
-        yield server.place
+        yield server.address
 
 
 @pytest.fixture
 def speech(tmp_path: Path) -> Path:
     """Ten words, then silence."""
     words = [("", 0.5), *((word, 0.4) for word in WORDS), ("", 3.0)]
-    return spoken(tmp_path / "words.wav", draw(words, rate=RATE))
+    return spoken(tmp_path / "words.wav", draw_words(words, rate=RATE))
 
 
 def encoded(file: Path) -> str:
@@ -98,7 +98,7 @@ async def test_a_file_that_is_dropped_is_written_down(place: str, speech: Path, 
 async def test_a_file_can_be_chosen_and_another_puts_it_aside(
     place: str, speech: Path, tmp_path: Path
 ) -> None:
-    other = spoken(tmp_path / "other.wav", draw(["winter", ("", 1.0)], rate=RATE))
+    other = spoken(tmp_path / "other.wav", draw_words(["winter", ("", 1.0)], rate=RATE))
     async with visiting(f"http://{place}/") as visit:
         for file in (speech, other):
             await visit.page.set_input_files("#file", file)
@@ -164,7 +164,7 @@ async def test_a_video_without_sound_is_told_of(place: str) -> None:
 
 
 async def test_a_file_can_be_cancelled_while_it_is_written_down(place: str, tmp_path: Path) -> None:
-    long = spoken(tmp_path / "long.wav", draw([("winter", 0.4)] * 3000, rate=RATE))
+    long = spoken(tmp_path / "long.wav", draw_words([("winter", 0.4)] * 3000, rate=RATE))
     async with visiting(f"http://{place}/") as visit:
         await visit.page.set_input_files("#file", long)
         await expect(visit.page.locator("#record-label")).to_have_text("Cancel")
@@ -178,7 +178,7 @@ async def test_a_file_can_be_cancelled_while_it_is_written_down(place: str, tmp_
 
 
 async def test_two_tabs_are_two_streams(place: str, speech: Path, tmp_path: Path) -> None:
-    other = spoken(tmp_path / "other.wav", draw([*["winter"] * 20, ("", 1.0)], rate=RATE))
+    other = spoken(tmp_path / "other.wav", draw_words([*["winter"] * 20, ("", 1.0)], rate=RATE))
     async with visiting(f"http://{place}/", speech=speech) as visit:
         second = Visit(await visit.context.new_page(), visit.context)
         visit.watch(second.page)
@@ -194,7 +194,7 @@ async def test_two_tabs_are_two_streams(place: str, speech: Path, tmp_path: Path
 async def test_speakers_have_colours_and_names_and_notes_stand_beside(place: str, tmp_path: Path) -> None:
     words: list[str | tuple[str, float]] = ["one", "two", "three", "one", "two", "three", ("", 2.0)]
     words += [*["alpha", "bravo"] * 3, ("", 2.0)]
-    speech = spoken(tmp_path / "two.wav", draw(words, rate=RATE))
+    speech = spoken(tmp_path / "two.wav", draw_words(words, rate=RATE))
     options = {"model": "scripted", "diarization": True, "insights": True}
     async with visiting(f"http://{place}/", options=options) as visit:
         await drop(visit, speech)
@@ -213,7 +213,7 @@ async def test_speakers_have_colours_and_names_and_notes_stand_beside(place: str
 
 async def test_a_new_paragraph_is_a_commit_and_clearing_begins_at_zero(place: str, tmp_path: Path) -> None:
     words = [("", 0.5), *[("red", 0.4)] * 40, ("", 5.0)]
-    speech = spoken(tmp_path / "long.wav", draw(words, rate=RATE))
+    speech = spoken(tmp_path / "long.wav", draw_words(words, rate=RATE))
     async with visiting(f"http://{place}/", speech=speech) as visit:
         await visit.start()
         await expect(visit.page.locator("#transcript")).to_contain_text("red")
@@ -232,7 +232,7 @@ async def test_a_new_paragraph_is_a_commit_and_clearing_begins_at_zero(place: st
 
 
 async def test_the_sound_of_a_tab_is_heard(place: str, tmp_path: Path) -> None:
-    song = spoken(tmp_path / "song.wav", draw(["one", "two", "three", ("", 1.0)], rate=RATE))
+    song = spoken(tmp_path / "song.wav", draw_words(["one", "two", "three", ("", 1.0)], rate=RATE))
     flags = ("--auto-select-tab-capture-source-by-title=player", "--autoplay-policy=no-user-gesture-required")
     async with visiting(f"http://{place}/", flags=flags) as visit:
         player = await visit.context.new_page()
@@ -247,12 +247,12 @@ async def test_the_sound_of_a_tab_is_heard(place: str, tmp_path: Path) -> None:
 
 @pytest.mark.speech
 async def test_a_person_who_reads_is_understood_by_the_model_that_comes_along(tmp_path: Path) -> None:
-    recording = demo_recording()
+    recording = find_demo_recording()
     assert recording is not None
     samples = np.concatenate(list(read_audio(recording, RATE)))[: 9 * RATE]
     speech = spoken(tmp_path / "person.wav", np.append(samples, np.zeros(2 * RATE, np.float32)))
     with ServerProcess(scripted_engine="no", preload_model="moonshine-tiny-en") as server:
-        async with visiting(f"http://{server.place}/", speech=speech, options={}) as visit:
+        async with visiting(f"http://{server.address}/", speech=speech, options={}) as visit:
             await visit.start()
             await expect(visit.page.locator("#model")).to_have_text("moonshine-tiny-en")
             await expect(visit.page.locator("#transcript")).to_contain_text("worst of times")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.async_api import expect
 
-from echoic.engines.scripted import draw
-from support.fake_server import CONFIGURED, final
+from echoic.engines.scripted import draw_words
+from support.fake_server import CONFIGURED_FRAME, build_final_json
 from support.live import ServerProcess
 from web.browsing import RATE, needs_chromium, spoken, visiting
 
@@ -44,12 +44,12 @@ INSIGHT = {"type": "insight", "stage": "live", "source": SOURCE, **LISTS}
 @pytest.fixture(scope="module")
 def place() -> Iterator[str]:
     with ServerProcess() as server:
-        yield server.place
+        yield server.address
 
 
 @pytest.fixture
 def speech(tmp_path: Path) -> Path:
-    return spoken(tmp_path / "words.wav", draw([("one", 0.4)] * 50, rate=RATE))
+    return spoken(tmp_path / "words.wav", draw_words([("one", 0.4)] * 50, rate=RATE))
 
 
 class Bad:
@@ -57,7 +57,10 @@ class Bad:
 
     def __init__(self) -> None:
         self.socket: WebSocketRoute | None = None
-        self.answers: dict[str, list[dict[str, Any]]] = {"config": [CONFIGURED], "ping": [{"type": "pong"}]}
+        self.answers: dict[str, list[dict[str, Any]]] = {
+            "config": [CONFIGURED_FRAME],
+            "ping": [{"type": "pong"}],
+        }
 
     async def stand_in(self, visit: Visit) -> None:
         await visit.page.add_init_script(TRACKS)
@@ -102,7 +105,7 @@ async def test_however_a_server_ends_it_the_page_says_so_and_lets_go_of_the_micr
         for last, code, told in ends:
             await visit.start()
             assert await visit.page.evaluate(LISTENING)
-            bad.say(final(1, "some words"))
+            bad.say(build_final_json(1, "some words"))
             await expect(visit.page.locator("#transcript")).to_contain_text("some words")
             if last:
                 bad.say(last)
@@ -125,14 +128,14 @@ async def test_what_a_server_says_amiss_is_passed_over(place: str, speech: Path)
             {"type": "final", "text": 7},
             {"type": "diarization_summary", "speaker_map": {}},
             {"type": "what is this"},
-            final(1, "words"),
+            build_final_json(1, "words"),
         )
         await expect(visit.page.locator("#transcript")).to_contain_text("words")
         await expect(visit.page.locator("#hint")).to_have_text(
             "The server sent something that this page cannot read."
         )
         bad.say({"type": "warning", "code": "falling_over", "message": LONG})
-        bad.say({**INSIGHT, "summary": [LONG], "topics": [LONG]}, final(2, LONG))
+        bad.say({**INSIGHT, "summary": [LONG], "topics": [LONG]}, build_final_json(2, LONG))
         await expect(visit.page.locator("#transcript")).to_contain_text(LONG)
         assert await visit.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert await visit.page.evaluate("document.querySelector('.dock').offsetHeight < innerHeight / 2")
@@ -151,7 +154,7 @@ async def test_that_the_server_falls_behind_is_told_until_it_has_caught_up(place
         bad.say({"type": "warning", "code": "falling_behind", "message": late, "lag": 1000.0})
         await expect(visit.page.locator("#hint")).to_have_text(late)
         await expect(visit.page.locator("#time")).not_to_have_text("0:00")
-        bad.say(final(1, "words"))
+        bad.say(build_final_json(1, "words"))
         await expect(visit.page.locator("#hint")).to_be_empty()
 
 

@@ -9,7 +9,7 @@ import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import expect
 
-from echoic.engines.scripted import draw
+from echoic.engines.scripted import draw_words
 from support.live import ServerProcess
 from web.browsing import RATE, SCRIPTED, needs_chromium, spoken, visiting
 
@@ -42,14 +42,14 @@ LINES = """(selector) => {
 @pytest.fixture(scope="module")
 def place() -> Iterator[str]:
     with ServerProcess(speakers_diarizer="scripted") as server:
-        yield server.place
+        yield server.address
 
 
 @pytest.fixture
 def speech(tmp_path: Path) -> Path:
     """Two voices, then silence."""
     words: list[str | tuple[str, float]] = ["one", "two", "three", ("", 2.0), "alpha", "bravo", ("", 2.0)]
-    return spoken(tmp_path / "words.wav", draw(words, rate=RATE))
+    return spoken(tmp_path / "words.wav", draw_words(words, rate=RATE))
 
 
 async def violations(visit: Visit) -> list[str]:
@@ -80,7 +80,7 @@ async def test_axe_finds_no_fault(place: str, speech: Path, scheme: str, size: d
 
 async def test_where_a_key_is_asked_for_too() -> None:
     with ServerProcess(api_key="right") as server:
-        async with visiting(f"http://{server.place}/", expects="401 (Unauthorized)") as visit:
+        async with visiting(f"http://{server.address}/", expects="401 (Unauthorized)") as visit:
             await expect(visit.page.locator("#key")).to_be_visible()
             assert await violations(visit) == []
 
@@ -141,7 +141,7 @@ async def test_a_screen_reader_is_told_what_is_final_and_nothing_else(place: str
 
 async def test_what_is_not_to_be_had_is_greyed_with_its_reason() -> None:
     with ServerProcess(speakers_diarizer="off", insights_provider="off") as server:
-        async with visiting(f"http://{server.place}/") as visit:
+        async with visiting(f"http://{server.address}/") as visit:
             await visit.page.click("#show-options")
             page = visit.page
             await expect(page.get_by_label("parakeet-mlx")).to_be_hidden()
@@ -179,11 +179,11 @@ async def test_a_replacement_that_is_none_is_marked_as_it_is_typed(place: str) -
 @pytest.mark.parametrize("width", [320, 375, 640])
 async def test_no_state_scrolls_sideways(place: str, tmp_path: Path, width: int) -> None:
     words: list[str | tuple[str, float]] = ["one", "two", ("", 2.0), "alpha", "bravo", ("", 2.0)]
-    file = spoken(tmp_path / f"{LONG_NAME}.wav", draw(words, rate=RATE))
+    file = spoken(tmp_path / f"{LONG_NAME}.wav", draw_words(words, rate=RATE))
     size = {"width": width, "height": 600}
     with ServerProcess(api_key="right") as guarded:
         kind: dict[str, Any] = {"expects": "401 (Unauthorized)", "viewport": size}
-        async with visiting(f"http://{guarded.place}/", **kind) as visit:
+        async with visiting(f"http://{guarded.address}/", **kind) as visit:
             await expect(visit.page.locator("#key")).to_be_visible()
             assert await fits(visit), "where a key is asked for"
     async with visiting(f"http://{place}/", speech=file, options=TALKATIVE, viewport=size) as visit:
@@ -214,7 +214,7 @@ async def fits(visit: Visit) -> bool:
 
 async def test_long_names_take_a_line_or_two_and_are_told_in_full(place: str, tmp_path: Path) -> None:
     words: list[str | tuple[str, float]] = ["one", "two", ("", 2.0), "alpha", "bravo", ("", 2.0)]
-    file = spoken(tmp_path / f"{LONG_NAME}.wav", draw(words, rate=RATE))
+    file = spoken(tmp_path / f"{LONG_NAME}.wav", draw_words(words, rate=RATE))
     async with visiting(f"http://{place}/", options=TALKATIVE, viewport=WIDE) as visit:
         page = visit.page
         await page.set_input_files("#file", file)
@@ -248,7 +248,7 @@ async def test_the_time_stands_at_the_edge_of_the_text_where_nobody_is_named(
 
 async def test_notes_are_a_step_away_on_a_telephone(place: str, tmp_path: Path) -> None:
     words: list[str | tuple[str, float]] = [*["alpha", "bravo", "charlie"] * 60, ("", 2.0)]
-    long = spoken(tmp_path / "long.wav", draw(words, rate=RATE))
+    long = spoken(tmp_path / "long.wav", draw_words(words, rate=RATE))
     async with visiting(f"http://{place}/", options=TALKATIVE, viewport=PHONE) as visit:
         await visit.page.set_input_files("#file", long)
         await expect(visit.page.locator("#state")).to_contain_text("Transcribed")

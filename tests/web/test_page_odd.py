@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.async_api import expect
 
-from echoic.engines.scripted import draw
+from echoic.engines.scripted import draw_words
 from support.live import ServerProcess
-from support.restarted import restarted
+from support.restarted import run_restartable_server
 from web.browsing import RATE, needs_chromium, spoken, visiting
 
 if TYPE_CHECKING:
@@ -131,14 +131,14 @@ SCROLLED = """async () => {
 @pytest.fixture(scope="module")
 def place() -> Iterator[str]:
     with ServerProcess() as server:
-        yield server.place
+        yield server.address
 
 
 @pytest.fixture
 def speech(tmp_path: Path) -> Path:
     """Twenty words, then silence."""
     words = [("", 0.5), *((word, 0.4) for word in WORDS), ("", 20.0)]
-    return spoken(tmp_path / "words.wav", draw(words, rate=RATE))
+    return spoken(tmp_path / "words.wav", draw_words(words, rate=RATE))
 
 
 async def come_back(visit: Visit, odd: str) -> None:
@@ -182,7 +182,9 @@ async def test_words_that_may_change_are_told_apart_in_forced_colours_too(place:
 
 async def test_a_browser_that_keeps_nothing_serves_as_well(speech: Path) -> None:
     with ServerProcess(api_key="right") as server:
-        async with visiting(f"http://{server.place}/", speech=speech, expects="401 (Unauthorized)") as visit:
+        async with visiting(
+            f"http://{server.address}/", speech=speech, expects="401 (Unauthorized)"
+        ) as visit:
             await visit.page.add_init_script(NO_STORAGE)
             visit.told.clear()
             await visit.page.reload()
@@ -298,8 +300,8 @@ async def test_a_file_that_is_dropped_while_something_is_recorded_waits(place: s
 
 
 async def test_nobody_has_to_wait_for_the_last_words_of_a_server_that_is_away(speech: Path) -> None:
-    with restarted() as server:
-        async with visiting(f"http://{server.place}/", speech=speech, expects="net::ERR_") as visit:
+    with run_restartable_server() as server:
+        async with visiting(f"http://{server.address}/", speech=speech, expects="net::ERR_") as visit:
             await visit.start()
             await expect(visit.page.locator(".part").first).to_contain_text("one two")
             server.kill()
@@ -315,7 +317,7 @@ async def test_nobody_has_to_wait_for_the_last_words_of_a_server_that_is_away(sp
 async def test_the_focus_stays_on_the_page_and_progress_is_not_read_out(
     place: str, speech: Path, tmp_path: Path
 ) -> None:
-    long = spoken(tmp_path / "long.wav", draw([("winter", 0.4)] * 300, rate=RATE))
+    long = spoken(tmp_path / "long.wav", draw_words([("winter", 0.4)] * 300, rate=RATE))
     async with visiting(f"http://{place}/", speech=speech) as visit:
         await visit.page.evaluate("""() => {
           window.said = [];

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.async_api import expect
 
-from echoic.engines.scripted import VOCABULARY, draw
-from support.cutting import proxy_to
+from echoic.engines.scripted import VOCABULARY, draw_words
+from support.cutting import open_proxy
 from support.live import ServerProcess
-from support.restarted import Restarted, restarted
+from support.restarted import RestartableServer, run_restartable_server
 from web.browsing import RATE, needs_chromium, spoken, visiting
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ BACK = "The server is back, and nothing was lost."
 def speech(tmp_path: Path) -> Path:
     """Twenty words in ten seconds, then silence."""
     words = [("", 0.5), *((word, 0.4) for word in WORDS), ("", 30.0)]
-    return spoken(tmp_path / "words.wav", draw(words, rate=RATE))
+    return spoken(tmp_path / "words.wav", draw_words(words, rate=RATE))
 
 
 async def test_a_connection_that_is_cut_is_taken_up_again_and_no_word_is_lost_or_doubled(
@@ -39,24 +39,24 @@ async def test_a_connection_that_is_cut_is_taken_up_again_and_no_word_is_lost_or
 ) -> None:
     with ServerProcess() as server:
         async with (
-            proxy_to(server.place) as (proxy, through),
+            open_proxy(server.address) as (proxy, through),
             visiting(f"http://{through}/", speech=speech) as visit,
         ):
             await visit.start()
             for word in ("two", "six"):
                 await expect(visit.page.locator("#transcript")).to_contain_text(word)
-                proxy.cut()
+                proxy.cut_connections()
                 await expect(visit.page.locator("#hint")).to_have_text(BACK)
             await expect(visit.page.locator("#transcript")).to_contain_text(WORDS[-1])
             assert await visit.stop() == " ".join(WORDS)
 
 
-@pytest.mark.parametrize("end", [Restarted.kill, Restarted.stop])
+@pytest.mark.parametrize("end", [RestartableServer.kill, RestartableServer.stop])
 async def test_a_server_that_is_away_is_told_of_and_what_is_said_meanwhile_is_kept(
-    speech: Path, end: Callable[[Restarted], None]
+    speech: Path, end: Callable[[RestartableServer], None]
 ) -> None:
-    with restarted() as server:
-        async with visiting(f"http://{server.place}/", speech=speech, expects=AWAY) as visit:
+    with run_restartable_server() as server:
+        async with visiting(f"http://{server.address}/", speech=speech, expects=AWAY) as visit:
             await visit.start()
             await expect(visit.page.locator("#transcript")).to_contain_text("two")
             await asyncio.to_thread(end, server)
@@ -68,12 +68,12 @@ async def test_a_server_that_is_away_is_told_of_and_what_is_said_meanwhile_is_ke
             await expect(visit.page.locator("#transcript")).to_contain_text(WORDS[-1])
             said = (await visit.stop()).split()
             assert len(WORDS) - 1 <= len(said) <= len(WORDS) + 1, "a stop in peace may cut a word in two"
-            assert end is Restarted.stop or said == WORDS
+            assert end is RestartableServer.stop or said == WORDS
 
 
 async def test_a_page_that_is_open_while_its_server_starts_finds_it(speech: Path) -> None:
-    with restarted() as server:
-        async with visiting(f"http://{server.place}/", speech=speech, expects=AWAY) as visit:
+    with run_restartable_server() as server:
+        async with visiting(f"http://{server.address}/", speech=speech, expects=AWAY) as visit:
             server.kill()
             await visit.page.click("#record")
             await expect(visit.page.locator("#state")).to_have_text("The server does not answer.")
@@ -85,7 +85,9 @@ async def test_a_page_that_is_open_while_its_server_starts_finds_it(speech: Path
 
 async def test_a_wrong_key_is_told_of_and_the_right_one_lets_in(speech: Path) -> None:
     with ServerProcess(api_key="right") as server:
-        async with visiting(f"http://{server.place}/", speech=speech, expects="401 (Unauthorized)") as visit:
+        async with visiting(
+            f"http://{server.address}/", speech=speech, expects="401 (Unauthorized)"
+        ) as visit:
             key = visit.page.get_by_label("This server asks for a key.")
             await key.fill("wrong")
             await key.press("Enter")
@@ -105,7 +107,9 @@ async def test_a_wrong_key_is_told_of_and_the_right_one_lets_in(speech: Path) ->
 
 async def test_the_minutes_that_are_left_are_told(speech: Path) -> None:
     with ServerProcess(api_key="right", tier_limits='{"premium": {"daily_minutes": 0.05}}') as server:
-        async with visiting(f"http://{server.place}/", speech=speech, expects="401 (Unauthorized)") as visit:
+        async with visiting(
+            f"http://{server.address}/", speech=speech, expects="401 (Unauthorized)"
+        ) as visit:
             await visit.page.get_by_label("This server asks for a key.").fill("right")
             await visit.page.keyboard.press("Enter")
             await visit.page.click("#record")
@@ -116,7 +120,7 @@ async def test_the_minutes_that_are_left_are_told(speech: Path) -> None:
 async def test_it_works_below_a_path(speech: Path) -> None:
     with ServerProcess() as server:
         async with (
-            below("/echoic", server.place) as place,
+            below("/echoic", server.address) as place,
             visiting(f"http://{place}/echoic/", speech=speech) as visit,
         ):
             await expect(visit.page.locator("#model")).to_have_text("scripted")
@@ -177,7 +181,7 @@ async def test_a_page_of_another_origin_imports_the_client_if_it_may() -> None:
     places: list[str] = []
     async with another_server(places) as port:
         with ServerProcess(api_key="right", allowed_origins=f"http://localhost:{port}") as server:
-            places.append(server.place)
+            places.append(server.address)
             async with visiting(f"http://{places[0]}/", expects="401 (Unauthorized)") as visit:
                 other = await visit.context.new_page()
                 await other.goto(f"http://localhost:{port}/")

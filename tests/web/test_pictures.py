@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from benchmarks.recordings import speech_folder
+from benchmarks.recordings import find_speech_folder
 from playwright.async_api import expect
 
 from echoic.media import read_audio
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from playwright.async_api import ViewportSize
 
 
-FOLDER = speech_folder()
+FOLDER = find_speech_folder()
 PICTURES = os.environ.get("ECHOIC_PICTURES")
 pytestmark = [
     needs_chromium,
@@ -47,7 +47,7 @@ LONG = 120_000  # milliseconds
 @pytest.fixture(scope="module")
 def place() -> Iterator[str]:
     with ServerProcess(scripted_engine="no", preload_model="moonshine-tiny-en") as server:
-        yield server.place
+        yield server.address
 
 
 def call(folder: Path) -> Path:

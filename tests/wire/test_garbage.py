@@ -9,7 +9,7 @@ from echoic.errors import ErrorCode, ProtocolError
 from echoic.wire.codec import decode_message
 from echoic.wire.frames import Audio
 from echoic.wire.pcm import read_samples
-from support.garbage import garbage
+from support.garbage import generate_garbage
 
 
 def outcome(message: str | bytes) -> str:
@@ -23,12 +23,12 @@ def outcome(message: str | bytes) -> str:
 
 
 def test_garbage_is_the_same_for_a_seed() -> None:
-    assert list(islice(garbage(7), 500)) == list(islice(garbage(7), 500))
-    assert list(islice(garbage(7), 500)) != list(islice(garbage(8), 500))
+    assert list(islice(generate_garbage(7), 500)) == list(islice(generate_garbage(7), 500))
+    assert list(islice(generate_garbage(7), 500)) != list(islice(generate_garbage(8), 500))
 
 
 def test_garbage_is_a_frame_or_refused_and_reaches_every_refusal() -> None:
-    outcomes = Counter(outcome(message) for message in islice(garbage(1), 6000))
+    outcomes = Counter(outcome(message) for message in islice(generate_garbage(1), 6000))
     refusals = {
         ErrorCode.BAD_JSON,
         ErrorCode.UNKNOWN_TYPE,

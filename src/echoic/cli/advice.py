@@ -3,7 +3,7 @@
 from echoic.client import ServerError
 
 
-def advice(error: ServerError) -> str:
+def suggest_fix(error: ServerError) -> str:
     """Return it as a sentence after the error's, or nothing."""
     if error.code == "unreachable" and not error.detail:
         return " Start one in another terminal: echoic serve"

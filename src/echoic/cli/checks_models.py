@@ -4,14 +4,14 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from echoic.cli.checks import Check, State
+from echoic.cli.checks import CheckResult, CheckState
 
 if TYPE_CHECKING:
     from echoic.server.settings import Settings
 
 _NEMO, _MLX, _WHISPER = (f"pip install 'echoic[{extra}]'" for extra in ("nemo", "mlx", "whisper"))
 #: Modules that the server can do without: their packages, what needs them, and the command that brings them.
-OPTIONAL = {
+OPTIONAL_PACKAGES = {
     "huggingface_hub": ("huggingface-hub", "echoic models get", "pip install huggingface-hub"),
     "torch": ("torch", "parakeet-standard", _NEMO),
     "nemo": ("nemo_toolkit", "parakeet-standard", _NEMO),
@@ -25,89 +25,91 @@ OPTIONAL = {
 }
 
 
-def optional_libraries() -> list[Check]:
+def inspect_optional_libraries() -> list[CheckResult]:
     """Return a check for each library that only some models or commands need; none is imported."""
-    return [_optional(module, *row) for module, row in OPTIONAL.items()]
+    return [_inspect_optional_library(module, *row) for module, row in OPTIONAL_PACKAGES.items()]
 
 
-def _optional(module: str, package: str, use: str, install: str) -> Check:
+def _inspect_optional_library(module: str, package: str, use: str, install: str) -> CheckResult:
     if find_spec(module) is None:
-        return Check(package, "note", f"not installed; {use} needs it", install)
+        return CheckResult(package, "note", f"not installed; {use} needs it", install)
     try:
-        return Check(package, "ok", version(package))
+        return CheckResult(package, "ok", version(package))
     except PackageNotFoundError:
-        return Check(package, "ok", "of unknown version")
+        return CheckResult(package, "ok", "of unknown version")
 
 
-def provider(settings: "Settings") -> Check:
+def inspect_onnx_provider(settings: "Settings") -> CheckResult:
     """Return what onnxruntime can compute by, and what it will."""
-    from echoic.engines.providers import chosen, offered
+    from echoic.engines.providers import list_providers, resolve_providers
     from echoic.errors import ModelUnavailable
 
-    there = offered()
+    there = list_providers()
     try:
-        first = chosen(settings.onnx_provider, there)[0].removesuffix("ExecutionProvider")
+        first = resolve_providers(settings.onnx_provider, there)[0].removesuffix("ExecutionProvider")
     except ModelUnavailable as refusal:
-        return Check("onnxruntime computes", "note", refusal.reason, refusal.install)
-    return Check("onnxruntime computes", "ok", f"by {first}; it offers {', '.join(there)}")
+        return CheckResult("onnxruntime computes", "note", refusal.reason, refusal.install)
+    return CheckResult("onnxruntime computes", "ok", f"by {first}; it offers {', '.join(there)}")
 
 
-def models(settings: "Settings") -> list[Check]:
+def inspect_models(settings: "Settings") -> list[CheckResult]:
     """Return a check for each model; the server cannot work if there is none."""
-    from echoic.server.app import models_of
+    from echoic.server.app import build_registry
 
-    registry = models_of(settings)
-    rows = registry.describe()
-    worst: State = "note" if any(row.available for row in rows) else "missing"
+    registry = build_registry(settings)
+    rows = registry.describe_models()
+    worst: CheckState = "note" if any(row.available for row in rows) else "missing"
     checks = []
     for row in rows:
-        place = registry.place(row.id)
+        place = registry.find_weights(row.id)
         found = row.reason or (f"in {place}" if place else "there")
-        checks.append(Check(f"model {row.id}", "ok" if row.available else worst, found, row.install))
+        checks.append(CheckResult(f"model {row.id}", "ok" if row.available else worst, found, row.install))
     return checks
 
 
-def diarizers(settings: "Settings") -> list[Check]:
+def inspect_diarizers(settings: "Settings") -> list[CheckResult]:
     """Return a check for each diarizer; none is loaded. What the settings name is theirs alone."""
-    from echoic.speakers.seats import SEATS, probe
+    from echoic.speakers.seats import DIARIZER_SPECS, probe_diarizer
 
     checks = []
-    for name, seat in SEATS.items():
-        if seat.listed:
+    for name, seat in DIARIZER_SPECS.items():
+        if seat.is_listed:
             chosen = name == settings.speakers_diarizer
-            missing = probe(name, settings.speakers_model if chosen else None)
-            state: State = "note" if missing else "ok"
+            missing = probe_diarizer(name, settings.speakers_model if chosen else None)
+            state: CheckState = "note" if missing else "ok"
             found = missing.reason if missing else "there"
             if missing and chosen:
                 found = f"the settings name it, so speakers are not told apart: {found}"
-            checks.append(Check(f"diarizer {name}", state, found, missing.install if missing else None))
+            checks.append(CheckResult(f"diarizer {name}", state, found, missing.install if missing else None))
     return checks
 
 
-def outdated_forms(settings: "Settings") -> list[Check]:
+def inspect_optimized_forms(settings: "Settings") -> list[CheckResult]:
     """Return a note if what ``echoic models optimize`` made is left out since its originals changed."""
-    from echoic.engines.parakeet_files import NAME, look_through
+    from echoic.engines.parakeet_files import ONNX_MODEL_ID, inspect_onnx_folder
     from echoic.errors import ModelUnavailable
-    from echoic.server.app import models_of
+    from echoic.server.app import build_registry
 
-    place = models_of(settings).place(NAME)
+    place = build_registry(settings).find_weights(ONNX_MODEL_ID)
     try:
-        outdated = look_through(place).outdated if place else ""
+        outdated = inspect_onnx_folder(place).outdated_reason if place else ""
     except ModelUnavailable:  # which the model's own check says
         return []
     found, _, again = outdated.partition(" Make them anew: ")
-    return [Check("optimized forms", "note", found, again)] if found else []
+    return [CheckResult("optimized forms", "note", found, again)] if found else []
 
 
-def models_folder(settings: "Settings") -> Check:
+def inspect_models_folder(settings: "Settings") -> CheckResult:
     """Return where models are fetched to, and what was fetched, complete or not."""
-    from echoic.cli.places import models_folder as folder_here
-    from echoic.engines.weights import list_fetched
+    from echoic.cli.places import resolve_models_folder as folder_here
+    from echoic.engines.weights import list_cached_models
 
     folder = folder_here(settings)
-    fetched = list_fetched(folder)
-    torn = [one.name for one in fetched if not one.complete]
+    fetched = list_cached_models(folder)
+    torn = [one.name for one in fetched if not one.is_complete]
     found = f"{folder}, {len(fetched)} fetched"
     if torn:
-        return Check("models", "note", f"{found}; cut off: {', '.join(torn)}", f"echoic models get {torn[0]}")
-    return Check("models", "ok", found)
+        return CheckResult(
+            "models", "note", f"{found}; cut off: {', '.join(torn)}", f"echoic models get {torn[0]}"
+        )
+    return CheckResult("models", "ok", found)

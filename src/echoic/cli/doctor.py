@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from echoic.cli.options import AsJson
+from echoic.cli.options import JsonOption
 
-_COLOURS = {"ok": "green", "note": "yellow", "missing": "red"}
+_STATE_COLOURS = {"ok": "green", "note": "yellow", "missing": "red"}
 
 
-def doctor(
+def run_doctor(
     *,
     host: Annotated[
         str | None,
@@ -20,7 +20,7 @@ def doctor(
     port: Annotated[
         int | None, typer.Option(min=0, max=65_535, help="Its port.", show_default="that of the settings")
     ] = None,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Look at everything the server needs and say what to do; exit code 1 if it cannot work here."""
     from echoic.cli.checks import run_checks
@@ -35,10 +35,10 @@ def doctor(
 
         from echoic.cli.tables import print_table
 
-        states = {state: Text(state, style=colour) for state, colour in _COLOURS.items()}
+        states = {state: Text(state, style=colour) for state, colour in _STATE_COLOURS.items()}
         rows = [(check.name, states[check.state], check.found, check.fix or "") for check in checks]
         headings = ("Check", "", "Found", "What to do")
-        print_table(headings, rows, whole=headings[-1:])
+        print_table(headings, rows, unbroken=headings[-1:])
         typer.echo("\nThe server can work here." if works else "\nThe server cannot work here.")
     if not works:
         raise typer.Exit(1)

@@ -8,26 +8,26 @@ from typing import Annotated
 import typer
 
 from echoic.cli.options import (
-    Config,
-    Diarize,
-    Key,
-    Language,
-    Speakers,
-    Url,
-    Vocabulary,
-    complain,
-    config_of,
-    diarization_of,
-    give_up,
+    ApiKeyOption,
+    ConfigOption,
+    DiarizeOption,
+    LanguageOption,
+    SpeakersOption,
+    UrlOption,
+    VocabularyOption,
+    build_config,
+    build_diarization_config,
+    exit_with_error,
+    print_error,
 )
 
-_EXTRA = "pip install 'echoic[eval]'"
-_HERE = "pip install -e '.[eval]'"
+_INSTALL_COMMAND = "pip install 'echoic[eval]'"
+_CHECKOUT_INSTALL_COMMAND = "pip install -e '.[eval]'"
 #: What a shell reports for a program that Ctrl-C ended.
-_INTERRUPTED = 130
+_INTERRUPTED_STATUS = 130
 
 
-class Normalizer(StrEnum):
+class NormalizerChoice(StrEnum):
     """What is made of both texts before they are compared."""
 
     BASIC = "basic"
@@ -35,7 +35,7 @@ class Normalizer(StrEnum):
     NONE = "none"
 
 
-def evaluate(  # noqa: PLR0913  # each is an option of the command
+def run_evaluation(  # noqa: PLR0913  # each is an option of the command
     manifest: Annotated[
         Path,
         typer.Argument(
@@ -48,26 +48,26 @@ def evaluate(  # noqa: PLR0913  # each is an option of the command
     models: Annotated[
         list[str] | None, typer.Option("--model", help="A model; several times, to compare several.")
     ] = None,
-    url: Url = None,
-    key: Key = None,
-    config: Config = None,
-    language: Language = None,
+    url: UrlOption = None,
+    key: ApiKeyOption = None,
+    config: ConfigOption = None,
+    language: LanguageOption = None,
     normalizer: Annotated[
-        Normalizer,
+        NormalizerChoice,
         typer.Option(
             "--normalizer",
             help="basic: lower case, no punctuation; english: also numbers and short forms in full; none.",
         ),
-    ] = Normalizer.BASIC,
+    ] = NormalizerChoice.BASIC,
     real_time: Annotated[
         bool, typer.Option("--real-time", help="Stream at the pace of speech: delays as a clock has them.")
     ] = False,
     offline: Annotated[
         bool, typer.Option("--offline/--no-offline", help="Decode each recording whole as well.")
     ] = True,
-    diarize: Diarize = False,
-    speakers: Speakers = None,
-    vocabulary: Vocabulary = None,
+    diarize: DiarizeOption = False,
+    speakers: SpeakersOption = None,
+    vocabulary: VocabularyOption = None,
     boost: Annotated[
         bool, typer.Option("--boost", help="Give each recording its rare_words as terms of its vocabulary.")
     ] = False,
@@ -80,26 +80,26 @@ def evaluate(  # noqa: PLR0913  # each is an option of the command
 
     A recording that fails does not keep the others from being done; the exit code is then 1.
     """
-    _require("jiwer")
-    from echoic.cli.evaluation import Course, study
-    from echoic.cli.evaluation_place import place_of
-    from echoic.cli.evaluation_report import print_studies, write_studies
+    _require_package("jiwer")
+    from echoic.cli.evaluation import EvalConfig, evaluate_model
+    from echoic.cli.evaluation_place import open_target
+    from echoic.cli.evaluation_report import print_results, write_results
     from echoic.cli.wording import read_vocabulary
-    from echoic.evaluate.manifest import Entry, read_manifest
-    from echoic.evaluate.normal import NORMALISERS
+    from echoic.evaluate.manifest import ManifestEntry, read_manifest
+    from echoic.evaluate.normal import NORMALIZERS
     from echoic.server.settings import SettingsError
 
     studies = []
     try:
         rows = read_manifest(manifest)
-        if (diarize or speakers) and any(isinstance(row, Entry) and row.rttm for row in rows):
-            _miss_metrics()
-        wishes = config_of(
+        if (diarize or speakers) and any(isinstance(row, ManifestEntry) and row.rttm_path for row in rows):
+            _warn_without_der()
+        wishes = build_config(
             None,
             language,
             enable_partial=False,
             word_timestamps=True,
-            diarization=diarization_of(speakers, wanted=diarize),
+            diarization=build_diarization_config(speakers, enabled=diarize),
             vocabulary=read_vocabulary(vocabulary) if vocabulary else None,
         )
         if json_file:
@@ -107,35 +107,42 @@ def evaluate(  # noqa: PLR0913  # each is an option of the command
         asked: list[str | None] = [*models] if models else [None]
         for model in asked:
             wanted = wishes if model is None else {**wishes, "model": model}
-            course = Course(wanted, NORMALISERS[normalizer], key, real_time=real_time, boost=boost)
-            with place_of(url, config, offline=offline) as place:
-                studies.append(study(course, place, rows))
-            if studies[-1].interrupted:
+            course = EvalConfig(
+                wanted, NORMALIZERS[normalizer], key, real_time=real_time, bias_rare_words=boost
+            )
+            with open_target(url, config, offline=offline) as place:
+                studies.append(evaluate_model(course, place, rows))
+            if studies[-1].is_interrupted:
                 break
     except (ValueError, RuntimeError, SettingsError) as error:
-        give_up(str(error), 2)
+        exit_with_error(str(error), 2)
     except OSError as error:
-        give_up(f"{error.filename or json_file}: {(error.strerror or 'cannot be written').lower()}.", 2)
-    print_studies(studies, manifest.parent, each=each)
+        exit_with_error(
+            f"{error.filename or json_file}: {(error.strerror or 'cannot be written').lower()}.", 2
+        )
+    print_results(studies, manifest.parent, per_recording=each)
     if json_file:
-        write_studies(studies, manifest, normalizer, json_file)
-    if any(one.interrupted for one in studies):
-        raise typer.Exit(_INTERRUPTED)
-    if any(one.failed for one in studies):
+        write_results(studies, manifest, normalizer, json_file)
+    if any(one.is_interrupted for one in studies):
+        raise typer.Exit(_INTERRUPTED_STATUS)
+    if any(one.has_failed for one in studies):
         raise typer.Exit(1)
 
 
-def _require(module: str) -> None:
+def _require_package(module: str) -> None:
     if find_spec(module) is None:
-        give_up(f"The package {module} is not installed. To install it: {_EXTRA} (in a checkout: {_HERE})", 2)
+        exit_with_error(
+            f"The package {module} is not installed. To install it: {_INSTALL_COMMAND} (in a checkout: {_CHECKOUT_INSTALL_COMMAND})",
+            2,
+        )
 
 
-def _miss_metrics() -> None:
+def _warn_without_der() -> None:
     """Say that speakers' errors are not measured, if their package is not there."""
-    from echoic.evaluate.speakers import can_measure
+    from echoic.evaluate.speakers import can_measure_diarization
 
-    if not can_measure():
-        complain(
+    if not can_measure_diarization():
+        print_error(
             "No DER: the package pyannote.metrics is not installed. "
-            f"To install it: {_EXTRA} (in a checkout: {_HERE})"
+            f"To install it: {_INSTALL_COMMAND} (in a checkout: {_CHECKOUT_INSTALL_COMMAND})"
         )

@@ -6,43 +6,43 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from echoic.audio.speech import VoiceActivity
-from echoic.cli.local import local_server, local_settings
-from echoic.client import stream_address
+from echoic.cli.local import load_local_settings, run_local_server
+from echoic.client import resolve_stream_url
 from echoic.engines.base import Engine
 from echoic.engines.registry import Registry
 from echoic.errors import ModelUnavailable
-from echoic.server.app import models_of
+from echoic.server.app import build_registry
 from echoic.server.settings import Settings
-from echoic.server.voice import loudness, silero
+from echoic.server.voice import build_scripted_factory, build_silero_factory
 from echoic.session.ear import AllSpeech
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class EvalTarget:
     """A server, and what there is without one.
 
     Attributes:
         address: The URL of the server's stream endpoint.
-        voice: Makes the detector that says where somebody speaks.
+        build_detector: Makes the detector that says where somebody speaks.
         registry: The models for decoding offline; None: that is not wanted.
     """
 
     address: str
-    voice: Callable[[], VoiceActivity]
+    build_detector: Callable[[], VoiceActivity]
     registry: Registry | None
 
-    def engine(self, name: str) -> Engine | None:
+    def find_engine(self, name: str) -> Engine | None:
         """Return the engine of a model's id, or None where it cannot be had or is not wanted."""
         if self.registry is None:
             return None
         try:
-            return self.registry.load(name)
+            return self.registry.load_engine(name)
         except (ModelUnavailable, KeyError):
             return None
 
 
 @contextmanager
-def place_of(url: str | None, config: Path | None, *, offline: bool) -> Iterator[Place]:
+def open_target(url: str | None, config: Path | None, *, offline: bool) -> Iterator[EvalTarget]:
     """Yield the place; a server of one's own and its models are gone after the block.
 
     Args:
@@ -55,16 +55,16 @@ def place_of(url: str | None, config: Path | None, *, offline: bool) -> Iterator
         ValueError: The URL is none.
         RuntimeError: The server for this command did not start.
     """
-    settings = local_settings(config)
-    registry = models_of(settings).once()
+    settings = load_local_settings(config)
+    registry = build_registry(settings).cache_loads()
     beside = registry if offline else None
     if url is not None:
-        yield Place(stream_address(url), _voice(settings), beside)
+        yield EvalTarget(resolve_stream_url(url), _choose_detector(settings), beside)
         return
-    with local_server(config, lambda _: registry) as address:
-        yield Place(address, _voice(settings), beside)
+    with run_local_server(config, lambda _: registry) as address:
+        yield EvalTarget(address, _choose_detector(settings), beside)
 
 
-def _voice(settings: Settings) -> Callable[[], VoiceActivity]:
+def _choose_detector(settings: Settings) -> Callable[[], VoiceActivity]:
     """Return the detector that the server has."""
-    return loudness() if settings.scripted_engine else silero() or AllSpeech
+    return build_scripted_factory() if settings.scripted_engine else build_silero_factory() or AllSpeech

@@ -8,31 +8,31 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from echoic.cli.options import (
-    Config,
-    Key,
-    SaveTo,
-    Url,
-    Wishes,
-    give_up,
-    with_wishes,
+    ApiKeyOption,
+    ConfigOption,
+    SaveOption,
+    StreamOptions,
+    UrlOption,
+    exit_with_error,
+    with_stream_options,
 )
 
 if TYPE_CHECKING:
-    from echoic.cli.live import Sitting
-    from echoic.cli.piped import Layout
+    from echoic.cli.live import LiveRun
+    from echoic.cli.piped import SampleFormat
 
-_PIPE = "-"
+_STDIN_ARGUMENT = "-"
 
 
-class RawForm(StrEnum):
+class RawEncoding(StrEnum):
     """Codings of raw samples."""
 
     S16LE = "s16le"
     F32LE = "f32le"
 
 
-@with_wishes
-def listen(  # noqa: PLR0913  # each is an option of the command
+@with_stream_options
+def transcribe_live(  # noqa: PLR0913  # each is an option of the command
     source: Annotated[
         str | None,
         typer.Argument(metavar="[-]", help="-: sound from standard input, raw or WAV.", show_default=False),
@@ -47,13 +47,13 @@ def listen(  # noqa: PLR0913  # each is an option of the command
     rate: Annotated[
         int, typer.Option(min=8_000, max=192_000, help="Samples per second of raw sound.")
     ] = 16_000,
-    form: Annotated[RawForm, typer.Option("--format", help="Coding of raw sound.")] = RawForm.S16LE,
+    form: Annotated[RawEncoding, typer.Option("--format", help="Coding of raw sound.")] = RawEncoding.S16LE,
     channels: Annotated[int, typer.Option(min=1, max=64, help="Channels of raw sound; averaged.")] = 1,
-    save: SaveTo = None,
-    url: Url = None,
-    key: Key = None,
-    config: Config = None,
-    wishes: Wishes,
+    save: SaveOption = None,
+    url: UrlOption = None,
+    key: ApiKeyOption = None,
+    config: ConfigOption = None,
+    wishes: StreamOptions,
 ) -> None:
     """Captions of what the microphone hears, or of sound from a pipe, until Ctrl-C.
 
@@ -63,68 +63,70 @@ def listen(  # noqa: PLR0913  # each is an option of the command
     Without --url by the server on this machine, or where none runs by one for this command.
     """
     if list_devices:
-        _list_devices()
+        _print_devices()
         return
-    if source not in (None, _PIPE):
-        give_up(f"Only - can be listened to; a file is streamed: echoic stream {source}", 2)
+    if source not in (None, _STDIN_ARGUMENT):
+        exit_with_error(f"Only - can be listened to; a file is streamed: echoic stream {source}", 2)
 
-    from echoic.cli.ending import INTERRUPTED
-    from echoic.cli.live import sitting_of
+    from echoic.cli.ending import INTERRUPTED_STATUS
+    from echoic.cli.live import build_live_run
 
-    sitting = sitting_of(wishes, save, url, key)
+    sitting = build_live_run(wishes, save, url, key)
     if source is None:
-        _from_microphone(device, url, config, sitting)
+        _stream_microphone(device, url, config, sitting)
         return  # Ctrl-C is how one stops listening
-    from echoic.cli.piped import Layout
+    from echoic.cli.piped import SampleFormat
 
-    _from_pipe(Layout(form, rate, channels), url, config, sitting)
-    if sitting.interrupted:
-        raise typer.Exit(INTERRUPTED)
+    _stream_stdin(SampleFormat(form, rate, channels), url, config, sitting)
+    if sitting.is_interrupted:
+        raise typer.Exit(INTERRUPTED_STATUS)
 
 
-def _from_microphone(device: str | None, url: str | None, config: Path | None, sitting: "Sitting") -> None:
-    from echoic.cli.live import watch
-    from echoic.cli.microphone import Microphone, NoMicrophone
+def _stream_microphone(device: str | None, url: str | None, config: Path | None, live_run: "LiveRun") -> None:
+    from echoic.cli.live import run_live_command
+    from echoic.cli.microphone import Microphone, MicrophoneUnavailable
 
     try:
         microphone = Microphone(device)
-    except NoMicrophone as error:
-        give_up(str(error))
-    sitting.config["sample_rate"] = microphone.rate
+    except MicrophoneUnavailable as error:
+        exit_with_error(str(error))
+    live_run.config["sample_rate"] = microphone.rate
     told = f"Listening to {microphone.name}; Ctrl-C ends."
-    watch(url, config, microphone.pieces(lambda: sitting.view.tell(told)), sitting)
+    run_live_command(url, config, microphone.read_pieces(lambda: live_run.view.show_message(told)), live_run)
 
 
-def _from_pipe(layout: "Layout", url: str | None, config: Path | None, sitting: "Sitting") -> None:
-    from echoic.cli.ending import INTERRUPTED
-    from echoic.cli.live import watch
-    from echoic.cli.piped import Piped
+def _stream_stdin(
+    sample_format: "SampleFormat", url: str | None, config: Path | None, live_run: "LiveRun"
+) -> None:
+    from echoic.cli.ending import INTERRUPTED_STATUS
+    from echoic.cli.live import run_live_command
+    from echoic.cli.piped import StdinAudio
     from echoic.client import UnreadableAudio
 
     if sys.stdin is None:  # so it is where it was closed
-        give_up("Standard input is closed; pipe sound into it, or leave the - out.", 2)
+        exit_with_error("Standard input is closed; pipe sound into it, or leave the - out.", 2)
     if sys.stdin.isatty():
-        give_up("Standard input is the keyboard; pipe sound into it, or leave the - out.", 2)
+        exit_with_error("Standard input is the keyboard; pipe sound into it, or leave the - out.", 2)
     try:
-        piped = Piped(sys.stdin.fileno(), layout)
+        piped = StdinAudio(sys.stdin.fileno(), sample_format)
     except UnreadableAudio as error:
-        give_up(str(error))
+        exit_with_error(str(error))
     except KeyboardInterrupt:
-        raise typer.Exit(INTERRUPTED) from None
-    sitting.config["sample_rate"] = piped.layout.rate
-    watch(url, config, piped.pieces(), sitting)
+        raise typer.Exit(INTERRUPTED_STATUS) from None
+    live_run.config["sample_rate"] = piped.sample_format.rate
+    run_live_command(url, config, piped.read_pieces(), live_run)
 
 
-def _list_devices() -> None:
-    from echoic.cli.microphone import NoMicrophone, devices
+def _print_devices() -> None:
+    from echoic.cli.microphone import MicrophoneUnavailable, query_devices
     from echoic.cli.tables import print_table
 
     try:
-        found = devices()
-    except NoMicrophone as error:
-        give_up(str(error))
+        found = query_devices()
+    except MicrophoneUnavailable as error:
+        exit_with_error(str(error))
     if not found:
-        give_up("There is no microphone here.")
+        exit_with_error("There is no microphone here.")
     rows = [
         (f"{one.number}{' *' if one.is_default else ''}", one.name, str(one.channels), f"{one.rate} Hz")
         for one in found

@@ -12,206 +12,225 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from echoic.cli.advice import advice
-from echoic.cli.ending import Ending, ending
-from echoic.cli.heard import Heard
-from echoic.cli.notices import OF_CONNECTION, Notices
-from echoic.cli.options import Wishes, complain, give_up
-from echoic.cli.save import Save
-from echoic.cli.talk import Talk, converse
-from echoic.cli.views import View, view_for_stdout
-from echoic.client import ConnectionState, Final, Received, ServerError, UnreadableAudio, stream_address
+from echoic.cli.advice import suggest_fix
+from echoic.cli.ending import SignalHandler, handle_signals
+from echoic.cli.heard import StreamTranscript
+from echoic.cli.notices import CONNECTION_MESSAGES, NoticeRenderer
+from echoic.cli.options import StreamOptions, exit_with_error, print_error
+from echoic.cli.save import TranscriptFile
+from echoic.cli.talk import StreamRequest, run_stream
+from echoic.cli.views import StreamView, build_stdout_view
+from echoic.client import (
+    ConnectionState,
+    Final,
+    ReceivedFrame,
+    ServerError,
+    UnreadableAudio,
+    resolve_stream_url,
+)
 from echoic.client.address import DEFAULT_SERVER
 
-_ENDING = "Ending: the rest is on its way. Ctrl-C again ends at once."
+_ENDING_MESSAGE = "Ending: the rest is on its way. Ctrl-C again ends at once."
 #: Seconds by which the place of a final may miss the place of a piece: rounding on the wire.
-_ROUNDING = 1e-5
+_TIME_TOLERANCE = 1e-5
 #: Seconds in which a server on this machine takes a connection.
-_PATIENCE = 2.0
+_CONNECT_TIMEOUT = 2.0
 
 
 @dataclass(slots=True)
-class Sitting:
+class LiveRun:
     """A stream that is watched.
 
     Attributes:
         view: Shows the frames.
         config: Keys of the ``config`` frame.
-        key: The server's key.
-        save: Where the transcript is written, or None.
-        heard: What came of it.
+        api_key: The server's key.
+        transcript_file: Where the transcript is written, or None.
+        transcript: What came of it.
         delays: For each final, seconds from when its segment's last sample was sent until it was here.
-        interrupted: True if Ctrl-C ended it, and what was heard was delivered.
+        is_interrupted: True if Ctrl-C ended it, and what was heard was delivered.
     """
 
-    view: View
+    view: StreamView
     config: dict[str, object] = field(default_factory=dict)
-    key: str | None = field(default=None, repr=False)
-    save: Save | None = None
-    heard: Heard = field(default_factory=Heard)
+    api_key: str | None = field(default=None, repr=False)
+    transcript_file: TranscriptFile | None = None
+    transcript: StreamTranscript = field(default_factory=StreamTranscript)
     delays: list[float] = field(default_factory=list)
-    interrupted: bool = False
+    is_interrupted: bool = False
 
 
-class _Clock:
+class _SendClock:
     """When each second of the audio was sent."""
 
     def __init__(self) -> None:
-        self._sent: list[tuple[float, float]] = []
+        self._send_times: list[tuple[float, float]] = []
 
-    def note(self, seconds: float) -> None:
+    def record_sent(self, seconds: float) -> None:
         """Note that the audio up to ``seconds`` is sent."""
-        self._sent.append((seconds, time.perf_counter()))
+        self._send_times.append((seconds, time.perf_counter()))
 
-    def since(self, seconds: float) -> float:
+    def measure_delay(self, seconds: float) -> float:
         """Return the time since the audio at ``seconds`` was sent."""
         now = time.perf_counter()
-        place = bisect_left(self._sent, (seconds - _ROUNDING, 0.0))
-        return now - self._sent[place][1] if place < len(self._sent) else 0.0
+        place = bisect_left(self._send_times, (seconds - _TIME_TOLERANCE, 0.0))
+        return now - self._send_times[place][1] if place < len(self._send_times) else 0.0
 
 
-def sitting_of(wishes: Wishes, save: Path | None, url: str | None, key: str | None) -> Sitting:
+def build_live_run(
+    options: StreamOptions, save_path: Path | None, url: str | None, api_key: str | None
+) -> LiveRun:
     """Return a sitting in which a command's options are wished for.
 
     Raises:
         typer.Exit: One of their files, or the address, cannot be used.
     """
     try:
-        stream_address(url or DEFAULT_SERVER)
-        saved = Save(save) if save else None
-        config = wishes.config(timed=saved is not None and saved.is_timed)
+        resolve_stream_url(url or DEFAULT_SERVER)
+        saved = TranscriptFile(save_path) if save_path else None
+        config = options.to_config(with_word_times=saved is not None and saved.has_word_times)
     except ValueError as error:
-        give_up(str(error), 2)
-    return Sitting(view_for_stdout(), config, key, saved)
+        exit_with_error(str(error), 2)
+    return LiveRun(build_stdout_view(), config, api_key, saved)
 
 
-def watch(
-    url: str | None, config: Path | None, pieces: AsyncGenerator[NDArray[np.float32], None], sitting: Sitting
+def run_live_command(
+    url: str | None, config: Path | None, pieces: AsyncGenerator[NDArray[np.float32], None], live_run: LiveRun
 ) -> None:
     """Stream and show it all, for a command: what goes wrong is a sentence, and what was heard is kept.
 
     Args:
         url: The server; None: one on this machine, of this command's own if none runs.
         config: A file with the settings of a server of one's own.
-        pieces: As for ``listen``.
-        sitting: How.
+        pieces: As for ``stream_live``.
+        live_run: How.
 
     Raises:
         typer.Exit: It failed.
     """
-    with ending() as way, _kept(sitting), _told(), _server(url, config) as address:
-        way.run(listen(address, pieces, sitting, way))
+    with (
+        handle_signals() as way,
+        _save_transcript(live_run),
+        _report_errors(),
+        _open_server(url, config) as address,
+    ):
+        way.run_coroutine(stream_live(address, pieces, live_run, way))
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _report_errors() -> Iterator[None]:
     """Tell what goes wrong in the block, and leave."""
     from echoic.server.settings import SettingsError
 
     try:
         yield
     except ServerError as error:
-        give_up(f"{error}{advice(error)}")
+        exit_with_error(f"{error}{suggest_fix(error)}")
     except (UnreadableAudio, ValueError, SettingsError, RuntimeError) as error:
-        give_up(str(error))
+        exit_with_error(str(error))
     except BrokenPipeError:
         raise  # whoever read has read enough
     except OSError as error:
-        give_up(f"The words cannot be written: {(error.strerror or 'no reason given').lower()}.")
+        exit_with_error(f"The words cannot be written: {(error.strerror or 'no reason given').lower()}.")
 
 
 @contextmanager
-def _kept(sitting: Sitting) -> Iterator[None]:
+def _save_transcript(live_run: LiveRun) -> Iterator[None]:
     """Write what was heard, if anything was, however the block ends."""
     try:
         yield
     finally:
-        if sitting.save is not None:
-            with closing(sitting.save):
-                if sitting.heard.finals:
-                    _write(sitting.save, sitting.heard)
+        if live_run.transcript_file is not None:
+            with closing(live_run.transcript_file):
+                if live_run.transcript.finals:
+                    _write_transcript(live_run.transcript_file, live_run.transcript)
 
 
-def _write(save: Save, heard: Heard) -> None:
+def _write_transcript(transcript_file: TranscriptFile, transcript: StreamTranscript) -> None:
     try:
-        save.write(heard)
+        transcript_file.write(transcript)
     except ValueError as error:
-        give_up(str(error))
-    complain(f"Saved to {save.path}.")
+        exit_with_error(str(error))
+    print_error(f"Saved to {transcript_file.path}.")
 
 
-async def listen(
-    address: str, pieces: AsyncGenerator[NDArray[np.float32], None], sitting: Sitting, way: Ending
+async def stream_live(
+    address: str,
+    pieces: AsyncGenerator[NDArray[np.float32], None],
+    live_run: LiveRun,
+    signal_handler: SignalHandler,
 ) -> None:
     """Stream; the first Ctrl-C has what was heard delivered, where anything was.
 
     Args:
         address: The URL of the stream endpoint.
         pieces: float32, mono, -1..1, at the configured rate, as they are spoken.
-        sitting: How; what came of it is there afterwards, also if this fails.
-        way: What runs this.
+        live_run: How; what came of it is there afterwards, also if this fails.
+        signal_handler: What runs this.
 
     Raises:
         ServerError: No server is there, it refused, or it ended the stream.
         UnreadableAudio: The audio cannot be decoded.
     """
-    clock, notices = _Clock(), Notices(sitting.config)
+    clock, notices = _SendClock(), NoticeRenderer(live_run.config)
     enough, loop = asyncio.Event(), asyncio.get_running_loop()
 
-    def show(frame: Received) -> None:
-        sitting.heard.take(frame)
-        if (sentence := notices.sentence(frame)) is not None:
-            sitting.view.tell(sentence)
+    def show(frame: ReceivedFrame) -> None:
+        live_run.transcript.add_frame(frame)
+        if (sentence := notices.render_notice(frame)) is not None:
+            live_run.view.show_message(sentence)
         if isinstance(frame, Final):
-            sitting.delays.append(clock.since(frame.segment_end))
-            _save_now(sitting)  # first: whoever reads stdout may read no more
-        sitting.view.show(frame)
+            live_run.delays.append(clock.measure_delay(frame.segment_end))
+            _update_transcript_file(live_run)  # first: whoever reads stdout may read no more
+        live_run.view.show_frame(frame)
 
     def finish() -> None:
-        sitting.interrupted = True
+        live_run.is_interrupted = True
         loop.call_soon_threadsafe(enough.set)
-        loop.call_soon_threadsafe(sitting.view.tell, _ENDING)
+        loop.call_soon_threadsafe(live_run.view.show_message, _ENDING_MESSAGE)
 
     def sent(seconds: float) -> None:
-        clock.note(seconds)
-        way.finish = None if sitting.interrupted else finish
+        clock.record_sent(seconds)
+        signal_handler.on_first_signal = None if live_run.is_interrupted else finish
 
     def tell(state: ConnectionState) -> None:
-        sitting.view.tell(OF_CONNECTION[state])
+        live_run.view.show_message(CONNECTION_MESSAGES[state])
 
-    with sitting.view:
+    with live_run.view:
         try:
-            await converse(address, Talk(pieces, show, sent, tell, sitting.key, sitting.config), enough)
+            await run_stream(
+                address, StreamRequest(pieces, show, sent, tell, live_run.api_key, live_run.config), enough
+            )
         finally:
-            way.finish = None
+            signal_handler.on_first_signal = None
 
 
-def _save_now(sitting: Sitting) -> None:
+def _update_transcript_file(live_run: LiveRun) -> None:
     """Write what is there, if that is due; where it cannot be, captions go on."""
-    if sitting.save is not None:
+    if live_run.transcript_file is not None:
         try:
-            sitting.save.update(sitting.heard)
+            live_run.transcript_file.update_if_due(live_run.transcript)
         except ValueError as error:
-            sitting.view.tell(str(error))
+            live_run.view.show_message(str(error))
 
 
 @contextmanager
-def _server(url: str | None, config: Path | None) -> Iterator[str]:
+def _open_server(url: str | None, config: Path | None) -> Iterator[str]:
     """Yield the address of a server: the one that is named, one that runs here, or one for this command."""
-    if url is not None or _runs_here():
-        yield stream_address(url or DEFAULT_SERVER)
+    if url is not None or _is_server_running():
+        yield resolve_stream_url(url or DEFAULT_SERVER)
         return
-    from echoic.cli.local import local_server
+    from echoic.cli.local import run_local_server
 
-    complain("No server runs here, so this command has one of its own (lasting: echoic serve).")
-    with local_server(config) as address:
+    print_error("No server runs here, so this command has one of its own (lasting: echoic serve).")
+    with run_local_server(config) as address:
         yield address
 
 
-def _runs_here() -> bool:
+def _is_server_running() -> bool:
     host, _, port = DEFAULT_SERVER.rpartition("/")[2].partition(":")
     try:
-        with socket.create_connection((host, int(port)), _PATIENCE):
+        with socket.create_connection((host, int(port)), _CONNECT_TIMEOUT):
             return True
     except OSError:
         return False

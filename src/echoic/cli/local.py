@@ -10,28 +10,30 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
-from echoic.client.address import stream_address
+from echoic.client.address import resolve_stream_url
 from echoic.engines.registry import Registry
-from echoic.server.app import build_app, models_of
+from echoic.server.app import build_app, build_registry
 from echoic.server.run import EchoicServer
 from echoic.server.sections import AUTH
 from echoic.server.settings import Settings, load_settings
 
 #: Who may: a server for one command on this machine takes no notice of it.
-_AUTH = {name: field.default for name, field in Settings.model_fields.items() if AUTH in field.metadata}
+_AUTH_DEFAULTS = {
+    name: field.default for name, field in Settings.model_fields.items() if AUTH in field.metadata
+}
 #: Nobody else is to be spared, and a file may be as long as it is.
-_UNHURRIED = {"max_audio_rate": 0.0, "max_messages_per_second": 0.0, "max_stream_seconds": 0.0}
+_NO_LIMITS = {"max_audio_rate": 0.0, "max_messages_per_second": 0.0, "max_stream_seconds": 0.0}
 #: Settings of the environment that it takes no notice of.
-_NOT_HERE = frozenset({"ECHOIC_HOST", "ECHOIC_PORT", "ECHOIC_LOG_LEVEL"}) | {
-    "ECHOIC_" + name.upper() for name in _AUTH
+_IGNORED_VARIABLES = frozenset({"ECHOIC_HOST", "ECHOIC_PORT", "ECHOIC_LOG_LEVEL"}) | {
+    "ECHOIC_" + name.upper() for name in _AUTH_DEFAULTS
 }
 
 
 #: Seconds after which whoever waits for the server looks whether it still runs.
-_LOOK = 0.1
+_POLL_SECONDS = 0.1
 
 
-class _QuietServer(EchoicServer):
+class _LocalServer(EchoicServer):
     """A server in a thread that says when it is up, and greets nobody."""
 
     def __init__(self, app: FastAPI, settings: Settings) -> None:
@@ -43,26 +45,26 @@ class _QuietServer(EchoicServer):
         self.is_up.set()
 
 
-def local_settings(config: Path | None = None) -> Settings:
+def load_local_settings(config: Path | None = None) -> Settings:
     """Return the settings of a server for one command; it needs no key and keeps its models loaded.
 
     Raises:
         SettingsError: The file's settings or the environment's cannot be used.
     """
-    env = {name: value for name, value in os.environ.items() if name not in _NOT_HERE}
+    env = {name: value for name, value in os.environ.items() if name not in _IGNORED_VARIABLES}
     more: dict[str, object] = {"host": "127.0.0.1", "port": 0, "preload_model": "", "model_idle_seconds": 0}
-    return load_settings(config, env, **more).model_copy(update=_AUTH | _UNHURRIED)
+    return load_settings(config, env, **more).model_copy(update=_AUTH_DEFAULTS | _NO_LIMITS)
 
 
 @contextmanager
-def local_server(
-    config: Path | None = None, models: Callable[[Settings], Registry] = models_of
+def run_local_server(
+    config: Path | None = None, registry_factory: Callable[[Settings], Registry] = build_registry
 ) -> Iterator[str]:
     """Serve on a free loopback port while the block runs.
 
     Args:
         config: A file with settings, or None.
-        models: Returns the models there are.
+        registry_factory: Returns the models there are.
 
     Yields:
         The URL of its stream endpoint.
@@ -71,21 +73,21 @@ def local_server(
         SettingsError: The file's settings or the environment's cannot be used.
         RuntimeError: It did not start; its log says why.
     """
-    settings = local_settings(config)
+    settings = load_local_settings(config)
     listener = socket.create_server((settings.host, 0))
-    server = _QuietServer(build_app(settings, models(settings)), settings)
+    server = _LocalServer(build_app(settings, registry_factory(settings)), settings)
     thread = threading.Thread(target=server.run, args=([listener],), name="echoic server", daemon=True)
     thread.start()
     events, unheard = logging.getLogger("echoic"), logging.NullHandler()
     is_awaited = True
     try:
-        while not server.is_up.wait(_LOOK):
+        while not server.is_up.wait(_POLL_SECONDS):
             if not thread.is_alive():
                 raise RuntimeError("The server for this command did not start.")
         events.addHandler(
             unheard
         )  # else their bare names are printed: whoever gave the command is told in words
-        yield stream_address(f"{settings.host}:{listener.getsockname()[1]}")
+        yield resolve_stream_url(f"{settings.host}:{listener.getsockname()[1]}")
     except KeyboardInterrupt:
         is_awaited = False  # the process ends, whatever the server is at
         raise
@@ -93,5 +95,5 @@ def local_server(
         events.removeHandler(unheard)
         server.should_exit = True
         while is_awaited and thread.is_alive():
-            thread.join(_LOOK)  # Windows notices no Ctrl-C in one that has no end
+            thread.join(_POLL_SECONDS)  # Windows notices no Ctrl-C in one that has no end
         listener.close()

@@ -15,24 +15,24 @@ if TYPE_CHECKING:
     import sounddevice
 
 #: Samples per second that are asked for; a device that has none of it is heard at its own rate.
-_RATE = 16_000
+_PREFERRED_RATE = 16_000
 #: Seconds of sound in a message.
-_PIECE = 0.1
+_PIECE_SECONDS = 0.1
 #: Seconds without sound after which a device counts as lost: PortAudio does not always say.
-_PATIENCE = 3.0
-_NO_PORTAUDIO = {
+_SILENCE_TIMEOUT = 3.0
+_PORTAUDIO_INSTALL = {
     "linux": "apt-get install libportaudio2 (Debian, Ubuntu), dnf install portaudio (Fedora)",
     "darwin": "brew install portaudio",
 }
-_WITHOUT = "Without one: echoic listen - takes sound from a pipe."
+_STDIN_HINT = "Without one: echoic listen - takes sound from a pipe."
 
 
-class NoMicrophone(Exception):
+class MicrophoneUnavailable(Exception):
     """There is none that can be used; the message is a sentence with what helps."""
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
+class InputDevice:
     """A device that can be listened to.
 
     Attributes:
@@ -54,32 +54,36 @@ class Microphone:
     """A device that was found and can be listened to.
 
     Args:
-        wanted: Its number, or a part of its name; None: the system's default.
+        device: Its number, or a part of its name; None: the system's default.
 
     Raises:
         NoMicrophone: There is none, or sounddevice or PortAudio is missing.
     """
 
-    def __init__(self, wanted: str | None = None) -> None:
-        self._sound = _library()
-        self._device = int(wanted) if wanted is not None and wanted.isdecimal() else wanted
+    def __init__(self, device: str | None = None) -> None:
+        self._sounddevice = _import_sounddevice()
+        self._device = int(device) if device is not None and device.isdecimal() else device
         try:
-            self._info = dict(self._sound.query_devices(self._device, "input"))
-        except (self._sound.PortAudioError, ValueError):
-            raise NoMicrophone(_none_found(wanted)) from None
+            self._device_info = dict(self._sounddevice.query_devices(self._device, "input"))
+        except (self._sounddevice.PortAudioError, ValueError):
+            raise MicrophoneUnavailable(_render_not_found(device)) from None
         #: Samples per second that it gives.
-        self.rate = _RATE if self._takes(_RATE) else round(float(self._info["default_samplerate"]))
+        self.rate = (
+            _PREFERRED_RATE
+            if self._can_record_at(_PREFERRED_RATE)
+            else round(float(self._device_info["default_samplerate"]))
+        )
 
     @property
     def name(self) -> str:
         """What the system calls it."""
-        return str(self._info["name"])
+        return str(self._device_info["name"])
 
-    async def pieces(self, begun: Callable[[], None]) -> AsyncGenerator[NDArray[np.float32], None]:
+    async def read_pieces(self, on_started: Callable[[], None]) -> AsyncGenerator[NDArray[np.float32], None]:
         """Yield what is heard, until it is lost.
 
         Args:
-            begun: Called when it is listened to.
+            on_started: Called when it is listened to.
 
         Yields:
             float32, shape ``(n,)``, mono, at ``rate``.
@@ -89,17 +93,17 @@ class Microphone:
         """
         inbox: asyncio.Queue[NDArray[np.float32] | None] = asyncio.Queue()
         try:
-            with self._open(inbox):
-                begun()
-                while (piece := await _next(inbox)) is not None:
+            with self._open_stream(inbox):
+                on_started()
+                while (piece := await _wait_for_piece(inbox)) is not None:
                     yield piece
-        except self._sound.PortAudioError as error:
+        except self._sounddevice.PortAudioError as error:
             # Its text is PortAudio's, about the device, in English: "Device unavailable", say.
             reason = str(error.args[0]).rstrip(".") if error.args else "no reason given"
             raise UnreadableAudio(f"{self.name} cannot be listened to: {reason}.") from None
         raise UnreadableAudio(f"{self.name} gives no sound any more; what was heard is here.")
 
-    def _open(self, inbox: asyncio.Queue[NDArray[np.float32] | None]) -> "sounddevice.InputStream":
+    def _open_stream(self, inbox: asyncio.Queue[NDArray[np.float32] | None]) -> "sounddevice.InputStream":
         loop = asyncio.get_running_loop()
 
         def put(piece: NDArray[np.float32] | None) -> None:
@@ -109,34 +113,34 @@ class Microphone:
         def hear(sound: NDArray[np.float32], _frames: int, _time: object, _status: object) -> None:
             put(sound[:, 0].copy())  # PortAudio uses the array again
 
-        return self._sound.InputStream(
+        return self._sounddevice.InputStream(
             device=self._device,
             channels=1,
             samplerate=self.rate,
-            blocksize=round(_PIECE * self.rate),
+            blocksize=round(_PIECE_SECONDS * self.rate),
             dtype="float32",
             callback=hear,
             finished_callback=lambda: put(None),
         )
 
-    def _takes(self, rate: int) -> bool:
+    def _can_record_at(self, rate: int) -> bool:
         try:
-            self._sound.check_input_settings(self._device, channels=1, dtype="float32", samplerate=rate)
-        except (self._sound.PortAudioError, ValueError):
+            self._sounddevice.check_input_settings(self._device, channels=1, dtype="float32", samplerate=rate)
+        except (self._sounddevice.PortAudioError, ValueError):
             return False
         return True
 
 
-def devices() -> list[Device]:
+def query_devices() -> list[InputDevice]:
     """Return the devices that can be listened to.
 
     Raises:
         NoMicrophone: sounddevice or PortAudio is missing.
     """
-    sound = _library()
+    sound = _import_sounddevice()
     default = sound.default.device[0]
     return [
-        Device(
+        InputDevice(
             number,
             str(info["name"]),
             int(info["max_input_channels"]),
@@ -148,28 +152,30 @@ def devices() -> list[Device]:
     ]
 
 
-async def _next(inbox: asyncio.Queue[NDArray[np.float32] | None]) -> NDArray[np.float32] | None:
+async def _wait_for_piece(inbox: asyncio.Queue[NDArray[np.float32] | None]) -> NDArray[np.float32] | None:
     try:
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_SILENCE_TIMEOUT):
             return await inbox.get()
     except TimeoutError:
         return None
 
 
-def _library() -> Any:  # noqa: ANN401  # it ships no types
+def _import_sounddevice() -> Any:  # noqa: ANN401  # it ships no types
     try:
         import sounddevice
     except ModuleNotFoundError:
-        raise NoMicrophone(
-            f"The microphone needs sounddevice: pip install 'echoic[microphone]'. {_WITHOUT}"
+        raise MicrophoneUnavailable(
+            f"The microphone needs sounddevice: pip install 'echoic[microphone]'. {_STDIN_HINT}"
         ) from None
     except OSError:  # so it says that PortAudio is missing
-        how = _NO_PORTAUDIO.get(sys.platform, "pip install --force-reinstall sounddevice")
-        raise NoMicrophone(f"The microphone needs the library PortAudio: {how}. {_WITHOUT}") from None
+        how = _PORTAUDIO_INSTALL.get(sys.platform, "pip install --force-reinstall sounddevice")
+        raise MicrophoneUnavailable(
+            f"The microphone needs the library PortAudio: {how}. {_STDIN_HINT}"
+        ) from None
     return sounddevice
 
 
-def _none_found(wanted: str | None) -> str:
-    if wanted is None:
-        return f"There is no microphone here. {_WITHOUT}"
-    return f"No microphone, or more than one, is called {wanted!r}: echoic listen --list-devices names them."
+def _render_not_found(device: str | None) -> str:
+    if device is None:
+        return f"There is no microphone here. {_STDIN_HINT}"
+    return f"No microphone, or more than one, is called {device!r}: echoic listen --list-devices names them."

@@ -5,24 +5,26 @@ from dataclasses import asdict
 
 import typer
 
-from echoic.cli.models_get import get, remove
-from echoic.cli.models_optimize import optimize
-from echoic.cli.options import AsJson, Key, Url, give_up
+from echoic.cli.models_get import delete_model, get_model
+from echoic.cli.models_optimize import optimize_parakeet
+from echoic.cli.options import ApiKeyOption, JsonOption, UrlOption, exit_with_error
 
 _MIB = 2**20
 
 app = typer.Typer(invoke_without_command=True)
-app.command("get")(get)
-app.command("optimize")(optimize)
-app.command("remove")(remove)
+app.command("get")(get_model)
+app.command("optimize")(optimize_parakeet)
+app.command("remove")(delete_model)
 
 
 @app.callback()
-def models(context: typer.Context, *, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
+def list_models(
+    context: typer.Context, *, url: UrlOption = None, key: ApiKeyOption = None, as_json: JsonOption = False
+) -> None:
     """List the models: what is there, what is missing, and how to get it; with --url those of a server."""
     if context.invoked_subcommand:
         return
-    rows = _rows(url, key)
+    rows = _fetch_rows(url, key)
     if as_json:
         typer.echo(json.dumps(rows, ensure_ascii=False, indent=2))
         return
@@ -31,11 +33,11 @@ def models(context: typer.Context, *, url: Url = None, key: Key = None, as_json:
     from echoic.cli.tables import print_table
 
     headings = ("Model", "", "Size", "Quantization", "Where, or what to do")
-    lines = [[Text(str(row.get("id"))), *(Text(*cell) for cell in _cells(row))] for row in rows]
-    print_table(headings, lines, whole=("Model", headings[-1]))
+    lines = [[Text(str(row.get("id"))), *(Text(*cell) for cell in _render_cells(row))] for row in rows]
+    print_table(headings, lines, unbroken=("Model", headings[-1]))
 
 
-def _cells(row: dict[str, object]) -> list[tuple[str, str]]:
+def _render_cells(row: dict[str, object]) -> list[tuple[str, str]]:
     """Return the texts of a model's row after its name, each with its colour."""
     here = ("loaded" if row.get("loaded") else "there", "green")
     size, names = row.get("size"), row.get("quantizations")
@@ -50,32 +52,34 @@ def _cells(row: dict[str, object]) -> list[tuple[str, str]]:
     ]
 
 
-def _rows(url: str | None, key: str | None) -> list[dict[str, object]]:
+def _fetch_rows(url: str | None, key: str | None) -> list[dict[str, object]]:
     if url is None:
-        return _rows_here()
+        return _build_local_rows()
     from echoic.cli.status import fetch_models
     from echoic.client import ServerError
 
     try:
         return fetch_models(url, key)
     except (ServerError, ValueError) as error:
-        give_up(str(error))
+        exit_with_error(str(error))
 
 
-def _rows_here() -> list[dict[str, object]]:
-    from echoic.cli.places import registry_here
-    from echoic.engines.parakeet_files import CTC, ENCODER
-    from echoic.engines.weights import quantizations, size_of
+def _build_local_rows() -> list[dict[str, object]]:
+    from echoic.cli.places import build_local_registry
+    from echoic.engines.parakeet_files import CTC_STEM, ENCODER_STEM
+    from echoic.engines.weights import list_quantizations, measure_size
 
-    registry = registry_here()
+    registry = build_local_registry()
     rows = []
-    for status in registry.describe():
-        place = registry.place(status.id)
+    for status in registry.describe_models():
+        place = registry.find_weights(status.id)
         found = place if place is not None and place.exists() else None
-        graphs = quantizations(found, ENCODER) or quantizations(found, CTC) if found else ()
+        graphs = (
+            list_quantizations(found, ENCODER_STEM) or list_quantizations(found, CTC_STEM) if found else ()
+        )
         more = {
             "where": found and str(found),
-            "size": found and size_of(found),
+            "size": found and measure_size(found),
             "quantizations": list(graphs),
         }
         rows.append(asdict(status) | more)

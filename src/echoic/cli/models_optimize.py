@@ -5,21 +5,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from echoic.cli.options import give_up
+from echoic.cli.options import exit_with_error
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from echoic.engines.optimize import Outcome
+    from echoic.engines.optimize import OptimizeResult
 
-_INSTALL = "pip install 'echoic[optimize]'"
+_INSTALL_COMMAND = "pip install 'echoic[optimize]'"
 #: Seconds of a recording that are heard in one go, and of all recordings together.
-_PIECE, _MOST = 20.0, 120.0
-_RATE = 16_000
+_PIECE_SECONDS, _MAX_SECONDS = 20.0, 120.0
+_SAMPLE_RATE = 16_000
 
 
-def optimize(
+def optimize_parakeet(
     model: Annotated[
         str | None,
         typer.Argument(
@@ -42,89 +42,92 @@ def optimize(
 ) -> None:
     """Make a faster form of Parakeet for this machine; the originals stay."""
     try:
-        from echoic.engines.optimize import NotOptimized
-        from echoic.engines.optimize import optimize as made_faster
+        from echoic.engines.optimize import OptimizeError
+        from echoic.engines.optimize import optimize_model as made_faster
     except ImportError:
-        give_up(f"This wants the package onnx: {_INSTALL}")
+        exit_with_error(f"This wants the package onnx: {_INSTALL_COMMAND}")
     from echoic.errors import ModelUnavailable
 
-    folder = _folder(model)
+    folder = _resolve_folder(model)
     try:
         outcome = made_faster(
             folder,
-            _recordings(audio),
-            again=again,
+            _read_recordings(audio),
+            force=again,
             keep_all=keep_all,
-            say=lambda sentence: typer.echo(sentence, err=True),
+            on_step=lambda sentence: typer.echo(sentence, err=True),
         )
     except ModelUnavailable as refusal:
-        give_up(str(refusal))
-    except NotOptimized as refusal:
-        give_up(str(refusal))
-    _show(outcome)
+        exit_with_error(str(refusal))
+    except OptimizeError as refusal:
+        exit_with_error(str(refusal))
+    _print_outcome(outcome)
 
 
-def _folder(model: str | None) -> Path:
+def _resolve_folder(model: str | None) -> Path:
     """Return the folder that is meant."""
-    from echoic.cli.places import models_folder, settings_here
-    from echoic.engines.weights import find_model
+    from echoic.cli.places import load_settings_or_exit, resolve_models_folder
+    from echoic.engines.weights import find_model_folder
 
     if model is not None:
-        named = models_folder() / model
+        named = resolve_models_folder() / model
         return named if named.is_dir() and "/" not in model else Path(model).resolve()
-    found = settings_here().parakeet_onnx_dir or find_model(models_folder())
+    found = load_settings_or_exit().parakeet_onnx_dir or find_model_folder(resolve_models_folder())
     if found is None:
-        from echoic.engines.parakeet_files import INSTALL
+        from echoic.engines.parakeet_files import ONNX_DOWNLOAD_COMMAND
 
-        give_up(f"There is no Parakeet in ONNX here: {INSTALL} --quantization none")
+        exit_with_error(f"There is no Parakeet in ONNX here: {ONNX_DOWNLOAD_COMMAND} --quantization none")
     return found
 
 
-def _recordings(place: Path | None) -> "list[NDArray[np.float32]]":
+def _read_recordings(path: Path | None) -> "list[NDArray[np.float32]]":
     """Return pieces of the recordings to compare by: those of a place, or the demo's."""
     from itertools import islice
 
-    from echoic.cli.demo import demo_recording
+    from echoic.cli.demo import find_demo_recording
     from echoic.media import UnreadableAudio, read_audio
 
-    if place is None:
-        place = demo_recording()
-        if place is None:
+    if path is None:
+        path = find_demo_recording()
+        if path is None:
             return []
-    files = sorted(one for one in place.iterdir() if one.is_file()) if place.is_dir() else [place]
+    files = sorted(one for one in path.iterdir() if one.is_file()) if path.is_dir() else [path]
     pieces: list[NDArray[np.float32]] = []
     for file in files:
         try:
-            pieces += islice(read_audio(file, _RATE, chunk=_PIECE), round(_MOST / _PIECE) - len(pieces))
+            pieces += islice(
+                read_audio(file, _SAMPLE_RATE, chunk_seconds=_PIECE_SECONDS),
+                round(_MAX_SECONDS / _PIECE_SECONDS) - len(pieces),
+            )
         except UnreadableAudio as refusal:
             if len(files) == 1:
-                give_up(str(refusal))
+                exit_with_error(str(refusal))
     if files and not pieces:
-        give_up(f"No file in {place} can be read as audio.")
+        exit_with_error(f"No file in {path} can be read as audio.")
     return pieces
 
 
-def _show(outcome: "Outcome") -> None:
+def _print_outcome(outcome: "OptimizeResult") -> None:
     from rich.console import Console
     from rich.table import Column, Table
 
-    from echoic.engines.optimize_trial import CASES
+    from echoic.engines.optimize_trial import BENCHMARK_CASES
 
     first = outcome.trials[0]
-    cases = [f"{windows} of {seconds:g} s" for seconds, windows in CASES]
+    cases = [f"{windows} of {seconds:g} s" for seconds, windows in BENCHMARK_CASES]
     table = Table(
         Column("Encoder", no_wrap=True), "MB", *cases, "Speed", "Same tokens", "", box=None, pad_edge=False
     )
-    new = {file.name for file in outcome.kept}
+    new = {file.name for file in outcome.new_files}
     for trial in outcome.trials:
-        agreed = trial.agreement(first)
+        agreed = trial.measure_agreement(first)
         table.add_row(
-            f"{trial.encoder.name} + cut" if trial.cut else trial.encoder.name,
+            f"{trial.encoder.name} + cut" if trial.is_split else trial.encoder.name,
             f"{trial.size / 1e6:,.0f}",
             *(f"{milliseconds:,.1f} ms" for milliseconds in trial.milliseconds),
-            f"{1 / trial.cost(first):.1f}",
+            f"{1 / trial.compare_cost(first):.1f}",
             "not heard" if agreed is None else f"{100 * agreed:.1f} %",
-            "taken" if trial is outcome.taken else "kept" if trial.encoder.name in new else "",
+            "taken" if trial is outcome.chosen else "kept" if trial.encoder.name in new else "",
         )
     Console().print(table)
     typer.echo(
@@ -133,6 +136,6 @@ def _show(outcome: "Outcome") -> None:
     )
     for note in outcome.notes:
         typer.echo(note)
-    for file in outcome.kept:
+    for file in outcome.new_files:
         typer.echo(str(file))
-    typer.echo(f"A server takes {outcome.taken.encoder.name} at its next start.")
+    typer.echo(f"A server takes {outcome.chosen.encoder.name} at its next start.")

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from echoic.client import ConnectionState, Received
+from echoic.client import ConnectionState, ReceivedFrame
 from echoic.wire.frames import Error, Warning  # noqa: A004  # the protocol's word
 
 #: What is said of a stream's connection.
-OF_CONNECTION: Mapping[ConnectionState, str] = MappingProxyType(
+CONNECTION_MESSAGES: Mapping[ConnectionState, str] = MappingProxyType(
     {
         "lost": "The server is away. What it has not heard is kept, and sent when it is back.",
         "back": "The server is back.",
@@ -15,7 +15,7 @@ OF_CONNECTION: Mapping[ConnectionState, str] = MappingProxyType(
 )
 
 
-class Notices:
+class NoticeRenderer:
     """Finds the sentence for a frame: each is said once.
 
     Args:
@@ -24,24 +24,24 @@ class Notices:
     """
 
     def __init__(self, config: dict[str, object]) -> None:
-        self._model_named = "model" in config
-        self._said: set[str] = set()
+        self._is_model_named = "model" in config
+        self._shown: set[str] = set()
 
-    def sentence(self, frame: Received) -> str | None:
+    def render_notice(self, frame: ReceivedFrame) -> str | None:
         """Return what is to be said about a frame, or None."""
         match frame:
             case Error(message=message):
                 return message
             case Warning(code="word_timestamps_unavailable"):
                 return None
-            case Warning(code="model_fallback", active_model=str(name)) if not self._model_named:
-                return self._once(f"{name} transcribes (others: echoic models).")
+            case Warning(code="model_fallback", active_model=str(name)) if not self._is_model_named:
+                return self._render_once(f"{name} transcribes (others: echoic models).")
             case Warning(message=message):
-                return self._once(message)
+                return self._render_once(message)
         return None
 
-    def _once(self, sentence: str) -> str | None:
-        if sentence in self._said:
+    def _render_once(self, sentence: str) -> str | None:
+        if sentence in self._shown:
             return None
-        self._said.add(sentence)
+        self._shown.add(sentence)
         return sentence

@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn, get_type_hints
 
 import typer
 
-Url = Annotated[
+UrlOption = Annotated[
     str | None,
     typer.Option(
         "--url",
@@ -19,20 +19,22 @@ Url = Annotated[
         help="The server: ws://host:port, http://host:port or host:port.",
     ),
 ]
-Key = Annotated[
+ApiKeyOption = Annotated[
     str | None,
     typer.Option("--key", envvar="ECHOIC_API_KEY", show_default=False, help="The server's API key."),
 ]
-Model = Annotated[str | None, typer.Option("--model", help="The model; `echoic models` lists them.")]
-Language = Annotated[str | None, typer.Option("--language", help="A hint to the model, such as en or de.")]
-Config = Annotated[
+ModelOption = Annotated[str | None, typer.Option("--model", help="The model; `echoic models` lists them.")]
+LanguageOption = Annotated[
+    str | None, typer.Option("--language", help="A hint to the model, such as en or de.")
+]
+ConfigOption = Annotated[
     Path | None, typer.Option("--config", envvar="ECHOIC_CONFIG", help="A file with settings.")
 ]
-Diarize = Annotated[bool, typer.Option("--diarize", help="Tell speakers apart.")]
-Speakers = Annotated[
+DiarizeOption = Annotated[bool, typer.Option("--diarize", help="Tell speakers apart.")]
+SpeakersOption = Annotated[
     int | None, typer.Option("--speakers", min=1, help="How many speakers there are; implies --diarize.")
 ]
-Vocabulary = Annotated[
+VocabularyOption = Annotated[
     Path | None,
     typer.Option(
         "--vocabulary",
@@ -40,22 +42,22 @@ Vocabulary = Annotated[
         help="A file of terms, a line each (heard=meant replaces), or JSON with terms and replacements.",
     ),
 ]
-Insights = Annotated[bool, typer.Option("--insights", help="Notes of the talk as well.")]
-SaveTo = Annotated[
+InsightsOption = Annotated[bool, typer.Option("--insights", help="Notes of the talk as well.")]
+SaveOption = Annotated[
     Path | None,
     typer.Option("--save", metavar="FILE", help="Write the transcript: .txt, .srt, .vtt or .json."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Speed = Annotated[
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+SpeedOption = Annotated[
     float, typer.Option("--speed", min=0.1, max=1000, help="How many times as fast as it was spoken.")
 ]
 
 
 #: What a text may not do to a terminal: move its cursor, colour it, ring its bell.
-_CONTROLS = dict.fromkeys({*range(32), *range(127, 160)} - {ord("\n")})
+_CONTROL_CHARACTERS = dict.fromkeys({*range(32), *range(127, 160)} - {ord("\n")})
 
 
-class Form(StrEnum):
+class OutputFormat(StrEnum):
     """Formats of a transcript."""
 
     TXT = "txt"
@@ -64,48 +66,48 @@ class Form(StrEnum):
     JSON = "json"
 
 
-def complain(message: str) -> None:
+def print_error(message: str) -> None:
     """Print a sentence about something that went wrong to stderr."""
-    typer.echo(f"echoic: {harmless(message)}", err=True)
+    typer.echo(f"echoic: {strip_control_characters(message)}", err=True)
 
 
-def harmless(text: str) -> str:
+def strip_control_characters(text: str) -> str:
     """Return a text without what a terminal obeys; lines stay."""
-    return text.translate(_CONTROLS)
+    return text.translate(_CONTROL_CHARACTERS)
 
 
-def give_up(message: str, status: int = 1) -> NoReturn:
+def exit_with_error(message: str, status: int = 1) -> NoReturn:
     """Print a sentence to stderr and leave.
 
     Raises:
         typer.Exit: Always, with ``status``.
     """
-    complain(message)
+    print_error(message)
     raise typer.Exit(status)
 
 
-def config_of(model: str | None, language: str | None, **more: object) -> dict[str, object]:
-    """Return the keys of a ``config`` frame that are set."""
+def build_config(model: str | None, language: str | None, **more: object) -> dict[str, object]:
+    """Return the keys of a ``to_config`` frame that are set."""
     values = {"model": model, "language": language, **more}
     return {key: value for key, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
-    """What a stream is asked for: each field is an option of the commands that are ``with_wishes``."""
+class StreamOptions:
+    """What a stream is asked for: each field is an option of the commands that are ``with_stream_options``."""
 
-    model: Model = None
-    language: Language = None
-    diarize: Diarize = False
-    speakers: Speakers = None
-    insights: Insights = False
-    vocabulary: Vocabulary = None
+    model: ModelOption = None
+    language: LanguageOption = None
+    diarize: DiarizeOption = False
+    speakers: SpeakersOption = None
+    insights: InsightsOption = False
+    vocabulary: VocabularyOption = None
 
-    def config(self, *, timed: bool, **more: object) -> dict[str, object]:
-        """Return them as keys of a ``config`` frame.
+    def to_config(self, *, with_word_times: bool, **more: object) -> dict[str, object]:
+        """Return them as keys of a ``to_config`` frame.
 
         Args:
-            timed: Whether words are to have times; where speakers are told apart they have to.
+            with_word_times: Whether words are to have times; where speakers are told apart they have to.
             **more: Further keys.
 
         Raises:
@@ -113,11 +115,11 @@ class Wishes:
         """
         from echoic.cli.wording import read_vocabulary
 
-        apart = diarization_of(self.speakers, wanted=self.diarize)
-        return config_of(
+        apart = build_diarization_config(self.speakers, enabled=self.diarize)
+        return build_config(
             self.model,
             self.language,
-            word_timestamps=timed or apart is not None or None,
+            word_timestamps=with_word_times or apart is not None or None,
             diarization=apart,
             vocabulary=read_vocabulary(self.vocabulary) if self.vocabulary else None,
             insights={"enabled": True} if self.insights else None,
@@ -125,18 +127,18 @@ class Wishes:
         )
 
 
-def with_wishes(command: Callable[..., None]) -> Callable[..., None]:
-    """Return a command with the options of ``Wishes`` in place of its keyword ``wishes``."""
-    hints = get_type_hints(Wishes, include_extras=True)
+def with_stream_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command with the options of ``StreamOptions`` in place of its keyword ``wishes``."""
+    hints = get_type_hints(StreamOptions, include_extras=True)
     wished = [
         Parameter(one.name, Parameter.KEYWORD_ONLY, default=one.default, annotation=hints[one.name])
-        for one in fields(Wishes)
+        for one in fields(StreamOptions)
     ]
 
     @wraps(command)
     def run(**given: object) -> None:
         chosen = {one.name: given.pop(one.name) for one in wished}
-        command(**given, wishes=Wishes(**chosen))  # type: ignore[arg-type]  # typer made them of these types
+        command(**given, wishes=StreamOptions(**chosen))  # type: ignore[arg-type]  # typer made them of these types
 
     own = signature(command)
     others = [one for one in own.parameters.values() if one.name != "wishes"]
@@ -145,8 +147,8 @@ def with_wishes(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def diarization_of(speakers: int | None, *, wanted: bool) -> dict[str, object] | None:
-    """Return the ``diarization`` of a ``config`` frame, or None."""
+def build_diarization_config(speakers: int | None, *, enabled: bool) -> dict[str, object] | None:
+    """Return the ``diarization`` of a ``to_config`` frame, or None."""
     if speakers is not None:
         return {"enabled": True, "num_speakers": speakers}
-    return {"enabled": True} if wanted else None
+    return {"enabled": True} if enabled else None

@@ -10,21 +10,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from echoic.cli.wave_header import WaveHeader, read_header
+from echoic.cli.wave_header import WaveHeader, read_wave_header
 from echoic.client import UnreadableAudio
-from echoic.client.outgoing import as_mono
+from echoic.client.outgoing import to_mono
 
 #: Bytes that are read at once, at most.
-_READ = 2**16
+_READ_BYTES = 2**16
 #: Reads that may wait until they are sent.
-_AHEAD = 8
+_MAX_QUEUED_READS = 8
 #: How files begin that hold no raw samples.
-_ENCODED = (b"ID3", b"\xff\xfb", b"OggS", b"fLaC", b"\x1a\x45\xdf\xa3", b"FORM", b".snd", b"caff")
-_DECODE = "ffmpeg -i FILE -f s16le -ar 16000 -ac 1 - | echoic listen -"
+_ENCODED_SIGNATURES = (b"ID3", b"\xff\xfb", b"OggS", b"fLaC", b"\x1a\x45\xdf\xa3", b"FORM", b".snd", b"caff")
+_DECODE_HINT = "ffmpeg -i FILE -f s16le -ar 16000 -ac 1 - | echoic listen -"
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class SampleFormat:
     """How samples lie in bytes.
 
     Attributes:
@@ -38,11 +38,11 @@ class Layout:
     channels: int = 1
 
     @property
-    def step(self) -> int:
+    def frame_bytes(self) -> int:
         """Bytes of one sample of all channels."""
         return int(self.form.strip("usfle")) // 8 * self.channels
 
-    def read(self, data: bytes) -> NDArray[np.float32]:
+    def decode_samples(self, data: bytes) -> NDArray[np.float32]:
         """Return whole samples as mono float32.
 
         Raises:
@@ -54,40 +54,42 @@ class Layout:
             samples: NDArray[np.generic] = wide.reshape(-1).view("<i4")
         else:
             kind = {"s": "i"}.get(self.form[0], self.form[0])
-            samples = np.frombuffer(data, f"<{kind}{self.step // self.channels}")
-        mono = as_mono(samples.reshape(-1, self.channels))
+            samples = np.frombuffer(data, f"<{kind}{self.frame_bytes // self.channels}")
+        mono = to_mono(samples.reshape(-1, self.channels))
         if not np.isfinite(mono).all():
             raise UnreadableAudio(f"This is not {self.form}: it holds what are no numbers there.")
         return mono
 
 
-class Piped:
+class StdinAudio:
     """Sound from a file descriptor, which is looked into at once.
 
     Args:
         descriptor: Open for reading.
-        layout: How raw samples lie in it; WAV says that itself.
+        sample_format: How raw samples lie in it; WAV says that itself.
 
     Raises:
         UnreadableAudio: Nothing comes, or something else.
     """
 
-    def __init__(self, descriptor: int, layout: Layout) -> None:
+    def __init__(self, descriptor: int, sample_format: SampleFormat) -> None:
         self._descriptor = descriptor
-        self._left: int | None = None
-        self.layout = layout
-        head = _exactly(descriptor, 12)
+        self._remaining_bytes: int | None = None
+        self.sample_format = sample_format
+        head = _read_pipe_exactly(descriptor, 12)
         if not head:
             raise UnreadableAudio("Nothing came over standard input.")
-        if head.startswith(_ENCODED) or head[4:8] == b"ftyp":
-            raise UnreadableAudio(f"Standard input is neither raw samples nor WAV. {_DECODE}")
-        self._head = head
+        if head.startswith(_ENCODED_SIGNATURES) or head[4:8] == b"ftyp":
+            raise UnreadableAudio(f"Standard input is neither raw samples nor WAV. {_DECODE_HINT}")
+        self._first_bytes = head
         if head[:4] in (b"RIFF", b"RF64") and head[8:] == b"WAVE":
-            header = read_header(lambda size: _exactly(descriptor, size))
-            self._head, self._left = b"", header.size
-            self.layout = replace(layout, form=_form(header), rate=header.rate, channels=header.channels)
+            header = read_wave_header(lambda size: _read_pipe_exactly(descriptor, size))
+            self._first_bytes, self._remaining_bytes = b"", header.data_bytes
+            self.sample_format = replace(
+                sample_format, form=_resolve_encoding(header), rate=header.rate, channels=header.channels
+            )
 
-    async def pieces(self) -> AsyncGenerator[NDArray[np.float32], None]:
+    async def read_pieces(self) -> AsyncGenerator[NDArray[np.float32], None]:
         """Yield what comes, as fast as it comes and is taken; half a sample at the end is left out.
 
         Yields:
@@ -96,28 +98,28 @@ class Piped:
         Raises:
             UnreadableAudio: The pipe breaks, or holds what are no numbers.
         """
-        inbox: asyncio.Queue[bytes | OSError] = asyncio.Queue(_AHEAD)
+        inbox: asyncio.Queue[bytes | OSError] = asyncio.Queue(_MAX_QUEUED_READS)
         # No thread of a pool: nobody waits for this one, and a read may last for ever.
         arguments = (inbox, asyncio.get_running_loop())
-        threading.Thread(target=self._fetch, args=arguments, daemon=True, name="echoic pipe").start()
-        rest, step = self._head, self.layout.step
+        threading.Thread(target=self._fill_queue, args=arguments, daemon=True, name="echoic pipe").start()
+        rest, step = self._first_bytes, self.sample_format.frame_bytes
         while data := await inbox.get():
             if isinstance(data, OSError):
                 raise UnreadableAudio("Standard input broke off; what was heard is here.") from None
             rest += data
             whole = len(rest) - len(rest) % step
             if whole:
-                yield self.layout.read(rest[:whole])
+                yield self.sample_format.decode_samples(rest[:whole])
             rest = rest[whole:]
         if len(rest) >= step:  # of a file that is shorter than a header
-            yield self.layout.read(rest[: len(rest) - len(rest) % step])
+            yield self.sample_format.decode_samples(rest[: len(rest) - len(rest) % step])
 
-    def _fetch(self, inbox: asyncio.Queue[bytes | OSError], loop: asyncio.AbstractEventLoop) -> None:
+    def _fill_queue(self, inbox: asyncio.Queue[bytes | OSError], loop: asyncio.AbstractEventLoop) -> None:
         """Read to the end, as far as there is room for it."""
         data: bytes | OSError = b"begins"
         while data and not isinstance(data, OSError):
             try:
-                data = self._read()
+                data = self._read_block()
             except OSError as error:
                 data = error
             waiting = inbox.put(data)
@@ -127,21 +129,21 @@ class Piped:
                 waiting.close()
                 return
 
-    def _read(self) -> bytes:
-        size = _READ if self._left is None else min(_READ, self._left)
+    def _read_block(self) -> bytes:
+        size = _READ_BYTES if self._remaining_bytes is None else min(_READ_BYTES, self._remaining_bytes)
         data = os.read(self._descriptor, size) if size else b""
-        if self._left is not None:
-            self._left -= len(data)
+        if self._remaining_bytes is not None:
+            self._remaining_bytes -= len(data)
         return data
 
 
-def _form(header: WaveHeader) -> str:
+def _resolve_encoding(header: WaveHeader) -> str:
     if header.is_float:
         return f"f{header.bits}le"
     return "u8" if header.bits == 8 else f"s{header.bits}le"  # noqa: PLR2004  # bits of a byte
 
 
-def _exactly(descriptor: int, size: int) -> bytes:
+def _read_pipe_exactly(descriptor: int, size: int) -> bytes:
     """Return so many bytes, or fewer at the end."""
     data = b""
     try:

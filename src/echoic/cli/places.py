@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from echoic.cli.options import give_up
+from echoic.cli.options import exit_with_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from echoic.server.settings import Settings
 
 
-def settings_here() -> "Settings":
+def load_settings_or_exit() -> "Settings":
     """Return the settings that a server started here would have; leaves if they cannot be used."""
     from echoic.server.settings import SettingsError
 
     try:
         # Whom it would listen to does not matter to its models.
-        return _settings(os.environ, allow_open_network=True)
+        return _load_settings_from(os.environ, allow_open_network=True)
     except SettingsError as error:
-        give_up(str(error), 2)
+        exit_with_error(str(error), 2)
 
 
-def usable_settings_here(**overrides: object) -> "tuple[Settings, tuple[str, ...]]":
+def load_usable_settings(**overrides: object) -> "tuple[Settings, tuple[str, ...]]":
     """Return what of a server's settings can be used, and a sentence for each thing that cannot.
 
     Args:
@@ -33,27 +33,27 @@ def usable_settings_here(**overrides: object) -> "tuple[Settings, tuple[str, ...
     from echoic.server.settings import SettingsError
 
     try:
-        return _settings(os.environ, **overrides), ()
+        return _load_settings_from(os.environ, **overrides), ()
     except SettingsError as error:
-        return error.usable, error.problems
+        return error.usable_settings, error.problems
 
 
-def _settings(env: "Mapping[str, str]", **overrides: object) -> "Settings":
+def _load_settings_from(env: "Mapping[str, str]", **overrides: object) -> "Settings":
     from echoic.server.settings import load_settings
 
     file = env.get("ECHOIC_CONFIG")
     return load_settings(Path(file) if file else None, env, **overrides)
 
 
-def registry_here() -> "Registry":
+def build_local_registry() -> "Registry":
     """Return the models that a server started here would have."""
-    from echoic.server.app import models_of
+    from echoic.server.app import build_registry
 
-    return models_of(settings_here())
+    return build_registry(load_settings_or_exit())
 
 
-def models_folder(settings: "Settings | None" = None) -> Path:
+def resolve_models_folder(settings: "Settings | None" = None) -> Path:
     """Return the folder that models are fetched to, by these settings or those that there are here."""
-    from echoic.engines.weights import user_cache
+    from echoic.engines.weights import resolve_cache_folder
 
-    return (settings or settings_here()).models_dir or user_cache(os.environ)
+    return (settings or load_settings_or_exit()).models_dir or resolve_cache_folder(os.environ)

@@ -15,16 +15,16 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,  # they may hold a key
 )
-app.command("serve")(serve.serve)
-app.command("transcribe")(transcribe.transcribe)
-app.command("listen")(listen.listen)
-app.command("stream")(stream.stream)
-app.command("eval")(evaluate.evaluate)
+app.command("serve")(serve.run_server)
+app.command("transcribe")(transcribe.transcribe_files)
+app.command("listen")(listen.transcribe_live)
+app.command("stream")(stream.stream_file)
+app.command("eval")(evaluate.run_evaluation)
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
-app.command("alive")(alive.alive)
-app.command("doctor")(doctor.doctor)
-app.command("demo")(demo.demo)
+app.command("alive")(alive.check_health)
+app.command("doctor")(doctor.run_doctor)
+app.command("demo")(demo.run_demo)
 
 
 def run() -> None:
@@ -41,7 +41,7 @@ def _print_version(wanted: bool) -> None:  # noqa: FBT001  # typer calls it so
 
 
 @app.callback()
-def _common(
+def _handle_common_options(
     *,
     version: Annotated[
         bool,

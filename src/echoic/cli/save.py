@@ -5,18 +5,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from echoic.cli.heard import Heard
-from echoic.cli.options import Form
-from echoic.cli.whole import write_whole
+from echoic.cli.heard import StreamTranscript
+from echoic.cli.options import OutputFormat
+from echoic.cli.whole import write_atomically
 
 #: Seconds until it is tried again after it failed.
-_REST = 60.0
+_RETRY_SECONDS = 60.0
 #: Seconds between two versions of the file; what is written takes at most a hundredth of the time.
-_INTERVAL = 2.0
-_SHARE = 100
+_MIN_INTERVAL_SECONDS = 2.0
+_INTERVAL_FACTOR = 100
 
 
-class Save:
+class TranscriptFile:
     """Writes what was heard into a file: now and then, and at the end; what is there is always whole.
 
     An older file stays as it is until there is something to write. A pipe gets it once, at the end.
@@ -30,63 +30,63 @@ class Save:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._due = 0.0
+        self._next_write = 0.0
         try:
-            self._form = Form(path.suffix[1:].lower())
+            self._format = OutputFormat(path.suffix[1:].lower())
         except ValueError:
-            forms = ", ".join(f".{form}" for form in Form)
+            forms = ", ".join(f".{form}" for form in OutputFormat)
             raise ValueError(f"{path}: the ending names the format, one of {forms}.") from None
         try:
             path.touch()
-            self._device: BinaryIO | None = None
+            self._stream: BinaryIO | None = None
             if path.is_file():
                 path.open("r+b").close()
             else:
-                self._device = path.open("wb")
+                self._stream = path.open("wb")
         except OSError as error:
-            raise ValueError(_cannot(path, error)) from None
+            raise ValueError(_render_write_error(path, error)) from None
 
     @property
-    def is_timed(self) -> bool:
+    def has_word_times(self) -> bool:
         """Whether words have times in it."""
-        return self._form is not Form.TXT
+        return self._format is not OutputFormat.TXT
 
-    def update(self, heard: Heard) -> None:
+    def update_if_due(self, transcript: StreamTranscript) -> None:
         """Write what is there, unless that was done a moment ago.
 
         Raises:
             ValueError: It cannot be written.
         """
         begun = time.monotonic()
-        if begun < self._due or (self._device is not None and not self._device.seekable()):
+        if begun < self._next_write or (self._stream is not None and not self._stream.seekable()):
             return
-        self._due = begun + _REST
-        self.write(heard)
+        self._next_write = begun + _RETRY_SECONDS
+        self.write(transcript)
         now = time.monotonic()
-        self._due = now + max(_INTERVAL, (now - begun) * _SHARE)
+        self._next_write = now + max(_MIN_INTERVAL_SECONDS, (now - begun) * _INTERVAL_FACTOR)
 
-    def write(self, heard: Heard) -> None:
+    def write(self, transcript: StreamTranscript) -> None:
         """Write what is there.
 
         Raises:
             ValueError: It cannot be written.
         """
-        data = heard.written(self._form).encode()
+        data = transcript.render_as(self._format).encode()
         try:
-            if self._device is None:
-                write_whole(self.path, data)
+            if self._stream is None:
+                write_atomically(self.path, data)
             else:
-                self._device.write(data)
-                self._device.flush()
+                self._stream.write(data)
+                self._stream.flush()
         except OSError as error:
-            raise ValueError(_cannot(self.path, error)) from None
+            raise ValueError(_render_write_error(self.path, error)) from None
 
     def close(self) -> None:
         """Write nothing more; what could not be written is told by then."""
         with suppress(OSError):
-            if self._device is not None:
-                self._device.close()
+            if self._stream is not None:
+                self._stream.close()
 
 
-def _cannot(path: Path, error: OSError) -> str:
+def _render_write_error(path: Path, error: OSError) -> str:
     return f"{path} cannot be written: {(error.strerror or 'no reason given').lower()}."

@@ -7,11 +7,11 @@ from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
 from echoic.client import ServerError
-from echoic.client.address import LOOPBACK, shown_address, status_address
-from echoic.client.failure import untrusted
+from echoic.client.address import LOOPBACK_HOSTS, redact_address, resolve_status_url
+from echoic.client.failure import build_untrusted_error
 
 #: Seconds a server may take to answer.
-_PATIENCE = 10.0
+_REQUEST_TIMEOUT = 10.0
 
 
 def fetch_models(address: str, key: str | None) -> list[dict[str, object]]:
@@ -25,21 +25,21 @@ def fetch_models(address: str, key: str | None) -> list[dict[str, object]]:
         ServerError: No server answers there, or something else does.
         ValueError: That is no address.
     """
-    url = status_address(address)
+    url = resolve_status_url(address)
     request = Request(url, headers={"Authorization": f"Bearer {key}"} if key else {})  # noqa: S310  # http(s) only
-    opener = build_opener(ProxyHandler({})) if urlsplit(url).hostname in LOOPBACK else build_opener()
+    opener = build_opener(ProxyHandler({})) if urlsplit(url).hostname in LOOPBACK_HOSTS else build_opener()
     try:
-        with opener.open(request, timeout=_PATIENCE) as answer:
+        with opener.open(request, timeout=_REQUEST_TIMEOUT) as answer:
             models = json.load(answer)["models"]
     except HTTPError as error:
-        message = f"{shown_address(url)} answers, but not as an echoic server does (HTTP {error.code})."
+        message = f"{redact_address(url)} answers, but not as an echoic server does (HTTP {error.code})."
         raise ServerError("unreachable", message) from None
     except OSError as error:
         if isinstance(error, URLError) and isinstance(error.reason, ssl.SSLCertVerificationError):
-            raise untrusted(shown_address(url), error.reason) from None
-        raise ServerError("unreachable", f"No echoic server answers at {shown_address(url)}.") from None
+            raise build_untrusted_error(redact_address(url), error.reason) from None
+        raise ServerError("unreachable", f"No echoic server answers at {redact_address(url)}.") from None
     except (ValueError, KeyError, TypeError):
         raise ServerError(
-            "unreachable", f"What answers at {shown_address(url)} is no echoic server."
+            "unreachable", f"What answers at {redact_address(url)} is no echoic server."
         ) from None
     return [model for model in models if isinstance(model, dict)]

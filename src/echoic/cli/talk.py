@@ -8,54 +8,54 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from echoic.client import ConnectionState, Received, ServerError, Stream, UnreadableAudio, connect
+from echoic.client import ConnectionState, ReceivedFrame, ServerError, Stream, UnreadableAudio, connect
 
 #: Seconds after which a server hears of a client whose source is silent.
-_SIGN_OF_LIFE = 20.0
+_KEEPALIVE_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class Talk:
+class StreamRequest:
     """What is streamed, and how.
 
     Attributes:
         pieces: float32, mono, -1..1, at the configured rate, when they are to be sent.
-        show: Called with each frame.
-        sent: Called with the seconds of audio sent so far, after each piece.
+        on_frame: Called with each frame.
+        on_sent: Called with the seconds of audio sent so far, after each piece.
         on_state: Called when the connection is lost, and when the stream goes on over another.
-        key: The server's key.
+        api_key: The server's key.
         config: Keys of the ``config`` frame.
     """
 
     pieces: AsyncGenerator[NDArray[np.float32], None]
-    show: Callable[[Received], None]
-    sent: Callable[[float], None]
+    on_frame: Callable[[ReceivedFrame], None]
+    on_sent: Callable[[float], None]
     on_state: Callable[[ConnectionState], None] | None = None
-    key: str | None = field(default=None, repr=False)
+    api_key: str | None = field(default=None, repr=False)
     config: dict[str, object] = field(default_factory=dict)
 
 
-async def converse(address: str, talk: Talk, enough: asyncio.Event) -> str:
-    """Stream everything, or until ``enough`` is set; when all of it is delivered, return the model's name.
+async def run_stream(address: str, request: StreamRequest, stop_requested: asyncio.Event) -> str:
+    """Stream everything, or until ``stop_requested`` is set; when all of it is delivered, return the model's name.
 
     Raises:
         ServerError: No server is there, it refused, or it ended the stream.
         UnreadableAudio: The audio cannot be decoded; what could be is delivered first.
     """
     async with (
-        aclosing(talk.pieces),
-        connect(address, key=talk.key, patience=0.0, **talk.config) as stream,
-        _beside(_speak(stream, talk, enough)),
+        aclosing(request.pieces),
+        connect(address, key=request.api_key, patience=0.0, **request.config) as stream,
+        _run_alongside(_send_until_stopped(stream, request, stop_requested)),
     ):
-        stream.on_state = talk.on_state
+        stream.on_state = request.on_state
         async for frame in stream:
-            talk.show(frame)
+            request.on_frame(frame)
     return stream.configured.active_model
 
 
-async def _speak(stream: Stream, talk: Talk, enough: asyncio.Event) -> None:
-    sending = asyncio.create_task(_send_all(stream, talk))
-    others = asyncio.create_task(enough.wait()), asyncio.create_task(_give_signs_of_life(stream))
+async def _send_until_stopped(stream: Stream, request: StreamRequest, stop_requested: asyncio.Event) -> None:
+    sending = asyncio.create_task(_send_pieces(stream, request))
+    others = asyncio.create_task(stop_requested.wait()), asyncio.create_task(_send_keepalives(stream))
     try:
         await asyncio.wait([sending, others[0]], return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -70,26 +70,26 @@ async def _speak(stream: Stream, talk: Talk, enough: asyncio.Event) -> None:
         raise failed
 
 
-async def _send_all(stream: Stream, talk: Talk) -> None:
+async def _send_pieces(stream: Stream, request: StreamRequest) -> None:
     rate, seconds = stream.configured.sample_rate, 0.0
-    async for piece in talk.pieces:
+    async for piece in request.pieces:
         await stream.send(piece)
         seconds += len(piece) / rate
-        talk.sent(seconds)
+        request.on_sent(seconds)
 
 
-async def _give_signs_of_life(stream: Stream) -> None:
+async def _send_keepalives(stream: Stream) -> None:
     """Keep a stream open whose source is silent: a pipe that waits, a sound card that sleeps."""
     with suppress(ServerError):  # whoever reads is told the same
         while True:
-            await asyncio.sleep(_SIGN_OF_LIFE)
+            await asyncio.sleep(_KEEPALIVE_SECONDS)
             await stream.ping()
 
 
 @asynccontextmanager
-async def _beside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """Run ``work`` beside the block and wait for it; if the block fails, its error counts and work ends."""
-    task = asyncio.create_task(work)
+async def _run_alongside(coroutine: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Run ``coroutine`` beside the block and wait for it; if the block fails, its error counts and work ends."""
+    task = asyncio.create_task(coroutine)
     try:
         yield
     except BaseException:

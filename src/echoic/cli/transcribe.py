@@ -11,60 +11,62 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from echoic.cli.options import (
-    Config,
-    Form,
-    Key,
-    Url,
-    Wishes,
-    complain,
-    give_up,
-    harmless,
-    with_wishes,
+    ApiKeyOption,
+    ConfigOption,
+    OutputFormat,
+    StreamOptions,
+    UrlOption,
+    exit_with_error,
+    print_error,
+    strip_control_characters,
+    with_stream_options,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from echoic.cli.ending import Ending
-    from echoic.cli.heard import Heard
-    from echoic.cli.notices import Notices
-    from echoic.client import Received
+    from echoic.cli.ending import SignalHandler
+    from echoic.cli.heard import StreamTranscript
+    from echoic.cli.notices import NoticeRenderer
+    from echoic.client import ReceivedFrame
 
 #: Seconds of audio that may be sent and not yet be decoded; what is older counts as done.
-_AHEAD = 60.0
+_UNDECODED_SECONDS = 60.0
 #: Samples per second, the protocol's default.
-_RATE = 16_000
-_ALLOW = "To accept that: --fallback."
-_PART = "What was heard until then is written."
+_SAMPLE_RATE = 16_000
+_FALLBACK_HINT = "To accept that: --fallback."
+_PARTIAL_HINT = "What was heard until then is written."
 
 
 @dataclass(frozen=True, slots=True)
-class _Errand:
+class _TranscribeJob:
     """What one call is to do, for each of its files."""
 
-    form: Form
-    folder: Path | None
-    key: str | None
+    output_format: OutputFormat
+    output_folder: Path | None
+    api_key: str | None
     config: dict[str, object]
-    notices: "Notices"
-    strict: bool
-    way: "Ending"
+    notices: "NoticeRenderer"
+    is_strict: bool
+    signal_handler: "SignalHandler"
 
 
-@with_wishes
-def transcribe(  # noqa: PLR0913  # each is an option of the command
+@with_stream_options
+def transcribe_files(  # noqa: PLR0913  # each is an option of the command
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE…", help="Audio or video files.", show_default=False)
     ],
     *,
-    url: Url = None,
-    form: Annotated[Form, typer.Option("--format", "-f", help="How the transcript is written.")] = Form.TXT,
+    url: UrlOption = None,
+    form: Annotated[
+        OutputFormat, typer.Option("--format", "-f", help="How the transcript is written.")
+    ] = OutputFormat.TXT,
     output_dir: Annotated[
         Path | None, typer.Option("--output-dir", "-o", help="Write a file for each into this folder.")
     ] = None,
-    key: Key = None,
-    config: Config = None,
-    wishes: Wishes,
+    key: ApiKeyOption = None,
+    config: ConfigOption = None,
+    wishes: StreamOptions,
     fallback: Annotated[
         bool, typer.Option("--fallback", help="Let another model do it where the one named cannot.")
     ] = False,
@@ -74,155 +76,165 @@ def transcribe(  # noqa: PLR0913  # each is an option of the command
     The text goes to stdout, or with -o into files. A file that fails does not keep the others from being
     done; the exit code is then 1. What was heard of it is written, also at Ctrl-C.
     """
-    from echoic.cli.ending import ending
-    from echoic.cli.notices import Notices
+    from echoic.cli.ending import handle_signals
+    from echoic.cli.notices import NoticeRenderer
     from echoic.server.settings import SettingsError
 
-    if len(files) > 1 and form is not Form.TXT and output_dir is None:
-        give_up(f"Several files as {form} need a folder to be written to: -o FOLDER.", 2)
-    if wishes.insights and form in (Form.SRT, Form.VTT):
-        give_up(f"Insights have no place in {form}: -f txt or -f json.", 2)
+    if len(files) > 1 and form is not OutputFormat.TXT and output_dir is None:
+        exit_with_error(f"Several files as {form} need a folder to be written to: -o FOLDER.", 2)
+    if wishes.insights and form in (OutputFormat.SRT, OutputFormat.VTT):
+        exit_with_error(f"Insights have no place in {form}: -f txt or -f json.", 2)
     try:
-        wished = wishes.config(timed=form is not Form.TXT, enable_partial=False)
+        wished = wishes.to_config(with_word_times=form is not OutputFormat.TXT, enable_partial=False)
     except ValueError as error:
-        give_up(str(error), 2)
+        exit_with_error(str(error), 2)
     strict = wishes.model is not None and not fallback
     try:
         if output_dir is not None:
             output_dir.mkdir(parents=True, exist_ok=True)
-        with ending() as way, _server(url, config) as address:
-            errand = _Errand(form, output_dir, key, wished, Notices(wished), strict, way)
-            failed = [file for file, name in _names(files, form) if not _do(file, name, address, errand)]
+        with handle_signals() as way, _open_server(url, config) as address:
+            errand = _TranscribeJob(form, output_dir, key, wished, NoticeRenderer(wished), strict, way)
+            failed = [
+                file
+                for file, name in _name_outputs(files, form)
+                if not _transcribe_file(file, name, address, errand)
+            ]
     except (ValueError, RuntimeError, SettingsError) as error:
-        give_up(str(error), 2)
+        exit_with_error(str(error), 2)
     except OSError as error:
-        give_up(f"{error.filename or output_dir}: {(error.strerror or 'cannot be written').lower()}.")
+        exit_with_error(f"{error.filename or output_dir}: {(error.strerror or 'cannot be written').lower()}.")
     if failed:
         raise typer.Exit(1)
 
 
 @contextmanager
-def _server(url: str | None, config: Path | None) -> Iterator[str]:
-    from echoic.cli.local import local_server
-    from echoic.client import stream_address
+def _open_server(url: str | None, config: Path | None) -> Iterator[str]:
+    from echoic.cli.local import run_local_server
+    from echoic.client import resolve_stream_url
 
     if url is not None:
-        yield stream_address(url)
+        yield resolve_stream_url(url)
         return
-    with local_server(config) as address:
+    with run_local_server(config) as address:
         yield address
 
 
-def _names(files: list[Path], form: Form) -> Iterator[tuple[Path, str]]:
+def _name_outputs(files: list[Path], output_format: OutputFormat) -> Iterator[tuple[Path, str]]:
     """Yield each file with the name of its transcript: the whole name where two have the same stem."""
     stems = Counter(file.stem for file in files)
     for file in files:
-        yield file, f"{file.stem if stems[file.stem] == 1 else file.name}.{form}"
+        yield file, f"{file.stem if stems[file.stem] == 1 else file.name}.{output_format}"
 
 
-def _do(file: Path, name: str, address: str, errand: _Errand) -> bool:
+def _transcribe_file(file: Path, name: str, address: str, job: _TranscribeJob) -> bool:
     """Transcribe one file and write what was heard, all or not; return whether nothing went wrong.
 
     Raises:
         KeyboardInterrupt: A signal ended it.
     """
-    from echoic.cli.heard import Heard
+    from echoic.cli.heard import StreamTranscript
 
-    heard = Heard()
+    heard = StreamTranscript()
     try:
-        trouble = _trouble(file, address, errand, heard)
+        trouble = _try_streaming(file, address, job, heard)
     except KeyboardInterrupt:
         if heard.finals:
-            _write(heard, name, errand)
-            complain(f"{file}: {_PART}")
+            _write_transcript(heard, name, job)
+            print_error(f"{file}: {_PARTIAL_HINT}")
         raise
     if heard.finals or not trouble:
-        _write(heard, name, errand)
+        _write_transcript(heard, name, job)
     for problem in heard.problems:
-        complain(f"{file}: {problem}")
+        print_error(f"{file}: {problem}")
     if trouble:
-        complain(f"{trouble} {_PART}" if heard.finals else trouble)
+        print_error(f"{trouble} {_PARTIAL_HINT}" if heard.finals else trouble)
     return not trouble and not heard.problems
 
 
-def _write(heard: "Heard", name: str, errand: _Errand) -> None:
-    from echoic.cli.whole import write_whole
+def _write_transcript(transcript: "StreamTranscript", name: str, job: _TranscribeJob) -> None:
+    from echoic.cli.whole import write_atomically
 
-    text = heard.written(errand.form)
-    if errand.folder is None:
-        typer.echo(harmless(text), nl=False)
+    text = transcript.render_as(job.output_format)
+    if job.output_folder is None:
+        typer.echo(strip_control_characters(text), nl=False)
     else:
-        write_whole(errand.folder / name, text.encode())
-        typer.echo(errand.folder / name)
+        write_atomically(job.output_folder / name, text.encode())
+        typer.echo(job.output_folder / name)
 
 
-def _trouble(file: Path, address: str, errand: _Errand, heard: "Heard") -> str | None:
+def _try_streaming(
+    file: Path, address: str, job: _TranscribeJob, transcript: "StreamTranscript"
+) -> str | None:
     """Hear a file; return why it was not heard to its end, if it was not."""
-    from echoic.cli.advice import advice
+    from echoic.cli.advice import suggest_fix
     from echoic.client import ServerError, UnreadableAudio
 
     try:
-        with _progress(file) as advance:
-            errand.way.run(_hear(file, address, errand, heard, advance))
+        with _show_progress(file) as advance:
+            job.signal_handler.run_coroutine(_stream_file(file, address, job, transcript, advance))
     except UnreadableAudio as error:
         return str(error)
     except ServerError as error:
-        return f"{file}: {error}{advice(error)}"
+        return f"{file}: {error}{suggest_fix(error)}"
     finally:
-        errand.way.finish = None
+        job.signal_handler.on_first_signal = None
     return None
 
 
-async def _hear(
-    file: Path, address: str, errand: _Errand, heard: "Heard", advance: "Callable[[float], None]"
+async def _stream_file(
+    file: Path,
+    address: str,
+    job: _TranscribeJob,
+    transcript: "StreamTranscript",
+    advance: "Callable[[float], None]",
 ) -> None:
-    """Take what comes of a file into ``heard``; once anything is there, Ctrl-C leaves time to write it."""
-    from echoic.cli.notices import OF_CONNECTION
-    from echoic.cli.talk import Talk, converse
+    """Take what comes of a file into ``transcript``; once anything is there, Ctrl-C leaves time to write it."""
+    from echoic.cli.notices import CONNECTION_MESSAGES
+    from echoic.cli.talk import StreamRequest, run_stream
     from echoic.client import (
         Error,
         Final,
         ServerError,
         Warning,  # noqa: A004  # the protocol's word
     )
-    from echoic.client.pacing import paced
+    from echoic.client.pacing import pace_audio
     from echoic.media import read_audio
 
-    def show(frame: "Received") -> None:
-        heard.take(frame)
+    def show(frame: "ReceivedFrame") -> None:
+        transcript.add_frame(frame)
         if isinstance(frame, Final):
-            if len(heard.finals) == 1:
-                errand.way.finish = errand.way.interrupt
+            if len(transcript.finals) == 1:
+                job.signal_handler.on_first_signal = job.signal_handler.interrupt
             advance(frame.segment_end)
-        elif isinstance(frame, Warning) and frame.code == "model_fallback" and errand.strict:
-            raise ServerError("model_unavailable", f"{frame.message} {_ALLOW}")
-        elif not isinstance(frame, Error) and (sentence := errand.notices.sentence(frame)) is not None:
-            complain(sentence)
+        elif isinstance(frame, Warning) and frame.code == "model_fallback" and job.is_strict:
+            raise ServerError("model_unavailable", f"{frame.message} {_FALLBACK_HINT}")
+        elif not isinstance(frame, Error) and (sentence := job.notices.render_notice(frame)) is not None:
+            print_error(sentence)
 
-    pieces = paced(read_audio(file, _RATE), _RATE, speed=None)
-    talk = Talk(
+    pieces = pace_audio(read_audio(file, _SAMPLE_RATE), _SAMPLE_RATE, speed=None)
+    talk = StreamRequest(
         pieces,
         show,
-        lambda sent: advance(sent - _AHEAD),
-        lambda state: complain(OF_CONNECTION[state]),
-        key=errand.key,
-        config=errand.config,
+        lambda sent: advance(sent - _UNDECODED_SECONDS),
+        lambda state: print_error(CONNECTION_MESSAGES[state]),
+        api_key=job.api_key,
+        config=job.config,
     )
-    await converse(address, talk, asyncio.Event())
+    await run_stream(address, talk, asyncio.Event())
 
 
 @contextmanager
-def _progress(file: Path) -> "Iterator[Callable[[float], None]]":
+def _show_progress(file: Path) -> "Iterator[Callable[[float], None]]":
     """Show a bar on a terminal's stderr; yield what takes the seconds that are done."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from echoic.media import audio_seconds
+    from echoic.media import read_audio_seconds
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(file.name, total=audio_seconds(file))
+        task = progress.add_task(file.name, total=read_audio_seconds(file))
         furthest = 0.0
 
         def advance(seconds: float) -> None:

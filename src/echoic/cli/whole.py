@@ -8,10 +8,10 @@ from pathlib import Path
 from tempfile import mkstemp
 
 #: Why nothing may be made in a folder whose files may be written.
-_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_PERMISSION_ERRORS = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes) -> None:
     """Write a file beside the one that is there and put it in its place, its owner and permissions kept.
 
     Where that would lose more than it keeps, it is written over: another name of the same file, an owner
@@ -28,18 +28,18 @@ def write_whole(path: Path, data: bytes) -> None:
     target = path.resolve()
     if not target.is_file():  # a pipe
         target.write_bytes(data)
-    elif target.stat().st_nlink > 1 or not _is_replaced(target, data):
+    elif target.stat().st_nlink > 1 or not _try_replace(target, data):
         with target.open("r+b") as file:
             file.write(data)
             file.truncate()
 
 
-def _is_replaced(target: Path, data: bytes) -> bool:
+def _try_replace(target: Path, data: bytes) -> bool:
     """Put a new file in the place of ``target``; return whether that was allowed."""
     try:
         number, name = mkstemp(".part", f".{target.stem[:40]}.", target.parent)
     except OSError as error:
-        if error.errno not in _FORBIDDEN:
+        if error.errno not in _PERMISSION_ERRORS:
             raise
         return False
     try:
@@ -47,13 +47,13 @@ def _is_replaced(target: Path, data: bytes) -> bool:
             file.write(data)
             file.flush()
             os.fsync(number)  # else a machine that loses power has neither
-        return _takes_place(Path(name), target)
+        return _try_move(Path(name), target)
     finally:
         with suppress(FileNotFoundError):
             Path(name).unlink()
 
 
-def _takes_place(part: Path, target: Path) -> bool:
+def _try_move(part: Path, target: Path) -> bool:
     """Give a file what the other has beside its bytes, and its name; return whether that was allowed."""
     old = target.stat()
     try:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 #: Bytes of the longest file: more than all terms and replacements that a server takes.
-_LONGEST = 2**21
+_MAX_FILE_BYTES = 2**21
 
 
 def read_vocabulary(path: Path) -> dict[str, object]:
@@ -18,17 +18,17 @@ def read_vocabulary(path: Path) -> dict[str, object]:
     """
     try:
         with path.open("rb") as file:
-            data = file.read(_LONGEST + 1)
+            data = file.read(_MAX_FILE_BYTES + 1)
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {(error.strerror or 'no reason given').lower()}.") from None
-    if len(data) > _LONGEST:
+    if len(data) > _MAX_FILE_BYTES:
         raise ValueError(f"{path} is longer than a vocabulary may be.")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not UTF-8.") from None
     if not text.lstrip().startswith(("{", "[")):
-        return _of_lines(path, text)
+        return _parse_lines(path, text)
     try:
         body = json.loads(text)
     except (ValueError, RecursionError):
@@ -39,7 +39,7 @@ def read_vocabulary(path: Path) -> dict[str, object]:
     return found
 
 
-def _of_lines(path: Path, text: str) -> dict[str, object]:
+def _parse_lines(path: Path, text: str) -> dict[str, object]:
     terms: list[str] = []
     replacements: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), start=1):

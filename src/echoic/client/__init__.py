@@ -8,9 +8,9 @@ Example:
 For programs without an event loop there is ``echoic.client.blocking``.
 """
 
-from echoic.client.address import stream_address
+from echoic.client.address import resolve_stream_url
 from echoic.client.failure import ServerError
-from echoic.client.incoming import Received
+from echoic.client.incoming import ReceivedFrame
 from echoic.client.opening import connect, transcribe
 from echoic.client.stream import ConnectionState, Stream
 from echoic.errors import UnreadableAudio
@@ -43,7 +43,7 @@ __all__ = [
     "InsightError",
     "InsightSource",
     "Partial",
-    "Received",
+    "ReceivedFrame",
     "SegmentSpeaker",
     "ServerError",
     "Speaker",
@@ -52,6 +52,6 @@ __all__ = [
     "Warning",
     "Word",
     "connect",
-    "stream_address",
+    "resolve_stream_url",
     "transcribe",
 ]

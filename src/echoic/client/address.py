@@ -9,14 +9,14 @@ DEFAULT_SERVER = "ws://127.0.0.1:8000"
 STREAM_PATH = "/api/v1/audio/stream/transcribe"
 STATUS_PATH = "/api/v1/audio/stream/status"
 #: Hosts that no proxy leads to.
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
-_WEBSOCKET = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
-_FORMS = "The server's address must look like ws://host:port, http://host:port or host:port."
-_PLAIN = {"ws": "http", "wss": "https"}
+_WEBSOCKET_SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
+_ADDRESS_HINT = "The server's address must look like ws://host:port, http://host:port or host:port."
+_HTTP_SCHEMES = {"ws": "http", "wss": "https"}
 
 
-def stream_address(address: str) -> str:
+def resolve_stream_url(address: str) -> str:
     """Return the WebSocket URL of a server's stream endpoint.
 
     Args:
@@ -26,37 +26,37 @@ def stream_address(address: str) -> str:
     Raises:
         ValueError: The address has no host or another scheme than ws, wss, http, https.
     """
-    parts = _split(address)
-    scheme = _WEBSOCKET.get(parts.scheme)
+    parts = _parse_address(address)
+    scheme = _WEBSOCKET_SCHEMES.get(parts.scheme)
     if scheme is None or not parts.hostname:
-        raise ValueError(_FORMS)
+        raise ValueError(_ADDRESS_HINT)
     path = parts.path if parts.path not in ("", "/") else STREAM_PATH
     return urlunsplit((scheme, parts.netloc, path, parts.query, ""))
 
 
-def status_address(address: str) -> str:
+def resolve_status_url(address: str) -> str:
     """Return the HTTP URL of the status endpoint of the server at ``address`` (any form).
 
     Raises:
-        ValueError: As ``stream_address``.
+        ValueError: As ``resolve_stream_url``.
     """
-    parts = urlsplit(stream_address(address))
-    return urlunsplit((_PLAIN[parts.scheme], parts.netloc, STATUS_PATH, "", ""))
+    parts = urlsplit(resolve_stream_url(address))
+    return urlunsplit((_HTTP_SCHEMES[parts.scheme], parts.netloc, STATUS_PATH, "", ""))
 
 
-def shown_address(address: str) -> str:
+def redact_address(address: str) -> str:
     """Return ``address`` without query and user part: they may hold a key, and this may be printed."""
     try:
-        parts = _split(address)
+        parts = _parse_address(address)
     except ValueError:
         return "the address given"
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
-def _split(address: str) -> SplitResult:
+def _parse_address(address: str) -> SplitResult:
     try:
         parts = urlsplit(address if "://" in address else f"ws://{address}")
         _ = parts.port  # it is checked when it is read
     except ValueError:
-        raise ValueError(_FORMS) from None  # its text quotes the address, which may hold a key
+        raise ValueError(_ADDRESS_HINT) from None  # its text quotes the address, which may hold a key
     return parts

@@ -22,7 +22,7 @@ from anyio.from_thread import start_blocking_portal
 
 from echoic.client import opening
 from echoic.client.failure import ServerError
-from echoic.client.work import Work
+from echoic.client.work import LoopCall
 from echoic.wire.frames import Final
 
 if TYPE_CHECKING:
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
     from numpy.typing import NDArray
 
-    from echoic.client.incoming import Received
+    from echoic.client.incoming import ReceivedFrame
     from echoic.client.stream import Stream
     from echoic.wire.frames import Configured
 
 _T = TypeVar("_T")
 
 #: Seconds after which whoever waits looks up: Python notices no Ctrl-C that came just before a wait began.
-_LOOK = 0.5
+_POLL_SECONDS = 0.5
 
 
 class BlockingStream:
@@ -59,11 +59,11 @@ class BlockingStream:
 
     def __init__(self, stream: Stream, portal: BlockingPortal, resources: ExitStack) -> None:
         self._stream = stream
-        self._loop = portal.call(_loop)
+        self._loop = portal.call(_get_running_loop)
         # Called by ``close``, or when nobody has the stream any more, or at the latest when the program ends:
         # whoever waits for the loop's thread later than that waits for ever.
-        self._process = os.getpid()
-        self._end = finalize(self, _close, portal, resources, self._process)
+        self._process_id = os.getpid()
+        self._finalizer = finalize(self, _close_resources, portal, resources, self._process_id)
 
     @property
     def configured(self) -> Configured:
@@ -72,52 +72,52 @@ class BlockingStream:
 
     def send(self, samples: NDArray[Any]) -> None:
         """Send samples, as ``Stream.send`` takes them; waits while the server takes no more."""
-        self._wait_for(partial(self._stream.send, samples))
+        self._run_in_loop(partial(self._stream.send, samples))
 
     def send_file(self, source: Path | str | BinaryIO, *, speed: float | None = None) -> None:
         """Send the first audio track of a file, at a pace or as fast as the server takes it."""
-        self._wait_for(partial(self._stream.send_file, source, speed=speed))
+        self._run_in_loop(partial(self._stream.send_file, source, speed=speed))
 
     def commit(self) -> str:
         """Have everything sent so far finalised; return the transcript since the last commit."""
-        return self._wait_for(self._stream.commit)
+        return self._run_in_loop(self._stream.commit)
 
     def reset(self) -> None:
         """Have the server forget everything: transcript empty, clock at zero."""
-        self._wait_for(self._stream.reset)
+        self._run_in_loop(self._stream.reset)
 
     def ping(self) -> float:
         """Return the seconds until the server's ``pong``."""
-        return self._wait_for(self._stream.ping)
+        return self._run_in_loop(self._stream.ping)
 
     def configure(self, values: Mapping[str, object]) -> None:
         """Send a ``config`` frame and wait until its values are in force."""
-        self._wait_for(partial(self._stream.configure, values))
+        self._run_in_loop(partial(self._stream.configure, values))
 
     def stop(self) -> str:
         """Have what is pending delivered and the stream ended; return the rest of the transcript."""
-        return self._wait_for(self._stream.stop)
+        return self._run_in_loop(self._stream.stop)
 
     def close(self) -> None:
         """Close the connection at once, whatever is pending; does nothing if it is closed."""
-        self._end()
+        self._finalizer()
 
-    def frames(self) -> list[Received]:
+    def frames(self) -> list[ReceivedFrame]:
         """Return the frames that are there by now, without waiting; iterating goes on after them."""
 
-        async def there() -> list[Received]:
+        async def there() -> list[ReceivedFrame]:
             return self._stream.frames()
 
-        return self._wait_for(there, self._stream.put_back)
+        return self._run_in_loop(there, self._stream.requeue_frames)
 
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> Received:
-        async def following() -> list[Received]:
+    def __next__(self) -> ReceivedFrame:
+        async def following() -> list[ReceivedFrame]:
             return [frame] if (frame := await anext(self._stream, None)) is not None else []
 
-        frames = self._wait_for(following, self._stream.put_back)
+        frames = self._run_in_loop(following, self._stream.requeue_frames)
         if not frames:
             raise StopIteration
         return frames[0]
@@ -130,45 +130,45 @@ class BlockingStream:
     ) -> None:
         self.close()
 
-    def _wait_for(
+    def _run_in_loop(
         self, function: Callable[[], Coroutine[Any, Any, _T]], undo: Callable[[_T], object] = lambda _: None
     ) -> _T:
         """Run it in the loop; if this thread is interrupted (Ctrl-C), it is given up there too, or undone."""
-        if os.getpid() != self._process:
+        if os.getpid() != self._process_id:
             raise ServerError("closed", "The stream belongs to the process that this one was forked from.")
-        work = Work(function, undo)
+        work = LoopCall(function, undo)
         try:
-            self._in_loop(partial(work.begin, self._loop))
-            while not self._is_done(work.answer):
+            self._call_in_loop(partial(work.start, self._loop))
+            while not self._poll_future(work.future):
                 pass
-            return work.answer.result()
+            return work.future.result()
         except BaseException:
             with suppress(ServerError):
-                self._in_loop(work.give_up)
+                self._call_in_loop(work.cancel)
             raise
 
-    def _in_loop(self, call: Callable[[], None]) -> None:
+    def _call_in_loop(self, call: Callable[[], None]) -> None:
         try:
             self._loop.call_soon_threadsafe(call)
         except RuntimeError:  # it has ended
             raise ServerError("closed", "The stream is closed.") from None
 
-    def _is_done(self, answer: Future[_T]) -> bool:
+    def _poll_future(self, future: Future[_T]) -> bool:
         """Wait a little and return whether it is done."""
         with suppress(Exception):
-            answer.result(_LOOK)
-        if not answer.done() and self._loop.is_closed():
+            future.result(_POLL_SECONDS)
+        if not future.done() and self._loop.is_closed():
             raise ServerError("closed", "The stream is closed.")
-        return answer.done()
+        return future.done()
 
 
-async def _loop() -> asyncio.AbstractEventLoop:
+async def _get_running_loop() -> asyncio.AbstractEventLoop:
     return asyncio.get_running_loop()
 
 
-def _close(portal: BlockingPortal, resources: ExitStack, process: int) -> None:
+def _close_resources(portal: BlockingPortal, resources: ExitStack, process_id: int) -> None:
     """Close them where they were opened: a process that was forked has the objects, and not the thread."""
-    if os.getpid() == process:
+    if os.getpid() == process_id:
         resources.close()
         return
     with suppress(StopIteration):  # it never waits, and whoever takes it down waits for no thread then
@@ -214,7 +214,7 @@ def transcribe(
         if opening.is_file(audio):
             stream.send_file(audio)
         else:
-            for samples in opening.arrays(audio):
+            for samples in opening.iterate_arrays(audio):
                 stream.send(samples)
         stream.stop()
         return [frame for frame in stream if isinstance(frame, Final)]

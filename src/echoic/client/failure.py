@@ -13,7 +13,7 @@ class ServerError(Exception):
     """The server refused, ended or never began the stream.
 
     Attributes:
-        code: A code of the protocol's error table, ``unreachable`` (no server there), ``untrusted``
+        code: A code of the protocol's error table, ``unreachable`` (no server there), ``build_untrusted_error``
             (its certificate is not) or ``closed`` (the connection ended without a word).
         message: A sentence for a person.
         detail: Further keys of the ``error`` frame, such as ``limit`` and ``used``.
@@ -34,15 +34,15 @@ class ServerError(Exception):
         self.close_code = close_code
 
 
-def untrusted(shown: str, error: ssl.SSLCertVerificationError) -> ServerError:
+def build_untrusted_error(server: str, error: ssl.SSLCertVerificationError) -> ServerError:
     """Return that a certificate is not trusted, why, and what to do.
 
     Args:
-        shown: The server's address, without anything secret.
+        server: The server's address, without anything secret.
         error: What TLS said.
     """
     return ServerError(
         "untrusted",
-        f"The certificate of {shown} is not trusted: {error.verify_message.rstrip('.')}. Where it is one of "
+        f"The certificate of {server} is not trusted: {error.verify_message.rstrip('.')}. Where it is one of "
         "your own, name the file (PEM) of whoever signed it in SSL_CERT_FILE.",
     )

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from echoic.errors import Detail
 
 #: A frame whose type this version knows, or the JSON object of one that it does not.
-Received = ServerFrame | dict[str, object]
+ReceivedFrame = ServerFrame | dict[str, object]
 
-_TYPES: Mapping[str, type[ServerFrame]] = MappingProxyType(
+_FRAME_TYPES: Mapping[str, type[ServerFrame]] = MappingProxyType(
     {
         "partial": Partial,
         "final": Final,
@@ -43,18 +43,20 @@ _TYPES: Mapping[str, type[ServerFrame]] = MappingProxyType(
         "pong": Pong,
     }
 )
-_STATES: Mapping[str, type[ServerFrame]] = MappingProxyType({"configured": Configured, "resumed": Resumed})
+_STATUS_TYPES: Mapping[str, type[ServerFrame]] = MappingProxyType(
+    {"configured": Configured, "resumed": Resumed}
+)
 _ERROR_KEYS = frozenset({"type", "code", "message", "error_type"})
 
 
-def read_frame(
-    message: str | bytes, move: Callable[[dict[str, object]], None] | None = None
-) -> tuple[Received, int | None]:
+def parse_frame(
+    message: str | bytes, transform: Callable[[dict[str, object]], None] | None = None
+) -> tuple[ReceivedFrame, int | None]:
     """Return the frame in a server's message, and its number if it has one.
 
     Args:
         message: JSON text.
-        move: Changes the JSON object before it is read.
+        transform: Changes the JSON object before it is read.
 
     Returns:
         The typed frame; a frame of unknown type, or of a known type in a shape that this version
@@ -68,15 +70,15 @@ def read_frame(
     except msgspec.DecodeError:
         raise ValueError("The server sent a message that is not a JSON object.") from None
     number = body.pop("seq", None)
-    if move is not None:
-        move(body)
-    return _typed(body), number if isinstance(number, int) else None
+    if transform is not None:
+        transform(body)
+    return _to_frame(body), number if isinstance(number, int) else None
 
 
-def _typed(body: dict[str, object]) -> Received:
+def _to_frame(body: dict[str, object]) -> ReceivedFrame:
     if body.get("type") == "error":
-        return _error(body)
-    known = _type_of(body)
+        return _to_error(body)
+    known = _find_frame_type(body)
     if known is None:
         return body
     try:
@@ -85,12 +87,12 @@ def _typed(body: dict[str, object]) -> Received:
         return body
 
 
-def _type_of(body: Mapping[str, object]) -> type[ServerFrame] | None:
+def _find_frame_type(body: Mapping[str, object]) -> type[ServerFrame] | None:
     if body.get("type") == "status":
-        return _STATES.get(str(body.get("state")), Status)
-    return _TYPES.get(str(body.get("type")))
+        return _STATUS_TYPES.get(str(body.get("state")), Status)
+    return _FRAME_TYPES.get(str(body.get("type")))
 
 
-def _error(body: Mapping[str, object]) -> Error:
+def _to_error(body: Mapping[str, object]) -> Error:
     detail = {key: cast("Detail", value) for key, value in body.items() if key not in _ERROR_KEYS}
     return Error(code=str(body.get("code", "")), message=str(body.get("message", "")), detail=detail)

@@ -16,8 +16,8 @@ import numpy as np
 from websockets.asyncio.client import connect as open_socket
 from websockets.exceptions import InvalidMessage, InvalidStatus, InvalidURI, WebSocketException
 
-from echoic.client.address import LOOPBACK, shown_address, stream_address
-from echoic.client.failure import ServerError, untrusted
+from echoic.client.address import LOOPBACK_HOSTS, redact_address, resolve_stream_url
+from echoic.client.failure import ServerError, build_untrusted_error
 from echoic.client.stream import Stream
 from echoic.wire.frames import Final
 
@@ -30,17 +30,17 @@ if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
 
 #: The largest message taken from a server, in bytes; the protocol's own limit for a client's.
-MAX_MESSAGE = 2**23
+MAX_MESSAGE_BYTES = 2**23
 #: Seconds a server may leave a keepalive ping unanswered. It stops reading while it has more audio than
 #: it can decode, so a busy server answers late; only one that is gone stays silent this long.
-PING_TIMEOUT = 300.0
+PING_TIMEOUT_SECONDS = 300.0
 #: Seconds that a server may take to answer a close before the connection is cut.
-CLOSE_TIMEOUT = 2.0
+CLOSE_TIMEOUT_SECONDS = 2.0
 #: Seconds after which another stream of the same key may have ended: when that will be, no server knows.
-_ANOTHER_ENDS = 2.0
+_STREAM_LIMIT_PAUSE = 2.0
 
 #: What a server answers in place of a handshake: who speaks wrongly, is asked for a key, or asks elsewhere.
-_BAD_REQUEST, _NO_KEY, _FORBIDDEN, _NOT_FOUND = 400, 401, 403, 404
+_BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 400, 401, 403, 404
 
 
 @asynccontextmanager
@@ -75,9 +75,9 @@ async def connect(
         raise ValueError("The key holds a line end or another character that no key has.")
 
     async def again() -> ClientConnection:
-        return await _open(url, sent)
+        return await _open_connection(url, sent)
 
-    stream = await _configured(again, {"resumable": True, **config}, patience)
+    stream = await _open_stream(again, {"resumable": True, **config}, patience)
     try:
         yield stream
     finally:
@@ -113,7 +113,7 @@ async def transcribe(
             async for samples in audio:
                 await stream.send(samples)
         else:
-            for samples in arrays(audio):
+            for samples in iterate_arrays(audio):
                 await stream.send(samples)
         await stream.stop()
         return [frame async for frame in stream if isinstance(frame, Final)]
@@ -124,23 +124,25 @@ def is_file(audio: object) -> TypeIs[Path | str | BinaryIO]:
     return isinstance(audio, str | Path) or hasattr(audio, "read")
 
 
-def arrays(audio: NDArray[Any] | Iterable[NDArray[Any]]) -> Iterable[NDArray[Any]]:
+def iterate_arrays(audio: NDArray[Any] | Iterable[NDArray[Any]]) -> Iterable[NDArray[Any]]:
     """Return arrays of samples; one by itself is one of them, not the rows in it."""
     return (audio,) if isinstance(audio, np.ndarray) else audio
 
 
-async def _configured(
-    again: Callable[[], Awaitable[ClientConnection]], values: Mapping[str, object], patience: float
+async def _open_stream(
+    open_connection: Callable[[], Awaitable[ClientConnection]],
+    config: Mapping[str, object],
+    retry_seconds: float,
 ) -> Stream:
     clock = asyncio.get_running_loop().time
-    end = clock() + patience
+    end = clock() + retry_seconds
     while True:
-        stream = Stream(await again(), again)
+        stream = Stream(await open_connection(), open_connection)
         try:
-            await stream.configure(values)
+            await stream.configure(config)
         except ServerError as error:
             await stream.close()
-            pause = _advised_pause(error)
+            pause = _find_retry_pause(error)
             if pause is None or clock() + pause > end:
                 raise
             await asyncio.sleep(pause * random.uniform(1.0, 1.2))  # noqa: S311  # spreads clients, no secret
@@ -151,45 +153,45 @@ async def _configured(
             return stream
 
 
-def _advised_pause(error: ServerError) -> float | None:
+def _find_retry_pause(error: ServerError) -> float | None:
     """Return the seconds after which the same may go well; None: waiting does not help."""
     if error.detail.get("quota") == "concurrent_streams":
-        return _ANOTHER_ENDS
+        return _STREAM_LIMIT_PAUSE
     pause = error.detail.get("retry_after")
     return pause if isinstance(pause, int | float) else None
 
 
-async def _open(url: str, key: str) -> ClientConnection:
-    shown, address = shown_address(url), ""
+async def _open_connection(url: str, key: str) -> ClientConnection:
+    shown, address = redact_address(url), ""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
-        address = stream_address(url)
+        address = resolve_stream_url(url)
         return await open_socket(
             address,
             additional_headers=headers,
             compression=None,
-            max_size=MAX_MESSAGE,
-            ping_timeout=PING_TIMEOUT,
-            close_timeout=CLOSE_TIMEOUT,
-            proxy=None if urlsplit(address).hostname in LOOPBACK else True,
-            logger=_socket_log(),
+            max_size=MAX_MESSAGE_BYTES,
+            ping_timeout=PING_TIMEOUT_SECONDS,
+            close_timeout=CLOSE_TIMEOUT_SECONDS,
+            proxy=None if urlsplit(address).hostname in LOOPBACK_HOSTS else True,
+            logger=_get_socket_logger(),
         )
     except ssl.SSLCertVerificationError as error:  # a ValueError too
-        raise untrusted(shown, error) from None
+        raise build_untrusted_error(shown, error) from None
     except (InvalidURI, ValueError):
         raise ServerError("unreachable", f"{shown} is not the address of a server.") from None
     except InvalidStatus as error:
-        raise _refused(shown, error.response.status_code, address) from None
+        raise _build_refusal_error(shown, error.response.status_code, address) from None
     except (OSError, TimeoutError, WebSocketException) as error:
         # ``from None`` throughout: what these carry quotes the URL, which may hold a key.
-        other = _other_scheme(address, error)
+        other = _guess_scheme(address, error)
         hint = f" Something there does: perhaps as {other}://." if other else ""
         raise ServerError(
             "unreachable", f"No echoic server answers at {shown}.{hint}", {"perhaps": other} if other else {}
         ) from None
 
 
-def _other_scheme(address: str, error: Exception) -> str | None:
+def _guess_scheme(address: str, error: Exception) -> str | None:
     """Return the scheme that may be meant, where something took the connection and did not understand it."""
     if isinstance(error, ssl.SSLError):
         return "ws"
@@ -197,27 +199,27 @@ def _other_scheme(address: str, error: Exception) -> str | None:
     return "wss" if was_cut and address.startswith("ws:") else None
 
 
-def _refused(shown: str, status: int, address: str) -> ServerError:
+def _build_refusal_error(server: str, status: int, address: str) -> ServerError:
     detail = {"status": status}
-    if status == _NO_KEY:
-        return ServerError("unauthorized", f"The server at {shown} asks for a valid key.")
+    if status == _UNAUTHORIZED:
+        return ServerError("unauthorized", f"The server at {server} asks for a valid key.")
     if status == _NOT_FOUND:
-        return ServerError("unreachable", f"There is no stream endpoint at {shown} (HTTP 404).", detail)
+        return ServerError("unreachable", f"There is no stream endpoint at {server} (HTTP 404).", detail)
     if status == _FORBIDDEN:  # many servers answer so for a path that they do not know
         return ServerError(
             "unreachable",
-            f"The server lets nobody in at {shown} (HTTP 403): there may be no stream endpoint there, or "
+            f"The server lets nobody in at {server} (HTTP 403): there may be no stream endpoint there, or "
             "something in front of it wants a key.",
             detail,
         )
     # So a proxy answers who comes to its TLS port without TLS.
     hint = " Perhaps it wants wss://." if status == _BAD_REQUEST and address.startswith("ws:") else ""
     return ServerError(
-        "unreachable", f"{shown} answers, but not as an echoic server does (HTTP {status}).{hint}", detail
+        "unreachable", f"{server} answers, but not as an echoic server does (HTTP {status}).{hint}", detail
     )
 
 
-def _socket_log() -> logging.Logger:
+def _get_socket_logger() -> logging.Logger:
     """Return the socket's logger, kept above debug: there it would write the key's header."""
     log = logging.getLogger("echoic.client.socket")
     log.setLevel(logging.INFO)

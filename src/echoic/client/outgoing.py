@@ -13,33 +13,33 @@ if TYPE_CHECKING:
 
 #: Samples in one message at most (4 s at 16 kHz, 256 KiB): far below the protocol's 8 MiB, and small
 #: enough that a commit or a ping never waits long behind one message.
-MESSAGE_SAMPLES = 65_536
+MAX_MESSAGE_SAMPLES = 65_536
 #: The most channels that are taken; more are samples, and the array lies on its side.
-MOST_CHANNELS = 64
+MAX_CHANNELS = 64
 
-_MATRIX = 2
+_MATRIX_DIMENSIONS = 2
 #: Bytes of the widest whole numbers.
-_WIDEST = 4
+_MAX_INTEGER_BYTES = 4
 #: Where zero lies in unsigned samples of 8 bits, as WAV files have them.
-_MIDDLE = 128
+_UINT8_ZERO = 128
 
 
-def as_messages(samples: NDArray[Any]) -> Iterator[bytes]:
+def encode_samples(samples: NDArray[Any]) -> Iterator[bytes]:
     """Yield the samples as raw little-endian float32, in messages of bounded size.
 
     Args:
-        samples: As ``as_mono`` takes them.
+        samples: As ``to_mono`` takes them.
 
     Raises:
-        TypeError: As ``as_mono``.
+        TypeError: As ``to_mono``.
         ValueError: The same.
     """
-    samples = _checked(samples)
-    for start in range(0, len(samples), MESSAGE_SAMPLES):  # no copy of a long array as a whole
-        yield as_mono(samples[start : start + MESSAGE_SAMPLES]).astype("<f4", copy=False).tobytes()
+    samples = _check_samples(samples)
+    for start in range(0, len(samples), MAX_MESSAGE_SAMPLES):  # no copy of a long array as a whole
+        yield to_mono(samples[start : start + MAX_MESSAGE_SAMPLES]).astype("<f4", copy=False).tobytes()
 
 
-def as_mono(samples: NDArray[Any]) -> NDArray[np.float32]:
+def to_mono(samples: NDArray[Any]) -> NDArray[np.float32]:
     """Return samples as mono float32 in -1..1.
 
     Args:
@@ -53,29 +53,29 @@ def as_mono(samples: NDArray[Any]) -> NDArray[np.float32]:
         TypeError: They are neither.
         ValueError: The array has another shape.
     """
-    floats = _as_floats(_checked(samples))
+    floats = _to_floats(_check_samples(samples))
     if floats.ndim == 1:
         return floats
     return floats[:, 0] if floats.shape[1] == 1 else floats.mean(axis=1, dtype=np.float32)
 
 
-def _checked(samples: NDArray[Any]) -> NDArray[Any]:
+def _check_samples(samples: NDArray[Any]) -> NDArray[Any]:
     samples = np.asarray(samples)
-    is_matrix = samples.ndim == _MATRIX
-    if samples.ndim != 1 and not (is_matrix and 1 <= samples.shape[1] <= MOST_CHANNELS):
+    is_matrix = samples.ndim == _MATRIX_DIMENSIONS
+    if samples.ndim != 1 and not (is_matrix and 1 <= samples.shape[1] <= MAX_CHANNELS):
         hint = ": is it (channels, n)? Then send samples.T" if is_matrix else ""
         raise ValueError(f"Samples must have the shape (n,) or (n, channels), not {samples.shape}{hint}.")
     kind = samples.dtype
-    if kind.kind != "f" and kind != np.uint8 and (kind.kind != "i" or kind.itemsize > _WIDEST):
+    if kind.kind != "f" and kind != np.uint8 and (kind.kind != "i" or kind.itemsize > _MAX_INTEGER_BYTES):
         raise TypeError(f"Samples must be floats in -1..1 or whole numbers of 8, 16 or 32 bits, not {kind}.")
     return samples
 
 
-def _as_floats(samples: NDArray[Any]) -> NDArray[np.float32]:
+def _to_floats(samples: NDArray[Any]) -> NDArray[np.float32]:
     kind = samples.dtype
     if kind.kind == "f":
         with np.errstate(over="ignore"):  # what is too large is no number, and the server says so
             return samples.astype(np.float32, copy=False)
     if kind == np.uint8:
-        return (samples.astype(np.float32) - _MIDDLE) / np.float32(_MIDDLE)
+        return (samples.astype(np.float32) - _UINT8_ZERO) / np.float32(_UINT8_ZERO)
     return samples.astype(np.float32) / np.float32(2 ** (8 * kind.itemsize - 1))

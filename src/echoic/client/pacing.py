@@ -13,22 +13,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 #: Seconds of sound in a message at the pace of speech: what a microphone's driver gives.
-PIECE = 0.1
+CHUNK_SECONDS = 0.1
 
 
-async def paced(
-    pieces: Iterator[NDArray[np.float32]], rate: int, speed: float | None = 1.0
+async def pace_audio(
+    chunks: Iterator[NDArray[np.float32]], sample_rate: int, speed: float | None = 1.0
 ) -> AsyncGenerator[NDArray[np.float32], None]:
     """Yield each piece when its last sample would have been spoken; they are fetched in a thread.
 
     Args:
-        pieces: float32, shape ``(n,)``.
-        rate: Their samples per second.
+        chunks: float32, shape ``(n,)``.
+        sample_rate: Their samples per second.
         speed: How many times as fast as it was spoken; None: without waiting.
     """
     start, seconds = time.perf_counter(), 0.0
-    while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
-        seconds += len(piece) / rate
+    while (piece := await asyncio.to_thread(next, chunks, None)) is not None:
+        seconds += len(piece) / sample_rate
         if speed:
             await asyncio.sleep(start + seconds / speed - time.perf_counter())
         yield piece

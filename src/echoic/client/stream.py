@@ -12,11 +12,11 @@ import msgspec
 from websockets.exceptions import ConnectionClosed
 
 from echoic.client.failure import ServerError
-from echoic.client.incoming import Received, read_frame
-from echoic.client.outgoing import as_messages
-from echoic.client.pacing import PIECE, paced
-from echoic.client.past import Past
-from echoic.client.thread import TORN, Thread
+from echoic.client.incoming import ReceivedFrame, parse_frame
+from echoic.client.outgoing import encode_samples
+from echoic.client.pacing import CHUNK_SECONDS, pace_audio
+from echoic.client.past import FrameReplayFilter
+from echoic.client.thread import RESUMABLE_CODES, ResumableTransport
 from echoic.errors import CLOSE_CODES, CLOSE_NORMAL, ErrorCode
 from echoic.wire.frames import Configured, Error, FullTranscript, Pong, Status
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
 
 #: Seconds of a file in a message that nobody waits for.
-_LARGE_PIECE = 0.5
+_FILE_CHUNK_SECONDS = 0.5
 #: What befalls a stream's connection: it is lost, or the stream goes on over another.
 ConnectionState = Literal["lost", "back"]
 
@@ -44,30 +44,32 @@ class Stream:
 
     Args:
         socket: Connected.
-        again: Connects to the same server once more.
+        open_connection: Connects to the same server once more.
 
     Attributes:
         on_state: Called with "lost" when the connection is, and with "back" when the stream goes on.
     """
 
     def __init__(
-        self, socket: ClientConnection, again: Callable[[], Awaitable[ClientConnection]] | None = None
+        self,
+        socket: ClientConnection,
+        open_connection: Callable[[], Awaitable[ClientConnection]] | None = None,
     ) -> None:
         self.on_state: Callable[[ConnectionState], None] | None = None
         self._socket = socket
-        self._again = again
-        self._thread: Thread | None = None
-        self._values: dict[str, object] = {}
-        self._closing = False
-        self._inbox: deque[Received] = deque()
-        self._news = asyncio.Event()
-        self._answers: dict[type, deque[asyncio.Future[Any]]] = {}
+        self._open_connection = open_connection
+        self._transport: ResumableTransport | None = None
+        self._sent_config: dict[str, object] = {}
+        self._is_closing = False
+        self._inbox: deque[ReceivedFrame] = deque()
+        self._inbox_changed = asyncio.Event()
+        self._pending_answers: dict[type, deque[asyncio.Future[Any]]] = {}
         self._failure: ServerError | None = None
         self._last_error: Error | None = None
         self._configured: Configured | None = None
         #: One config at a time: a refusal overtakes answers, and says of no config that it is the one.
-        self._configuring = asyncio.Lock()
-        self._reader = asyncio.create_task(self._read(), name="echoic stream reader")
+        self._config_lock = asyncio.Lock()
+        self._read_task = asyncio.create_task(self._read_frames(), name="echoic stream reader")
 
     @property
     def configured(self) -> Configured:
@@ -88,8 +90,8 @@ class Stream:
             ValueError: The array has another shape.
             ServerError: The stream has ended.
         """
-        for message in as_messages(samples):
-            await self._send(message)
+        for message in encode_samples(samples):
+            await self._send_message(message)
 
     async def send_file(self, source: Path | str | BinaryIO, *, speed: float | None = None) -> None:
         """Send the first audio track of a file; what was sent stays sent if this is given up.
@@ -103,8 +105,10 @@ class Stream:
             ServerError: The stream has ended.
         """
         rate = self.configured.sample_rate
-        pieces = await asyncio.to_thread(_read_audio, source, rate, PIECE if speed else _LARGE_PIECE)
-        async for piece in paced(pieces, rate, speed):
+        pieces = await asyncio.to_thread(
+            _read_audio, source, rate, CHUNK_SECONDS if speed else _FILE_CHUNK_SECONDS
+        )
+        async for piece in pace_audio(pieces, rate, speed):
             await self.send(piece)
 
     async def commit(self) -> str:
@@ -113,7 +117,7 @@ class Stream:
         Raises:
             ServerError: The stream ended before the answer.
         """
-        answer: FullTranscript = await self._ask({"type": "commit"}, FullTranscript)
+        answer: FullTranscript = await self._request_answer({"type": "commit"}, FullTranscript)
         return answer.text
 
     async def reset(self) -> None:
@@ -122,7 +126,7 @@ class Stream:
         Raises:
             ServerError: The stream ended before the answer.
         """
-        await self._ask({"type": "reset"}, Status)
+        await self._request_answer({"type": "reset"}, Status)
 
     async def ping(self) -> float:
         """Return the seconds until the server's ``pong``.
@@ -131,7 +135,7 @@ class Stream:
             ServerError: The stream ended before the answer.
         """
         start = time.perf_counter()
-        await self._ask({"type": "ping"}, Pong)
+        await self._request_answer({"type": "ping"}, Pong)
         return time.perf_counter() - start
 
     async def stop(self) -> str:
@@ -143,44 +147,44 @@ class Stream:
         Raises:
             ServerError: The stream ended in another way.
         """
-        transcripts = self._answers.setdefault(FullTranscript, deque())
+        transcripts = self._pending_answers.setdefault(FullTranscript, deque())
         answer: asyncio.Future[FullTranscript] = asyncio.get_running_loop().create_future()
         transcripts.append(answer)
-        await self._send(_json({"type": "stop"}))
-        await asyncio.wait([self._reader])
+        await self._send_message(_encode_json({"type": "stop"}))
+        await asyncio.wait([self._read_task])
         if self._failure is not None:
             raise self._failure
         return answer.result().text if answer.done() and not answer.cancelled() else ""
 
     async def close(self) -> None:
         """Close the connection at once, whatever is pending; does nothing if it is closed."""
-        self._closing = True
-        if self._thread is not None and self._thread.is_torn:
-            self._reader.cancel()
+        self._is_closing = True
+        if self._transport is not None and self._transport.is_disconnected:
+            self._read_task.cancel()
         await self._socket.close()
-        await asyncio.wait([self._reader])
+        await asyncio.wait([self._read_task])
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Received:
+    async def __anext__(self) -> ReceivedFrame:
         while not self._inbox:
-            if self._reader.done():
+            if self._read_task.done():
                 if self._failure is not None:
                     raise self._failure
                 raise StopAsyncIteration
-            self._news.clear()
-            await self._news.wait()
+            self._inbox_changed.clear()
+            await self._inbox_changed.wait()
         return self._inbox.popleft()
 
-    def frames(self) -> list[Received]:
+    def frames(self) -> list[ReceivedFrame]:
         """Return the frames that are there by now, without waiting; iterating goes on after them."""
         return [self._inbox.popleft() for _ in range(len(self._inbox))]
 
-    def put_back(self, frames: Iterable[Received]) -> None:
+    def requeue_frames(self, frames: Iterable[ReceivedFrame]) -> None:
         """Have these frames read again, before those that are there."""
         self._inbox.extendleft(reversed([*frames]))
-        self._news.set()
+        self._inbox_changed.set()
 
     async def configure(self, values: Mapping[str, object]) -> None:
         """Send a ``config`` frame and wait until its values are in force; ``connect`` has done it once.
@@ -194,141 +198,143 @@ class Stream:
             ServerError: The server cannot take this configuration (the one before stays), or the
                 stream ended before the answer.
         """
-        async with self._configuring:
+        async with self._config_lock:
             await self._wait_for_answer(Configured)
-            if self._thread is None:
-                self._values |= values
-            answer = await self._ask({**values, "type": "config"}, Configured)
+            if self._transport is None:
+                self._sent_config |= values
+            answer = await self._request_answer({**values, "type": "config"}, Configured)
         if isinstance(answer, Error):
             raise ServerError(answer.code, answer.message, answer.detail)
         self._configured = answer
 
     async def _wait_for_answer(self, kind: type) -> None:
         """Wait until what this kind of frame answers is answered, also where the call was given up."""
-        if waiting := self._answers.get(kind):
-            await asyncio.wait([waiting[-1], self._reader], return_when=asyncio.FIRST_COMPLETED)
+        if waiting := self._pending_answers.get(kind):
+            await asyncio.wait([waiting[-1], self._read_task], return_when=asyncio.FIRST_COMPLETED)
 
-    async def _ask(self, frame: Mapping[str, object], kind: type) -> Any:  # noqa: ANN401  # an instance of ``kind``
+    async def _request_answer(self, frame: Mapping[str, object], kind: type) -> Any:  # noqa: ANN401  # an instance of ``kind``
         answer = asyncio.get_running_loop().create_future()
-        self._answers.setdefault(kind, deque()).append(answer)
-        await self._send(_json(frame))
-        await asyncio.wait([answer, self._reader], return_when=asyncio.FIRST_COMPLETED)
+        self._pending_answers.setdefault(kind, deque()).append(answer)
+        await self._send_message(_encode_json(frame))
+        await asyncio.wait([answer, self._read_task], return_when=asyncio.FIRST_COMPLETED)
         if answer.done() and not answer.cancelled():
             return answer.result()
-        raise self._ended
+        raise self._end_error
 
-    async def _send(self, message: str | bytes) -> None:
-        if self._thread is not None:
-            await self._send_by(self._thread, message)
+    async def _send_message(self, message: str | bytes) -> None:
+        if self._transport is not None:
+            await self._send_resumable(self._transport, message)
             return
         try:
             await self._socket.send(message)
         except ConnectionClosed:
-            await asyncio.wait([self._reader])
-            raise self._ended from None
+            await asyncio.wait([self._read_task])
+            raise self._end_error from None
         await asyncio.sleep(0)  # a socket that takes everything never yields, and frames want reading
 
-    async def _send_by(self, thread: Thread, message: str | bytes) -> None:
+    async def _send_resumable(self, transport: ResumableTransport, message: str | bytes) -> None:
         """Hand a message to the thread, and one that asks whether all before it arrived, if that is due."""
-        if self._reader.done():
-            raise self._ended
-        thread.put(message, asks=message == _PING)
-        if thread.asks_soon:
-            self._answers.setdefault(Pong, deque()).append(asyncio.get_running_loop().create_future())
-            thread.put(_PING, asks=True)
-        room = asyncio.ensure_future(thread.room())
+        if self._read_task.done():
+            raise self._end_error
+        transport.queue_message(message, is_ping=message == _PING_MESSAGE)
+        if transport.is_ping_due:
+            self._pending_answers.setdefault(Pong, deque()).append(asyncio.get_running_loop().create_future())
+            transport.queue_message(_PING_MESSAGE, is_ping=True)
+        room = asyncio.ensure_future(transport.wait_for_space())
         try:
-            await asyncio.wait([room, self._reader], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([room, self._read_task], return_when=asyncio.FIRST_COMPLETED)
         finally:
             room.cancel()
         if not room.done():
-            raise self._ended
+            raise self._end_error
 
-    async def _read(self) -> None:
+    async def _read_frames(self) -> None:
         try:
             await self._read_socket()
-            while self._thread is not None and self._is_torn:
-                self._tell("lost")
-                for frame in await self._thread.mend():
-                    self._answer(frame) if isinstance(frame, Pong) else self._take(frame)
-                self._socket = self._thread.socket
-                self._tell("back")
+            while self._transport is not None and self._is_resumable:
+                self._notify_state("lost")
+                for frame in await self._transport.reconnect():
+                    self._resolve_answer(frame) if isinstance(frame, Pong) else self._deliver_frame(frame)
+                self._socket = self._transport.socket
+                self._notify_state("back")
                 await self._read_socket()
-            self._take_last_words()
+            self._deliver_owed_transcript()
         except ServerError as error:
             self._failure = error
         finally:
-            if self._thread is not None:
-                self._thread.end()
-            self._settle()
+            if self._transport is not None:
+                self._transport.stop()
+            self._record_outcome()
 
-    def _tell(self, state: ConnectionState) -> None:
+    def _notify_state(self, state: ConnectionState) -> None:
         if self.on_state is not None:
             asyncio.get_running_loop().call_soon(self.on_state, state)  # what it raises is not the reader's
 
     async def _read_socket(self) -> None:
         try:
             async for message in self._socket:
-                move = None if self._thread is None else self._thread.past.move
-                frame, number = read_frame(message, move)
-                news: Received | None = frame
-                if self._thread is not None:
-                    news = self._thread.note(frame, number)
+                move = None if self._transport is None else self._transport.replay_filter.shift_times
+                frame, number = parse_frame(message, move)
+                news: ReceivedFrame | None = frame
+                if self._transport is not None:
+                    news = self._transport.on_frame(frame, number)
                 elif isinstance(frame, Configured):
-                    self._thread = self._thread_of(frame, number)
+                    self._transport = self._build_transport(frame, number)
                 if news is not None:
-                    self._take(news)
-                    self._news.set()
+                    self._deliver_frame(news)
+                    self._inbox_changed.set()
         except ConnectionClosed:
             pass  # the close code says what happened
         except ValueError as error:
             self._failure = ServerError("closed", str(error))
             await self._socket.close(1002)
 
-    def _thread_of(self, frame: Configured, number: int | None) -> Thread | None:
-        if self._again is None or not isinstance(frame.resume_token, str):
+    def _build_transport(self, frame: Configured, number: int | None) -> ResumableTransport | None:
+        if self._open_connection is None or not isinstance(frame.resume_token, str):
             return None
-        thread = Thread(self._socket, self._again, frame, Past(self._values, frame))
-        thread.note(frame, number)
+        thread = ResumableTransport(
+            self._socket, self._open_connection, frame, FrameReplayFilter(self._sent_config, frame)
+        )
+        thread.on_frame(frame, number)
         return thread
 
-    def _take_last_words(self) -> None:
-        late = self._thread.past.last_words if self._thread is not None else None
+    def _deliver_owed_transcript(self) -> None:
+        late = self._transport.replay_filter.owed_transcript if self._transport is not None else None
         if late is not None and self._socket.close_code == CLOSE_NORMAL:
-            self._take(late)
+            self._deliver_frame(late)
 
     @property
-    def _ended(self) -> ServerError:
+    def _end_error(self) -> ServerError:
         """Why nothing more can be asked of it."""
         return self._failure or ServerError("closed", "The stream has ended.")
 
     @property
-    def _is_torn(self) -> bool:
-        ended = self._closing or self._failure is not None or self._last_error is not None
-        return not ended and self._socket.close_code in TORN
+    def _is_resumable(self) -> bool:
+        ended = self._is_closing or self._failure is not None or self._last_error is not None
+        return not ended and self._socket.close_code in RESUMABLE_CODES
 
-    def _take(self, frame: Received) -> None:
-        if isinstance(frame, Error) and self._is_answer_or_end(frame):
+    def _deliver_frame(self, frame: ReceivedFrame) -> None:
+        if isinstance(frame, Error) and self._consume_error(frame):
             return
         if isinstance(frame, Configured | Status | Pong):
-            if self._answer(frame):
+            if self._resolve_answer(frame):
                 return
         elif isinstance(frame, FullTranscript):
-            self._answer(frame)
+            self._resolve_answer(frame)
         self._inbox.append(frame)
 
-    def _is_answer_or_end(self, error: Error) -> bool:
-        if _close_code(error.code) is not None:
+    def _consume_error(self, error: Error) -> bool:
+        if _find_close_code(error.code) is not None:
             self._last_error = error
             return True
-        waiting = self._answers.get(Configured)
-        if waiting and error.code not in _OF_AUDIO:
+        waiting = self._pending_answers.get(Configured)
+        if waiting and error.code not in _AUDIO_ERROR_CODES:
             waiting.popleft().set_result(error)
             return True
         return False
 
-    def _answer(self, frame: Configured | Status | Pong | FullTranscript) -> bool:
-        waiting = self._answers.get(type(frame))
+    def _resolve_answer(self, frame: Configured | Status | Pong | FullTranscript) -> bool:
+        waiting = self._pending_answers.get(type(frame))
         while waiting:
             answer = waiting.popleft()
             if not answer.done():
@@ -336,16 +342,16 @@ class Stream:
                 return True
         return False
 
-    def _settle(self) -> None:
+    def _record_outcome(self) -> None:
         code = self._socket.close_code
         error = self._last_error
-        if self._closing:
+        if self._is_closing:
             pass
         elif error is not None:
             self._failure = ServerError(error.code, error.message, error.detail, code)
         elif self._failure is None and code != CLOSE_NORMAL:
             self._failure = ServerError("closed", "The connection to the server was lost.", close_code=code)
-        self._news.set()
+        self._inbox_changed.set()
 
 
 def _read_audio(source: Path | str | BinaryIO, rate: int, chunk: float) -> Iterator[NDArray[np.float32]]:
@@ -354,16 +360,16 @@ def _read_audio(source: Path | str | BinaryIO, rate: int, chunk: float) -> Itera
     return read_audio(source, rate, chunk)
 
 
-def _close_code(code: str) -> int | None:
+def _find_close_code(code: str) -> int | None:
     with suppress(ValueError):
         return CLOSE_CODES[ErrorCode(code)]
     return None
 
 
-def _json(frame: Mapping[str, object]) -> str:
+def _encode_json(frame: Mapping[str, object]) -> str:
     return msgspec.json.encode(frame).decode()
 
 
 #: What fails while a config is unanswered, and not because of it.
-_OF_AUDIO = frozenset({ErrorCode.BAD_AUDIO, ErrorCode.DECODE_FAILED})
-_PING = _json({"type": "ping"})
+_AUDIO_ERROR_CODES = frozenset({ErrorCode.BAD_AUDIO, ErrorCode.DECODE_FAILED})
+_PING_MESSAGE = _encode_json({"type": "ping"})

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 
-class Work(Generic[_T]):
+class LoopCall(Generic[_T]):
     """A coroutine that is waited for in another thread, where it may be given up at any moment.
 
     Args:
@@ -20,34 +20,34 @@ class Work(Generic[_T]):
         undo: Called in the loop with what came of it, where it was given up.
 
     Attributes:
-        answer: What comes of it.
+        future: What comes of it.
     """
 
     def __init__(
         self, function: Callable[[], Coroutine[Any, Any, _T]], undo: Callable[[_T], object] = lambda _: None
     ) -> None:
-        self.answer: Future[_T] = Future()
+        self.future: Future[_T] = Future()
         self._function, self._undo = function, undo
         self._task: asyncio.Task[_T] | None = None
-        self._is_given_up = False
+        self._is_cancelled = False
 
-    def begin(self, loop: asyncio.AbstractEventLoop) -> None:
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin, unless it is given up already; to be called in the loop."""
-        if not self._is_given_up:
+        if not self._is_cancelled:
             self._task = loop.create_task(self._function())
-            self._task.add_done_callback(self._settle)
+            self._task.add_done_callback(self._set_outcome)
 
-    def give_up(self) -> None:
+    def cancel(self) -> None:
         """End it, or undo what came of it; to be called in the loop."""
-        self._is_given_up = True
+        self._is_cancelled = True
         task = self._task
         if task is not None and not task.cancel() and not task.cancelled() and task.exception() is None:
             self._undo(task.result())
 
-    def _settle(self, task: asyncio.Task[_T]) -> None:
+    def _set_outcome(self, task: asyncio.Task[_T]) -> None:
         if task.cancelled():
-            self.answer.cancel()
+            self.future.cancel()
         elif (error := task.exception()) is not None:
-            self.answer.set_exception(error)
+            self.future.set_exception(error)
         else:
-            self.answer.set_result(task.result())
+            self.future.set_result(task.result())

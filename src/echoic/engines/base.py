@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Engine(Protocol):
     """A loaded recogniser. It holds weights and no session: what it must remember travels as ``carry``.
 
-    ``decode`` is called from worker threads, several at once if ``threads`` allows it.
+    ``decode`` is called from worker threads, several at once if ``max_concurrency`` allows it.
     """
 
     @property
@@ -22,15 +22,15 @@ class Engine(Protocol):
         """The model's own name, as the status endpoint lists it."""
 
     @property
-    def needs(self) -> WindowNeeds:
+    def requirements(self) -> WindowNeeds:
         """How it wants its windows."""
 
     @property
-    def lanes(self) -> int:
+    def max_batch_size(self) -> int:
         """The most windows one ``decode`` should be given."""
 
     @property
-    def threads(self) -> int:
+    def max_concurrency(self) -> int:
         """The most ``decode`` calls that may run at the same time."""
 
     def decode(self, windows: Sequence[Window]) -> list[Hypothesis]:

@@ -10,27 +10,27 @@ if TYPE_CHECKING:
 
 
 #: Encoder frames of one window, shape ``(frames, width)``, in the array type of whoever computes them.
-Frames: TypeAlias = Any
+EncoderFrames: TypeAlias = Any
 
 
 @dataclass(frozen=True, slots=True)
-class Emission:
+class EmittedToken:
     """A token that was emitted.
 
     Attributes:
-        token: Its number in the vocabulary.
+        token_id: Its number in the vocabulary.
         frame: The lane's frame at which it was emitted.
-        duration: Frames it lasts; 0 where the network does not say.
+        duration_frames: Frames it lasts; 0 where the network does not say.
         probability: 0..1 among all tokens and the blank.
     """
 
-    token: int
+    token_id: int
     frame: int
-    duration: int
+    duration_frames: int
     probability: float
 
 
-class Decoder(Protocol):
+class TokenDecoder(Protocol):
     """Decodes greedily, many lanes at once, each from where it stood.
 
     A *lane* is one window's frames; a *state* is all that its next frames need to know of those before, and
@@ -38,26 +38,26 @@ class Decoder(Protocol):
     """
 
     @property
-    def favours(self) -> bool:
+    def can_bias(self) -> bool:
         """Whether it can listen for terms; else ``favours`` in ``decode`` mean nothing."""
 
     @property
-    def start(self) -> Any:  # noqa: ANN401  # each decoder's own
+    def initial_state(self) -> Any:  # noqa: ANN401  # each decoder's own
         """The state of a lane that has heard nothing."""
 
     def decode(
         self,
-        lanes: Sequence[Frames],
+        lane_frames: Sequence[EncoderFrames],
         states: Sequence[Any],
-        favours: Sequence[Any] | None = None,
-    ) -> Sequence[tuple[list[Emission], Any]]:
+        biases: Sequence[Any] | None = None,
+    ) -> Sequence[tuple[list[EmittedToken], Any]]:
         """Return the tokens of each lane and where it stands after its last frame.
 
         Args:
-            lanes: Their frames.
+            lane_frames: Their frames.
             states: Where each stands before its first frame.
-            favours: What each listens for, or None; with it a lane has its edge, and frames after that.
+            biases: What each listens for, or None; with it a lane has its edge, and frames after that.
         """
 
-    def passed(self, state: Any, frames: int) -> Any:  # noqa: ANN401  # each decoder's own
+    def skip_frames(self, state: Any, count: int) -> Any:  # noqa: ANN401  # each decoder's own
         """Return the state after frames that nobody looked at."""

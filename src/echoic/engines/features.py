@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 SAMPLE_RATE = 16_000
 #: Samples from one frame to the next: 10 ms.
-HOP = 160
+HOP_SAMPLES = 160
 #: Samples under the window: 25 ms.
-WINDOW = 400
-FFT = 512
+WINDOW_SAMPLES = 400
+FFT_SIZE = 512
 PREEMPHASIS = 0.97
 #: Added to a band's energy before its logarithm.
-GUARD = 2.0**-24
+LOG_GUARD = 2.0**-24
 #: Added to a band's standard deviation before dividing by it.
-SMALLEST_DEVIATION = 1e-5
+MIN_DEVIATION = 1e-5
 #: Frames below which a band has no standard deviation.
-FEWEST_FRAMES = 2
+MIN_FRAMES = 2
 
 #: Slaney's scale: linear up to 1 kHz, 15 mel, and logarithmic above, 27 mel for each factor of 6.4.
 #: Source: Slaney, "Auditory Toolbox", 1998; https://librosa.org, ``librosa.filters.mel``.
@@ -41,68 +41,70 @@ _LOG_STEP = np.log(6.4) / 27.0
 
 
 @dataclass(frozen=True, slots=True)
-class Features:
+class MelFeatures:
     """The features of several windows.
 
     Attributes:
-        bands: float32, shape ``(windows, bands, frames of the longest)``; zero beyond a window's own frames.
-        frames: int64, shape ``(windows,)``: the frames of each window.
+        log_mel: float32, shape ``(windows, bands, frames of the longest)``; zero beyond a window's own frames.
+        frame_counts: int64, shape ``(windows,)``: the frames of each window.
     """
 
-    bands: NDArray[np.float32]
-    frames: NDArray[np.int64]
+    log_mel: NDArray[np.float32]
+    frame_counts: NDArray[np.int64]
 
 
-class LogMel:
+class LogMelExtractor:
     """Makes features.
 
     Args:
-        bands: Mel bands; Parakeet 0.6B has 128, the 110M has 80.
+        mel_bands: Mel bands; Parakeet 0.6B has 128, the 110M has 80.
     """
 
-    def __init__(self, bands: int = 128) -> None:
-        self._filters = mel_filters(bands)
-        self._bands = bands
+    def __init__(self, mel_bands: int = 128) -> None:
+        self._filters = build_mel_filters(mel_bands)
+        self._mel_bands = mel_bands
 
-    def __call__(self, windows: Sequence[NDArray[np.float32]]) -> Features:
+    def __call__(self, windows: Sequence[NDArray[np.float32]]) -> MelFeatures:
         """Return the features of windows, each made as if it were alone.
 
         Args:
             windows: float32, shape ``(samples,)`` each, 16 kHz, -1..1.
         """
-        frames = np.array([frame_count(len(audio)) for audio in windows], np.int64)
-        bands = np.zeros((len(windows), self._bands, int(frames.max(initial=0))), np.float32)
+        frames = np.array([count_frames(len(audio)) for audio in windows], np.int64)
+        bands = np.zeros((len(windows), self._mel_bands, int(frames.max(initial=0))), np.float32)
         for place, audio, count in zip(bands, windows, frames.tolist(), strict=True):
-            if count >= FEWEST_FRAMES:
-                place[:, :count] = self._normalised(audio, count)
-        return Features(bands, frames)
+            if count >= MIN_FRAMES:
+                place[:, :count] = self._compute_normalised(audio, count)
+        return MelFeatures(bands, frames)
 
-    def _normalised(self, audio: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    def _compute_normalised(self, audio: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
         """Return shape ``(bands, count)``."""
-        logs: NDArray[np.float32] = np.log(self._filters @ _power(audio, count) + np.float32(GUARD))
+        logs: NDArray[np.float32] = np.log(
+            self._filters @ _compute_power_spectrum(audio, frames) + np.float32(LOG_GUARD)
+        )
         # In double precision, so that a band that never changes is zero and not a rounding error made large.
         logs -= logs.mean(axis=1, dtype=np.float64, keepdims=True).astype(np.float32)
-        deviation = np.sqrt((logs * logs).sum(axis=1, keepdims=True) / np.float32(count - 1))
-        logs /= deviation + np.float32(SMALLEST_DEVIATION)
+        deviation = np.sqrt((logs * logs).sum(axis=1, keepdims=True) / np.float32(frames - 1))
+        logs /= deviation + np.float32(MIN_DEVIATION)
         return logs
 
 
-def frame_count(samples: int) -> int:
+def count_frames(samples: int) -> int:
     """Return how many frames so many samples have; 0 if too few to be normalised."""
-    frames = samples // HOP
-    return frames if frames >= FEWEST_FRAMES else 0
+    frames = samples // HOP_SAMPLES
+    return frames if frames >= MIN_FRAMES else 0
 
 
 @lru_cache(maxsize=4)
-def mel_filters(bands: int) -> NDArray[np.float32]:
+def build_mel_filters(mel_bands: int) -> NDArray[np.float32]:
     """Return triangles of equal area on Slaney's mel scale from 0 to 8 kHz.
 
     Returns:
         float32, shape ``(bands, FFT // 2 + 1)``, read-only.
     """
     top = _BREAK_MEL + np.log(SAMPLE_RATE / 2 / _BREAK_HERTZ) / _LOG_STEP
-    edges = _hertz(np.linspace(0.0, top, bands + 2))
-    bins = np.linspace(0.0, SAMPLE_RATE / 2, FFT // 2 + 1)
+    edges = _mel_to_hertz(np.linspace(0.0, top, mel_bands + 2))
+    bins = np.linspace(0.0, SAMPLE_RATE / 2, FFT_SIZE // 2 + 1)
     rise = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
     fall = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]
     triangles = np.maximum(0.0, np.minimum(rise, fall)) * (2.0 / (edges[2:] - edges[:-2]))[:, None]
@@ -111,27 +113,29 @@ def mel_filters(bands: int) -> NDArray[np.float32]:
     return filters
 
 
-def _hertz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
+def _mel_to_hertz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
     above = _BREAK_HERTZ * np.exp(_LOG_STEP * (mel - _BREAK_MEL))
     return np.where(mel < _BREAK_MEL, mel * _LINEAR_HERTZ, above)
 
 
 @lru_cache(maxsize=1)
-def _hann() -> NDArray[np.float32]:
-    return np.hanning(WINDOW).astype(np.float32)
+def _build_hann_window() -> NDArray[np.float32]:
+    return np.hanning(WINDOW_SAMPLES).astype(np.float32)
 
 
-def _power(audio: NDArray[np.float32], count: int) -> NDArray[np.float32]:
-    """Return the power spectrum of ``count`` frames, shape ``(FFT // 2 + 1, count)``.
+def _compute_power_spectrum(audio: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
+    """Return the power spectrum of ``frames`` frames, shape ``(FFT // 2 + 1, count)``.
 
     A frame is centred on its hop. Where the window lies in the FFT changes phases only, so it stands at
     its beginning.
     """
-    padded = np.zeros(len(audio) + WINDOW, np.float32)
-    body = padded[WINDOW // 2 : WINDOW // 2 + len(audio)]
+    padded = np.zeros(len(audio) + WINDOW_SAMPLES, np.float32)
+    body = padded[WINDOW_SAMPLES // 2 : WINDOW_SAMPLES // 2 + len(audio)]
     body[:] = audio
     body[1:] -= np.float32(PREEMPHASIS) * audio[:-1]
-    framed = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[: count * HOP : HOP]
-    spectrum = np.fft.rfft(framed * _hann(), FFT)
+    framed = np.lib.stride_tricks.sliding_window_view(padded, WINDOW_SAMPLES)[
+        : frames * HOP_SAMPLES : HOP_SAMPLES
+    ]
+    spectrum = np.fft.rfft(framed * _build_hann_window(), FFT_SIZE)
     power = spectrum.real**2 + spectrum.imag**2
     return np.asarray(power.T, np.float32)

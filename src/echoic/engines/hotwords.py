@@ -24,86 +24,90 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy as np
 
-from echoic.engines.transducer import TransducerState, Walk
+from echoic.engines.transducer import GreedySearch, TransducerState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from echoic.engines.decoder import Frames
-    from echoic.engines.transducer import Verdict
+    from echoic.engines.decoder import EncoderFrames
+    from echoic.engines.transducer import JointOutput
     from echoic.text.vocabulary import Hotword, Hotwords
 
 #: Nats that a term is favoured by at most with a boost of 1, and letters after which it is two thirds of it.
 #: Source: ``benchmarks/hotwords.py``.
-MOST, SLOPE = 8.0, 3.0
+MAX_BIAS, BIAS_RISE_LETTERS = 8.0, 3.0
 
 
-_NO_TOKENS, _NO_CREDITS = np.zeros(0, np.int64), np.zeros(0, np.float32)
+_NO_TOKENS, _NO_BIASES = np.zeros(0, np.int64), np.zeros(0, np.float32)
 
 
 @dataclass(slots=True, eq=False)
-class Node:
+class TrieNode:
     """What was said of some terms.
 
     Attributes:
-        credit: Nats that they are favoured by so far.
-        ends: Whether one of them ends here.
-        tokens: What may be said next, int64, shape ``(n,)``.
-        credits: ``credit`` after each of those, float32, shape ``(n,)``.
-        next: The nodes after each.
+        bias: Nats that they are favoured by so far.
+        is_term_end: Whether one of them ends here.
+        next_tokens: What may be said next, int64, shape ``(n,)``.
+        next_biases: ``bias`` after each of those, float32, shape ``(n,)``.
+        next_nodes: The nodes after each.
     """
 
-    credit: float = 0.0
-    ends: bool = False
-    tokens: NDArray[np.int64] = field(default_factory=lambda: _NO_TOKENS)
-    credits: NDArray[np.float32] = field(default_factory=lambda: _NO_CREDITS)
-    next: tuple[Node, ...] = ()
+    bias: float = 0.0
+    is_term_end: bool = False
+    next_tokens: NDArray[np.int64] = field(default_factory=lambda: _NO_TOKENS)
+    next_biases: NDArray[np.float32] = field(default_factory=lambda: _NO_BIASES)
+    next_nodes: tuple[TrieNode, ...] = ()
 
 
-class Tree:
+class TermTrie:
     """The spellings of terms in a model's pieces.
 
     Args:
         hotwords: The terms.
-        pieces: The model's, a leading space where a word starts.
+        piece_index: The model's, a leading space where a word starts.
     """
 
-    def __init__(self, hotwords: Hotwords, pieces: Pieces) -> None:
-        self.root = Node()
+    def __init__(self, hotwords: Hotwords, piece_index: PieceIndex) -> None:
+        self.root = TrieNode()
         nodes = {"": self.root}
-        ways: dict[str, dict[int, Node]] = {}
+        ways: dict[str, dict[int, TrieNode]] = {}
         for one in hotwords.terms:
-            for spelling in _spellings(one.term) if one.boost else ():
-                _add(spelling, one.boost, pieces, nodes, ways)
+            for spelling in _list_spellings(one.term) if one.boost else ():
+                _add_spelling(spelling, one.boost, piece_index, nodes, ways)
         for said, after in ways.items():
             node = nodes[said]
-            node.next = tuple(after.values())
-            node.tokens = np.fromiter(after, np.int64, len(after))
-            node.credits = np.fromiter((one.credit for one in node.next), np.float32, len(after))
+            node.next_nodes = tuple(after.values())
+            node.next_tokens = np.fromiter(after, np.int64, len(after))
+            node.next_biases = np.fromiter((one.bias for one in node.next_nodes), np.float32, len(after))
 
 
-def _add(
-    spelling: str, boost: float, pieces: Pieces, nodes: dict[str, Node], ways: dict[str, dict[int, Node]]
+def _add_spelling(
+    spelling: str,
+    boost: float,
+    piece_index: PieceIndex,
+    nodes: dict[str, TrieNode],
+    branches: dict[str, dict[int, TrieNode]],
 ) -> None:
     """Add a spelling to the nodes by what was said, and to the ways from each by their tokens."""
-    for start, end, token in pieces.ways(spelling):
+    for start, end, token in piece_index.iterate_pieces(spelling):
         said = spelling[:end]
-        node = nodes.get(said) or nodes.setdefault(said, Node())
-        node.credit = max(node.credit, boost * MOST * (1 - exp((1 - end) / SLOPE)))
-        ways.setdefault(spelling[:start], {})[token] = node
+        node = nodes.get(said) or nodes.setdefault(said, TrieNode())
+        node.bias = max(node.bias, boost * MAX_BIAS * (1 - exp((1 - end) / BIAS_RISE_LETTERS)))
+        branches.setdefault(spelling[:start], {})[token] = node
     if spelling in nodes:
-        nodes[spelling].ends = True
+        nodes[spelling].is_term_end = True
 
 
-def _spellings(term: str) -> list[str]:
+def _list_spellings(term: str) -> list[str]:
     """Return a term as it is written, without capitals, and as a sentence's beginning."""
     forms = (term, term.lower(), term[:1].upper() + term[1:])
     return [f" {form}" for form in dict.fromkeys(forms)]
 
 
-class Pieces:
+class PieceIndex:
     """A model's pieces by what they spell.
 
     Args:
@@ -111,17 +115,17 @@ class Pieces:
     """
 
     def __init__(self, pieces: Sequence[str]) -> None:
-        self._numbers = {piece: number for number, piece in enumerate(pieces) if piece}
-        self._longest = max(map(len, self._numbers), default=0)
+        self._ids_by_piece = {piece: number for number, piece in enumerate(pieces) if piece}
+        self._max_piece_length = max(map(len, self._ids_by_piece), default=0)
 
-    def ways(self, text: str) -> Iterator[tuple[int, int, int]]:
+    def iterate_pieces(self, text: str) -> Iterator[tuple[int, int, int]]:
         """Yield start, end and number of each piece in any way to spell a text from its start to its end."""
         size = len(text)
         after: list[list[tuple[int, int]]] = [[] for _ in range(size)]
         good = {size}
         for start in reversed(range(size)):
-            for end in range(start + 1, min(size, start + self._longest) + 1):
-                if end in good and (number := self._numbers.get(text[start:end])) is not None:
+            for end in range(start + 1, min(size, start + self._max_piece_length) + 1):
+                if end in good and (number := self._ids_by_piece.get(text[start:end])) is not None:
                     after[start].append((end, number))
             if after[start]:
                 good.add(start)
@@ -133,7 +137,7 @@ class Pieces:
                     yield start, end, number
 
 
-class Trees:
+class TermTrieCache:
     """The trees of the vocabularies in use; equal ones share one, which goes with the last of them.
 
     A tree is made while others look theirs up: two that want the same for the first time at once both make
@@ -144,156 +148,160 @@ class Trees:
     """
 
     def __init__(self, pieces: Sequence[str]) -> None:
-        self._pieces = Pieces(pieces)
-        self._trees: WeakKeyDictionary[Hotwords, Tree] = WeakKeyDictionary()
-        self._by_terms: WeakValueDictionary[tuple[Hotword, ...], Tree] = WeakValueDictionary()
+        self._piece_index = PieceIndex(pieces)
+        self._by_hotwords: WeakKeyDictionary[Hotwords, TermTrie] = WeakKeyDictionary()
+        self._by_terms: WeakValueDictionary[tuple[Hotword, ...], TermTrie] = WeakValueDictionary()
         self._lock = threading.Lock()
 
-    def of(self, hotwords: Hotwords) -> Tree | None:
+    def get_trie(self, hotwords: Hotwords) -> TermTrie | None:
         """Return the tree of some terms; None: there are none."""
         if not hotwords:
             return None
         with self._lock:
-            tree = self._trees.get(hotwords)
+            tree = self._by_hotwords.get(hotwords)
             if tree is not None:
                 return tree
             tree = self._by_terms.get(hotwords.terms)
-        tree = tree or Tree(hotwords, self._pieces)
+        tree = tree or TermTrie(hotwords, self._piece_index)
         with self._lock:
             tree = self._by_terms.setdefault(hotwords.terms, tree)
-            self._trees[hotwords] = tree
+            self._by_hotwords[hotwords] = tree
             return tree
 
 
 @dataclass(frozen=True, slots=True)
-class Boost:
+class TermBias:
     """What a lane listens for (``transducer.Favour``).
 
     Attributes:
-        tree: The terms.
-        edge: Frames of the lane that are to be said; those after it only tell how a guess ends.
+        trie: The terms.
+        commit_end: Frames of the lane that are to be said; those after it only tell how a guess ends.
     """
 
-    tree: Tree
-    edge: int
+    trie: TermTrie
+    commit_end: int
 
-    def walk(self, frames: Frames, state: TransducerState, max_symbols: int) -> BoostedWalk:
+    def build_search(self, frames: EncoderFrames, state: TransducerState, max_symbols: int) -> BiasedSearch:
         """Return the lane's walk."""
-        return BoostedWalk(frames, state, max_symbols, self)
+        return BiasedSearch(frames, state, max_symbols, self)
 
 
 @dataclass(slots=True)
-class _Guess:
+class _TermGuess:
     """Where a guess began, what would have been said there, and what the guess lacks so far in nats."""
 
     position: int
-    symbols: int
-    count: int
-    token: int
-    memory: object
-    emission: tuple[int, int, float, object]
-    lacks: float
+    symbols_at_frame: int
+    emitted_count: int
+    last_token: int
+    predictor_state: object
+    alternative: tuple[int, int, float, object]
+    deficit: float
 
 
-class BoostedWalk(Walk):
+class BiasedSearch(GreedySearch):
     """A lane that listens for terms on its way through its frames.
 
     Args:
         frames: The lane's, those after its edge too.
-        state: Where it stands.
+        to_state: Where it stands.
         max_symbols: As in ``Transducer``.
-        boost: What it listens for.
+        bias: What it listens for.
     """
 
-    def __init__(self, frames: Frames, state: TransducerState, max_symbols: int, boost: Boost) -> None:
+    def __init__(
+        self, frames: EncoderFrames, state: TransducerState, max_symbols: int, bias: TermBias
+    ) -> None:
         super().__init__(frames, state, max_symbols)
-        self._all, self._edge = self._size, boost.edge
-        self._size = boost.edge
-        self._root = boost.tree.root
-        self._tree = boost.tree
-        place = state.place
-        self._node = place[1] if isinstance(place, tuple) and place[0] is self._tree else self._root
-        self._guess: _Guess | None = None
+        self._frame_count, self._commit_end = self._end, bias.commit_end
+        self._end = bias.commit_end
+        self._root = bias.trie.root
+        self._trie = bias.trie
+        place = state.bias_state
+        self._node = place[1] if isinstance(place, tuple) and place[0] is self._trie else self._root
+        self._guess: _TermGuess | None = None
 
-    def ended(self) -> bool:
+    def is_finished(self) -> bool:
         """Return whether it is over; a guess that the frames do not bear out is taken back first."""
-        if self._position >= self._size and self._guess is not None:
-            self._take_back(self._guess)
-        return self._position >= self._size
+        if self._position >= self._end and self._guess is not None:
+            self._revert_guess(self._guess)
+        return self._position >= self._end
 
-    def state(self) -> TransducerState:
+    def to_state(self) -> TransducerState:
         """Return where it stands at its edge."""
-        place = None if self._node is self._root else (self._tree, self._node)
-        return TransducerState(self.lane.token, self.lane.memory, self._position - self._edge, place)
+        place = None if self._node is self._root else (self._trie, self._node)
+        return TransducerState(
+            self.lane.last_token, self.lane.predictor_state, self._position - self._commit_end, place
+        )
 
-    def hear(self, verdict: Verdict, lane: int, offset: int) -> None:
+    def emit_best_token(self, joint_output: JointOutput, lane: int, offset: int) -> None:
         """Emit the likeliest token, or one of a term's that lacks no more than the term is favoured by."""
-        likeliest = verdict.tokens[lane][offset]
-        scores = verdict.scores(lane, offset)
-        node, token = self._favoured(scores, likeliest)
-        said = (likeliest, verdict.durations[lane][offset], verdict.probability(lane, offset))
-        memory = verdict.memory(lane)
+        likeliest = joint_output.best_tokens[lane][offset]
+        scores = joint_output.get_scores(lane, offset)
+        node, token = self._find_biased_token(scores, likeliest)
+        said = (likeliest, joint_output.durations[lane][offset], joint_output.get_probability(lane, offset))
+        memory = joint_output.get_predictor_state(lane)
         if node is None:
             if self._guess is not None:
-                self._take_back(self._guess)
+                self._revert_guess(self._guess)
                 return
             self._node = self._root
-            self.emit(*said, memory)
+            self.emit_token(*said, memory)
             return
         if token != likeliest and self._guess is None:
-            self._begin((*said, memory))
+            self._begin_guess((*said, memory))
         if self._guess is not None:
-            self._guess.lacks += float(scores[likeliest] - scores[token])
+            self._guess.deficit += float(scores[likeliest] - scores[token])
         self._node = node
-        probability = said[2] if token == likeliest else _probability(scores, token)
-        self.emit(token, said[1], probability, memory)
-        if node.ends:
-            self._guess, self._size = None, self._edge
+        probability = said[2] if token == likeliest else _compute_probability(scores, token)
+        self.emit_token(token, said[1], probability, memory)
+        if node.is_term_end:
+            self._guess, self._end = None, self._commit_end
 
-    def _favoured(self, scores: NDArray[np.float32], likeliest: int) -> tuple[Node | None, int]:
+    def _find_biased_token(self, scores: NDArray[np.float32], likeliest: int) -> tuple[TrieNode | None, int]:
         """Return the node and token of a term that go on here, or None: no term does."""
-        lacks = 0.0 if self._guess is None else self._guess.lacks
-        best: tuple[float, Node | None, int] = (float(scores[likeliest]), None, likeliest)
-        for node in self._ways():
-            if len(node.tokens):
-                favoured = scores[node.tokens] + node.credits - lacks
+        lacks = 0.0 if self._guess is None else self._guess.deficit
+        best: tuple[float, TrieNode | None, int] = (float(scores[likeliest]), None, likeliest)
+        for node in self._list_start_nodes():
+            if len(node.next_tokens):
+                favoured = scores[node.next_tokens] + node.next_biases - lacks
                 place = int(favoured.argmax())
                 if favoured[place] > best[0]:
-                    best = float(favoured[place]), node.next[place], int(node.tokens[place])
+                    best = float(favoured[place]), node.next_nodes[place], int(node.next_tokens[place])
         return best[1], best[2]
 
-    def _ways(self) -> Iterable[Node]:
+    def _list_start_nodes(self) -> Iterable[TrieNode]:
         """Return the nodes that may be gone on from: a guess goes on with its term only."""
         if self._guess is not None or self._node is self._root:
             return (self._node,)
         return (self._node, self._root)
 
-    def _begin(self, emission: tuple[int, int, float, object]) -> None:
-        self._guess = _Guess(
+    def _begin_guess(self, alternative: tuple[int, int, float, object]) -> None:
+        self._guess = _TermGuess(
             self._position,
-            self._symbols,
-            len(self.emissions),
-            self.lane.token,
-            self.lane.memory,
-            emission,
-            lacks=0.0,
+            self._symbols_at_frame,
+            len(self.emitted_tokens),
+            self.lane.last_token,
+            self.lane.predictor_state,
+            alternative,
+            deficit=0.0,
         )
-        self._size = self._all
+        self._end = self._frame_count
 
-    def _take_back(self, guess: _Guess) -> None:
+    def _revert_guess(self, guess: _TermGuess) -> None:
         """Go on from where a guess began with what would have been said there."""
-        self._guess, self._size = None, self._edge
-        self._position, self._symbols = guess.position, guess.symbols
-        del self.emissions[guess.count :]
-        self.lane.token, self.lane.memory = guess.token, guess.memory
-        self._node = self._after(guess.emission[0])
-        self.emit(*guess.emission)
+        self._guess, self._end = None, self._commit_end
+        self._position, self._symbols_at_frame = guess.position, guess.symbols_at_frame
+        del self.emitted_tokens[guess.emitted_count :]
+        self.lane.last_token, self.lane.predictor_state = guess.last_token, guess.predictor_state
+        self._node = self._find_node_after(guess.alternative[0])
+        self.emit_token(*guess.alternative)
 
-    def _after(self, token: int) -> Node:
+    def _find_node_after(self, token: int) -> TrieNode:
         """Return the node after a token that begins a term, or the root."""
-        found = np.flatnonzero(self._root.tokens == token)
-        return self._root.next[int(found[0])] if len(found) else self._root
+        found = np.flatnonzero(self._root.next_tokens == token)
+        return self._root.next_nodes[int(found[0])] if len(found) else self._root
 
 
-def _probability(scores: NDArray[np.float32], token: int) -> float:
+def _compute_probability(scores: NDArray[np.float32], token: int) -> float:
     return float(1.0 / np.exp(scores - scores[token]).sum())

@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from typing import Any
 
 #: The hub's address unless another is set.
-ENDPOINT = "https://huggingface.co"
+HUB_ENDPOINT = "https://huggingface.co"
 #: Seconds without a byte after which a transfer is given up.
-TIMEOUT = 30.0
-_BLOCK = 2**20
-_REST_FOLLOWS, _UNAUTHORIZED = 206, 401
-_CUT_OFF = "The hub cannot be reached, or the transfer was cut off."
+HUB_TIMEOUT = 30.0
+_BLOCK_BYTES = 2**20
+_PARTIAL_CONTENT, _UNAUTHORIZED = 206, 401
+_CONNECTION_LOST = "The hub cannot be reached, or the transfer was cut off."
 
 
-class HubRefusal(Exception):
+class HubError(Exception):
     """The hub cannot be asked, or did not give what it was asked for.
 
     Args:
@@ -57,7 +57,7 @@ class RemoteFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class RepoSnapshot:
     """A repository at one revision.
 
     Attributes:
@@ -85,14 +85,14 @@ class Hub:
         ValueError: The address is not one of HTTP.
     """
 
-    def __init__(self, endpoint: str = ENDPOINT, timeout: float = TIMEOUT) -> None:
+    def __init__(self, endpoint: str = HUB_ENDPOINT, timeout: float = HUB_TIMEOUT) -> None:
         if not endpoint.startswith(("https://", "http://")):
             raise ValueError(f"not an address of HTTP: {endpoint!r}")
         self._endpoint, self._timeout = endpoint.rstrip("/"), timeout
-        self._key = None if _is_private(endpoint) else False  # None: the one that the library finds
+        self._token = None if _is_confidential(endpoint) else False  # None: the one that the library finds
         os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when the library is imported
 
-    def shelf(self, repository: str, revision: str | None = None) -> Shelf:
+    def read_snapshot(self, repository: str, revision: str | None = None) -> RepoSnapshot:
         """Return what a repository holds.
 
         Args:
@@ -104,64 +104,73 @@ class Hub:
         """
         from huggingface_hub import HfApi  # noqa: PLC0415  # only whoever fetches needs it
 
-        with _refusals(repository):
+        with _translate_network_errors(repository):
             try:
-                info = HfApi(self._endpoint, token=self._key).model_info(
+                info = HfApi(self._endpoint, token=self._token).model_info(
                     repository, revision=revision, files_metadata=True, timeout=self._timeout
                 )
-                files = {row.rfilename: _remote(row) for row in info.siblings or ()}
+                files = {row.rfilename: _parse_remote_file(row) for row in info.siblings or ()}
             except (AttributeError, KeyError, TypeError, ValueError):
-                raise HubRefusal("The hub's answer is not a list of files.") from None
-        return Shelf(repository, str(info.sha), files)
+                raise HubError("The hub's answer is not a list of files.") from None
+        return RepoSnapshot(repository, str(info.sha), files)
 
-    def fetch(self, shelf: Shelf, file: RemoteFile, part: Path, told: Callable[[int], object]) -> None:
+    def download_file(
+        self, snapshot: RepoSnapshot, file: RemoteFile, part_file: Path, on_progress: Callable[[int], object]
+    ) -> None:
         """Fetch a file, going on where an earlier transfer of it was cut off.
 
         Args:
-            shelf: Where it stands.
+            snapshot: Where it stands.
             file: Which one.
-            part: Where it goes to, not yet under its name; what is in it already is what had come.
-            told: Called with the bytes that are there so far.
+            part_file: Where it goes to, not yet under its name; what is in it already is what had come.
+            on_progress: Called with the bytes that are there so far.
 
         Raises:
             HubRefusal: It could not be fetched, or its checksum is wrong.
             OSError: It cannot be written.
         """
-        part.touch()
-        if part.stat().st_size > file.size:
-            part.write_bytes(b"")
-        while (have := part.stat().st_size) < file.size:
+        part_file.touch()
+        if part_file.stat().st_size > file.size:
+            part_file.write_bytes(b"")
+        while (have := part_file.stat().st_size) < file.size:
             try:
-                self._transfer(shelf, file, part, told)
-            except HubRefusal:
-                if part.stat().st_size <= have:  # an answer that brought something is worth another one
+                self._append_response(snapshot, file, part_file, on_progress)
+            except HubError:
+                if part_file.stat().st_size <= have:  # an answer that brought something is worth another one
                     raise
-        if not is_right(part, file.digest):
-            part.unlink()
-            raise HubRefusal(f"The checksum of {file.path} is wrong; the file was thrown away.")
+        if not matches_digest(part_file, file.digest):
+            part_file.unlink()
+            raise HubError(f"The checksum of {file.path} is wrong; the file was thrown away.")
 
-    def _transfer(self, shelf: Shelf, file: RemoteFile, part: Path, told: Callable[[int], object]) -> None:
+    def _append_response(
+        self, snapshot: RepoSnapshot, file: RemoteFile, part_file: Path, on_progress: Callable[[int], object]
+    ) -> None:
         """Append what one answer brings, or begin anew if the hub does not know parts of files."""
-        have = part.stat().st_size
-        with _refusals(shelf.repository), self._opened(shelf, file, have) as answer:
-            resumes = have > 0 and answer.status_code == _REST_FOLLOWS
+        have = part_file.stat().st_size
+        with (
+            _translate_network_errors(snapshot.repository),
+            self._open_download(snapshot, file, have) as answer,
+        ):
+            resumes = have > 0 and answer.status_code == _PARTIAL_CONTENT
             have = have if resumes else 0
-            with part.open("ab" if resumes else "wb") as sink:
+            with part_file.open("ab" if resumes else "wb") as sink:
                 for block in answer.iter_bytes():
                     sink.write(block)
                     have += len(block)
-                    told(have)
+                    on_progress(have)
         if have != file.size:
-            raise HubRefusal(_CUT_OFF)
+            raise HubError(_CONNECTION_LOST)
 
     @contextmanager
-    def _opened(self, shelf: Shelf, file: RemoteFile, offset: int) -> Iterator[Any]:
+    def _open_download(self, snapshot: RepoSnapshot, file: RemoteFile, offset: int) -> Iterator[Any]:
         """Open a file from ``offset`` on; the library leaves the key out where it is sent elsewhere."""
         from huggingface_hub import get_session, hf_hub_url  # noqa: PLC0415  # only whoever fetches needs it
         from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # noqa: PLC0415  # the same
 
-        address = hf_hub_url(shelf.repository, file.path, revision=shelf.revision, endpoint=self._endpoint)
-        headers = build_hf_headers(token=self._key, library_name="echoic") | {"Accept-Encoding": "identity"}
+        address = hf_hub_url(
+            snapshot.repository, file.path, revision=snapshot.revision, endpoint=self._endpoint
+        )
+        headers = build_hf_headers(token=self._token, library_name="echoic") | {"Accept-Encoding": "identity"}
         if offset:
             headers["Range"] = f"bytes={offset}-"
         with get_session().stream("GET", address, headers=headers, timeout=self._timeout) as answer:
@@ -169,7 +178,7 @@ class Hub:
             yield answer
 
 
-def _is_private(endpoint: str) -> bool:
+def _is_confidential(endpoint: str) -> bool:
     """Return whether nobody on the way to an address can read what is sent there."""
     address = urlsplit(endpoint)
     if address.scheme == "https" or address.hostname == "localhost":
@@ -180,18 +189,18 @@ def _is_private(endpoint: str) -> bool:
         return False
 
 
-def is_right(path: Path, digest: str) -> bool:
+def matches_digest(path: Path, digest: str) -> bool:
     """Return whether a file has the digest that the hub names: SHA-256, or Git's SHA-1 of a blob."""
     by_sha256 = len(digest) == hashlib.sha256().digest_size * 2
     head = b"" if by_sha256 else b"blob %d\0" % path.stat().st_size
     found = hashlib.sha256() if by_sha256 else hashlib.sha1(head, usedforsecurity=False)
     with path.open("rb") as opened:
-        while block := opened.read(_BLOCK):
+        while block := opened.read(_BLOCK_BYTES):
             found.update(block)
     return found.hexdigest() == digest
 
 
-def _remote(row: Any) -> RemoteFile:  # noqa: ANN401  # of a library whose types changed over time
+def _parse_remote_file(row: Any) -> RemoteFile:  # noqa: ANN401  # of a library whose types changed over time
     digest = row.lfs.sha256 if row.lfs else row.blob_id
     if not isinstance(row.size, int) or not isinstance(digest, str):
         raise TypeError("without size or digest")
@@ -199,7 +208,7 @@ def _remote(row: Any) -> RemoteFile:  # noqa: ANN401  # of a library whose types
 
 
 @contextmanager
-def _refusals(repository: str) -> Iterator[None]:
+def _translate_network_errors(repository: str) -> Iterator[None]:
     """Turn what the library and its network raise into refusals; errors of the disk pass."""
     from huggingface_hub import errors  # noqa: PLC0415  # only whoever fetches needs it
 
@@ -209,9 +218,9 @@ def _refusals(repository: str) -> Iterator[None]:
         yield
     except errors.GatedRepoError as error:
         reason = f"{repository} wants its terms accepted on its page on the hub, and then a key in HF_TOKEN."
-        raise HubRefusal(reason) from error
+        raise HubError(reason) from error
     except errors.OfflineModeIsEnabled as error:
-        raise HubRefusal("HF_HUB_OFFLINE is set, so the hub may not be asked.") from error
+        raise HubError("HF_HUB_OFFLINE is set, so the hub may not be asked.") from error
     except errors.HfHubHTTPError as error:
         status = error.response.status_code
         reason = f"The hub answers {status} for {repository}."
@@ -219,10 +228,10 @@ def _refusals(repository: str) -> Iterator[None]:
             reason = (
                 f"The hub has no repository {repository}, or shows it only to a key in HF_TOKEN (over https)."
             )
-        raise HubRefusal(reason) from error
+        raise HubError(reason) from error
     except OSError as error:
         if error.errno is not None and not isinstance(error, ConnectionError):
             raise
-        raise HubRefusal(_CUT_OFF) from error
+        raise HubError(_CONNECTION_LOST) from error
     except networks as error:
-        raise HubRefusal(_CUT_OFF) from error
+        raise HubError(_CONNECTION_LOST) from error

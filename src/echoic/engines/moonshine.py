@@ -31,38 +31,38 @@ if TYPE_CHECKING:
 
 NAME = "moonshine-tiny-en"
 INSTALL = "pip install moonshine-voice==0.0.73"
-FILES = ("encoder_model.ort", "decoder_model_merged.ort", "tokenizer.bin")
+MODEL_FILES = ("encoder_model.ort", "decoder_model_merged.ort", "tokenizer.bin")
 
 SAMPLE_RATE = 16_000
 LAYERS, HEADS, HEAD_SIZE = 6, 8, 36
-BEGIN, END = 1, 2
+BEGIN_TOKEN, END_TOKEN = 1, 2
 #: The decoder loops on audio that it cannot read; English speech needs fewer tokens than this.
 TOKENS_PER_SECOND = 6.5
-TOKENS_AT_LEAST = 4
+MIN_TOKENS = 4
 #: Samples below which there is nothing to read (the encoder itself needs 0.06 s).
-SHORTEST = SAMPLE_RATE // 10
+MIN_SAMPLES = SAMPLE_RATE // 10
 #: The loudest sample of a window that holds nothing: three steps of 16-bit audio.
 SILENCE_PEAK = 1e-4
 #: Seconds of the longest window it reads well.
-LONGEST = 20.0
+MAX_WINDOW_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class MoonshineAvailability:
     """Whether the model can be loaded here.
 
     Attributes:
-        available: True if nothing is missing.
+        is_available: True if nothing is missing.
         reason: What is missing, in a sentence; None if nothing is.
         install: The command that brings it; None if nothing is missing.
     """
 
-    available: bool
+    is_available: bool
     reason: str | None = None
     install: str | None = None
 
 
-def packaged_folder() -> Path | None:
+def find_packaged_folder() -> Path | None:
     """Return the folder of the weights inside moonshine-voice, or None without that package."""
     spec = find_spec("moonshine_voice")
     if spec is None or spec.origin is None:
@@ -70,15 +70,15 @@ def packaged_folder() -> Path | None:
     return Path(spec.origin).parent / "assets" / "tiny-en"
 
 
-def probe(folder: Path | None = None) -> Probe:
+def inspect_weights(folder: Path | None = None) -> MoonshineAvailability:
     """Return whether the weights are in ``folder`` (default: in the package), without loading them."""
-    folder = folder or packaged_folder()
+    folder = folder or find_packaged_folder()
     if folder is None:
-        return _lacking("The package moonshine-voice, which brings its weights, is not installed.")
-    missing = [name for name in FILES if not (folder / name).is_file()]
+        return _build_unavailable("The package moonshine-voice, which brings its weights, is not installed.")
+    missing = [name for name in MODEL_FILES if not (folder / name).is_file()]
     if missing:
-        return _lacking(f"Missing among its weights: {', '.join(missing)}.")
-    return Probe(available=True)
+        return _build_unavailable(f"Missing among its weights: {', '.join(missing)}.")
+    return MoonshineAvailability(is_available=True)
 
 
 class Moonshine:
@@ -86,24 +86,24 @@ class Moonshine:
 
     Args:
         folder: Where its files are; None: inside the package moonshine-voice.
-        threads: The most decodes at the same time; each uses one core.
+        max_concurrency: The most decodes at the same time; each uses one core.
 
     Raises:
         ModelUnavailable: Something is missing.
     """
 
-    def __init__(self, folder: Path | None = None, threads: int = 2) -> None:
-        found = probe(folder)
-        place = folder or packaged_folder()
-        if not found.available or place is None:
+    def __init__(self, folder: Path | None = None, max_concurrency: int = 2) -> None:
+        found = inspect_weights(folder)
+        place = folder or find_packaged_folder()
+        if not found.is_available or place is None:
             raise ModelUnavailable(NAME, found.reason or "Its weights are missing.", found.install)
-        self._threads = threads
-        self._encoder = _session(place / FILES[0])
-        self._decoder = _session(place / FILES[1])
+        self._max_concurrency = max_concurrency
+        self._encoder = _load_session(place / MODEL_FILES[0])
+        self._decoder = _load_session(place / MODEL_FILES[1])
         outputs = [output.name for output in self._decoder.get_outputs()]
         self._first_outputs = outputs
         self._later_outputs = [name for name in outputs if ".encoder." not in name]
-        self._pieces = read_pieces((place / FILES[2]).read_bytes())
+        self._pieces = parse_pieces((place / MODEL_FILES[2]).read_bytes())
 
     @property
     def name(self) -> str:
@@ -111,9 +111,9 @@ class Moonshine:
         return NAME
 
     @property
-    def needs(self) -> WindowNeeds:
+    def requirements(self) -> WindowNeeds:
         """Whole utterances at 16 kHz, 20 s at most."""
-        return WindowNeeds(reading="utterance", sample_rate=SAMPLE_RATE, longest=LONGEST)
+        return WindowNeeds(reading="utterance", sample_rate=SAMPLE_RATE, longest=MAX_WINDOW_SECONDS)
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -121,14 +121,14 @@ class Moonshine:
         return ("en",)
 
     @property
-    def lanes(self) -> int:
+    def max_batch_size(self) -> int:
         """One: on a CPU it is no cheaper to decode windows together."""
         return 1
 
     @property
-    def threads(self) -> int:
+    def max_concurrency(self) -> int:
         """The most ``decode`` calls at the same time."""
-        return self._threads
+        return self._max_concurrency
 
     def decode(self, windows: Sequence[Window]) -> list[Hypothesis]:
         """Return the text of each window; digital silence and less than 0.1 s have none.
@@ -136,42 +136,42 @@ class Moonshine:
         Raises:
             ValueError: A window is not at 16 kHz.
         """
-        return [self._read(window) for window in windows]
+        return [self._decode_window(window) for window in windows]
 
     def close(self) -> None:
         """Release the weights."""
         del self._encoder, self._decoder
 
-    def _read(self, window: Window) -> Hypothesis:
+    def _decode_window(self, window: Window) -> Hypothesis:
         if window.sample_rate != SAMPLE_RATE:
             raise ValueError(f"Moonshine reads {SAMPLE_RATE} Hz, not {window.sample_rate} Hz.")
         audio = np.ascontiguousarray(window.audio, dtype=np.float32)
-        if len(audio) < SHORTEST or float(np.abs(audio).max()) < SILENCE_PEAK:
+        if len(audio) < MIN_SAMPLES or float(np.abs(audio).max()) < SILENCE_PEAK:
             return Hypothesis()
-        return hypothesis_of(text_of(self._tokens(audio), self._pieces))
+        return hypothesis_of(render_text(self._generate_tokens(audio), self._pieces))
 
-    def _tokens(self, audio: NDArray[np.float32]) -> list[int]:
+    def _generate_tokens(self, audio: NDArray[np.float32]) -> list[int]:
         """Return what the decoder says, most probable token first and only, without begin and end."""
-        limit = max(TOKENS_AT_LEAST, int(len(audio) / SAMPLE_RATE * TOKENS_PER_SECOND))
+        limit = max(MIN_TOKENS, int(len(audio) / SAMPLE_RATE * TOKENS_PER_SECOND))
         mask = np.ones((1, len(audio)), dtype=np.int64)
         (heard,) = self._encoder.run(None, {"input_values": audio[np.newaxis], "attention_mask": mask})
         feed: dict[str, NDArray[np.generic]] = {
             "encoder_hidden_states": heard,
             "encoder_attention_mask": mask,
             "use_cache_branch": np.array([False]),
-            **_empty_cache(),
+            **_build_empty_cache(),
         }
         said: list[int] = []
-        token = BEGIN
+        token = BEGIN_TOKEN
         for _ in range(limit):
             feed["input_ids"] = np.array([[token]], dtype=np.int64)
-            token = self._step(feed, self._later_outputs if said else self._first_outputs)
-            if token == END:
+            token = self._predict_token(feed, self._later_outputs if said else self._first_outputs)
+            if token == END_TOKEN:
                 return said
             said.append(token)
         return without_loop(said)
 
-    def _step(self, feed: dict[str, NDArray[np.generic]], outputs: list[str]) -> int:
+    def _predict_token(self, feed: dict[str, NDArray[np.generic]], outputs: list[str]) -> int:
         """Return the next token; keep its keys and values in ``feed`` (the encoder's: once)."""
         answer = dict(zip(outputs, self._decoder.run(outputs, feed), strict=True))
         token = int(answer.pop("logits")[0, -1].argmax())
@@ -181,7 +181,7 @@ class Moonshine:
         return token
 
 
-def read_pieces(data: bytes) -> tuple[bytes, ...]:
+def parse_pieces(data: bytes) -> tuple[bytes, ...]:
     """Return the vocabulary of ``tokenizer.bin``: pieces in UTF-8, each after its length.
 
     A length of 128 or more takes two bytes: ``128 + low``, then how many times 128; 0 is an unused id.
@@ -199,22 +199,22 @@ def read_pieces(data: bytes) -> tuple[bytes, ...]:
     return tuple(pieces)
 
 
-def text_of(tokens: Sequence[int], pieces: Sequence[bytes]) -> str:
+def render_text(tokens: Sequence[int], pieces: Sequence[bytes]) -> str:
     """Return the text that ``tokens`` spell; control pieces such as ``<s>`` are left out."""
     spelled = (pieces[token] for token in tokens)
-    kept = b"".join(piece for piece in spelled if not _is_control(piece))
+    kept = b"".join(piece for piece in spelled if not _is_control_piece(piece))
     return kept.decode("utf-8", errors="ignore").replace("\N{LOWER ONE EIGHTH BLOCK}", " ").strip()
 
 
-def _lacking(reason: str) -> Probe:
-    return Probe(available=False, reason=reason, install=INSTALL)
+def _build_unavailable(reason: str) -> MoonshineAvailability:
+    return MoonshineAvailability(is_available=False, reason=reason, install=INSTALL)
 
 
-def _is_control(piece: bytes) -> bool:
+def _is_control_piece(piece: bytes) -> bool:
     return piece.startswith(b"<") and piece.endswith(b">") and len(piece) > 2  # noqa: PLR2004  # "<>" is text
 
 
-def _session(file: Path) -> ort.InferenceSession:
+def _load_session(file: Path) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -222,7 +222,7 @@ def _session(file: Path) -> ort.InferenceSession:
     return ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
 
-def _empty_cache() -> dict[str, NDArray[np.generic]]:
+def _build_empty_cache() -> dict[str, NDArray[np.generic]]:
     nothing: NDArray[np.generic] = np.zeros((1, HEADS, 0, HEAD_SIZE), dtype=np.float32)
     return {
         f"past_key_values.{layer}.{side}.{part}": nothing

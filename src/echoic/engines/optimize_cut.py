@@ -20,29 +20,29 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from echoic.engines.optimize_graph import SMALLEST, Graph, plain
+from echoic.engines.optimize_graph import MIN_PRODUCT_SIZE, GraphRewriter, add_float_product
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from echoic.engines.optimize_graph import Product
+    from echoic.engines.optimize_graph import ProductBuilder
 
 _OPSET = 17
 _IR_VERSION = 8
 #: From this input on an LSTM of ONNX has weights that NeMo's has not.
-_PEEPHOLES = 7
+_PEEPHOLE_INPUT = 7
 #: Operators that only move values; they are passed over on the way from one product to the one before.
-_MOVES = {"Transpose", "Squeeze", "Unsqueeze", "Cast", "Identity"}
+_LAYOUT_OPERATORS = {"Transpose", "Squeeze", "Unsqueeze", "Cast", "Identity"}
 
 
-class NotCut(Exception):
+class SplitError(Exception):
     """A decoding graph is built in another way than NeMo exports it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Linear:
+class LinearLayer:
     """``input @ weights + bias``."""
 
     weights: NDArray[np.float32]
@@ -50,40 +50,40 @@ class Linear:
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class LstmLayer:
     """A layer of an LSTM: gates in ONNX's order, which is input, output, forget, new.
 
     Attributes:
-        inwards: float32, shape ``(width, 4 * hidden)``.
-        back: float32, shape ``(hidden, 4 * hidden)``.
+        input_weights: float32, shape ``(width, 4 * hidden)``.
+        recurrent_weights: float32, shape ``(hidden, 4 * hidden)``.
         bias: float32, shape ``(4 * hidden,)``: both of ONNX's together.
     """
 
-    inwards: NDArray[np.float32]
-    back: NDArray[np.float32]
+    input_weights: NDArray[np.float32]
+    recurrent_weights: NDArray[np.float32]
     bias: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class DecoderWeights:
     """The weights of a transducer's decoding networks.
 
     Attributes:
         embedding: float32, shape ``(tokens and blank, width)``.
         layers: Of the prediction network.
-        predicted: What the joint network makes of the prediction.
-        heard: What it makes of an encoder frame.
-        scores: What it makes of their sum.
+        prediction_projection: What the joint network makes of the prediction.
+        encoder_projection: What it makes of an encoder frame.
+        output_layer: What it makes of their sum.
     """
 
     embedding: NDArray[np.float32]
-    layers: tuple[Layer, ...]
-    predicted: Linear
-    heard: Linear
-    scores: Linear
+    layers: tuple[LstmLayer, ...]
+    prediction_projection: LinearLayer
+    encoder_projection: LinearLayer
+    output_layer: LinearLayer
 
 
-def read_parts(model: onnx.ModelProto, folder: Path) -> Parts:
+def read_decoder_weights(model: onnx.ModelProto, folder: Path) -> DecoderWeights:
     """Return the weights of a fused graph.
 
     Args:
@@ -93,72 +93,74 @@ def read_parts(model: onnx.ModelProto, folder: Path) -> Parts:
     Raises:
         NotCut: It is built in another way.
     """
-    reader = _Reader(Graph(model, folder))
-    scores, felt = reader.linear("outputs")
-    addition = reader.made(reader.made(felt, "Relu").input[0], "Add")
-    sides = {source: side for side, source in map(reader.linear, addition.input)}
+    reader = _GraphReader(GraphRewriter(model, folder))
+    scores, felt = reader.read_linear("outputs")
+    addition = reader.require_node(reader.require_node(felt, "Relu").input[0], "Add")
+    sides = {source: side for side, source in map(reader.read_linear, addition.input)}
     heard = sides.pop("encoder_outputs", None)
     if heard is None or len(sides) != 1:
-        raise NotCut("Its joint network does not add what it hears to what it predicts.")
+        raise SplitError("Its joint network does not add what it hears to what it predicts.")
     ((last, predicted),) = sides.items()
-    layers: list[Layer] = []
-    while reader.kind(last) == "LSTM":
-        node = reader.made(last, "LSTM")
-        layers.insert(0, reader.layer(node))
-        last = reader.source(node.input[0])
-    gather = reader.made(last, "Gather")
-    if not layers or reader.source(gather.input[1]) != "targets":
-        raise NotCut("Its prediction network is not an LSTM over the last token.")
-    return Parts(reader.constant(gather.input[0]), tuple(layers), predicted, heard, scores)
+    layers: list[LstmLayer] = []
+    while reader.find_kind(last) == "LSTM":
+        node = reader.require_node(last, "LSTM")
+        layers.insert(0, reader.read_layer(node))
+        last = reader.find_source(node.input[0])
+    gather = reader.require_node(last, "Gather")
+    if not layers or reader.find_source(gather.input[1]) != "targets":
+        raise SplitError("Its prediction network is not an LSTM over the last token.")
+    return DecoderWeights(reader.read_constant(gather.input[0]), tuple(layers), predicted, heard, scores)
 
 
-def prediction(parts: Parts, product: Product) -> onnx.ModelProto:
-    """Return the graph of one step: (``tokens``, ``memory``) to (``predicted``, ``after``)."""
-    count, hidden = len(parts.layers), len(parts.layers[0].back)
+def build_prediction_graph(decoder: DecoderWeights, product: ProductBuilder) -> onnx.ModelProto:
+    """Return the graph of one step: (``tokens``, ``memory``) to (``prediction_projection``, ``after``)."""
+    count, hidden = len(decoder.layers), len(decoder.layers[0].recurrent_weights)
     size = 2 * count * hidden
-    graph = _empty(
+    graph = _build_empty_graph(
         {"tokens": (TensorProto.INT64, ["lanes"]), "memory": (TensorProto.FLOAT, ["lanes", size])},
         {
-            "predicted": (TensorProto.FLOAT, ["lanes", parts.predicted.weights.shape[1]]),
+            "predicted": (TensorProto.FLOAT, ["lanes", decoder.prediction_projection.weights.shape[1]]),
             "after": (TensorProto.FLOAT, ["lanes", size]),
         },
     )
     states = [f"{kind}{number}" for kind in ("hidden", "cell") for number in range(count)]
     graph.nodes.append(helper.make_node("Split", ["memory"], states, axis=1))
-    first = parts.layers[0]
-    table = (parts.embedding @ first.inwards + first.bias).astype(np.float16)
-    row = graph.add("Gather", [graph.keep("table", table), "tokens"], "row", axis=0)
-    inwards = graph.add("Cast", [row], "inwards", to=TensorProto.FLOAT)
-    _product(graph, product, ("hidden0", first.back), "back")
-    _cell(graph, graph.add("Add", [inwards, "back"], "gates0"), 0)
-    for number, layer in enumerate(parts.layers[1:], start=1):
-        both = graph.add("Concat", [f"hidden{number - 1}_after", f"hidden{number}"], f"both{number}", axis=1)
-        together = Linear(np.concatenate((layer.inwards, layer.back)), layer.bias)
-        _cell(graph, _linear(graph, product, (both, together), f"gates{number}"), number)
-    _linear(graph, product, (f"hidden{count - 1}_after", parts.predicted), "predicted")
-    graph.add("Concat", [f"{state}_after" for state in states], "after", axis=1)
-    return graph.finished()
+    first = decoder.layers[0]
+    table = (decoder.embedding @ first.input_weights + first.bias).astype(np.float16)
+    row = graph.add_node("Gather", [graph.add_constant("table", table), "tokens"], "row", axis=0)
+    inwards = graph.add_node("Cast", [row], "inwards", to=TensorProto.FLOAT)
+    _add_product(graph, product, ("hidden0", first.recurrent_weights), "back")
+    _add_lstm_cell(graph, graph.add_node("Add", [inwards, "back"], "gates0"), 0)
+    for number, layer in enumerate(decoder.layers[1:], start=1):
+        both = graph.add_node(
+            "Concat", [f"hidden{number - 1}_after", f"hidden{number}"], f"both{number}", axis=1
+        )
+        together = LinearLayer(np.concatenate((layer.input_weights, layer.recurrent_weights)), layer.bias)
+        _add_lstm_cell(graph, _add_linear(graph, product, (both, together), f"gates{number}"), number)
+    _add_linear(graph, product, (f"hidden{count - 1}_after", decoder.prediction_projection), "predicted")
+    graph.add_node("Concat", [f"{state}_after" for state in states], "after", axis=1)
+    return graph.build_model()
 
 
-def projection(parts: Parts, product: Product) -> onnx.ModelProto:
-    """Return the graph of what is heard: ``frames`` to ``heard``, a row for each frame."""
-    width, hidden = parts.heard.weights.shape
-    graph = _empty(
+def build_projection_graph(decoder: DecoderWeights, product: ProductBuilder) -> onnx.ModelProto:
+    """Return the graph of what is heard: ``frames`` to ``encoder_projection``, a row for each frame."""
+    width, hidden = decoder.encoder_projection.weights.shape
+    graph = _build_empty_graph(
         {"frames": (TensorProto.FLOAT, ["frames", width])},
         {"heard": (TensorProto.FLOAT, ["frames", hidden])},
     )
-    _linear(graph, product, ("frames", parts.heard), "heard")
-    return graph.finished()
+    _add_linear(graph, product, ("frames", decoder.encoder_projection), "heard")
+    return graph.build_model()
 
 
-def joint(parts: Parts, product: Product) -> onnx.ModelProto:
-    """Return the graph of scores: (``heard``, ``predicted``) to (``scores``, ``certain``[, ``durations``]).
+def build_joint_graph(decoder: DecoderWeights, product: ProductBuilder) -> onnx.ModelProto:
+    """Return the graph of scores: (``encoder_projection``, ``prediction_projection``) to (``output_layer``, ``certain``[, ``durations``]).
 
     ``certain`` is the probability of the best score; a transducer that knows no durations says none.
     """
-    hidden, outputs = parts.scores.weights.shape
-    tokens = len(parts.embedding)
-    graph = _empty(
+    hidden, outputs = decoder.output_layer.weights.shape
+    tokens = len(decoder.embedding)
+    graph = _build_empty_graph(
         {name: (TensorProto.FLOAT, ["frames", hidden]) for name in ("heard", "predicted")},
         {
             "scores": (TensorProto.FLOAT, ["frames", tokens]),
@@ -166,94 +168,106 @@ def joint(parts: Parts, product: Product) -> onnx.ModelProto:
             **({"durations": (TensorProto.FLOAT, ["frames", outputs - tokens])} if outputs > tokens else {}),
         },
     )
-    felt = graph.add("Relu", [graph.add("Add", ["heard", "predicted"], "sum")], "felt")
-    weights, bias = parts.scores.weights, parts.scores.bias
-    _linear(graph, product, (felt, Linear(weights[:, :tokens], bias[:tokens])), "scores")
+    felt = graph.add_node("Relu", [graph.add_node("Add", ["heard", "predicted"], "sum")], "felt")
+    weights, bias = decoder.output_layer.weights, decoder.output_layer.bias
+    _add_linear(graph, product, (felt, LinearLayer(weights[:, :tokens], bias[:tokens])), "scores")
     if outputs > tokens:
-        _linear(graph, plain, (felt, Linear(weights[:, tokens:], bias[tokens:])), "durations")
-    graph.add("Softmax", ["scores"], "probabilities", axis=-1)
-    graph.add("ReduceMax", ["probabilities"], "certain", axes=[-1], keepdims=0)
-    return graph.finished()
+        _add_linear(
+            graph, add_float_product, (felt, LinearLayer(weights[:, tokens:], bias[tokens:])), "durations"
+        )
+    graph.add_node("Softmax", ["scores"], "probabilities", axis=-1)
+    graph.add_node("ReduceMax", ["probabilities"], "certain", axes=[-1], keepdims=0)
+    return graph.build_model()
 
 
-class _Reader:
+class _GraphReader:
     """Finds its way back from a graph's outputs to what they are made of."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: GraphRewriter) -> None:
         self._graph = graph
-        self._makers: dict[str, onnx.NodeProto] = {
+        self._producers: dict[str, onnx.NodeProto] = {
             name: node for node in graph.model.graph.node for name in node.output
         }
 
-    def source(self, name: str) -> str:
+    def find_source(self, name: str) -> str:
         """Return the tensor that was only moved to become this one."""
-        while (node := self._makers.get(name)) is not None and node.op_type in _MOVES:
+        while (node := self._producers.get(name)) is not None and node.op_type in _LAYOUT_OPERATORS:
             name = node.input[0]
         return name
 
-    def kind(self, name: str) -> str:
-        node = self._makers.get(self.source(name))
+    def find_kind(self, name: str) -> str:
+        node = self._producers.get(self.find_source(name))
         return "" if node is None else node.op_type
 
-    def made(self, name: str, kind: str) -> onnx.NodeProto:
+    def require_node(self, name: str, kind: str) -> onnx.NodeProto:
         """Return the node that makes a tensor."""
-        node = self._makers.get(self.source(name))
+        node = self._producers.get(self.find_source(name))
         if node is None or node.op_type != kind:
-            raise NotCut(f"{kind} is not where it is expected.")
+            raise SplitError(f"{kind} is not where it is expected.")
         return node
 
-    def constant(self, name: str) -> NDArray[np.float32]:
-        value = self._graph.constant(self.source(name))
+    def read_constant(self, name: str) -> NDArray[np.float32]:
+        value = self._graph.read_constant(self.find_source(name))
         if value is None:
-            raise NotCut(f"{name} is computed.")
+            raise SplitError(f"{name} is computed.")
         return value
 
-    def linear(self, name: str) -> tuple[Linear, str]:
+    def read_linear(self, name: str) -> tuple[LinearLayer, str]:
         """Return a product with its bias, and what goes into it."""
-        addition = self.made(name, "Add")
-        sides = sorted(addition.input, key=lambda side: self.kind(side) != "MatMul")
-        node = self.made(sides[0], "MatMul")
-        return Linear(self.constant(node.input[1]), self.constant(sides[1])), self.source(node.input[0])
+        addition = self.require_node(name, "Add")
+        sides = sorted(addition.input, key=lambda side: self.find_kind(side) != "MatMul")
+        node = self.require_node(sides[0], "MatMul")
+        return LinearLayer(self.read_constant(node.input[1]), self.read_constant(sides[1])), self.find_source(
+            node.input[0]
+        )
 
-    def layer(self, node: onnx.NodeProto) -> Layer:
-        inwards, back, bias = (self.constant(name) for name in node.input[1:4])
-        if len(inwards) != 1 or any(node.input[_PEEPHOLES:]):
-            raise NotCut("Its prediction network is an LSTM of another kind.")
+    def read_layer(self, node: onnx.NodeProto) -> LstmLayer:
+        inwards, back, bias = (self.read_constant(name) for name in node.input[1:4])
+        if len(inwards) != 1 or any(node.input[_PEEPHOLE_INPUT:]):
+            raise SplitError("Its prediction network is an LSTM of another kind.")
         halves = bias[0].reshape(2, -1)
-        return Layer(inwards[0].T, back[0].T, halves[0] + halves[1])
+        return LstmLayer(inwards[0].T, back[0].T, halves[0] + halves[1])
 
 
-def _cell(graph: Graph, gates: str, number: int) -> None:
+def _add_lstm_cell(graph: GraphRewriter, gates: str, number: int) -> None:
     """Add an LSTM's cell behind its products. Source: ONNX's operator LSTM, default activations."""
     names = [f"{gates}_{gate}" for gate in ("input", "output", "forget", "new")]
     graph.nodes.append(helper.make_node("Split", [gates], names, axis=1))
-    inlet, outlet, forget = (graph.add("Sigmoid", [name], f"{name}_open") for name in names[:3])
-    new = graph.add("Tanh", [names[3]], f"{names[3]}_value")
-    kept = graph.add("Mul", [forget, f"cell{number}"], f"cell{number}_kept")
-    taken = graph.add("Mul", [inlet, new], f"cell{number}_taken")
-    shown = graph.add("Tanh", [graph.add("Add", [kept, taken], f"cell{number}_after")], f"cell{number}_shown")
-    graph.add("Mul", [outlet, shown], f"hidden{number}_after")
+    inlet, outlet, forget = (graph.add_node("Sigmoid", [name], f"{name}_open") for name in names[:3])
+    new = graph.add_node("Tanh", [names[3]], f"{names[3]}_value")
+    kept = graph.add_node("Mul", [forget, f"cell{number}"], f"cell{number}_kept")
+    taken = graph.add_node("Mul", [inlet, new], f"cell{number}_taken")
+    shown = graph.add_node(
+        "Tanh", [graph.add_node("Add", [kept, taken], f"cell{number}_after")], f"cell{number}_shown"
+    )
+    graph.add_node("Mul", [outlet, shown], f"hidden{number}_after")
 
 
-def _product(graph: Graph, product: Product, factors: tuple[str, NDArray[np.float32]], output: str) -> None:
+def _add_product(
+    graph: GraphRewriter, product: ProductBuilder, factors: tuple[str, NDArray[np.float32]], output: str
+) -> None:
     source, weights = factors
-    (product if min(weights.shape) >= SMALLEST else plain)(graph, source, weights, output)
+    (product if min(weights.shape) >= MIN_PRODUCT_SIZE else add_float_product)(graph, source, weights, output)
 
 
-def _linear(graph: Graph, product: Product, factors: tuple[str, Linear], output: str) -> str:
+def _add_linear(
+    graph: GraphRewriter, product: ProductBuilder, factors: tuple[str, LinearLayer], output: str
+) -> str:
     source, linear = factors
-    _product(graph, product, (source, linear.weights), f"{output}_product")
-    return graph.add("Add", [f"{output}_product", graph.keep(f"{output}_bias", linear.bias)], output)
+    _add_product(graph, product, (source, linear.weights), f"{output}_product")
+    return graph.add_node(
+        "Add", [f"{output}_product", graph.add_constant(f"{output}_bias", linear.bias)], output
+    )
 
 
-def _empty(
+def _build_empty_graph(
     inputs: Mapping[str, tuple[int, Sequence[str | int]]],
     outputs: Mapping[str, tuple[int, Sequence[str | int]]],
-) -> Graph:
+) -> GraphRewriter:
     takes, gives = (
         [helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in side.items()]
         for side in (inputs, outputs)
     )
     graph = helper.make_graph([], "echoic", takes, gives)
     opset = helper.make_opsetid("", _OPSET)
-    return Graph(helper.make_model(graph, opset_imports=[opset], ir_version=_IR_VERSION), Path())
+    return GraphRewriter(helper.make_model(graph, opset_imports=[opset], ir_version=_IR_VERSION), Path())

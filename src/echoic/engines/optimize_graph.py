@@ -25,23 +25,23 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     #: Makes nodes for ``input @ weights``: (names, input, weights, output).
-    Product = Callable[["Graph", str, NDArray[np.float32], str], None]
+    ProductBuilder = Callable[["GraphRewriter", str, NDArray[np.float32], str], None]
 
 #: Rows and columns below which a product stays as it is: nothing would be gained.
-SMALLEST = 32
+MIN_PRODUCT_SIZE = 32
 #: Steps to each side of zero that an activation has, and a weight.
-STEPS = 127
+QUANTIZATION_STEPS = 127
 #: Steps of a weight where products of 8 bits by 8 overflow 16 (x86 without VNNI): two of them must fit.
-FEWER_STEPS = 63
+REDUCED_STEPS = 63
 #: Added to a row's largest value, so that a row of zeros has a scale.
-_NOTHING = np.float32(1e-20)
-_MICROSOFT = "com.microsoft"
-_AXES_ARE_INPUTS = 18
-_FLAT, _CUBE = 2, 3
+_MIN_SCALE = np.float32(1e-20)
+_MICROSOFT_DOMAIN = "com.microsoft"
+_AXES_INPUT_OPSET = 18
+_MATRIX_RANK, _KERNEL_RANK = 2, 3
 
 
 @dataclass(slots=True)
-class Graph:
+class GraphRewriter:
     """A model that is being rewritten: nodes and constants are added, and those nobody reads are dropped.
 
     Attributes:
@@ -54,7 +54,7 @@ class Graph:
     folder: Path
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     _tensors: dict[str, TensorProto] = field(default_factory=dict)
-    _rows: dict[str, tuple[str, str]] = field(default_factory=dict)
+    _quantized_rows: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._tensors = {one.name: one for one in self.model.graph.initializer}
@@ -66,7 +66,7 @@ class Graph:
             (one.version for one in self.model.opset_import if one.domain in ("", "ai.onnx")), default=1
         )
 
-    def constant(self, name: str) -> NDArray[np.float32] | None:
+    def read_constant(self, name: str) -> NDArray[np.float32] | None:
         """Return a constant float tensor, or None: it is computed, or something else."""
         tensor = self._tensors.get(name)
         if tensor is None or tensor.data_type != TensorProto.FLOAT:
@@ -77,13 +77,13 @@ class Graph:
             external_data_helper.load_external_data_for_tensor(loaded, str(self.folder))
         return np.asarray(numpy_helper.to_array(loaded), np.float32)
 
-    def keep(self, name: str, value: NDArray[np.generic]) -> str:
+    def add_constant(self, name: str, value: NDArray[np.generic]) -> str:
         """Add a constant, once; return its name."""
         if name not in self._tensors:
             self._tensors[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
         return name
 
-    def add(
+    def add_node(
         self,
         kind: str,
         inputs: list[str],
@@ -98,27 +98,30 @@ class Graph:
         self.nodes.append(node)
         return output
 
-    def rows(self, source: str) -> tuple[str, str]:
+    def quantize_rows(self, source: str) -> tuple[str, str]:
         """Return the names of ``source`` in 8 bits and of the rows' scales; made once however many ask."""
-        if source not in self._rows:
-            steps = self.keep("echoic_steps", np.array(STEPS, np.float32))
-            size = self.add("Abs", [source], f"{source}_size")
-            if self.opset >= _AXES_ARE_INPUTS:
-                axis = self.keep("echoic_last", np.array([-1], np.int64))
-                most = self.add("ReduceMax", [size, axis], f"{source}_most", keepdims=1)
+        if source not in self._quantized_rows:
+            steps = self.add_constant("echoic_steps", np.array(QUANTIZATION_STEPS, np.float32))
+            size = self.add_node("Abs", [source], f"{source}_size")
+            if self.opset >= _AXES_INPUT_OPSET:
+                axis = self.add_constant("echoic_last", np.array([-1], np.int64))
+                most = self.add_node("ReduceMax", [size, axis], f"{source}_most", keepdims=1)
             else:
-                most = self.add("ReduceMax", [size], f"{source}_most", axes=[-1], keepdims=1)
-            nothing = self.keep("echoic_nothing", np.array(_NOTHING))
-            most = self.add("Add", [most, nothing], f"{source}_range")
-            many = self.add("Div", [steps, most], f"{source}_many")
-            scale = self.add("Div", [most, steps], f"{source}_scale")
-            scaled = self.add("Mul", [source, many], f"{source}_scaled")
-            one = self.keep("echoic_one", np.array(1, np.float32))
-            middle = self.keep("echoic_middle", np.array(STEPS + 1, np.uint8))
-            self._rows[source] = self.add("QuantizeLinear", [scaled, one, middle], f"{source}_q"), scale
-        return self._rows[source]
+                most = self.add_node("ReduceMax", [size], f"{source}_most", axes=[-1], keepdims=1)
+            nothing = self.add_constant("echoic_nothing", np.array(_MIN_SCALE))
+            most = self.add_node("Add", [most, nothing], f"{source}_range")
+            many = self.add_node("Div", [steps, most], f"{source}_many")
+            scale = self.add_node("Div", [most, steps], f"{source}_scale")
+            scaled = self.add_node("Mul", [source, many], f"{source}_scaled")
+            one = self.add_constant("echoic_one", np.array(1, np.float32))
+            middle = self.add_constant("echoic_middle", np.array(QUANTIZATION_STEPS + 1, np.uint8))
+            self._quantized_rows[source] = (
+                self.add_node("QuantizeLinear", [scaled, one, middle], f"{source}_q"),
+                scale,
+            )
+        return self._quantized_rows[source]
 
-    def finished(self) -> onnx.ModelProto:
+    def build_model(self) -> onnx.ModelProto:
         """Return the model with the new nodes and the constants that they read, all of them in memory."""
         graph = self.model.graph
         del graph.node[:]
@@ -128,19 +131,19 @@ class Graph:
         graph.initializer.extend(one for name, one in self._tensors.items() if name in read)
         # Shapes that the exporter noted of tensors in between may be of tensors that are gone.
         del graph.value_info[:]
-        for tensor in all_tensors(graph):
+        for tensor in iterate_tensors(graph):
             if external_data_helper.uses_external_data(tensor):
                 external_data_helper.load_external_data_for_tensor(tensor, str(self.folder))
                 tensor.ClearField("data_location")
                 del tensor.external_data[:]
-        if any(node.domain == _MICROSOFT for node in self.nodes):
+        if any(node.domain == _MICROSOFT_DOMAIN for node in self.nodes):
             known = {one.domain for one in self.model.opset_import}
-            if _MICROSOFT not in known:
-                self.model.opset_import.append(helper.make_opsetid(_MICROSOFT, 1))
+            if _MICROSOFT_DOMAIN not in known:
+                self.model.opset_import.append(helper.make_opsetid(_MICROSOFT_DOMAIN, 1))
         return self.model
 
 
-def all_tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
+def iterate_tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
     """Yield the constants of a graph: those with names, and those inside of nodes."""
     yield from graph.initializer
     for node in graph.node:
@@ -148,10 +151,10 @@ def all_tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
             if attribute.HasField("t"):
                 yield attribute.t
             if attribute.HasField("g"):
-                yield from all_tensors(attribute.g)
+                yield from iterate_tensors(attribute.g)
 
 
-def rewritten(graph: Graph, product: Product | None) -> tuple[onnx.ModelProto, int]:
+def rewrite_products(graph: GraphRewriter, product: ProductBuilder | None) -> tuple[onnx.ModelProto, int]:
     """Return the model with its constant matrix products made by ``product``, and how many they are.
 
     Args:
@@ -160,58 +163,70 @@ def rewritten(graph: Graph, product: Product | None) -> tuple[onnx.ModelProto, i
     """
     count = 0
     for node in list(graph.model.graph.node):
-        if (weights := _pointwise(graph, node)) is not None:
-            _turned(graph, node, weights, product or plain)
-        elif node.op_type == "MatMul" and (weights := _matrix(graph, node.input[1])) is not None:
-            (product or plain)(graph, node.input[0], weights, node.output[0])
+        if (weights := _find_pointwise_weights(graph, node)) is not None:
+            _replace_convolution(graph, node, weights, product or add_float_product)
+        elif node.op_type == "MatMul" and (weights := _find_matrix(graph, node.input[1])) is not None:
+            (product or add_float_product)(graph, node.input[0], weights, node.output[0])
         else:
             graph.nodes.append(node)
             continue
         count += 1
-    return graph.finished(), count
+    return graph.build_model(), count
 
 
-def plain(graph: Graph, source: str, weights: NDArray[np.float32], output: str) -> None:
+def add_float_product(graph: GraphRewriter, source: str, weights: NDArray[np.float32], output: str) -> None:
     """Make a product in full precision."""
-    graph.add("MatMul", [source, graph.keep(f"{output}_w", weights)], output)
+    graph.add_node("MatMul", [source, graph.add_constant(f"{output}_w", weights)], output)
 
 
-def by_rows(steps: int = STEPS) -> Product:
+def build_row_product(steps: int = QUANTIZATION_STEPS) -> ProductBuilder:
     """Return the maker of products of 8 bits, a scale for each row and for each column.
 
     Args:
         steps: To each side of zero that a weight has.
     """
 
-    def product(graph: Graph, source: str, weights: NDArray[np.float32], output: str) -> None:
-        scale = np.maximum(np.abs(weights).max(axis=0) / steps, _NOTHING).astype(np.float32)
+    def add_row_product(graph: GraphRewriter, source: str, weights: NDArray[np.float32], output: str) -> None:
+        scale = np.maximum(np.abs(weights).max(axis=0) / steps, _MIN_SCALE).astype(np.float32)
         integers = np.round(weights / scale).astype(np.int8)
-        quantized, rows = graph.rows(source)
-        columns = graph.keep(f"{output}_columns", scale)
-        inputs = [quantized, graph.keep(f"{output}_w8", integers), "echoic_one", columns, "echoic_middle"]
-        summed = graph.add("MatMulIntegerToFloat", inputs, f"{output}_sum", domain=_MICROSOFT)
-        graph.add("Mul", [summed, rows], output)
+        quantized, rows = graph.quantize_rows(source)
+        columns = graph.add_constant(f"{output}_columns", scale)
+        inputs = [
+            quantized,
+            graph.add_constant(f"{output}_w8", integers),
+            "echoic_one",
+            columns,
+            "echoic_middle",
+        ]
+        summed = graph.add_node("MatMulIntegerToFloat", inputs, f"{output}_sum", domain=_MICROSOFT_DOMAIN)
+        graph.add_node("Mul", [summed, rows], output)
 
-    return product
+    return add_row_product
 
 
-def by_blocks(size: int) -> Product:
+def build_block_product(size: int) -> ProductBuilder:
     """Return the maker of products of 8 bits, a scale for each block of a row and of a column.
 
     Args:
         size: Values in a block: a power of two from 16 to 256.
     """
 
-    def product(graph: Graph, source: str, weights: NDArray[np.float32], output: str) -> None:
+    def add_block_product(
+        graph: GraphRewriter, source: str, weights: NDArray[np.float32], output: str
+    ) -> None:
         depth, width = weights.shape
         padded = np.pad(weights.T, ((0, 0), (0, -depth % size))).reshape(width, -1, size)
-        scale = np.maximum(np.abs(padded).max(axis=2) / STEPS, _NOTHING).astype(np.float32)
-        integers = (np.round(padded / scale[:, :, None]) + STEPS + 1).astype(np.uint8)
-        graph.add(
+        scale = np.maximum(np.abs(padded).max(axis=2) / QUANTIZATION_STEPS, _MIN_SCALE).astype(np.float32)
+        integers = (np.round(padded / scale[:, :, None]) + QUANTIZATION_STEPS + 1).astype(np.uint8)
+        graph.add_node(
             "MatMulNBits",
-            [source, graph.keep(f"{output}_w8", integers), graph.keep(f"{output}_scales", scale.reshape(-1))],
+            [
+                source,
+                graph.add_constant(f"{output}_w8", integers),
+                graph.add_constant(f"{output}_scales", scale.reshape(-1)),
+            ],
             output,
-            domain=_MICROSOFT,
+            domain=_MICROSOFT_DOMAIN,
             K=depth,
             N=width,
             bits=8,
@@ -219,19 +234,19 @@ def by_blocks(size: int) -> Product:
             accuracy_level=4,  # activations are quantized too
         )
 
-    return product
+    return add_block_product
 
 
-def widened(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
+def widen_model(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
     """Return a model of half precision in full precision; another one as it is.
 
     Args:
         model: Is changed.
         folder: Where its large tensors lie.
     """
-    if not any(tensor.data_type == TensorProto.FLOAT16 for tensor in all_tensors(model.graph)):
+    if not any(tensor.data_type == TensorProto.FLOAT16 for tensor in iterate_tensors(model.graph)):
         return model
-    for tensor in all_tensors(model.graph):
+    for tensor in iterate_tensors(model.graph):
         if tensor.data_type == TensorProto.FLOAT16:
             if external_data_helper.uses_external_data(tensor):
                 external_data_helper.load_external_data_for_tensor(tensor, str(folder))
@@ -268,29 +283,40 @@ def _fold_casts(graph: onnx.GraphProto) -> None:
     graph.initializer.extend(constants)
 
 
-def _matrix(graph: Graph, name: str) -> NDArray[np.float32] | None:
-    tensor = graph.constant(name)
-    return tensor if tensor is not None and tensor.ndim == _FLAT and min(tensor.shape) >= SMALLEST else None
+def _find_matrix(graph: GraphRewriter, name: str) -> NDArray[np.float32] | None:
+    tensor = graph.read_constant(name)
+    return (
+        tensor
+        if tensor is not None and tensor.ndim == _MATRIX_RANK and min(tensor.shape) >= MIN_PRODUCT_SIZE
+        else None
+    )
 
 
-def _pointwise(graph: Graph, node: onnx.NodeProto) -> NDArray[np.float32] | None:
+def _find_pointwise_weights(graph: GraphRewriter, node: onnx.NodeProto) -> NDArray[np.float32] | None:
     """Return the weights of a convolution over one value, shape ``(in, out)``; None: it is none."""
     if node.op_type != "Conv":
         return None
     settings = {one.name: helper.get_attribute_value(one) for one in node.attribute}
-    kernel = graph.constant(node.input[1])
-    if kernel is None or kernel.ndim != _CUBE or kernel.shape[2] != 1 or min(kernel.shape[:2]) < SMALLEST:
+    kernel = graph.read_constant(node.input[1])
+    if (
+        kernel is None
+        or kernel.ndim != _KERNEL_RANK
+        or kernel.shape[2] != 1
+        or min(kernel.shape[:2]) < MIN_PRODUCT_SIZE
+    ):
         return None
     plain_steps = settings.get("strides", [1]) == [1] and not any(settings.get("pads", []))
     return kernel[:, :, 0].T if plain_steps and settings.get("group", 1) == 1 else None
 
 
-def _turned(graph: Graph, node: onnx.NodeProto, weights: NDArray[np.float32], product: Product) -> None:
+def _replace_convolution(
+    graph: GraphRewriter, node: onnx.NodeProto, weights: NDArray[np.float32], product: ProductBuilder
+) -> None:
     """Replace a convolution by transposition, product, transposition."""
     out = node.output[0]
-    turned = graph.add("Transpose", [node.input[0]], f"{out}_turned", perm=[0, 2, 1])
+    turned = graph.add_node("Transpose", [node.input[0]], f"{out}_turned", perm=[0, 2, 1])
     product(graph, turned, weights, f"{out}_product")
     summed = f"{out}_product"
     if any(node.input[2:]):
-        summed = graph.add("Add", [summed, node.input[2]], f"{out}_biased")
-    graph.add("Transpose", [summed], out, perm=[0, 2, 1])
+        summed = graph.add_node("Add", [summed, node.input[2]], f"{out}_biased")
+    graph.add_node("Transpose", [summed], out, perm=[0, 2, 1])

@@ -14,57 +14,59 @@ _T = TypeVar("_T")
 _P = ParamSpec("_P")
 
 
-class OwnThread:
+class DaemonExecutor:
     """A daemon thread that makes one call after the other, for whoever asks.
 
     Args:
         name: The thread's name.
-        last: Called in it before it ends; not if the program ends before.
+        on_exit: Called in it before it ends; not if the program ends before.
     """
 
-    def __init__(self, name: str, last: Callable[[], object]) -> None:
-        self._errands: SimpleQueue[_Errand[object] | None] = SimpleQueue()
-        self._lock, self._ended = threading.Lock(), False
-        self._thread = threading.Thread(target=_work, args=(self._errands, last), name=name, daemon=True)
+    def __init__(self, name: str, on_exit: Callable[[], object]) -> None:
+        self._calls: SimpleQueue[_QueuedCall[object] | None] = SimpleQueue()
+        self._lock, self._is_shut_down = threading.Lock(), False
+        self._thread = threading.Thread(
+            target=_run_calls, args=(self._calls, on_exit), name=name, daemon=True
+        )
         self._thread.start()
 
-    def run(self, call: Callable[_P, _T], *args: _P.args, **named: _P.kwargs) -> _T:
-        """Return what ``call`` returns in that thread, when its turn has come.
+    def run_call(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Return what ``function`` returns in that thread, when its turn has come.
 
         Raises:
             RuntimeError: The thread has ended.
             BaseException: Whatever the call raises.
         """
-        errand = _Errand(lambda: call(*args, **named))
+        errand = _QueuedCall(lambda: function(*args, **kwargs))
         with self._lock:
-            if self._ended:
+            if self._is_shut_down:
                 raise RuntimeError("the thread has ended")
-            self._errands.put(errand)  # type: ignore[arg-type]  # whose answer only this call reads
-        return errand.answer.result()
+            self._calls.put(errand)  # type: ignore[arg-type]  # whose answer only this call reads
+        return errand.future.result()
 
-    def end(self) -> None:
+    def shutdown(self) -> None:
         """End the thread when it has done what it was asked to, and wait for that."""
         with self._lock:
-            if not self._ended:
-                self._ended = True
-                self._errands.put(None)
+            if not self._is_shut_down:
+                self._is_shut_down = True
+                self._calls.put(None)
         self._thread.join()
 
 
-class _Errand(Generic[_T]):
-    def __init__(self, call: Callable[[], _T]) -> None:
-        self._call = call
-        self.answer: Future[_T] = Future()
+class _QueuedCall(Generic[_T]):
+    def __init__(self, function: Callable[[], _T]) -> None:
+        self._function = function
+        self.future: Future[_T] = Future()
 
-    def do(self) -> None:
+    def execute(self) -> None:
         try:
-            self.answer.set_result(self._call())
+            self.future.set_result(self._function())
         except BaseException as failure:  # noqa: BLE001  # raised again where it was asked for
-            self.answer.set_exception(failure)
+            self.future.set_exception(failure)
 
 
-def _work(errands: SimpleQueue[_Errand[object] | None], last: Callable[[], object]) -> None:
-    while (errand := errands.get()) is not None:
-        errand.do()
+def _run_calls(calls: SimpleQueue[_QueuedCall[object] | None], on_exit: Callable[[], object]) -> None:
+    while (errand := calls.get()) is not None:
+        errand.execute()
         del errand
-    last()
+    on_exit()

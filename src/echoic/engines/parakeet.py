@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from echoic.engines.features import HOP, SAMPLE_RATE, Features, LogMel, frame_count
-from echoic.engines.hotwords import Boost, Trees
+from echoic.engines.features import HOP_SAMPLES, SAMPLE_RATE, LogMelExtractor, MelFeatures, count_frames
+from echoic.engines.hotwords import TermBias, TermTrieCache
 from echoic.session.window import WindowNeeds
 from echoic.text.hypothesis import Hypothesis, Token
 
@@ -29,46 +29,46 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from echoic.engines.decoder import Decoder, Emission, Frames
-    from echoic.engines.hotwords import Tree
+    from echoic.engines.decoder import EmittedToken, EncoderFrames, TokenDecoder
+    from echoic.engines.hotwords import TermTrie
     from echoic.session.window import Window
 
 #: Feature frames to a multiple of which a window is padded: two frames of the encoder.
-PADDING = 16
+PADDING_MULTIPLE = 16
 #: Digits of a confidence: so many are the same however many lanes were decoded together.
 CONFIDENCE_DECIMALS = 3
 #: Seconds of padded audio that one call of an encoder gets at most. What a call needs grows with them: the
 #: encoder of 0.6B takes 90 MB for 6.5 s, so this is about 0.8 GB. Eight windows of the usual contexts fit.
-MOST_SECONDS = 60.0
+MAX_CALL_SECONDS = 60.0
 #: The loudest sample of a window that holds nothing: three steps of 16-bit audio.
 SILENCE_PEAK = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
-class Tuning:
+class ParakeetOptions:
     """What may be set, whoever computes.
 
     Attributes:
         left_context: Seconds before the new part that the encoder sees; one frame (0.08) at least.
         right_context: Seconds after it that the encoder sees; a final says words so much later.
-        lanes: The most windows of one call; an encoder that takes one by one makes it 1.
-        threads: The most calls at the same time.
+        max_batch_size: The most windows of one call; an encoder that takes one by one makes it 1.
+        max_concurrency: The most calls at the same time.
     """
 
     left_context: float = 4.0
     right_context: float = 1.0
-    lanes: int = 8
-    threads: int = 2
+    max_batch_size: int = 8
+    max_concurrency: int = 2
 
 
-class Encoder(Protocol):
+class ParakeetEncoder(Protocol):
     """A Parakeet's encoder."""
 
     @property
-    def together(self) -> bool:
+    def can_batch(self) -> bool:
         """Whether what it makes of a window is the same in any company of equal padded length."""
 
-    def encode(self, features: Features) -> Sequence[Frames]:
+    def encode(self, features: MelFeatures) -> Sequence[EncoderFrames]:
         """Return the frames of each window, its own first; there may be more after them.
 
         Args:
@@ -77,7 +77,7 @@ class Encoder(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class ParakeetModel:
     """A loaded model.
 
     Attributes:
@@ -85,55 +85,55 @@ class Model:
         encoder: Its encoder.
         decoder: What turns the encoder's frames into tokens.
         pieces: The vocabulary as text, a leading space where a word starts; the blank is not in it.
-        bands: Mel bands that it wants.
+        mel_bands: Mel bands that it wants.
         subsampling: Feature frames to one frame of the encoder.
     """
 
     name: str
-    encoder: Encoder
-    decoder: Decoder
+    encoder: ParakeetEncoder
+    decoder: TokenDecoder
     pieces: Sequence[str]
-    bands: int
+    mel_bands: int
     subsampling: int = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Carry:
+class _StreamState:
     """Where a stream stands.
 
-    ``walked`` frames since ``origin`` (seconds on the session's clock) are behind it.
+    ``decoded_frames`` frames since ``origin`` (seconds on the session's clock) are behind it.
     """
 
-    origin: float
-    walked: int
-    state: Any
+    grid_origin: float
+    decoded_frames: int
+    decoder_state: Any
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Cut:
+class _GridWindow:
     """A window on the grid.
 
     Attributes:
         audio: From a frame's beginning on.
-        dropped: Samples of the window before it.
-        origin: Where the grid begins, in seconds on the session's clock.
-        base: The grid's number of the first frame in ``audio``.
-        first: The first frame to walk, counted in ``audio`` like all that follow.
-        edge: The frame after the last that is to be committed.
+        dropped_samples: Samples of the window before it.
+        grid_origin: Where the grid begins, in seconds on the session's clock.
+        grid_frame: The grid's number of the first frame in ``audio``.
+        decode_start: The first frame to walk, counted in ``audio`` like all that follow.
+        commit_end: The frame after the last that is to be committed.
         end: The frame after the last.
-        state: The decoder's before ``first``.
-        tree: The terms that it listens for, or None.
+        decoder_state: The decoder's before ``first``.
+        term_trie: The terms that it listens for, or None.
     """
 
     audio: NDArray[np.float32]
-    dropped: int
-    origin: float
-    base: int
-    first: int
-    edge: int
+    dropped_samples: int
+    grid_origin: float
+    grid_frame: int
+    decode_start: int
+    commit_end: int
     end: int
-    state: Any
-    tree: Tree | None
+    decoder_state: Any
+    term_trie: TermTrie | None
 
 
 class Parakeet:
@@ -141,21 +141,21 @@ class Parakeet:
 
     Args:
         model: The loaded model.
-        tuning: What may be set.
+        options: What may be set.
 
     Raises:
         ValueError: A left context of less than one frame.
     """
 
-    def __init__(self, model: Model, tuning: Tuning) -> None:
-        self._tuning, self._name, self._pieces = tuning, model.name, model.pieces
-        self._frame = model.subsampling * HOP
-        if tuning.left_context * SAMPLE_RATE < self._frame:
-            raise ValueError(f"A left context of {tuning.left_context} s is less than one frame.")
-        self._features = LogMel(model.bands)
+    def __init__(self, model: ParakeetModel, options: ParakeetOptions) -> None:
+        self._options, self._name, self._pieces = options, model.name, model.pieces
+        self._frame_samples = model.subsampling * HOP_SAMPLES
+        if options.left_context * SAMPLE_RATE < self._frame_samples:
+            raise ValueError(f"A left context of {options.left_context} s is less than one frame.")
+        self._feature_extractor = LogMelExtractor(model.mel_bands)
         self._encoder, self._decoder = model.encoder, model.decoder
-        self._lanes = tuning.lanes if model.encoder.together else 1
-        self._trees = Trees(model.pieces)
+        self._max_batch_size = options.max_batch_size if model.encoder.can_batch else 1
+        self._term_tries = TermTrieCache(model.pieces)
 
     @property
     def name(self) -> str:
@@ -163,26 +163,26 @@ class Parakeet:
         return self._name
 
     @property
-    def needs(self) -> WindowNeeds:
+    def requirements(self) -> WindowNeeds:
         """Contexts on both sides, at 16 kHz."""
         return WindowNeeds(
             "carried",
             sample_rate=SAMPLE_RATE,
-            left_context=self._tuning.left_context,
-            right_context=self._tuning.right_context,
+            left_context=self._options.left_context,
+            right_context=self._options.right_context,
             times=True,
-            terms="boost" if self._decoder.favours else "none",
+            terms="boost" if self._decoder.can_bias else "none",
         )
 
     @property
-    def lanes(self) -> int:
+    def max_batch_size(self) -> int:
         """The most windows of one ``decode``; 1 if the encoder takes one by one: company gains nothing."""
-        return self._lanes
+        return self._max_batch_size
 
     @property
-    def threads(self) -> int:
+    def max_concurrency(self) -> int:
         """The most ``decode`` calls at the same time."""
-        return self._tuning.threads
+        return self._options.max_concurrency
 
     def decode(self, windows: Sequence[Window]) -> list[Hypothesis]:
         """Return the tokens of each window's new part, and as volatile those of its right context.
@@ -190,127 +190,149 @@ class Parakeet:
         Raises:
             ValueError: A window is not at 16 kHz.
         """
-        cuts = [self._cut(window) for window in windows]
-        frames = self._encode(cuts)
-        walked = self._walk(cuts, frames)
-        suspected = self._suspect(windows, cuts, frames, [state for _, state in walked])
+        cuts = [self._align_to_grid(window) for window in windows]
+        frames = self._encode_windows(cuts)
+        walked = self._decode_new_frames(cuts, frames)
+        suspected = self._decode_right_context(windows, cuts, frames, [state for _, state in walked])
         return [
             Hypothesis(
-                self._tokens(heard, cut, cut.first),
-                self._tokens(later, cut, cut.edge),
-                self._carry(window, cut, state),
+                self._build_tokens(heard, cut, cut.decode_start),
+                self._build_tokens(later, cut, cut.commit_end),
+                self._build_stream_state(window, cut, state),
             )
             for window, cut, (heard, state), later in zip(windows, cuts, walked, suspected, strict=True)
         ]
 
-    def _walk(self, cuts: Sequence[_Cut], frames: Sequence[Frames]) -> list[tuple[list[Emission], Any]]:
+    def _decode_new_frames(
+        self, grid_windows: Sequence[_GridWindow], frames: Sequence[EncoderFrames]
+    ) -> list[tuple[list[EmittedToken], Any]]:
         """Return the tokens of each window's new part and the state after it.
 
         Who listens for terms is shown the right context too: there it may turn out whether one was said.
         """
         new = [
-            lane[cut.first : cut.edge if cut.tree is None else cut.end]
-            for cut, lane in zip(cuts, frames, strict=True)
+            lane[cut.decode_start : cut.commit_end if cut.term_trie is None else cut.end]
+            for cut, lane in zip(grid_windows, frames, strict=True)
         ]
         favours = [
-            None if cut.tree is None else Boost(cut.tree, min(cut.edge - cut.first, len(lane)))
-            for cut, lane in zip(cuts, new, strict=True)
+            None
+            if cut.term_trie is None
+            else TermBias(cut.term_trie, min(cut.commit_end - cut.decode_start, len(lane)))
+            for cut, lane in zip(grid_windows, new, strict=True)
         ]
-        answers = self._decoder.decode(new, [cut.state for cut in cuts], favours)
+        answers = self._decoder.decode(new, [cut.decoder_state for cut in grid_windows], favours)
         return [
-            (heard, self._decoder.passed(state, max(0, cut.edge - cut.first - len(lane))))
-            for cut, lane, (heard, state) in zip(cuts, new, answers, strict=True)
+            (heard, self._decoder.skip_frames(state, max(0, cut.commit_end - cut.decode_start - len(lane))))
+            for cut, lane, (heard, state) in zip(grid_windows, new, answers, strict=True)
         ]
 
     def close(self) -> None:
         """Release the weights."""
         del self._encoder, self._decoder
 
-    def _suspect(
+    def _decode_right_context(
         self,
         windows: Sequence[Window],
-        cuts: Sequence[_Cut],
-        frames: Sequence[Frames],
-        states: Sequence[Any],
-    ) -> list[list[Emission]]:
+        grid_windows: Sequence[_GridWindow],
+        frames: Sequence[EncoderFrames],
+        decoder_states: Sequence[Any],
+    ) -> list[list[EmittedToken]]:
         """Return the tokens of each window's right context, of those that are to be shown."""
-        suspected: list[list[Emission]] = [[] for _ in windows]
+        suspected: list[list[EmittedToken]] = [[] for _ in windows]
         shown = [number for number, window in enumerate(windows) if window.glimpse]
-        ahead = [frames[number][cuts[number].edge : cuts[number].end] for number in shown]
-        trees = [cuts[number].tree for number in shown]
-        favours = [
-            None if tree is None else Boost(tree, len(lane)) for tree, lane in zip(trees, ahead, strict=True)
+        ahead = [
+            frames[number][grid_windows[number].commit_end : grid_windows[number].end] for number in shown
         ]
-        answers = self._decoder.decode(ahead, [states[number] for number in shown], favours)
+        trees = [grid_windows[number].term_trie for number in shown]
+        favours = [
+            None if tree is None else TermBias(tree, len(lane))
+            for tree, lane in zip(trees, ahead, strict=True)
+        ]
+        answers = self._decoder.decode(ahead, [decoder_states[number] for number in shown], favours)
         for number, (later, _) in zip(shown, answers, strict=True):
             suspected[number] = later
         return suspected
 
-    def _cut(self, window: Window) -> _Cut:
+    def _align_to_grid(self, window: Window) -> _GridWindow:
         if window.sample_rate != SAMPLE_RATE:
             raise ValueError(f"Parakeet reads {SAMPLE_RATE} Hz, not {window.sample_rate} Hz.")
-        carry = window.carry if isinstance(window.carry, _Carry) else None
-        origin = window.start if carry is None else carry.origin
+        carry = window.carry if isinstance(window.carry, _StreamState) else None
+        origin = window.start if carry is None else carry.grid_origin
         place = round((window.start - origin) * SAMPLE_RATE)
-        dropped = min(-place % self._frame, window.left)
-        base = round((place + dropped) / self._frame)
+        dropped = min(-place % self._frame_samples, window.left)
+        base = round((place + dropped) / self._frame_samples)
         audio = window.audio[dropped:]
-        end = -(-frame_count(len(audio)) * HOP // self._frame)
+        end = -(-count_frames(len(audio)) * HOP_SAMPLES // self._frame_samples)
         left = window.left - dropped
-        first, state = self._resumed(carry, base, left // self._frame)
-        edge = end if window.last else (left + window.new) // self._frame
+        first, state = self._resume_decoder(carry, base, left // self._frame_samples)
+        edge = end if window.last else (left + window.new) // self._frame_samples
         first = min(first, end)
-        tree = self._trees.of(window.options.hotwords) if self._decoder.favours else None
-        return _Cut(audio, dropped, origin, base, first, min(max(edge, first), end), end, state, tree)
+        tree = self._term_tries.get_trie(window.options.hotwords) if self._decoder.can_bias else None
+        return _GridWindow(audio, dropped, origin, base, first, min(max(edge, first), end), end, state, tree)
 
-    def _resumed(self, carry: _Carry | None, base: int, frame: int) -> tuple[int, Any]:
+    def _resume_decoder(
+        self, stream_state: _StreamState | None, grid_frame: int, new_start: int
+    ) -> tuple[int, Any]:
         """Return the first frame to walk and the state there; audio in between may have been left out."""
-        if carry is None:
-            return frame, self._decoder.start
-        walked = carry.walked - base
-        if frame - walked <= 1:
-            return max(walked, 0), carry.state
-        return frame, self._decoder.passed(carry.state, frame - walked)
+        if stream_state is None:
+            return new_start, self._decoder.initial_state
+        walked = stream_state.decoded_frames - grid_frame
+        if new_start - walked <= 1:
+            return max(walked, 0), stream_state.decoder_state
+        return new_start, self._decoder.skip_frames(stream_state.decoder_state, new_start - walked)
 
-    def _carry(self, window: Window, cut: _Cut, state: object) -> _Carry:
+    def _build_stream_state(
+        self, window: Window, grid_window: _GridWindow, decoder_state: object
+    ) -> _StreamState:
         if window.last:
-            return _Carry(window.start + len(window.audio) / SAMPLE_RATE, 0, state)
-        return _Carry(cut.origin, cut.base + cut.edge, state)
+            return _StreamState(window.start + len(window.audio) / SAMPLE_RATE, 0, decoder_state)
+        return _StreamState(
+            grid_window.grid_origin, grid_window.grid_frame + grid_window.commit_end, decoder_state
+        )
 
-    def _encode(self, cuts: Sequence[_Cut]) -> list[Frames]:
+    def _encode_windows(self, grid_windows: Sequence[_GridWindow]) -> list[EncoderFrames]:
         """Return the encoder's frames of each window; none of silent ones."""
-        frames: list[Frames] = [np.zeros((0, 1), np.float32)] * len(cuts)
+        frames: list[EncoderFrames] = [np.zeros((0, 1), np.float32)] * len(grid_windows)
         groups: dict[tuple[int, int], list[int]] = {}
-        for number, cut in enumerate(cuts):
+        for number, cut in enumerate(grid_windows):
             if cut.end and float(np.abs(cut.audio).max()) >= SILENCE_PEAK:
-                size = math.ceil(frame_count(len(cut.audio)) / PADDING) * PADDING
-                groups.setdefault((size, 0 if self._encoder.together else number), []).append(number)
-        for group in _calls(groups):
-            features = _padded(self._features([cuts[number].audio for number in group]))
+                size = math.ceil(count_frames(len(cut.audio)) / PADDING_MULTIPLE) * PADDING_MULTIPLE
+                groups.setdefault((size, 0 if self._encoder.can_batch else number), []).append(number)
+        for group in _split_into_calls(groups):
+            features = _pad_features(
+                self._feature_extractor([grid_windows[number].audio for number in group])
+            )
             for number, lane in zip(group, self._encoder.encode(features), strict=True):
-                frames[number] = lane[: cuts[number].end]
+                frames[number] = lane[: grid_windows[number].end]
         return frames
 
-    def _tokens(self, emissions: Sequence[Emission], cut: _Cut, first: int) -> tuple[Token, ...]:
-        """Return emissions, counted from the frame ``first`` on, as tokens with their place in the window."""
-        seconds, end = self._frame / SAMPLE_RATE, (cut.dropped + len(cut.audio)) / SAMPLE_RATE
+    def _build_tokens(
+        self, emitted_tokens: Sequence[EmittedToken], grid_window: _GridWindow, first_frame: int
+    ) -> tuple[Token, ...]:
+        """Return emissions, counted from the frame ``first_frame`` on, as tokens with their place in the window."""
+        seconds, end = (
+            self._frame_samples / SAMPLE_RATE,
+            (grid_window.dropped_samples + len(grid_window.audio)) / SAMPLE_RATE,
+        )
         tokens = []
-        for emission in emissions:
-            if text := self._pieces[emission.token]:
-                start = min(cut.dropped / SAMPLE_RATE + (first + emission.frame) * seconds, end)
-                lasts = min(max(emission.duration, 1) * seconds, end - start)
+        for emission in emitted_tokens:
+            if text := self._pieces[emission.token_id]:
+                start = min(
+                    grid_window.dropped_samples / SAMPLE_RATE + (first_frame + emission.frame) * seconds, end
+                )
+                lasts = min(max(emission.duration_frames, 1) * seconds, end - start)
                 tokens.append(Token(text, start, lasts, round(emission.probability, CONFIDENCE_DECIMALS)))
         return tuple(tokens)
 
 
-def _calls(groups: Mapping[tuple[int, int], Sequence[int]]) -> Iterator[Sequence[int]]:
+def _split_into_calls(groups: Mapping[tuple[int, int], Sequence[int]]) -> Iterator[Sequence[int]]:
     """Yield windows of one padded length, which is the key's first part in feature frames, call by call."""
     for (size, _), group in groups.items():
-        most = max(1, int(MOST_SECONDS * SAMPLE_RATE / (size * HOP)))
+        most = max(1, int(MAX_CALL_SECONDS * SAMPLE_RATE / (size * HOP_SAMPLES)))
         for first in range(0, len(group), most):
             yield group[first : first + most]
 
 
-def _padded(features: Features) -> Features:
-    missing = -features.bands.shape[2] % PADDING
-    return Features(np.pad(features.bands, ((0, 0), (0, 0), (0, missing))), features.frames)
+def _pad_features(features: MelFeatures) -> MelFeatures:
+    missing = -features.log_mel.shape[2] % PADDING_MULTIPLE
+    return MelFeatures(np.pad(features.log_mel, ((0, 0), (0, 0), (0, missing))), features.frame_counts)

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     import onnxruntime as ort
     from numpy.typing import NDArray
 
-    from echoic.engines.decoder import Emission
-    from echoic.engines.transducer import Favour, Lane, TransducerState
+    from echoic.engines.decoder import EmittedToken
+    from echoic.engines.transducer import Bias, DecoderLane, TransducerState
 
 #: Rows of the joint network that a step may fill, for each frame that a lane may look ahead.
-_ROWS_TO_EACH = 3
+_ROWS_PER_FRAME = 3
 #: What each graph takes and gives, by the stem of its file's name without ``-model``.
-INTERFACES = {
+SPLIT_INTERFACES = {
     "projection": ({"frames"}, {"heard"}),
     "prediction": ({"tokens", "memory"}, {"predicted", "after"}),
     "joint": ({"heard", "predicted"}, {"scores", "certain"}),
@@ -34,7 +34,7 @@ INTERFACES = {
 
 
 @dataclass(frozen=True, slots=True)
-class CutSessions:
+class SplitSessions:
     """The three graphs, loaded."""
 
     projection: ort.InferenceSession
@@ -42,18 +42,18 @@ class CutSessions:
     joint: ort.InferenceSession
 
     @property
-    def width(self) -> int:
+    def frame_width(self) -> int:
         """Values of an encoder's frame."""
         return int(self.projection.get_inputs()[0].shape[1])
 
     @property
-    def outputs(self) -> int:
+    def output_count(self) -> int:
         """Tokens, the blank, and durations."""
         sizes = {one.name: one.shape[-1] for one in self.joint.get_outputs()}
         return int(sizes["scores"]) + int(sizes.get("durations", 0))
 
 
-class CutTransducer(Transducer):
+class SplitTransducer(Transducer):
     """Decodes greedily by networks that were cut (``decoder.Decoder``).
 
     Args:
@@ -63,54 +63,56 @@ class CutTransducer(Transducer):
         max_symbols: Tokens at one frame after which the next frame is taken.
     """
 
-    def __init__(self, sessions: CutSessions, blank: int, *, lookahead: int, max_symbols: int) -> None:
-        super().__init__(_CutNetwork(sessions), blank, lookahead=lookahead, max_symbols=max_symbols)
+    def __init__(self, sessions: SplitSessions, blank: int, *, lookahead: int, max_symbols: int) -> None:
+        super().__init__(_SplitNetwork(sessions), blank, lookahead=lookahead, max_symbols=max_symbols)
         self._projection = sessions.projection
 
     def decode(
         self,
-        lanes: Sequence[NDArray[np.float32]],
+        lane_frames: Sequence[NDArray[np.float32]],
         states: Sequence[TransducerState],
-        favours: Sequence[Favour | None] | None = None,
-    ) -> list[tuple[list[Emission], TransducerState]]:
+        biases: Sequence[Bias | None] | None = None,
+    ) -> list[tuple[list[EmittedToken], TransducerState]]:
         """Return the tokens of each lane and where it stands after its last frame.
 
         Args:
-            lanes: float32, shape ``(frames, width)`` each.
+            lane_frames: float32, shape ``(frames, width)`` each.
             states: Where each lane stands before its first frame.
-            favours: What each listens for; None: nothing.
+            biases: What each listens for; None: nothing.
         """
-        if not any(map(len, lanes)):
-            return super().decode(lanes, states, favours)
-        every = np.concatenate([lane for lane in lanes if len(lane)])
+        if not any(map(len, lane_frames)):
+            return super().decode(lane_frames, states, biases)
+        every = np.concatenate([lane for lane in lane_frames if len(lane)])
         (heard,) = self._projection.run(["heard"], {"frames": every})
-        edges = accumulate(map(len, lanes), initial=0)
-        return super().decode([heard[first:end] for first, end in pairwise(edges)], states, favours)
+        edges = accumulate(map(len, lane_frames), initial=0)
+        return super().decode([heard[first:end] for first, end in pairwise(edges)], states, biases)
 
-    def _reach(self, lanes: int) -> int:
+    def _limit_lookahead(self, lane_count: int) -> int:
         # Up to six rows cost the joint network little more than one; from then on each costs its share, and
         # what was looked at behind a token is thrown away.
-        return max(1, min(self._lookahead, _ROWS_TO_EACH * self._lookahead // lanes))
+        return max(1, min(self._lookahead, _ROWS_PER_FRAME * self._lookahead // lane_count))
 
 
-class _CutNetwork:
+class _SplitNetwork:
     """Prediction network and joint network (``transducer.Network``); frames are projected ones."""
 
-    def __init__(self, sessions: CutSessions) -> None:
+    def __init__(self, sessions: SplitSessions) -> None:
         self._prediction, self._joint = sessions.prediction, sessions.joint
         (size,) = (one.shape[1] for one in sessions.prediction.get_inputs() if one.name == "memory")
-        self._size = int(size)
+        self._state_size = int(size)
         names = [one.name for one in sessions.joint.get_outputs()]
-        self._outputs = ["scores", "certain", *(["durations"] if "durations" in names else [])]
+        self._output_names = ["scores", "certain", *(["durations"] if "durations" in names else [])]
 
-    def start(self) -> NDArray[np.float32]:
+    def build_initial_state(self) -> NDArray[np.float32]:
         """Return zeros: a row."""
-        return np.zeros(self._size, np.float32)
+        return np.zeros(self._state_size, np.float32)
 
-    def look(self, frames: Sequence[NDArray[np.float32]], lanes: Sequence[Lane]) -> _Said:
+    def score_frames(
+        self, frames: Sequence[NDArray[np.float32]], lanes: Sequence[DecoderLane]
+    ) -> _SplitJointOutput:
         """Return what the frames of each lane say after its token."""
-        self._predict([lane for lane in lanes if lane.ahead is None])
-        ahead: list[_Ahead] = [lane.ahead for lane in lanes]  # type: ignore[misc]  # ``_predict`` wrote it
+        self._update_predictions([lane for lane in lanes if lane.prediction is None])
+        ahead: list[_SplitPrediction] = [lane.prediction for lane in lanes]  # type: ignore[misc]  # ``_predict`` wrote it
         counts = [len(one) for one in frames]
         feed = {
             "heard": np.concatenate(frames),
@@ -118,29 +120,29 @@ class _CutNetwork:
                 [one[0] for one, count in zip(ahead, counts, strict=True) for _ in range(count)]
             ),
         }
-        scores, certain, *durations = self._joint.run(self._outputs, feed)
+        scores, certain, *durations = self._joint.run(self._output_names, feed)
         tokens = scores.argmax(axis=1).tolist()
         lasts = durations[0].argmax(axis=1).tolist() if durations else [0] * len(tokens)
-        return _Said(counts, tokens, lasts, (scores, certain), ahead)
+        return _SplitJointOutput(counts, tokens, lasts, (scores, certain), ahead)
 
-    def _predict(self, lanes: Sequence[Lane]) -> None:
+    def _update_predictions(self, lanes: Sequence[DecoderLane]) -> None:
         if not lanes:
             return
         feed = {
-            "tokens": np.array([lane.token for lane in lanes], np.int64),
-            "memory": np.array([lane.memory for lane in lanes]),
+            "tokens": np.array([lane.last_token for lane in lanes], np.int64),
+            "memory": np.array([lane.predictor_state for lane in lanes]),
         }
         for lane, predicted, after in zip(
             lanes, *self._prediction.run(["predicted", "after"], feed), strict=True
         ):
-            lane.ahead = (predicted, after)
+            lane.prediction = (predicted, after)
 
 
 #: What the prediction network says after a token, and its memory then.
-_Ahead = tuple["NDArray[np.float32]", "NDArray[np.float32]"]
+_SplitPrediction = tuple["NDArray[np.float32]", "NDArray[np.float32]"]
 
 
-class _Said:
+class _SplitJointOutput:
     """What the networks said of some lanes (``transducer.Verdict``)."""
 
     def __init__(
@@ -148,23 +150,23 @@ class _Said:
         counts: Sequence[int],
         tokens: list[int],
         durations: list[int],
-        said: tuple[NDArray[np.float32], NDArray[np.float32]],
-        ahead: Sequence[_Ahead],
+        scores_and_probabilities: tuple[NDArray[np.float32], NDArray[np.float32]],
+        predictions: Sequence[_SplitPrediction],
     ) -> None:
-        self._edges = list(accumulate(counts, initial=0))
-        self.tokens = [tokens[first:end] for first, end in pairwise(self._edges)]
-        self.durations = [durations[first:end] for first, end in pairwise(self._edges)]
-        (self._scores, self._certain), self._ahead = said, ahead
+        self._row_offsets = list(accumulate(counts, initial=0))
+        self.best_tokens = [tokens[first:end] for first, end in pairwise(self._row_offsets)]
+        self.durations = [durations[first:end] for first, end in pairwise(self._row_offsets)]
+        (self._scores, self._probabilities), self._predictions = scores_and_probabilities, predictions
 
-    def probability(self, lane: int, frame: int) -> float:
+    def get_probability(self, lane: int, frame: int) -> float:
         """Return the probability, 0..1, of the token said there."""
-        return float(self._certain[self._edges[lane] + frame])
+        return float(self._probabilities[self._row_offsets[lane] + frame])
 
-    def scores(self, lane: int, frame: int) -> NDArray[np.float32]:
+    def get_scores(self, lane: int, frame: int) -> NDArray[np.float32]:
         """Return what each token and the blank score there."""
-        scores: NDArray[np.float32] = self._scores[self._edges[lane] + frame]
+        scores: NDArray[np.float32] = self._scores[self._row_offsets[lane] + frame]
         return scores
 
-    def memory(self, lane: int) -> object:
+    def get_predictor_state(self, lane: int) -> object:
         """Return the prediction network's memory after the lane's token."""
-        return self._ahead[lane][1]
+        return self._predictions[lane][1]

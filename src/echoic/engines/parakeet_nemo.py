@@ -16,19 +16,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from echoic.engines.parakeet import Model, Parakeet, Tuning
-from echoic.engines.parakeet_nemo_files import INSTALL, NAME, Head, look_at, unusable
+from echoic.engines.parakeet import Parakeet, ParakeetModel, ParakeetOptions
+from echoic.engines.parakeet_nemo_files import (
+    NEMO_INSTALL_COMMAND,
+    NEMO_MODEL_ID,
+    DecodingHead,
+    build_nemo_error,
+    inspect_nemo_model,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 #: The loggers of NeMo and of what it brings, which tell a server's log about training.
-_LOGGERS = ("nemo_logger", "nv_one_logger", "lightning", "lightning.pytorch")
+_SILENCED_LOGGERS = ("nemo_logger", "nv_one_logger", "lightning", "lightning.pytorch")
 
 
 @dataclass(frozen=True, slots=True)
-class Torch:
+class TorchOptions:
     """How torch runs.
 
     Attributes:
@@ -42,42 +48,50 @@ class Torch:
     device: str = "auto"
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     cores: int = 1
-    head: Head | None = None
+    head: DecodingHead | None = None
 
 
 class ParakeetNemo(Parakeet):
     """Parakeet from NVIDIA's own files (``engines.base.Engine``).
 
     Args:
-        model: A ``.nemo`` file, or a folder, as ``parakeet_nemo_files.look_at`` takes them.
-        tuning: What may be set of every Parakeet; None: all as usual.
-        torch: How torch runs.
+        model_path: A ``.nemo`` file, or a folder, as ``parakeet_nemo_files.look_at`` takes them.
+        options: What may be set of every Parakeet; None: all as usual.
+        torch_options: How torch runs.
 
     Raises:
         ModelUnavailable: A package is missing, or the model is missing, broken or no Parakeet.
         ValueError: A left context of less than one frame.
     """
 
-    def __init__(self, model: Path, tuning: Tuning | None = None, torch: Torch = Torch()) -> None:
-        parts = look_at(model)
-        with _quiet():
+    def __init__(
+        self,
+        model_path: Path,
+        options: ParakeetOptions | None = None,
+        torch_options: TorchOptions = TorchOptions(),
+    ) -> None:
+        parts = inspect_nemo_model(model_path)
+        with _silence_nemo():
             try:
                 from echoic.engines import parakeet_nemo_modules as modules  # noqa: PLC0415  # takes seconds
             except ImportError as failure:
                 missing = failure.name or "a part of it"
-                raise unusable(f"NeMo cannot be imported: {missing} is missing.", INSTALL) from failure
-            loaded = modules.load(parts, torch)
+                raise build_nemo_error(
+                    f"NeMo cannot be imported: {missing} is missing.", NEMO_INSTALL_COMMAND
+                ) from failure
+            loaded = modules.load_nemo_model(parts, torch_options)
         read = loaded.architecture
-        encoder, decoder = modules.NemoEncoder(loaded), modules.decoder(loaded)
+        encoder, decoder = modules.NemoEncoder(loaded), modules.build_decoder(loaded)
         super().__init__(
-            Model(NAME, encoder, decoder, read.pieces, read.bands, read.subsampling), tuning or Tuning()
+            ParakeetModel(NEMO_MODEL_ID, encoder, decoder, read.pieces, read.bands, read.subsampling),
+            options or ParakeetOptions(),
         )
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _silence_nemo() -> Iterator[None]:
     """Let NeMo's import say nothing, and leave Python's way of showing warnings as it was."""
-    for name in _LOGGERS:
+    for name in _SILENCED_LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -14,24 +14,24 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Literal
 
-from echoic.engines.features import HOP, SAMPLE_RATE, WINDOW
-from echoic.engines.model_file import flaw
-from echoic.engines.parakeet_files import piece_text
+from echoic.engines.features import HOP_SAMPLES, SAMPLE_RATE, WINDOW_SAMPLES
+from echoic.engines.model_file import find_defect
+from echoic.engines.parakeet_files import render_piece
 from echoic.errors import ModelUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from echoic.engines.parakeet_files import Kind
+    from echoic.engines.parakeet_files import HeadKind
 
-NAME = "parakeet-standard"
+NEMO_MODEL_ID = "parakeet-standard"
 #: The commands that bring the libraries, and a model.
-INSTALL = "pip install 'echoic[nemo]'"
-FETCH = "echoic models get parakeet-tdt-0.6b-v3-nemo"
-CONFIG, WEIGHTS = "model_config.yaml", "model_weights.ckpt"
+NEMO_INSTALL_COMMAND = "pip install 'echoic[nemo]'"
+NEMO_DOWNLOAD_COMMAND = "echoic models get parakeet-tdt-0.6b-v3-nemo"
+NEMO_CONFIG_FILE, NEMO_WEIGHTS_FILE = "model_config.yaml", "model_weights.ckpt"
 #: What can be read, by the last part of the configuration's ``target``: which heads it has.
-TARGETS: Mapping[str, tuple[Literal["transducer", "ctc"], ...]] = MappingProxyType(
+TARGET_HEADS: Mapping[str, tuple[Literal["transducer", "ctc"], ...]] = MappingProxyType(
     {
         "EncDecRNNTBPEModel": ("transducer",),
         "EncDecHybridRNNTCTCBPEModel": ("transducer", "ctc"),
@@ -39,62 +39,62 @@ TARGETS: Mapping[str, tuple[Literal["transducer", "ctc"], ...]] = MappingProxyTy
     }
 )
 #: What the features must be, by the key of the configuration's ``preprocessor``; left out means the same.
-PREPROCESSOR: Mapping[str, object] = MappingProxyType(
+REQUIRED_PREPROCESSOR: Mapping[str, object] = MappingProxyType(
     {
         "sample_rate": SAMPLE_RATE,
         "normalize": "per_feature",
-        "window_size": WINDOW / SAMPLE_RATE,
-        "window_stride": HOP / SAMPLE_RATE,
+        "window_size": WINDOW_SAMPLES / SAMPLE_RATE,
+        "window_stride": HOP_SAMPLES / SAMPLE_RATE,
         "window": "hann",
         "n_fft": 512,
         "frame_splicing": 1,
     }
 )
 #: Tokens at one frame where the configuration leaves it open. Source: NeMo's published configurations.
-MAX_SYMBOLS = 10
-_GZIP = b"\x1f\x8b"
+DEFAULT_MAX_SYMBOLS = 10
+_GZIP_MAGIC = b"\x1f\x8b"
 
-Head = Literal["transducer", "ctc"]
+DecodingHead = Literal["transducer", "ctc"]
 
 
 @dataclass(frozen=True, slots=True)
-class NemoParts:
+class NemoModelFiles:
     """Where a model's parts lie.
 
     Attributes:
-        place: The archive, or the folder.
+        path: The archive, or the folder.
         config: The name in it of the configuration.
         weights: The same of the weights.
-        packed: True if ``place`` is an archive.
+        is_archive: True if ``path`` is an archive.
     """
 
-    place: Path
+    path: Path
     config: str
     weights: str
-    packed: bool
+    is_archive: bool
 
     @contextmanager
-    def open(self, part: str) -> Iterator[IO[bytes]]:
+    def open_part(self, part: str) -> Iterator[IO[bytes]]:
         """Open one of the parts, seekable.
 
         Raises:
             ModelUnavailable: The archive is cut off.
         """
-        if not self.packed:
-            with (self.place / part).open("rb") as opened:
+        if not self.is_archive:
+            with (self.path / part).open("rb") as opened:
                 yield opened
             return
         try:
-            with tarfile.open(self.place, "r:") as archive:
+            with tarfile.open(self.path, "r:") as archive:
                 member = archive.extractfile(part)
                 assert member is not None  # noqa: S101  # ``look_at`` saw that it is a file
                 yield member
         except tarfile.ReadError as failure:
-            raise _cut_off(self.place) from failure
+            raise _build_truncated_error(self.path) from failure
 
 
 @dataclass(frozen=True, slots=True)
-class Architecture:
+class ParakeetArchitecture:
     """What a configuration says.
 
     Attributes:
@@ -104,19 +104,19 @@ class Architecture:
         bands: Mel bands that it wants.
         subsampling: Feature frames to one frame of the encoder.
         max_symbols: Tokens at one frame after which the next one is taken.
-        parts: By the prefix of their weights the modules to build, with their arguments.
+        module_configs: By the prefix of their weights the modules to build, with their arguments.
     """
 
-    kind: Kind
+    kind: HeadKind
     pieces: tuple[str, ...]
     durations: tuple[int, ...]
     bands: int
     subsampling: int
     max_symbols: int
-    parts: Mapping[str, Mapping[str, object]]
+    module_configs: Mapping[str, Mapping[str, object]]
 
 
-def look_at(model: Path) -> NemoParts:
+def inspect_nemo_model(model: Path) -> NemoModelFiles:
     """Return where the parts of a model lie; no weights are read.
 
     Args:
@@ -126,22 +126,24 @@ def look_at(model: Path) -> NemoParts:
         ModelUnavailable: Something is missing or unusable: what, and what to do.
     """
     if model.is_dir():
-        if (model / CONFIG).exists():
-            for part in (CONFIG, WEIGHTS):
-                _present(model / part)
-            return NemoParts(model, CONFIG, WEIGHTS, packed=False)
+        if (model / NEMO_CONFIG_FILE).exists():
+            for part in (NEMO_CONFIG_FILE, NEMO_WEIGHTS_FILE):
+                _check_file(model / part)
+            return NemoModelFiles(model, NEMO_CONFIG_FILE, NEMO_WEIGHTS_FILE, is_archive=False)
         files = sorted(model.glob("*.nemo"))
         if len(files) != 1:
             many = (
-                f"{len(files)} .nemo files; name one of them" if files else f"no .nemo file and no {CONFIG}"
+                f"{len(files)} .nemo files; name one of them"
+                if files
+                else f"no .nemo file and no {NEMO_CONFIG_FILE}"
             )
-            raise unusable(f"The folder {model} holds {many}.")
+            raise build_nemo_error(f"The folder {model} holds {many}.")
         (model,) = files
-    _present(model)
-    return _look_into(model)
+    _check_file(model)
+    return _inspect_archive(model)
 
 
-def read_architecture(config: Mapping[str, object], head: Head | None = None) -> Architecture:
+def read_architecture(config: Mapping[str, object], head: DecodingHead | None = None) -> ParakeetArchitecture:
     """Return what a configuration says.
 
     Args:
@@ -152,68 +154,72 @@ def read_architecture(config: Mapping[str, object], head: Head | None = None) ->
         ModelUnavailable: It is not a Parakeet's, or not one that can be read: which, and why.
     """
     target = str(config.get("target", "nothing")).rpartition(".")[2]
-    heads = TARGETS.get(target)
+    heads = TARGET_HEADS.get(target)
     if heads is None:
-        raise unusable(f"It is a {target} of NeMo's; those that can be read are {', '.join(TARGETS)}.")
+        raise build_nemo_error(
+            f"It is a {target} of NeMo's; those that can be read are {', '.join(TARGET_HEADS)}."
+        )
     chosen = head or heads[0]
     if chosen not in heads:
-        raise unusable(f"It is a {target}, which has no {chosen} head.")
-    _check_preprocessor(_section(config, "preprocessor"))
-    encoder = _check_encoder(_section(config, "encoder"))
-    shape = _transducer(config) if chosen == "transducer" else _ctc(config, hybrid=len(heads) > 1)
+        raise build_nemo_error(f"It is a {target}, which has no {chosen} head.")
+    _check_preprocessor(_read_section(config, "preprocessor"))
+    encoder = _check_encoder(_read_section(config, "encoder"))
+    shape = (
+        _read_transducer(config) if chosen == "transducer" else _read_ctc(config, is_hybrid=len(heads) > 1)
+    )
     kind, durations, vocabulary, max_symbols, parts = shape
-    return Architecture(
+    return ParakeetArchitecture(
         kind,
-        tuple(piece_text(str(piece)) for piece in vocabulary),
+        tuple(render_piece(str(piece)) for piece in vocabulary),
         durations,
-        bands=_whole(_section(config, "preprocessor"), "features"),
-        subsampling=_whole(encoder, "subsampling_factor"),
+        bands=_read_positive_integer(_read_section(config, "preprocessor"), "features"),
+        subsampling=_read_positive_integer(encoder, "subsampling_factor"),
         max_symbols=max_symbols,
-        parts={"encoder": encoder, **parts},
+        module_configs={"encoder": encoder, **parts},
     )
 
 
-def unusable(reason: str, install: str | None = FETCH) -> ModelUnavailable:
+def build_nemo_error(reason: str, install: str | None = NEMO_DOWNLOAD_COMMAND) -> ModelUnavailable:
     """Return the refusal of a model with the command that brings a good one, or what else would help."""
-    return ModelUnavailable(NAME, reason, install)
+    return ModelUnavailable(NEMO_MODEL_ID, reason, install)
 
 
-_Shape = tuple[
-    "Kind", tuple[int, ...], "Sequence[object]", int, "Mapping[str, Mapping[str, object]]"
+_DecoderShape = tuple[
+    "HeadKind", tuple[int, ...], "Sequence[object]", int, "Mapping[str, Mapping[str, object]]"
 ]  # kind, durations, vocabulary, max_symbols, parts
 
 
-def _transducer(config: Mapping[str, object]) -> _Shape:
-    decoder, joint = _section(config, "decoder"), _section(config, "joint")
+def _read_transducer(config: Mapping[str, object]) -> _DecoderShape:
+    decoder, joint = _read_section(config, "decoder"), _read_section(config, "joint")
     for part, wanted in ((decoder, "RNNTDecoder"), (joint, "RNNTJoint")):
         _check_target(part, wanted)
     extra = joint.get("num_extra_outputs", 0) or 0
-    durations = _durations(config) if extra else ()
+    durations = _read_durations(config) if extra else ()
     if len(durations) != extra:
-        raise unusable(f"Its joint network says {extra} durations, but {list(durations)} are named.")
+        raise build_nemo_error(f"Its joint network says {extra} durations, but {list(durations)} are named.")
     decoding = config.get("decoding")
     greedy = decoding.get("greedy") if isinstance(decoding, dict) else None
     most = greedy.get("max_symbols") if isinstance(greedy, dict) else None
     return (
         "tdt" if extra else "rnnt",
         durations,
-        _vocabulary(joint, _whole(joint, "num_classes")),
-        most if isinstance(most, int) and most > 0 else MAX_SYMBOLS,
+        _read_vocabulary(joint, _read_positive_integer(joint, "num_classes")),
+        most if isinstance(most, int) and most > 0 else DEFAULT_MAX_SYMBOLS,
         {"decoder": decoder, "joint": joint},
     )
 
 
-def _ctc(config: Mapping[str, object], *, hybrid: bool) -> _Shape:
-    decoder = _section(_section(config, "aux_ctc") if hybrid else config, "decoder")
+def _read_ctc(config: Mapping[str, object], *, is_hybrid: bool) -> _DecoderShape:
+    decoder = _read_section(_read_section(config, "aux_ctc") if is_hybrid else config, "decoder")
     _check_target(decoder, "ConvASRDecoder")
-    vocabulary = _vocabulary(decoder, None)
-    return "ctc", (), vocabulary, MAX_SYMBOLS, {"ctc_decoder" if hybrid else "decoder": decoder}
+    vocabulary = _read_vocabulary(decoder, None)
+    return "ctc", (), vocabulary, DEFAULT_MAX_SYMBOLS, {"ctc_decoder" if is_hybrid else "decoder": decoder}
 
 
 def _check_preprocessor(found: Mapping[str, object]) -> None:
-    for key, wanted in PREPROCESSOR.items():
+    for key, wanted in REQUIRED_PREPROCESSOR.items():
         if found.get(key, wanted) != wanted:
-            raise unusable(
+            raise build_nemo_error(
                 f"Its features are made otherwise: {key} is {found[key]!r} and not {wanted!r}"
                 + (" (a model for cache-aware streaming)." if found.get("normalize") == "NA" else ".")
             )
@@ -223,78 +229,85 @@ def _check_encoder(found: Mapping[str, object]) -> Mapping[str, object]:
     _check_target(found, "ConformerEncoder")
     style = found.get("att_context_style", "regular")
     if style != "regular" or found.get("causal_downsampling"):
-        raise unusable(
+        raise build_nemo_error(
             f"Its encoder is for cache-aware streaming (att_context_style {style!r}), which is not read yet."
         )
     if found.get("reduction"):
-        raise unusable("Its encoder reduces frames a second time, as no Parakeet does.")
+        raise build_nemo_error("Its encoder reduces frames a second time, as no Parakeet does.")
     return found
 
 
 def _check_target(part: Mapping[str, object], wanted: str) -> None:
     found = str(part.get("_target_", "nothing named")).rpartition(".")[2]
     if found != wanted:
-        raise unusable(f"It has a {found} where a Parakeet has a {wanted}.")
+        raise build_nemo_error(f"It has a {found} where a Parakeet has a {wanted}.")
 
 
-def _durations(config: Mapping[str, object]) -> tuple[int, ...]:
+def _read_durations(config: Mapping[str, object]) -> tuple[int, ...]:
     for section, key in (("decoding", "durations"), ("model_defaults", "tdt_durations")):
         part = config.get(section)
         found = part.get(key) if isinstance(part, dict) else None
         if isinstance(found, list) and found and all(isinstance(one, int) and one >= 0 for one in found):
             return tuple(found)
-    raise unusable("Its configuration does not name the durations that it says.")
+    raise build_nemo_error("Its configuration does not name the durations that it says.")
 
 
-def _vocabulary(part: Mapping[str, object], size: int | None) -> Sequence[object]:
+def _read_vocabulary(part: Mapping[str, object], size: int | None) -> Sequence[object]:
     vocabulary = part.get("vocabulary")
     if not isinstance(vocabulary, list) or len(vocabulary) != (size or len(vocabulary)):
-        raise unusable("Its configuration does not hold the vocabulary.")
+        raise build_nemo_error("Its configuration does not hold the vocabulary.")
     return vocabulary
 
 
-def _section(config: Mapping[str, object], key: str) -> dict[str, object]:
+def _read_section(config: Mapping[str, object], key: str) -> dict[str, object]:
     found = config.get(key)
     if not isinstance(found, dict):
-        raise unusable(f"Its configuration has no section {key!r}.")
+        raise build_nemo_error(f"Its configuration has no section {key!r}.")
     return found
 
 
-def _whole(config: Mapping[str, object], key: str) -> int:
+def _read_positive_integer(config: Mapping[str, object], key: str) -> int:
     found = config.get(key)
     if not isinstance(found, int) or found < 1:
-        raise unusable(f"Its configuration says {key} = {found!r}, which is not a whole number above 0.")
+        raise build_nemo_error(
+            f"Its configuration says {key} = {found!r}, which is not a whole number above 0."
+        )
     return found
 
 
-def _present(file: Path) -> None:
+def _check_file(file: Path) -> None:
     if not file.is_file():
-        raise unusable(f"There is no file {file}.")
-    if reason := flaw(file):
-        raise unusable(reason)
+        raise build_nemo_error(f"There is no file {file}.")
+    if reason := find_defect(file):
+        raise build_nemo_error(reason)
     with file.open("rb") as opened:
-        beginning = opened.read(len(_GZIP))
-    if beginning == _GZIP:
-        raise unusable(
+        beginning = opened.read(len(_GZIP_MAGIC))
+    if beginning == _GZIP_MAGIC:
+        raise build_nemo_error(
             f"{file} is a compressed archive, as early versions of NeMo wrote: unpack it (tar -xzf) into a "
             "folder of its own, and name the folder."
         )
 
 
-def _look_into(file: Path) -> NemoParts:
+def _inspect_archive(file: Path) -> NemoModelFiles:
     try:
         with tarfile.open(file, "r:") as archive:
             files = {member.name for member in archive if member.isfile()}
     except tarfile.ReadError as failure:
         if tarfile.is_tarfile(file):
-            raise _cut_off(file) from failure
-        raise unusable(f"{file} is not a .nemo file: those are tar archives.") from failure
-    names = {part: name for name in files for part in (CONFIG, WEIGHTS) if name in {part, f"./{part}"}}
-    for part in (CONFIG, WEIGHTS):
+            raise _build_truncated_error(file) from failure
+        raise build_nemo_error(f"{file} is not a .nemo file: those are tar archives.") from failure
+    names = {
+        part: name
+        for name in files
+        for part in (NEMO_CONFIG_FILE, NEMO_WEIGHTS_FILE)
+        if name in {part, f"./{part}"}
+    }
+    for part in (NEMO_CONFIG_FILE, NEMO_WEIGHTS_FILE):
         if part not in names:
-            raise unusable(f"{file} is not a .nemo file: there is no {part} in it.")
-    return NemoParts(file, names[CONFIG], names[WEIGHTS], packed=True)
+            raise build_nemo_error(f"{file} is not a .nemo file: there is no {part} in it.")
+    return NemoModelFiles(file, names[NEMO_CONFIG_FILE], names[NEMO_WEIGHTS_FILE], is_archive=True)
 
 
-def _cut_off(file: Path) -> ModelUnavailable:
-    return unusable(f"{file} is cut off: fetch it again.")
+def _build_truncated_error(file: Path) -> ModelUnavailable:
+    return build_nemo_error(f"{file} is cut off: fetch it again.")

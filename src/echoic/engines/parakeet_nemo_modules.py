@@ -21,16 +21,16 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from torch.overrides import TorchFunctionMode
 
-from echoic.engines.ctc import Ctc
+from echoic.engines.ctc import CtcDecoder
 from echoic.engines.parakeet_nemo_files import (
-    CONFIG,
-    WEIGHTS,
-    Architecture,
-    NemoParts,
+    NEMO_CONFIG_FILE,
+    NEMO_WEIGHTS_FILE,
+    NemoModelFiles,
+    ParakeetArchitecture,
+    build_nemo_error,
     read_architecture,
-    unusable,
 )
-from echoic.engines.transducer import LOOKAHEAD, Lane, Transducer
+from echoic.engines.transducer import LOOKAHEAD, DecoderLane, Transducer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,60 +38,60 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from echoic.engines.decoder import Decoder
-    from echoic.engines.features import Features
-    from echoic.engines.parakeet_nemo import Torch
+    from echoic.engines.decoder import TokenDecoder
+    from echoic.engines.features import MelFeatures
+    from echoic.engines.parakeet_nemo import TorchOptions
 
 #: A value that OmegaConf would ask something else for, such as the environment.
-_RESOLVER = re.compile(rb"\$\{[^}]*:")
-_CLASSES = {kind.__name__: kind for kind in (ConformerEncoder, ConvASRDecoder, RNNTDecoder, RNNTJoint)}
+_RESOLVER_PATTERN = re.compile(rb"\$\{[^}]*:")
+_MODULE_CLASSES = {kind.__name__: kind for kind in (ConformerEncoder, ConvASRDecoder, RNNTDecoder, RNNTJoint)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Loaded:
+class NemoModel:
     """A loaded model; no call changes it.
 
     Attributes:
         architecture: What its configuration says.
-        parts: The modules, by the prefix of their weights.
+        modules: The modules, by the prefix of their weights.
         device: Where the weights are.
         precision: What they are.
         cores: Cores that one operation uses on the CPU.
     """
 
-    architecture: Architecture
-    parts: Mapping[str, Any]
+    architecture: ParakeetArchitecture
+    modules: Mapping[str, Any]
     device: torch.device
     precision: torch.dtype
     cores: int
 
 
-def load(parts: NemoParts, wishes: Torch) -> Loaded:
+def load_nemo_model(parts: NemoModelFiles, options: TorchOptions) -> NemoModel:
     """Return the loaded model.
 
     Raises:
         ModelUnavailable: It is broken, is no Parakeet, or cannot be computed here.
     """
-    architecture = read_architecture(_read_config(parts), wishes.head)
-    precision: torch.dtype = getattr(torch, wishes.precision)
-    device = _device(wishes.device)
-    modules = {prefix: _built(arguments) for prefix, arguments in architecture.parts.items()}
+    architecture = read_architecture(_read_config(parts), options.head)
+    precision: torch.dtype = getattr(torch, options.precision)
+    device = _resolve_device(options.device)
+    modules = {prefix: _build_module(arguments) for prefix, arguments in architecture.module_configs.items()}
     state = _read_weights(parts)
     for prefix, module in modules.items():
-        _fill(parts, module, _taken(state, f"{prefix}."))
+        _assign_weights(parts, module, _pop_prefixed(state, f"{prefix}."))
         module.to(device=device, dtype=precision).eval().requires_grad_(requires_grad=False)
     if device.type == "cpu":
-        torch.set_num_threads(wishes.cores)
-    return Loaded(architecture, modules, device, precision, wishes.cores)
+        torch.set_num_threads(options.cores)
+    return NemoModel(architecture, modules, device, precision, options.cores)
 
 
-def decoder(loaded: Loaded) -> Decoder:
+def build_decoder(model: NemoModel) -> TokenDecoder:
     """Return what turns the frames of ``NemoEncoder`` into tokens."""
-    read = loaded.architecture
+    read = model.architecture
     if read.kind == "ctc":
-        return Ctc(len(read.pieces))
+        return CtcDecoder(len(read.pieces))
     return Transducer(
-        Networks(loaded), len(read.pieces), lookahead=LOOKAHEAD[read.kind], max_symbols=read.max_symbols
+        NemoNetwork(model), len(read.pieces), lookahead=LOOKAHEAD[read.kind], max_symbols=read.max_symbols
     )
 
 
@@ -106,130 +106,134 @@ class NemoEncoder:
     together, which may change the last bits.
 
     Args:
-        loaded: The model.
+        model: The model.
     """
 
-    def __init__(self, loaded: Loaded) -> None:
-        self.together = loaded.device.type != "cpu" or loaded.cores == 1
-        self._loaded, self._encoder = loaded, loaded.parts["encoder"]
+    def __init__(self, model: NemoModel) -> None:
+        self.can_batch = model.device.type != "cpu" or model.cores == 1
+        self._model, self._encoder = model, model.modules["encoder"]
         # NeMo takes the table of positions, one for each frame, to be too short for as many feature frames,
         # and makes a longer one in the middle of a call, which another thread may be in.
-        self._longest = self._encoder.pos_emb_max_len * loaded.architecture.subsampling
-        self._encoder.max_audio_length = self._longest
+        self._max_feature_frames = self._encoder.pos_emb_max_len * model.architecture.subsampling
+        self._encoder.max_audio_length = self._max_feature_frames
 
-    def encode(self, features: Features) -> Sequence[Any]:
+    def encode(self, features: MelFeatures) -> Sequence[Any]:
         """Return the frames of each window: shape ``(frames, width)``, or ``(frames, tokens + blank)``."""
         with torch.inference_mode():
-            frames = self.frames(features)
-            if self._loaded.architecture.kind != "ctc":
-                return list(self._loaded.parts["joint"].project_encoder(frames))
-            [head] = [part for prefix, part in self._loaded.parts.items() if prefix != "encoder"]
+            frames = self.encode_frames(features)
+            if self._model.architecture.kind != "ctc":
+                return list(self._model.modules["joint"].project_encoder(frames))
+            [head] = [part for prefix, part in self._model.modules.items() if prefix != "encoder"]
             return list(head(encoder_output=frames.transpose(1, 2)).float().cpu().numpy())
 
-    def frames(self, features: Features) -> Tensor:
+    def encode_frames(self, features: MelFeatures) -> Tensor:
         """Return the encoder's own frames, shape ``(windows, frames, width)``.
 
         Raises:
             ValueError: The windows are longer than the model's positions reach.
         """
-        if features.bands.shape[2] > self._longest:
-            raise ValueError(f"A window has {features.bands.shape[2]} feature frames of {self._longest}.")
+        if features.log_mel.shape[2] > self._max_feature_frames:
+            raise ValueError(
+                f"A window has {features.log_mel.shape[2]} feature frames of {self._max_feature_frames}."
+            )
         with torch.inference_mode():
             encoded, _ = self._encoder(
-                audio_signal=torch.from_numpy(features.bands).to(self._loaded.device, self._loaded.precision),
-                length=torch.from_numpy(features.frames).to(self._loaded.device),
+                audio_signal=torch.from_numpy(features.log_mel).to(self._model.device, self._model.precision),
+                length=torch.from_numpy(features.frame_counts).to(self._model.device),
             )
             return encoded.transpose(1, 2)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Ahead:
+class _NemoPrediction:
     """What the prediction network makes of a lane's token.
 
     Attributes:
         projected: For the joint network, shape ``(1, width)``.
-        memory: Its state after the token, shape ``(layers, hidden)`` each.
+        predictor_state: Its state after the token, shape ``(layers, hidden)`` each.
     """
 
     projected: Tensor
-    memory: tuple[Tensor, Tensor]
+    predictor_state: tuple[Tensor, Tensor]
 
 
-class Networks:
+class NemoNetwork:
     """Prediction and joint network on the device (``transducer.Network``).
 
     Args:
-        loaded: The model.
+        model: The model.
     """
 
-    def __init__(self, loaded: Loaded) -> None:
-        self._prediction, self._joint = loaded.parts["decoder"], loaded.parts["joint"]
-        self._device, self._precision = loaded.device, loaded.precision
-        self._blank, self._durations = len(loaded.architecture.pieces), loaded.architecture.durations
+    def __init__(self, model: NemoModel) -> None:
+        self._prediction, self._joint = model.modules["decoder"], model.modules["joint"]
+        self._device, self._precision = model.device, model.precision
+        self._blank, self._durations = len(model.architecture.pieces), model.architecture.durations
 
-    def start(self) -> tuple[Tensor, Tensor]:
+    def build_initial_state(self) -> tuple[Tensor, Tensor]:
         """Return zeros, shape ``(layers, hidden)`` each."""
         like = torch.zeros((1, 1), device=self._device, dtype=self._precision)
         hidden, cell = self._prediction.initialize_state(like)
         return hidden[:, 0], cell[:, 0]
 
-    def look(self, frames: Sequence[Tensor], lanes: Sequence[Lane]) -> Verdict:
+    def score_frames(self, frames: Sequence[Tensor], lanes: Sequence[DecoderLane]) -> NemoJointOutput:
         """Return what the frames of each lane say after its token; the prediction is kept in ``ahead``."""
         with torch.inference_mode():
-            fresh = [lane for lane in lanes if lane.ahead is None]
+            fresh = [lane for lane in lanes if lane.prediction is None]
             if fresh:
-                self._predict(fresh)
-            ahead: list[Any] = [lane.ahead for lane in lanes]
+                self._update_predictions(fresh)
+            ahead: list[Any] = [lane.prediction for lane in lanes]
             projected = torch.stack([one.projected for one in ahead])
             padded = pad_sequence(list(frames), batch_first=True)
             logits = self._joint.joint_after_projection(padded, projected)[:, :, 0]
-        return Verdict(logits, self._blank, self._durations, ahead)
+        return NemoJointOutput(logits, self._blank, self._durations, ahead)
 
-    def _predict(self, lanes: Sequence[Lane]) -> None:
-        memory: list[Any] = [lane.memory for lane in lanes]
-        tokens = torch.tensor([[lane.token] for lane in lanes], device=self._device)
+    def _update_predictions(self, lanes: Sequence[DecoderLane]) -> None:
+        memory: list[Any] = [lane.predictor_state for lane in lanes]
+        tokens = torch.tensor([[lane.last_token] for lane in lanes], device=self._device)
         before = tuple(torch.stack(part, dim=1) for part in zip(*memory, strict=True))
         said, (hidden, cell) = self._prediction.predict(tokens, before, add_sos=False)
         projected = self._joint.project_prednet(said)
         for number, lane in enumerate(lanes):
-            lane.ahead = _Ahead(projected[number], (hidden[:, number], cell[:, number]))
+            lane.prediction = _NemoPrediction(projected[number], (hidden[:, number], cell[:, number]))
 
 
-class Verdict:
+class NemoJointOutput:
     """A verdict of which only tokens and durations leave the device (``transducer.Verdict``).
 
     Args:
         logits: Shape ``(lanes, frames, tokens + blank + durations)``.
         blank: The blank's number; it follows the last token, and the durations follow it.
         durations: Frames that each duration means; none: an RNNT, which says nothing of durations.
-        ahead: What the prediction network made of each lane's token.
+        predictions: What the prediction network made of each lane's token.
     """
 
-    def __init__(self, logits: Tensor, blank: int, durations: Sequence[int], ahead: Sequence[_Ahead]) -> None:
-        self._scores, self._ahead = logits[:, :, : blank + 1], ahead
-        self.tokens: list[list[int]] = self._scores.argmax(dim=2).tolist()
+    def __init__(
+        self, logits: Tensor, blank: int, durations: Sequence[int], predictions: Sequence[_NemoPrediction]
+    ) -> None:
+        self._scores, self._predictions = logits[:, :, : blank + 1], predictions
+        self.best_tokens: list[list[int]] = self._scores.argmax(dim=2).tolist()
         self.durations = [[0] * logits.shape[1]] * logits.shape[0]
         if durations:
             chosen = logits[:, :, blank + 1 :].argmax(dim=2).tolist()
             self.durations = [[durations[choice] for choice in lane] for lane in chosen]
 
-    def probability(self, lane: int, frame: int) -> float:
+    def get_probability(self, lane: int, frame: int) -> float:
         """Return the probability, 0..1, of the token said there."""
         with torch.inference_mode():
             scores = self._scores[lane, frame].float()
-            return float((scores[self.tokens[lane][frame]] - scores.logsumexp(0)).exp())
+            return float((scores[self.best_tokens[lane][frame]] - scores.logsumexp(0)).exp())
 
-    def scores(self, lane: int, frame: int) -> NDArray[np.float32]:
+    def get_scores(self, lane: int, frame: int) -> NDArray[np.float32]:
         """Return what each token and the blank score there."""
         scores: NDArray[np.float32] = self._scores[lane, frame].float().cpu().numpy()
         return scores
 
-    def memory(self, lane: int) -> tuple[Tensor, Tensor]:
+    def get_predictor_state(self, lane: int) -> tuple[Tensor, Tensor]:
         """Return the prediction network's state after the lane's token."""
-        return self._ahead[lane].memory
+        return self._predictions[lane].predictor_state
 
 
-class _Unfilled(TorchFunctionMode):  # type: ignore[misc]  # torch is no part of the development install
+class _SkipWeightInitialization(TorchFunctionMode):  # type: ignore[misc]  # torch is no part of the development install
     """Leaves new weights as they are: they are read from the file anyway.
 
     That saves seconds, and the memory of weights that nobody touches.
@@ -248,58 +252,64 @@ class _Unfilled(TorchFunctionMode):  # type: ignore[misc]  # torch is no part of
         return function(*args, **named)
 
 
-def _read_config(parts: NemoParts) -> Mapping[str, object]:
-    with parts.open(parts.config) as opened:
+def _read_config(parts: NemoModelFiles) -> Mapping[str, object]:
+    with parts.open_part(parts.config) as opened:
         text = opened.read()
     try:
-        if _RESOLVER.search(text):
-            raise unusable(f"{CONFIG} in {parts.place} asks for more than its own values.")
+        if _RESOLVER_PATTERN.search(text):
+            raise build_nemo_error(f"{NEMO_CONFIG_FILE} in {parts.path} asks for more than its own values.")
         config = OmegaConf.to_container(OmegaConf.create(text.decode()), resolve=True)
     except (UnicodeDecodeError, yaml.YAMLError, OmegaConfBaseException) as failure:
-        raise unusable(f"{CONFIG} in {parts.place} cannot be read.") from failure
+        raise build_nemo_error(f"{NEMO_CONFIG_FILE} in {parts.path} cannot be read.") from failure
     if not isinstance(config, dict):
-        raise unusable(f"{CONFIG} in {parts.place} is not a configuration.")
+        raise build_nemo_error(f"{NEMO_CONFIG_FILE} in {parts.path} is not a configuration.")
     return config
 
 
-def _device(name: str) -> torch.device:
+def _resolve_device(name: str) -> torch.device:
     found = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
     try:
         device = torch.device(found)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as failure:
-        raise unusable(f"Torch cannot compute on the device {name!r} here.", None) from failure
+        raise build_nemo_error(f"Torch cannot compute on the device {name!r} here.", None) from failure
     return device
 
 
-def _built(arguments: Mapping[str, object]) -> nn.Module:
+def _build_module(arguments: Mapping[str, object]) -> nn.Module:
     name = str(arguments["_target_"]).rpartition(".")[2]
     own = {key: value for key, value in arguments.items() if key != "_target_"}
     if name == RNNTJoint.__name__:
         own |= {"log_softmax": False, "fuse_loss_wer": False}
     try:
-        with _Unfilled():
-            return _CLASSES[name](**own)
+        with _SkipWeightInitialization():
+            return _MODULE_CLASSES[name](**own)
     except (TypeError, ValueError, KeyError, AssertionError) as failure:
-        raise unusable(f"The installed version of NeMo cannot build this model's {name}.") from failure
+        raise build_nemo_error(
+            f"The installed version of NeMo cannot build this model's {name}."
+        ) from failure
 
 
-def _read_weights(parts: NemoParts) -> dict[str, Tensor]:
+def _read_weights(parts: NemoModelFiles) -> dict[str, Tensor]:
     try:
-        with parts.open(parts.weights) as opened:
+        with parts.open_part(parts.weights) as opened:
             return dict(torch.load(opened, map_location="cpu", weights_only=True))
     except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError) as failure:
-        raise unusable(f"{WEIGHTS} in {parts.place} is damaged, or holds more than weights.") from failure
+        raise build_nemo_error(
+            f"{NEMO_WEIGHTS_FILE} in {parts.path} is damaged, or holds more than weights."
+        ) from failure
 
 
-def _taken(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _pop_prefixed(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Return what begins with ``prefix``, without it, and take it out of ``state``."""
     names = [name for name in state if name.startswith(prefix)]
     return {name.removeprefix(prefix): state.pop(name) for name in names}
 
 
-def _fill(parts: NemoParts, module: nn.Module, state: Mapping[str, Tensor]) -> None:
+def _assign_weights(parts: NemoModelFiles, module: nn.Module, state: Mapping[str, Tensor]) -> None:
     try:
         module.load_state_dict(state, strict=True, assign=True)
     except RuntimeError as failure:
-        raise unusable(f"{WEIGHTS} and {CONFIG} in {parts.place} are not of one model.") from failure
+        raise build_nemo_error(
+            f"{NEMO_WEIGHTS_FILE} and {NEMO_CONFIG_FILE} in {parts.path} are not of one model."
+        ) from failure

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-RECORD = "optimized.json"
+MANIFEST_FILE = "optimized.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class FileDigest:
     """What a file is known by.
 
     Attributes:
@@ -35,7 +35,7 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class OptimizedManifest:
     """What was chosen.
 
     Attributes:
@@ -46,60 +46,64 @@ class Record:
 
     encoder: str
     networks: tuple[str, ...]
-    sources: Mapping[str, Mark]
+    sources: Mapping[str, FileDigest]
 
-    def fits(self, folder: Path) -> bool:
+    def matches_folder(self, folder: Path) -> bool:
         """Return whether what the forms were made of is still there, or is not there at all."""
-        return bool(self.encoder) and all(_same(folder / name, mark) for name, mark in self.sources.items())
+        return bool(self.encoder) and all(
+            _is_unchanged(folder / name, mark) for name, mark in self.sources.items()
+        )
 
 
-_UNREADABLE = Record("", (), {})
+_UNREADABLE_MANIFEST = OptimizedManifest("", (), {})
 
 
-def read_record(folder: Path) -> Record | None:
+def read_optimized_manifest(folder: Path) -> OptimizedManifest | None:
     """Return what was chosen for a folder; None: nothing was; one that cannot be read fits nothing."""
     try:
-        data = json.loads((folder / RECORD).read_bytes())
+        data = json.loads((folder / MANIFEST_FILE).read_bytes())
         names = [data["encoder"], *data["networks"], *data["sources"]]
         if any(Path(name).name != name for name in names):
-            return _UNREADABLE
-        sources = {name: Mark(**mark) for name, mark in data["sources"].items()}
-        return Record(data["encoder"], tuple(data["networks"]), sources)
+            return _UNREADABLE_MANIFEST
+        sources = {name: FileDigest(**mark) for name, mark in data["sources"].items()}
+        return OptimizedManifest(data["encoder"], tuple(data["networks"]), sources)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return _UNREADABLE
+        return _UNREADABLE_MANIFEST
 
 
-def write_record(record: Record, folder: Path) -> Path:
+def write_optimized_manifest(manifest: OptimizedManifest, folder: Path) -> Path:
     """Write what was chosen and return where it stands."""
-    file = folder / RECORD
-    file.write_text(json.dumps(asdict(record), indent=2) + "\n", "utf-8")
+    file = folder / MANIFEST_FILE
+    file.write_text(json.dumps(asdict(manifest), indent=2) + "\n", "utf-8")
     return file
 
 
-def marks(files: Iterable[Path]) -> dict[str, Mark]:
+def digest_files(files: Iterable[Path]) -> dict[str, FileDigest]:
     """Return what files are known by, and those with their large tensors, by their names."""
     found = {}
     for file in (one for graph in files for one in (graph, graph.with_name(f"{graph.name}.data"))):
         if file.is_file():
             state = file.stat()
-            digest = _digest(file, state.st_size, state.st_mtime_ns)
-            found[file.name] = Mark(state.st_size, state.st_mtime_ns, digest)
+            digest = _hash_file(file, state.st_size, state.st_mtime_ns)
+            found[file.name] = FileDigest(state.st_size, state.st_mtime_ns, digest)
     return found
 
 
-def _same(file: Path, mark: Mark) -> bool:
+def _is_unchanged(file: Path, known: FileDigest) -> bool:
     if not file.is_file():
         return True
     state = file.stat()
-    if state.st_size != mark.size:
+    if state.st_size != known.size:
         return False
-    return state.st_mtime_ns == mark.changed or _digest(file, mark.size, state.st_mtime_ns) == mark.digest
+    return (
+        state.st_mtime_ns == known.changed or _hash_file(file, known.size, state.st_mtime_ns) == known.digest
+    )
 
 
 @lru_cache(maxsize=16)
-def _digest(file: Path, _size: int, _changed: int) -> str:
+def _hash_file(file: Path, _size: int, _changed: int) -> str:
     """Return a file's SHA-256; it is read once for each size and time, since that takes seconds."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()

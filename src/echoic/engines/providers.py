@@ -10,9 +10,9 @@ from echoic.errors import ModelUnavailable
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-Provider: TypeAlias = Literal["auto", "cpu", "cuda", "tensorrt", "coreml"]
+ExecutionProvider: TypeAlias = Literal["auto", "cpu", "cuda", "tensorrt", "coreml"]
 #: Names of settings, and those of onnxruntime.
-PROVIDERS: Mapping[str, str] = MappingProxyType(
+ONNX_PROVIDERS: Mapping[str, str] = MappingProxyType(
     {
         "cpu": "CPUExecutionProvider",
         "cuda": "CUDAExecutionProvider",
@@ -22,11 +22,11 @@ PROVIDERS: Mapping[str, str] = MappingProxyType(
 )
 #: What ``auto`` takes, the first that is offered. TensorRT and CoreML want to be asked for by name: they
 #: compile a graph anew for each length of audio.
-AUTOMATIC = ("cuda", "cpu")
+AUTO_PROVIDERS = ("cuda", "cpu")
 #: What takes the parts of a graph that a provider leaves, before the processor does.
-BEHIND: Mapping[str, tuple[str, ...]] = MappingProxyType({"tensorrt": ("cuda",)})
+FALLBACK_PROVIDERS: Mapping[str, tuple[str, ...]] = MappingProxyType({"tensorrt": ("cuda",)})
 #: What brings a provider.
-BRINGS: Mapping[str, str] = MappingProxyType(
+INSTALL_COMMANDS: Mapping[str, str] = MappingProxyType(
     {
         "cuda": "pip uninstall -y onnxruntime && pip install onnxruntime-gpu",
         "tensorrt": "pip uninstall -y onnxruntime && pip install onnxruntime-gpu tensorrt",
@@ -34,27 +34,31 @@ BRINGS: Mapping[str, str] = MappingProxyType(
 )
 
 
-def offered() -> tuple[str, ...]:
+def list_providers() -> tuple[str, ...]:
     """Return the names of the providers that the installed onnxruntime was built with."""
     import onnxruntime  # noqa: PLC0415  # whoever only lists models needs it no earlier
 
     there = onnxruntime.get_available_providers()
-    return tuple(name for name, provider in PROVIDERS.items() if provider in there)
+    return tuple(name for name, provider in ONNX_PROVIDERS.items() if provider in there)
 
 
-def chosen(wish: Provider, there: Collection[str]) -> tuple[str, ...]:
+def resolve_providers(requested: ExecutionProvider, available: Collection[str]) -> tuple[str, ...]:
     """Return onnxruntime's names of the providers to ask for, the best first and the processor last.
 
     Args:
-        wish: What the settings say.
-        there: What is offered.
+        requested: What the settings say.
+        available: What is offered.
 
     Raises:
         ModelUnavailable: The one that is wished for by name is not there.
     """
-    first = next((name for name in AUTOMATIC if name in there), "cpu") if wish == "auto" else wish
-    if first not in there:
-        reason = f"The installed onnxruntime cannot compute by {first}; it offers {', '.join(there)}."
-        raise ModelUnavailable("onnxruntime", reason, BRINGS.get(first))
-    names = (first, *(name for name in BEHIND.get(first, ()) if name in there), "cpu")
-    return tuple(dict.fromkeys(PROVIDERS[name] for name in names))
+    first = (
+        next((name for name in AUTO_PROVIDERS if name in available), "cpu")
+        if requested == "auto"
+        else requested
+    )
+    if first not in available:
+        reason = f"The installed onnxruntime cannot compute by {first}; it offers {', '.join(available)}."
+        raise ModelUnavailable("onnxruntime", reason, INSTALL_COMMANDS.get(first))
+    names = (first, *(name for name in FALLBACK_PROVIDERS.get(first, ()) if name in available), "cpu")
+    return tuple(dict.fromkeys(ONNX_PROVIDERS[name] for name in names))

@@ -26,30 +26,30 @@ if TYPE_CHECKING:
     from echoic.session.window import Window
 
 #: Amplitude steps; a vocabulary has at most one word less.
-STEPS = 128
+AMPLITUDE_STEPS = 128
 #: Seconds: a shorter run of one amplitude is the smear of a resampler, not a word and not a gap.
-SHORTEST_RUN = 0.02
+MIN_RUN_SECONDS = 0.02
 #: Seconds: a plateau at the window's edge that shows less is misheard (``utterance`` and ``plain``).
-WHOLE_WORD = 0.2
+WHOLE_WORD_SECONDS = 0.2
 
-_WORDS = """
+_WORD_LIST = """
 one two three four five six seven eight nine ten alpha bravo charlie delta echo foxtrot golf hotel india
 juliet kilo lima mike november oscar papa quebec romeo sierra tango uniform victor whiskey xray yankee zulu
 red orange yellow green blue purple black white north south east west spring summer autumn winter bread
 butter river mountain window garden silver copper morning evening
 """
 #: The words that are known unless others are given.
-VOCABULARY: tuple[str, ...] = tuple(_WORDS.split())
+VOCABULARY: tuple[str, ...] = tuple(_WORD_LIST.split())
 
 #: Goes on from its carry. The left context shows the start of a word that is recognised at once.
-CARRIED = WindowNeeds("carried", left_context=0.5)
+STATEFUL = WindowNeeds("carried", left_context=0.5)
 #: Decodes the whole window anew and is fooled by words cut at its edges.
-UTTERANCE = WindowNeeds("utterance")
+LOCAL_AGREEMENT = WindowNeeds("utterance")
 #: The same decoder, given one window a segment.
-PLAIN = WindowNeeds("plain")
+OVERLAP = WindowNeeds("plain")
 
 
-def draw(
+def draw_words(
     words: Iterable[str | tuple[str, float]],
     *,
     rate: int = 16_000,
@@ -57,12 +57,12 @@ def draw(
     gap_seconds: float = 0.1,
     vocabulary: Sequence[str] = VOCABULARY,
 ) -> NDArray[np.float32]:
-    """Return audio that ``Scripted`` hears as ``words``.
+    """Return audio that ``ScriptedEngine`` hears as ``words``.
 
     Args:
         words: Each a word, or a word and its seconds; the word ``""`` is silence. A gap follows each.
         rate: Samples per second.
-        word_seconds: Seconds of a word that names none; more than ``SHORTEST_RUN``.
+        word_seconds: Seconds of a word that names none; more than ``MIN_RUN_SECONDS``.
         gap_seconds: Seconds of silence after each word; none after a silence.
         vocabulary: The words there are.
 
@@ -78,49 +78,53 @@ def draw(
         word, seconds = (item, word_seconds) if isinstance(item, str) else item
         if word and word not in levels:
             raise ValueError(f"not in the vocabulary: {word!r}")
-        pieces.append(np.full(round(seconds * rate), levels.get(word, 0) / STEPS, np.float32))
+        pieces.append(np.full(round(seconds * rate), levels.get(word, 0) / AMPLITUDE_STEPS, np.float32))
         pieces.append(np.zeros(round(gap_seconds * rate) if word else 0, np.float32))
     return np.concatenate(pieces)
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class DecodeCost:
     """What a decode pretends to cost, in seconds of sleep: once a call, and for each window in it."""
 
-    batch: float = 0.0
-    window: float = 0.0
+    batch_seconds: float = 0.0
+    window_seconds: float = 0.0
 
 
-class Scripted:
-    """Says the words drawn into the audio (see ``draw``).
+class ScriptedEngine:
+    """Says the words drawn into the audio (see ``draw_words``).
 
-    ``carried`` walks the new part and, like a transducer, commits a word as soon as ``SHORTEST_RUN`` of it is
+    ``carried`` walks the new part and, like a transducer, commits a word as soon as ``MIN_RUN_SECONDS`` of it is
     heard, with its times (a word cut by the edge lasts as long as it is shown, and is not said again); words
     that begin in the right context are volatile.
     ``utterance`` and ``plain`` say the whole window's words, volatile and without times; a plateau that
-    touches the window's edge and shows less than ``WHOLE_WORD`` is heard as the vocabulary's next word.
+    touches the window's edge and shows less than ``WHOLE_WORD_SECONDS`` is heard as the vocabulary's next word.
 
     Args:
-        needs: ``CARRIED``, ``UTTERANCE``, ``PLAIN``, or one of them with other contexts.
-        lanes: The most windows of one call.
-        threads: The most calls at the same time.
+        requirements: ``STATEFUL``, ``LOCAL_AGREEMENT``, ``OVERLAP``, or one of them with other contexts.
+        max_batch_size: The most windows of one call.
+        max_concurrency: The most calls at the same time.
         cost: Seconds to sleep in each call.
-        hooks: Called whenever their word is heard anywhere in a window; may raise or block.
-        vocabulary: The words it knows, fewer than ``STEPS``.
+        word_hooks: Called whenever their word is heard anywhere in a window; may raise or block.
+        vocabulary: The words it knows, fewer than ``AMPLITUDE_STEPS``.
     """
 
     def __init__(
         self,
-        needs: WindowNeeds = CARRIED,
+        requirements: WindowNeeds = STATEFUL,
         *,
-        lanes: int = 8,
-        threads: int = 1,
-        cost: Cost = Cost(),
-        hooks: Mapping[str, Callable[[], object]] = MappingProxyType({}),
+        max_batch_size: int = 8,
+        max_concurrency: int = 1,
+        cost: DecodeCost = DecodeCost(),
+        word_hooks: Mapping[str, Callable[[], object]] = MappingProxyType({}),
         vocabulary: Sequence[str] = VOCABULARY,
     ) -> None:
-        self._needs, self._lanes, self._threads = needs, lanes, threads
-        self._cost, self._hooks, self._vocabulary = cost, hooks, tuple(vocabulary)
+        self._window_requirements, self._max_batch_size, self._max_concurrency = (
+            requirements,
+            max_batch_size,
+            max_concurrency,
+        )
+        self._cost, self._word_hooks, self._vocabulary = cost, word_hooks, tuple(vocabulary)
 
     @property
     def name(self) -> str:
@@ -128,19 +132,19 @@ class Scripted:
         return "scripted"
 
     @property
-    def needs(self) -> WindowNeeds:
+    def requirements(self) -> WindowNeeds:
         """How it wants its windows."""
-        return self._needs
+        return self._window_requirements
 
     @property
-    def lanes(self) -> int:
+    def max_batch_size(self) -> int:
         """The most windows of one call."""
-        return self._lanes
+        return self._max_batch_size
 
     @property
-    def threads(self) -> int:
+    def max_concurrency(self) -> int:
         """The most calls at the same time."""
-        return self._threads
+        return self._max_concurrency
 
     def decode(self, windows: Sequence[Window]) -> list[Hypothesis]:
         """Return what is drawn into each window.
@@ -148,38 +152,40 @@ class Scripted:
         Raises:
             Exception: Whatever a hook raises.
         """
-        if cost := self._cost.batch + self._cost.window * len(windows):
+        if cost := self._cost.batch_seconds + self._cost.window_seconds * len(windows):
             time.sleep(cost)
-        return [self._decode(window) for window in windows]
+        return [self._decode_window(window) for window in windows]
 
     def close(self) -> None:
         """Do nothing: there are no weights."""
 
-    def _decode(self, window: Window) -> Hypothesis:
-        if self._hooks:
-            for word in self._words(window):
-                self._hooks.get(word, _nothing)()
-        if self._needs.reading == "carried":
-            return self._continued(window)
-        return Hypothesis(volatile=tuple(Token(" " + word) for word in self._words(window, fooled=True)))
+    def _decode_window(self, window: Window) -> Hypothesis:
+        if self._word_hooks:
+            for word in self._find_words(window):
+                self._word_hooks.get(word, _do_nothing)()
+        if self._window_requirements.reading == "carried":
+            return self._decode_stateful(window)
+        return Hypothesis(
+            volatile=tuple(Token(" " + word) for word in self._find_words(window, misread_edges=True))
+        )
 
-    def _words(self, window: Window, *, fooled: bool = False) -> Iterator[str]:
+    def _find_words(self, window: Window, *, misread_edges: bool = False) -> Iterator[str]:
         rate, size = window.sample_rate, window.audio.size
-        words, _ = _read(self._levels(window.audio), 0, None, rate)
+        words, _ = _find_word_runs(self._quantize_levels(window.audio), 0, None, rate)
         for run in words:
             cut = run.start == 0 or run.end == size
-            wrong = fooled and cut and run.end - run.start < WHOLE_WORD * rate
+            wrong = misread_edges and cut and run.end - run.start < WHOLE_WORD_SECONDS * rate
             yield self._vocabulary[(run.level - 1 + wrong) % len(self._vocabulary)]
 
-    def _continued(self, window: Window) -> Hypothesis:
+    def _decode_stateful(self, window: Window) -> Hypothesis:
         rate, edge = window.sample_rate, window.left + window.new
-        levels = self._levels(window.audio)
-        before = window.carry if isinstance(window.carry, _Carry) else None
-        words, after = _read(levels[window.left : edge], window.left, before, rate)
-        ahead, _ = _read(levels[edge:], edge, after, rate)
-        return Hypothesis(self._tokens(words, rate), self._tokens(ahead, rate), after)
+        levels = self._quantize_levels(window.audio)
+        before = window.carry if isinstance(window.carry, _ScriptedState) else None
+        words, after = _find_word_runs(levels[window.left : edge], window.left, before, rate)
+        ahead, _ = _find_word_runs(levels[edge:], edge, after, rate)
+        return Hypothesis(self._build_tokens(words, rate), self._build_tokens(ahead, rate), after)
 
-    def _tokens(self, words: Iterable[_Run], rate: int) -> tuple[Token, ...]:
+    def _build_tokens(self, runs: Iterable[_AmplitudeRun], rate: int) -> tuple[Token, ...]:
         return tuple(
             Token(
                 " " + self._vocabulary[run.level - 1],
@@ -187,16 +193,16 @@ class Scripted:
                 duration=(run.end - max(0, run.start)) / rate,
                 confidence=1.0,
             )
-            for run in words
+            for run in runs
         )
 
-    def _levels(self, audio: NDArray[np.float32]) -> NDArray[np.intp]:
-        levels = np.rint(np.abs(audio) * STEPS).astype(np.intp)
+    def _quantize_levels(self, audio: NDArray[np.float32]) -> NDArray[np.intp]:
+        levels = np.rint(np.abs(audio) * AMPLITUDE_STEPS).astype(np.intp)
         return np.where(levels <= len(self._vocabulary), levels, 0)
 
 
-class PlateauVoice:
-    """The voice activity that goes with ``Scripted``: a frame that is not silent is speech."""
+class PlateauDetector:
+    """The voice activity that goes with ``ScriptedEngine``: a frame that is not silent is speech."""
 
     #: A quarter of the quietest word's amplitude.
     threshold = 1 / 512
@@ -221,56 +227,58 @@ class PlateauVoice:
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
+class _AmplitudeRun:
     """Samples ``start`` to ``end`` (from the window's first; may be negative) of one amplitude."""
 
     level: int
     start: int
     end: int
 
-    def moved(self, samples: int) -> _Run:
-        return _Run(self.level, self.start + samples, self.end + samples)
+    def shift_by(self, samples: int) -> _AmplitudeRun:
+        return _AmplitudeRun(self.level, self.start + samples, self.end + samples)
 
 
 @dataclass(frozen=True, slots=True)
-class _Carry:
+class _ScriptedState:
     """Where a reading stopped; positions count from there, so they are 0 or negative.
 
-    ``heard`` is the last run that was long enough. ``tail`` is the run that touches the edge: it may go
+    ``last_run`` is the last run that was long enough. ``open_run`` is the run that touches the edge: it may go
     on, so it is looked at again together with what follows.
     """
 
-    heard: _Run
-    tail: _Run
+    last_run: _AmplitudeRun
+    open_run: _AmplitudeRun
 
 
-_START = _Carry(_Run(0, 0, 0), _Run(0, 0, 0))
+_INITIAL_STATE = _ScriptedState(_AmplitudeRun(0, 0, 0), _AmplitudeRun(0, 0, 0))
 
 
-def _read(
-    levels: NDArray[np.intp], position: int, carry: _Carry | None, rate: int
-) -> tuple[list[_Run], _Carry]:
+def _find_word_runs(
+    levels: NDArray[np.intp], position: int, state: _ScriptedState | None, rate: int
+) -> tuple[list[_AmplitudeRun], _ScriptedState]:
     """Return the words first heard in ``levels``, which begin at ``position``, and where it stopped."""
-    carry = carry or _START
-    tail, runs = carry.tail.moved(position), [carry.heard.moved(position)]
-    for run in _runs(levels, position):
-        tail = _Run(run.level, tail.start if run.level == tail.level else run.start, run.end)
-        if tail.end - tail.start < SHORTEST_RUN * rate:
+    state = state or _INITIAL_STATE
+    tail, runs = state.open_run.shift_by(position), [state.last_run.shift_by(position)]
+    for run in _split_runs(levels, position):
+        tail = _AmplitudeRun(run.level, tail.start if run.level == tail.level else run.start, run.end)
+        if tail.end - tail.start < MIN_RUN_SECONDS * rate:
             continue
         if tail.level == runs[-1].level:
-            runs[-1] = _Run(tail.level, runs[-1].start, tail.end)
+            runs[-1] = _AmplitudeRun(tail.level, runs[-1].start, tail.end)
         else:
             runs.append(tail)
     edge = position + levels.size
-    return [run for run in runs[1:] if run.level], _Carry(runs[-1].moved(-edge), tail.moved(-edge))
+    return [run for run in runs[1:] if run.level], _ScriptedState(
+        runs[-1].shift_by(-edge), tail.shift_by(-edge)
+    )
 
 
-def _runs(levels: NDArray[np.intp], position: int) -> Iterator[_Run]:
+def _split_runs(levels: NDArray[np.intp], position: int) -> Iterator[_AmplitudeRun]:
     edges = [0, *(np.flatnonzero(np.diff(levels)) + 1).tolist(), levels.size]
     for start, end in pairwise(edges):
         if end > start:
-            yield _Run(int(levels[start]), position + start, position + end)
+            yield _AmplitudeRun(int(levels[start]), position + start, position + end)
 
 
-def _nothing() -> None:
+def _do_nothing() -> None:
     pass

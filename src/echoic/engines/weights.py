@@ -14,26 +14,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from echoic.engines.catalogue import SOURCES, STEMS, main_file, names_of, source_of
+from echoic.engines.catalogue import (
+    GRAPH_STEMS,
+    MODEL_SOURCES,
+    get_weights_pattern,
+    list_model_names,
+    resolve_source,
+)
 from echoic.errors import ModelUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from echoic.engines.hub import RemoteFile, Shelf
+    from echoic.engines.hub import RemoteFile, RepoSnapshot
 
 #: The file beside the weights that says where they are from.
-RECORD = "echoic.json"
+SOURCE_RECORD_FILE = "echoic.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
+class CachedModel:
     """A model in the folder for models.
 
     Attributes:
         name: Its name.
         folder: Where it is.
-        complete: Whether it can be loaded; False: a transfer was cut off.
+        is_complete: Whether it can be loaded; False: a transfer was cut off.
         size: Bytes on the disk.
         quantizations: Of its graphs, empty for full precision; none where the form knows none.
         repository: Where it is from, if that is known.
@@ -42,14 +48,14 @@ class Fetched:
 
     name: str
     folder: Path
-    complete: bool
+    is_complete: bool
     size: int
     quantizations: tuple[str, ...]
     repository: str | None = None
     revision: str | None = None
 
 
-def user_cache(env: Mapping[str, str], platform: str = sys.platform) -> Path:
+def resolve_cache_folder(env: Mapping[str, str], platform: str = sys.platform) -> Path:
     """Return the folder for this user's models.
 
     Args:
@@ -66,37 +72,37 @@ def user_cache(env: Mapping[str, str], platform: str = sys.platform) -> Path:
     return place / "echoic" / "models"
 
 
-def find_model(cache: Path, names: Iterable[str] = names_of("onnx", "ctc")) -> Path | None:
+def find_model_folder(cache: Path, names: Iterable[str] = list_model_names("onnx", "ctc")) -> Path | None:
     """Return the folder of the first of these models that is there completely, or None."""
-    return next((cache / name for name in names if _weights(cache, name)), None)
+    return next((cache / name for name in names if _find_weights(cache, name)), None)
 
 
-def find_file(cache: Path, names: Iterable[str]) -> Path | None:
+def find_model_file(cache: Path, names: Iterable[str]) -> Path | None:
     """Return the weights themselves of the first of these models that is there completely, or None."""
-    return next((found[0] for name in names if (found := _weights(cache, name))), None)
+    return next((found[0] for name in names if (found := _find_weights(cache, name))), None)
 
 
-def list_fetched(cache: Path) -> list[Fetched]:
+def list_cached_models(cache: Path) -> list[CachedModel]:
     """Return what there is in the folder for models, complete or not."""
-    return [_look(cache, name) for name in SOURCES if (cache / name).is_dir()]
+    return [_inspect_model(cache, name) for name in MODEL_SOURCES if (cache / name).is_dir()]
 
 
-def languages_of(folder: Path) -> tuple[str, ...]:
+def read_languages(folder: Path) -> tuple[str, ...]:
     """Return the languages of a model that was fetched; empty if that is not known."""
-    name = _record(folder).get("name", folder.name)
-    return SOURCES[name].languages if name in SOURCES else ()
+    name = _read_source_record(folder).get("name", folder.name)
+    return MODEL_SOURCES[name].languages if name in MODEL_SOURCES else ()
 
 
-def remove_model(name: str, cache: Path) -> Fetched:
+def remove_model(name: str, cache: Path) -> CachedModel:
     """Remove a model that was fetched and return what it was.
 
     Raises:
         ModelUnavailable: Nobody knows the name, it is not there, or it cannot be removed.
     """
-    folder = cache / source_of(name).name
+    folder = cache / resolve_source(name).name
     if not folder.is_dir():
         raise ModelUnavailable(name, f"It is not in {cache}.")
-    found = _look(cache, folder.name)
+    found = _inspect_model(cache, folder.name)
     try:
         if folder.is_symlink():
             folder.unlink()
@@ -107,35 +113,37 @@ def remove_model(name: str, cache: Path) -> Fetched:
     return found
 
 
-def digests_of(folder: Path) -> dict[str, str]:
+def read_digests(folder: Path) -> dict[str, str]:
     """Return the digests of the files that were fetched before, by their names."""
-    files = _read(folder / RECORD).get("files")
+    files = _read_json_object(folder / SOURCE_RECORD_FILE).get("files")
     return {path: str(digest) for path, digest in files.items()} if isinstance(files, dict) else {}
 
 
-def keep_record(folder: Path, name: str, shelf: Shelf, fetched: Iterable[RemoteFile]) -> None:
+def write_source_record(
+    folder: Path, name: str, snapshot: RepoSnapshot, downloaded: Iterable[RemoteFile]
+) -> None:
     """Write where a model is from, and the digests of its files: these, and of those before what is the same.
 
     Args:
         folder: The model's.
         name: The model's.
-        shelf: Where its files are from.
-        fetched: Those of them that are there now.
+        snapshot: Where its files are from.
+        downloaded: Those of them that are there now.
     """
-    now = {path: file.digest for path, file in shelf.files.items()}
-    known = {path: digest for path, digest in digests_of(folder).items() if now.get(path) == digest}
-    known |= {file.path: file.digest for file in fetched}
-    record = {"name": name, "repository": shelf.repository, "revision": shelf.revision, "files": known}
-    (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", "utf-8")
+    now = {path: file.digest for path, file in snapshot.files.items()}
+    known = {path: digest for path, digest in read_digests(folder).items() if now.get(path) == digest}
+    known |= {file.path: file.digest for file in downloaded}
+    record = {"name": name, "repository": snapshot.repository, "revision": snapshot.revision, "files": known}
+    (folder / SOURCE_RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", "utf-8")
 
 
-def _weights(cache: Path, name: str) -> list[Path]:
+def _find_weights(cache: Path, name: str) -> list[Path]:
     """Return the files that are fetched last, if the model is there completely."""
-    form = SOURCES[name].form
-    return sorted((cache / name).glob(main_file(form)))
+    form = MODEL_SOURCES[name].model_format
+    return sorted((cache / name).glob(get_weights_pattern(form)))
 
 
-def quantizations(folder: Path, stem: str) -> tuple[str, ...]:
+def list_quantizations(folder: Path, stem: str) -> tuple[str, ...]:
     """Return the quantizations of a graph that are there, empty for full precision.
 
     Args:
@@ -146,32 +154,36 @@ def quantizations(folder: Path, stem: str) -> tuple[str, ...]:
     return tuple(file.name.removeprefix(stem).removesuffix(".onnx").lstrip(".") for file in files)
 
 
-def size_of(place: Path) -> int:
+def measure_size(path: Path) -> int:
     """Return the bytes of a model's file or folder."""
-    files = place.rglob("*") if place.is_dir() else (place,)
+    files = path.rglob("*") if path.is_dir() else (path,)
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def _look(cache: Path, name: str) -> Fetched:
-    folder, form = cache / name, SOURCES[name].form
-    record = _record(folder)
-    return Fetched(
+def _inspect_model(cache: Path, name: str) -> CachedModel:
+    folder, form = cache / name, MODEL_SOURCES[name].model_format
+    record = _read_source_record(folder)
+    return CachedModel(
         name,
         folder,
-        bool(_weights(cache, name)),
-        size_of(folder),
-        quantizations(folder, STEMS[form][-1]) if form in STEMS else (),
+        bool(_find_weights(cache, name)),
+        measure_size(folder),
+        list_quantizations(folder, GRAPH_STEMS[form][-1]) if form in GRAPH_STEMS else (),
         record.get("repository"),
         record.get("revision"),
     )
 
 
-def _record(folder: Path) -> dict[str, str]:
+def _read_source_record(folder: Path) -> dict[str, str]:
     """Return what stands beside the weights about all of them; nothing if that is nothing of ours."""
-    return {key: value for key, value in _read(folder / RECORD).items() if isinstance(value, str)}
+    return {
+        key: value
+        for key, value in _read_json_object(folder / SOURCE_RECORD_FILE).items()
+        if isinstance(value, str)
+    }
 
 
-def _read(file: Path) -> dict[str, object]:
+def _read_json_object(file: Path) -> dict[str, object]:
     try:
         record = json.loads(file.read_bytes())
     except (OSError, ValueError, RecursionError):

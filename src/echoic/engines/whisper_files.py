@@ -19,13 +19,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 #: The id of the model that ``whisper`` means, whichever size that is.
-NAME = "whisper"
+WHISPER_MODEL_ID = "whisper"
 #: The command that brings a model.
-INSTALL = "echoic models get whisper-base"
-WEIGHTS, CONFIG, TOKENIZER = "model.bin", "config.json", "tokenizer.json"
-VOCABULARIES = ("vocabulary.json", "vocabulary.txt")
+WHISPER_DOWNLOAD_COMMAND = "echoic models get whisper-base"
+WHISPER_WEIGHTS_FILE, WHISPER_CONFIG_FILE, WHISPER_TOKENIZER_FILE = (
+    "model.bin",
+    "config.json",
+    "tokenizer.json",
+)
+WHISPER_VOCABULARY_FILES = ("vocabulary.json", "vocabulary.txt")
 #: Other names of sizes.
-ALIASES: Mapping[str, str] = MappingProxyType(
+WHISPER_ALIASES: Mapping[str, str] = MappingProxyType(
     {
         "whisper-large": "whisper-large-v3",
         "whisper-turbo": "whisper-large-v3-turbo",
@@ -36,19 +40,19 @@ ALIASES: Mapping[str, str] = MappingProxyType(
     }
 )
 #: Which of several sizes ``whisper`` means: those first that a processor keeps up with.
-PREFERRED = ("base", "base.en", "small", "small.en", "tiny", "tiny.en")
-_SPECIFICATION = b"WhisperSpec"
-_LARGE_POINTER = b"version https://git-lfs"
-_MOST_OF_A_NAME = 256
+PREFERRED_SIZES = ("base", "base.en", "small", "small.en", "tiny", "tiny.en")
+_WHISPER_ARCHITECTURE = b"WhisperSpec"
+_LFS_POINTER_PREFIX = b"version https://git-lfs"
+_MAX_NAME_BYTES = 256
 
 
-def size_name(model: str) -> str:
+def resolve_size_name(model: str) -> str:
     """Return the id of the size that ``model`` means (``whisper-base``); other names as they are."""
     name = model.strip().lower()
-    return ALIASES.get(name, name)
+    return WHISPER_ALIASES.get(name, name)
 
 
-def folder_of(model: str, cache: Path) -> Path:
+def resolve_whisper_folder(model: str, cache: Path) -> Path:
     """Return where the model that a setting names lies: a size among what was fetched, or a folder.
 
     Args:
@@ -57,23 +61,25 @@ def folder_of(model: str, cache: Path) -> Path:
     """
     if any(sign in model for sign in "/\\~") or Path(model).is_dir():
         return Path(model).expanduser()
-    name = size_name(model)
-    return cache / (name if name.startswith(NAME) else size_name(f"{NAME}-{name}"))
+    name = resolve_size_name(model)
+    return cache / (
+        name if name.startswith(WHISPER_MODEL_ID) else resolve_size_name(f"{WHISPER_MODEL_ID}-{name}")
+    )
 
 
-def find(cache: Path, names: Iterable[str]) -> Path | None:
+def find_whisper_folder(cache: Path, names: Iterable[str]) -> Path | None:
     """Return the folder of the size that ``whisper`` means if none is named, or None.
 
     Args:
         cache: The folder that models are fetched to.
         names: The sizes there may be.
     """
-    there = [name for name in names if (cache / name / WEIGHTS).is_file()]
-    first = [name for size in PREFERRED if (name := f"{NAME}-{size}") in there]
+    there = [name for name in names if (cache / name / WHISPER_WEIGHTS_FILE).is_file()]
+    first = [name for size in PREFERRED_SIZES if (name := f"{WHISPER_MODEL_ID}-{size}") in there]
     return next((cache / name for name in (*first, *there)), None)
 
 
-def look_through(folder: Path, name: str = NAME) -> Path:
+def inspect_whisper_folder(folder: Path, name: str = WHISPER_MODEL_ID) -> Path:
     """Return the folder if it holds a Whisper model; nothing is loaded.
 
     Args:
@@ -84,49 +90,51 @@ def look_through(folder: Path, name: str = NAME) -> Path:
         ModelUnavailable: A file is missing, broken, or of another model: which, and what to do.
     """
     if not folder.is_dir():
-        raise unusable(f"There is no folder {folder}.", name)
-    for file in (CONFIG, TOKENIZER):
-        _read(folder / file, name)
-    if not any((folder / file).is_file() for file in VOCABULARIES):
-        raise unusable(f"{folder} has no file {' or '.join(VOCABULARIES)}.", name)
-    _check_weights(folder / WEIGHTS, name)
+        raise build_whisper_error(f"There is no folder {folder}.", name)
+    for file in (WHISPER_CONFIG_FILE, WHISPER_TOKENIZER_FILE):
+        _check_json(folder / file, name)
+    if not any((folder / file).is_file() for file in WHISPER_VOCABULARY_FILES):
+        raise build_whisper_error(f"{folder} has no file {' or '.join(WHISPER_VOCABULARY_FILES)}.", name)
+    _check_weights(folder / WHISPER_WEIGHTS_FILE, name)
     return folder
 
 
-def unusable(reason: str, name: str = NAME) -> ModelUnavailable:
+def build_whisper_error(reason: str, name: str = WHISPER_MODEL_ID) -> ModelUnavailable:
     """Return the refusal of a model whose files cannot be used.
 
     Args:
         reason: A sentence.
         name: The model asked for.
     """
-    return ModelUnavailable(name, reason, INSTALL if name == NAME else f"echoic models get {name}")
+    return ModelUnavailable(
+        name, reason, WHISPER_DOWNLOAD_COMMAND if name == WHISPER_MODEL_ID else f"echoic models get {name}"
+    )
 
 
-def _read(file: Path, name: str) -> None:
+def _check_json(file: Path, name: str) -> None:
     try:
-        json.loads(_present(file, name).read_bytes())
+        json.loads(_check_exists(file, name).read_bytes())
     except ValueError as error:
-        raise unusable(f"{file} is broken: it is not JSON.", name) from error
+        raise build_whisper_error(f"{file} is broken: it is not JSON.", name) from error
 
 
-def _present(file: Path, name: str) -> Path:
+def _check_exists(file: Path, name: str) -> Path:
     if not file.is_file():
-        raise unusable(f"{file.parent} has no file {file.name}.", name)
+        raise build_whisper_error(f"{file.parent} has no file {file.name}.", name)
     return file
 
 
 def _check_weights(file: Path, name: str) -> None:
     """Read the head of CTranslate2's format: its version, then the name of the architecture."""
-    with _present(file, name).open("rb") as opened:
-        head = opened.read(6 + _MOST_OF_A_NAME)
-    if head.startswith(_LARGE_POINTER):
-        raise unusable(f"{file} is a pointer of Git LFS, not the file itself.", name)
+    with _check_exists(file, name).open("rb") as opened:
+        head = opened.read(6 + _MAX_NAME_BYTES)
+    if head.startswith(_LFS_POINTER_PREFIX):
+        raise build_whisper_error(f"{file} is a pointer of Git LFS, not the file itself.", name)
     length = struct.unpack("<IH", head[:6])[1] if len(head) >= 6 else 0  # noqa: PLR2004  # both numbers
     architecture = head[6 : 6 + length].rstrip(b"\0")
-    if not 0 < length <= _MOST_OF_A_NAME or not architecture.isalnum():
-        raise unusable(f"{file} is broken, or not of CTranslate2's format.", name)
-    if architecture != _SPECIFICATION:
-        raise unusable(
+    if not 0 < length <= _MAX_NAME_BYTES or not architecture.isalnum():
+        raise build_whisper_error(f"{file} is broken, or not of CTranslate2's format.", name)
+    if architecture != _WHISPER_ARCHITECTURE:
+        raise build_whisper_error(
             f"{file} holds another architecture than Whisper: {architecture.decode('ascii')}.", name
         )

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from echoic.evaluate.rttm import BadReference, read_lines
+from echoic.evaluate.rttm import InvalidReferenceFile, read_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    _Row = Mapping[str, object]
+    _ManifestRow = Mapping[str, object]
 
 #: What a column may be called, the first name first.
-COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+COLUMN_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "path": ("path", "audio_filepath", "audio", "file"),
         "reference": ("reference", "text", "transcript", "sentence"),
@@ -30,43 +30,43 @@ COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "duration": ("duration",),
     }
 )
-_BETWEEN_TERMS = re.compile(r"[;,|]")
+_TERM_SEPARATORS = re.compile(r"[;,|]")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ManifestEntry:
     """One row.
 
     Attributes:
-        line: Its line in the manifest, from 1.
+        line_number: Its line in the manifest, from 1.
         path: The recording.
         reference: What is said in it; None: nobody says.
-        rttm: The file that says who speaks when, or None.
+        rttm_path: The file that says who speaks when, or None.
         language: What is spoken, or None.
         rare_words: Terms to look at apart.
         offset: Seconds of the file at which it begins.
-        seconds: Its length; None: up to the end of the file.
+        duration: Its length; None: up to the end of the file.
     """
 
-    line: int
+    line_number: int
     path: Path
     reference: str | None = None
-    rttm: Path | None = None
+    rttm_path: Path | None = None
     language: str | None = None
     rare_words: tuple[str, ...] = ()
     offset: float = 0.0
-    seconds: float | None = None
+    duration: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class BadRow:
+class InvalidRow:
     """A row that says too little, or what cannot be: its line, and why in a sentence."""
 
-    line: int
+    line_number: int
     reason: str
 
 
-def read_manifest(path: Path) -> list[Entry | BadRow]:
+def read_manifest(path: Path) -> list[ManifestEntry | InvalidRow]:
     """Return the rows of a manifest, in order; empty lines are none.
 
     Paths are relative to the manifest's folder. An empty reference in a table means that nobody says what is
@@ -78,15 +78,15 @@ def read_manifest(path: Path) -> list[Entry | BadRow]:
     """
     lines = [(number, line.rstrip("\r")) for number, line in enumerate(read_lines(path), 1) if line.strip()]
     if not lines:
-        raise BadReference(f"{path} is empty.")
-    rows = _json_rows(lines) if lines[0][1].lstrip().startswith("{") else _table_rows(path, lines)
-    found = [row if isinstance(row, BadRow) else _entry(path.parent, *row) for row in rows]
+        raise InvalidReferenceFile(f"{path} is empty.")
+    rows = _parse_json_rows(lines) if lines[0][1].lstrip().startswith("{") else _parse_table_rows(path, lines)
+    found = [row if isinstance(row, InvalidRow) else _build_entry(path.parent, *row) for row in rows]
     if not found:
-        raise BadReference(f"{path} has a head, but no rows.")
+        raise InvalidReferenceFile(f"{path} has a head, but no rows.")
     return found
 
 
-def _json_rows(lines: list[tuple[int, str]]) -> Iterator[tuple[int, _Row] | BadRow]:
+def _parse_json_rows(lines: list[tuple[int, str]]) -> Iterator[tuple[int, _ManifestRow] | InvalidRow]:
     for number, line in lines:
         try:
             row = json.loads(line)
@@ -95,75 +95,77 @@ def _json_rows(lines: list[tuple[int, str]]) -> Iterator[tuple[int, _Row] | BadR
         if isinstance(row, dict):
             yield number, row
         else:
-            yield BadRow(number, "Not a JSON object.")
+            yield InvalidRow(number, "Not a JSON object.")
 
 
-def _table_rows(path: Path, lines: list[tuple[int, str]]) -> Iterator[tuple[int, _Row] | BadRow]:
+def _parse_table_rows(
+    path: Path, lines: list[tuple[int, str]]
+) -> Iterator[tuple[int, _ManifestRow] | InvalidRow]:
     """Yield the rows of a table; each is one line, so that a quotation mark in it swallows no other."""
     (head_line, head), *rest = lines
     mark = "\t" if "\t" in head or path.suffix.lower() == ".tsv" else ","
-    names = _cells(head, mark) or []
+    names = _split_cells(head, mark) or []
     columns = [name.strip().lower() for name in names]
-    if not set(columns) & set(COLUMNS["path"]):
-        wanted = ", ".join(COLUMNS["path"])
-        raise BadReference(f"{path}, line {head_line}: no column names recordings (one of {wanted}).")
+    if not set(columns) & set(COLUMN_NAMES["path"]):
+        wanted = ", ".join(COLUMN_NAMES["path"])
+        raise InvalidReferenceFile(f"{path}, line {head_line}: no column names recordings (one of {wanted}).")
     for number, line in rest:
-        cells = _cells(line, mark)
+        cells = _split_cells(line, mark)
         if cells is None:
-            yield BadRow(number, "A quotation mark is not closed.")
+            yield InvalidRow(number, "A quotation mark is not closed.")
         elif len(cells) != len(columns):
-            yield BadRow(number, f"{len(cells)} cells in {len(columns)} columns.")
+            yield InvalidRow(number, f"{len(cells)} cells in {len(columns)} columns.")
         else:
             yield number, {name: cell for name, cell in zip(columns, cells, strict=True) if cell.strip()}
 
 
-def _cells(line: str, mark: str) -> list[str] | None:
+def _split_cells(line: str, delimiter: str) -> list[str] | None:
     try:
-        [cells] = csv.reader([line], delimiter=mark, strict=True)
+        [cells] = csv.reader([line], delimiter=delimiter, strict=True)
     except (csv.Error, ValueError):
         # In tab-separated text a quotation mark may be no more than that.
-        return line.split(mark) if mark == "\t" else None
+        return line.split(delimiter) if delimiter == "\t" else None
     return cells
 
 
-def _entry(folder: Path, line: int, row: _Row) -> Entry | BadRow:
+def _build_entry(folder: Path, line_number: int, row: _ManifestRow) -> ManifestEntry | InvalidRow:
     try:
-        path, rttm = _text(row, "path"), _text(row, "rttm")
+        path, rttm = _parse_text(row, "path"), _parse_text(row, "rttm")
         if not path:
-            return BadRow(line, "It names no recording.")
-        offset = _number(row, "offset")
-        return Entry(
-            line,
+            return InvalidRow(line_number, "It names no recording.")
+        offset = _parse_seconds(row, "offset")
+        return ManifestEntry(
+            line_number,
             folder / path,
-            _text(row, "reference"),
+            _parse_text(row, "reference"),
             folder / rttm if rttm else None,
-            _text(row, "language") or None,
-            _terms(row),
+            _parse_text(row, "language") or None,
+            _parse_terms(row),
             offset or 0.0,
-            None if offset is None else _number(row, "duration"),
+            None if offset is None else _parse_seconds(row, "duration"),
         )
     except ValueError as error:
-        return BadRow(line, str(error))
+        return InvalidRow(line_number, str(error))
 
 
-def _value(row: _Row, column: str) -> tuple[str, object]:
-    return next(((name, row[name]) for name in COLUMNS[column] if row.get(name) is not None), ("", None))
+def _find_value(row: _ManifestRow, column: str) -> tuple[str, object]:
+    return next(((name, row[name]) for name in COLUMN_NAMES[column] if row.get(name) is not None), ("", None))
 
 
-def _text(row: _Row, column: str) -> str | None:
-    name, value = _value(row, column)
-    if value is None or (isinstance(value, str) and _is_text(value)):
+def _parse_text(row: _ManifestRow, column: str) -> str | None:
+    name, value = _find_value(row, column)
+    if value is None or (isinstance(value, str) and _is_encodable_text(value)):
         return value.strip() if value else value
     raise ValueError(f"{name} is not text.")
 
 
-def _is_text(value: str) -> bool:
+def _is_encodable_text(value: str) -> bool:
     """Return whether it can be printed and written: JSON knows halves of characters."""
     return "\0" not in value and value.encode(errors="replace").decode() == value
 
 
-def _number(row: _Row, column: str) -> float | None:
-    name, value = _value(row, column)
+def _parse_seconds(row: _ManifestRow, column: str) -> float | None:
+    name, value = _find_value(row, column)
     if value is None:
         return None
     if isinstance(value, int | float | str) and not isinstance(value, bool):
@@ -176,15 +178,15 @@ def _number(row: _Row, column: str) -> float | None:
     raise ValueError(f"{name} is not a time in seconds.")
 
 
-def _terms(row: _Row) -> tuple[str, ...]:
-    name, value = _value(row, "rare_words")
+def _parse_terms(row: _ManifestRow) -> tuple[str, ...]:
+    name, value = _find_value(row, "rare_words")
     if isinstance(value, str):
         try:
-            value = json.loads(value) if value.lstrip().startswith("[") else _BETWEEN_TERMS.split(value)
+            value = json.loads(value) if value.lstrip().startswith("[") else _TERM_SEPARATORS.split(value)
         except ValueError:
             raise ValueError(f"{name} is not a list of words.") from None
     if value is None:
         return ()
-    if isinstance(value, list) and all(isinstance(term, str) and _is_text(term) for term in value):
+    if isinstance(value, list) and all(isinstance(term, str) and _is_encodable_text(term) for term in value):
         return tuple(term.strip() for term in value if term.strip())
     raise ValueError(f"{name} is not a list of words.")

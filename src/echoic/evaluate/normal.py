@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 #: Returns the words of a text.
-Normaliser = Callable[[str], list[str]]
+TextNormalizer = Callable[[str], list[str]]
 
 _APOSTROPHES = str.maketrans({"\N{RIGHT SINGLE QUOTATION MARK}": "'", "\N{MODIFIER LETTER APOSTROPHE}": "'"})
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
@@ -38,7 +38,7 @@ _LONG_FORMS: Mapping[str, str] = MappingProxyType(
 _CONTRACTIONS: Mapping[str, str] = MappingProxyType(
     {"n't": " not", "'re": " are", "'ve": " have", "'ll": " will", "'m": " am"}
 )
-_SIGNS = str.maketrans({"&": " and ", "%": " percent ", "$": " dollars ", "\N{EURO SIGN}": " euros "})
+_SPOKEN_SIGNS = str.maketrans({"&": " and ", "%": " percent ", "$": " dollars ", "\N{EURO SIGN}": " euros "})
 _ONES = """
 zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
 seventeen eighteen nineteen
@@ -57,64 +57,64 @@ _ORDINALS: Mapping[str, str] = MappingProxyType(
     }
 )
 #: Numbers of more digits are read digit by digit.
-_MOST_DIGITS = 9
+_MAX_SPOKEN_DIGITS = 9
 _TWENTY, _HUNDRED = 20, 100
 
 
-def normalise(text: str) -> list[str]:
+def normalize_text(text: str) -> list[str]:
     """Return the words of ``text``: lower case, punctuation off, an apostrophe inside a word kept."""
     return _WORD.findall(text.translate(_APOSTROPHES).lower())
 
 
-def as_written(text: str) -> list[str]:
+def split_whitespace(text: str) -> list[str]:
     """Return what stands between spaces: case and punctuation count."""
     return text.split()
 
 
-def english(text: str) -> list[str]:
+def normalize_english(text: str) -> list[str]:
     """Return the words of English as they are spoken: numbers, abbreviations and contractions in full."""
-    plain = text.translate(_SIGNS)
+    plain = text.translate(_SPOKEN_SIGNS)
     plain = _NUMBER.sub(lambda found: found[0].replace(",", ""), plain)
-    return [part for word in normalise(plain) for part in _spoken(word).split()]
+    return [part for word in normalize_text(plain) for part in _spell_out(word).split()]
 
 
-NORMALISERS: Mapping[str, Normaliser] = MappingProxyType(
-    {"basic": normalise, "english": english, "none": as_written}
+NORMALIZERS: Mapping[str, TextNormalizer] = MappingProxyType(
+    {"basic": normalize_text, "english": normalize_english, "none": split_whitespace}
 )
 
 
-def _spoken(word: str) -> str:
+def _spell_out(word: str) -> str:
     if word in _LONG_FORMS:
         return _LONG_FORMS[word]
     if word.isdecimal():
-        return _number(word)
+        return _spell_digits(word)
     if (digits := _ORDINAL.sub("", word)) != word and digits.isdecimal():
-        *first, last = _number(digits).split()
-        return " ".join([*first, _ordinal(last)])
+        *first, last = _spell_digits(digits).split()
+        return " ".join([*first, _to_ordinal(last)])
     for ending, long in _CONTRACTIONS.items():
         if word.endswith(ending):
             return word.removesuffix(ending) + long
     return word
 
 
-def _number(digits: str) -> str:
-    if len(digits) > _MOST_DIGITS or (len(digits) > 1 and digits.startswith("0")):
+def _spell_digits(digits: str) -> str:
+    if len(digits) > _MAX_SPOKEN_DIGITS or (len(digits) > 1 and digits.startswith("0")):
         return " ".join(_ONES[int(digit)] for digit in digits)
-    return _in_words(int(digits))
+    return _spell_number(int(digits))
 
 
-def _in_words(number: int) -> str:
+def _spell_number(number: int) -> str:
     if number < _TWENTY:
         return _ONES[number]
     if number < _HUNDRED:
         tens, rest = _TENS[number // 10 - 2], number % 10
     else:
         scale, name = next(scale for scale in _SCALES if number >= scale[0])
-        tens, rest = f"{_in_words(number // scale)} {name}", number % scale
-    return f"{tens} {_in_words(rest)}" if rest else tens
+        tens, rest = f"{_spell_number(number // scale)} {name}", number % scale
+    return f"{tens} {_spell_number(rest)}" if rest else tens
 
 
-def _ordinal(word: str) -> str:
+def _to_ordinal(word: str) -> str:
     if word in _ORDINALS:
         return _ORDINALS[word]
     return f"{word.removesuffix('y')}ieth" if word.endswith("y") else f"{word}th"

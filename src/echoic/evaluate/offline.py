@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from echoic.audio.speech import SpeechRules, SpeechTracker
-from echoic.evaluate.lateness import Passage
+from echoic.evaluate.lateness import ReferenceUtterance
 from echoic.session.reading import words_of
 from echoic.session.window import DecodeOptions, Window
 
@@ -21,35 +21,35 @@ if TYPE_CHECKING:
     from echoic.session.reading import Spoken
 
 #: Samples per second of the audio; what every engine and the voice detector want.
-RATE = 16_000
+SAMPLE_RATE = 16_000
 #: What is asked of a decode unless something else is.
-NOTHING_ASKED = DecodeOptions()
+DEFAULT_DECODE_OPTIONS = DecodeOptions()
 #: Seconds that an engine with a state of its own is given at once; its encoder's cost grows with the square.
-LONGEST = 60.0
+MAX_GROUP_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Offline:
+class OfflineTranscript:
     """What a model says of a whole recording.
 
     Attributes:
-        passages: Its utterances, with their words, in order.
+        utterances: Its utterances, with their words, in order.
     """
 
-    passages: tuple[Passage, ...]
+    utterances: tuple[ReferenceUtterance, ...]
 
     @property
     def text(self) -> str:
         """Everything."""
-        return " ".join(passage.text for passage in self.passages if passage.text)
+        return " ".join(passage.text for passage in self.utterances if passage.text)
 
 
-def offline(
+def transcribe_offline(
     engine: Engine,
-    voice: Callable[[], VoiceActivity],
+    build_detector: Callable[[], VoiceActivity],
     audio: NDArray[np.float32],
-    options: DecodeOptions = NOTHING_ASKED,
-) -> Offline:
+    options: DecodeOptions = DEFAULT_DECODE_OPTIONS,
+) -> OfflineTranscript:
     """Decode a recording without streaming it.
 
     An engine that decodes utterances is given each once, whole, as the session's own tracker makes them out;
@@ -57,49 +57,54 @@ def offline(
 
     Args:
         engine: Decodes.
-        voice: Makes the detector that finds the utterances.
+        build_detector: Makes the detector that finds the utterances.
         audio: float32, shape ``(n,)``, mono, 16 kHz, -1..1.
         options: What is asked of every decode.
     """
-    found = utterances(voice, audio, engine.needs.longest)
-    most = LONGEST if engine.needs.reading == "carried" else 0.0
-    passages: list[Passage] = []
-    for group in _groups(found, round(most * RATE)):
+    found = find_utterances(build_detector, audio, engine.requirements.longest)
+    most = MAX_GROUP_SECONDS if engine.requirements.reading == "carried" else 0.0
+    passages: list[ReferenceUtterance] = []
+    for group in _group_utterances(found, round(most * SAMPLE_RATE)):
         start, end = group[0].start, group[-1].end or len(audio)
-        words = decode(engine, audio[start:end], start / RATE, options)
-        passages += _passages(group, words, len(audio))
-    return Offline(tuple(passages))
+        words = decode_audio(engine, audio[start:end], start / SAMPLE_RATE, options)
+        passages += _to_reference_utterances(group, words, len(audio))
+    return OfflineTranscript(tuple(passages))
 
 
-def utterances(
-    voice: Callable[[], VoiceActivity], audio: NDArray[np.float32], longest: float
+def find_utterances(
+    build_detector: Callable[[], VoiceActivity], audio: NDArray[np.float32], max_seconds: float
 ) -> tuple[Utterance, ...]:
     """Return where somebody speaks, as the session hears it, in samples."""
-    tracker = SpeechTracker(voice(), SpeechRules(longest=longest))
+    tracker = SpeechTracker(build_detector(), SpeechRules(longest=max_seconds))
     tracker.push(audio)
     tracker.close()
     return tracker.utterances
 
 
-def whole_window(
-    audio: NDArray[np.float32], begins: float = 0.0, options: DecodeOptions = NOTHING_ASKED
+def build_whole_window(
+    audio: NDArray[np.float32], start_seconds: float = 0.0, options: DecodeOptions = DEFAULT_DECODE_OPTIONS
 ) -> Window:
     """Return a piece of audio as one window, all that there is."""
-    return Window(audio, RATE, begins, left=0, new=len(audio), right=0, last=True, options=options)
+    return Window(
+        audio, SAMPLE_RATE, start_seconds, left=0, new=len(audio), right=0, last=True, options=options
+    )
 
 
-def decode(
-    engine: Engine, audio: NDArray[np.float32], begins: float = 0.0, options: DecodeOptions = NOTHING_ASKED
+def decode_audio(
+    engine: Engine,
+    audio: NDArray[np.float32],
+    start_seconds: float = 0.0,
+    options: DecodeOptions = DEFAULT_DECODE_OPTIONS,
 ) -> list[Spoken]:
-    """Return the words of a piece of audio by itself; it begins at the second ``begins``."""
-    [hypothesis] = engine.decode([whole_window(audio, begins, options)])
-    return words_of((*hypothesis.committed, *hypothesis.volatile), begins)
+    """Return the words of a piece of audio by itself; it begins at the second ``start_seconds``."""
+    [hypothesis] = engine.decode([build_whole_window(audio, start_seconds, options)])
+    return words_of((*hypothesis.committed, *hypothesis.volatile), start_seconds)
 
 
-def _groups(found: Sequence[Utterance], most: int) -> Iterator[list[Utterance]]:
+def _group_utterances(utterances: Sequence[Utterance], max_samples: int) -> Iterator[list[Utterance]]:
     group: list[Utterance] = []
-    for one in found:
-        if group and (one.end or 0) - group[0].start > most:
+    for one in utterances:
+        if group and (one.end or 0) - group[0].start > max_samples:
             yield group
             group = []
         group.append(one)
@@ -107,13 +112,21 @@ def _groups(found: Sequence[Utterance], most: int) -> Iterator[list[Utterance]]:
         yield group
 
 
-def _passages(group: Sequence[Utterance], words: Sequence[Spoken], heard: int) -> Iterator[Passage]:
+def _to_reference_utterances(
+    group: Sequence[Utterance], words: Sequence[Spoken], audio_samples: int
+) -> Iterator[ReferenceUtterance]:
     """Yield the utterances with the words that begin in them, or after them and before the next."""
     spoken: list[list[str]] = [[] for _ in group]
     at = 0
     for word in words:
-        while word.start is not None and at + 1 < len(group) and group[at + 1].start / RATE <= word.start:
+        while (
+            word.start is not None and at + 1 < len(group) and group[at + 1].start / SAMPLE_RATE <= word.start
+        ):
             at += 1
         spoken[at].append(word.word)
     for one, texts in zip(group, spoken, strict=True):
-        yield Passage(one.start / RATE, (heard if one.end is None else one.end) / RATE, " ".join(texts))
+        yield ReferenceUtterance(
+            one.start / SAMPLE_RATE,
+            (audio_samples if one.end is None else one.end) / SAMPLE_RATE,
+            " ".join(texts),
+        )

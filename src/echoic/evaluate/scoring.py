@@ -11,96 +11,102 @@ from typing import TYPE_CHECKING
 
 import jiwer
 
-from echoic.evaluate.normal import normalise
+from echoic.evaluate.normal import normalize_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from echoic.evaluate.normal import Normaliser
+    from echoic.evaluate.normal import TextNormalizer
 
 #: Words that fit into the second before a boundary; an engine without times gives no better measure.
-_NEAR = 3
+_NEAR_WORDS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Errors:
+class EditCounts:
     """Edits that turn a reference into a hypothesis, and the reference's number of words (or letters)."""
 
     substitutions: int = 0
     deletions: int = 0
     insertions: int = 0
-    words: int = 0
+    reference_length: int = 0
 
-    def __add__(self, other: Errors) -> Errors:
-        return Errors(
+    def __add__(self, other: EditCounts) -> EditCounts:
+        return EditCounts(
             self.substitutions + other.substitutions,
             self.deletions + other.deletions,
             self.insertions + other.insertions,
-            self.words + other.words,
+            self.reference_length + other.reference_length,
         )
 
     @property
     def rate(self) -> float:
         """The word error rate in percent; of an empty reference, 0."""
         edits = self.substitutions + self.deletions + self.insertions
-        return 100.0 * edits / self.words if self.words else 0.0
+        return 100.0 * edits / self.reference_length if self.reference_length else 0.0
 
 
-def errors(reference: str, hypothesis: str, words: Normaliser = normalise) -> Errors:
+def count_word_errors(
+    reference: str, hypothesis: str, normalizer: TextNormalizer = normalize_text
+) -> EditCounts:
     """Return the edits of words between two texts, both normalised."""
-    expected, found = words(reference), words(hypothesis)
+    expected, found = normalizer(reference), normalizer(hypothesis)
     if not expected:
-        return Errors(insertions=len(found))
+        return EditCounts(insertions=len(found))
     out = jiwer.process_words(" ".join(expected), " ".join(found))
-    return Errors(out.substitutions, out.deletions, out.insertions, len(expected))
+    return EditCounts(out.substitutions, out.deletions, out.insertions, len(expected))
 
 
-def letters(reference: str, hypothesis: str, words: Normaliser = normalise) -> Errors:
+def count_character_errors(
+    reference: str, hypothesis: str, normalizer: TextNormalizer = normalize_text
+) -> EditCounts:
     """Return the edits of letters between two texts, both normalised; a space between words is a letter."""
-    expected, found = " ".join(words(reference)), " ".join(words(hypothesis))
+    expected, found = " ".join(normalizer(reference)), " ".join(normalizer(hypothesis))
     if not expected:
-        return Errors(insertions=len(found))
+        return EditCounts(insertions=len(found))
     out = jiwer.process_characters(expected, found)
-    return Errors(out.substitutions, out.deletions, out.insertions, len(expected))
+    return EditCounts(out.substitutions, out.deletions, out.insertions, len(expected))
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class TermErrors:
     """How many places of a reference have a certain term, and at how many of them it was not heard."""
 
-    places: int = 0
+    occurrences: int = 0
     missed: int = 0
 
-    def __add__(self, other: Terms) -> Terms:
-        return Terms(self.places + other.places, self.missed + other.missed)
+    def __add__(self, other: TermErrors) -> TermErrors:
+        return TermErrors(self.occurrences + other.occurrences, self.missed + other.missed)
 
     @property
     def rate(self) -> float:
         """The share missed in percent; of no places, 0."""
-        return 100.0 * self.missed / self.places if self.places else 0.0
+        return 100.0 * self.missed / self.occurrences if self.occurrences else 0.0
 
 
-def terms(reference: str, hypothesis: str, wanted: Iterable[str], words: Normaliser = normalise) -> Terms:
+def count_term_errors(
+    reference: str, hypothesis: str, wanted: Iterable[str], normalizer: TextNormalizer = normalize_text
+) -> TermErrors:
     """Return how many of the wanted terms in the reference the hypothesis lacks; word for word, in place.
 
     Args:
         reference: What was said.
         hypothesis: What was heard.
         wanted: Terms of one word or several; those that the reference has not do not count.
-        words: The normalisation.
+        normalizer: The normalisation.
     """
-    expected, found = words(reference), words(hypothesis)
-    places = partners(expected, found)
+    expected, found = normalizer(reference), normalizer(hypothesis)
+    places = align_words(expected, found)
     equal = [at is not None and found[at] == word for word, at in zip(expected, places, strict=True)]
-    total = Terms()
-    for term in {tuple(words(term)) for term in wanted} - {()}:
+    total = TermErrors()
+    for term in {tuple(normalizer(term)) for term in wanted} - {()}:
         for start in range(len(expected) - len(term) + 1):
             if tuple(expected[start : start + len(term)]) == term:
-                total += Terms(1, not all(equal[start : start + len(term)]))
+                total += TermErrors(1, not all(equal[start : start + len(term)]))
     return total
 
 
-def partners(expected: Sequence[str], found: Sequence[str]) -> list[int | None]:
+def align_words(expected: Sequence[str], found: Sequence[str]) -> list[int | None]:
     """Return for each expected word the index of the found word it is aligned to, None if it is missing."""
     places: list[int | None] = [None] * len(expected)
     if not expected or not found:
@@ -113,7 +119,7 @@ def partners(expected: Sequence[str], found: Sequence[str]) -> list[int | None]:
 
 
 @dataclass(frozen=True, slots=True)
-class Seams:
+class SeamErrors:
     """What joining segments did to a transcript, against one that was decoded without joins.
 
     Attributes:
@@ -128,8 +134,8 @@ class Seams:
     added: int = 0
     lost: int = 0
 
-    def __add__(self, other: Seams) -> Seams:
-        return Seams(
+    def __add__(self, other: SeamErrors) -> SeamErrors:
+        return SeamErrors(
             self.boundaries + other.boundaries,
             self.doubled + other.doubled,
             self.added + other.added,
@@ -137,44 +143,47 @@ class Seams:
         )
 
 
-def seams(whole: str, segments: Iterable[str]) -> Seams:
+def count_seam_errors(offline_text: str, segments: Iterable[str]) -> SeamErrors:
     """Return what is doubled, added and lost in joined segments near their boundaries.
 
     Near is within three words of a boundary, about a second of speech.
 
     Args:
-        whole: The same audio's transcript without joins.
+        offline_text: The same audio's transcript without joins.
         segments: The texts that were joined.
     """
-    found, edges = _joined(segments)
-    expected = normalise(whole)
+    found, edges = _join_segments(segments)
+    expected = normalize_text(offline_text)
     if not expected or not found:
-        return Seams(len(edges), 0, 0, 0)
+        return SeamErrors(len(edges), 0, 0, 0)
     doubled = added = lost = 0
     for chunk in jiwer.process_words(" ".join(expected), " ".join(found)).alignments[0]:
-        if chunk.type == "delete" and _near(chunk.hyp_start_idx, edges):
+        if chunk.type == "delete" and _is_near_boundary(chunk.hyp_start_idx, edges):
             lost += chunk.ref_end_idx - chunk.ref_start_idx
         elif chunk.type == "insert":
             for at in range(chunk.hyp_start_idx, chunk.hyp_end_idx):
-                if _near(at, edges):
-                    again = found[at] in found[max(0, at - _NEAR) : at] + found[at + 1 : at + 1 + _NEAR]
+                if _is_near_boundary(at, edges):
+                    again = (
+                        found[at]
+                        in found[max(0, at - _NEAR_WORDS) : at] + found[at + 1 : at + 1 + _NEAR_WORDS]
+                    )
                     doubled, added = doubled + again, added + (not again)
-    return Seams(len(edges), doubled, added, lost)
+    return SeamErrors(len(edges), doubled, added, lost)
 
 
-def _joined(segments: Iterable[str]) -> tuple[list[str], list[int]]:
+def _join_segments(segments: Iterable[str]) -> tuple[list[str], list[int]]:
     found: list[str] = []
     edges: list[int] = []
     for text in segments:
-        words = normalise(text)
+        words = normalize_text(text)
         if words and found:
             edges.append(len(found))
         found += words
     return found, edges
 
 
-def _near(at: int, edges: Iterable[int]) -> bool:
-    return any(edge - _NEAR <= at <= edge + _NEAR for edge in edges)
+def _is_near_boundary(at: int, edges: Iterable[int]) -> bool:
+    return any(edge - _NEAR_WORDS <= at <= edge + _NEAR_WORDS for edge in edges)
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
-from echoic.evaluate.rttm import SpeakerTurn
+from echoic.evaluate.rttm import LabeledTurn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 #: Seconds between two words of a speaker that still are his: annotators hear no pause in them.
 #: Source: the 0.5 s of pauses in NIST's evaluation plans for rich transcription.
-PAUSE = 0.5
+MAX_PAUSE_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class SpeakerErrors:
+class DiarizationErrors:
     """Seconds that are missed, taken for speech, and given to the wrong speaker, of ``total`` spoken."""
 
     missed: float = 0.0
@@ -31,8 +31,8 @@ class SpeakerErrors:
     confusion: float = 0.0
     total: float = 0.0
 
-    def __add__(self, other: SpeakerErrors) -> SpeakerErrors:
-        return SpeakerErrors(
+    def __add__(self, other: DiarizationErrors) -> DiarizationErrors:
+        return DiarizationErrors(
             self.missed + other.missed,
             self.false_alarm + other.false_alarm,
             self.confusion + other.confusion,
@@ -46,19 +46,19 @@ class SpeakerErrors:
         return 100.0 * wrong / self.total if self.total else 0.0
 
 
-def can_measure() -> bool:
+def can_measure_diarization() -> bool:
     """Return whether the package that measures is there."""
     return find_spec("pyannote") is not None and find_spec("pyannote.metrics") is not None
 
 
-def speaker_errors(
-    reference: Iterable[SpeakerTurn],
-    hypothesis: Iterable[SpeakerTurn],
+def measure_diarization(
+    reference: Iterable[LabeledTurn],
+    hypothesis: Iterable[LabeledTurn],
     seconds: float,
     *,
     collar: float = 0.0,
-    overlap: bool = True,
-) -> SpeakerErrors:
+    count_overlap: bool = True,
+) -> DiarizationErrors:
     """Return the errors of turns; what the hypothesis calls its speakers does not matter.
 
     Args:
@@ -66,15 +66,15 @@ def speaker_errors(
         hypothesis: Who is said to.
         seconds: Length of the recording; what lies beyond does not count.
         collar: Seconds around each border of the reference, half before and half after, that do not count.
-        overlap: Whether places where two speak at once count.
+        count_overlap: Whether places where two speak at once count.
     """
     from pyannote.core import Segment, Timeline  # noqa: PLC0415  # an optional part is imported where it is used
     from pyannote.metrics.diarization import DiarizationErrorRate  # noqa: PLC0415  # the same
 
-    metric = DiarizationErrorRate(collar=collar, skip_overlap=not overlap)
+    metric = DiarizationErrorRate(collar=collar, skip_overlap=not count_overlap)
     whole = Timeline([Segment(0.0, seconds)])
-    parts = metric(_annotation(reference), _annotation(hypothesis), uem=whole, detailed=True)
-    return SpeakerErrors(
+    parts = metric(_to_annotation(reference), _to_annotation(hypothesis), uem=whole, detailed=True)
+    return DiarizationErrors(
         float(parts["missed detection"]),
         float(parts["false alarm"]),
         float(parts["confusion"]),
@@ -82,7 +82,7 @@ def speaker_errors(
     )
 
 
-def _annotation(turns: Iterable[SpeakerTurn]) -> Annotation:
+def _to_annotation(turns: Iterable[LabeledTurn]) -> Annotation:
     from pyannote.core import Annotation, Segment  # noqa: PLC0415  # the same
 
     found = Annotation()
@@ -92,44 +92,46 @@ def _annotation(turns: Iterable[SpeakerTurn]) -> Annotation:
     return found
 
 
-def part_of(turns: Iterable[SpeakerTurn], start: float, seconds: float) -> tuple[SpeakerTurn, ...]:
+def clip_turns(turns: Iterable[LabeledTurn], start: float, seconds: float) -> tuple[LabeledTurn, ...]:
     """Return what of the turns lies in a part of the recording, in the part's own seconds."""
     moved = (replace(turn, start=turn.start - start, end=turn.end - start) for turn in turns)
     inside = (replace(turn, start=max(turn.start, 0.0), end=min(turn.end, seconds)) for turn in moved)
     return tuple(turn for turn in inside if turn.end > turn.start)
 
 
-def turns_of(finals: Iterable[Final], speech: Sequence[tuple[float, float]]) -> tuple[SpeakerTurn, ...]:
+def turns_from_finals(
+    finals: Iterable[Final], speech: Sequence[tuple[float, float]]
+) -> tuple[LabeledTurn, ...]:
     """Return who is said to speak when: by the finals' words, or where those bear no times by their places.
 
     Args:
         finals: With their speakers, in order.
         speech: Where somebody speaks, in seconds; a final without words' times counts there only.
     """
-    turns: list[SpeakerTurn] = []
-    for turn in (turn for final in finals for turn in _turns(final, speech)):
+    turns: list[LabeledTurn] = []
+    for turn in (turn for final in finals for turn in _iterate_final_turns(final, speech)):
         last = turns[-1] if turns else None
-        if last and last.speaker == turn.speaker and turn.start - last.end <= PAUSE:
+        if last and last.speaker == turn.speaker and turn.start - last.end <= MAX_PAUSE_SECONDS:
             turns[-1] = replace(last, end=max(last.end, turn.end))
         else:
             turns.append(turn)
     return tuple(turns)
 
 
-def _turns(final: Final, speech: Sequence[tuple[float, float]]) -> Iterator[SpeakerTurn]:
+def _iterate_final_turns(final: Final, speech: Sequence[tuple[float, float]]) -> Iterator[LabeledTurn]:
     if final.words is not UNSET and final.words:
         for word in final.words:
             speaker = final.speaker_id if word.speaker_id is UNSET else word.speaker_id
             if speaker is not UNSET:
-                yield SpeakerTurn(word.start, word.end, str(speaker))
+                yield LabeledTurn(word.start, word.end, str(speaker))
     elif final.speaker_id is not UNSET:
         for begin, stop in speech:
             start, end = max(begin, final.segment_start), min(stop, final.segment_end)
             if end > start:
-                yield SpeakerTurn(start, end, str(final.speaker_id))
+                yield LabeledTurn(start, end, str(final.speaker_id))
 
 
-def corrected(finals: Iterable[Final], summary: DiarizationSummary) -> list[Final]:
+def apply_corrections(finals: Iterable[Final], summary: DiarizationSummary) -> list[Final]:
     """Return the finals with the speakers that a summary gives them.
 
     It says who speaks in a final: the words of the one who was thought to are the other's then.

@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 #: Items of each kind, and characters of each: a display's room, whatever a model writes.
-_MOST_ITEMS: Final = 20
-_LONGEST: Final = 500
+_MAX_ITEMS: Final = 20
+_MAX_ITEM_CHARS: Final = 500
 #: Characters of an answer that are looked at, and places in it where its object may begin.
-_MOST_TEXT: Final = 200_000
-_MOST_STARTS: Final = 50
-_TEXTS: Final = {"type": "array", "items": {"type": "string"}}
+_MAX_ANSWER_CHARS: Final = 200_000
+_MAX_OBJECT_STARTS: Final = 50
+_STRING_ARRAY: Final = {"type": "array", "items": {"type": "string"}}
 #: The form of an answer, as JSON Schema; within what strict modes of servers know.
-SCHEMA: Final[dict[str, object]] = {
+ANSWER_SCHEMA: Final[dict[str, object]] = {
     "type": "object",
     "properties": {
-        "summary": _TEXTS,
+        "summary": _STRING_ARRAY,
         "action_items": {
             "type": "array",
             "items": {
@@ -34,16 +34,16 @@ SCHEMA: Final[dict[str, object]] = {
                 "additionalProperties": False,
             },
         },
-        "decisions": _TEXTS,
-        "topics": _TEXTS,
+        "decisions": _STRING_ARRAY,
+        "topics": _STRING_ARRAY,
     },
     "required": ["summary", "action_items", "decisions", "topics"],
     "additionalProperties": False,
 }
-_THOUGHTS: Final = re.compile(r"<think>.*?</think>", re.DOTALL | re.IGNORECASE)
+_THINK_BLOCK: Final = re.compile(r"<think>.*?</think>", re.DOTALL | re.IGNORECASE)
 
 
-class Unusable(Exception):
+class BadResponse(Exception):
     """An answer that says nothing in the form that was asked for.
 
     Args:
@@ -55,19 +55,19 @@ class Unusable(Exception):
         self.message = message
 
 
-class _Item(msgspec.Struct):
+class _ActionItemJson(msgspec.Struct):
     description: str
     owner: str | None = None
 
 
-class _Answer(msgspec.Struct):
+class _FindingsJson(msgspec.Struct):
     summary: list[str] = []
-    action_items: list[_Item] = []
+    action_items: list[_ActionItemJson] = []
     decisions: list[str] = []
     topics: list[str] = []
 
 
-def findings_in(text: str) -> Findings:
+def parse_findings(text: str) -> Findings:
     """Return the findings that a model's answer holds.
 
     Args:
@@ -76,48 +76,48 @@ def findings_in(text: str) -> Findings:
     Raises:
         Unusable: There is no such object in it, or not of that form.
     """
-    found = _object_in(_THOUGHTS.sub("", text[:_MOST_TEXT]))
+    found = _parse_object(_THINK_BLOCK.sub("", text[:_MAX_ANSWER_CHARS]))
     try:
-        answer = msgspec.convert(found, _Answer)
+        answer = msgspec.convert(found, _FindingsJson)
     except msgspec.ValidationError:
-        raise Unusable("The language model's answer has not the form that was asked for.") from None
+        raise BadResponse("The language model's answer has not the form that was asked for.") from None
     return Findings(
-        summary=_cleaned(answer.summary),
-        action_items=tuple(_items(answer.action_items)),
-        decisions=_cleaned(answer.decisions),
-        topics=_cleaned(answer.topics),
+        summary=_clean_texts(answer.summary),
+        action_items=tuple(_build_action_items(answer.action_items)),
+        decisions=_clean_texts(answer.decisions),
+        topics=_clean_texts(answer.topics),
     )
 
 
-def _object_in(text: str) -> dict[str, object]:
+def _parse_object(text: str) -> dict[str, object]:
     decoder = json.JSONDecoder()
     starts = (match.start() for match in re.finditer(r"\{", text))
     wrong = "is no JSON"
-    for start, _ in zip(starts, range(_MOST_STARTS), strict=False):
+    for start, _ in zip(starts, range(_MAX_OBJECT_STARTS), strict=False):
         try:
             found, _ = decoder.raw_decode(text, start)
         except (ValueError, RecursionError):
             continue
-        if isinstance(found, dict) and found.keys() & set(_Answer.__struct_fields__):
+        if isinstance(found, dict) and found.keys() & set(_FindingsJson.__struct_fields__):
             return found
         wrong = "has not the form that was asked for"
-    raise Unusable(
+    raise BadResponse(
         f"The language model's answer {wrong}." if text.strip() else "The language model said nothing."
     )
 
 
-def _items(items: Iterable[_Item]) -> Iterator[ActionItem]:
-    for item in list(items)[:_MOST_ITEMS]:
-        if description := _clean(item.description):
-            yield ActionItem(description, _clean(item.owner or "") or None)
+def _build_action_items(items: Iterable[_ActionItemJson]) -> Iterator[ActionItem]:
+    for item in list(items)[:_MAX_ITEMS]:
+        if description := _clean_text(item.description):
+            yield ActionItem(description, _clean_text(item.owner or "") or None)
 
 
-def _cleaned(texts: Iterable[str]) -> tuple[str, ...]:
+def _clean_texts(texts: Iterable[str]) -> tuple[str, ...]:
     """Return the texts without those that are empty or said before."""
-    return tuple(dict.fromkeys(clean for text in list(texts)[:_MOST_ITEMS] if (clean := _clean(text))))
+    return tuple(dict.fromkeys(clean for text in list(texts)[:_MAX_ITEMS] if (clean := _clean_text(text))))
 
 
-def _clean(text: str) -> str:
+def _clean_text(text: str) -> str:
     """Return a text on one line, of characters that can be seen, and not too long."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text[: 2 * _LONGEST]).split())
-    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1].rstrip()}…"
+    line = " ".join("".join(c if c.isprintable() else " " for c in text[: 2 * _MAX_ITEM_CHARS]).split())
+    return line if len(line) <= _MAX_ITEM_CHARS else f"{line[: _MAX_ITEM_CHARS - 1].rstrip()}…"

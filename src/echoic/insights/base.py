@@ -10,14 +10,14 @@ from echoic.wire.frames import ActionItem
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["ActionItem", "Findings", "InsightFailed", "Provider", "Said", "Stage"]
+__all__ = ["ActionItem", "Findings", "InsightFailed", "InsightProvider", "TranscriptSegment", "InsightStage"]
 
 #: ``live``: while the talk goes on; ``final``: after a commit, about everything since the one before.
-Stage = Literal["live", "final"]
+InsightStage = Literal["live", "final"]
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class TranscriptSegment:
     """A final with words in it.
 
     Attributes:
@@ -64,7 +64,7 @@ class InsightFailed(Exception):
         self.message = message
 
 
-class Provider(Protocol):
+class InsightProvider(Protocol):
     """Finds out what a talk comes down to; one for all sessions, so it keeps nothing of any."""
 
     @property
@@ -76,17 +76,17 @@ class Provider(Protocol):
         """Their ``model``."""
 
     @property
-    def room(self) -> int:
+    def max_bytes(self) -> int:
         """The most of a talk that it reads at once, in bytes of UTF-8."""
 
-    def load(self) -> None:
-        """Load what it needs, if that was not done; blocks, and ``distil`` does it by itself in a thread."""
+    def warm_up(self) -> None:
+        """Load what it needs, if that was not done; blocks, and ``summarize`` does it by itself in a thread."""
 
-    async def distil(self, said: Sequence[Said], stage: Stage) -> Findings:
+    async def summarize(self, segments: Sequence[TranscriptSegment], stage: InsightStage) -> Findings:
         """Return what was found in a stretch of talk; may be cancelled at any time.
 
         Args:
-            said: What was said, in order, at least one; not more than ``room``.
+            segments: What was said, in order, at least one; not more than ``max_bytes``.
             stage: What for.
 
         Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from echoic.insights.english import bare, capital, names_something
+from echoic.insights.english import capitalize_first, names_something, strip_fillers
 
 if TYPE_CHECKING:
     from echoic.insights.sentences import Sentence
@@ -49,13 +49,13 @@ _STORY: Final = re.compile(
 )
 
 
-def decision(sentence: Sentence) -> str | None:
+def find_decision(sentence: Sentence) -> str | None:
     """Return a sentence that says that something is settled, or None: it does not, or not surely."""
-    text = bare(sentence.text)
+    text = strip_fillers(sentence.text)
     lower = text.lower()
     before, after = _BEFORE.search(lower), _AFTER.search(lower)
     found = before or after
-    if found is None or sentence.asks or len(text.split()) < _SHORTEST:
+    if found is None or sentence.is_question or len(text.split()) < _SHORTEST:
         return None
     if _STORY.search(sentence.text.lower()) or _UNSETTLED.search(lower[: found.start()]):
         return None
@@ -63,4 +63,4 @@ def decision(sentence: Sentence) -> str | None:
         return None
     if len(text.split()) > _LONGEST:
         text = " ".join(text[found.start() if before else 0 :].split()[:_LONGEST])
-    return capital(text)
+    return capitalize_first(text)

@@ -23,21 +23,21 @@ from echoic.insights.base import InsightFailed
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from echoic.insights.asking import Asking
+    from echoic.insights.asking import RequestFormat
 
 #: What the client wants as a key where the server wants none.
-_NO_KEY: Final = "none"
+_PLACEHOLDER_KEY: Final = "none"
 #: Statuses that say that something in the request is not known there.
-_ABOUT_THE_ASKING: Final = frozenset({400, 404, 415, 422, 501})
+_FORMAT_STATUSES: Final = frozenset({400, 404, 415, 422, 501})
 #: Statuses that pass, beside those of 500 and more.
-_PASSING: Final = frozenset({408, 409, 425, 429})
+_TEMPORARY_STATUSES: Final = frozenset({408, 409, 425, 429})
 _SERVER_ERROR: Final = 500
-_REDIRECTS: Final = range(300, 400)
+_REDIRECT_STATUSES: Final = range(300, 400)
 #: Seconds that a server may have itself left alone at most.
-_LONGEST_WAIT: Final = 300.0
+_MAX_RETRY_AFTER: Final = 300.0
 #: Bytes of an answer that are read; notes of a talk are a few thousand.
-_MOST_BYTES: Final = 2**20
-_MESSAGES: Final[Mapping[int, str]] = {
+_MAX_RESPONSE_BYTES: Final = 2**20
+_STATUS_MESSAGES: Final[Mapping[int, str]] = {
     401: "The language model's server does not take the key.",
     403: "The language model's server does not take the key.",
     404: "The language model's server knows no such model or address.",
@@ -47,43 +47,43 @@ _MESSAGES: Final[Mapping[int, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class LlmRefusal:
     """What a server answered instead of an answer.
 
     Attributes:
         status: Of HTTP; 0: there was no answer.
-        kind: The exception's name, for the log.
+        exception_name: The exception's name, for the log.
         message: A sentence of ours.
-        wait: Seconds that it asks to be left alone; 0: it does not say.
-        text: What it wrote; never shown.
+        retry_after: Seconds that it asks to be left alone; 0: it does not say.
+        body: What it wrote; never shown.
     """
 
     status: int
-    kind: str
+    exception_name: str
     message: str
-    wait: float = 0.0
-    text: str = ""
+    retry_after: float = 0.0
+    body: str = ""
 
     @property
-    def passes(self) -> bool:
+    def is_temporary(self) -> bool:
         """Whether another try may succeed."""
-        return not self.status or self.status in _PASSING or self.status >= _SERVER_ERROR
+        return not self.status or self.status in _TEMPORARY_STATUSES or self.status >= _SERVER_ERROR
 
     @property
-    def about_the_asking(self) -> bool:
+    def is_format_problem(self) -> bool:
         """Whether a plainer way to ask may succeed."""
-        return self.status in _ABOUT_THE_ASKING
+        return self.status in _FORMAT_STATUSES
 
-    def names(self, parameter: str) -> bool:
+    def mentions_parameter(self, parameter: str) -> bool:
         """Return whether it is about this parameter."""
-        return parameter in self.text
+        return parameter in self.body
 
 
-class _TooMuch(Exception):
+class _ResponseTooLarge(Exception):
     """An answer of more bytes than are read, or packed so that nobody knows how many it has."""
 
 
-class _Bounded(httpx.AsyncByteStream):
+class _BoundedBody(httpx.AsyncByteStream):
     """The body of an answer, up to so many bytes.
 
     Raises:
@@ -97,8 +97,8 @@ class _Bounded(httpx.AsyncByteStream):
         size = 0
         async for part in self._body:
             size += len(part)
-            if size > _MOST_BYTES:
-                raise _TooMuch
+            if size > _MAX_RESPONSE_BYTES:
+                raise _ResponseTooLarge
             yield part
 
     async def aclose(self) -> None:
@@ -106,12 +106,12 @@ class _Bounded(httpx.AsyncByteStream):
         await self._body.aclose()
 
 
-async def _bound(response: httpx.Response) -> None:
-    """Have no more read of an answer than ``_MOST_BYTES``."""
+async def _limit_response(response: httpx.Response) -> None:
+    """Have no more read of an answer than ``_MAX_RESPONSE_BYTES``."""
     if response.headers.get("content-encoding", "identity") != "identity":
-        raise _TooMuch
+        raise _ResponseTooLarge
     if isinstance(response.stream, httpx.AsyncByteStream):
-        response.stream = _Bounded(response.stream)
+        response.stream = _BoundedBody(response.stream)
 
 
 class Endpoint:
@@ -128,17 +128,22 @@ class Endpoint:
         logging.getLogger("openai").setLevel(logging.WARNING)
         self._client = AsyncOpenAI(
             base_url=base_url,
-            api_key=api_key or _NO_KEY,
+            api_key=api_key or _PLACEHOLDER_KEY,
             timeout=timeout,
             max_retries=0,
             default_headers={"Accept-Encoding": "identity"},
             # What people said goes to the address in the settings and to no other.
             http_client=DefaultAsyncHttpxClient(
-                base_url=base_url, timeout=timeout, follow_redirects=False, event_hooks={"response": [_bound]}
+                base_url=base_url,
+                timeout=timeout,
+                follow_redirects=False,
+                event_hooks={"response": [_limit_response]},
             ),
         )
 
-    async def ask(self, asking: Asking, messages: list[dict[str, str]]) -> str | Refusal:
+    async def request_answer(
+        self, request_format: RequestFormat, messages: list[dict[str, str]]
+    ) -> str | LlmRefusal:
         """Return what the model answered, or that the server refused.
 
         Raises:
@@ -146,31 +151,31 @@ class Endpoint:
         """
         create: Any = self._client.chat.completions.create  # its parameters are typed one by one
         try:
-            answer = await create(messages=messages, **asking.parameters)
+            answer = await create(messages=messages, **request_format.parameters)
         except APIStatusError as error:
-            return _refused(error)
+            return _build_refusal(error)
         except APITimeoutError as error:
-            return Refusal(0, type(error).__name__, "The language model's server does not answer.")
-        except _TooMuch:
+            return LlmRefusal(0, type(error).__name__, "The language model's server does not answer.")
+        except _ResponseTooLarge:
             raise InsightFailed("The language model's server answers more than is read.") from None
         except APIConnectionError as error:
-            return Refusal(0, type(error).__name__, "The language model's server cannot be reached.")
+            return LlmRefusal(0, type(error).__name__, "The language model's server cannot be reached.")
         except (APIError, ValueError, TypeError) as error:  # an answer that is none
-            return Refusal(
+            return LlmRefusal(
                 0, type(error).__name__, "The language model's server answers in no form known here."
             )
-        return _text_of(answer)
+        return _extract_text(answer)
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()
 
 
-def _text_of(answer: object) -> str | Refusal:
+def _extract_text(answer: object) -> str | LlmRefusal:
     """Return the text of a completion, whatever a server may have left out of it."""
     choices = getattr(answer, "choices", None)
     if not isinstance(choices, list) or not choices:
-        return Refusal(0, "empty", "The language model said nothing.")
+        return LlmRefusal(0, "empty", "The language model said nothing.")
     choice = choices[0]
     message = getattr(choice, "message", None)
     if getattr(message, "refusal", None) or getattr(choice, "finish_reason", None) == "content_filter":
@@ -183,25 +188,29 @@ def _text_of(answer: object) -> str | Refusal:
     return text if isinstance(text, str) else ""
 
 
-def _refused(error: APIStatusError) -> Refusal:
+def _build_refusal(error: APIStatusError) -> LlmRefusal:
     status = error.status_code
-    if status in _REDIRECTS:
+    if status in _REDIRECT_STATUSES:
         message = (
             "The language model's server is elsewhere: its address in the settings is not the right one."
         )
-        return Refusal(status, type(error).__name__, message)
-    message = _MESSAGES.get(status, f"The language model's server refuses the request (status {status}).")
-    return Refusal(status, type(error).__name__, message, _wait(error.response.headers), str(error.body))
+        return LlmRefusal(status, type(error).__name__, message)
+    message = _STATUS_MESSAGES.get(
+        status, f"The language model's server refuses the request (status {status})."
+    )
+    return LlmRefusal(
+        status, type(error).__name__, message, _parse_retry_after(error.response.headers), str(error.body)
+    )
 
 
-def _wait(headers: Mapping[str, str]) -> float:
+def _parse_retry_after(headers: Mapping[str, str]) -> float:
     """Return the seconds of ``Retry-After``, a number or the distance to a date; so many are enough.
 
     Source: RFC 9110, section 10.2.3.
     """
     value = headers.get("retry-after", "").strip()
     try:
-        return min(max(0.0, float(value)), _LONGEST_WAIT)  # in this order what is no number is 0
+        return min(max(0.0, float(value)), _MAX_RETRY_AFTER)  # in this order what is no number is 0
     except ValueError:
         pass
     try:
@@ -209,4 +218,4 @@ def _wait(headers: Mapping[str, str]) -> float:
     except (ValueError, TypeError):
         return 0.0
     seconds = (date.astimezone(UTC) - datetime.now(UTC)).total_seconds()
-    return min(max(0.0, seconds), _LONGEST_WAIT)
+    return min(max(0.0, seconds), _MAX_RETRY_AFTER)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from echoic.insights.words import listed
+from echoic.insights.words import read_word_set
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -18,9 +18,9 @@ _LEADING: Final = re.compile(
     re.IGNORECASE,
 )
 _WORD: Final = re.compile(r"[\w'-]+")
-_EMPTY: Final = listed("empty")
-_NOBODY: Final = listed("nobody")
-_NAMES_IN_S: Final = listed("names_in_s")
+_EMPTY: Final = read_word_set("empty")
+_NOBODY: Final = read_word_set("nobody")
+_NAMES_IN_S: Final = read_word_set("names_in_s")
 
 
 def plain(text: str) -> str:
@@ -28,13 +28,13 @@ def plain(text: str) -> str:
     return _FILLERS.sub("", text.replace("’", "'")).strip()  # noqa: RUF001  # a typographer's apostrophe
 
 
-def bare(text: str) -> str:
+def strip_fillers(text: str) -> str:
     """Return a sentence without hesitation, and without the words that only lead to it."""
     said = plain(text)
     return _LEADING.sub("", said) or said
 
 
-def capital(text: str) -> str:
+def capitalize_first(text: str) -> str:
     """Return a text that begins with a capital."""
     return text[:1].upper() + text[1:]
 

@@ -8,59 +8,59 @@ import random
 from importlib import import_module
 from typing import TYPE_CHECKING, Final, cast
 
-from echoic.insights.answer import Unusable, findings_in
-from echoic.insights.asking import Asking, messages
+from echoic.insights.answer import BadResponse, parse_findings
+from echoic.insights.asking import RequestFormat, build_messages
 from echoic.insights.base import InsightFailed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from echoic.insights.base import Findings, Said, Stage
-    from echoic.insights.endpoint import Endpoint, Refusal
-    from echoic.insights.offer import Plan
+    from echoic.insights.base import Findings, InsightStage, TranscriptSegment
+    from echoic.insights.endpoint import Endpoint, LlmRefusal
+    from echoic.insights.offer import InsightSettings
 
 log = logging.getLogger(__name__)
 
 #: Bytes of UTF-8 that count as a token: a little less than English takes, about what other scripts do.
-_TOKEN_BYTES: Final = 4
+_BYTES_PER_TOKEN: Final = 4
 #: Seconds, more or less, before the second try and the third.
-_PAUSES: Final = (0.5, 1.5)
+_RETRY_DELAYS: Final = (0.5, 1.5)
 #: Ways to ask that are tried, one after the other, until the server takes one.
-_MOST_WAYS: Final = 6
+_MAX_FORMATS: Final = 6
 
 
-class LanguageModel:
+class LlmProvider:
     """Asks a language model; what goes wrong for a moment is tried again, within the time there is.
 
     Args:
-        plan: Where it is, and what it may cost.
+        settings: Where it is, and what it may cost.
         model: Its name there.
     """
 
     name: Final = "llm"
 
-    def __init__(self, plan: Plan, model: str) -> None:
+    def __init__(self, settings: InsightSettings, model: str) -> None:
         self.model = model
-        self.room = plan.input_tokens * _TOKEN_BYTES
-        self._plan = plan
-        self._asking = Asking(model, plan.output_tokens)
-        self._endpoint: Endpoint | None = None
-        self._opening = asyncio.Lock()
-        self._places = asyncio.Semaphore(plan.parallel)
-        self._closed_until = 0.0
+        self.max_bytes = settings.input_tokens * _BYTES_PER_TOKEN
+        self._settings = settings
+        self._request_format = RequestFormat(model, settings.output_tokens)
+        self._client: Endpoint | None = None
+        self._open_lock = asyncio.Lock()
+        self._semaphore = asyncio.Semaphore(settings.parallel)
+        self._blocked_until = 0.0
 
-    def load(self) -> None:
+    def warm_up(self) -> None:
         """See ``Provider.load``."""
-        if self._endpoint is None:
-            self._endpoint = _endpoint(self._plan)
+        if self._client is None:
+            self._client = _build_client(self._settings)
 
-    async def distil(self, said: Sequence[Said], stage: Stage) -> Findings:
+    async def summarize(self, segments: Sequence[TranscriptSegment], stage: InsightStage) -> Findings:
         """See ``Provider.distil``."""
-        deadline = self._now + self._plan.timeout
-        async with self._places:
-            for pause in (*_PAUSES, None):
-                await self._wait_for_opening(deadline)
-                outcome = await self._ask(said, stage)
+        deadline = self._now + self._settings.timeout
+        async with self._semaphore:
+            for pause in (*_RETRY_DELAYS, None):
+                await self._wait_until_unblocked(deadline)
+                outcome = await self._request_findings(segments, stage)
                 if not isinstance(outcome, str):
                     return outcome
                 problem = outcome
@@ -71,56 +71,58 @@ class LanguageModel:
 
     async def close(self) -> None:
         """See ``Provider.close``."""
-        if self._endpoint is not None:
-            await self._endpoint.close()
+        if self._client is not None:
+            await self._client.close()
 
     @property
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
 
-    async def _wait_for_opening(self, deadline: float) -> None:
+    async def _wait_until_unblocked(self, deadline: float) -> None:
         """Wait as long as the server asked everybody to, if that is within the time there is."""
-        wait = self._closed_until - self._now
-        if self._closed_until >= deadline:
+        wait = self._blocked_until - self._now
+        if self._blocked_until >= deadline:
             raise InsightFailed(f"The language model's server asks to be left alone for {wait:.0f} s.")
         if wait > 0:
             await asyncio.sleep(wait)
 
-    async def _ask(self, said: Sequence[Said], stage: Stage) -> Findings | str:
+    async def _request_findings(
+        self, segments: Sequence[TranscriptSegment], stage: InsightStage
+    ) -> Findings | str:
         """Return what the model found, or in a sentence what is worth another try."""
-        endpoint = await self._open()
-        asking = self._asking
-        for _ in range(_MOST_WAYS):
-            answer = await endpoint.ask(asking, messages(said, stage))
+        endpoint = await self._open_client()
+        asking = self._request_format
+        for _ in range(_MAX_FORMATS):
+            answer = await endpoint.request_answer(asking, build_messages(segments, stage))
             if isinstance(answer, str):
-                self._asking = asking
+                self._request_format = asking
                 try:
-                    return findings_in(answer)
-                except Unusable as unusable:
+                    return parse_findings(answer)
+                except BadResponse as unusable:
                     return unusable.message
-            plainer = asking.plainer(answer) if answer.about_the_asking else None
+            plainer = asking.simplify_after(answer) if answer.is_format_problem else None
             if plainer is None:
-                return self._judged(answer)
+                return self._handle_refusal(answer)
             asking = plainer
         return "The language model's server takes none of the ways to ask it."
 
-    def _judged(self, refusal: Refusal) -> str:
+    def _handle_refusal(self, refusal: LlmRefusal) -> str:
         """Return a refusal that may be over soon, and note until when."""
-        values = {"status": refusal.status, "kind": refusal.kind, "model": self.model}
+        values = {"status": refusal.status, "kind": refusal.exception_name, "model": self.model}
         log.info("insight.refused", extra={"event_values": values})
-        if not refusal.passes:
+        if not refusal.is_temporary:
             raise InsightFailed(refusal.message)
-        if refusal.wait:
-            self._closed_until = max(self._closed_until, self._now + refusal.wait)
+        if refusal.retry_after:
+            self._blocked_until = max(self._blocked_until, self._now + refusal.retry_after)
         return refusal.message
 
-    async def _open(self) -> Endpoint:
-        async with self._opening:
-            if self._endpoint is None:  # the client's import and its certificates take a while
-                self._endpoint = await asyncio.to_thread(_endpoint, self._plan)
-        return self._endpoint
+    async def _open_client(self) -> Endpoint:
+        async with self._open_lock:
+            if self._client is None:  # the client's import and its certificates take a while
+                self._client = await asyncio.to_thread(_build_client, self._settings)
+        return self._client
 
 
-def _endpoint(plan: Plan) -> Endpoint:
+def _build_client(settings: InsightSettings) -> Endpoint:
     module = import_module("echoic.insights.endpoint")
-    return cast("Endpoint", module.Endpoint(plan.base_url, plan.api_key, plan.timeout))
+    return cast("Endpoint", module.Endpoint(settings.base_url, settings.api_key, settings.timeout))

@@ -9,38 +9,38 @@ from typing import TYPE_CHECKING, Final
 import stopwordsiso
 
 from echoic.insights.base import ActionItem, Findings
-from echoic.insights.counts import Counts
-from echoic.insights.decisions import decision
-from echoic.insights.english import bare, capital
-from echoic.insights.sentences import sentences
-from echoic.insights.undertakings import action_items
+from echoic.insights.counts import KeywordCounts
+from echoic.insights.decisions import find_decision
+from echoic.insights.english import capitalize_first, strip_fillers
+from echoic.insights.sentences import split_sentences
+from echoic.insights.undertakings import find_action_items
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from echoic.insights.base import Said
+    from echoic.insights.base import TranscriptSegment
     from echoic.insights.sentences import Sentence
 
-_MOST_ITEMS: Final = 12
-_MOST_TOPICS: Final = 5
+_MAX_ITEMS: Final = 12
+_MAX_TOPICS: Final = 5
 #: Words of talk above which a summary has two, three, four and five sentences.
-_LENGTHS: Final = (80, 250, 700, 1500)
+_SUMMARY_THRESHOLDS: Final = (80, 250, 700, 1500)
 #: Words of a sentence that can stand for itself.
-_SHORTEST: Final = 6
-_LONGEST: Final = 36
+_MIN_WORDS: Final = 6
+_MAX_WORDS: Final = 36
 #: The same in a talk of a few sentences.
-_SHORTEST_ALONE: Final = 3
-_FEW: Final = 30
+_MIN_WORDS_SHORT_TALK: Final = 3
+_SHORT_TALK_WORDS: Final = 30
 #: Sentences that can stand for themselves of which one is chosen at least; of fewer none is weightier.
-_CHOICE: Final = 3
+_MIN_CANDIDATES: Final = 3
 #: By how much a sentence that the rules found weighs more.
-_WEIGHTIER: Final = 2.0
+_RULE_FACTOR: Final = 2.0
 #: How much more a long sentence has to say than a short one; 0: no more, 1: as much more as it is longer.
-_SHORTNESS: Final = 0.6
+_LENGTH_EXPONENT: Final = 0.6
 #: What a word weighs that is said once; one that is said twice weighs one more.
-_ONCE: Final = 0.15
+_SINGLE_USE_WEIGHT: Final = 0.15
 #: Sentences that lean on what was said before, or are said to one another, say little alone (English).
-_LEANS: Final = re.compile(
+_DEPENDENT_OPENINGS: Final = re.compile(
     r"^(?:now )?"
     r"(?:(?:it|that|this|these|those|he|she|they|which|because|and|but|or|there|yeah|yes|no|exactly|right"
     r"|thanks|"
@@ -52,34 +52,34 @@ _LEANS: Final = re.compile(
 )
 
 
-def notes(said: Sequence[Said]) -> Findings:
+def notes(segments: Sequence[TranscriptSegment]) -> Findings:
     """Return what was found in a talk, in a time that grows with its length and no faster."""
-    talk = sentences(said)
-    counts = Counts(talk)
-    items, decisions = _by_rules(talk) if counts.language == "en" else ([], [])
+    talk = split_sentences(segments)
+    counts = KeywordCounts(talk)
+    items, decisions = _apply_rules(talk) if counts.language == "en" else ([], [])
     names = [part for item in items for part in (item.owner or "").split()]
-    quoted = {place for place, sentence in enumerate(talk) if decision(sentence)} if decisions else set()
+    quoted = {place for place, sentence in enumerate(talk) if find_decision(sentence)} if decisions else set()
     return Findings(
-        summary=_summary(talk, counts, quoted),
-        action_items=tuple(items[:_MOST_ITEMS]),
-        decisions=tuple(decisions[:_MOST_ITEMS]),
-        topics=counts.topics(_MOST_TOPICS, names),
+        summary=_choose_summary(talk, counts, quoted),
+        action_items=tuple(items[:_MAX_ITEMS]),
+        decisions=tuple(decisions[:_MAX_ITEMS]),
+        topics=counts.find_topics(_MAX_TOPICS, names),
     )
 
 
-def _by_rules(talk: Iterable[Sentence]) -> tuple[list[ActionItem], list[str]]:
-    common = _common(talk)
+def _apply_rules(talk: Iterable[Sentence]) -> tuple[list[ActionItem], list[str]]:
+    common = _find_common_words(talk)
     items: dict[str, ActionItem] = {}
     decisions: dict[str, str] = {}
     for sentence in talk:
-        for item in action_items(sentence, common):
+        for item in find_action_items(sentence, common):
             items.setdefault(item.description.lower(), item)
-        if (settled := decision(sentence)) is not None:
+        if (settled := find_decision(sentence)) is not None:
             decisions.setdefault(settled.lower(), settled)
     return list(items.values()), list(decisions.values())
 
 
-def _common(talk: Iterable[Sentence]) -> frozenset[str]:
+def _find_common_words(talk: Iterable[Sentence]) -> frozenset[str]:
     """Return the words that name nobody: the language's, and those that this talk has in small letters."""
     listed = stopwordsiso.stopwords("en")
     words = [word for sentence in talk for word in sentence.words[1:]]
@@ -88,51 +88,57 @@ def _common(talk: Iterable[Sentence]) -> frozenset[str]:
     return frozenset(listed) | {word.strip(".,!?") for word in words if word.islower()}
 
 
-def _summary(talk: Sequence[Sentence], counts: Counts, quoted: set[int]) -> tuple[str, ...]:
+def _choose_summary(talk: Sequence[Sentence], counts: KeywordCounts, quoted: set[int]) -> tuple[str, ...]:
     """Return the sentences that hold most of what the talk comes back to, in its order.
 
     Each further one counts only what those before it do not hold.
 
     Source: the idea of SumBasic, Nenkova and Vanderwende, "The impact of frequency on summarization", 2005.
     """
-    if counts.total <= _FEW:
+    if counts.word_count <= _SHORT_TALK_WORDS:
         return tuple(
-            _shown(one, counts.language) for one in talk if len(one.words) >= _SHORTEST_ALONE and not one.asks
+            _render_sentence(one, counts.language)
+            for one in talk
+            if len(one.words) >= _MIN_WORDS_SHORT_TALK and not one.is_question
         )
     weights = {
-        place: counts.weights(place)
+        place: counts.weigh_words(place)
         for place, sentence in enumerate(talk)
-        if _stands(sentence, counts.language)
+        if _is_standalone(sentence, counts.language)
     }
-    if len(weights) < _CHOICE and not quoted & weights.keys():
+    if len(weights) < _MIN_CANDIDATES and not quoted & weights.keys():
         return ()
     chosen: list[int] = []
     covered: set[str] = set()
-    for _ in range(1 + sum(counts.total > length for length in _LENGTHS)):
+    for _ in range(1 + sum(counts.word_count > length for length in _SUMMARY_THRESHOLDS)):
         best, best_score = None, 0.0
         for place, stems in weights.items():
-            news = sum(_ONCE + log2(count) for stem, count in stems.items() if stem not in covered)
-            score = news / len(talk[place].words) ** _SHORTNESS * (_WEIGHTIER if place in quoted else 1.0)
+            news = sum(
+                _SINGLE_USE_WEIGHT + log2(count) for stem, count in stems.items() if stem not in covered
+            )
+            score = (
+                news / len(talk[place].words) ** _LENGTH_EXPONENT * (_RULE_FACTOR if place in quoted else 1.0)
+            )
             if score > best_score and place not in chosen:
                 best, best_score = place, score
         if best is None:
             break
         chosen.append(best)
         covered |= weights[best].keys()
-    return tuple(_shown(talk[place], counts.language) for place in sorted(chosen))
+    return tuple(_render_sentence(talk[place], counts.language) for place in sorted(chosen))
 
 
-def _stands(sentence: Sentence, language: str | None) -> bool:
+def _is_standalone(sentence: Sentence, language: str | None) -> bool:
     """Return whether a sentence says something by itself."""
     words = len(sentence.words)
     return (
-        _SHORTEST <= words <= _LONGEST
-        and not sentence.asks
-        and not (sentence.ends and sentence.text[:1].islower())  # the rest of one that was cut
-        and not (language == "en" and _LEANS.match(bare(sentence.text)))
+        _MIN_WORDS <= words <= _MAX_WORDS
+        and not sentence.is_question
+        and not (sentence.has_end_mark and sentence.text[:1].islower())  # the rest of one that was cut
+        and not (language == "en" and _DEPENDENT_OPENINGS.match(strip_fillers(sentence.text)))
     )
 
 
-def _shown(sentence: Sentence, language: str | None) -> str:
-    text = bare(sentence.text) if language == "en" else sentence.text
-    return capital(text)
+def _render_sentence(sentence: Sentence, language: str | None) -> str:
+    text = strip_fillers(sentence.text) if language == "en" else sentence.text
+    return capitalize_first(text)

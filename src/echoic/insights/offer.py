@@ -8,24 +8,24 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, Literal
 
 from echoic.errors import Missing
-from echoic.insights.watcher import Pace, Watcher
+from echoic.insights.watcher import InsightSchedule, InsightScheduler
 from echoic.session.insight_wishes import InsightWishes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from echoic.insights.base import Provider
+    from echoic.insights.base import InsightProvider
     from echoic.wire.frames import Insight, InsightError
 
 ProviderName = Literal["rules", "llm", "off"]
 #: The package that speaks to language models, and how it comes.
-_CLIENT: Final = "openai"
-_INSTALL: Final = "pip install 'echoic[insights]'"
-_ANY: Final = InsightWishes()
+_CLIENT_PACKAGE: Final = "openai"
+_INSTALL_COMMAND: Final = "pip install 'echoic[insights]'"
+_DEFAULT_OPTIONS: Final = InsightWishes()
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class InsightSettings:
     """What a server is told about insights.
 
     Attributes:
@@ -35,7 +35,7 @@ class Plan:
         model: Its name there.
         models: Further names that clients may ask for.
         interval: Seconds from one insight to the next live one, at least.
-        window: Finals that a live insight looks at, at least.
+        window_segments: Finals that a live insight looks at, at least.
         timeout: Seconds that one may take, repeats and all.
         input_tokens: The most of a talk that the model is given, counted as four bytes a token.
         output_tokens: The most that it may answer.
@@ -48,84 +48,88 @@ class Plan:
     model: str = ""
     models: tuple[str, ...] = ()
     interval: float = 90.0
-    window: int = 6
+    window_segments: int = 6
     timeout: float = 30.0
     input_tokens: int = 16_000
     output_tokens: int = 1_500
     parallel: int = 4
 
 
-class Offer:
+class InsightProviders:
     """The providers of one server, made when first asked for and shared by its sessions.
 
     Args:
-        plan: What the server is told.
+        settings: What the server is told.
     """
 
-    def __init__(self, plan: Plan = Plan()) -> None:
-        self._plan = plan
-        self._providers: dict[tuple[str, str], Provider] = {}
+    def __init__(self, settings: InsightSettings = InsightSettings()) -> None:
+        self._settings = settings
+        self._providers: dict[tuple[str, str], InsightProvider] = {}
 
-    def load(self) -> None:
+    def warm_up(self) -> None:
         """Load what its own provider needs; takes up to a second, so it is done before streams run."""
-        provider = self.find()
+        provider = self.find_provider()
         if not isinstance(provider, Missing):
-            provider.load()
+            provider.warm_up()
 
-    def find(self, wishes: InsightWishes = _ANY) -> Provider | Missing:
+    def find_provider(self, options: InsightWishes = _DEFAULT_OPTIONS) -> InsightProvider | Missing:
         """Return who makes a session's insights, or why nobody does; asks no server."""
-        name = wishes.provider or self._plan.provider
-        if self._plan.provider == "off":
+        name = options.provider or self._settings.provider
+        if self._settings.provider == "off":
             return Missing("They are switched off on this server.")
         if name == "llm":
-            return self._llm(wishes.model or self._plan.model)
-        from echoic.insights.rules import Rules  # noqa: PLC0415  # only where insights are wanted
+            return self._find_llm(options.model or self._settings.model)
+        from echoic.insights.rules import RuleProvider  # noqa: PLC0415  # only where insights are wanted
 
-        return self._providers.setdefault(("rules", ""), Rules())
+        return self._providers.setdefault(("rules", ""), RuleProvider())
 
-    def watch(
-        self, session: str, wishes: InsightWishes, tell: Callable[[Insight | InsightError], None]
-    ) -> Watcher | Missing:
+    def build_scheduler(
+        self, session: str, options: InsightWishes, on_insight: Callable[[Insight | InsightError], None]
+    ) -> InsightScheduler | Missing:
         """Return what makes a session's insights, or why there are none; call it on the event loop.
 
         Args:
             session: The session's name.
-            wishes: What its client asks for.
-            tell: Called with each frame.
+            options: What its client asks for.
+            on_insight: Called with each frame.
         """
-        provider = self.find(wishes)
+        provider = self.find_provider(options)
         return (
-            provider if isinstance(provider, Missing) else Watcher(session, provider, tell, self.pace(wishes))
+            provider
+            if isinstance(provider, Missing)
+            else InsightScheduler(session, provider, on_insight, self.build_schedule(options))
         )
 
-    def go_on(self, watcher: Watcher, wishes: InsightWishes) -> None:
+    def update_scheduler(self, scheduler: InsightScheduler, options: InsightWishes) -> None:
         """Have a session's insights made as its client now wishes, as far as that can be."""
-        provider = self.find(wishes)
+        provider = self.find_provider(options)
         if isinstance(provider, Missing):
-            watcher.rest()
+            scheduler.pause_live()
         else:
-            watcher.go_on(provider, self.pace(wishes))
+            scheduler.resume_live(provider, self.build_schedule(options))
 
-    def pace(self, wishes: InsightWishes = _ANY) -> Pace:
+    def build_schedule(self, options: InsightWishes = _DEFAULT_OPTIONS) -> InsightSchedule:
         """Return when a session's insights are made; never more often than the server was told."""
-        interval = max(wishes.interval_seconds or 0.0, self._plan.interval)
-        return Pace(interval, wishes.window_segments or self._plan.window, self._plan.timeout)
+        interval = max(options.interval_seconds or 0.0, self._settings.interval)
+        return InsightSchedule(
+            interval, options.window_segments or self._settings.window_segments, self._settings.timeout
+        )
 
     async def close(self) -> None:
         """Close what the providers hold; no watcher is at work any more."""
         providers, self._providers = list(self._providers.values()), {}
         await asyncio.gather(*(provider.close() for provider in providers))
 
-    def _llm(self, model: str) -> Provider | Missing:
-        plan = self._plan
+    def _find_llm(self, model: str) -> InsightProvider | Missing:
+        plan = self._settings
         if plan.provider != "llm" or not plan.base_url:
             return Missing("This server knows no language model.")
         if model not in (plan.model, *plan.models):
             return Missing("The language model that was asked for is not offered by this server.")
-        if find_spec(_CLIENT) is None:
-            return Missing(f"The package {_CLIENT} is not installed.", _INSTALL)
+        if find_spec(_CLIENT_PACKAGE) is None:
+            return Missing(f"The package {_CLIENT_PACKAGE} is not installed.", _INSTALL_COMMAND)
         if ("llm", model) not in self._providers:
-            from echoic.insights.llm import LanguageModel  # noqa: PLC0415  # imports the package
+            from echoic.insights.llm import LlmProvider  # noqa: PLC0415  # imports the package
 
-            self._providers["llm", model] = LanguageModel(plan, model)
+            self._providers["llm", model] = LlmProvider(plan, model)
         return self._providers["llm", model]

@@ -9,37 +9,37 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from echoic.insights.base import Findings, Said, Stage
+    from echoic.insights.base import Findings, InsightStage, TranscriptSegment
 
 #: Bytes of talk that are looked at: some four hours.
-_ROOM: Final = 250_000
+_MAX_BYTES: Final = 250_000
 #: Its lists of words take a while to load.
-_NOTES: Final = "echoic.insights.notes"
+_NOTES_MODULE: Final = "echoic.insights.notes"
 
 
-class Rules:
+class RuleProvider:
     """Finds by rules and counts: what it gives is quoted, and what is not sure is left out."""
 
     name: Final = "rules"
     model: Final = "extractive"
-    room: Final = _ROOM
+    max_bytes: Final = _MAX_BYTES
 
     def __init__(self) -> None:
-        self._place = asyncio.Semaphore(1)
+        self._semaphore = asyncio.Semaphore(1)
 
-    def load(self) -> None:
+    def warm_up(self) -> None:
         """See ``Provider.load``."""
-        import_module(_NOTES)
+        import_module(_NOTES_MODULE)
 
-    async def distil(self, said: Sequence[Said], stage: Stage) -> Findings:  # noqa: ARG002  # the Protocol's
+    async def summarize(self, segments: Sequence[TranscriptSegment], stage: InsightStage) -> Findings:  # noqa: ARG002  # the Protocol's
         """See ``Provider.distil``; computed in a thread, one talk at a time."""
-        async with self._place:
-            return await asyncio.to_thread(_findings, said)
+        async with self._semaphore:
+            return await asyncio.to_thread(_find_in_segments, segments)
 
     async def close(self) -> None:
         """See ``Provider.close``."""
 
 
-def _findings(said: Sequence[Said]) -> Findings:
-    found: Findings = import_module(_NOTES).notes(said)
+def _find_in_segments(segments: Sequence[TranscriptSegment]) -> Findings:
+    found: Findings = import_module(_NOTES_MODULE).notes(segments)
     return found

@@ -10,8 +10,8 @@ import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from echoic.insights.base import ActionItem
-from echoic.insights.english import capital, may_be_name, names_something, plain
-from echoic.insights.words import listed, phrases
+from echoic.insights.english import capitalize_first, may_be_name, names_something, plain
+from echoic.insights.words import read_phrases, read_word_set
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 #: Words of an item at most.
 _LONGEST: Final = 24
 
-_WORK: Final = "|".join(phrases("work"))
+_WORK: Final = "|".join(read_phrases("work"))
 _WORK_FIRST: Final = re.compile(_WORK)
 _VERB: Final = (
     r"(?:(?:also|just|then|definitely|certainly|quickly|personally|please|maybe|go ahead and|try to"
@@ -29,7 +29,7 @@ _VERB: Final = (
     r"{0,3}"
     rf"(?P<verb>{_WORK})\b"
 )
-_NEWS: Final = listed("news")
+_NEWS: Final = read_word_set("news")
 #: Work that is done while it is announced, or never.
 _IDLE: Final = re.compile(
     r"(?:(?:call|tell|ask) (?:it|this|that|you|everyone|everybody|myself|anyone|one|a)\b|tell (?:me|us)\b"
@@ -107,7 +107,7 @@ _TRAILING: Final = re.compile(
     r"(?:[, ]+(?:please|thanks|sorry|then|okay|ok|right|too|as well|again|now|and|or|the|a|to|um|uh))+$",
     re.IGNORECASE,
 )
-_ARTICLES: Final = listed("articles")
+_ARTICLES: Final = read_word_set("articles")
 #: What may stand before a name that begins a clause.
 _LEADS_TO_NAME: Final = re.compile(
     r"(?:^|[,:] |\b(?:okay|ok|so|alright|well|yeah|yes|right|great|and|but|then|think|guess) )$",
@@ -121,7 +121,7 @@ class _Found(NamedTuple):
     owner: str | None
 
 
-def action_items(sentence: Sentence, common: Container[str]) -> Iterator[ActionItem]:
+def find_action_items(sentence: Sentence, common: Container[str]) -> Iterator[ActionItem]:
     """Yield what a sentence says is to be done.
 
     Args:
@@ -129,7 +129,7 @@ def action_items(sentence: Sentence, common: Container[str]) -> Iterator[ActionI
         common: Words in small letters that name nobody.
     """
     text = plain(sentence.text)
-    told = list(_told(text, sentence, common)) if not sentence.asks else []
+    told = list(_told(text, sentence, common)) if not sentence.is_question else []
     over = 0
     for found in sorted((*told, *_asked(text, common)), key=lambda one: one[:2]):
         if found.start < over or _DOUBT.search(text[: found.start].lower()):
@@ -145,7 +145,9 @@ def _asked(text: str, common: Container[str]) -> Iterator[_Found]:
         for found in rule.finditer(lower):
             start, verb = found.start("at"), found.start("verb")
             called = _CALLED.search(text[:start]) or _CALLED_AFTER.search(text)
-            owner = capital(called["name"]) if called and may_be_name(called["name"], common) else None
+            owner = (
+                capitalize_first(called["name"]) if called and may_be_name(called["name"], common) else None
+            )
             sure = owner or rule is _PLEASE or "please" in found[0] or _DEADLINE.search(lower, verb)
             if sure or not _ONLY_ASKED.match(lower, verb):
                 yield _Found(start, verb, owner)
@@ -156,7 +158,7 @@ def _told(text: str, sentence: Sentence, common: Container[str]) -> Iterator[_Fo
     for found in _MARKER.finditer(lower):
         who = found["who"] if may_be_name(found["who"] or "", common) else found["whose"]
         named = who is not None and may_be_name(who, common)
-        yield _Found(found.start(), found.start("verb"), capital(who) if who and named else None)
+        yield _Found(found.start(), found.start("verb"), capitalize_first(who) if who and named else None)
     for found in _I.finditer(lower):
         yield _Found(found.start(), found.start("verb"), sentence.speaker)
     for rule, owner in ((_I_MUST, sentence.speaker), (_WE_MUST, None)):
@@ -164,7 +166,9 @@ def _told(text: str, sentence: Sentence, common: Container[str]) -> Iterator[_Fo
             if _DEADLINE.search(lower, found.end()):
                 yield _Found(found.start(), found.start("verb"), owner)
     for found in _TEAM.finditer(lower):
-        yield _Found(found.start(), found.start("verb"), capital(text[found.start("who") : found.end("who")]))
+        yield _Found(
+            found.start(), found.start("verb"), capitalize_first(text[found.start("who") : found.end("who")])
+        )
     for found in _THIRD.finditer(text):
         who = _person(found["who"], text[: found.start()], common)
         if who is not None and found["verb"].lower() not in _NEWS:
@@ -179,7 +183,7 @@ def _person(who: str, before: str, common: Container[str]) -> str | None:
     if first[:1].isupper():
         return None if before.rpartition(" ")[0].rpartition(" ")[2].lower() in _ARTICLES else who
     # Without capitals a name is told by its place alone.
-    return capital(first) if _LEADS_TO_NAME.search(before) else None
+    return capitalize_first(first) if _LEADS_TO_NAME.search(before) else None
 
 
 def _description(rest: str, owner: str | None) -> str | None:
@@ -194,4 +198,4 @@ def _description(rest: str, owner: str | None) -> str | None:
     text = _TRAILING.sub("", text).rstrip(" ,-")
     verb = _WORK_FIRST.match(text.lower())
     what = text[verb.end() :] if verb else ""
-    return capital(text) if names_something(what) and not what.startswith(",") else None
+    return capitalize_first(text) if names_something(what) and not what.startswith(",") else None

@@ -9,203 +9,213 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from echoic.insights.base import InsightFailed
-from echoic.insights.talk import Talk
+from echoic.insights.talk import TranscriptWindow
 from echoic.wire.frames import Insight, InsightError, InsightSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from echoic.insights.base import Findings, Provider, Said, Stage
+    from echoic.insights.base import Findings, InsightProvider, InsightStage, TranscriptSegment
 
 log = logging.getLogger(__name__)
 
 #: Commits whose insights may wait while another is being made.
-_MOST_WAITING: Final = 4
-_FAILED: Final = "The insight could not be made."
+_MAX_PENDING_JOBS: Final = 4
+_FAILED_MESSAGE: Final = "The insight could not be made."
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class InsightSchedule:
     """When insights are made.
 
     Attributes:
         interval: Seconds that pass at least from one insight to the next live one, and from the first words
             to the first.
-        window: A live insight looks at what is new since the last, and at this many finals at least.
-        patience: Seconds that one may take, repeats and all.
+        min_segments: A live insight looks at what is new since the last, and at this many finals at least.
+        timeout: Seconds that one may take, repeats and all.
     """
 
     interval: float = 90.0
-    window: int = 6
-    patience: float = 30.0
+    min_segments: int = 6
+    timeout: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Order:
-    """An insight to be made; ``total`` counts the session's finals until then."""
+class _InsightJob:
+    """An insight to be made; ``segment_count`` counts the session's finals until then."""
 
-    stage: Stage
-    said: Sequence[Said]
-    total: int
+    stage: InsightStage
+    segments: Sequence[TranscriptSegment]
+    segment_count: int
 
 
-class Watcher:
+class InsightScheduler:
     """Makes a session's insights: live ones from time to time, a final one after each commit.
 
-    Every method but ``finish`` returns at once and none raises. One insight is made at a time. All of it runs
+    Every method but ``wait_for_final`` returns at once and none raises. One insight is made at a time. All of it runs
     on the event loop it is called from, and goes by its clock.
 
     Args:
         session: The session's name; the ids of insights begin with it.
         provider: Makes them.
-        tell: Called with each frame, on the event loop; never after ``ended`` or ``finish``.
-        pace: When.
+        on_insight: Called with each frame, on the event loop; never after ``stop`` or ``wait_for_final``.
+        schedule: When.
     """
 
     def __init__(
         self,
         session: str,
-        provider: Provider,
-        tell: Callable[[Insight | InsightError], None],
-        pace: Pace = Pace(),
+        provider: InsightProvider,
+        on_insight: Callable[[Insight | InsightError], None],
+        schedule: InsightSchedule = InsightSchedule(),
     ) -> None:
         self._session = session
         self._provider = provider
-        self._tell = tell
-        self._pace = pace
-        self._talk = Talk(provider.room)
-        self._total = self._made = 0
-        self._due: float | None = None
+        self._on_insight = on_insight
+        self._schedule = schedule
+        self._transcript = TranscriptWindow(provider.max_bytes)
+        self._segment_count = self._insight_count = 0
+        self._next_live_at: float | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._call: asyncio.Task[None] | None = None
-        self._current: _Order | None = None
-        self._waiting: deque[_Order] = deque()
-        self._over = self._resting = False
+        self._task: asyncio.Task[None] | None = None
+        self._current_job: _InsightJob | None = None
+        self._pending_jobs: deque[_InsightJob] = deque()
+        self._is_stopped = self._is_live_paused = False
 
-    def go_on(self, provider: Provider, pace: Pace) -> None:
+    def resume_live(self, provider: InsightProvider, schedule: InsightSchedule) -> None:
         """Make insights by another provider, or at another pace, from here on."""
-        self._provider, self._pace = provider, pace
-        self._resting = False
-        if self._due is not None:
+        self._provider, self._schedule = provider, schedule
+        self._is_live_paused = False
+        if self._next_live_at is not None:
             self._stop_timer()
-            self._plan()
+            self._schedule_live()
 
-    def rest(self) -> None:
-        """Make no more live insights until ``go_on``; final ones that were asked for are still made."""
-        self._resting = True
+    def pause_live(self) -> None:
+        """Make no more live insights until ``resume_live``; final ones that were asked for are still made."""
+        self._is_live_paused = True
         self._stop_timer()
-        if self._current is not None and self._current.stage == "live":
-            self._drop_call()
-            self._next()
+        if self._current_job is not None and self._current_job.stage == "live":
+            self._cancel_task()
+            self._start_next()
 
-    def said(self, said: Said) -> None:
+    def on_final(self, segment: TranscriptSegment) -> None:
         """Note a final that went out."""
-        if self._over or not said.text.strip():
+        if self._is_stopped or not segment.text.strip():
             return
-        self._total += 1
-        self._talk.add(said)
-        if self._due is None:
-            self._due = self._now + self._pace.interval
-        self._plan()
+        self._segment_count += 1
+        self._transcript.append_segment(segment)
+        if self._next_live_at is None:
+            self._next_live_at = self._now + self._schedule.interval
+        self._schedule_live()
 
-    def committed(self) -> None:
+    def on_commit(self) -> None:
         """Make the final insight about everything since the last commit, if anything was said."""
-        if self._over or not self._talk.all:
+        if self._is_stopped or not self._transcript.segments:
             return
-        if len(self._waiting) >= _MOST_WAITING:
-            self._waiting.popleft()
-            self._tell(InsightError(stage="final", message="Commits came faster than insights can be made."))
-        self._waiting.append(_Order("final", self._talk.all, self._total))
-        self._talk.clear()
+        if len(self._pending_jobs) >= _MAX_PENDING_JOBS:
+            self._pending_jobs.popleft()
+            self._on_insight(
+                InsightError(stage="final", message="Commits came faster than insights can be made.")
+            )
+        self._pending_jobs.append(_InsightJob("final", self._transcript.segments, self._segment_count))
+        self._transcript.clear()
         self._stop_timer()
-        if self._current is not None and self._current.stage == "live":
-            self._drop_call()  # the final one covers it
-        self._next()
+        if self._current_job is not None and self._current_job.stage == "live":
+            self._cancel_task()  # the final one covers it
+        self._start_next()
 
     def reset(self) -> None:
         """Forget everything: what was said, and insights that are being made."""
         self._stop_timer()
-        self._waiting.clear()
-        self._drop_call()
-        self._talk.clear()
-        self._total = 0
-        self._due = None
+        self._pending_jobs.clear()
+        self._cancel_task()
+        self._transcript.clear()
+        self._segment_count = 0
+        self._next_live_at = None
 
-    def ended(self) -> None:
+    def stop(self) -> None:
         """Make no more insights and tell of none; what is being made is given up."""
-        self._over = True
+        self._is_stopped = True
         self.reset()
 
-    async def finish(self, seconds: float) -> None:
+    async def wait_for_final(self, seconds: float) -> None:
         """Wait at most ``seconds`` for the final insights that were asked for; then it has ended."""
         try:
             async with asyncio.timeout(seconds):
-                while self._current is not None and self._current.stage == "final" and self._call is not None:
-                    await asyncio.wait((self._call,))
+                while (
+                    self._current_job is not None
+                    and self._current_job.stage == "final"
+                    and self._task is not None
+                ):
+                    await asyncio.wait((self._task,))
         except TimeoutError:
             message = "The insight was not ready when the stream ended."
-            self._tell(InsightError(stage="final", message=message))
+            self._on_insight(InsightError(stage="final", message=message))
         finally:
-            self.ended()
+            self.stop()
 
     @property
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
 
-    def _plan(self) -> None:
+    def _schedule_live(self) -> None:
         """Set the timer for the next live insight, if something is new and nothing is being made."""
-        idle = self._over or self._resting or self._timer or self._call
-        if idle or not self._talk.has_news or self._due is None:
+        idle = self._is_stopped or self._is_live_paused or self._timer or self._task
+        if idle or not self._transcript.has_unseen or self._next_live_at is None:
             return
-        self._timer = asyncio.get_running_loop().call_at(max(self._due, self._now), self._look)
+        self._timer = asyncio.get_running_loop().call_at(max(self._next_live_at, self._now), self._start_live)
 
-    def _look(self) -> None:
+    def _start_live(self) -> None:
         self._timer = None
-        if not self._call and self._talk.has_news:
-            self._begin(_Order("live", self._talk.window(self._pace.window), self._total))
+        if not self._task and self._transcript.has_unseen:
+            self._start_job(
+                _InsightJob(
+                    "live", self._transcript.select_window(self._schedule.min_segments), self._segment_count
+                )
+            )
 
-    def _next(self) -> None:
+    def _start_next(self) -> None:
         """Begin what waits, else wait for the time of the next live insight."""
-        if self._over or self._call:
+        if self._is_stopped or self._task:
             return
-        if self._waiting:
-            self._begin(self._waiting.popleft())
+        if self._pending_jobs:
+            self._start_job(self._pending_jobs.popleft())
         else:
-            self._plan()
+            self._schedule_live()
 
-    def _begin(self, order: _Order) -> None:
-        self._due = self._now + self._pace.interval
-        self._current = order
-        self._call = asyncio.get_running_loop().create_task(self._make(order))
+    def _start_job(self, job: _InsightJob) -> None:
+        self._next_live_at = self._now + self._schedule.interval
+        self._current_job = job
+        self._task = asyncio.get_running_loop().create_task(self._run_job(job))
 
-    async def _make(self, order: _Order) -> None:
+    async def _run_job(self, job: _InsightJob) -> None:
         frame: Insight | InsightError
         try:
-            async with asyncio.timeout(self._pace.patience):
-                findings = await self._provider.distil(order.said, order.stage)
-            frame = self._insight(order, findings)
+            async with asyncio.timeout(self._schedule.timeout):
+                findings = await self._provider.summarize(job.segments, job.stage)
+            frame = self._build_insight(job, findings)
         except InsightFailed as failure:
-            frame = InsightError(stage=order.stage, message=failure.message)
+            frame = InsightError(stage=job.stage, message=failure.message)
         except TimeoutError:
-            message = f"The insight was not ready within {self._pace.patience:g} s."
-            frame = InsightError(stage=order.stage, message=message)
+            message = f"The insight was not ready within {self._schedule.timeout:g} s."
+            frame = InsightError(stage=job.stage, message=message)
         except Exception as error:  # noqa: BLE001  # an add-on's call: the stream goes on without it
             log.warning("insight.broken", extra={"event_values": {"kind": type(error).__name__}})
-            frame = InsightError(stage=order.stage, message=_FAILED)
-        if self._call is not asyncio.current_task():  # given up, although the provider went on
+            frame = InsightError(stage=job.stage, message=_FAILED_MESSAGE)
+        if self._task is not asyncio.current_task():  # given up, although the provider went on
             return
-        self._call = self._current = None
-        if order.stage == "live" and isinstance(frame, Insight):
-            self._talk.settle(order.said[-1].segment_id)
-        self._tell(frame)
-        self._next()
+        self._task = self._current_job = None
+        if job.stage == "live" and isinstance(frame, Insight):
+            self._transcript.mark_seen(job.segments[-1].segment_id)
+        self._on_insight(frame)
+        self._start_next()
 
-    def _insight(self, order: _Order, findings: Findings) -> Insight:
-        self._made += 1
-        first, last = order.said[0], order.said[-1]
+    def _build_insight(self, job: _InsightJob, findings: Findings) -> Insight:
+        self._insight_count += 1
+        first, last = job.segments[0], job.segments[-1]
         return Insight(
-            insight_id=f"{self._session}-{self._made}",
-            stage=order.stage,
+            insight_id=f"{self._session}-{self._insight_count}",
+            stage=job.stage,
             provider=self._provider.name,
             model=self._provider.model,
             summary=findings.summary,
@@ -216,7 +226,7 @@ class Watcher:
                 segment_range=(first.segment_id, last.segment_id),
                 start=first.start,
                 end=last.end,
-                total_segments=order.total,
+                total_segments=job.segment_count,
             ),
         )
 
@@ -225,7 +235,7 @@ class Watcher:
             self._timer.cancel()
             self._timer = None
 
-    def _drop_call(self) -> None:
-        if self._call is not None:
-            self._call.cancel()
-            self._call = self._current = None
+    def _cancel_task(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            self._task = self._current_job = None

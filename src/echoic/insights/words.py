@@ -7,16 +7,16 @@ from functools import cache
 from importlib.resources import files
 
 
-def listed(name: str) -> frozenset[str]:
+def read_word_set(name: str) -> frozenset[str]:
     """Return a list's words."""
-    return frozenset(_lists()[name].split())
+    return frozenset(_load_word_lists()[name].split())
 
 
-def phrases(name: str) -> tuple[str, ...]:
+def read_phrases(name: str) -> tuple[str, ...]:
     """Return a list of phrases that commas separate, in its order."""
-    return tuple(" ".join(phrase.split()) for phrase in _lists()[name].split(","))
+    return tuple(" ".join(phrase.split()) for phrase in _load_word_lists()[name].split(","))
 
 
 @cache
-def _lists() -> dict[str, str]:
+def _load_word_lists() -> dict[str, str]:
     return tomllib.loads(files("echoic.insights").joinpath("words.toml").read_text("utf-8"))

@@ -6,20 +6,20 @@ import asyncio
 from typing import TYPE_CHECKING, Final, Protocol
 
 from echoic.errors import AccessRefused, ErrorCode
-from echoic.limits.meter import Meter
-from echoic.limits.quota import MICROSECONDS, Claim, StoreAway, to_minutes
+from echoic.limits.meter import AudioMeter
+from echoic.limits.quota import MICROSECONDS_PER_SECOND, Charge, QuotaStoreUnavailable, to_minutes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from echoic.limits.quota import Allowance, Place, QuotaStore, Receipt
+    from echoic.limits.quota import ChargeResult, QuotaStore, StreamLease, TierLimits
 
 #: Microseconds of audio that are paid ahead where the store has to be waited for; asked for again when half
 #: of them are heard, so a client that speaks never waits. What is not heard is given back.
-AHEAD: Final = 2 * MICROSECONDS
+PREPAID_MICROSECONDS: Final = 2 * MICROSECONDS_PER_SECOND
 
 
-class Credit(Protocol):
+class LedgerProtocol(Protocol):
     """What an account needs of the desk it was opened at."""
 
     @property
@@ -27,72 +27,74 @@ class Credit(Protocol):
         """Where use is kept."""
 
     @property
-    def away(self) -> asyncio.Event:
+    def store_unavailable(self) -> asyncio.Event:
         """Set while the store is away."""
 
-    def lost(self, reason: StoreAway) -> None:
+    def on_store_unavailable(self, reason: QuotaStoreUnavailable) -> None:
         """Note that it is."""
 
-    def lend(self, user: str, allowance: Allowance, wanted: int) -> int:
+    def grant_failopen(self, user: str, tier_limits: TierLimits, wanted: int) -> int:
         """Return how many microseconds a stream that began without the store may hear without it."""
 
-    def refuse(self, user: str, allowance: Allowance, used: int) -> AccessRefused:
+    def refuse_minutes(self, user: str, tier_limits: TierLimits, used: int) -> AccessRefused:
         """Return why a user may hear no more, and count it."""
 
-    def spawn(self, work: Coroutine[object, object, object]) -> asyncio.Task[object]:
+    def spawn_task(self, coroutine: Coroutine[object, object, object]) -> asyncio.Task[object]:
         """Let something run on its own."""
 
 
-class Account:
+class StreamQuota:
     """One stream's standing.
 
     Args:
-        credit: The desk.
-        place: The stream's.
-        allowance: Its user's.
-        trusted: Whether the store admitted it: then it goes on while the store is away.
+        ledger: The desk.
+        lease: The stream's.
+        tier_limits: Its user's.
+        is_admitted: Whether the store admitted it: then it goes on while the store is away.
     """
 
-    def __init__(self, credit: Credit, place: Place, allowance: Allowance, *, trusted: bool) -> None:
-        self.place = place
-        self.allowance = allowance
-        self.trusted = trusted
+    def __init__(
+        self, ledger: LedgerProtocol, lease: StreamLease, tier_limits: TierLimits, *, is_admitted: bool
+    ) -> None:
+        self.lease = lease
+        self.tier_limits = tier_limits
+        self.is_admitted = is_admitted
         #: Why nothing more may be heard, once that is so.
         self.refusal: AccessRefused | None = None
-        self._credit = credit
-        self._meter = Meter()
+        self._ledger = ledger
+        self._meter = AudioMeter()
         self._paid = self._used = 0
-        self._asked = 0  # microseconds that are waited for
-        self._is_short = False  # the store was asked for them, and has not so many
-        self._pays_ahead = False  # the store has to be waited for
-        self._is_buying = self._is_closed = False
-        self._turn = asyncio.Lock()
+        self._pending_cost = 0  # microseconds that are waited for
+        self._is_exhausted = False  # the store was asked for them, and has not so many
+        self._should_prepay = False  # the store has to be waited for
+        self._is_prepaying = self._is_closed = False
+        self._charge_lock = asyncio.Lock()
 
-    def grant(self, samples: int, rate: int) -> int | None:
-        """Pay for samples and return how many may be heard; None: wait until ``ready``, then ask again.
+    def grant_audio(self, samples: int, rate: int) -> int | None:
+        """Pay for samples and return how many may be heard; None: wait until ``wait_for_grant``, then ask again.
 
         Fewer than asked: nothing more may ever be heard, and ``refusal`` says why.
         """
         if self.refusal is not None:
             return 0
-        cost = self._meter.cost(samples, rate)
-        room = self._room(cost)
+        cost = self._meter.compute_cost(samples, rate)
+        room = self._cover_cost(cost)
         if room is None:
-            self._asked = cost
+            self._pending_cost = cost
             return None
-        self._asked, self._is_short = 0, False
+        self._pending_cost, self._is_exhausted = 0, False
         if room < cost:
-            self.refusal = self._credit.refuse(self.place.user, self.allowance, self._used)
-            samples = self._meter.fitting(room, rate)
-        self._meter.hear(samples, rate)
-        self._look_ahead()
+            self.refusal = self._ledger.refuse_minutes(self.lease.user, self.tier_limits, self._used)
+            samples = self._meter.count_affordable_samples(room, rate)
+        self._meter.add_samples(samples, rate)
+        self._start_prepaying()
         return samples
 
-    async def ready(self) -> None:
-        """Wait until ``grant`` knows."""
+    async def wait_for_grant(self) -> None:
+        """Wait until ``grant_audio`` knows."""
         while self.is_waiting:
-            buying = self._credit.spawn(self._buy(lambda: self.is_waiting))
-            away = self._credit.spawn(self._credit.away.wait())
+            buying = self._ledger.spawn_task(self._request_charge(lambda: self.is_waiting))
+            away = self._ledger.spawn_task(self._ledger.store_unavailable.wait())
             try:
                 done, _ = await asyncio.wait({buying, away}, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -100,9 +102,9 @@ class Account:
             if buying in done:
                 buying.result()  # what is not the store's absence ends the stream
 
-    async def settle(self) -> bool:
+    async def settle_debt(self) -> bool:
         """Pay for what was heard unpaid while the store was away; return whether it could be asked."""
-        return await self._buy(lambda: True)
+        return await self._request_charge(lambda: True)
 
     async def close(self) -> None:
         """Pay exactly what was heard, and give the place back.
@@ -110,87 +112,96 @@ class Account:
         Raises:
             StoreAway: Not done; to be done again.
         """
-        async with self._turn:
+        async with self._charge_lock:
             self._is_closed = True
-            self._take(await self._credit.store.charge(self._claim(0)))
-            await self._credit.store.release(self.place)
+            self._apply_result(await self._ledger.store.charge_audio(self._build_charge(0)))
+            await self._ledger.store.release_lease(self.lease)
 
     @property
-    def ahead(self) -> int:
+    def prepaid(self) -> int:
         """Microseconds that are paid and not heard."""
-        return max(0, self._paid - self._meter.heard)
+        return max(0, self._paid - self._meter.consumed)
 
     @property
     def is_waiting(self) -> bool:
-        """Whether ``grant`` cannot say yet."""
-        waits = self._asked > self.ahead and not self._is_short
-        return waits and not self._is_alone and not self._is_closed
+        """Whether ``grant_audio`` cannot say yet."""
+        waits = self._pending_cost > self.prepaid and not self._is_exhausted
+        return waits and not self._is_offline and not self._is_closed
 
     @property
-    def _is_alone(self) -> bool:
-        return self._credit.away.is_set()
+    def _is_offline(self) -> bool:
+        return self._ledger.store_unavailable.is_set()
 
-    def _room(self, cost: int) -> int | None:
+    def _cover_cost(self, cost: int) -> int | None:
         """Return how many of ``cost`` microseconds are paid or need not be, or None: nobody knows yet."""
-        if cost <= self.ahead:
+        if cost <= self.prepaid:
             return cost
-        boundless = self.allowance.daily is None
-        if self._is_alone:
-            if self.trusted or boundless:
+        boundless = self.tier_limits.daily_microseconds is None
+        if self._is_offline:
+            if self.is_admitted or boundless:
                 return cost
-            return self.ahead + self._credit.lend(self.place.user, self.allowance, cost - self.ahead)
-        receipt = self._credit.store.charge_now(self._claim(cost))
+            return self.prepaid + self._ledger.grant_failopen(
+                self.lease.user, self.tier_limits, cost - self.prepaid
+            )
+        receipt = self._ledger.store.charge_audio_now(self._build_charge(cost))
         if receipt is not None:
-            self._take(receipt)
-            return min(cost, self.ahead)
-        self._pays_ahead = True
+            self._apply_result(receipt)
+            return min(cost, self.prepaid)
+        self._should_prepay = True
         if boundless:
             return cost
-        return self.ahead if self._is_short else None
+        return self.prepaid if self._is_exhausted else None
 
-    def _look_ahead(self) -> None:
+    def _start_prepaying(self) -> None:
         """Have more paid in time, so that a client that speaks never waits."""
-        if self._pays_ahead and self.ahead < AHEAD // 2 and not self._is_buying and self.refusal is None:
-            self._is_buying = True
-            self._credit.spawn(self._buy_ahead())
+        if (
+            self._should_prepay
+            and self.prepaid < PREPAID_MICROSECONDS // 2
+            and not self._is_prepaying
+            and self.refusal is None
+        ):
+            self._is_prepaying = True
+            self._ledger.spawn_task(self._prepay_audio())
 
-    async def _buy_ahead(self) -> None:
-        await self._buy(lambda: self.ahead < AHEAD // 2 and not self._is_alone)
-        self._is_buying = False
+    async def _prepay_audio(self) -> None:
+        await self._request_charge(lambda: self.prepaid < PREPAID_MICROSECONDS // 2 and not self._is_offline)
+        self._is_prepaying = False
 
-    async def _buy(self, needed: Callable[[], bool]) -> bool:
-        async with self._turn:
-            if self._is_closed or not needed():
+    async def _request_charge(self, is_needed: Callable[[], bool]) -> bool:
+        async with self._charge_lock:
+            if self._is_closed or not is_needed():
                 return True
-            least = self._asked
+            least = self._pending_cost
             try:
-                receipt = await self._credit.store.charge(self._claim(least + AHEAD))
-            except StoreAway as away:
-                self._credit.lost(away)
+                receipt = await self._ledger.store.charge_audio(
+                    self._build_charge(least + PREPAID_MICROSECONDS)
+                )
+            except QuotaStoreUnavailable as away:
+                self._ledger.on_store_unavailable(away)
                 return False
-            self._take(receipt)
-            self._is_short = self.ahead < least
+            self._apply_result(receipt)
+            self._is_exhausted = self.prepaid < least
             return True
 
-    def _claim(self, more: int) -> Claim:
-        heard = self._meter.heard
-        return Claim(self.place, self._paid, heard, heard + more, self.allowance.daily)
+    def _build_charge(self, extra: int) -> Charge:
+        heard = self._meter.consumed
+        return Charge(self.lease, self._paid, heard, heard + extra, self.tier_limits.daily_microseconds)
 
-    def _take(self, receipt: Receipt) -> None:
-        self._paid, self._used = receipt.paid, receipt.used
+    def _apply_result(self, result: ChargeResult) -> None:
+        self._paid, self._used = result.paid, result.used
 
 
-def minutes_refused(limit: int, used: int, *, lent: bool = False) -> AccessRefused:
+def build_minutes_refusal(limit: int, used: int, *, is_failopen: bool = False) -> AccessRefused:
     """Return the refusal for a user whose minutes are used up.
 
     Args:
         limit: Microseconds of audio that were allowed.
         used: Microseconds that were heard.
-        lent: They were all that is allowed while nobody can say how many there are.
+        is_failopen: They were all that is allowed while nobody can say how many there are.
     """
     minutes = to_minutes(limit)
     message = f"The {minutes:g} minutes of today are used up. The next day begins at midnight UTC."
-    if lent:
+    if is_failopen:
         message = (
             f"Quotas cannot be looked up now, and the {minutes:g} minutes allowed meanwhile are used up."
         )
@@ -203,7 +214,7 @@ def minutes_refused(limit: int, used: int, *, lent: bool = False) -> AccessRefus
     )
 
 
-def streams_refused(limit: int, active: int) -> AccessRefused:
+def build_streams_refusal(limit: int, active: int) -> AccessRefused:
     """Return the refusal for a user who has as many streams as allowed."""
     allowed = "1 stream" if limit == 1 else f"{limit} streams"
     there = "is 1" if active == 1 else f"are {active}"

@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
-class Networks:
+class AddressList:
     """Addresses, one by one and as networks.
 
     Attributes:
         networks: An address alone is a network of one.
     """
 
-    networks: tuple[Network, ...] = ()
+    networks: tuple[IpNetwork, ...] = ()
 
     @classmethod
-    def parse(cls, text: str) -> Networks:
+    def from_text(cls, text: str) -> AddressList:
         """Return the networks in a list such as ``192.0.2.7, 10.0.0.0/8, fd00::/8``.
 
         Raises:
@@ -42,10 +42,10 @@ class Networks:
         return bool(self.networks)
 
     def __contains__(self, address: object) -> bool:
-        return isinstance(address, Address) and any(address in network for network in self.networks)
+        return isinstance(address, IpAddress) and any(address in network for network in self.networks)
 
 
-def read_address(text: str) -> Address | None:
+def parse_address(text: str) -> IpAddress | None:
     """Return the address that ``text`` is, without its port; IPv4 in IPv6 as IPv4. None: it is none."""
     host = text.strip()
     if host.startswith("["):
@@ -60,7 +60,9 @@ def read_address(text: str) -> Address | None:
     return mapped or address
 
 
-def client_address(peer: str | None, forwarded: Iterable[str], proxies: Networks) -> Address | None:
+def find_client_address(
+    peer: str | None, forwarded: Iterable[str], trusted_proxies: AddressList
+) -> IpAddress | None:
     """Return where a request comes from; None: that cannot be told.
 
     ``X-Forwarded-For`` counts only as far as proxies that are trusted wrote it: read from its end, the first
@@ -69,10 +71,10 @@ def client_address(peer: str | None, forwarded: Iterable[str], proxies: Networks
     Args:
         peer: The address at the other end of the connection.
         forwarded: The values of ``X-Forwarded-For``, in the order of the headers.
-        proxies: Those that are trusted.
+        trusted_proxies: Those that are trusted.
     """
-    address = read_address(peer or "")
+    address = parse_address(peer or "")
     hops = [hop for value in forwarded for hop in value.split(",")]
-    while address in proxies and hops:
-        address = read_address(hops.pop())
+    while address in trusted_proxies and hops:
+        address = parse_address(hops.pop())
     return address

@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 
 #: Names under these are not in the public domain system.
 #: Source: RFC 6761 (localhost), 6762 (local), 8375 (home.arpa); ICANN 2024 (internal).
-_PRIVATE: Final = (".localhost", ".local", ".home.arpa", ".internal", ".lan")
+_PRIVATE_SUFFIXES: Final = (".localhost", ".local", ".home.arpa", ".internal", ".lan")
 
 
 @dataclass(frozen=True, slots=True)
-class Hosts:
+class AllowedHosts:
     """The names that a server answers to: addresses, names that only its own network knows, and these.
 
     Attributes:
@@ -27,12 +27,12 @@ class Hosts:
 
     names: frozenset[str] | None = frozenset()
 
-    def admit(self, host: str) -> bool:
+    def is_allowed(self, host: str) -> bool:
         """Return whether a request with this ``Host`` is meant for it."""
         if self.names is None:
             return True
-        name = _name_in(host)
-        return name is not None and (name in self.names or _is_private(name))
+        name = _parse_host_name(host)
+        return name is not None and (name in self.names or _is_private_name(name))
 
 
 def is_loopback_name(name: str) -> bool:
@@ -45,7 +45,7 @@ def is_loopback_name(name: str) -> bool:
         return False
 
 
-def _name_in(host: str) -> str | None:
+def _parse_host_name(host: str) -> str | None:
     try:
         parts = urlsplit(f"//{host.strip().lower()}")
         _ = parts.port  # which must be a number
@@ -55,9 +55,9 @@ def _name_in(host: str) -> str | None:
     return parts.hostname.rstrip(".") if is_place and parts.hostname else None
 
 
-def _is_private(name: str) -> bool:
+def _is_private_name(name: str) -> bool:
     try:
         ipaddress.ip_address(name)
     except ValueError:
-        return "." not in name or name.endswith(_PRIVATE)
+        return "." not in name or name.endswith(_PRIVATE_SUFFIXES)
     return True

@@ -14,7 +14,7 @@ SINGLE_KEY_USER: Final = "default"
 SINGLE_KEY_TIER: Final = "premium"
 
 
-class Right(StrEnum):
+class Scope(StrEnum):
     """What a key may be used for."""
 
     #: Open streams.
@@ -23,7 +23,7 @@ class Right(StrEnum):
     READ = "read"
 
 
-ALL_RIGHTS: Final = frozenset(Right)
+ALL_SCOPES: Final = frozenset(Scope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +34,13 @@ class Identity:
         user: The name that use is counted under.
         tier: The name of the user's limits.
         key_id: The public id of the key that was presented, or None: by no key of the key store.
-        rights: What it may be used for.
+        scopes: What it may be used for.
     """
 
     user: str
     tier: str
     key_id: str | None = None
-    rights: frozenset[Right] = ALL_RIGHTS
+    scopes: frozenset[Scope] = ALL_SCOPES
 
 
-LOCAL: Final = Identity(LOCAL_USER, LOCAL_TIER)
+LOCAL_IDENTITY: Final = Identity(LOCAL_USER, LOCAL_TIER)

@@ -14,10 +14,17 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from echoic.limits.identity import ALL_RIGHTS, Right
-from echoic.limits.key_tables import KEYS, NEWEST_STEP, USERS, begin_steps, steps_taken, take_step
-from echoic.limits.keys import Key, KeyStoreUnavailable
-from echoic.limits.secret import NO_DIGEST, digest_of, make_key
+from echoic.limits.identity import ALL_SCOPES, Scope
+from echoic.limits.key_tables import (
+    KEYS,
+    LATEST_SCHEMA_VERSION,
+    USERS,
+    apply_migration,
+    create_migrations_table,
+    read_schema_version,
+)
+from echoic.limits.keys import ApiKey, KeyStoreUnavailable
+from echoic.limits.secret import NO_DIGEST, compute_digest, generate_key
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
@@ -27,26 +34,26 @@ if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-    from echoic.limits.secret import NewKey
+    from echoic.limits.secret import GeneratedKey
 
 #: The tier of a new user for whom none is named.
-DEFAULT_TIER: Final = "standard"
+NEW_USER_TIER: Final = "standard"
 #: Seconds after which a database that does not answer counts as away.
-PATIENCE: Final = 5.0
-_TRIES: Final = 3
+DATABASE_TIMEOUT_SECONDS: Final = 5.0
+_MAX_ATTEMPTS: Final = 3
 #: What every file of SQLite begins with.
 #: Source: the database file format of SQLite, section 1.3.1.
-_MAGIC: Final = b"SQLite format 3\0"
+_SQLITE_MAGIC: Final = b"SQLite format 3\0"
 #: Readers and a writer do not wait for each other; a writer waits for another.
-_PRAGMAS: Final = (
+_SQLITE_PRAGMAS: Final = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=NORMAL",
     "PRAGMA foreign_keys=ON",
-    f"PRAGMA busy_timeout={round(PATIENCE * 1000) - 500}",
+    f"PRAGMA busy_timeout={round(DATABASE_TIMEOUT_SECONDS * 1000) - 500}",
 )
 
 
-class OtherTier(Exception):
+class TierMismatch(Exception):
     """A user has another tier than the one that was named.
 
     Args:
@@ -64,153 +71,159 @@ class KeyDatabase:
     Each method raises KeyStoreUnavailable where the database cannot be asked.
 
     Args:
-        place: A file of SQLite, or a URL of SQLAlchemy with an asynchronous driver.
+        location: A file of SQLite, or a URL of SQLAlchemy with an asynchronous driver.
 
     Raises:
         KeyStoreUnavailable: There is no such driver here.
     """
 
-    def __init__(self, place: str) -> None:
-        url = _url_of(place)
-        self._file = Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
-        self._engine = _engine_of(url)
+    def __init__(self, location: str) -> None:
+        url = _parse_url(location)
+        self._sqlite_file = (
+            Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
+        )
+        self._sql_engine = _create_sql_engine(url)
 
     async def open(self) -> None:
         """Make the tables, or bring them up to this version; may be called again."""
-        if self._file is not None:
-            _make_private(self._file)
-            _check_kind(self._file)
-        for left in reversed(range(_TRIES)):
+        if self._sqlite_file is not None:
+            _create_private_file(self._sqlite_file)
+            _check_sqlite_file(self._sqlite_file)
+        for left in reversed(range(_MAX_ATTEMPTS)):
             try:
-                await self._bring_up_to_date()
+                await self._migrate_schema()
             except KeyStoreUnavailable as problem:
                 if not (left and isinstance(problem.__cause__, SQLAlchemyError)):
                     raise
             else:
                 return
 
-    async def look(self) -> None:
+    async def check_access(self) -> None:
         """Return if it can be opened; makes and changes nothing."""
-        if self._file is None:
-            async with self._transaction() as database:
+        if self._sqlite_file is None:
+            async with self._begin_transaction() as database:
                 await database.execute(select(literal(1)))
-        elif self._file.exists():
-            _check_access(self._file, os.R_OK | os.W_OK)
-            _check_kind(self._file)
+        elif self._sqlite_file.exists():
+            _check_permissions(self._sqlite_file, os.R_OK | os.W_OK)
+            _check_sqlite_file(self._sqlite_file)
         else:
-            there = next(folder for folder in self._file.absolute().parents if folder.exists())
-            _check_access(there, os.W_OK | os.X_OK)
+            there = next(folder for folder in self._sqlite_file.absolute().parents if folder.exists())
+            _check_permissions(there, os.W_OK | os.X_OK)
 
     async def close(self) -> None:
         """Leave the database."""
-        await self._engine.dispose()
+        await self._sql_engine.dispose()
 
-    async def create(
+    async def create_key(
         self,
         user: str,
         tier: str | None = None,
         *,
-        rights: frozenset[Right] = ALL_RIGHTS,
+        scopes: frozenset[Scope] = ALL_SCOPES,
         expires: datetime | None = None,
-    ) -> tuple[NewKey, Key]:
+    ) -> tuple[GeneratedKey, ApiKey]:
         """Return a new key for a user, and what is kept of it; a user that is new is made too.
 
         Args:
             user: Whose.
-            tier: The user's tier, or None: the one that the user has, or ``DEFAULT_TIER``.
-            rights: What the key may be used for.
+            tier: The user's tier, or None: the one that the user has, or ``NEW_USER_TIER``.
+            scopes: What the key may be used for.
             expires: When it stops to count, or None: never.
 
         Raises:
             OtherTier: The user has another.
         """
-        new = make_key()
+        new = generate_key()
         now = datetime.now(UTC).replace(microsecond=0)
-        async with self._transaction() as database:
+        async with self._begin_transaction() as database:
             theirs = await database.scalar(select(USERS.c.tier).where(USERS.c.name == user))
             if theirs is None:
-                theirs = tier or DEFAULT_TIER
+                theirs = tier or NEW_USER_TIER
                 await database.execute(insert(USERS).values(name=user, tier=theirs))
             elif tier not in (None, theirs):
-                raise OtherTier(theirs)
-            key = Key(new.id, digest_of(new.text), user, theirs, now, rights, expires)
-            await database.execute(insert(KEYS).values(_row_of(key)))
+                raise TierMismatch(theirs)
+            key = ApiKey(new.id, compute_digest(new.text), user, theirs, now, scopes, expires)
+            await database.execute(insert(KEYS).values(_to_row(key)))
         return new, key
 
-    async def find(self, name: str) -> Key | None:
+    async def find_key(self, key_id: str) -> ApiKey | None:
         """Return the key with this id; that there is none takes as long to find."""
-        async with self._transaction() as database:
-            row = (await database.execute(_ONE_KEY, {"name": name})).one()
-        key = _key_of(row)
+        async with self._begin_transaction() as database:
+            row = (await database.execute(_KEY_QUERY, {"name": key_id})).one()
+        key = _from_row(row)
         return None if row.found is None else key
 
-    async def find_all(self, names: Collection[str]) -> dict[str, Key]:
+    async def find_keys(self, key_ids: Collection[str]) -> dict[str, ApiKey]:
         """Return those of these ids that there are."""
-        return {key.id: key for key in await self._asked(_KEYS_OF_USERS.where(KEYS.c.id.in_(names)))}
+        return {key.id: key for key in await self._fetch_keys(_SELECT_KEYS.where(KEYS.c.id.in_(key_ids)))}
 
-    async def list_keys(self, user: str | None = None) -> list[Key]:
+    async def list_keys(self, user: str | None = None) -> list[ApiKey]:
         """Return the keys of a user, or of all, the oldest first."""
-        wanted = _KEYS_OF_USERS.order_by(KEYS.c.created, KEYS.c.id)
-        return await self._asked(wanted if user is None else wanted.where(KEYS.c.user_name == user))
+        wanted = _SELECT_KEYS.order_by(KEYS.c.created, KEYS.c.id)
+        return await self._fetch_keys(wanted if user is None else wanted.where(KEYS.c.user_name == user))
 
-    async def revoke(self, name: str) -> bool:
+    async def revoke_key(self, key_id: str) -> bool:
         """Revoke a key; return False if there is none with this id. Twice is as good as once."""
         now = datetime.now(UTC)
-        async with self._transaction() as database:
+        async with self._begin_transaction() as database:
             await database.execute(
-                update(KEYS).where(and_(KEYS.c.id == name, KEYS.c.revoked.is_(None))).values(revoked=now)
+                update(KEYS).where(and_(KEYS.c.id == key_id, KEYS.c.revoked.is_(None))).values(revoked=now)
             )
-            return await database.scalar(select(KEYS.c.id).where(KEYS.c.id == name)) is not None
+            return await database.scalar(select(KEYS.c.id).where(KEYS.c.id == key_id)) is not None
 
     async def set_tier(self, user: str, tier: str) -> bool:
         """Give a user, and so all the user's keys, a tier; return False if there is no such user."""
-        async with self._transaction() as database:
+        async with self._begin_transaction() as database:
             done = await database.execute(update(USERS).where(USERS.c.name == user).values(tier=tier))
             return done.rowcount > 0
 
-    async def used(self, name: str, when: datetime) -> None:
+    async def record_use(self, key_id: str, used_at: datetime) -> None:
         """Note that a key was used; earlier than what is noted changes nothing."""
-        later = or_(KEYS.c.last_used.is_(None), KEYS.c.last_used < when)
-        async with self._transaction() as database:
-            await database.execute(update(KEYS).where(and_(KEYS.c.id == name, later)).values(last_used=when))
+        later = or_(KEYS.c.last_used.is_(None), KEYS.c.last_used < used_at)
+        async with self._begin_transaction() as database:
+            await database.execute(
+                update(KEYS).where(and_(KEYS.c.id == key_id, later)).values(last_used=used_at)
+            )
 
-    async def _asked(self, wanted: Select[tuple[object, ...]]) -> list[Key]:
-        async with self._transaction() as database:
-            rows = (await database.execute(wanted)).all()
-        return [_key_of(row) for row in rows]
+    async def _fetch_keys(self, query: Select[tuple[object, ...]]) -> list[ApiKey]:
+        async with self._begin_transaction() as database:
+            rows = (await database.execute(query)).all()
+        return [_from_row(row) for row in rows]
 
-    async def _bring_up_to_date(self) -> None:
-        async with self._transaction() as database:
-            await database.run_sync(begin_steps)
-        async with self._transaction() as database:
-            done = await database.run_sync(steps_taken)
-        if done > NEWEST_STEP:
+    async def _migrate_schema(self) -> None:
+        async with self._begin_transaction() as database:
+            await database.run_sync(create_migrations_table)
+        async with self._begin_transaction() as database:
+            done = await database.run_sync(read_schema_version)
+        if done > LATEST_SCHEMA_VERSION:
             raise KeyStoreUnavailable("The store of keys was written by a newer version of echoic.")
-        for number in range(done + 1, NEWEST_STEP + 1):
-            async with self._transaction() as database:
-                await database.run_sync(take_step, number)
+        for number in range(done + 1, LATEST_SCHEMA_VERSION + 1):
+            async with self._begin_transaction() as database:
+                await database.run_sync(apply_migration, number)
 
     @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[AsyncConnection]:
+    async def _begin_transaction(self) -> AsyncIterator[AsyncConnection]:
         try:
-            async with asyncio.timeout(PATIENCE), self._engine.begin() as database:
+            async with asyncio.timeout(DATABASE_TIMEOUT_SECONDS), self._sql_engine.begin() as database:
                 yield database
         except IntegrityError as error:
             raise KeyStoreUnavailable("The store of keys was changed by another process.") from error
         except (SQLAlchemyError, OSError, TimeoutError) as error:
-            raise KeyStoreUnavailable(f"The store of keys cannot be reached ({_kind(error)}).") from error
+            raise KeyStoreUnavailable(
+                f"The store of keys cannot be reached ({_find_error_name(error)})."
+            ) from error
 
 
-_KEYS_OF_USERS: Final = select(KEYS, USERS.c.tier).join(USERS, USERS.c.name == KEYS.c.user_name)
+_SELECT_KEYS: Final = select(KEYS, USERS.c.tier).join(USERS, USERS.c.name == KEYS.c.user_name)
 
 
-def _one_key() -> Select[tuple[object, ...]]:
+def _build_key_query() -> Select[tuple[object, ...]]:
     """Return the query for the key with an id: one row, with or without such a key, made of as much."""
     wanted = select(bindparam("name", type_=String).label("id")).subquery("wanted")
     nobody = {
         "digest": NO_DIGEST.hex(),
         "user_name": "",
-        "rights": " ".join(sorted(ALL_RIGHTS)),
+        "rights": " ".join(sorted(ALL_SCOPES)),
         **dict.fromkeys(("created", "expires", "revoked", "last_used"), datetime.fromtimestamp(0, UTC)),
     }
     filled = [
@@ -224,20 +237,20 @@ def _one_key() -> Select[tuple[object, ...]]:
     )
 
 
-_ONE_KEY: Final = _one_key()
+_KEY_QUERY: Final = _build_key_query()
 
 
-def _url_of(place: str) -> URL:
-    if "://" not in place:
-        return make_url("sqlite+aiosqlite://").set(database=str(Path(place).expanduser()))
+def _parse_url(location: str) -> URL:
+    if "://" not in location:
+        return make_url("sqlite+aiosqlite://").set(database=str(Path(location).expanduser()))
     try:
-        url = make_url(place)
+        url = make_url(location)
     except SQLAlchemyError:
         raise KeyStoreUnavailable("The place of the keys is no URL of a database.") from None
     return url.set(drivername="sqlite+aiosqlite") if url.drivername == "sqlite" else url
 
 
-def _engine_of(url: URL) -> AsyncEngine:
+def _create_sql_engine(url: URL) -> AsyncEngine:
     try:
         # A file is there or not; a connection over a network may have died since it was used.
         is_remote = url.get_backend_name() != "sqlite"
@@ -249,18 +262,18 @@ def _engine_of(url: URL) -> AsyncEngine:
             "installed, such as sqlite+aiosqlite or postgresql+asyncpg."
         ) from None
     if not is_remote:
-        event.listen(engine.sync_engine, "connect", _prepare)
+        event.listen(engine.sync_engine, "connect", _configure_sqlite)
     return engine
 
 
-def _prepare(connection: DBAPIConnection, _: object) -> None:
+def _configure_sqlite(connection: DBAPIConnection, _: object) -> None:
     cursor = connection.cursor()
-    for pragma in _PRAGMAS:
+    for pragma in _SQLITE_PRAGMAS:
         cursor.execute(pragma)
     cursor.close()
 
 
-def _make_private(file: Path) -> None:
+def _create_private_file(file: Path) -> None:
     """Make an empty file, and its folder, that only their owner may read, if they are not there."""
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -270,35 +283,35 @@ def _make_private(file: Path) -> None:
         raise KeyStoreUnavailable(f"The keys cannot be kept in {file}: {reason}.") from error
 
 
-def _check_access(place: Path, mode: int) -> None:
-    if not os.access(place, mode):
-        raise KeyStoreUnavailable(f"The keys cannot be kept: {place} may not be written here.")
+def _check_permissions(path: Path, mode: int) -> None:
+    if not os.access(path, mode):
+        raise KeyStoreUnavailable(f"The keys cannot be kept: {path} may not be written here.")
 
 
-def _check_kind(file: Path) -> None:
+def _check_sqlite_file(file: Path) -> None:
     """Return if a file is empty or begins as SQLite's do."""
     try:
         with file.open("rb") as opened:
-            begin = opened.read(len(_MAGIC))
+            begin = opened.read(len(_SQLITE_MAGIC))
     except OSError as error:
         reason = (error.strerror or "it cannot be read").lower()
         raise KeyStoreUnavailable(f"The keys in {file.name} cannot be read: {reason}.") from error
-    if begin and begin != _MAGIC:
+    if begin and begin != _SQLITE_MAGIC:
         raise KeyStoreUnavailable(f"{file.name}, where the keys should be, is not a database.")
 
 
-def _kind(error: BaseException) -> str:
+def _find_error_name(error: BaseException) -> str:
     """Return the name of what a driver raised; its text may name what is secret."""
     cause = getattr(error, "orig", None) or error
     return type(cause.__cause__ or cause).__name__
 
 
-def _row_of(key: Key) -> dict[str, object]:
+def _to_row(key: ApiKey) -> dict[str, object]:
     return {
         "id": key.id,
         "digest": key.digest.hex(),
         "user_name": key.user,
-        "rights": " ".join(sorted(key.rights)),
+        "rights": " ".join(sorted(key.scopes)),
         "created": key.created,
         "expires": key.expires,
         "revoked": key.revoked,
@@ -306,18 +319,18 @@ def _row_of(key: Key) -> dict[str, object]:
     }
 
 
-def _key_of(row: Row[tuple[object, ...]]) -> Key:
+def _from_row(row: Row[tuple[object, ...]]) -> ApiKey:
     try:
         digest = bytes.fromhex(row.digest)
     except ValueError as error:
         raise KeyStoreUnavailable("The store of keys holds what is no key.") from error
-    return Key(
+    return ApiKey(
         id=row.id,
         digest=digest,
         user=row.user_name,
         tier=row.tier,
         created=row.created,
-        rights=frozenset(right for right in Right if right in row.rights.split()),
+        scopes=frozenset(right for right in Scope if right in row.rights.split()),
         expires=row.expires,
         revoked=row.revoked,
         last_used=row.last_used,

@@ -31,11 +31,11 @@ class UtcSeconds(TypeDecorator[datetime]):
         return None if value is None else datetime.fromtimestamp(value, UTC)
 
 
-_TABLES: Final = MetaData()
-USERS: Final = Table("echoic_users", _TABLES, Column("name", String), Column("tier", String))
+_METADATA: Final = MetaData()
+USERS: Final = Table("echoic_users", _METADATA, Column("name", String), Column("tier", String))
 KEYS: Final = Table(
     "echoic_keys",
-    _TABLES,
+    _METADATA,
     Column("id", String),
     Column("digest", String),
     Column("user_name", String),
@@ -45,10 +45,12 @@ KEYS: Final = Table(
     Column("revoked", UtcSeconds),
     Column("last_used", UtcSeconds),
 )
-_STEPS_DONE: Final = Table("echoic_schema", _TABLES, Column("step", BigInteger))
+_APPLIED_MIGRATIONS: Final = Table("echoic_schema", _METADATA, Column("step", BigInteger))
 
-_BEGIN: Final = "CREATE TABLE IF NOT EXISTS echoic_schema (step BIGINT NOT NULL PRIMARY KEY)"
-_STEPS: Final = (
+_CREATE_MIGRATIONS_TABLE: Final = (
+    "CREATE TABLE IF NOT EXISTS echoic_schema (step BIGINT NOT NULL PRIMARY KEY)"
+)
+_MIGRATIONS: Final = (
     (
         "CREATE TABLE echoic_users (name VARCHAR(128) NOT NULL PRIMARY KEY, tier VARCHAR(32) NOT NULL)",
         """CREATE TABLE echoic_keys (
@@ -64,20 +66,22 @@ _STEPS: Final = (
     ),
 )
 #: The step that this version's tables stand at.
-NEWEST_STEP: Final = len(_STEPS)
+LATEST_SCHEMA_VERSION: Final = len(_MIGRATIONS)
 
 
-def begin_steps(connection: Connection) -> None:
+def create_migrations_table(connection: Connection) -> None:
     """Make the table that remembers which steps were taken."""
-    connection.execute(text(_BEGIN))
+    connection.execute(text(_CREATE_MIGRATIONS_TABLE))
 
 
-def steps_taken(connection: Connection) -> int:
+def read_schema_version(connection: Connection) -> int:
     """Return the number of the last step that was taken; 0: none."""
-    return int(connection.execute(select(func.coalesce(func.max(_STEPS_DONE.c.step), 0))).scalar_one())
+    return int(
+        connection.execute(select(func.coalesce(func.max(_APPLIED_MIGRATIONS.c.step), 0))).scalar_one()
+    )
 
 
-def take_step(connection: Connection, number: int) -> None:
+def apply_migration(connection: Connection, version: int) -> None:
     """Take one step, from 1, within the transaction of ``connection``.
 
     Its number is noted first: of two processes that begin at once one then waits for the other.
@@ -85,6 +89,6 @@ def take_step(connection: Connection, number: int) -> None:
     Raises:
         sqlalchemy.exc.IntegrityError: Another process took it.
     """
-    connection.execute(insert(_STEPS_DONE).values(step=number))
-    for statement in _STEPS[number - 1]:
+    connection.execute(insert(_APPLIED_MIGRATIONS).values(step=version))
+    for statement in _MIGRATIONS[version - 1]:
         connection.execute(text(statement))

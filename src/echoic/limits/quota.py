@@ -12,84 +12,84 @@ from typing import TYPE_CHECKING, Final, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-MICROSECONDS: Final = 1_000_000
-_MINUTE: Final = 60 * MICROSECONDS
+MICROSECONDS_PER_SECOND: Final = 1_000_000
+_MICROSECONDS_PER_MINUTE: Final = 60 * MICROSECONDS_PER_SECOND
 #: Decimals of minutes as people read them.
 _MINUTE_DECIMALS: Final = 6
 
 
-class StoreAway(Exception):
+class QuotaStoreUnavailable(Exception):
     """The store of quotas cannot be reached, or does not answer as one."""
 
 
 @dataclass(frozen=True, slots=True)
-class Allowance:
+class TierLimits:
     """What a user may; None: without limit.
 
     Attributes:
-        daily: Microseconds of audio in a day (UTC).
-        streams: Streams at the same time.
+        daily_microseconds: Microseconds of audio in a day (UTC).
+        max_streams: Streams at the same time.
     """
 
-    daily: int | None = None
-    streams: int | None = None
+    daily_microseconds: int | None = None
+    max_streams: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class StreamLease:
     """One stream among its user's.
 
     Attributes:
         user: Whose it is.
-        lease: Its name, which no other stream ever has.
+        lease_id: Its name, which no other stream ever has.
     """
 
     user: str
-    lease: str
+    lease_id: str
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class QuotaUsage:
     """What a user uses.
 
     Attributes:
-        active: Streams whose leases have not run out.
-        used: Microseconds of audio that count today.
+        active_streams: Streams whose leases have not run out.
+        used_microseconds: Microseconds of audio that count today.
     """
 
-    active: int = 0
-    used: int = 0
+    active_streams: int = 0
+    used_microseconds: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Admission(Usage):
+class LeaseResult(QuotaUsage):
     """The answer to a stream that wants a place; the numbers count it if it was admitted."""
 
-    admitted: bool = True
+    is_admitted: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class Charge:
     """What a stream wants paid, as microseconds of its audio since it began.
 
     Attributes:
-        place: Whose it is.
+        lease: Whose it is.
         paid: What it knows to be paid; the store's own knowledge comes first.
-        heard: What it has heard. This counts in full, whatever the limit, for it is over.
-        wanted: What it would like to have paid, not less than ``heard``: as far as the limit allows. Less
+        consumed: What it has heard. This counts in full, whatever the limit, for it is over.
+        requested: What it would like to have paid, not less than ``consumed``: as far as the limit allows. Less
             than was paid gives the difference back.
-        limit: The user's microseconds a day, or None.
+        daily_limit: The user's microseconds a day, or None.
     """
 
-    place: Place
+    lease: StreamLease
     paid: int
-    heard: int
-    wanted: int
-    limit: int | None = None
+    consumed: int
+    requested: int
+    daily_limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
+class ChargeResult:
     """The answer to a claim.
 
     Attributes:
@@ -107,15 +107,19 @@ class QuotaStore(Protocol):
     Days are those of the store's clock in UTC, and so is the time of leases.
     """
 
-    async def acquire(self, place: Place, allowance: Allowance, ttl: float) -> Admission:
-        """Take a place until ``ttl`` seconds from now, if the user has one free and minutes left.
+    async def acquire_lease(
+        self, lease: StreamLease, tier_limits: TierLimits, ttl_seconds: float
+    ) -> LeaseResult:
+        """Take a place until ``ttl_seconds`` seconds from now, if the user has one free and minutes left.
 
         Raises:
             StoreAway: It cannot be asked.
         """
 
-    async def renew(self, places: Sequence[tuple[Place, Allowance]], ttl: float) -> list[bool]:
-        """Keep places for another ``ttl`` seconds; one that has run out is taken again if there is one free.
+    async def renew_leases(
+        self, leases: Sequence[tuple[StreamLease, TierLimits]], ttl_seconds: float
+    ) -> list[bool]:
+        """Keep places for another ``ttl_seconds`` seconds; one that has run out is taken again if there is one free.
 
         Returns:
             Which are held; the others have run out, and their user has as many streams as allowed.
@@ -124,24 +128,24 @@ class QuotaStore(Protocol):
             StoreAway: It cannot be asked.
         """
 
-    async def release(self, place: Place) -> None:
+    async def release_lease(self, lease: StreamLease) -> None:
         """Give a place back and forget what its stream had paid.
 
         Raises:
             StoreAway: It cannot be asked.
         """
 
-    async def charge(self, claim: Claim) -> Receipt:
+    async def charge_audio(self, charge: Charge) -> ChargeResult:
         """Check and charge in one step.
 
         Raises:
             StoreAway: It cannot be asked.
         """
 
-    def charge_now(self, claim: Claim) -> Receipt | None:
+    def charge_audio_now(self, charge: Charge) -> ChargeResult | None:
         """Charge without waiting, or return None: this store has to be waited for."""
 
-    async def usage(self, user: str) -> Usage:
+    async def read_usage(self, user: str) -> QuotaUsage:
         """Return what a user uses now.
 
         Raises:
@@ -159,26 +163,26 @@ class QuotaStore(Protocol):
         """Let go of connections."""
 
 
-def settle(claim: Claim, paid: int, used: int) -> Receipt:
+def settle_charge(charge: Charge, paid: int, used: int) -> ChargeResult:
     """Return what a claim comes to: the arithmetic that every store follows.
 
     Args:
-        claim: What is wanted.
+        charge: What is wanted.
         paid: What is paid for the stream, as the store knows it.
         used: What counts for its user today.
     """
-    owed = max(0, claim.heard - paid)
-    more = claim.wanted - paid - owed
-    if claim.limit is not None and more > 0:
-        more = min(more, max(0, claim.limit - used - owed))
-    return Receipt(paid + owed + more, max(0, used + owed + more))
+    owed = max(0, charge.consumed - paid)
+    more = charge.requested - paid - owed
+    if charge.daily_limit is not None and more > 0:
+        more = min(more, max(0, charge.daily_limit - used - owed))
+    return ChargeResult(paid + owed + more, max(0, used + owed + more))
 
 
 def to_minutes(microseconds: int) -> float:
     """Return minutes as people read them."""
-    return round(microseconds / _MINUTE, _MINUTE_DECIMALS)
+    return round(microseconds / _MICROSECONDS_PER_MINUTE, _MINUTE_DECIMALS)
 
 
 def from_minutes(minutes: float) -> int:
     """Return the nearest whole microseconds."""
-    return round(minutes * _MINUTE)
+    return round(minutes * _MICROSECONDS_PER_MINUTE)

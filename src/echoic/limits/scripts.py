@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from typing import Final
 
-_CLOCK: Final = """
+_LUA_CLOCK: Final = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local day = math.floor(time[1] / 86400)
 """
 
 #: Seconds that a user's keys outlive the last change: leases of an hour, minutes of a day and the one before.
-_EXPIRY: Final = """
+_LUA_EXPIRY: Final = """
 local leases_kept, minutes_kept = 7200, 172800
 """
 
-_FORGET_EXPIRED: Final = """
+_LUA_FORGET_EXPIRED: Final = """
 for _, lease in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now)) do
   redis.call('ZREM', KEYS[1], lease)
   redis.call('HDEL', KEYS[2], lease)
@@ -29,13 +29,13 @@ local held = redis.call('ZSCORE', KEYS[1], ARGV[1])
 local active = redis.call('ZCARD', KEYS[1])
 """
 
-_HOLD: Final = """
+_LUA_HOLD_LEASE: Final = """
 redis.call('ZADD', KEYS[1], now + tonumber(ARGV[2]), ARGV[1])
 redis.call('EXPIRE', KEYS[1], leases_kept)
 """
 
 #: KEYS: streams, paid, days. ARGV: lease, TTL in ms, most streams, µs a day. Returns admitted, active, used.
-ACQUIRE: Final = f"""{_CLOCK}{_EXPIRY}{_FORGET_EXPIRED}
+ACQUIRE_SCRIPT: Final = f"""{_LUA_CLOCK}{_LUA_EXPIRY}{_LUA_FORGET_EXPIRED}
 local used = tonumber(redis.call('HGET', KEYS[3], day) or 0)
 local streams, daily = tonumber(ARGV[3]), tonumber(ARGV[4])
 if not held then
@@ -44,28 +44,28 @@ if not held then
   end
   active = active + 1
 end
-{_HOLD}
+{_LUA_HOLD_LEASE}
 return {{1, active, used}}
 """
 
 #: KEYS: streams, paid. ARGV: lease, TTL in ms, most streams. Returns whether it is held.
-RENEW: Final = f"""{_CLOCK}{_EXPIRY}{_FORGET_EXPIRED}
+RENEW_SCRIPT: Final = f"""{_LUA_CLOCK}{_LUA_EXPIRY}{_LUA_FORGET_EXPIRED}
 local streams = tonumber(ARGV[3])
 if not held and streams >= 0 and active >= streams then
   return 0
 end
-{_HOLD}
+{_LUA_HOLD_LEASE}
 return 1
 """
 
 #: KEYS: streams, paid. ARGV: lease.
-RELEASE: Final = """
+RELEASE_SCRIPT: Final = """
 redis.call('ZREM', KEYS[1], ARGV[1])
 redis.call('HDEL', KEYS[2], ARGV[1])
 """
 
 #: KEYS: paid, days. ARGV: lease, paid, heard, wanted, µs a day. Returns paid, used; ``quota.settle`` in Lua.
-CHARGE: Final = f"""{_CLOCK}{_EXPIRY}
+CHARGE_SCRIPT: Final = f"""{_LUA_CLOCK}{_LUA_EXPIRY}
 local paid = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or ARGV[2])
 local used = tonumber(redis.call('HGET', KEYS[2], day) or 0)
 local heard, wanted, daily = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -90,7 +90,7 @@ return {{paid, used}}
 """
 
 #: KEYS: streams, days. Returns active, used.
-USAGE: Final = f"""{_CLOCK}
+USAGE_SCRIPT: Final = f"""{_LUA_CLOCK}
 local active = redis.call('ZCOUNT', KEYS[1], '(' .. string.format('%.0f', now), '+inf')
 return {{active, tonumber(redis.call('HGET', KEYS[2], day) or 0)}}
 """

@@ -21,15 +21,15 @@ DIGEST_PREFIX: Final = "sha256:"
 _DIGEST_BYTES: Final = 32
 _ID_BYTES: Final = 6
 _SECRET_BYTES: Final = 32
-_KEY: Final = re.compile(rf"{KEY_PREFIX}([0-9a-f]{{12}})_[A-Za-z0-9_-]{{43}}", re.ASCII)
+_KEY_PATTERN: Final = re.compile(rf"{KEY_PREFIX}([0-9a-f]{{12}})_[A-Za-z0-9_-]{{43}}", re.ASCII)
 #: The id of no key: what is looked up for a text that holds none, so that this takes as long.
-NO_ID: Final = "0" * 2 * _ID_BYTES
+NO_KEY_ID: Final = "0" * 2 * _ID_BYTES
 #: A digest that no text has been found to have: what is compared with where there is no key.
 NO_DIGEST: Final = bytes(_DIGEST_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
-class NewKey:
+class GeneratedKey:
     """A key that was just made.
 
     Attributes:
@@ -41,21 +41,21 @@ class NewKey:
     text: str = field(repr=False)
 
 
-def make_key() -> NewKey:
+def generate_key() -> GeneratedKey:
     """Return a new key of 256 random bits."""
-    name = NO_ID
-    while name == NO_ID:
+    name = NO_KEY_ID
+    while name == NO_KEY_ID:
         name = token_hex(_ID_BYTES)
-    return NewKey(name, f"{KEY_PREFIX}{name}_{token_urlsafe(_SECRET_BYTES)}")
+    return GeneratedKey(name, f"{KEY_PREFIX}{name}_{token_urlsafe(_SECRET_BYTES)}")
 
 
-def id_in(text: str) -> str:
-    """Return the id that stands in a key, or ``NO_ID`` if it has not the form of a key."""
-    found = _KEY.fullmatch(text)
-    return found[1] if found else NO_ID
+def parse_key_id(text: str) -> str:
+    """Return the id that stands in a key, or ``NO_KEY_ID`` if it has not the form of a key."""
+    found = _KEY_PATTERN.fullmatch(text)
+    return found[1] if found else NO_KEY_ID
 
 
-def digest_of(text: str) -> bytes:
+def compute_digest(text: str) -> bytes:
     """Return the SHA-256 of a key's UTF-8; of one that is no Unicode something that matches no key."""
     return sha256(text.encode(errors="surrogatepass")).digest()
 
@@ -65,14 +65,14 @@ def same_digest(one: bytes, other: bytes) -> bool:
     return compare_digest(one, other)
 
 
-def written_digest(text: str) -> bytes:
+def parse_key_digest(text: str) -> bytes:
     """Return the digest of a key as the settings hold it: of the key, or the one that ``sha256:HEX`` names.
 
     Raises:
         ValueError: ``sha256:`` with something else than 64 hexadecimal digits after it.
     """
     if not text.startswith(DIGEST_PREFIX):
-        return digest_of(text)
+        return compute_digest(text)
     try:
         digest = bytes.fromhex(text.removeprefix(DIGEST_PREFIX))
     except ValueError:

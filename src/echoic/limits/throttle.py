@@ -14,92 +14,92 @@ from ipaddress import IPv6Address, IPv6Network
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from echoic.errors import AccessRefused, ErrorCode
-from echoic.limits.secret import digest_of
+from echoic.limits.secret import compute_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from echoic.limits.addresses import Address, Network
+    from echoic.limits.addresses import IpAddress, IpNetwork
 
-    _Source = Address | Network | None
+    _ClientSource = IpAddress | IpNetwork | None
 
-_MINUTE: Final = 60.0
+_SECONDS_PER_MINUTE: Final = 60.0
 #: Addresses, and good credentials, that are remembered.
 _MOST: Final = 10_000
 #: Minutes after which an address is heard again, whatever it did.
-_LONGEST_MINUTES: Final = 10
+_MAX_BLOCK_MINUTES: Final = 10
 #: Who has one address of IPv6 has as many as a network of this prefix has.
 #: Source: RFC 6177, section 2: no site gets less than a /64.
-_SITE: Final = 64
+_IPV6_SITE_PREFIX: Final = 64
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 
 
-class Throttle:
+class AuthThrottle:
     """Counts wrong credentials.
 
     Args:
-        per_minute: Wrong ones of one address that are looked at in a minute, and as many at once; 0: all.
+        max_per_minute: Wrong ones of one address that are looked at in a minute, and as many at once; 0: all.
         clock: Seconds of a clock that never goes back.
-        count: Called with ``wrong``, or ``unheard`` for one that was not looked at.
+        count_outcome: Called with ``record_failure``, or ``unheard`` for one that was not looked at.
     """
 
     def __init__(
         self,
-        per_minute: float,
+        max_per_minute: float,
         clock: Callable[[], float] = time.monotonic,
-        count: Callable[[str], None] = lambda _: None,
+        count_outcome: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._per_minute = per_minute
+        self._max_per_minute = max_per_minute
         self._clock = clock
-        self._count = count
-        self._wrong: OrderedDict[_Source, tuple[float, float]] = OrderedDict()
-        self._good: OrderedDict[bytes, None] = OrderedDict()
+        self._count_outcome = count_outcome
+        self._failures: OrderedDict[_ClientSource, tuple[float, float]] = OrderedDict()
+        self._known_good: OrderedDict[bytes, None] = OrderedDict()
 
-    def check(self, address: Address | None, credential: str) -> None:
+    def check_credential(self, address: IpAddress | None, credential: str) -> None:
         """Return if a credential from there is to be looked at.
 
         Raises:
             AccessRefused: ``server_busy`` with ``retry_after`` in seconds: too many wrong ones came.
         """
-        excess = self._owed(_source(address)) - self._per_minute + 1
-        if not self._per_minute or excess <= 0 or digest_of(credential) in self._good:
+        excess = self._count_recent_failures(_group_address(address)) - self._max_per_minute + 1
+        if not self._max_per_minute or excess <= 0 or compute_digest(credential) in self._known_good:
             return
-        self._count("unheard")
-        seconds = math.ceil(excess * _MINUTE / self._per_minute)
+        self._count_outcome("unheard")
+        seconds = math.ceil(excess * _SECONDS_PER_MINUTE / self._max_per_minute)
         raise AccessRefused(
             ErrorCode.SERVER_BUSY,
             f"Too many wrong keys came from this address. Please try again in {seconds} s.",
             retry_after=seconds,
         )
 
-    def wrong(self, address: Address | None) -> None:
+    def record_failure(self, address: IpAddress | None) -> None:
         """Note that a credential from there was wrong."""
-        self._count("wrong")
-        if self._per_minute:
-            source = _source(address)
-            owed = min(self._owed(source) + 1, _LONGEST_MINUTES * self._per_minute)
-            _remember(self._wrong, source, (owed, self._clock()))
+        self._count_outcome("wrong")
+        if self._max_per_minute:
+            source = _group_address(address)
+            owed = min(self._count_recent_failures(source) + 1, _MAX_BLOCK_MINUTES * self._max_per_minute)
+            _store_bounded(self._failures, source, (owed, self._clock()))
 
-    def good(self, credential: str) -> None:
+    def record_success(self, credential: str) -> None:
         """Note that a credential is good."""
-        if self._per_minute:
-            _remember(self._good, digest_of(credential), None)
+        if self._max_per_minute:
+            _store_bounded(self._known_good, compute_digest(credential), None)
 
-    def _owed(self, source: _Source) -> float:
+    def _count_recent_failures(self, source: _ClientSource) -> float:
         """Return the wrong ones that count now: they are forgotten at the rate at which they may come."""
-        owed, since = self._wrong.get(source, (0.0, 0.0))
-        return max(0.0, owed - (self._clock() - since) * self._per_minute / _MINUTE)
+        owed, since = self._failures.get(source, (0.0, 0.0))
+        return max(0.0, owed - (self._clock() - since) * self._max_per_minute / _SECONDS_PER_MINUTE)
 
 
-def _source(address: Address | None) -> _Source:
+def _group_address(address: IpAddress | None) -> _ClientSource:
     if isinstance(address, IPv6Address):
-        return IPv6Network((address, _SITE), strict=False)
+        return IPv6Network((address, _IPV6_SITE_PREFIX), strict=False)
     return address
 
 
-def _remember(book: OrderedDict[_K, _V], key: _K, value: _V) -> None:
-    book[key] = value
-    book.move_to_end(key)
-    if len(book) > _MOST:
-        book.popitem(last=False)
+def _store_bounded(cache: OrderedDict[_K, _V], key: _K, value: _V) -> None:
+    cache[key] = value
+    cache.move_to_end(key)
+    if len(cache) > _MOST:
+        cache.popitem(last=False)

@@ -12,23 +12,23 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from echoic.errors import AccessRefused, ErrorCode
 from echoic.limits.identity import Identity
-from echoic.limits.keys import is_tier_name, is_user_name
+from echoic.limits.keys import is_valid_tier_name, is_valid_user_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 #: What brings the library.
-INSTALL: Final = "pip install 'echoic[jwt]'"
+JWT_INSTALL_HINT: Final = "pip install 'echoic[jwt]'"
 #: Bytes that a shared secret must have at least (Source: RFC 7518, 3.2: as many as the digest).
-SHORTEST_SECRET: Final = 32
+MIN_SECRET_BYTES: Final = 32
 #: The tier of a user whose token names none.
-DEFAULT_TIER: Final = "free"
+DEFAULT_TOKEN_TIER: Final = "free"
 #: Characters of the longest token that is looked at.
-_LONGEST: Final = 8192
-_DOTS: Final = 2
+_MAX_TOKEN_LENGTH: Final = 8192
+_JWT_DOTS: Final = 2
 
 
-class TokensUnavailable(Exception):
+class JwtUnavailable(Exception):
     """Tokens cannot be checked with what the settings say, or with what is installed.
 
     Args:
@@ -41,7 +41,7 @@ class TokensUnavailable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Tokens:
+class JwtBackend:
     """Knows users by signed tokens: ``sub`` is the user, ``tier`` the tier, ``exp`` must be there.
 
     A token counts when a stream is opened; one that expires later does not end it.
@@ -65,25 +65,23 @@ class Tokens:
 
     def __post_init__(self) -> None:
         if find_spec("jwt") is None or (self.algorithm == "RS256" and find_spec("cryptography") is None):
-            raise TokensUnavailable(f"Tokens (JWT) need a library that is not installed: {INSTALL}")
+            raise JwtUnavailable(f"Tokens (JWT) need a library that is not installed: {JWT_INSTALL_HINT}")
         if self.algorithm == "HS256":
-            if len(self.key) < SHORTEST_SECRET:
-                raise TokensUnavailable(
-                    f"The secret of tokens must be {SHORTEST_SECRET} bytes long or longer."
-                )
+            if len(self.key) < MIN_SECRET_BYTES:
+                raise JwtUnavailable(f"The secret of tokens must be {MIN_SECRET_BYTES} bytes long or longer.")
             if b"-----BEGIN" in self.key:
-                raise TokensUnavailable("The secret of tokens must be no key as PEM: that is for RS256.")
+                raise JwtUnavailable("The secret of tokens must be no key as PEM: that is for RS256.")
             return
-        _refuse_unless_public_rsa(self.key)
+        _check_public_rsa_key(self.key)
 
-    async def identify(self, credential: str) -> Identity | None:
+    async def identify_user(self, credential: str) -> Identity | None:
         """Return the user that a token names.
 
         Raises:
             AccessRefused: The token is signed well and has expired, is not valid yet, is meant for others, or
                 names no user.
         """
-        if len(credential) > _LONGEST or credential.count(".") != _DOTS:
+        if len(credential) > _MAX_TOKEN_LENGTH or credential.count(".") != _JWT_DOTS:
             return None
         import jwt  # noqa: PLC0415  # an optional part
 
@@ -98,35 +96,35 @@ class Tokens:
                 options={"require": ["exp", "sub"]},
             )
         except (jwt.ExpiredSignatureError, jwt.ImmatureSignatureError, jwt.InvalidIssuerError) as error:
-            raise _refusal(_REASONS[type(error).__name__]) from None
+            raise _build_refusal(_JWT_REFUSALS[type(error).__name__]) from None
         except (jwt.InvalidAudienceError, jwt.MissingRequiredClaimError):
-            raise _refusal("This token is not meant for this server, or lacks exp or sub.") from None
+            raise _build_refusal("This token is not meant for this server, or lacks exp or sub.") from None
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError):
             return None
-        return _identity(claims)
+        return _parse_claims(claims)
 
 
-_REASONS: Final = {
+_JWT_REFUSALS: Final = {
     "ExpiredSignatureError": "This token has expired.",
     "ImmatureSignatureError": "This token is not valid yet.",
     "InvalidIssuerError": "This token comes from another issuer.",
 }
 
 
-def _identity(claims: Mapping[str, object]) -> Identity:
-    user, tier = claims.get("sub"), claims.get("tier", DEFAULT_TIER)
-    if not isinstance(user, str) or not is_user_name(user):
-        raise _refusal("This token names no user in 'sub'.")
-    if not isinstance(tier, str) or not is_tier_name(tier):
-        raise _refusal("This token names no tier in 'tier'.")
+def _parse_claims(claims: Mapping[str, object]) -> Identity:
+    user, tier = claims.get("sub"), claims.get("tier", DEFAULT_TOKEN_TIER)
+    if not isinstance(user, str) or not is_valid_user_name(user):
+        raise _build_refusal("This token names no user in 'sub'.")
+    if not isinstance(tier, str) or not is_valid_tier_name(tier):
+        raise _build_refusal("This token names no tier in 'tier'.")
     return Identity(user, tier)
 
 
-def _refusal(message: str) -> AccessRefused:
+def _build_refusal(message: str) -> AccessRefused:
     return AccessRefused(ErrorCode.UNAUTHORIZED, message)
 
 
-def _refuse_unless_public_rsa(pem: bytes) -> None:
+def _check_public_rsa_key(pem: bytes) -> None:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey  # noqa: PLC0415  # an optional part
     from cryptography.hazmat.primitives.serialization import load_pem_public_key  # noqa: PLC0415  # the same
 
@@ -135,4 +133,4 @@ def _refuse_unless_public_rsa(pem: bytes) -> None:
     except ValueError:
         key = None
     if not isinstance(key, RSAPublicKey):
-        raise TokensUnavailable("The public key of tokens must be an RSA key as PEM (BEGIN PUBLIC KEY).")
+        raise JwtUnavailable("The public key of tokens must be an RSA key as PEM (BEGIN PUBLIC KEY).")

@@ -15,26 +15,26 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from echoic.errors import AccessRefused, ErrorCode
 from echoic.limits.identity import SINGLE_KEY_TIER, SINGLE_KEY_USER, Identity
-from echoic.limits.keys import KeyStoreUnavailable, Standing
-from echoic.limits.secret import NO_DIGEST, digest_of, id_in, same_digest
+from echoic.limits.keys import KeyStatus, KeyStoreUnavailable
+from echoic.limits.secret import NO_DIGEST, compute_digest, parse_key_id, same_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from echoic.limits.keys import Key, KeyStore
+    from echoic.limits.keys import ApiKey, KeyStore
 
 #: Seconds between two notes of when a key was used.
-NOTE_SECONDS: Final = 60.0
-_REASONS: Final = {
-    Standing.EXPIRED: "This API key has expired.",
-    Standing.REVOKED: "This API key was revoked.",
+USE_RECORD_INTERVAL: Final = 60.0
+_KEY_REFUSALS: Final = {
+    KeyStatus.EXPIRED: "This API key has expired.",
+    KeyStatus.REVOKED: "This API key was revoked.",
 }
 
 
-class Way(Protocol):
+class AuthBackend(Protocol):
     """One way to know who presents a credential."""
 
-    async def identify(self, credential: str) -> Identity | None:
+    async def identify_user(self, credential: str) -> Identity | None:
         """Return who presents it; None: this way does not know it.
 
         Raises:
@@ -43,7 +43,7 @@ class Way(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class SingleKey:
+class SingleKeyBackend:
     """The one key of the settings.
 
     Attributes:
@@ -52,14 +52,14 @@ class SingleKey:
 
     digest: bytes = field(repr=False)
 
-    async def identify(self, credential: str) -> Identity | None:
+    async def identify_user(self, credential: str) -> Identity | None:
         """Return its user if ``credential`` is the key."""
-        if same_digest(digest_of(credential), self.digest):
+        if same_digest(compute_digest(credential), self.digest):
             return Identity(SINGLE_KEY_USER, SINGLE_KEY_TIER)
         return None
 
 
-class StoredKeys:
+class KeyStoreBackend:
     """The keys of a store.
 
     Args:
@@ -70,51 +70,51 @@ class StoredKeys:
     def __init__(self, store: KeyStore, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
         self._clock = clock
-        self._noted: dict[str, float] = {}
-        self._notes: set[asyncio.Task[None]] = set()
+        self._recorded_at: dict[str, float] = {}
+        self._pending_writes: set[asyncio.Task[None]] = set()
 
-    async def identify(self, credential: str) -> Identity | None:
+    async def identify_user(self, credential: str) -> Identity | None:
         """Return the user of the key that ``credential`` is; note now and then that it was used."""
-        digest, name = digest_of(credential), id_in(credential)
+        digest, name = compute_digest(credential), parse_key_id(credential)
         try:
-            key = await self._store.find(name)
+            key = await self._store.find_key(name)
         except KeyStoreUnavailable as error:
             message = "API keys cannot be checked at the moment. Please try again later."
             raise AccessRefused(ErrorCode.SERVER_BUSY, message) from error
         is_right = same_digest(digest, NO_DIGEST if key is None else key.digest)
         if key is None or not is_right:
             return None
-        refuse_unless_good(key)
-        self._note(key.id)
+        check_key_status(key)
+        self._record_use(key.id)
         return key.identity
 
-    async def settle(self) -> None:
+    async def flush_writes(self) -> None:
         """Wait until what was noted is written."""
-        if self._notes:
-            await asyncio.wait(self._notes)
+        if self._pending_writes:
+            await asyncio.wait(self._pending_writes)
 
-    def _note(self, name: str) -> None:
+    def _record_use(self, key_id: str) -> None:
         now = self._clock()
-        if now - self._noted.get(name, -NOTE_SECONDS) < NOTE_SECONDS:
+        if now - self._recorded_at.get(key_id, -USE_RECORD_INTERVAL) < USE_RECORD_INTERVAL:
             return
-        self._noted[name] = now
-        task = asyncio.get_running_loop().create_task(self._write(name))
-        self._notes.add(task)
-        task.add_done_callback(self._notes.discard)
+        self._recorded_at[key_id] = now
+        task = asyncio.get_running_loop().create_task(self._write_use(key_id))
+        self._pending_writes.add(task)
+        task.add_done_callback(self._pending_writes.discard)
 
-    async def _write(self, name: str) -> None:
+    async def _write_use(self, key_id: str) -> None:
         try:
-            await self._store.used(name, datetime.now(UTC))
+            await self._store.record_use(key_id, datetime.now(UTC))
         except KeyStoreUnavailable:  # nobody waits for it; the next use is noted again
-            self._noted.pop(name, None)
+            self._recorded_at.pop(key_id, None)
 
 
-def refuse_unless_good(key: Key) -> None:
+def check_key_status(key: ApiKey) -> None:
     """Return if a key counts now.
 
     Raises:
         AccessRefused: It has expired, or was revoked.
     """
-    standing = key.standing(datetime.now(UTC))
-    if standing is not Standing.GOOD:
-        raise AccessRefused(ErrorCode.UNAUTHORIZED, _REASONS[standing])
+    standing = key.status_at(datetime.now(UTC))
+    if standing is not KeyStatus.VALID:
+        raise AccessRefused(ErrorCode.UNAUTHORIZED, _KEY_REFUSALS[standing])

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 
-async def in_thread(call: Callable[[], _T], name: str) -> _T:
+async def run_in_daemon_thread(call: Callable[[], _T], thread_name: str) -> _T:
     """Return what ``call`` returns in a daemon thread of its own.
 
     An executor's threads are joined when the program ends, so a library that hangs would keep it from
@@ -21,24 +21,24 @@ async def in_thread(call: Callable[[], _T], name: str) -> _T:
 
     Args:
         call: Must not raise.
-        name: The thread's name.
+        thread_name: The thread's name.
     """
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[_T] = loop.create_future()
 
-    def settle(result: _T) -> None:
+    def set_answer(result: _T) -> None:
         if not answer.done():
             answer.set_result(result)
 
-    def run() -> None:
+    def run_call() -> None:
         result = call()
-        call_on(loop, lambda: settle(result))
+        call_soon_threadsafe(loop, lambda: set_answer(result))
 
-    threading.Thread(target=run, name=name, daemon=True).start()
+    threading.Thread(target=run_call, name=thread_name, daemon=True).start()
     return await answer
 
 
-def call_on(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
+def call_soon_threadsafe(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
     """Call ``callback`` on the loop, from another thread; not at all once the loop is closed."""
     with contextlib.suppress(RuntimeError):  # what asyncio raises for a closed loop: nobody listens there
         loop.call_soon_threadsafe(callback)

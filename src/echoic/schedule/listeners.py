@@ -13,8 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from echoic.schedule.blocking import call_on, in_thread
-from echoic.schedule.worker import Raised, attempt
+from echoic.schedule.blocking import call_soon_threadsafe, run_in_daemon_thread
+from echoic.schedule.worker import Failure, attempt_call
 from echoic.session.sound import Sound, Turn, Voices
 
 if TYPE_CHECKING:
@@ -25,26 +25,26 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: Pieces of sound in one call, and the share of the patience that it may take: it answers all at its end.
-_LANES: Final = 8
-_SHARE: Final = 0.25
+_MAX_BATCH_SIZE: Final = 8
+_BATCH_TIME_SHARE: Final = 0.25
 #: Seconds that a question may wait for loading, which happens once.
-_LOADING: Final = 10.0
+_LOAD_TIMEOUT: Final = 10.0
 #: Seconds that ``close`` waits for the thread.
-_CLOSING: Final = 2.0
+_CLOSE_TIMEOUT: Final = 2.0
 
 
 @dataclass(slots=True, eq=False)
-class _Question:
+class _DiarizerJob:
     client: Hashable
-    answer: Callable[[object], None]
-    sound: Sound | None = None
-    carry: object = None
-    ahead: float = 0.0
+    on_answer: Callable[[object], None]
+    chunk: Sound | None = None
+    state: object = None
+    extra_seconds: float = 0.0
     timer: asyncio.TimerHandle | None = None
-    over: bool = field(default=False)
+    is_done: bool = field(default=False)
 
 
-class Listeners:
+class DiarizerPool:
     """Asks one diarizer for all sessions of a process; for one event loop.
 
     It is loaded when it is asked for the first time. A question that has no answer in time, or whose answer
@@ -52,201 +52,209 @@ class Listeners:
 
     Args:
         load: Returns the diarizer; may block and raise.
-        patience: Seconds that a question may take, beside the loading.
+        timeout: Seconds that a question may take, beside the loading.
     """
 
-    def __init__(self, load: Callable[[], Diarizer], *, patience: float = 2.0) -> None:
+    def __init__(self, load: Callable[[], Diarizer], *, timeout: float = 2.0) -> None:
         self._load = load
-        self._patience = patience
-        self._pace = 0.0
-        self._changed = threading.Condition()
-        self._waiting: deque[_Question] = deque()
-        self._mine: dict[Hashable, set[_Question]] = {}
+        self._timeout = timeout
+        self._seconds_per_job = 0.0
+        self._condition = threading.Condition()
+        self._queue: deque[_DiarizerJob] = deque()
+        self._jobs_by_client: dict[Hashable, set[_DiarizerJob]] = {}
         self._diarizer: Diarizer | None = None
-        self._tried = False
+        self._has_tried_loading = False
         self._thread: threading.Thread | None = None
-        self._closed = False
+        self._is_closed = False
 
     @property
-    def waiting(self) -> int:
+    def pending_count(self) -> int:
         """Questions without an answer."""
-        return sum(map(len, self._mine.values()))
+        return sum(map(len, self._jobs_by_client.values()))
 
-    def prepare(self) -> None:
+    def start_loading(self) -> None:
         """Begin to load it, if nobody has."""
-        if self._thread is None and not self._closed:
+        if self._thread is None and not self._is_closed:
             loop = asyncio.get_running_loop()
             # Whoever asks first must not stand in the log for what is done for all.
             run = contextvars.Context().run
             self._thread = threading.Thread(
-                target=run, args=(self._run, loop), name="echoic-speakers", daemon=True
+                target=run, args=(self._run_jobs, loop), name="echoic-speakers", daemon=True
             )
             self._thread.start()
 
-    def listen(
+    def submit_chunk(
         self,
         client: Hashable,
         key: int,
-        sound: Sound,
-        done: Callable[[int, Voices | None], None],
+        chunk: Sound,
+        on_done: Callable[[int, Voices | None], None],
         *,
-        ahead: float = 0.0,
+        extra_seconds: float = 0.0,
     ) -> None:
         """Find out who speaks in a piece of sound.
 
         Args:
             client: Who asks.
             key: Comes back with the answer.
-            sound: What to listen to.
-            done: Called once, on the event loop and never from within; not after ``leave``.
-            ahead: Seconds that it may take longer, since the sound came earlier than it plays.
+            chunk: What to listen to.
+            on_done: Called once, on the event loop and never from within; not after ``remove_client``.
+            extra_seconds: Seconds that it may take longer, since the sound came earlier than it plays.
         """
 
-        def answer(outcome: object) -> None:
-            done(key, outcome if isinstance(outcome, Voices) else None)
+        def on_answer(outcome: object) -> None:
+            on_done(key, outcome if isinstance(outcome, Voices) else None)
 
-        self._ask(_Question(client, answer, sound, ahead=ahead))
+        self._submit_job(_DiarizerJob(client, on_answer, chunk, extra_seconds=extra_seconds))
 
-    def review(
-        self, client: Hashable, key: int, carry: object, done: Callable[[int, tuple[Turn, ...] | None], None]
+    def submit_finalization(
+        self,
+        client: Hashable,
+        key: int,
+        state: object,
+        on_done: Callable[[int, tuple[Turn, ...] | None], None],
     ) -> None:
-        """Find out who spoke in all that led to ``carry``; as ``listen``."""
+        """Find out who spoke in all that led to ``state``; as ``submit_chunk``."""
 
-        def answer(outcome: object) -> None:
-            done(key, outcome if isinstance(outcome, tuple) else None)
+        def on_answer(outcome: object) -> None:
+            on_done(key, outcome if isinstance(outcome, tuple) else None)
 
-        self._ask(_Question(client, answer, None, carry))
+        self._submit_job(_DiarizerJob(client, on_answer, None, state))
 
-    def leave(self, client: Hashable) -> None:
+    def remove_client(self, client: Hashable) -> None:
         """Forget the client's questions."""
-        for question in self._mine.pop(client, set()):
-            self._settle(question)
+        for question in self._jobs_by_client.pop(client, set()):
+            self._finish_job(question)
 
     async def close(self) -> None:
         """Answer what is still asked by None, and give the weights back."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify()
-        for question in [one for mine in self._mine.values() for one in mine]:
-            self._answer(question, None)
+        with self._condition:
+            self._is_closed = True
+            self._condition.notify()
+        for question in [one for mine in self._jobs_by_client.values() for one in mine]:
+            self._answer_job(question, None)
         if (thread := self._thread) is not None:
-            await in_thread(lambda: thread.join(_CLOSING), "echoic-close-speakers")
+            await run_in_daemon_thread(lambda: thread.join(_CLOSE_TIMEOUT), "echoic-close-speakers")
 
     # ---- on the event loop
 
-    def _ask(self, question: _Question) -> None:
-        self.prepare()
+    def _submit_job(self, job: _DiarizerJob) -> None:
+        self.start_loading()
         loop = asyncio.get_running_loop()
-        if self._closed:
-            loop.call_soon(question.answer, None)
+        if self._is_closed:
+            loop.call_soon(job.on_answer, None)
             return
-        self._mine.setdefault(question.client, set()).add(question)
-        queue = len(self._waiting) * self._pace
-        if queue > self._patience + question.ahead:  # nobody waits for what cannot come in time
-            question.timer = loop.call_later(0.0, self._answer, question, None)
+        self._jobs_by_client.setdefault(job.client, set()).add(job)
+        queue = len(self._queue) * self._seconds_per_job
+        if queue > self._timeout + job.extra_seconds:  # nobody waits for what cannot come in time
+            job.timer = loop.call_later(0.0, self._answer_job, job, None)
             return
-        self._be_patient(question, self._patience if self._tried else _LOADING)
-        with self._changed:
-            self._waiting.append(question)
-            self._changed.notify()
+        self._restart_timer(job, self._timeout if self._has_tried_loading else _LOAD_TIMEOUT)
+        with self._condition:
+            self._queue.append(job)
+            self._condition.notify()
 
-    def _has_loaded(self) -> None:
+    def _on_load_tried(self) -> None:
         """From now on the questions that waited for loading are as patient as others."""
-        self._tried = True
-        for question in [one for mine in self._mine.values() for one in mine]:
-            self._be_patient(question, self._patience)
+        self._has_tried_loading = True
+        for question in [one for mine in self._jobs_by_client.values() for one in mine]:
+            self._restart_timer(question, self._timeout)
 
-    def _be_patient(self, question: _Question, seconds: float) -> None:
-        if question.timer is not None:
-            question.timer.cancel()
-        seconds += question.ahead
-        question.timer = asyncio.get_running_loop().call_later(seconds, self._too_late, question)
+    def _restart_timer(self, job: _DiarizerJob, seconds: float) -> None:
+        if job.timer is not None:
+            job.timer.cancel()
+        seconds += job.extra_seconds
+        job.timer = asyncio.get_running_loop().call_later(seconds, self._on_timeout, job)
 
-    def _too_late(self, question: _Question) -> None:
-        log.warning("speakers_late", extra={"event_values": {"waiting": self.waiting}})
-        self._answer(question, None)
+    def _on_timeout(self, job: _DiarizerJob) -> None:
+        log.warning("speakers_late", extra={"event_values": {"waiting": self.pending_count}})
+        self._answer_job(job, None)
 
-    def _answer(self, question: _Question, outcome: object) -> None:
-        if question.over:
+    def _answer_job(self, job: _DiarizerJob, outcome: object) -> None:
+        if job.is_done:
             return
-        self._settle(question)
-        mine = self._mine.get(question.client, set())
-        mine.discard(question)
+        self._finish_job(job)
+        mine = self._jobs_by_client.get(job.client, set())
+        mine.discard(job)
         if not mine:
-            self._mine.pop(question.client, None)
-        question.answer(outcome)
+            self._jobs_by_client.pop(job.client, None)
+        job.on_answer(outcome)
 
-    def _settle(self, question: _Question) -> None:
-        question.over = True
-        with self._changed, suppress(ValueError):
-            self._waiting.remove(question)
-        if question.timer is not None:
-            question.timer.cancel()
+    def _finish_job(self, job: _DiarizerJob) -> None:
+        job.is_done = True
+        with self._condition, suppress(ValueError):
+            self._queue.remove(job)
+        if job.timer is not None:
+            job.timer.cancel()
 
     # ---- on the thread
 
-    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
-        while self._waits(loop):
-            if questions := self._take():
+    def _run_jobs(self, loop: asyncio.AbstractEventLoop) -> None:
+        while self._wait_for_jobs(loop):
+            if questions := self._take_batch():
                 began = time.perf_counter()
-                outcomes = self._outcomes(questions)
-                self._pace = (time.perf_counter() - began) / len(questions)
+                outcomes = self._compute_outcomes(questions)
+                self._seconds_per_job = (time.perf_counter() - began) / len(questions)
                 for question, outcome in zip(questions, outcomes, strict=True):
-                    self._report(outcome)
-                    call_on(loop, functools.partial(self._answer, question, outcome))
+                    self._log_failure(outcome)
+                    call_soon_threadsafe(loop, functools.partial(self._answer_job, question, outcome))
         if self._diarizer is not None:
-            attempt(self._diarizer.close)
+            attempt_call(self._diarizer.close)
 
-    def _waits(self, loop: asyncio.AbstractEventLoop) -> bool:
+    def _wait_for_jobs(self, loop: asyncio.AbstractEventLoop) -> bool:
         """Load the diarizer if it is not, wait for questions, and return whether to go on."""
         if self._diarizer is None:
-            loaded = attempt(self._load)
-            if isinstance(loaded, Raised):
+            loaded = attempt_call(self._load)
+            if isinstance(loaded, Failure):
                 log.warning(
                     "speakers_not_loaded", extra={"event_values": {"error": type(loaded.error).__name__}}
                 )
             else:
                 self._diarizer = loaded
-            call_on(loop, self._has_loaded)
-        with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._waiting)
-            return not self._closed
+            call_soon_threadsafe(loop, self._on_load_tried)
+        with self._condition:
+            self._condition.wait_for(lambda: self._is_closed or self._queue)
+            return not self._is_closed
 
-    def _take(self) -> list[_Question]:
+    def _take_batch(self) -> list[_DiarizerJob]:
         """Return what has gathered: several pieces of sound, or one review."""
-        with self._changed:
-            taken: list[_Question] = []
-            in_time = _SHARE * self._patience / self._pace if self._pace else _LANES
-            lanes = min(_LANES, max(1, int(in_time)))
-            while self._waiting and len(taken) < lanes and (not taken or self._waiting[0].sound):
-                taken.append(self._waiting.popleft())
-                if not taken[-1].sound:
+        with self._condition:
+            taken: list[_DiarizerJob] = []
+            in_time = (
+                _BATCH_TIME_SHARE * self._timeout / self._seconds_per_job
+                if self._seconds_per_job
+                else _MAX_BATCH_SIZE
+            )
+            lanes = min(_MAX_BATCH_SIZE, max(1, int(in_time)))
+            while self._queue and len(taken) < lanes and (not taken or self._queue[0].chunk):
+                taken.append(self._queue.popleft())
+                if not taken[-1].chunk:
                     break
             return taken
 
-    def _report(self, outcome: object) -> None:
-        if isinstance(outcome, Raised):
+    def _log_failure(self, outcome: object) -> None:
+        if isinstance(outcome, Failure):
             log.warning("speakers_failed", extra={"event_values": {"error": type(outcome.error).__name__}})
 
-    def _outcomes(self, questions: Sequence[_Question]) -> Sequence[object]:
+    def _compute_outcomes(self, jobs: Sequence[_DiarizerJob]) -> Sequence[object]:
         diarizer = self._diarizer
         if diarizer is None:
-            return [None] * len(questions)
-        sounds = [question.sound for question in questions if question.sound is not None]
+            return [None] * len(jobs)
+        sounds = [question.chunk for question in jobs if question.chunk is not None]
         if not sounds:
-            return [attempt(lambda: diarizer.review(questions[0].carry))]
-        together = attempt(lambda: _listen(diarizer, sounds))
-        if isinstance(together, Raised) and len(sounds) > 1:  # one bad piece costs the others only time
-            return [attempt(functools.partial(_first, diarizer, sound)) for sound in sounds]
-        return [together] if isinstance(together, Raised) else together
+            return [attempt_call(lambda: diarizer.finalize(jobs[0].state))]
+        together = attempt_call(lambda: _diarize_chunks(diarizer, sounds))
+        if isinstance(together, Failure) and len(sounds) > 1:  # one bad piece costs the others only time
+            return [attempt_call(functools.partial(_diarize_chunk, diarizer, sound)) for sound in sounds]
+        return [together] if isinstance(together, Failure) else together
 
 
-def _listen(diarizer: Diarizer, sounds: Sequence[Sound]) -> list[Voices]:
-    voices = diarizer.listen(sounds)
-    if len(voices) != len(sounds):
-        raise ValueError(f"{len(voices)} answers for {len(sounds)} pieces of sound")
+def _diarize_chunks(diarizer: Diarizer, chunks: Sequence[Sound]) -> list[Voices]:
+    voices = diarizer.diarize(chunks)
+    if len(voices) != len(chunks):
+        raise ValueError(f"{len(voices)} answers for {len(chunks)} pieces of sound")
     return voices
 
 
-def _first(diarizer: Diarizer, sound: Sound) -> Voices:
-    return _listen(diarizer, [sound])[0]
+def _diarize_chunk(diarizer: Diarizer, chunk: Sound) -> Voices:
+    return _diarize_chunks(diarizer, [chunk])[0]

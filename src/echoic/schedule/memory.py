@@ -6,7 +6,7 @@ import ctypes
 import sys
 
 
-def give_back() -> None:
+def trim_heap() -> None:
     """Return freed memory to the system; does nothing where the C library is not glibc.
 
     glibc keeps what it was given in pieces, as weights are: of Moonshine's 115 MiB an unload gave back 30,

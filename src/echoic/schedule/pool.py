@@ -9,12 +9,12 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from echoic.engines.registry import Choice, resolve_name
+from echoic.engines.registry import ResolvedModel, resolve_model_id
 from echoic.errors import DecodeFailed, ModelUnavailable
-from echoic.schedule.blocking import call_on, in_thread
-from echoic.schedule.memory import give_back
-from echoic.schedule.queue import Job
-from echoic.schedule.worker import Care, Raised, Worker, attempt
+from echoic.schedule.blocking import call_soon_threadsafe, run_in_daemon_thread
+from echoic.schedule.memory import trim_heap
+from echoic.schedule.queue import DecodeJob
+from echoic.schedule.worker import Failure, HealthPolicy, Worker, attempt_call
 from echoic.session.effects import ModelAnswer
 
 if TYPE_CHECKING:
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
     from echoic.engines.base import Engine
     from echoic.engines.registry import Registry
-    from echoic.schedule.worker import Batch, ModelLoad
+    from echoic.schedule.worker import BatchResult, ModelStats
     from echoic.session.effects import Decode, ModelRequest
     from echoic.text.hypothesis import Hypothesis
 
-    class Timer(Protocol):
+    class CancellableTimer(Protocol):
         """What was put off."""
 
         def cancel(self) -> object:
@@ -37,17 +37,17 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
-_GIVEN_UP: Final = "It hangs, and was given up for now. A restart of the server brings it back."
+_HUNG_REASON: Final = "It hangs, and was given up for now. A restart of the server brings it back."
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
+class _PendingDecode:
     model: str
-    job: Job
-    done: Callable[[int, Hypothesis | DecodeFailed], None]
+    job: DecodeJob
+    on_done: Callable[[int, Hypothesis | DecodeFailed], None]
 
 
-class Engines:
+class EnginePool:
     """Loads models once and lets windows of all clients be decoded; for one event loop.
 
     A client that has opened a model keeps it loaded until it has opened another, or leaves. A model that
@@ -55,56 +55,56 @@ class Engines:
 
     Args:
         registry: The models there are.
-        threads: The most threads of one model; its engine may allow fewer.
-        patience: Seconds that ``close`` waits for a model's threads, and for models being loaded.
-        idle: Seconds after which a model that nobody keeps is unloaded; 0: never.
-        hung: Seconds after which a decode is waited for no more, and the model loaded anew.
-        after: Puts a call off by so many seconds; None: the event loop does.
+        max_concurrency: The most threads of one model; its engine may allow fewer.
+        close_timeout: Seconds that ``close`` waits for a model's threads, and for models being loaded.
+        idle_seconds: Seconds after which a model that nobody keeps is unloaded; 0: never.
+        hang_seconds: Seconds after which a decode is waited for no more, and the model loaded anew.
+        call_later: Puts a call off by so many seconds; None: the event loop does.
     """
 
     def __init__(
         self,
         registry: Registry,
         *,
-        threads: int = 1,
-        patience: float = 5.0,
-        idle: float = 0.0,
-        hung: float = Care().seconds,
-        after: Callable[[float, Callable[[], None]], Timer] | None = None,
+        max_concurrency: int = 1,
+        close_timeout: float = 5.0,
+        idle_seconds: float = 0.0,
+        hang_seconds: float = HealthPolicy().decode_timeout,
+        call_later: Callable[[float, Callable[[], None]], CancellableTimer] | None = None,
     ) -> None:
         self._registry = registry
-        self._threads = threads
-        self._patience = patience
-        self._idle, self._after, self._hung = idle, after, hung
+        self._max_concurrency = max_concurrency
+        self._close_timeout = close_timeout
+        self._idle_seconds, self._call_later, self._hang_seconds = idle_seconds, call_later, hang_seconds
         self._workers: dict[str, Worker] = {}
         self._languages: dict[str, tuple[str, ...]] = {}
-        self._loads: dict[str, asyncio.Task[Worker]] = {}
-        self._unloads: dict[str, asyncio.Task[None]] = {}
-        self._keepers: dict[str, set[Hashable]] = {}
-        self._timers: dict[str, Timer] = {}
-        self._waiting: dict[Hashable, dict[int, _Waiting]] = {}
-        self._closed = False
+        self._load_tasks: dict[str, asyncio.Task[Worker]] = {}
+        self._unload_tasks: dict[str, asyncio.Task[None]] = {}
+        self._clients_by_model: dict[str, set[Hashable]] = {}
+        self._idle_timers: dict[str, CancellableTimer] = {}
+        self._pending: dict[Hashable, dict[int, _PendingDecode]] = {}
+        self._is_closed = False
 
     @property
-    def loaded(self) -> tuple[str, ...]:
+    def loaded_models(self) -> tuple[str, ...]:
         """The ids of the models that are ready."""
         return tuple(self._workers)
 
     @property
-    def loading(self) -> tuple[str, ...]:
+    def loading_models(self) -> tuple[str, ...]:
         """The ids of the models that are being loaded."""
-        return tuple(self._loads)
+        return tuple(self._load_tasks)
 
-    def snapshot(self) -> tuple[ModelLoad, ...]:
+    def collect_stats(self) -> tuple[ModelStats, ...]:
         """Return what each loaded model has to do and has done."""
-        return tuple(worker.load() for worker in tuple(self._workers.values()))
+        return tuple(worker.collect_stats() for worker in tuple(self._workers.values()))
 
     @property
-    def given_up(self) -> Mapping[str, str]:
+    def hung_models(self) -> Mapping[str, str]:
         """Why, in a sentence, by the ids of the models that hang so much that they were given up."""
-        return {load.model: _GIVEN_UP for load in self.snapshot() if load.given_up}
+        return {load.model: _HUNG_REASON for load in self.collect_stats() if load.is_hung}
 
-    async def open(
+    async def open_model(
         self, request: ModelRequest, *, fallback: bool, client: Hashable | None = None
     ) -> ModelAnswer:
         """Return the model that answers ``request``, loaded.
@@ -121,72 +121,76 @@ class Engines:
         Raises:
             ModelUnavailable: It cannot be had, and with ``fallback`` no other stands in.
         """
-        choice = Choice(resolve_name(request.model, request.variant))
-        if choice.name not in self._workers:  # what is loaded needs no look at the disk
-            choice = await self._aside(
-                request.model, lambda: self._registry.resolve(request, fallback=fallback)
+        choice = ResolvedModel(resolve_model_id(request.model, request.variant))
+        if choice.model_id not in self._workers:  # what is loaded needs no look at the disk
+            choice = await self._call_in_thread(
+                request.model, lambda: self._registry.resolve_model(request, fallback=fallback)
             )
         tried: list[str] = []
         first: ModelUnavailable | None = None
         while True:
             try:
-                worker = await self._kept(choice.name, client)
+                worker = await self._acquire_worker(choice.model_id, client)
                 break
             except ModelUnavailable as refusal:
                 first = first or refusal
-                tried.append(choice.name)
-                self._release(client, choice.name)
+                tried.append(choice.model_id)
+                self._release_models(client, choice.model_id)
                 stand_in = functools.partial(
-                    self._registry.stand_in, choice.name, first, fallback=fallback, tried=tuple(tried)
+                    self._registry.resolve_fallback,
+                    choice.model_id,
+                    first,
+                    fallback=fallback,
+                    tried=tuple(tried),
                 )
-                choice = await self._aside(choice.name, stand_in)
-        self._release(client, *(name for name in self._keepers if name != choice.name))
-        languages = self._languages.get(choice.name, ())
-        return ModelAnswer(choice.name, worker.engine.needs, choice.fallback, languages)
+                choice = await self._call_in_thread(choice.model_id, stand_in)
+        self._release_models(client, *(name for name in self._clients_by_model if name != choice.model_id))
+        languages = self._languages.get(choice.model_id, ())
+        return ModelAnswer(choice.model_id, worker.engine.requirements, choice.fallback_reason, languages)
 
-    def submit(
-        self, client: Hashable, decode: Decode, done: Callable[[int, Hypothesis | DecodeFailed], None]
+    def submit_decode(
+        self, client: Hashable, decode: Decode, on_done: Callable[[int, Hypothesis | DecodeFailed], None]
     ) -> None:
         """Let a window be decoded in its turn.
 
         Args:
             client: Who waits for it.
             decode: The window; its model must be open.
-            done: Called once with the key and the outcome, on the event loop and never from within
-                ``submit``; not called after ``drop`` or ``leave``.
+            on_done: Called once with the key and the outcome, on the event loop and never from within
+                ``submit_decode``; not called after ``cancel_decodes`` or ``remove_client``.
 
         Raises:
             KeyError: The model is not open.
             ValueError: The client already waits for a decode with this key.
         """
         worker = self._workers[decode.model]
-        job = Job(client, decode.key, decode.window, decode.final)
-        mine = self._waiting.setdefault(client, {})
+        job = DecodeJob(client, decode.key, decode.window, decode.final)
+        mine = self._pending.setdefault(client, {})
         if decode.key in mine:
             raise ValueError(f"key {decode.key} is already waited for")
-        mine[decode.key] = _Waiting(decode.model, job, done)
-        if self._closed:
-            asyncio.get_running_loop().call_soon(self._answer, job, DecodeFailed())
+        mine[decode.key] = _PendingDecode(decode.model, job, on_done)
+        if self._is_closed:
+            asyncio.get_running_loop().call_soon(self._answer_job, job, DecodeFailed())
         else:
-            worker.submit(job)
+            worker.submit_job(job)
 
-    def drop(self, client: Hashable, keys: Iterable[int]) -> None:
+    def cancel_decodes(self, client: Hashable, keys: Iterable[int]) -> None:
         """Forget these decodes of the client: begun or not, they are not answered."""
         dropped = tuple(keys)
         for worker in self._workers.values():
-            worker.drop(client, dropped)
-        mine = self._waiting.get(client, {})
+            worker.remove_jobs(client, dropped)
+        mine = self._pending.get(client, {})
         for key in dropped:
             mine.pop(key, None)
         if not mine:
-            self._waiting.pop(client, None)
+            self._pending.pop(client, None)
 
-    def leave(self, client: Hashable) -> None:
+    def remove_client(self, client: Hashable) -> None:
         """Forget everything of the client; it keeps no model any more."""
-        if self._waiting.pop(client, None):
+        if self._pending.pop(client, None):
             for worker in self._workers.values():
-                worker.leave(client)
-        self._release(client, *self._keepers)
+                worker.remove_client(client)
+        self._release_models(client, *self._clients_by_model)
 
     async def close(self, *, finish: bool = False) -> None:
         """Stop all models; may be called twice.
@@ -196,154 +200,160 @@ class Engines:
         Args:
             finish: True: first decode what waits, for as long as the patience lasts.
         """
-        self._closed = True
-        while self._timers:
-            self._timers.popitem()[1].cancel()
+        self._is_closed = True
+        while self._idle_timers:
+            self._idle_timers.popitem()[1].cancel()
         for worker in self._workers.values():
             worker.stop(finish=finish)
-        if self._loads:
-            await asyncio.wait(self._loads.values(), timeout=self._patience)
-        await asyncio.gather(*self._unloads.values())
-        await asyncio.gather(*map(self._join, self._workers.values()))
+        if self._load_tasks:
+            await asyncio.wait(self._load_tasks.values(), timeout=self._close_timeout)
+        await asyncio.gather(*self._unload_tasks.values())
+        await asyncio.gather(*map(self._join_worker, self._workers.values()))
         loop = asyncio.get_running_loop()
-        for mine in self._waiting.values():
+        for mine in self._pending.values():
             for waiting in mine.values():
-                loop.call_soon(self._answer, waiting.job, DecodeFailed())
+                loop.call_soon(self._answer_job, waiting.job, DecodeFailed())
         await asyncio.sleep(0)  # lets the loop make those calls
 
-    async def _join(self, worker: Worker) -> None:
-        if not await in_thread(lambda: worker.join(self._patience), f"echoic-close-{worker.name}"):
-            _event(logging.WARNING, "engine_hangs", model=worker.name)
+    async def _join_worker(self, worker: Worker) -> None:
+        if not await run_in_daemon_thread(
+            lambda: worker.join(self._close_timeout), f"echoic-close-{worker.name}"
+        ):
+            _log_event(logging.WARNING, "engine_hangs", model=worker.name)
 
-    async def _kept(self, name: str, client: Hashable | None) -> Worker:
+    async def _acquire_worker(self, name: str, client: Hashable | None) -> Worker:
         """Return a model that from now on, before it is loaded even, is kept by ``client``."""
         if client is not None:
-            self._keepers.setdefault(name, set()).add(client)
-        if name in self._timers:
-            self._timers.pop(name).cancel()
+            self._clients_by_model.setdefault(name, set()).add(client)
+        if name in self._idle_timers:
+            self._idle_timers.pop(name).cancel()
         try:
-            return await self._worker(name)
+            return await self._get_worker(name)
         finally:
-            self._rest(name)
+            self._start_idle_timer(name)
 
-    def _release(self, client: Hashable | None, *names: str) -> None:
+    def _release_models(self, client: Hashable | None, *names: str) -> None:
         """Keep these models no longer for the client, if it does."""
         for name in names:
-            keepers = self._keepers.get(name, set())
+            keepers = self._clients_by_model.get(name, set())
             if client in keepers:
                 keepers.remove(client)
-                self._rest(name)
+                self._start_idle_timer(name)
 
-    def _rest(self, name: str) -> None:
+    def _start_idle_timer(self, name: str) -> None:
         """Begin to count the time of a model that nobody keeps."""
-        unused = name in self._workers and not self._keepers.get(name) and name not in self._timers
-        if unused and self._idle > 0 and not self._closed:
-            after = self._after or asyncio.get_running_loop().call_later
+        unused = (
+            name in self._workers and not self._clients_by_model.get(name) and name not in self._idle_timers
+        )
+        if unused and self._idle_seconds > 0 and not self._is_closed:
+            after = self._call_later or asyncio.get_running_loop().call_later
             # What is due then is not this client's, so its stream must not stand in the log for it.
             mine = contextvars.Context()
-            self._timers[name] = mine.run(after, self._idle, functools.partial(self._unload, name))
+            self._idle_timers[name] = mine.run(
+                after, self._idle_seconds, functools.partial(self._unload_model, name)
+            )
 
-    def _unload(self, name: str) -> None:
+    def _unload_model(self, name: str) -> None:
         """Free a model that nobody kept for so long, unless windows wait for it all the same."""
-        del self._timers[name]
-        load = self._workers[name].load()
+        del self._idle_timers[name]
+        load = self._workers[name].collect_stats()
         # A client that switched from it asks for the next of its windows when it is answered the last one.
-        awaited = any(one.model == name for mine in self._waiting.values() for one in mine.values())
+        awaited = any(one.model == name for mine in self._pending.values() for one in mine.values())
         if awaited or load.queued_finals or load.queued_partials or load.running:
-            self._rest(name)
+            self._start_idle_timer(name)
             return
         worker = self._workers.pop(name)
         worker.stop(finish=False)
-        unload = self._unloads[name] = asyncio.get_running_loop().create_task(self._free(worker))
-        unload.add_done_callback(lambda _: self._unloads.pop(name))
-        _event(logging.INFO, "engine_unloaded", model=name, idle=self._idle)
+        unload = self._unload_tasks[name] = asyncio.get_running_loop().create_task(self._free_worker(worker))
+        unload.add_done_callback(lambda _: self._unload_tasks.pop(name))
+        _log_event(logging.INFO, "engine_unloaded", model=name, idle=self._idle_seconds)
 
-    async def _free(self, worker: Worker) -> None:
-        await self._join(worker)
-        await in_thread(give_back, f"echoic-free-{worker.name}")
+    async def _free_worker(self, worker: Worker) -> None:
+        await self._join_worker(worker)
+        await run_in_daemon_thread(trim_heap, f"echoic-free-{worker.name}")
 
-    async def _worker(self, name: str) -> Worker:
-        if self._closed:
-            raise _closing(name)
+    async def _get_worker(self, name: str) -> Worker:
+        if self._is_closed:
+            raise _build_closing_error(name)
         if name in self._workers:
-            if self._workers[name].load().given_up:
-                raise ModelUnavailable(name, _GIVEN_UP)
+            if self._workers[name].collect_stats().is_hung:
+                raise ModelUnavailable(name, _HUNG_REASON)
             return self._workers[name]
-        if name not in self._loads:
-            load = self._loads[name] = asyncio.create_task(self._load(name))
-            load.add_done_callback(functools.partial(self._load_ended, name))
+        if name not in self._load_tasks:
+            load = self._load_tasks[name] = asyncio.create_task(self._load_worker(name))
+            load.add_done_callback(functools.partial(self._on_load_ended, name))
         # One client that goes away while it waits must not take the load from the others.
-        return await asyncio.shield(self._loads[name])
+        return await asyncio.shield(self._load_tasks[name])
 
-    async def _load(self, name: str) -> Worker:
-        if name in self._unloads:  # never two of one model in memory
-            await asyncio.wait({self._unloads[name]})
-        engine, languages = await self._aside(name, lambda: self._loaded(name))
-        if self._closed:
-            attempt(engine.close)
-            raise _closing(name)
+    async def _load_worker(self, name: str) -> Worker:
+        if name in self._unload_tasks:  # never two of one model in memory
+            await asyncio.wait({self._unload_tasks[name]})
+        engine, languages = await self._call_in_thread(name, lambda: self._load_engine(name))
+        if self._is_closed:
+            attempt_call(engine.close)
+            raise _build_closing_error(name)
         loop = asyncio.get_running_loop()
         worker = Worker(
             name,
             engine,
-            self._threads,
-            lambda batch: call_on(loop, lambda: self._deliver(batch)),
-            Care(functools.partial(self._registry.load, name), self._hung),
+            self._max_concurrency,
+            lambda batch: call_soon_threadsafe(loop, lambda: self._deliver_batch(batch)),
+            HealthPolicy(functools.partial(self._registry.load_engine, name), self._hang_seconds),
         )
         worker.start()
         self._workers[name], self._languages[name] = worker, languages
-        self._rest(name)
+        self._start_idle_timer(name)
         return worker
 
-    def _loaded(self, name: str) -> tuple[Engine, tuple[str, ...]]:
+    def _load_engine(self, name: str) -> tuple[Engine, tuple[str, ...]]:
         """Return a model, loaded, and what it knows; blocks."""
-        engine = self._registry.load(name)
-        return engine, getattr(engine, "languages", ()) or self._registry.languages(name)
+        engine = self._registry.load_engine(name)
+        return engine, getattr(engine, "languages", ()) or self._registry.list_languages(name)
 
-    async def _aside(self, name: str, call: Callable[[], _T]) -> _T:
+    async def _call_in_thread(self, name: str, call: Callable[[], _T]) -> _T:
         """Return what ``call`` returns, made off the event loop: it reads files and imports libraries.
 
         Raises:
             ModelUnavailable: Whatever it raised, as a refusal of the model ``name``.
         """
-        answer = await in_thread(lambda: attempt(call), f"echoic-open-{name}")
-        if isinstance(answer, Raised):
-            raise _refusal(name, answer.error) from answer.error
+        answer = await run_in_daemon_thread(lambda: attempt_call(call), f"echoic-open-{name}")
+        if isinstance(answer, Failure):
+            raise _to_unavailable(name, answer.error) from answer.error
         return answer
 
-    def _load_ended(self, name: str, load: asyncio.Task[Worker]) -> None:
-        del self._loads[name]
+    def _on_load_ended(self, name: str, load: asyncio.Task[Worker]) -> None:
+        del self._load_tasks[name]
         if not load.cancelled():
             load.exception()  # seen, even if everyone who waited for it has left
 
-    def _deliver(self, batch: Batch) -> None:
+    def _deliver_batch(self, batch: BatchResult) -> None:
         """Answer for each job in a loop callback of its own, so that one that raises harms no other."""
         loop = asyncio.get_running_loop()
         for job, outcome in zip(batch.jobs, batch.outcomes, strict=True):
-            loop.call_soon(self._answer, job, outcome)
+            loop.call_soon(self._answer_job, job, outcome)
 
-    def _answer(self, job: Job, outcome: Hypothesis | DecodeFailed) -> None:
-        mine = self._waiting.get(job.client)
+    def _answer_job(self, job: DecodeJob, outcome: Hypothesis | DecodeFailed) -> None:
+        mine = self._pending.get(job.client)
         waiting = mine.get(job.key) if mine else None
         if mine is None or waiting is None or waiting.job is not job:
             return
         del mine[job.key]
         if not mine:
-            del self._waiting[job.client]
-        waiting.done(job.key, outcome)
+            del self._pending[job.client]
+        waiting.on_done(job.key, outcome)
 
 
-def _event(level: int, name: str, **values: str | float) -> None:
+def _log_event(level: int, name: str, **values: str | float) -> None:
     """Log an event, its values beside it as the server's log writes them."""
     _log.log(level, name, extra={"event_values": values})
 
 
-def _closing(name: str) -> ModelUnavailable:
+def _build_closing_error(name: str) -> ModelUnavailable:
     return ModelUnavailable(name, "The server is closing.")
 
 
-def _refusal(name: str, error: BaseException) -> ModelUnavailable:
+def _to_unavailable(name: str, error: BaseException) -> ModelUnavailable:
     if isinstance(error, ModelUnavailable):
         return ModelUnavailable(error.model, error.reason, error.install)
-    _event(logging.WARNING, "engine_load_failed", model=name, error=type(error).__name__)
+    _log_event(logging.WARNING, "engine_load_failed", model=name, error=type(error).__name__)
     return ModelUnavailable(name, "It is installed but could not be loaded.")

@@ -13,20 +13,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Job:
+class DecodeJob:
     """One window that waits to be decoded; two jobs are the same only if they are one object.
 
     Attributes:
         client: Who waits for it.
         key: Unique among the client's jobs.
         window: What to decode.
-        final: A final waits for it; False: a partial, after all finals.
+        is_final: A final waits for it; False: a partial, after all finals.
     """
 
     client: Hashable
     key: int
     window: Window = field(repr=False)
-    final: bool
+    is_final: bool
 
 
 class FairQueue:
@@ -40,82 +40,82 @@ class FairQueue:
     """
 
     def __init__(self) -> None:
-        self._finals = _Ring()
-        self._partials = _Ring()
+        self._finals = _RoundRobin()
+        self._partials = _RoundRobin()
 
     def __len__(self) -> int:
         return self._finals.size + self._partials.size
 
     @property
-    def finals(self) -> int:
+    def final_count(self) -> int:
         """How many waiting jobs are finals."""
         return self._finals.size
 
     @property
-    def partials(self) -> int:
+    def partial_count(self) -> int:
         """How many waiting jobs are partials."""
         return self._partials.size
 
-    def put(self, job: Job) -> None:
+    def push(self, job: DecodeJob) -> None:
         """Add ``job`` behind the client's others; a client that waits for nothing joins at the end.
 
         Raises:
             ValueError: A job of this client with this key already waits.
         """
-        if self._finals.has(job) or self._partials.has(job):
+        if self._finals.has_job(job) or self._partials.has_job(job):
             raise ValueError(f"key {job.key} of {job.client!r} already waits")
-        (self._finals if job.final else self._partials).put(job)
+        (self._finals if job.is_final else self._partials).push(job)
 
-    def take(self, limit: int) -> list[Job]:
+    def take_jobs(self, limit: int) -> list[DecodeJob]:
         """Remove and return the next jobs, at most ``limit``: finals before partials, in turn order."""
-        jobs = self._finals.take(limit)
-        return jobs + self._partials.take(limit - len(jobs))
+        jobs = self._finals.take_jobs(limit)
+        return jobs + self._partials.take_jobs(limit - len(jobs))
 
-    def drop(self, client: Hashable, keys: Iterable[int]) -> None:
+    def remove_jobs(self, client: Hashable, keys: Iterable[int]) -> None:
         """Forget the client's waiting jobs with these keys; keys that do not wait are no error."""
         for key in keys:
-            self._finals.drop(client, key)
-            self._partials.drop(client, key)
+            self._finals.remove_job(client, key)
+            self._partials.remove_job(client, key)
 
-    def leave(self, client: Hashable) -> None:
+    def remove_client(self, client: Hashable) -> None:
         """Forget everything of ``client``."""
-        self._finals.leave(client)
-        self._partials.leave(client)
+        self._finals.remove_client(client)
+        self._partials.remove_client(client)
 
 
-class _Ring:
+class _RoundRobin:
     """Jobs of one class: clients in turn order, each with its jobs in the order they came."""
 
     def __init__(self) -> None:
         self.size = 0
-        self._clients: OrderedDict[Hashable, OrderedDict[int, Job]] = OrderedDict()
+        self._jobs_by_client: OrderedDict[Hashable, OrderedDict[int, DecodeJob]] = OrderedDict()
 
-    def has(self, job: Job) -> bool:
-        return job.key in self._clients.get(job.client, ())
+    def has_job(self, job: DecodeJob) -> bool:
+        return job.key in self._jobs_by_client.get(job.client, ())
 
-    def put(self, job: Job) -> None:
-        self._clients.setdefault(job.client, OrderedDict())[job.key] = job
+    def push(self, job: DecodeJob) -> None:
+        self._jobs_by_client.setdefault(job.client, OrderedDict())[job.key] = job
         self.size += 1
 
-    def take(self, limit: int) -> list[Job]:
+    def take_jobs(self, limit: int) -> list[DecodeJob]:
         count = max(0, min(limit, self.size))
         self.size -= count
-        return [self._next() for _ in range(count)]
+        return [self._pop_next() for _ in range(count)]
 
-    def _next(self) -> Job:
-        client, jobs = self._clients.popitem(last=False)
+    def _pop_next(self) -> DecodeJob:
+        client, jobs = self._jobs_by_client.popitem(last=False)
         _, job = jobs.popitem(last=False)
         if jobs:
-            self._clients[client] = jobs
+            self._jobs_by_client[client] = jobs
         return job
 
-    def drop(self, client: Hashable, key: int) -> None:
-        jobs = self._clients.get(client)
+    def remove_job(self, client: Hashable, key: int) -> None:
+        jobs = self._jobs_by_client.get(client)
         if jobs is None or jobs.pop(key, None) is None:
             return
         self.size -= 1
         if not jobs:
-            del self._clients[client]
+            del self._jobs_by_client[client]
 
-    def leave(self, client: Hashable) -> None:
-        self.size -= len(self._clients.pop(client, ()))
+    def remove_client(self, client: Hashable) -> None:
+        self.size -= len(self._jobs_by_client.pop(client, ()))

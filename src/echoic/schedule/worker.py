@@ -18,34 +18,34 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
     from echoic.engines.base import Engine
-    from echoic.schedule.queue import Job
+    from echoic.schedule.queue import DecodeJob
     from echoic.text.hypothesis import Hypothesis
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 #: Seconds; how long batches took is counted in classes up to each of these, and above the last.
-DECODE_BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+DECODE_TIME_BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 #: Windows that fail one after the other, and none between that does not, before the engine is loaded anew.
-_SICK: Final = 2
+_FAILURES_BEFORE_RELOAD: Final = 2
 #: Seconds from one such load to the next: windows may be bad and the engine well.
-_PAUSE: Final = 60.0
+_RELOAD_PAUSE: Final = 60.0
 #: Threads that hang in the library at the same time before they are replaced no more: each holds an engine.
-_MOST_HUNG: Final = 4
+_MAX_HUNG_THREADS: Final = 4
 #: Seconds between two looks at what the threads are at, at most.
-_LOOK: Final = 5.0
+_MAX_WATCH_INTERVAL: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class BatchResult:
     """What came of the jobs that were decoded together: ``outcomes[i]`` is that of ``jobs[i]``."""
 
-    jobs: list[Job]
+    jobs: list[DecodeJob]
     outcomes: list[Hypothesis | DecodeFailed]
 
 
 @dataclass(frozen=True, slots=True)
-class ModelLoad:
+class ModelStats:
     """What one model has to do and has done.
 
     Attributes:
@@ -59,8 +59,8 @@ class ModelLoad:
         failures: Windows that failed.
         audio_seconds: Seconds of audio in all windows done, context included.
         decode_seconds: Seconds of wall time spent in decoding, all threads together.
-        decode_classes: Batches by how long they took: one count for each of ``DECODE_BOUNDS``, and one more.
-        given_up: All its threads hang, and what comes fails at once.
+        decode_time_counts: Batches by how long they took: one count for each of ``DECODE_TIME_BOUNDS``, and one more.
+        is_hung: All its threads hang, and what comes fails at once.
     """
 
     model: str
@@ -73,18 +73,18 @@ class ModelLoad:
     failures: int
     audio_seconds: float
     decode_seconds: float
-    decode_classes: tuple[int, ...]
-    given_up: bool = False
+    decode_time_counts: tuple[int, ...]
+    is_hung: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Raised:
+class Failure:
     """What foreign code raised."""
 
     error: BaseException
 
 
-def attempt(call: Callable[[], _T]) -> _T | Raised:
+def attempt_call(call: Callable[[], _T]) -> _T | Failure:
     """Return what ``call`` returns, or what it raised: the door between a worker and foreign code.
 
     ``SystemExit`` and its like are answers too: raised by a library in a thread they would end that
@@ -93,44 +93,44 @@ def attempt(call: Callable[[], _T]) -> _T | Raised:
     try:
         return call()
     except BaseException as error:  # noqa: BLE001  # the door; nothing is lost, it becomes a value
-        return Raised(error)
+        return Failure(error)
 
 
 @dataclass(frozen=True, slots=True)
-class Care:
+class HealthPolicy:
     """What is done for an engine that is not well.
 
     Attributes:
         load: Loads another in its place; None: it has to do.
-        seconds: A decode that takes longer hangs, and is waited for no more.
-        loading: Seconds; the same for a load.
-        rest: Seconds after which a model that was given up is tried again; twice as many each time it hangs
+        decode_timeout: A decode that takes longer hangs, and is waited for no more.
+        load_timeout: Seconds; the same for a load.
+        retry_seconds: Seconds after which a model that was given up is tried again; twice as many each time it hangs
             again, as that costs another engine's memory.
     """
 
     load: Callable[[], Engine] | None = None
-    seconds: float = 120.0
-    loading: float = 120.0
-    rest: float = 300.0
+    decode_timeout: float = 120.0
+    load_timeout: float = 120.0
+    retry_seconds: float = 300.0
 
 
 @dataclass(slots=True, eq=False)
-class _Shift:
+class _WorkerThread:
     """What one thread is at.
 
     Attributes:
         jobs: What it decodes.
-        loads: It loads the engine anew, before it decodes them (again).
-        since: Since when it decodes, or loads.
-        again: They hung before, and each is decoded alone now.
-        is_over: It hangs, and was left behind.
+        is_loading: It loads the engine anew, before it decodes them (again).
+        started_at: Since when it decodes, or loads.
+        is_retry: They hung before, and each is decoded alone now.
+        is_abandoned: It hangs, and was left behind.
     """
 
-    jobs: list[Job] = field(default_factory=list)
-    loads: bool = False
-    since: float = 0.0
-    again: bool = False
-    is_over: bool = False
+    jobs: list[DecodeJob] = field(default_factory=list)
+    is_loading: bool = False
+    started_at: float = 0.0
+    is_retry: bool = False
+    is_abandoned: bool = False
 
 
 class Worker:
@@ -151,87 +151,91 @@ class Worker:
     Args:
         name: The model's id.
         engine: Loaded; the worker closes it.
-        threads: The most threads; the engine may allow fewer.
-        deliver: Called in a worker's thread with each finished batch; must not raise.
-        care: What is done for an engine that hangs or always fails.
+        max_concurrency: The most threads; the engine may allow fewer.
+        on_batch: Called in a worker's thread with each finished batch; must not raise.
+        health: What is done for an engine that hangs or always fails.
     """
 
     def __init__(
         self,
         name: str,
         engine: Engine,
-        threads: int,
-        deliver: Callable[[Batch], None],
-        care: Care = Care(),
+        max_concurrency: int,
+        on_batch: Callable[[BatchResult], None],
+        health: HealthPolicy = HealthPolicy(),
     ) -> None:
         self.name = name
         self.engine = engine
-        self._deliver = deliver
-        self._care = care
-        self._alone: deque[Job] = deque()
-        self._failed_in_row = self._hung = self._hung_loads = 0
-        self._hung_at = 0.0
-        self._renewed_at: float | None = None
+        self._on_batch = on_batch
+        self._health = health
+        self._retry_jobs: deque[DecodeJob] = deque()
+        self._consecutive_failures = self._hung_count = self._hung_load_count = 0
+        self._last_hang_at = 0.0
+        self._reloaded_at: float | None = None
         self._ended = threading.Event()
         self._queue = FairQueue()
-        self._changed = threading.Condition()
-        self._closing = False
-        self._running = 0
-        self._sizes: Counter[int] = Counter()
-        self._failures = 0
+        self._condition = threading.Condition()
+        self._is_closing = False
+        self._running_count = 0
+        self._batch_sizes: Counter[int] = Counter()
+        self._failure_count = 0
         self._audio_seconds = self._decode_seconds = 0.0
-        self._classes = [0] * (len(DECODE_BOUNDS) + 1)
-        self._most = max(1, min(engine.threads, threads))
-        shifts = [_Shift() for _ in range(self._most)]
-        self._numbers = itertools.count()
-        self._threads = {shift: self._thread(shift) for shift in shifts}
-        self._watch = threading.Thread(target=self._look_after, name=f"echoic-{name}-watch", daemon=True)
+        self._decode_time_counts = [0] * (len(DECODE_TIME_BOUNDS) + 1)
+        self._max_threads = max(1, min(engine.max_concurrency, max_concurrency))
+        shifts = [_WorkerThread() for _ in range(self._max_threads)]
+        self._thread_numbers = itertools.count()
+        self._threads = {shift: self._create_thread(shift) for shift in shifts}
+        self._watchdog = threading.Thread(
+            target=self._watch_threads, name=f"echoic-{name}-watch", daemon=True
+        )
 
     def start(self) -> None:
         """Start decoding."""
-        for thread in (*self._threads.values(), self._watch):
+        for thread in (*self._threads.values(), self._watchdog):
             thread.start()
 
-    def submit(self, job: Job) -> None:
+    def submit_job(self, job: DecodeJob) -> None:
         """Let ``job`` be decoded when its turn comes.
 
         Raises:
             ValueError: A job of this client with this key already waits.
         """
-        with self._changed:
-            self._queue.put(job)
-            self._changed.notify()
-        self._fail_if_lost()
+        with self._condition:
+            self._queue.push(job)
+            self._condition.notify()
+        self._fail_if_no_threads()
 
-    def drop(self, client: Hashable, keys: Iterable[int]) -> None:
+    def remove_jobs(self, client: Hashable, keys: Iterable[int]) -> None:
         """Forget those of the client's jobs that have not begun."""
-        with self._changed:
-            self._queue.drop(client, keys)
+        with self._condition:
+            self._queue.remove_jobs(client, keys)
             gone = frozenset(keys)
-            self._alone = deque(job for job in self._alone if job.client != client or job.key not in gone)
+            self._retry_jobs = deque(
+                job for job in self._retry_jobs if job.client != client or job.key not in gone
+            )
 
-    def leave(self, client: Hashable) -> None:
+    def remove_client(self, client: Hashable) -> None:
         """Forget all jobs of the client that have not begun."""
-        with self._changed:
-            self._queue.leave(client)
-            self._alone = deque(job for job in self._alone if job.client != client)
+        with self._condition:
+            self._queue.remove_client(client)
+            self._retry_jobs = deque(job for job in self._retry_jobs if job.client != client)
 
-    def load(self) -> ModelLoad:
+    def collect_stats(self) -> ModelStats:
         """Return what there is to do and what was done, as of one moment."""
-        with self._changed:
-            return ModelLoad(
+        with self._condition:
+            return ModelStats(
                 model=self.name,
-                queued_finals=self._queue.finals + len(self._alone),
-                queued_partials=self._queue.partials,
-                running=self._running,
-                batches=self._sizes.total(),
-                batch_sizes=dict(self._sizes),
-                windows=sum(size * count for size, count in self._sizes.items()),
-                failures=self._failures,
+                queued_finals=self._queue.final_count + len(self._retry_jobs),
+                queued_partials=self._queue.partial_count,
+                running=self._running_count,
+                batches=self._batch_sizes.total(),
+                batch_sizes=dict(self._batch_sizes),
+                windows=sum(size * count for size, count in self._batch_sizes.items()),
+                failures=self._failure_count,
                 audio_seconds=self._audio_seconds,
                 decode_seconds=self._decode_seconds,
-                decode_classes=tuple(self._classes),
-                given_up=self._is_lost,
+                decode_time_counts=tuple(self._decode_time_counts),
+                is_hung=self._has_no_threads,
             )
 
     def stop(self, *, finish: bool) -> None:
@@ -240,230 +244,251 @@ class Worker:
         Args:
             finish: True: after what waits is decoded; False: forget it.
         """
-        with self._changed:
-            self._closing = True
+        with self._condition:
+            self._is_closing = True
             if not finish:
                 self._queue = FairQueue()
-                self._alone.clear()
-            self._changed.notify_all()
+                self._retry_jobs.clear()
+            self._condition.notify_all()
 
-    def join(self, patience: float) -> bool:
+    def join(self, timeout: float) -> bool:
         """Wait for the threads to end after ``stop``, close the engine; return whether they ended in time.
 
         A thread that hangs in the engine is left behind (it is a daemon), and the engine stays open under it.
 
         Args:
-            patience: Seconds to wait for the threads, altogether.
+            timeout: Seconds to wait for the threads, altogether.
         """
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + timeout
         for thread in tuple(self._threads.values()):
             if thread.ident is not None:
                 thread.join(max(0.0, deadline - time.monotonic()))
         self._ended.set()
-        ended = not self._is_lost and not any(thread.is_alive() for thread in self._threads.values())
-        if ended and isinstance(raised := attempt(self.engine.close), Raised):
-            _warn("engine_close_failed", self.name, raised.error)
+        ended = not self._has_no_threads and not any(thread.is_alive() for thread in self._threads.values())
+        if ended and isinstance(raised := attempt_call(self.engine.close), Failure):
+            _log_warning("engine_close_failed", self.name, raised.error)
         return ended
 
-    def _thread(self, shift: _Shift, *, anew: bool = False) -> threading.Thread:
-        name = f"echoic-{self.name}-{next(self._numbers)}"
-        return threading.Thread(target=self._run, args=(shift, anew), name=name, daemon=True)
+    def _create_thread(self, worker_thread: _WorkerThread, *, reload_first: bool = False) -> threading.Thread:
+        name = f"echoic-{self.name}-{next(self._thread_numbers)}"
+        return threading.Thread(
+            target=self._run_thread, args=(worker_thread, reload_first), name=name, daemon=True
+        )
 
-    def _run(self, shift: _Shift, anew: bool) -> None:  # noqa: FBT001  # a thread's target has no keywords
-        if anew:
-            self._renew(shift)
-            with self._changed:
-                if not self._is_wanted(shift):
+    def _run_thread(self, worker_thread: _WorkerThread, reload_first: bool) -> None:  # noqa: FBT001  # a thread's target has no keywords
+        if reload_first:
+            self._reload_engine(worker_thread)
+            with self._condition:
+                if not self._should_continue(worker_thread):
                     return
-        while self._work(shift):
+        while self._decode_next_batch(worker_thread):
             pass
 
-    def _work(self, shift: _Shift) -> bool:
+    def _decode_next_batch(self, worker_thread: _WorkerThread) -> bool:
         """Decode and deliver what has gathered; return whether to go on.
 
         A thread that waits for the next jobs holds on to none: they name their clients.
         """
-        jobs = self._take(shift)
+        jobs = self._take_jobs(worker_thread)
         if not jobs:
             return False
         began = time.perf_counter()
-        outcomes = decode_all(self.engine, jobs)
-        if self._is_sick(outcomes) and self._renew(shift):
-            outcomes = decode_all(self.engine, jobs)
-        if self._count(shift, outcomes, time.perf_counter() - began):
-            self._deliver(Batch(jobs, outcomes))
-        return not shift.is_over
+        outcomes = decode_jobs(self.engine, jobs)
+        if self._should_reload(outcomes) and self._reload_engine(worker_thread):
+            outcomes = decode_jobs(self.engine, jobs)
+        if self._record_batch(worker_thread, outcomes, time.perf_counter() - began):
+            self._on_batch(BatchResult(jobs, outcomes))
+        return not worker_thread.is_abandoned
 
-    def _take(self, shift: _Shift) -> list[Job]:
+    def _take_jobs(self, worker_thread: _WorkerThread) -> list[DecodeJob]:
         """Wait for jobs and return what has gathered; nothing if the worker closes."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._closing or len(self._queue) or self._alone)
-            shift.again = bool(self._alone)
-            jobs = [self._alone.popleft()] if self._alone else self._queue.take(max(1, self.engine.lanes))
-            shift.jobs, shift.since = jobs, time.monotonic()
-            self._running += len(jobs)
+        with self._condition:
+            self._condition.wait_for(lambda: self._is_closing or len(self._queue) or self._retry_jobs)
+            worker_thread.is_retry = bool(self._retry_jobs)
+            jobs = (
+                [self._retry_jobs.popleft()]
+                if self._retry_jobs
+                else self._queue.take_jobs(max(1, self.engine.max_batch_size))
+            )
+            worker_thread.jobs, worker_thread.started_at = jobs, time.monotonic()
+            self._running_count += len(jobs)
             return jobs
 
     # ---- an engine that is not well
 
-    def _is_sick(self, outcomes: Sequence[Hypothesis | DecodeFailed]) -> bool:
+    def _should_reload(self, outcomes: Sequence[Hypothesis | DecodeFailed]) -> bool:
         """Return whether it should be loaded anew: it fails whatever it is given."""
-        with self._changed:
+        with self._condition:
             if not all(isinstance(outcome, DecodeFailed) for outcome in outcomes):
-                self._failed_in_row = 0
+                self._consecutive_failures = 0
                 return False
-            self._failed_in_row += len(outcomes)
-            rested = self._renewed_at is None or time.monotonic() - self._renewed_at >= _PAUSE
-            return self._failed_in_row >= _SICK and rested and not self._closing
+            self._consecutive_failures += len(outcomes)
+            rested = self._reloaded_at is None or time.monotonic() - self._reloaded_at >= _RELOAD_PAUSE
+            return self._consecutive_failures >= _FAILURES_BEFORE_RELOAD and rested and not self._is_closing
 
-    def _renew(self, shift: _Shift) -> bool:
+    def _reload_engine(self, worker_thread: _WorkerThread) -> bool:
         """Load the engine anew; return whether to decode with it. The old one goes when nobody is in it."""
-        with self._changed:
-            self._renewed_at, self._failed_in_row = time.monotonic(), 0
-            if self._care.load is None:
+        with self._condition:
+            self._reloaded_at, self._consecutive_failures = time.monotonic(), 0
+            if self._health.load is None:
                 return False
-            shift.loads, shift.since = True, self._renewed_at
-        fresh = attempt(self._care.load)
-        with self._changed:
-            shift.loads, shift.since = False, time.monotonic()
-            self._hung_loads -= shift.is_over
-            if not isinstance(fresh, Raised):
+            worker_thread.is_loading, worker_thread.started_at = True, self._reloaded_at
+        fresh = attempt_call(self._health.load)
+        with self._condition:
+            worker_thread.is_loading, worker_thread.started_at = False, time.monotonic()
+            self._hung_load_count -= worker_thread.is_abandoned
+            if not isinstance(fresh, Failure):
                 self.engine = fresh
-        if isinstance(fresh, Raised):
-            _warn("engine_reload_failed", self.name, fresh.error)
+        if isinstance(fresh, Failure):
+            _log_warning("engine_reload_failed", self.name, fresh.error)
             return False
         _log.warning("engine_reloaded model=%s", self.name)
-        return not shift.is_over
+        return not worker_thread.is_abandoned
 
-    def _look_after(self) -> None:
-        care = self._care
-        while not self._ended.wait(min(care.seconds / 4, care.loading / 4, care.rest / 4, _LOOK)):
-            with self._changed:
-                hung = [shift for shift in self._threads if self._hangs(shift)]
+    def _watch_threads(self) -> None:
+        care = self._health
+        while not self._ended.wait(
+            min(care.decode_timeout / 4, care.load_timeout / 4, care.retry_seconds / 4, _MAX_WATCH_INTERVAL)
+        ):
+            with self._condition:
+                hung = [shift for shift in self._threads if self._is_hung(shift)]
             for shift in hung:
-                self._leave_behind(shift)
-            with self._changed:
-                thread = self._another(anew=True) if self._has_rested() else None
+                self._abandon_thread(shift)
+            with self._condition:
+                thread = self._add_thread(reload_first=True) if self._should_retry() else None
             if thread is not None:
                 thread.start()
 
-    def _hangs(self, shift: _Shift) -> bool:
-        at_most = self._care.loading if shift.loads else self._care.seconds
-        return bool(shift.loads or shift.jobs) and time.monotonic() - shift.since > at_most
+    def _is_hung(self, worker_thread: _WorkerThread) -> bool:
+        at_most = self._health.load_timeout if worker_thread.is_loading else self._health.decode_timeout
+        return (
+            bool(worker_thread.is_loading or worker_thread.jobs)
+            and time.monotonic() - worker_thread.started_at > at_most
+        )
 
-    def _leave_behind(self, shift: _Shift) -> None:
+    def _abandon_thread(self, worker_thread: _WorkerThread) -> None:
         """Go on without a thread that hangs; its windows are tried again, or failed."""
-        with self._changed:
-            if not self._hangs(shift):  # it came back just now
+        with self._condition:
+            if not self._is_hung(worker_thread):  # it came back just now
                 return
-            jobs, shift.jobs, shift.is_over = shift.jobs, [], True
-            del self._threads[shift]
-            self._hung += 1
-            self._hung_loads += shift.loads
-            self._hung_at = time.monotonic()
-            self._running -= len(jobs)
+            jobs, worker_thread.jobs, worker_thread.is_abandoned = worker_thread.jobs, [], True
+            del self._threads[worker_thread]
+            self._hung_count += 1
+            self._hung_load_count += worker_thread.is_loading
+            self._last_hang_at = time.monotonic()
+            self._running_count -= len(jobs)
             # One that hangs alone costs an engine each time: while another hangs too it is not tried again.
-            is_last = shift.again or shift.loads or (len(jobs) == 1 and self._hung > 1)
-            failed = [job for job in jobs if is_last or not job.final]
-            self._alone.extend(job for job in jobs if job not in failed)
-            self._failures += len(failed)
-            thread = self._another(anew=not self._hung_loads) if self._hung < _MOST_HUNG else None
-            lost = self._is_lost
-            self._changed.notify_all()
+            is_last = (
+                worker_thread.is_retry
+                or worker_thread.is_loading
+                or (len(jobs) == 1 and self._hung_count > 1)
+            )
+            failed = [job for job in jobs if is_last or not job.is_final]
+            self._retry_jobs.extend(job for job in jobs if job not in failed)
+            self._failure_count += len(failed)
+            thread = (
+                self._add_thread(reload_first=not self._hung_load_count)
+                if self._hung_count < _MAX_HUNG_THREADS
+                else None
+            )
+            lost = self._has_no_threads
+            self._condition.notify_all()
         _log.error(
             "engine_hangs model=%s windows=%d loading=%s given_up=%s",
-            *(self.name, len(jobs), shift.loads, lost),
+            *(self.name, len(jobs), worker_thread.is_loading, lost),
         )
         if failed:
-            self._deliver(Batch(failed, [_hanging() for _ in failed]))
+            self._on_batch(BatchResult(failed, [_build_hang_error() for _ in failed]))
         if thread is not None:
             thread.start()
-        self._fail_if_lost()
+        self._fail_if_no_threads()
 
-    def _another(self, *, anew: bool) -> threading.Thread:
+    def _add_thread(self, *, reload_first: bool) -> threading.Thread:
         """Return one more thread, to be started, with an engine that is loaded anew or the one there is."""
-        shift = _Shift()
-        thread = self._threads[shift] = self._thread(shift, anew=anew)
+        shift = _WorkerThread()
+        thread = self._threads[shift] = self._create_thread(shift, reload_first=reload_first)
         return thread
 
-    def _has_rested(self) -> bool:
+    def _should_retry(self) -> bool:
         """Return whether it is time to try again with a thread in the place of one that hangs."""
-        if len(self._threads) >= self._most or self._closing:
+        if len(self._threads) >= self._max_threads or self._is_closing:
             return False
-        rest = self._care.rest * 2.0 ** max(0, self._hung - _MOST_HUNG)
-        return time.monotonic() - self._hung_at >= rest
+        rest = self._health.retry_seconds * 2.0 ** max(0, self._hung_count - _MAX_HUNG_THREADS)
+        return time.monotonic() - self._last_hang_at >= rest
 
-    def _is_wanted(self, shift: _Shift) -> bool:
+    def _should_continue(self, worker_thread: _WorkerThread) -> bool:
         """Return whether a thread goes on; one that was left behind and comes back may have a place again."""
-        if shift.is_over:
-            self._hung -= 1
-            if len(self._threads) < self._most:  # better one that was slow than none
-                shift.is_over = False
-                self._threads[shift] = threading.current_thread()
-        return not shift.is_over
+        if worker_thread.is_abandoned:
+            self._hung_count -= 1
+            if len(self._threads) < self._max_threads:  # better one that was slow than none
+                worker_thread.is_abandoned = False
+                self._threads[worker_thread] = threading.current_thread()
+        return not worker_thread.is_abandoned
 
     @property
-    def _is_lost(self) -> bool:
+    def _has_no_threads(self) -> bool:
         return not self._threads
 
-    def _fail_if_lost(self) -> None:
+    def _fail_if_no_threads(self) -> None:
         """Answer what waits, if the model is given up."""
-        with self._changed:
-            if not self._is_lost:
+        with self._condition:
+            if not self._has_no_threads:
                 return
-            jobs = [*self._alone, *self._queue.take(len(self._queue))]
-            self._alone.clear()
-            self._failures += len(jobs)
+            jobs = [*self._retry_jobs, *self._queue.take_jobs(len(self._queue))]
+            self._retry_jobs.clear()
+            self._failure_count += len(jobs)
         if jobs:
-            self._deliver(Batch(jobs, [_hanging() for _ in jobs]))
+            self._on_batch(BatchResult(jobs, [_build_hang_error() for _ in jobs]))
 
-    def _count(self, shift: _Shift, outcomes: Sequence[Hypothesis | DecodeFailed], seconds: float) -> bool:
+    def _record_batch(
+        self, worker_thread: _WorkerThread, outcomes: Sequence[Hypothesis | DecodeFailed], seconds: float
+    ) -> bool:
         """Note what a thread did; return False if it was given up, and its windows are another's."""
         failed = [outcome for outcome in outcomes if isinstance(outcome, DecodeFailed)]
-        with self._changed:
-            if shift.is_over:
-                self._is_wanted(shift)
+        with self._condition:
+            if worker_thread.is_abandoned:
+                self._should_continue(worker_thread)
                 return False
-            jobs, shift.jobs = shift.jobs, []
-            self._running -= len(jobs)
-            self._sizes[len(jobs)] += 1
-            self._failures += len(failed)
+            jobs, worker_thread.jobs = worker_thread.jobs, []
+            self._running_count -= len(jobs)
+            self._batch_sizes[len(jobs)] += 1
+            self._failure_count += len(failed)
             self._audio_seconds += sum(job.window.audio.size / job.window.sample_rate for job in jobs)
             self._decode_seconds += seconds
-            self._classes[bisect_left(DECODE_BOUNDS, seconds)] += 1
+            self._decode_time_counts[bisect_left(DECODE_TIME_BOUNDS, seconds)] += 1
         for failure in failed:
-            _warn("decode_failed", self.name, failure.__cause__)
+            _log_warning("decode_failed", self.name, failure.__cause__)
         return True
 
 
-def decode_all(engine: Engine, jobs: Sequence[Job]) -> list[Hypothesis | DecodeFailed]:
+def decode_jobs(engine: Engine, jobs: Sequence[DecodeJob]) -> list[Hypothesis | DecodeFailed]:
     """Return one outcome for each job: decoded together, or each alone if that fails.
 
     So one bad window costs the others nothing but time. A window that was alone already is not tried again
     here; whether to ask once more is for the session to say.
     """
-    together = attempt(lambda: _decode(engine, jobs))
-    if not isinstance(together, Raised):
+    together = attempt_call(lambda: _decode_together(engine, jobs))
+    if not isinstance(together, Failure):
         return [*together]
     if len(jobs) > 1:
-        return [outcome for job in jobs for outcome in decode_all(engine, [job])]
+        return [outcome for job in jobs for outcome in decode_jobs(engine, [job])]
     failure = DecodeFailed()
     failure.__cause__ = together.error
     return [failure]
 
 
-def _decode(engine: Engine, jobs: Sequence[Job]) -> list[Hypothesis]:
+def _decode_together(engine: Engine, jobs: Sequence[DecodeJob]) -> list[Hypothesis]:
     hypotheses = engine.decode([job.window for job in jobs])
     if len(hypotheses) != len(jobs):
         raise ValueError(f"{len(hypotheses)} hypotheses for {len(jobs)} windows")
     return hypotheses
 
 
-def _hanging() -> DecodeFailed:
+def _build_hang_error() -> DecodeFailed:
     return DecodeFailed("The engine did not come to an end with this audio.", is_last=True)
 
 
-def _warn(event: str, model: str, cause: BaseException | None) -> None:
+def _log_warning(event: str, model: str, cause: BaseException | None) -> None:
     """Log the kind of a foreign error; its text, which may quote what was heard, only when debugging."""
     _log.warning("%s model=%s error=%s", event, model, type(cause).__name__)
     _log.debug("%s model=%s", event, model, exc_info=cause)

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from fastapi.params import Depends
 
 #: Whatever is refused to who may not ask is none of these.
-_FORBIDDEN: Final = 403
-_HTTP_STATUS: Final = {ErrorCode.UNAUTHORIZED: 401, ErrorCode.FORBIDDEN: _FORBIDDEN}
+_FORBIDDEN_STATUS: Final = 403
+_HTTP_STATUS: Final = {ErrorCode.UNAUTHORIZED: 401, ErrorCode.FORBIDDEN: _FORBIDDEN_STATUS}
 
 
-class _Answer(BaseModel):
+class _ExtensibleResponse(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
-class Refusal(_Answer):
+class ErrorResponse(_ExtensibleResponse):
     """Why a request is not answered; ``message`` is a sentence for people."""
 
     type: Literal["error"]
@@ -33,7 +33,7 @@ class Refusal(_Answer):
     message: str
 
 
-class Model(_Answer):
+class ModelResponse(_ExtensibleResponse):
     """One model."""
 
     id: str
@@ -47,7 +47,7 @@ class Model(_Answer):
     loaded: bool
 
 
-class AddOn(_Answer):
+class AddOnResponse(_ExtensibleResponse):
     """Something beside transcribing; ``reason``: why it is not there; ``install``: a command that helps."""
 
     available: bool
@@ -55,29 +55,29 @@ class AddOn(_Answer):
     install: str | None
 
 
-class Status(_Answer):
+class StatusResponse(_ExtensibleResponse):
     """What is there."""
 
     status: Literal["available", "unavailable"]
     available_models: list[str]
     websocket_endpoint: str
     supported_features: dict[str, bool]
-    models: list[Model]
-    add_ons: dict[str, AddOn]
+    models: list[ModelResponse]
+    add_ons: dict[str, AddOnResponse]
 
 
-class TierLimits(BaseModel):
+class TierLimitsResponse(BaseModel):
     """What a tier allows; null: without limit."""
 
     daily_minutes: float | None
     concurrent_streams: int | None
 
 
-class UserLimits(_Answer):
+class UserLimitsResponse(_ExtensibleResponse):
     """What the user may and uses; null: without limit, or nobody can say now."""
 
     tier: str
-    limits: TierLimits
+    limits: TierLimitsResponse
     used_today_minutes: float | None
     remaining_minutes: float | None
     active_streams: int
@@ -85,13 +85,13 @@ class UserLimits(_Answer):
     can_start_stream: bool
 
 
-class Life(_Answer):
+class HealthResponse(_ExtensibleResponse):
     """The process lives."""
 
     status: Literal["alive"]
 
 
-class Readiness(_Answer):
+class ReadinessResponse(_ExtensibleResponse):
     """Whether streams can be served, and what is waited for otherwise.
 
     ``degraded``: they can, but what users may use is not counted together, for its store is away.
@@ -104,51 +104,52 @@ class Readiness(_Answer):
     full: bool
 
 
-_REFUSALS: Final[dict[int, str]] = {
+_REFUSAL_DESCRIPTIONS: Final[dict[int, str]] = {
     401: "The key is missing or wrong.",
     429: "So many wrong keys came from this address that this one was not looked at.",
     503: "Keys cannot be checked at the moment.",
 }
 
 
-def refusals(*, asks: bool) -> dict[int | str, dict[str, Any]]:
+def build_refusal_schemas(*, requires_key: bool) -> dict[int | str, dict[str, Any]]:
     """Return what an endpoint may answer instead, for the schema.
 
     Args:
-        asks: Whether it asks for a key.
+        requires_key: Whether it asks for a key.
     """
-    told = {_FORBIDDEN: "This address, or this name of the server, is not answered."}
+    told = {_FORBIDDEN_STATUS: "This address, or this name of the server, is not answered."}
     return {
-        code: {"model": Refusal, "description": text}
-        for code, text in (told | (_REFUSALS if asks else {})).items()
+        code: {"model": ErrorResponse, "description": text}
+        for code, text in (told | (_REFUSAL_DESCRIPTIONS if requires_key else {})).items()
     }
 
 
-def refusals_of_text(*, asks: bool) -> dict[int | str, dict[str, Any]]:
+def build_text_refusal_schemas(*, requires_key: bool) -> dict[int | str, dict[str, Any]]:
     """Return the same for an endpoint that answers text otherwise; its refusals are JSON all the same."""
-    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{Refusal.__name__}"}}}
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{ErrorResponse.__name__}"}}}
     return {
         code: {"content": content, "description": told["description"]}
-        for code, told in refusals(asks=asks).items()
+        for code, told in build_refusal_schemas(requires_key=requires_key).items()
     }
 
 
-def ways_to_ask(*, asks: bool, query: bool) -> Sequence[Depends]:
+def build_key_dependencies(*, requires_key: bool, allow_query: bool) -> Sequence[Depends]:
     """Return the ways to present a key to an endpoint, for the schema; they look at nothing.
 
     Args:
-        asks: Whether it asks for one.
-        query: Whether ``?token=`` counts.
+        requires_key: Whether it asks for one.
+        allow_query: Whether ``?token=`` counts.
     """
-    if not asks:
+    if not requires_key:
         return ()
     ways = [HTTPBearer(auto_error=False), APIKeyHeader(name="X-API-KEY", auto_error=False)]
     return [
-        Security(way) for way in (*ways, *([APIKeyQuery(name="token", auto_error=False)] if query else ()))
+        Security(way)
+        for way in (*ways, *([APIKeyQuery(name="token", auto_error=False)] if allow_query else ()))
     ]
 
 
-def refused(refusal: AccessRefused) -> JSONResponse:
+def render_refusal(refusal: AccessRefused) -> JSONResponse:
     """Return the answer to a request that is refused."""
     body = {"type": "error", "code": refusal.code, "message": refusal.message} | refusal.detail
     wait = refusal.detail.get("retry_after")

@@ -12,45 +12,45 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 import echoic
-from echoic.engines.seats import Wishes, standard_registry
+from echoic.engines.seats import EngineSettings, build_standard_registry
 from echoic.errors import ModelUnavailable
-from echoic.limits.addresses import Networks
-from echoic.schedule.pool import Engines
-from echoic.server.beside import shared_of
-from echoic.server.endpoint import Service
-from echoic.server.entrance import Entrance, entrance_of
-from echoic.server.kept import Grace, Kept
-from echoic.server.load import EngineLoad
-from echoic.server.log import event
-from echoic.server.marks import Marks, Waters
-from echoic.server.means import Limits, Means, Rates
+from echoic.limits.addresses import AddressList
+from echoic.schedule.pool import EnginePool
+from echoic.server.beside import build_add_on_services
+from echoic.server.endpoint import EndpointContext
+from echoic.server.entrance import AccessControl, build_access_control
+from echoic.server.kept import ResumableSessions, ResumePolicy
+from echoic.server.load import EngineMetricsCollector
+from echoic.server.log import log_event
+from echoic.server.marks import TotalBacklog, WaterMarks
+from echoic.server.means import ReadRates, StreamLimits, StreamServices
 from echoic.server.metrics import Metrics
-from echoic.server.nameplate import Nameplate
-from echoic.server.neighbours import Neighbours
-from echoic.server.outbox import Bounds
-from echoic.server.page import page_router
-from echoic.server.quotas import desk_of
-from echoic.server.refused import Refusals
-from echoic.server.routes import STREAM_PATH, api_router
-from echoic.server.streams import Streams
-from echoic.server.unmet import unmet
-from echoic.server.vocabulary import HouseVocabulary
-from echoic.server.voice import loudness, silero
-from echoic.server.watch import KeyWatch
+from echoic.server.nameplate import AllowedHostMiddleware
+from echoic.server.neighbours import AllowedAddressMiddleware
+from echoic.server.outbox import OutboxLimits
+from echoic.server.page import build_page_router
+from echoic.server.quotas import build_quota_ledger
+from echoic.server.refused import RefusalLog
+from echoic.server.routes import STREAM_PATH, build_api_router
+from echoic.server.streams import StreamAdmission
+from echoic.server.unmet import find_unmet_settings
+from echoic.server.vocabulary import ServerVocabulary
+from echoic.server.voice import build_scripted_factory, build_silero_factory
+from echoic.server.watch import RevocationMonitor
 from echoic.session.effects import ModelRequest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from echoic.engines.registry import Registry
-    from echoic.limits.desk import Desk
+    from echoic.limits.desk import QuotaLedger
     from echoic.server.settings import Settings
-    from echoic.server.traces import Traces
+    from echoic.server.traces import Tracing
 
 log = logging.getLogger(__name__)
 
 
-class Readiness:
+class ModelReadiness:
     """Whether the model that streams get by default can transcribe."""
 
     def __init__(self) -> None:
@@ -61,67 +61,74 @@ class Readiness:
         #: Set when the default model is loaded, or will not be.
         self.settled = asyncio.Event()
         #: Sentences about settings of models that cannot be met.
-        self.unmet: tuple[str, ...] = ()
+        self.unmet_settings: tuple[str, ...] = ()
 
-    def settle(self, problem: str | None = None) -> None:
+    def mark_settled(self, problem: str | None = None) -> None:
         """Note that it is ready, or why it will not be."""
         self.waits_for = problem
         self.settled.set()
 
 
 @dataclass(frozen=True, slots=True)
-class House:
-    """Everything that one server holds; ``app.state.house``.
+class ServerContext:
+    """Everything that one server holds; ``app.state.context``.
 
     Attributes:
         settings: What it was told.
         registry: The models there are.
-        entrance: Who may.
-        service: What its streams share.
-        ready: Whether it can transcribe.
-        desk: Where streams are counted.
-        traces: Where spans are sent, or None: nowhere.
-        refusals: Where requests that are refused are noted.
+        access: Who may.
+        endpoint: What its streams share.
+        readiness: Whether it can transcribe.
+        ledger: Where streams are counted.
+        tracing: Where spans are sent, or None: nowhere.
+        refusal_log: Where requests that are refused are noted.
     """
 
     settings: Settings
     registry: Registry
-    entrance: Entrance
-    service: Service
-    ready: Readiness
-    desk: Desk
-    traces: Traces | None = None
-    refusals: Refusals = field(default_factory=Refusals)
+    access: AccessControl
+    endpoint: EndpointContext
+    readiness: ModelReadiness
+    ledger: QuotaLedger
+    tracing: Tracing | None = None
+    refusal_log: RefusalLog = field(default_factory=RefusalLog)
 
 
-def build_app(settings: Settings, registry: Registry | None = None, traces: Traces | None = None) -> FastAPI:
+def build_app(
+    settings: Settings, registry: Registry | None = None, tracing: Tracing | None = None
+) -> FastAPI:
     """Return the application; several in one process share nothing.
 
     Args:
         settings: What it is told.
         registry: The models there are; None: all of this version.
-        traces: Where spans are sent; None: where the settings say.
+        tracing: Where spans are sent; None: where the settings say.
     """
-    house = _furnish(settings, registry or models_of(settings), traces or _traces_of(settings))
+    house = _build_context(
+        settings, registry or build_registry(settings), tracing or _build_tracing(settings)
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with house.entrance.open():
-            tasks = {asyncio.create_task(_preload(house)), asyncio.create_task(house.desk.run())}
-            if house.service.watch is not None:
-                tasks.add(asyncio.create_task(house.service.watch.run()))
-            addons = house.service.means.addons
+        async with house.access.open_key_store():
+            tasks = {
+                asyncio.create_task(_preload_model(house)),
+                asyncio.create_task(house.ledger.run_renewals()),
+            }
+            if house.endpoint.revocation_monitor is not None:
+                tasks.add(asyncio.create_task(house.endpoint.revocation_monitor.run_checks()))
+            addons = house.endpoint.services.addons
             if addons.recordings is not None:
-                tasks.add(asyncio.create_task(addons.recordings.run()))
+                tasks.add(asyncio.create_task(addons.recordings.run_sweeps()))
             yield
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-            await house.desk.close()
+            await house.ledger.close()
             await addons.close()
-            await house.service.means.engines.close()
-            if house.traces is not None:
-                await asyncio.to_thread(house.traces.close)
+            await house.endpoint.services.engines.close()
+            if house.tracing is not None:
+                await asyncio.to_thread(house.tracing.close)
 
     # The interactive documentation would be loaded from other people's servers, and a redirect to the path
     # without its last slash would lead to whatever server the request's Host names.
@@ -133,33 +140,39 @@ def build_app(settings: Settings, registry: Registry | None = None, traces: Trac
         redirect_slashes=False,
         lifespan=lifespan,
     )
-    app.state.house = house
-    app.include_router(api_router(house))
-    app.include_router(page_router(house.entrance.guard.origins))
-    if house.traces is not None:
+    app.state.context = house
+    app.include_router(build_api_router(house))
+    app.include_router(build_page_router(house.access.authenticator.origins))
+    if house.tracing is not None:
         traced = import_module("echoic.server.traces")
-        paths = traced.endpoints(STREAM_PATH)
-        app.add_middleware(traced.TracedStreams, tracer=house.traces.tracer, paths=paths)
-    if house.entrance.hosts.names is not None:
+        paths = traced.list_stream_paths(STREAM_PATH)
+        app.add_middleware(traced.TracingMiddleware, tracer=house.tracing.tracer, paths=paths)
+    if house.access.allowed_hosts.names is not None:
         app.add_middleware(
-            Nameplate, hosts=house.entrance.hosts, proxies=house.service.proxies, refusals=house.refusals
+            AllowedHostMiddleware,
+            hosts=house.access.allowed_hosts,
+            proxies=house.endpoint.trusted_proxies,
+            refusals=house.refusal_log,
         )
     if settings.allowed_addresses is not None:
-        allowed = Networks.parse(settings.allowed_addresses)
+        allowed = AddressList.from_text(settings.allowed_addresses)
         app.add_middleware(
-            Neighbours, allowed=allowed, proxies=house.service.proxies, refusals=house.refusals
+            AllowedAddressMiddleware,
+            allowed=allowed,
+            proxies=house.endpoint.trusted_proxies,
+            refusals=house.refusal_log,
         )
     return app
 
 
-def models_of(settings: Settings) -> Registry:
+def build_registry(settings: Settings) -> Registry:
     """Return the models of this version, found where the settings say."""
-    return standard_registry(wishes_of(settings), scripted=settings.scripted_engine)
+    return build_standard_registry(build_engine_settings(settings), include_scripted=settings.scripted_engine)
 
 
-def wishes_of(settings: Settings) -> Wishes:
+def build_engine_settings(settings: Settings) -> EngineSettings:
     """Return what the settings say about models."""
-    return Wishes(
+    return EngineSettings(
         models_dir=settings.models_dir,
         parakeet_onnx_dir=settings.parakeet_onnx_dir,
         parakeet_nemo_file=settings.parakeet_nemo_file,
@@ -167,8 +180,8 @@ def wishes_of(settings: Settings) -> Wishes:
         whisper_model=settings.whisper_model,
         left_context=settings.parakeet_left_context,
         right_context=settings.parakeet_right_context,
-        lanes=settings.parakeet_lanes,
-        threads=settings.worker_threads,
+        max_batch_size=settings.parakeet_lanes,
+        max_concurrency=settings.worker_threads,
         cores=settings.decode_cores,
         quantization=settings.parakeet_quantization,
         onnx_provider=settings.onnx_provider,
@@ -177,96 +190,102 @@ def wishes_of(settings: Settings) -> Wishes:
     )
 
 
-def _traces_of(settings: Settings) -> Traces | None:
+def _build_tracing(settings: Settings) -> Tracing | None:
     if settings.traces_endpoint is None:
         return None
-    traces: Traces = import_module("echoic.server.traces").traces_to(
+    traces: Tracing = import_module("echoic.server.traces").build_tracing(
         settings.traces_endpoint, settings.traces_share
     )
     return traces
 
 
-def _furnish(settings: Settings, registry: Registry, traces: Traces | None) -> House:
-    made = Engines if traces is None else traces.engines
+def _build_context(settings: Settings, registry: Registry, tracing: Tracing | None) -> ServerContext:
+    made = EnginePool if tracing is None else tracing.build_engine_pool
     engines = made(
         registry,
-        threads=settings.worker_threads,
-        idle=settings.model_idle_seconds,
-        hung=settings.decode_timeout_seconds,
+        max_concurrency=settings.worker_threads,
+        idle_seconds=settings.model_idle_seconds,
+        hang_seconds=settings.decode_timeout_seconds,
     )
     metrics = Metrics()
-    desk = desk_of(settings, metrics)
-    if traces is not None and settings.redis_url is not None:
-        traces.follow_quotas(desk)
-    waters = Waters(settings.total_marks)
-    streams = Streams(settings.max_sessions, waters, settings.retry_after_seconds)
-    metrics.active.set_function(lambda: len(streams))
-    metrics.backlog.set_function(lambda: waters.seconds)
-    metrics.behind.set_function(lambda: streams.behind)
-    metrics.full.set_function(lambda: streams.full)
-    metrics.add(EngineLoad(engines))
-    entrance = entrance_of(settings, metrics.credential)
-    bounds = Bounds(settings.send_queue_frames, settings.send_queue_bytes, settings.send_timeout_seconds)
-    limits = Limits(
-        backlog=settings.backlog_marks,
-        idle=settings.idle_timeout_seconds,
-        longest=settings.max_stream_seconds,
-        outbox=bounds,
-        rates=Rates(settings.max_messages_per_second, settings.max_audio_rate),
-        behind=Marks(settings.falling_behind_seconds, settings.falling_behind_seconds / 2),
+    desk = build_quota_ledger(settings, metrics)
+    if tracing is not None and settings.redis_url is not None:
+        tracing.trace_quotas(desk)
+    waters = TotalBacklog(settings.total_backlog_marks)
+    streams = StreamAdmission(settings.max_sessions, waters, settings.retry_after_seconds)
+    metrics.active_streams.set_function(lambda: len(streams))
+    metrics.backlog_seconds.set_function(lambda: waters.seconds)
+    metrics.streams_behind.set_function(lambda: streams.behind_count)
+    metrics.is_full.set_function(lambda: streams.is_full)
+    metrics.add_collector(EngineMetricsCollector(engines))
+    entrance = build_access_control(settings, metrics.count_credential)
+    bounds = OutboxLimits(
+        settings.send_queue_frames, settings.send_queue_bytes, settings.send_timeout_seconds
     )
-    kept = Kept(Grace(settings.resume_seconds, settings.resume_sessions, settings.resume_bytes))
-    metrics.waiting.set_function(lambda: kept.waiting)
-    return House(
+    limits = StreamLimits(
+        backlog=settings.backlog_marks,
+        idle_seconds=settings.idle_timeout_seconds,
+        max_seconds=settings.max_stream_seconds,
+        outbox=bounds,
+        rates=ReadRates(settings.max_messages_per_second, settings.max_audio_rate),
+        lag_marks=WaterMarks(settings.falling_behind_seconds, settings.falling_behind_seconds / 2),
+    )
+    kept = ResumableSessions(
+        ResumePolicy(settings.resume_seconds, settings.resume_sessions, settings.resume_bytes)
+    )
+    metrics.waiting_streams.set_function(lambda: kept.waiting_count)
+    return ServerContext(
         settings=settings,
         registry=registry,
-        entrance=entrance,
-        service=Service(
-            Means(engines, metrics, limits, shared_of(settings), waters=waters),
+        access=entrance,
+        endpoint=EndpointContext(
+            StreamServices(engines, metrics, limits, build_add_on_services(settings), total_backlog=waters),
             streams,
-            loudness() if settings.scripted_engine else silero(),
-            KeyWatch(entrance.store) if entrance.store is not None else None,
-            Networks.parse(settings.trusted_proxies or ""),
+            build_scripted_factory() if settings.scripted_engine else build_silero_factory(),
+            RevocationMonitor(entrance.key_store) if entrance.key_store is not None else None,
+            AddressList.from_text(settings.trusted_proxies or ""),
             kept,
-            HouseVocabulary(
+            ServerVocabulary(
                 settings.custom_vocab_terms_file,
                 settings.custom_vocab_replacements_file,
-                settings.vocabulary_style,
+                settings.vocabulary_policy,
             ),
         ),
-        ready=Readiness(),
-        desk=desk,
-        traces=traces,
+        readiness=ModelReadiness(),
+        ledger=desk,
+        tracing=tracing,
     )
 
 
-async def _preload(house: House) -> None:
-    settings, ready = house.settings, house.ready
+async def _preload_model(context: ServerContext) -> None:
+    settings, ready = context.settings, context.readiness
     if not settings.preload_model:
-        await _note_unmet(house)
-        ready.settle()
+        await _log_unmet_settings(context)
+        ready.mark_settled()
         return
     ready.waits_for = f"The model {settings.preload_model!r} is being looked for."
     request = ModelRequest(settings.preload_model, "")
     try:
         # The house keeps it: what ``/readyz`` promised stays true.
-        answer = await house.service.means.engines.open(
-            request, fallback=settings.streaming_fallback, client=house.ready
+        answer = await context.endpoint.services.engines.open_model(
+            request, fallback=settings.streaming_fallback, client=context.readiness
         )
     except ModelUnavailable as error:
-        event(log, logging.ERROR, "model.unavailable", model=error.model, reason=error.reason)
-        await _note_unmet(house)
-        ready.settle(error.message)
+        log_event(log, logging.ERROR, "model.unavailable", model=error.model, reason=error.reason)
+        await _log_unmet_settings(context)
+        ready.mark_settled(error.message)
     else:
-        event(log, logging.INFO, "model.ready", model=answer.name)
-        await _note_unmet(house, answer.name)
+        log_event(log, logging.INFO, "model.ready", model=answer.name)
+        await _log_unmet_settings(context, answer.name)
         ready.model = answer.name
-        ready.settle()
+        ready.mark_settled()
 
 
-async def _note_unmet(house: House, active: str | None = None) -> None:
+async def _log_unmet_settings(context: ServerContext, active_model: str | None = None) -> None:
     """Log the settings of models that were made and cannot be met, and keep them for the greeting."""
-    found = await asyncio.to_thread(unmet, house.settings, house.registry, active)
+    found = await asyncio.to_thread(find_unmet_settings, context.settings, context.registry, active_model)
     for one in found:
-        event(log, logging.WARNING, "setting.unmet", setting=one.setting, model=one.model, reason=one.reason)
-    house.ready.unmet = tuple(one.sentence for one in found)
+        log_event(
+            log, logging.WARNING, "setting.unmet", setting=one.setting, model=one.model, reason=one.reason
+        )
+    context.readiness.unmet_settings = tuple(one.message for one in found)

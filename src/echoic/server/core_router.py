@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Final
 from fastapi import APIRouter
 from starlette.routing import WebSocketRoute
 
-from echoic.engines.seats import standard_registry
-from echoic.limits.origins import Origins
-from echoic.schedule.pool import Engines
-from echoic.server.beside import shared_of
-from echoic.server.endpoint import Service, StreamEndpoint
-from echoic.server.guard import Guard
-from echoic.server.means import Limits, Means
+from echoic.engines.seats import build_standard_registry
+from echoic.limits.origins import AllowedOrigins
+from echoic.schedule.pool import EnginePool
+from echoic.server.beside import build_add_on_services
+from echoic.server.endpoint import EndpointContext, StreamEndpoint
+from echoic.server.guard import Authenticator
+from echoic.server.means import StreamLimits, StreamServices
 from echoic.server.metrics import Metrics
 from echoic.server.settings_addons import AddOnSettings
-from echoic.server.streams import Streams
-from echoic.server.voice import silero
+from echoic.server.streams import StreamAdmission
+from echoic.server.voice import build_silero_factory
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -27,41 +27,41 @@ if TYPE_CHECKING:
     from echoic.engines.registry import Registry
 
 CORE_PATH: Final = "/core/parakeet/stream"
-_MOST_STREAMS: Final = 200
+_MAX_STREAMS: Final = 200
 
 
-class _Core:
+class _CoreContext:
     """The service of one included router: made for the first stream, gone when the application stops."""
 
     def __init__(
         self,
         registry: Registry | None,
-        voice: Callable[[], VoiceActivity] | None,
+        build_vad: Callable[[], VoiceActivity] | None,
         add_ons: AddOnSettings | None,
     ) -> None:
         self._registry = registry
-        self._voice = voice
+        self._build_vad = build_vad
         self._add_ons = add_ons or AddOnSettings()
-        self._service: Service | None = None
+        self._context: EndpointContext | None = None
 
-    def service(self) -> Service:
-        if self._service is None:
-            engines = Engines(self._registry or standard_registry())
-            means = Means(engines, Metrics(), Limits(), shared_of(self._add_ons))
-            streams = Streams(_MOST_STREAMS, means.waters)
-            self._service = Service(means, streams, self._voice or silero())
-        return self._service
+    def get_context(self) -> EndpointContext:
+        if self._context is None:
+            engines = EnginePool(self._registry or build_standard_registry())
+            means = StreamServices(engines, Metrics(), StreamLimits(), build_add_on_services(self._add_ons))
+            streams = StreamAdmission(_MAX_STREAMS, means.total_backlog)
+            self._context = EndpointContext(means, streams, self._build_vad or build_silero_factory())
+        return self._context
 
     async def close(self) -> None:
-        service, self._service = self._service, None
+        service, self._context = self._context, None
         if service is not None:
-            await service.means.addons.close()
-            await service.means.engines.close()
+            await service.services.addons.close()
+            await service.services.engines.close()
 
 
 def core_router(
     registry: Registry | None = None,
-    voice: Callable[[], VoiceActivity] | None = None,
+    build_vad: Callable[[], VoiceActivity] | None = None,
     *,
     allowed_origins: str = "",
     add_ons: AddOnSettings | None = None,
@@ -73,7 +73,7 @@ def core_router(
 
     Args:
         registry: The models there are; None: all of this version.
-        voice: Makes a stream's voice-activity detector; None: Silero's.
+        build_vad: Makes a stream's voice-activity detector; None: Silero's.
         allowed_origins: Whose pages may open streams beside those of the application itself and of the user's
             own machine, such as ``https://a.example, https://b.example``; ``*``: any.
         add_ons: What is said of speakers and insights; None: the defaults of a server.
@@ -81,7 +81,7 @@ def core_router(
     Raises:
         ValueError: Something in ``allowed_origins`` is no origin.
     """
-    core = _Core(registry, voice, add_ons)
+    core = _CoreContext(registry, build_vad, add_ons)
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:
@@ -89,6 +89,8 @@ def core_router(
         await core.close()
 
     router = APIRouter(lifespan=lifespan)
-    guard = Guard(origins=Origins.parse(allowed_origins, local=True))
-    router.routes.append(WebSocketRoute(CORE_PATH, StreamEndpoint(core.service, guard), name="core_stream"))
+    guard = Authenticator(origins=AllowedOrigins.from_text(allowed_origins, allow_loopback=True))
+    router.routes.append(
+        WebSocketRoute(CORE_PATH, StreamEndpoint(core.get_context, guard), name="core_stream")
+    )
     return router

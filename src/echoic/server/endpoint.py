@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from echoic.errors import CLOSE_CODES, AccessRefused, ErrorCode, ProtocolError
-from echoic.limits.addresses import Networks
-from echoic.limits.identity import Right
+from echoic.limits.addresses import AddressList
+from echoic.limits.identity import Scope
 from echoic.server.connection import Connection
-from echoic.server.guard import Guard
-from echoic.server.kept import Kept, first_wish
-from echoic.server.log import about, event
-from echoic.server.means import Disconnected, Means, Peer, Stay
-from echoic.server.neighbours import address_of
-from echoic.server.tally import Tally
-from echoic.server.vocabulary import HouseVocabulary
+from echoic.server.guard import Authenticator
+from echoic.server.kept import ResumableSessions, read_resume_request
+from echoic.server.log import bind_log_context, log_event
+from echoic.server.means import PeerDisconnected, StreamServices, StreamSlot, WebSocketPeer
+from echoic.server.neighbours import find_request_address
+from echoic.server.tally import StreamStats
+from echoic.server.vocabulary import ServerVocabulary
 from echoic.session.config import StreamConfig
 from echoic.session.core import Session
 from echoic.wire.codec import encode_frame
@@ -28,182 +28,206 @@ if TYPE_CHECKING:
     from typing import Any
 
     from echoic.audio.speech import VoiceActivity
-    from echoic.limits.account import Account
-    from echoic.limits.addresses import Address
-    from echoic.limits.desk import Desk
+    from echoic.limits.account import StreamQuota
+    from echoic.limits.addresses import IpAddress
+    from echoic.limits.desk import QuotaLedger
     from echoic.limits.identity import Identity
-    from echoic.server.kept import Wish
+    from echoic.server.kept import ResumeRequest
     from echoic.server.means import AsgiReceive
     from echoic.server.outbox import AsgiSend
-    from echoic.server.streams import Streams
-    from echoic.server.watch import KeyWatch
+    from echoic.server.streams import StreamAdmission
+    from echoic.server.watch import RevocationMonitor
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
+class EndpointContext:
     """What a stream needs of the server it runs in.
 
     Attributes:
-        means: What every stream shares.
+        services: What every stream shares.
         streams: The open ones.
-        voice: Makes a voice-activity detector for a stream, or None: every window is decoded.
-        watch: Ends streams whose keys were revoked, or None: there are no such keys.
-        proxies: Those whose word about a client's address counts.
-        kept: The sessions that can be taken up again.
+        build_vad: Makes a voice-activity detector for a stream, or None: every window is decoded.
+        revocation_monitor: Ends streams whose keys were revoked, or None: there are no such keys.
+        trusted_proxies: Those whose word about a client's address counts.
+        resumable_sessions: The sessions that can be taken up again.
         vocabulary: What the server brings to every session.
     """
 
-    means: Means
-    streams: Streams
-    voice: Callable[[], VoiceActivity] | None = None
-    watch: KeyWatch | None = None
-    proxies: Networks = field(default_factory=Networks)
-    kept: Kept = field(default_factory=Kept)
-    vocabulary: HouseVocabulary = field(default_factory=HouseVocabulary)
+    services: StreamServices
+    streams: StreamAdmission
+    build_vad: Callable[[], VoiceActivity] | None = None
+    revocation_monitor: RevocationMonitor | None = None
+    trusted_proxies: AddressList = field(default_factory=AddressList)
+    resumable_sessions: ResumableSessions = field(default_factory=ResumableSessions)
+    vocabulary: ServerVocabulary = field(default_factory=ServerVocabulary)
 
 
 @dataclass(frozen=True, slots=True)
-class _Accounting:
+class _QuotaHandle:
     """A stream's account, and what gives it back."""
 
-    account: Account
-    leave: Callable[[], None]
+    quota: StreamQuota
+    release: Callable[[], None]
 
 
 class StreamEndpoint:
     """Serves streams.
 
     Args:
-        service: Called for each stream, in the running server.
-        guard: Who may.
+        get_context: Called for each stream, in the running server.
+        authenticator: Who may.
         fallback: Whether another model may answer when the one asked for cannot.
-        desk: Where streams and their minutes are counted; None: nobody counts them.
+        ledger: Where streams and their minutes are counted; None: nobody counts them.
     """
 
     def __init__(
         self,
-        service: Callable[[], Service],
-        guard: Guard | None = None,
+        get_context: Callable[[], EndpointContext],
+        authenticator: Authenticator | None = None,
         *,
         fallback: bool = False,
-        desk: Desk | None = None,
+        ledger: QuotaLedger | None = None,
     ) -> None:
-        self._service = service
-        self._guard = guard or Guard()
+        self._get_context = get_context
+        self._authenticator = authenticator or Authenticator()
         self._fallback = fallback
-        self._desk = desk
+        self._ledger = ledger
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: AsgiReceive, send: AsgiSend) -> None:
         """Serve one WebSocket (ASGI)."""
         await receive()  # websocket.connect
         try:
             await send({"type": "websocket.accept"})
-            service = self._service()
-            peer = Peer(receive, send)
-            address = address_of(scope, service.proxies)
-            with about(stream=peer.name, address=str(address)):
-                await self._serve(scope, address, peer, service)
-        except (Disconnected, OSError):  # gone before there was a stream
+            service = self._get_context()
+            peer = WebSocketPeer(receive, send)
+            address = find_request_address(scope, service.trusted_proxies)
+            with bind_log_context(stream=peer.name, address=str(address)):
+                await self._serve_client(scope, address, peer, service)
+        except (PeerDisconnected, OSError):  # gone before there was a stream
             return
 
-    async def _serve(
-        self, scope: MutableMapping[str, Any], address: Address | None, peer: Peer, service: Service
+    async def _serve_client(
+        self,
+        scope: MutableMapping[str, Any],
+        address: IpAddress | None,
+        peer: WebSocketPeer,
+        context: EndpointContext,
     ) -> None:
         try:
-            identity = await self._let_in(scope, address, peer)
-            if service.kept.knows(identity.user):  # such a user may have come for one of them
-                async with self._guard.place():
-                    wish, peer = await first_wish(peer)
+            identity = await self._authenticate_client(scope, address, peer)
+            if context.resumable_sessions.has_sessions(
+                identity.user
+            ):  # such a user may have come for one of them
+                async with self._authenticator.hold_pending_connection():
+                    wish, peer = await read_resume_request(peer)
                 if wish is not None:
-                    await self._take_up(wish, identity, peer, service)
+                    await self._resume_stream(wish, identity, peer, context)
                     return
-            await service.vocabulary.refresh()
-            service.streams.admit()
-            if self._desk is None:
-                await self._run(identity, peer, service)
+            await context.vocabulary.reload_changed_files()
+            context.streams.check_admission()
+            if self._ledger is None:
+                await self._run_stream(identity, peer, context)
             else:
-                await self._run_counted(self._desk, identity, peer, service)
+                await self._run_with_quota(self._ledger, identity, peer, context)
         except AccessRefused as refusal:
-            await self._refuse(refusal, peer, service)
+            await self._refuse_client(refusal, peer, context)
 
-    async def _run_counted(self, desk: Desk, identity: Identity, peer: Peer, service: Service) -> None:
-        account = await desk.open(identity)
+    async def _run_with_quota(
+        self, ledger: QuotaLedger, identity: Identity, peer: WebSocketPeer, context: EndpointContext
+    ) -> None:
+        account = await ledger.open_stream(identity)
         leaving: list[asyncio.Task[None]] = []
 
         def leave() -> None:
-            leaving.append(desk.leave(account))
+            leaving.append(ledger.close_stream(account))
 
         try:
-            service.streams.admit()  # others may have come in meanwhile
+            context.streams.check_admission()  # others may have come in meanwhile
         except AccessRefused:
             leave()
             raise
         try:
-            await self._run(identity, peer, service, _Accounting(account, leave))
+            await self._run_stream(identity, peer, context, _QuotaHandle(account, leave))
         finally:
             if leaving:  # else the session waits for another client
                 await asyncio.shield(leaving[0])
 
-    async def _take_up(self, wish: Wish, identity: Identity, peer: Peer, service: Service) -> None:
+    async def _resume_stream(
+        self, request: ResumeRequest, identity: Identity, peer: WebSocketPeer, context: EndpointContext
+    ) -> None:
         try:
-            session = service.kept.take_up(wish, identity.user, peer)
+            session = context.resumable_sessions.resume_session(request, identity.user, peer)
         except ProtocolError as error:
             raise AccessRefused(error.code, error.message) from None
-        if service.watch is not None and isinstance(session, Connection):
-            service.watch.follow(session, identity)  # it lasts as long as the key that was presented last
-        service.means.metrics.resumed.inc()
-        await session.serve(peer)
+        if context.revocation_monitor is not None and isinstance(session, Connection):
+            context.revocation_monitor.follow_stream(
+                session, identity
+            )  # it lasts as long as the key that was presented last
+        context.services.metrics.resumed_streams.inc()
+        await session.serve_peer(peer)
 
-    async def _let_in(self, scope: MutableMapping[str, Any], address: Address | None, peer: Peer) -> Identity:
-        self._guard.check_origin(scope["headers"])
-        identity = await self._guard.admits(scope, Right.STREAM, address)
+    async def _authenticate_client(
+        self, scope: MutableMapping[str, Any], address: IpAddress | None, peer: WebSocketPeer
+    ) -> Identity:
+        self._authenticator.check_origin(scope["headers"])
+        identity = await self._authenticator.authenticate_request(scope, Scope.STREAM, address)
         if identity is not None:
             return identity
-        identity = await self._guard.hear(peer.message, address)
+        identity = await self._authenticator.authenticate_first_message(peer.receive_message, address)
         await peer.send({"type": "websocket.send", "text": encode_frame(Status(state="authenticated"))})
         return identity
 
-    async def _refuse(self, refusal: AccessRefused, peer: Peer, service: Service) -> None:
+    async def _refuse_client(
+        self, refusal: AccessRefused, peer: WebSocketPeer, context: EndpointContext
+    ) -> None:
         detail = refusal.detail
         if refusal.code is ErrorCode.SERVER_BUSY:
-            detail = {"retry_after": service.streams.retry, **detail}
+            detail = {"retry_after": context.streams.retry_after, **detail}
         frame = Error(code=refusal.code, message=refusal.message, detail=detail)
         code = CLOSE_CODES[refusal.code] or 1011
-        service.means.metrics.sent(frame)
-        service.means.metrics.closed(code)
-        event(log, logging.WARNING, "stream.refused", code=refusal.code)
+        context.services.metrics.count_sent(frame)
+        context.services.metrics.count_close(code)
+        log_event(log, logging.WARNING, "stream.refused", code=refusal.code)
         await peer.send({"type": "websocket.send", "text": encode_frame(frame)})
         await peer.send({"type": "websocket.close", "code": code, "reason": ""})
 
-    async def _run(
-        self, identity: Identity, peer: Peer, service: Service, accounting: _Accounting | None = None
+    async def _run_stream(
+        self,
+        identity: Identity,
+        peer: WebSocketPeer,
+        context: EndpointContext,
+        quota_handle: _QuotaHandle | None = None,
     ) -> None:
-        metrics = service.means.metrics
-        account = accounting.account if accounting else None
+        metrics = context.services.metrics
+        account = quota_handle.quota if quota_handle else None
         who = {"user": identity.user, "key": identity.key_id}
 
         def over(code: int) -> None:
-            service.streams.leave(connection)
-            if service.watch is not None:
-                service.watch.forget(connection)
-            event(log, logging.INFO, "stream.closed", stream=peer.name, **who, **tally.ended(code))
-            if accounting is not None:
-                accounting.leave()
+            context.streams.remove_stream(connection)
+            if context.revocation_monitor is not None:
+                context.revocation_monitor.forget_stream(connection)
+            log_event(
+                log, logging.INFO, "stream.closed", stream=peer.name, **who, **tally.summarize_end(code)
+            )
+            if quota_handle is not None:
+                quota_handle.release()
 
-        tally = Tally(metrics, account.grant if account else None)
-        defaults = StreamConfig(vocabulary=service.vocabulary.now)
-        offers = service.means.addons.offers
-        session = Session(service.voice, defaults, tally.grant, offers=offers, recording=f"{peer.name}.wav")
-        stay = Stay(peer.name, service.kept, identity.user, over)
-        connection = Connection(
-            session, service.means, stay, fallback=self._fallback, tally=tally, account=account
+        tally = StreamStats(metrics, account.grant_audio if account else None)
+        defaults = StreamConfig(vocabulary=context.vocabulary.current)
+        offers = context.services.addons.capabilities
+        session = Session(
+            context.build_vad, defaults, tally.grant_samples, offers=offers, recording=f"{peer.name}.wav"
         )
-        service.streams.enter(connection)
-        if service.watch is not None:
-            service.watch.follow(connection, identity)
-        metrics.opened.inc()
-        event(log, logging.INFO, "stream.opened", **who, open=len(service.streams))
+        stay = StreamSlot(peer.name, context.resumable_sessions, identity.user, over)
+        connection = Connection(
+            session, context.services, stay, fallback=self._fallback, stats=tally, quota=account
+        )
+        context.streams.add_stream(connection)
+        if context.revocation_monitor is not None:
+            context.revocation_monitor.follow_stream(connection, identity)
+        metrics.opened_streams.inc()
+        log_event(log, logging.INFO, "stream.opened", **who, open=len(context.streams))
         connection.start(peer)
-        await connection.serve(peer)
+        await connection.serve_peer(peer)

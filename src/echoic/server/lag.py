@@ -6,15 +6,15 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from echoic.server.marks import Marks
+    from echoic.server.marks import WaterMarks
 
-_MICRO: Final = 1_000_000
+_MICROSECONDS: Final = 1_000_000
 #: At each quarter of the high mark partials come half as often; at this pace hardly at all.
-_QUARTERS: Final = 4
-_SLOWEST: Final = 6
+_PACE_STEPS: Final = 4
+_MAX_PACE_EXPONENT: Final = 6
 
 
-class Lag:
+class LatencyMonitor:
     """Compares when finals came due with when they were delivered.
 
     The due times of audio that comes faster than real time are those it would have had in real time: a file
@@ -24,50 +24,50 @@ class Lag:
         marks: Above the high one the stream has fallen behind, below the low one it has recovered.
     """
 
-    def __init__(self, marks: Marks) -> None:
+    def __init__(self, marks: WaterMarks) -> None:
         self._marks = marks
         self._due: deque[tuple[int, float]] = deque()
-        self._seen = 0
-        self._at = float("-inf")
-        self._last = self._last_at = 0.0
+        self._last_due = 0
+        self._last_due_at = float("-inf")
+        self._last_lag = self._last_lag_at = 0.0
         #: Whether it has fallen behind.
         self.is_behind = False
 
-    def note(self, due: int, settled: int, now: float) -> None:
+    def record_progress(self, due: int, delivered: int, now: float) -> None:
         """Note how far a stream is.
 
         Args:
             due: Microseconds of audio that finals came due for so far.
-            settled: Those of them that were delivered.
+            delivered: Those of them that were delivered.
             now: Seconds of a clock that does not go back.
         """
-        if due > self._seen:
-            self._at = max(now, self._at + (due - self._seen) / _MICRO)
-            self._due.append((due, self._at))
-            self._seen = due
-        while self._due and self._due[0][0] <= settled:
-            self._last, self._last_at = now - self._due.popleft()[1], now
+        if due > self._last_due:
+            self._last_due_at = max(now, self._last_due_at + (due - self._last_due) / _MICROSECONDS)
+            self._due.append((due, self._last_due_at))
+            self._last_due = due
+        while self._due and self._due[0][0] <= delivered:
+            self._last_lag, self._last_lag_at = now - self._due.popleft()[1], now
 
-    def seconds(self, now: float) -> float:
+    def compute_lag(self, now: float) -> float:
         """Return how late the final is that is due, or the last one was, less the time since; the larger."""
-        last = max(0.0, self._last - (now - self._last_at))
+        last = max(0.0, self._last_lag - (now - self._last_lag_at))
         return max(last, now - self._due[0][1]) if self._due else last
 
-    def falls(self, now: float) -> bool:
+    def detect_falling_behind(self, now: float) -> bool:
         """Return whether the stream has fallen behind just now: once until it has recovered."""
-        lag = self.seconds(now)
+        lag = self.compute_lag(now)
         before = self.is_behind
         self.is_behind = lag > (self._marks.low if before else self._marks.high)
         return self.is_behind and not before
 
-    def pace(self, now: float) -> int:
+    def compute_partial_pace(self, now: float) -> int:
         """Return how much rarer partials should be: 1, and twice as much at each quarter of the high mark."""
-        quarters = int(self.seconds(now) * _QUARTERS / self._marks.high)
-        return 1 << min(quarters, _SLOWEST)
+        quarters = int(self.compute_lag(now) * _PACE_STEPS / self._marks.high)
+        return 1 << min(quarters, _MAX_PACE_EXPONENT)
 
     @property
-    def look_at(self) -> float | None:
+    def next_check_at(self) -> float | None:
         """When it will have fallen behind, or recovered, if nothing happens till then; None: neither."""
         if self.is_behind:
-            return self._last_at + max(0.0, self._last - self._marks.low) if not self._due else None
+            return self._last_lag_at + max(0.0, self._last_lag - self._marks.low) if not self._due else None
         return self._due[0][1] + self._marks.high if self._due else None

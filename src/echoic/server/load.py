@@ -9,27 +9,27 @@ from typing import TYPE_CHECKING, Final
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from echoic.schedule.worker import DECODE_BOUNDS
+from echoic.schedule.worker import DECODE_TIME_BOUNDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from prometheus_client.metrics_core import Metric
 
-    from echoic.schedule.pool import Engines
+    from echoic.schedule.pool import EnginePool
 
 #: Windows; batches are told apart by these.
-BATCH_BOUNDS: Final = (1, 2, 4, 8, 16, 32, 64)
+BATCH_SIZE_BOUNDS: Final = (1, 2, 4, 8, 16, 32, 64)
 
 
-class EngineLoad(Collector):
+class EngineMetricsCollector(Collector):
     """Asks the engines at each look.
 
     Args:
         engines: Whom to ask.
     """
 
-    def __init__(self, engines: Engines) -> None:
+    def __init__(self, engines: EnginePool) -> None:
         self._engines = engines
 
     def collect(self) -> Iterator[Metric]:
@@ -47,22 +47,26 @@ class EngineLoad(Collector):
         lost = GaugeMetricFamily(
             "echoic_models_given_up", "1 for a model that hangs and was given up.", labels=["model"]
         )
-        for load in self._engines.snapshot():
+        for load in self._engines.collect_stats():
             loaded.add_metric([load.model], 1)
-            lost.add_metric([load.model], load.given_up)
+            lost.add_metric([load.model], load.is_hung)
             queued.add_metric([load.model, "final"], load.queued_finals)
             queued.add_metric([load.model, "partial"], load.queued_partials)
             running.add_metric([load.model], load.running)
             windows.add_metric([load.model], load.windows)
             failures.add_metric([load.model], load.failures)
             audio.add_metric([load.model], load.audio_seconds)
-            times = buckets(DECODE_BOUNDS, load.decode_classes)
+            times = to_histogram_buckets(DECODE_TIME_BOUNDS, load.decode_time_counts)
             busy.add_metric([load.model], times, load.decode_seconds)
-            batches.add_metric([load.model], buckets(BATCH_BOUNDS, _by_size(load.batch_sizes)), load.windows)
+            batches.add_metric(
+                [load.model],
+                to_histogram_buckets(BATCH_SIZE_BOUNDS, _count_by_size(load.batch_sizes)),
+                load.windows,
+            )
         yield from (loaded, lost, queued, running, windows, failures, batches, audio, busy)
 
 
-def buckets(bounds: Sequence[float], counts: Sequence[int]) -> list[tuple[str, float]]:
+def to_histogram_buckets(bounds: Sequence[float], counts: Sequence[int]) -> list[tuple[str, float]]:
     """Return a histogram's buckets as Prometheus wants them: each holds those below it too.
 
     Args:
@@ -73,8 +77,8 @@ def buckets(bounds: Sequence[float], counts: Sequence[int]) -> list[tuple[str, f
     return list(zip(names, map(float, accumulate(counts)), strict=True))
 
 
-def _by_size(sizes: Mapping[int, int]) -> list[int]:
-    counts = [0] * (len(BATCH_BOUNDS) + 1)
+def _count_by_size(sizes: Mapping[int, int]) -> list[int]:
+    counts = [0] * (len(BATCH_SIZE_BOUNDS) + 1)
     for size, count in sizes.items():
-        counts[bisect_left(BATCH_BOUNDS, size)] += count
+        counts[bisect_left(BATCH_SIZE_BOUNDS, size)] += count
     return counts

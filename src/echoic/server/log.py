@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from echoic.server.settings import Settings
 
-Value = str | int | float | bool | None
+LogValue = str | int | float | bool | None
 
 
-def event(log: logging.Logger, level: int, name: str, **values: Value) -> None:
+def log_event(log: logging.Logger, level: int, name: str, **values: LogValue) -> None:
     """Log an event.
 
     Args:
@@ -37,18 +37,18 @@ def event(log: logging.Logger, level: int, name: str, **values: Value) -> None:
         log.log(level, name, extra={"event_values": values})
 
 
-def about(**values: Value) -> AbstractContextManager[None]:
+def bind_log_context(**values: LogValue) -> AbstractContextManager[None]:
     """Return a context in which all lines of this task, and of the tasks it starts, have these values too."""
     return structlog.contextvars.bound_contextvars(**values)
 
 
-def place_of(error: BaseException) -> str:
+def format_raise_location(error: BaseException) -> str:
     """Return where an exception was raised, as ``file:line``; its text may be private and stays out."""
     frames = extract_tb(error.__traceback__)
     return f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else "nowhere"
 
 
-def event_formatter(*, as_json: bool) -> logging.Formatter:
+def build_log_formatter(*, as_json: bool) -> logging.Formatter:
     """Return what writes a record on one line: time (UTC), level, event, keys and values.
 
     Args:
@@ -60,11 +60,11 @@ def event_formatter(*, as_json: bool) -> logging.Formatter:
         else structlog.processors.LogfmtRenderer(bool_as_flag=False)
     )
     return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[structlog.contextvars.merge_contextvars], processors=[_line, renderer]
+        foreign_pre_chain=[structlog.contextvars.merge_contextvars], processors=[_build_log_line, renderer]
     )
 
 
-def _line(_: WrappedLogger, __: str, found: EventDict) -> EventDict:
+def _build_log_line(_: WrappedLogger, __: str, found: EventDict) -> EventDict:
     """Return what stands on a line, in its order, of what the formatter found."""
     record = cast("logging.LogRecord", found["_record"])
     context = {key: value for key, value in found.items() if key not in ("event", "exc_info", "stack_info")}
@@ -78,11 +78,11 @@ def _line(_: WrappedLogger, __: str, found: EventDict) -> EventDict:
     }
     _, error, _ = found.get("exc_info") or (None, None, None)
     if error is not None:
-        line |= {"kind": type(error).__name__, "at": place_of(error)}
-    return {key: _printable(value) for key, value in line.items()}
+        line |= {"kind": type(error).__name__, "at": format_raise_location(error)}
+    return {key: _escape_unprintable(value) for key, value in line.items()}
 
 
-def _printable(value: object) -> object:
+def _escape_unprintable(value: object) -> object:
     """Return a value that cannot forge another line."""
     if isinstance(value, str) and not value.isprintable():
         return json.dumps(value)[1:-1]
@@ -96,7 +96,7 @@ def set_up_logging(settings: Settings) -> None:
     at the lowest level they hold the messages themselves.
     """
     handler = logging.StreamHandler()
-    handler.setFormatter(event_formatter(as_json=settings.log_format == "json"))
+    handler.setFormatter(build_log_formatter(as_json=settings.log_format == "json"))
     # asyncio warns of every write to a client that is gone, which is nothing to act on.
     own = settings.log_level.upper()
     others = "ERROR" if own == "ERROR" else "WARNING"

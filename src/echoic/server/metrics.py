@@ -29,7 +29,9 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 LAG_BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
 #: Close codes that are told apart: ours, and those of clients that leave properly, without a code, or not at
 #: all. A client may send thousands of others.
-_CODES: Final = {CLOSE_NORMAL, CLOSE_GOING_AWAY, 1005, 1006} | {code for code in CLOSE_CODES.values() if code}
+_KNOWN_CLOSE_CODES: Final = {CLOSE_NORMAL, CLOSE_GOING_AWAY, 1005, 1006} | {
+    code for code in CLOSE_CODES.values() if code
+}
 
 
 class Metrics:
@@ -37,21 +39,23 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.active = Gauge("echoic_streams_active", "Streams that are open.", registry=self.registry)
-        self.opened = Counter("echoic_streams", "Streams opened.", registry=self.registry)
-        self.resumed = Counter("echoic_streams_resumed", "Streams taken up again.", registry=self.registry)
-        self.waiting = Gauge(
+        self.active_streams = Gauge("echoic_streams_active", "Streams that are open.", registry=self.registry)
+        self.opened_streams = Counter("echoic_streams", "Streams opened.", registry=self.registry)
+        self.resumed_streams = Counter(
+            "echoic_streams_resumed", "Streams taken up again.", registry=self.registry
+        )
+        self.waiting_streams = Gauge(
             "echoic_streams_waiting", "Streams that wait for their clients.", registry=self.registry
         )
-        self.backlog = Gauge(
+        self.backlog_seconds = Gauge(
             "echoic_backlog_seconds",
             "Seconds of audio heard that finals are due for, of all streams.",
             registry=self.registry,
         )
-        self.behind = Gauge(
+        self.streams_behind = Gauge(
             "echoic_streams_behind", "Streams whose finals come late.", registry=self.registry
         )
-        self.full = Gauge("echoic_full", "1 while nobody else is let in.", registry=self.registry)
+        self.is_full = Gauge("echoic_full", "1 while nobody else is let in.", registry=self.registry)
         self._audio = Counter(
             "echoic_audio_seconds", "Seconds of audio heard.", ["model"], registry=self.registry
         )
@@ -69,7 +73,7 @@ class Metrics:
             "echoic_warnings", "Warning frames, by code.", ["code"], registry=self.registry
         )
         self._warnings.labels("falling_behind")  # at 0 until there is one, so that its rate has a start
-        self.dropped = Counter(
+        self.dropped_partials = Counter(
             "echoic_partials_dropped", "Partials left out for slow clients.", registry=self.registry
         )
         self._refusals = Counter(
@@ -83,7 +87,7 @@ class Metrics:
         )
         for outcome in ("wrong", "unheard"):  # at 0 until there is one
             self._credentials.labels(outcome)
-        self.store_away = Gauge(
+        self.quota_store_away = Gauge(
             "echoic_quota_store_away", "1 while the store of quotas is away.", registry=self.registry
         )
         self._errors = Counter("echoic_errors", "Error frames, by code.", ["code"], registry=self.registry)
@@ -94,56 +98,56 @@ class Metrics:
             "echoic_frames", "Frames, by type and direction.", ["direction", "type"], registry=self.registry
         )
         self._frames = {
-            **{kind: kinds.labels("in", _wire_name(kind)) for kind in get_args(ClientFrame)},
-            **{kind: kinds.labels("out", _wire_name(kind)) for kind in get_args(ServerFrame)},
+            **{kind: kinds.labels("in", _to_wire_name(kind)) for kind in get_args(ClientFrame)},
+            **{kind: kinds.labels("out", _to_wire_name(kind)) for kind in get_args(ServerFrame)},
         }
         Info("echoic_build", "The version that runs.", registry=self.registry).info(
             {"version": echoic.__version__}
         )
         ProcessCollector(registry=self.registry)
-        self._by_code = {code.value: self._errors.labels(code.value) for code in ErrorCode}
+        self._errors_by_code = {code.value: self._errors.labels(code.value) for code in ErrorCode}
 
-    def received(self, frame: ClientFrame) -> None:
+    def count_received(self, frame: ClientFrame) -> None:
         """Count a frame of a client."""
         self._frames[type(frame)].inc()
 
-    def sent(self, frame: ServerFrame) -> None:
+    def count_sent(self, frame: ServerFrame) -> None:
         """Count a frame to a client."""
         self._frames[type(frame)].inc()
         if isinstance(frame, Error):
-            self._by_code[frame.code].inc()
+            self._errors_by_code[frame.code].inc()
         elif isinstance(frame, frames.Warning):
             self._warnings.labels(frame.code).inc()
 
-    def heard(self, model: str, seconds: float) -> None:
+    def count_audio(self, model: str, seconds: float) -> None:
         """Count audio that a model is to transcribe."""
         self._audio.labels(model).inc(seconds)
 
-    def lag(self, kind: Literal["final", "partial"], model: str, seconds: float) -> None:
+    def observe_lag(self, kind: Literal["final", "partial"], model: str, seconds: float) -> None:
         """Count how long after it was complete a window's words were sent."""
         self._lags[kind].labels(model).observe(seconds)
 
-    def refused(self, quota: str) -> None:
+    def count_quota_refusal(self, quota: str) -> None:
         """Count a refusal by ``daily_minutes`` or ``concurrent_streams``."""
         self._refusals.labels(quota).inc()
 
-    def credential(self, outcome: str) -> None:
+    def count_credential(self, outcome: str) -> None:
         """Count a credential that was ``wrong``, or ``unheard``."""
         self._credentials.labels(outcome).inc()
 
-    def closed(self, code: int) -> None:
+    def count_close(self, code: int) -> None:
         """Count the end of a stream."""
-        self._closes.labels(str(code) if code in _CODES else "other").inc()
+        self._closes.labels(str(code) if code in _KNOWN_CLOSE_CODES else "other").inc()
 
-    def add(self, collector: Collector) -> None:
+    def add_collector(self, collector: Collector) -> None:
         """Let ``collector`` tell more at each look."""
         self.registry.register(collector)
 
-    def text(self) -> bytes:
+    def render_text(self) -> bytes:
         """Return everything in the text format of Prometheus."""
         return generate_latest(self.registry)
 
 
-def _wire_name(kind: type) -> str:
+def _to_wire_name(kind: type) -> str:
     name = "".join("_" + c.lower() if c.isupper() else c for c in kind.__name__).lstrip("_")
     return "status" if name == "configured" else name

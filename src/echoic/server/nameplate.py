@@ -5,26 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from echoic.errors import ErrorCode
-from echoic.server.neighbours import address_of, refuse
+from echoic.server.neighbours import find_request_address, send_forbidden
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
     from starlette.types import ASGIApp
 
-    from echoic.limits.addresses import Networks
-    from echoic.limits.hosts import Hosts
+    from echoic.limits.addresses import AddressList
+    from echoic.limits.hosts import AllowedHosts
     from echoic.server.means import AsgiReceive
     from echoic.server.outbox import AsgiSend
-    from echoic.server.refused import Refusals
+    from echoic.server.refused import RefusalLog
 
-_MESSAGE: Final = (
+_HOST_NOT_ALLOWED: Final = (
     "This server does not answer to this name. Its address does, and so do names that its settings list: "
     "[Auth] allowed_origins."
 )
 
 
-class Nameplate:
+class AllowedHostMiddleware:
     """Middleware that answers only requests that are meant for this server.
 
     Args:
@@ -34,7 +34,7 @@ class Nameplate:
         refusals: Where who is refused is noted.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Hosts, proxies: Networks, refusals: Refusals) -> None:
+    def __init__(self, app: ASGIApp, hosts: AllowedHosts, proxies: AddressList, refusals: RefusalLog) -> None:
         self._app = app
         self._hosts = hosts
         self._proxies = proxies
@@ -42,12 +42,12 @@ class Nameplate:
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: AsgiReceive, send: AsgiSend) -> None:
         """Serve one request or WebSocket (ASGI)."""
-        if scope["type"] == "lifespan" or self._knows(scope):
+        if scope["type"] == "lifespan" or self._is_host_allowed(scope):
             await self._app(scope, receive, send)
         else:
-            self._refusals.note(ErrorCode.FORBIDDEN, address_of(scope, self._proxies))
-            await refuse(scope, receive, send, _MESSAGE)
+            self._refusals.log_refusal(ErrorCode.FORBIDDEN, find_request_address(scope, self._proxies))
+            await send_forbidden(scope, receive, send, _HOST_NOT_ALLOWED)
 
-    def _knows(self, scope: MutableMapping[str, Any]) -> bool:
+    def _is_host_allowed(self, scope: MutableMapping[str, Any]) -> bool:
         named = (value.decode("latin-1") for name, value in scope["headers"] if name == b"host")
-        return all(map(self._hosts.admit, named))
+        return all(map(self._hosts.is_allowed, named))

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from echoic.errors import CLOSE_CODES, ErrorCode
-from echoic.limits.addresses import client_address
+from echoic.limits.addresses import find_client_address
 from echoic.wire.codec import encode_frame
 from echoic.wire.frames import Error
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
-    from echoic.limits.addresses import Address, Networks
+    from echoic.limits.addresses import AddressList, IpAddress
     from echoic.server.means import AsgiReceive
     from echoic.server.outbox import AsgiSend
-    from echoic.server.refused import Refusals
+    from echoic.server.refused import RefusalLog
 
-_MESSAGE = "This address may not use this server."
+_ADDRESS_NOT_ALLOWED = "This address may not use this server."
 
 
-class Neighbours:
+class AllowedAddressMiddleware:
     """An ASGI application that lets only some addresses through to another.
 
     Args:
@@ -33,7 +33,9 @@ class Neighbours:
         refusals: Where who is refused is noted.
     """
 
-    def __init__(self, app: ASGIApp, allowed: Networks, proxies: Networks, refusals: Refusals) -> None:
+    def __init__(
+        self, app: ASGIApp, allowed: AddressList, proxies: AddressList, refusals: RefusalLog
+    ) -> None:
         self._app = app
         self._refusals = refusals
         self._allowed = allowed
@@ -41,15 +43,17 @@ class Neighbours:
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: AsgiReceive, send: AsgiSend) -> None:
         """Serve one request or WebSocket (ASGI)."""
-        address = None if scope["type"] == "lifespan" else address_of(scope, self._proxies)
+        address = None if scope["type"] == "lifespan" else find_request_address(scope, self._proxies)
         if scope["type"] == "lifespan" or address in self._allowed:
             await self._app(scope, receive, send)
         else:
-            self._refusals.note(ErrorCode.FORBIDDEN, address)
-            await refuse(scope, receive, send, _MESSAGE)
+            self._refusals.log_refusal(ErrorCode.FORBIDDEN, address)
+            await send_forbidden(scope, receive, send, _ADDRESS_NOT_ALLOWED)
 
 
-async def refuse(scope: MutableMapping[str, Any], receive: AsgiReceive, send: AsgiSend, message: str) -> None:
+async def send_forbidden(
+    scope: MutableMapping[str, Any], receive: AsgiReceive, send: AsgiSend, message: str
+) -> None:
     """Answer a request or a WebSocket (ASGI) by the error ``forbidden`` with this sentence."""
     frame = encode_frame(Error(code=ErrorCode.FORBIDDEN, message=message))
     if scope["type"] != "websocket":
@@ -65,13 +69,13 @@ async def refuse(scope: MutableMapping[str, Any], receive: AsgiReceive, send: As
         await send({"type": "websocket.close", "code": code, "reason": ""})
 
 
-def address_of(scope: MutableMapping[str, Any], proxies: Networks) -> Address | None:
+def find_request_address(scope: MutableMapping[str, Any], trusted_proxies: AddressList) -> IpAddress | None:
     """Return where a request (ASGI) comes from; None: that cannot be told.
 
     Args:
         scope: Of the request.
-        proxies: Those whose ``X-Forwarded-For`` counts.
+        trusted_proxies: Those whose ``X-Forwarded-For`` counts.
     """
     peer = scope.get("client")
     forwarded = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
-    return client_address(peer[0] if peer else None, forwarded, proxies)
+    return find_client_address(peer[0] if peer else None, forwarded, trusted_proxies)

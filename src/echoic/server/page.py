@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from echoic.limits.origins import Origins
+    from echoic.limits.origins import AllowedOrigins
 
 _MEDIA_TYPES: Final = {
     ".html": "text/html; charset=utf-8",
@@ -19,9 +19,9 @@ _MEDIA_TYPES: Final = {
     ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-_PAGE: Final = "index.html"
-_MODULE: Final = ".js"
-_HEADERS: Final = {
+_INDEX_FILE: Final = "index.html"
+_SCRIPT_SUFFIX: Final = ".js"
+_SECURITY_HEADERS: Final = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -33,7 +33,7 @@ _HEADERS: Final = {
 }
 
 
-def page_router(origins: Origins) -> APIRouter:
+def build_page_router(origins: AllowedOrigins) -> APIRouter:
     """Return the routes of the page and its files.
 
     Args:
@@ -42,24 +42,30 @@ def page_router(origins: Origins) -> APIRouter:
     router = APIRouter(include_in_schema=False)
     for file in files("echoic.server").joinpath("web").iterdir():
         suffix = PurePath(file.name).suffix
-        path = "/" if file.name == _PAGE else f"/{file.name}"
-        serve = _served(file.read_bytes(), _MEDIA_TYPES[suffix], origins if suffix == _MODULE else None)
+        path = "/" if file.name == _INDEX_FILE else f"/{file.name}"
+        serve = _build_file_handler(
+            file.read_bytes(), _MEDIA_TYPES[suffix], origins if suffix == _SCRIPT_SUFFIX else None
+        )
         router.add_api_route(path, serve, methods=["GET"], name=file.name)
     return router
 
 
-def _served(
-    body: bytes, media_type: str, origins: Origins | None
+def _build_file_handler(
+    body: bytes, media_type: str, origins: AllowedOrigins | None
 ) -> Callable[[Request], Awaitable[Response]]:
     async def serve(request: Request) -> Response:
-        headers = _HEADERS if origins is None else _HEADERS | _shared(request, origins)
+        headers = (
+            _SECURITY_HEADERS
+            if origins is None
+            else _SECURITY_HEADERS | _build_cors_headers(request, origins)
+        )
         return Response(body, media_type=media_type, headers=headers)
 
     return serve
 
 
-def _shared(request: Request, origins: Origins) -> dict[str, str]:
+def _build_cors_headers(request: Request, origins: AllowedOrigins) -> dict[str, str]:
     """Return the headers that let a page of another origin have what it asks for, if it may."""
     origin = request.headers.get("origin")
-    may = origin is not None and origins.admit(origin, request.headers.get("host"))
+    may = origin is not None and origins.is_allowed(origin, request.headers.get("host"))
     return {"Vary": "Origin"} | ({"Access-Control-Allow-Origin": origin} if origin and may else {})

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from echoic.schedule.blocking import call_on
-from echoic.server.log import event
+from echoic.schedule.blocking import call_soon_threadsafe
+from echoic.server.log import log_event
 from echoic.session.sound import SOUND_RATE
 
 if TYPE_CHECKING:
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: The names of recordings: those of streams.
-_NAME: Final = re.compile(r"[0-9a-f]{12}\.wav")
+_RECORDING_NAME: Final = re.compile(r"[0-9a-f]{12}\.wav")
 #: Pieces of audio of one session that may wait for the disk; a minute or so.
-_MOST_WAITING: Final = 64
+_MAX_PENDING_WRITES: Final = 64
 #: Seconds from one look for old files to the next.
-_SWEEP: Final = 3600.0
-_DAY: Final = 86_400.0
+_SWEEP_SECONDS: Final = 3600.0
+_DAY_SECONDS: Final = 86_400.0
 #: Seconds that the end of the server waits for the disk.
-_CLOSING: Final = 5.0
+_CLOSE_SECONDS: Final = 5.0
 
 
 class Recordings:
@@ -44,56 +44,56 @@ class Recordings:
 
     Args:
         folder: Made if it is missing, readable by its owner alone.
-        days: After so many a file is removed; 0: never.
+        retention_days: After so many a file is removed; 0: never.
     """
 
-    def __init__(self, folder: Path, days: float = 7.0) -> None:
+    def __init__(self, folder: Path, retention_days: float = 7.0) -> None:
         self.folder = folder
-        self._days = days
+        self._retention_days = retention_days
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._open: weakref.WeakSet[Recording] = weakref.WeakSet()
+        self._open_recordings: weakref.WeakSet[Recording] = weakref.WeakSet()
 
-    def open(self, name: str, failed: Callable[[], None]) -> Recording:
+    def open_recording(self, name: str, on_failed: Callable[[], None]) -> Recording:
         """Return a session's recording; nothing is written before there is audio.
 
         Args:
             name: Its file's.
-            failed: Called once, on the event loop, if it cannot be written.
+            on_failed: Called once, on the event loop, if it cannot be written.
         """
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="echoic-recordings", daemon=True)
+            self._thread = threading.Thread(target=self._run_jobs, name="echoic-recordings", daemon=True)
             self._thread.start()
-        recording = Recording(self.folder / name, self._jobs.put, failed)
-        self._open.add(recording)
+        recording = Recording(self.folder / name, self._jobs.put, on_failed)
+        self._open_recordings.add(recording)
         return recording
 
-    async def run(self) -> None:
+    async def run_sweeps(self) -> None:
         """Remove old files until cancelled."""
         while True:
-            await asyncio.to_thread(self.sweep)
-            await asyncio.sleep(_SWEEP)
+            await asyncio.to_thread(self.remove_expired)
+            await asyncio.sleep(_SWEEP_SECONDS)
 
-    def sweep(self) -> None:
+    def remove_expired(self) -> None:
         """Remove the recordings that are too old, and nothing else that lies there."""
-        if not self._days:
+        if not self._retention_days:
             return
-        oldest = time.time() - self._days * _DAY
+        oldest = time.time() - self._retention_days * _DAY_SECONDS
         for path in self.folder.glob("*.wav"):
             with suppress(OSError):
-                if _NAME.fullmatch(path.name) and path.stat().st_mtime < oldest:
+                if _RECORDING_NAME.fullmatch(path.name) and path.stat().st_mtime < oldest:
                     path.unlink()
-                    event(log, logging.INFO, "recording.removed", recording=path.name)
+                    log_event(log, logging.INFO, "recording.removed", recording=path.name)
 
     async def close(self) -> None:
         """Write what waits, and close what is open."""
         if self._thread is not None:
-            for recording in self._open:
+            for recording in self._open_recordings:
                 recording.close()
             self._jobs.put(None)
-            await asyncio.to_thread(self._thread.join, _CLOSING)
+            await asyncio.to_thread(self._thread.join, _CLOSE_SECONDS)
 
-    def _run(self) -> None:
+    def _run_jobs(self) -> None:
         while (job := self._jobs.get()) is not None:
             job()
 
@@ -103,21 +103,21 @@ class Recording:
 
     Args:
         path: Where.
-        put: Takes a job for the writer's thread.
-        failed: Called once, on the event loop, if it cannot be written.
+        submit_job: Takes a job for the writer's thread.
+        on_failed: Called once, on the event loop, if it cannot be written.
     """
 
     def __init__(
-        self, path: Path, put: Callable[[Callable[[], None]], None], failed: Callable[[], None]
+        self, path: Path, submit_job: Callable[[Callable[[], None]], None], on_failed: Callable[[], None]
     ) -> None:
         self._path = path
-        self._put = put
-        self._failed = failed
+        self._submit_job = submit_job
+        self._on_failed = on_failed
         self._loop = asyncio.get_running_loop()
-        self._raw: BufferedWriter | None = None
-        self._file: wave.Wave_write | None = None
-        self._waiting = 0
-        self._lost = False
+        self._raw_file: BufferedWriter | None = None
+        self._wave_file: wave.Wave_write | None = None
+        self._pending_writes = 0
+        self._has_failed = False
 
     @property
     def name(self) -> str:
@@ -126,49 +126,49 @@ class Recording:
 
     def write(self, audio: NDArray[np.float32]) -> None:
         """Append audio: float32, shape ``(n,)``, mono, 16 kHz, -1..1."""
-        if self._lost or not len(audio):
+        if self._has_failed or not len(audio):
             return
-        if self._waiting >= _MOST_WAITING:
-            self._lose()
+        if self._pending_writes >= _MAX_PENDING_WRITES:
+            self._mark_failed()
             return
-        self._waiting += 1
-        self._put(lambda: self._guarded(lambda: self._append(audio)))
+        self._pending_writes += 1
+        self._submit_job(lambda: self._run_guarded(lambda: self._append_audio(audio)))
 
-    def erase(self) -> None:
+    def discard_audio(self) -> None:
         """Throw away what was written; what comes is written from the beginning."""
-        self._put(lambda: self._guarded(self._remove))
+        self._submit_job(lambda: self._run_guarded(self._remove_file))
 
     def close(self) -> None:
         """Write nothing more."""
-        self._put(lambda: self._guarded(self._end))
+        self._submit_job(lambda: self._run_guarded(self._close_file))
 
-    def _lose(self) -> None:
-        if not self._lost:
-            self._lost = True
-            event(log, logging.WARNING, "recording.failed", recording=self.name)
-            self._failed()
+    def _mark_failed(self) -> None:
+        if not self._has_failed:
+            self._has_failed = True
+            log_event(log, logging.WARNING, "recording.failed", recording=self.name)
+            self._on_failed()
 
     # ---- on the writer's thread
 
-    def _guarded(self, job: Callable[[], None]) -> None:
+    def _run_guarded(self, job: Callable[[], None]) -> None:
         try:
             job()
         except Exception:  # noqa: BLE001  # a job in the writer, which writes for all sessions
             with suppress(Exception):
-                self._end()
-            call_on(self._loop, self._lose)
+                self._close_file()
+            call_soon_threadsafe(self._loop, self._mark_failed)
 
-    def _append(self, audio: NDArray[np.float32]) -> None:
-        call_on(self._loop, self._written)
-        if self._lost:
+    def _append_audio(self, audio: NDArray[np.float32]) -> None:
+        call_soon_threadsafe(self._loop, self._on_written)
+        if self._has_failed:
             return
-        if self._raw is None or self._file is None:
-            self._raw, self._file = self._begin()
+        if self._raw_file is None or self._wave_file is None:
+            self._raw_file, self._wave_file = self._create_file()
         samples = np.clip(np.rint(audio * 32767.0), -32768, 32767).astype("<i2")
-        self._file.writeframes(samples.tobytes())  # and mends the header
-        self._raw.flush()
+        self._wave_file.writeframes(samples.tobytes())  # and mends the header
+        self._raw_file.flush()
 
-    def _begin(self) -> tuple[BufferedWriter, wave.Wave_write]:
+    def _create_file(self) -> tuple[BufferedWriter, wave.Wave_write]:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._path.touch(mode=0o600)
         raw = self._path.open("wb")
@@ -178,16 +178,16 @@ class Recording:
         file.setframerate(SOUND_RATE)
         return raw, file
 
-    def _written(self) -> None:
-        self._waiting -= 1
+    def _on_written(self) -> None:
+        self._pending_writes -= 1
 
-    def _remove(self) -> None:
-        self._end()
+    def _remove_file(self) -> None:
+        self._close_file()
         self._path.unlink(missing_ok=True)
 
-    def _end(self) -> None:
-        raw, file = self._raw, self._file
-        self._raw = self._file = None
+    def _close_file(self) -> None:
+        raw, file = self._raw_file, self._wave_file
+        self._raw_file = self._wave_file = None
         try:
             if file is not None:
                 file.close()

@@ -6,20 +6,20 @@ import logging
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from echoic.server.log import event
+from echoic.server.log import log_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from echoic.limits.addresses import Address
+    from echoic.limits.addresses import IpAddress
 
 log = logging.getLogger(__name__)
 
 #: Lines a second: whoever is refused in a loop does not fill the disk.
-_LINES: Final = 10
+_MAX_LINES_PER_SECOND: Final = 10
 
 
-class Refusals:
+class RefusalLog:
     """Logs refused requests, a few of them a second.
 
     Args:
@@ -29,10 +29,10 @@ class Refusals:
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
         self._second = 0
-        self._lines = 0
-        self._left_out = 0
+        self._logged_lines = 0
+        self._suppressed = 0
 
-    def note(self, code: str, address: Address | None) -> None:
+    def log_refusal(self, code: str, address: IpAddress | None) -> None:
         """Log that a request from there was refused, or count it for the next line.
 
         Args:
@@ -41,10 +41,10 @@ class Refusals:
         """
         second = int(self._clock())
         if second != self._second:
-            self._second, self._lines = second, 0
-        if self._lines >= _LINES:
-            self._left_out += 1
+            self._second, self._logged_lines = second, 0
+        if self._logged_lines >= _MAX_LINES_PER_SECOND:
+            self._suppressed += 1
             return
-        self._lines += 1
-        left_out, self._left_out = self._left_out, 0
-        event(log, logging.WARNING, "request.refused", code=code, address=str(address), left_out=left_out)
+        self._logged_lines += 1
+        left_out, self._suppressed = self._suppressed, 0
+        log_event(log, logging.WARNING, "request.refused", code=code, address=str(address), left_out=left_out)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Final
 
 #: Seconds; what is to last longer is a mistake, and far beyond it timers fail.
-LONGEST_TIME: Final = 7 * 86_400.0
+MAX_SECONDS: Final = 7 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class SettingsSection:
     """The section of the file that a setting stands in.
 
     Attributes:
@@ -22,9 +22,9 @@ class Section:
     prefix: str = ""
 
 
-SERVER: Final = Section("Server")
-AUTH: Final = Section("Auth")
-STT: Final = Section("STT-Settings")
-QUOTA: Final = Section("Audio-Quota")
-SPEAKERS: Final = Section("Speakers", "speakers_")
-INSIGHTS: Final = Section("Insights", "insights_")
+SERVER: Final = SettingsSection("Server")
+AUTH: Final = SettingsSection("Auth")
+STT: Final = SettingsSection("STT-Settings")
+QUOTA: Final = SettingsSection("Audio-Quota")
+SPEAKERS: Final = SettingsSection("Speakers", "speakers_")
+INSIGHTS: Final = SettingsSection("Insights", "insights_")

@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from echoic.engines.providers import Provider  # noqa: TC001  # pydantic reads the annotations
-from echoic.limits.addresses import Networks
+from echoic.engines.providers import ExecutionProvider  # noqa: TC001  # pydantic reads the annotations
+from echoic.limits.addresses import AddressList
 from echoic.limits.keys import KeyStoreUnavailable
-from echoic.limits.origins import Origins
-from echoic.limits.secret import written_digest
-from echoic.limits.tiers import read_tiers, tier_key
-from echoic.limits.tokens import TokensUnavailable
-from echoic.server.entrance import entrance_of
-from echoic.server.sections import AUTH, LONGEST_TIME, QUOTA, SERVER, STT, Section
-from echoic.server.settings_addons import AddOnSettings, problems_of_add_ons
-from echoic.server.settings_load import LoadSettings, problems_of_load
+from echoic.limits.origins import AllowedOrigins
+from echoic.limits.secret import parse_key_digest
+from echoic.limits.tiers import parse_tier_overrides, parse_tier_setting
+from echoic.limits.tokens import JwtUnavailable
+from echoic.server.entrance import build_access_control
+from echoic.server.sections import AUTH, MAX_SECONDS, QUOTA, SERVER, STT, SettingsSection
+from echoic.server.settings_addons import AddOnSettings, validate_add_ons
+from echoic.server.settings_load import LoadSettings, validate_load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -40,10 +40,10 @@ ENV_NAMES: Final = {
     "REDIS_URL": "redis_url",
 }
 #: Names with our prefix that are not settings of the server: read by the command line and the client.
-ENV_OF_OTHERS: Final = frozenset({"ECHOIC_CONFIG", "ECHOIC_URL"})
+FOREIGN_ENV_NAMES: Final = frozenset({"ECHOIC_CONFIG", "ECHOIC_URL"})
 #: Seconds; a stream's lease is kept within them (protocol, section 9).
-SHORTEST_TTL: Final = 30
-LONGEST_TTL: Final = 3600
+MIN_TTL_SECONDS: Final = 30
+MAX_TTL_SECONDS: Final = 3600
 
 
 class SettingsError(Exception):
@@ -51,18 +51,18 @@ class SettingsError(Exception):
 
     Args:
         problems: A sentence for each thing that is wrong, all of them.
-        usable: The settings without those values that cannot be used.
+        usable_settings: The settings without those values that cannot be used.
     """
 
-    def __init__(self, problems: Iterable[str], usable: Settings) -> None:
+    def __init__(self, problems: Iterable[str], usable_settings: Settings) -> None:
         self.problems = tuple(problems)
-        self.usable = usable
+        self.usable_settings = usable_settings
         super().__init__(
             "\n".join(("The settings cannot be used:", *(f"- {line}" for line in self.problems)))
         )
 
 
-def _redis_url(value: object) -> object:
+def _validate_redis_url(value: object) -> object:
     if not isinstance(value, str) or not value:
         return value
     if not value.startswith(("redis://", "rediss://", "unix://")):
@@ -72,37 +72,37 @@ def _redis_url(value: object) -> object:
     return value
 
 
-def _collector(value: object) -> object:
+def _validate_collector_url(value: object) -> object:
     if not isinstance(value, str) or not value:
         return value
     if not value.startswith(("http://", "https://")):
         raise ValueError("it should begin with http:// or https://, as http://localhost:4318/v1/traces does")
-    if not all(map(_is_there, ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"))):
+    if not all(map(_is_importable, ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"))):
         raise ValueError("it needs the extra otel: pip install 'echoic[otel]'")
     return value
 
 
-def _is_there(module: str) -> bool:
+def _is_importable(module: str) -> bool:
     try:
         return find_spec(module) is not None
     except ModuleNotFoundError:  # not even what it stands in
         return False
 
 
-def _clamped_ttl(value: object) -> object:
+def _clamp_ttl(value: object) -> object:
     number = int(value) if isinstance(value, str) and value.strip().lstrip("+-").isdigit() else value
-    return min(max(number, SHORTEST_TTL), LONGEST_TTL) if isinstance(number, int) else number
+    return min(max(number, MIN_TTL_SECONDS), MAX_TTL_SECONDS) if isinstance(number, int) else number
 
 
-def _digest(value: object) -> object:
-    return written_digest(value) if isinstance(value, str) else value
+def _hash_key(value: object) -> object:
+    return parse_key_digest(value) if isinstance(value, str) else value
 
 
-def _bytes(value: object) -> object:
+def _encode_text(value: object) -> object:
     return value.encode() if isinstance(value, str) else value
 
 
-def _contents(value: object) -> object:
+def _read_contents(value: object) -> object:
     if not isinstance(value, str | Path):
         return value
     try:
@@ -112,7 +112,7 @@ def _contents(value: object) -> object:
         raise PydanticCustomError("file", "this file cannot be read: {reason}", {"reason": reason}) from error
 
 
-def _listed(parse: Callable[[str], object]) -> AfterValidator:
+def _validate_list(parse: Callable[[str], object]) -> AfterValidator:
     def check(text: str | None) -> str | None:
         try:
             parse(text or "")
@@ -123,7 +123,7 @@ def _listed(parse: Callable[[str], object]) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _suffix(value: object) -> object:
+def _parse_quantization(value: object) -> object:
     suffix = value.strip() if isinstance(value, str) else value
     if suffix == "none":
         return ""
@@ -133,7 +133,7 @@ def _suffix(value: object) -> object:
     return suffix
 
 
-def _expanded(folder: Path | None) -> Path | None:
+def _expand_home(folder: Path | None) -> Path | None:
     return folder.expanduser() if folder else None
 
 
@@ -208,69 +208,75 @@ class Settings(LoadSettings, AddOnSettings):
     resume_seconds: Annotated[float, SERVER, Field(ge=0, le=600)] = 30.0
     resume_sessions: Annotated[int, SERVER, Field(ge=0)] = 64
     resume_bytes: Annotated[int, SERVER, Field(ge=1024)] = 2**20
-    drain_seconds: Annotated[float, SERVER, Field(ge=0, le=LONGEST_TIME)] = 30.0
+    drain_seconds: Annotated[float, SERVER, Field(ge=0, le=MAX_SECONDS)] = 30.0
     worker_threads: Annotated[int, SERVER, Field(ge=1, le=256)] = 2
     core_endpoint: Annotated[bool | None, SERVER] = None
     scripted_engine: Annotated[bool, SERVER] = False
-    tls_cert_file: Annotated[Path | None, SERVER, AfterValidator(_expanded)] = None
-    tls_key_file: Annotated[Path | None, SERVER, AfterValidator(_expanded)] = None
+    tls_cert_file: Annotated[Path | None, SERVER, AfterValidator(_expand_home)] = None
+    tls_key_file: Annotated[Path | None, SERVER, AfterValidator(_expand_home)] = None
     log_level: Annotated[Literal["debug", "info", "warning", "error"], SERVER] = "info"
     log_format: Annotated[Literal["text", "json"], SERVER] = "text"
-    traces_endpoint: Annotated[str | None, SERVER, BeforeValidator(_collector), Field(repr=False)] = None
+    traces_endpoint: Annotated[
+        str | None, SERVER, BeforeValidator(_validate_collector_url), Field(repr=False)
+    ] = None
     traces_share: Annotated[float, SERVER, Field(ge=0, le=1)] = 1.0
-    api_key: Annotated[bytes | None, AUTH, BeforeValidator(_digest), Field(repr=False)] = None
+    api_key: Annotated[bytes | None, AUTH, BeforeValidator(_hash_key), Field(repr=False)] = None
     allow_query_token: Annotated[bool, AUTH] = True
-    auth_timeout_seconds: Annotated[float, AUTH, Field(gt=0, le=LONGEST_TIME)] = 5.0
+    auth_timeout_seconds: Annotated[float, AUTH, Field(gt=0, le=MAX_SECONDS)] = 5.0
     wrong_keys_per_minute: Annotated[float, AUTH, Field(ge=0, le=1e6)] = 30.0
     keys_db: Annotated[str | None, AUTH, Field(min_length=1, repr=False)] = None
     status_needs_key: Annotated[bool, AUTH] = False
-    metrics_key: Annotated[bytes | None, AUTH, BeforeValidator(_digest), Field(repr=False)] = None
-    jwt_secret: Annotated[bytes | None, AUTH, BeforeValidator(_bytes), Field(repr=False)] = None
-    jwt_public_key_file: Annotated[bytes | None, AUTH, BeforeValidator(_contents), Field(repr=False)] = None
+    metrics_key: Annotated[bytes | None, AUTH, BeforeValidator(_hash_key), Field(repr=False)] = None
+    jwt_secret: Annotated[bytes | None, AUTH, BeforeValidator(_encode_text), Field(repr=False)] = None
+    jwt_public_key_file: Annotated[bytes | None, AUTH, BeforeValidator(_read_contents), Field(repr=False)] = (
+        None
+    )
     jwt_issuer: Annotated[str | None, AUTH] = None
     jwt_audience: Annotated[str | None, AUTH] = None
     jwt_leeway_seconds: Annotated[float, AUTH, Field(ge=0, le=300)] = 30.0
-    allowed_origins: Annotated[str | None, AUTH, _listed(Origins.parse)] = None
-    allowed_addresses: Annotated[str | None, AUTH, _listed(Networks.parse)] = None
-    trusted_proxies: Annotated[str | None, AUTH, _listed(Networks.parse)] = None
+    allowed_origins: Annotated[str | None, AUTH, _validate_list(AllowedOrigins.from_text)] = None
+    allowed_addresses: Annotated[str | None, AUTH, _validate_list(AddressList.from_text)] = None
+    trusted_proxies: Annotated[str | None, AUTH, _validate_list(AddressList.from_text)] = None
     streaming_fallback: Annotated[bool, STT] = True
     preload_model: Annotated[str, STT] = "parakeet"
     streaming_fallback_to_whisper: Annotated[bool, STT] = False
-    model_idle_seconds: Annotated[float, STT, Field(ge=0, le=LONGEST_TIME)] = 0.0
-    decode_timeout_seconds: Annotated[float, STT, Field(gt=0, le=LONGEST_TIME)] = 120.0
-    models_dir: Annotated[Path | None, STT, AfterValidator(_expanded)] = None
-    parakeet_onnx_dir: Annotated[Path | None, STT, AfterValidator(_expanded)] = None
-    parakeet_nemo_file: Annotated[Path | None, STT, AfterValidator(_expanded)] = None
-    parakeet_mlx_dir: Annotated[Path | None, STT, AfterValidator(_expanded)] = None
+    model_idle_seconds: Annotated[float, STT, Field(ge=0, le=MAX_SECONDS)] = 0.0
+    decode_timeout_seconds: Annotated[float, STT, Field(gt=0, le=MAX_SECONDS)] = 120.0
+    models_dir: Annotated[Path | None, STT, AfterValidator(_expand_home)] = None
+    parakeet_onnx_dir: Annotated[Path | None, STT, AfterValidator(_expand_home)] = None
+    parakeet_nemo_file: Annotated[Path | None, STT, AfterValidator(_expand_home)] = None
+    parakeet_mlx_dir: Annotated[Path | None, STT, AfterValidator(_expand_home)] = None
     whisper_model: Annotated[str | None, STT, Field(min_length=1)] = None
     parakeet_left_context: Annotated[float | None, STT, Field(ge=0.08, le=60)] = None
     parakeet_right_context: Annotated[float | None, STT, Field(ge=0, le=10)] = None
     parakeet_lanes: Annotated[int, STT, Field(ge=1, le=64)] = 8
-    parakeet_quantization: Annotated[str | None, STT, BeforeValidator(_suffix)] = None
+    parakeet_quantization: Annotated[str | None, STT, BeforeValidator(_parse_quantization)] = None
     decode_cores: Annotated[int, STT, Field(ge=1, le=256)] = 1
-    onnx_provider: Annotated[Provider, STT] = "auto"
+    onnx_provider: Annotated[ExecutionProvider, STT] = "auto"
     device: Annotated[Literal["auto", "cpu", "cuda"], STT] = "auto"
-    stream_ttl_seconds: Annotated[int, QUOTA, BeforeValidator(_clamped_ttl)] = 120
-    redis_url: Annotated[str | None, QUOTA, BeforeValidator(_redis_url), Field(repr=False)] = None
+    stream_ttl_seconds: Annotated[int, QUOTA, BeforeValidator(_clamp_ttl)] = 120
+    redis_url: Annotated[str | None, QUOTA, BeforeValidator(_validate_redis_url), Field(repr=False)] = None
     failopen_cap_minutes: Annotated[float, QUOTA, Field(ge=0, le=1440)] = 5.0
     ready_needs_quotas: Annotated[bool | None, QUOTA] = None
-    tier_limits: Annotated[dict[str, dict[str, float | None]], QUOTA, BeforeValidator(read_tiers)] = {}  # noqa: RUF012  # pydantic copies it
+    tier_limits: Annotated[
+        dict[str, dict[str, float | None]], QUOTA, BeforeValidator(parse_tier_overrides)
+    ] = {}  # noqa: RUF012  # pydantic copies it
 
     @property
-    def serves_core(self) -> bool:
+    def should_serve_core(self) -> bool:
         """Whether the endpoint that asks for no key is served."""
         if self.core_endpoint is not None:
             return self.core_endpoint
-        return not self.asks_for_key
+        return not self.is_key_required
 
     @property
-    def needs_quotas(self) -> bool:
+    def should_require_quotas(self) -> bool:
         """Whether it is not ready while the store of quotas is away."""
         wanted = self.ready_needs_quotas
         return self.failopen_cap_minutes == 0 if wanted is None else wanted
 
     @property
-    def asks_for_key(self) -> bool:
+    def is_key_required(self) -> bool:
         """Whether streams need a credential."""
         return any(
             one is not None for one in (self.api_key, self.keys_db, self.jwt_secret, self.jwt_public_key_file)
@@ -289,20 +295,22 @@ def load_settings(config_file: Path | None, env: Mapping[str, str], **overrides:
         SettingsError: Anything unknown or unusable, all of it at once.
     """
     problems: list[str] = []
-    given = _Given()
+    given = _GivenSettings()
     if config_file is not None:
         _read_file(config_file, given, problems)
     _read_environment(env, given, problems)
     for name, value in overrides.items():
         if value is not None:
-            given.put(name, value, name)
+            given.set_value(name, value, name)
             problems += (
-                () if name in Settings.model_fields else (_unknown(name, name, Settings.model_fields),)
+                ()
+                if name in Settings.model_fields
+                else (_describe_unknown(name, name, Settings.model_fields),)
             )
-    settings, unusable = _validated(given, problems)
+    settings, unusable = _validate_given(given, problems)
     if given.tiers:
-        settings = _with_tiers(settings, given.tiers, problems)
-    for names, look in _LOOKS:
+        settings = _merge_tiers(settings, given.tiers, problems)
+    for names, look in _CROSS_CHECKS:
         if not names & unusable:
             problems += look(settings)
     if problems:
@@ -310,20 +318,20 @@ def load_settings(config_file: Path | None, env: Mapping[str, str], **overrides:
     return settings
 
 
-class _Given:
+class _GivenSettings:
     """Values by the name of their setting, with the place where each was found."""
 
     def __init__(self) -> None:
         self.values: dict[str, object] = {}
-        self.places: dict[str, str] = {}
+        self.sources: dict[str, str] = {}
         self.tiers: dict[str, dict[str, object]] = {}
 
-    def put(self, name: str, value: object, place: str) -> None:
+    def set_value(self, name: str, value: object, source: str) -> None:
         self.values[name] = value
-        self.places[name] = place
+        self.sources[name] = source
 
 
-def _read_file(file: Path, given: _Given, problems: list[str]) -> None:
+def _read_file(file: Path, given: _GivenSettings, problems: list[str]) -> None:
     parser = configparser.ConfigParser(interpolation=None)
     try:
         parser.read_string(file.read_text("utf-8"), source=str(file))
@@ -335,33 +343,33 @@ def _read_file(file: Path, given: _Given, problems: list[str]) -> None:
             f"The file {file} is not an INI file of sections with 'name = value' lines, each name once."
         )
         return
-    sections = _sections()
+    sections = _list_sections()
     for section in parser.sections():
         if section not in sections:
-            problems.append(_unknown(f"[{section}]", section, sections))
+            problems.append(_describe_unknown(f"[{section}]", section, sections))
             continue
         for name, value in parser.items(section):
-            tier = tier_key(name) if section == QUOTA.name else None
+            tier = parse_tier_setting(name) if section == QUOTA.name else None
             if name in sections[section]:
-                given.put(sections[section][name], value, f"[{section}] {name}")
+                given.set_value(sections[section][name], value, f"[{section}] {name}")
             elif tier is not None:
                 given.tiers.setdefault(tier[0], {})[tier[1]] = value
             else:
-                problems.append(_misplaced(section, name, sections))
+                problems.append(_describe_misplaced(section, name, sections))
 
 
-def _read_environment(env: Mapping[str, str], given: _Given, problems: list[str]) -> None:
+def _read_environment(env: Mapping[str, str], given: _GivenSettings, problems: list[str]) -> None:
     known = {ENV_PREFIX + name.upper(): name for name in Settings.model_fields} | ENV_NAMES
     for variable, value in env.items():
-        if not value or variable in ENV_OF_OTHERS:
+        if not value or variable in FOREIGN_ENV_NAMES:
             continue
         if variable in known:
-            given.put(known[variable], value, variable)
+            given.set_value(known[variable], value, variable)
         elif variable.startswith(ENV_PREFIX):
-            problems.append(_unknown(variable, variable, known))
+            problems.append(_describe_unknown(variable, variable, known))
 
 
-def _validated(given: _Given, problems: list[str]) -> tuple[Settings, set[str]]:
+def _validate_given(given: _GivenSettings, problems: list[str]) -> tuple[Settings, set[str]]:
     """Return the settings of all values that can be used, and the names of the others."""
     values = {name: value for name, value in given.values.items() if name in Settings.model_fields}
     unusable: set[str] = set()
@@ -371,12 +379,12 @@ def _validated(given: _Given, problems: list[str]) -> tuple[Settings, set[str]]:
         for one in error.errors(include_url=False, include_input=False, include_context=False):
             name = str(one["loc"][0])
             unusable.add(name)
-            problems.append(f"{given.places[name]}: {one['msg'][0].lower()}{one['msg'][1:]}.")
+            problems.append(f"{given.sources[name]}: {one['msg'][0].lower()}{one['msg'][1:]}.")
     usable = {name: value for name, value in values.items() if name not in unusable}
     return Settings.model_validate(usable), unusable
 
 
-def _with_tiers(
+def _merge_tiers(
     settings: Settings, tiers: Mapping[str, Mapping[str, object]], problems: list[str]
 ) -> Settings:
     """Return the settings with the file's ``<tier>_<key>`` under what ``tier_limits`` says."""
@@ -384,7 +392,7 @@ def _with_tiers(
     for tier, keys in tiers.items():
         for key, value in keys.items():
             try:
-                limits = read_tiers({tier: {key: value}})[tier]
+                limits = parse_tier_overrides({tier: {key: value}})[tier]
             except ValueError as error:
                 problems.append(f"[{QUOTA.name}] {tier}_{key}: {error}.")
             else:
@@ -392,53 +400,53 @@ def _with_tiers(
     return settings.model_copy(update={"tier_limits": merged})
 
 
-def _sections() -> dict[str, dict[str, str]]:
+def _list_sections() -> dict[str, dict[str, str]]:
     """Return, by section, the settings' names as the file may have them and as they are."""
     found: dict[str, dict[str, str]] = {}
     for name, field in Settings.model_fields.items():
         for mark in field.metadata:
-            if isinstance(mark, Section):
+            if isinstance(mark, SettingsSection):
                 found.setdefault(mark.name, {}).update({name.removeprefix(mark.prefix): name, name: name})
     return found
 
 
-def _misplaced(section: str, name: str, sections: Mapping[str, Mapping[str, str]]) -> str:
+def _describe_misplaced(section: str, name: str, sections: Mapping[str, Mapping[str, str]]) -> str:
     """Return what is wrong with a name that this section does not have."""
     place = f"[{section}] {name}"
     homes = [f"[{other}]" for other, names in sections.items() if names.get(name) == name]
-    if tier_key(name) is not None:
+    if parse_tier_setting(name) is not None:
         homes.append(f"[{QUOTA.name}]")
     if homes:
         return f"{place} is not a setting here. It belongs under {' or '.join(homes)}."
-    return _unknown(place, name, {**Settings.model_fields, **sections[section]})
+    return _describe_unknown(place, name, {**Settings.model_fields, **sections[section]})
 
 
-def _unknown(place: str, name: str, known: Iterable[str]) -> str:
+def _describe_unknown(source: str, name: str, known: Iterable[str]) -> str:
     nearest = get_close_matches(name.lower(), (one.lower() for one in known), n=1, cutoff=0.5)
     real = next((one for one in known if nearest and one.lower() == nearest[0]), None)
-    return f"{place} is not a setting." + (f" Did you mean {real}?" if real else "")
+    return f"{source} is not a setting." + (f" Did you mean {real}?" if real else "")
 
 
-def _problems_of_openness(settings: Settings) -> Iterator[str]:
-    if not (settings.asks_for_key or settings.allow_open_network or is_loopback(settings.host)):
+def _validate_exposure(settings: Settings) -> Iterator[str]:
+    if not (settings.is_key_required or settings.allow_open_network or is_loopback(settings.host)):
         yield (
             f"host = {settings.host} opens the server to the network, but no API key is set: "
             "set [Auth] api_key (ECHOIC_API_KEY) or keys_db, or say [Server] allow_open_network = yes."
         )
-    if settings.status_needs_key and not settings.asks_for_key:
+    if settings.status_needs_key and not settings.is_key_required:
         yield "[Auth] status_needs_key: there is no key that could be asked for."
 
 
-def _problems_at_the_entrance(settings: Settings) -> Iterator[str]:
+def _validate_auth(settings: Settings) -> Iterator[str]:
     if settings.jwt_secret is not None and settings.jwt_public_key_file is not None:
         yield "Tokens are signed by [Auth] jwt_secret or by jwt_public_key_file's owner: set one of the two."
     try:
-        entrance_of(settings)
-    except (KeyStoreUnavailable, TokensUnavailable) as problem:
+        build_access_control(settings)
+    except (KeyStoreUnavailable, JwtUnavailable) as problem:
         yield f"[Auth] {problem.message}"
 
 
-def _problems_of_tls(settings: Settings) -> Iterator[str]:
+def _validate_tls(settings: Settings) -> Iterator[str]:
     cert, key = settings.tls_cert_file, settings.tls_key_file
     if cert is None:
         if key is not None:
@@ -455,16 +463,16 @@ def _problems_of_tls(settings: Settings) -> Iterator[str]:
         yield f"[Server] {name}: this file cannot be read: {(error.strerror or 'no reason given').lower()}."
 
 
-_KEYS: Final = frozenset({"api_key", "keys_db", "jwt_secret", "jwt_public_key_file"})
+_CREDENTIAL_SETTINGS: Final = frozenset({"api_key", "keys_db", "jwt_secret", "jwt_public_key_file"})
 #: What is looked at of several settings together, unless one of these names is among the unusable.
-_LOOKS: Final[tuple[tuple[frozenset[str], Callable[[Settings], Iterable[str]]], ...]] = (
-    (_KEYS | {"host", "allow_open_network"}, _problems_of_openness),
-    (frozenset(), _problems_at_the_entrance),
-    (frozenset({"tls_cert_file", "tls_key_file"}), _problems_of_tls),
-    (frozenset({"insights_provider", "insights_base_url", "insights_model"}), problems_of_add_ons),
+_CROSS_CHECKS: Final[tuple[tuple[frozenset[str], Callable[[Settings], Iterable[str]]], ...]] = (
+    (_CREDENTIAL_SETTINGS | {"host", "allow_open_network"}, _validate_exposure),
+    (frozenset(), _validate_auth),
+    (frozenset({"tls_cert_file", "tls_key_file"}), _validate_tls),
+    (frozenset({"insights_provider", "insights_base_url", "insights_model"}), validate_add_ons),
     (
         frozenset(name for name in LoadSettings.model_fields if name.endswith("_backlog_seconds")),
-        problems_of_load,
+        validate_load,
     ),
 )
 

@@ -8,39 +8,39 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr
 from pydantic_core import PydanticCustomError
 
-from echoic.insights.offer import Plan, ProviderName
+from echoic.insights.offer import InsightSettings, ProviderName
 from echoic.server.sections import INSIGHTS, SPEAKERS, STT
-from echoic.server.vocabulary import read_vocabulary
-from echoic.speakers.seats import DEFAULT, SEATS
+from echoic.server.vocabulary import read_vocabulary_file
+from echoic.speakers.seats import DEFAULT_DIARIZER, DIARIZER_SPECS
 from echoic.text.vocabulary import TEMPLATE, Style, VocabularyProblem, parse_replacements, parse_terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 #: What a server is told that is to tell nobody apart.
-OFF = "off"
+DIARIZER_OFF = "off"
 
 
-def _http_url(value: str | None) -> str | None:
+def _validate_http_url(value: str | None) -> str | None:
     if value is not None and not value.startswith(("http://", "https://")):
         raise PydanticCustomError("url", "it should begin with http:// or https://")
     return value
 
 
-def _diarizer(name: str) -> str:
-    known = (OFF, *SEATS)
+def _validate_diarizer(name: str) -> str:
+    known = (DIARIZER_OFF, *DIARIZER_SPECS)
     if name not in known:
         raise PydanticCustomError("diarizer", "it should be one of {known}", {"known": ", ".join(known)})
     return name
 
 
-def _vocabulary_file(parse: Callable[[str], object]) -> AfterValidator:
+def _validate_vocabulary_file(parse: Callable[[str], object]) -> AfterValidator:
     def check(file: Path | None) -> Path | None:
         if file is None:
             return None
         file = file.expanduser()
         try:
-            read_vocabulary(file, parse)
+            read_vocabulary_file(file, parse)
         except VocabularyProblem as problem:
             raise PydanticCustomError("vocabulary", "{problem}", {"problem": str(problem)}) from problem
         return file
@@ -48,7 +48,7 @@ def _vocabulary_file(parse: Callable[[str], object]) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _template(value: object) -> object:
+def _parse_prompt_template(value: object) -> object:
     return value if not isinstance(value, str) or value.strip() else TEMPLATE
 
 
@@ -80,13 +80,13 @@ class AddOnSettings(BaseModel):
         custom_vocab_case_sensitive: Replace only what is written in the same capitals.
     """
 
-    speakers_diarizer: Annotated[str, SPEAKERS, AfterValidator(_diarizer)] = DEFAULT
+    speakers_diarizer: Annotated[str, SPEAKERS, AfterValidator(_validate_diarizer)] = DEFAULT_DIARIZER
     speakers_model: Annotated[Path | None, SPEAKERS] = None
     speakers_timeout_seconds: Annotated[float, SPEAKERS, Field(gt=0, le=60)] = 2.0
     speakers_audio_dir: Annotated[Path | None, SPEAKERS] = None
     speakers_audio_days: Annotated[float, SPEAKERS, Field(ge=0, le=36_500)] = 7.0
     insights_provider: Annotated[ProviderName, INSIGHTS] = "rules"
-    insights_base_url: Annotated[str | None, INSIGHTS, AfterValidator(_http_url)] = None
+    insights_base_url: Annotated[str | None, INSIGHTS, AfterValidator(_validate_http_url)] = None
     insights_api_key: Annotated[SecretStr | None, INSIGHTS, Field(repr=False)] = None
     insights_model: Annotated[str | None, INSIGHTS, Field(min_length=1)] = None
     insights_models: Annotated[str | None, INSIGHTS] = None
@@ -96,15 +96,17 @@ class AddOnSettings(BaseModel):
     insights_input_tokens: Annotated[int, INSIGHTS, Field(ge=256, le=1_000_000)] = 16_000
     insights_output_tokens: Annotated[int, INSIGHTS, Field(ge=64, le=100_000)] = 1_500
     insights_parallel: Annotated[int, INSIGHTS, Field(ge=1, le=256)] = 4
-    custom_vocab_terms_file: Annotated[Path | None, STT, _vocabulary_file(parse_terms)] = None
-    custom_vocab_replacements_file: Annotated[Path | None, STT, _vocabulary_file(parse_replacements)] = None
+    custom_vocab_terms_file: Annotated[Path | None, STT, _validate_vocabulary_file(parse_terms)] = None
+    custom_vocab_replacements_file: Annotated[
+        Path | None, STT, _validate_vocabulary_file(parse_replacements)
+    ] = None
     custom_vocab_initial_prompt_enable: Annotated[bool, STT] = True
     custom_vocab_postprocess_enable: Annotated[bool, STT] = True
-    custom_vocab_prompt_template: Annotated[str, STT, BeforeValidator(_template)] = TEMPLATE
+    custom_vocab_prompt_template: Annotated[str, STT, BeforeValidator(_parse_prompt_template)] = TEMPLATE
     custom_vocab_case_sensitive: Annotated[bool, STT] = False
 
     @property
-    def vocabulary_style(self) -> Style:
+    def vocabulary_policy(self) -> Style:
         """How vocabularies are used."""
         return Style(
             self.custom_vocab_prompt_template if self.custom_vocab_initial_prompt_enable else None,
@@ -113,17 +115,17 @@ class AddOnSettings(BaseModel):
         )
 
     @property
-    def insights(self) -> Plan:
+    def insight_settings(self) -> InsightSettings:
         """What is said about insights, together."""
         key, models = self.insights_api_key, self.insights_models or ""
-        return Plan(
+        return InsightSettings(
             provider=self.insights_provider,
             base_url=self.insights_base_url,
             api_key=key.get_secret_value() if key else None,
             model=self.insights_model or "",
             models=tuple(name.strip() for name in models.split(",") if name.strip()),
             interval=self.insights_interval_seconds,
-            window=self.insights_window_segments,
+            window_segments=self.insights_window_segments,
             timeout=self.insights_timeout_seconds,
             input_tokens=self.insights_input_tokens,
             output_tokens=self.insights_output_tokens,
@@ -131,8 +133,8 @@ class AddOnSettings(BaseModel):
         )
 
 
-def problems_of_add_ons(settings: AddOnSettings) -> Iterator[str]:
+def validate_add_ons(settings: AddOnSettings) -> Iterator[str]:
     """Yield a sentence for each thing about add-ons that does not go together."""
-    plan = settings.insights
+    plan = settings.insight_settings
     if plan.provider == "llm" and not (plan.base_url and plan.model):
         yield "[Insights] provider = llm needs base_url and model: where the model is, and its name there."

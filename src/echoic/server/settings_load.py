@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, Field
 
-from echoic.server.marks import Marks
-from echoic.server.sections import LONGEST_TIME, SERVER
+from echoic.server.marks import WaterMarks
+from echoic.server.sections import MAX_SECONDS, SERVER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,39 +37,39 @@ class LoadSettings(BaseModel):
     """
 
     max_sessions: Annotated[int, SERVER, Field(ge=1)] = 200
-    max_backlog_seconds: Annotated[float, SERVER, Field(gt=0, le=LONGEST_TIME)] = 30.0
-    low_backlog_seconds: Annotated[float | None, SERVER, Field(gt=0, le=LONGEST_TIME)] = None
-    max_total_backlog_seconds: Annotated[float, SERVER, Field(gt=0, le=LONGEST_TIME)] = 600.0
-    low_total_backlog_seconds: Annotated[float | None, SERVER, Field(gt=0, le=LONGEST_TIME)] = None
-    retry_after_seconds: Annotated[float, SERVER, Field(gt=0, le=LONGEST_TIME)] = 5.0
-    falling_behind_seconds: Annotated[float, SERVER, Field(gt=0, le=LONGEST_TIME)] = 4.0
+    max_backlog_seconds: Annotated[float, SERVER, Field(gt=0, le=MAX_SECONDS)] = 30.0
+    low_backlog_seconds: Annotated[float | None, SERVER, Field(gt=0, le=MAX_SECONDS)] = None
+    max_total_backlog_seconds: Annotated[float, SERVER, Field(gt=0, le=MAX_SECONDS)] = 600.0
+    low_total_backlog_seconds: Annotated[float | None, SERVER, Field(gt=0, le=MAX_SECONDS)] = None
+    retry_after_seconds: Annotated[float, SERVER, Field(gt=0, le=MAX_SECONDS)] = 5.0
+    falling_behind_seconds: Annotated[float, SERVER, Field(gt=0, le=MAX_SECONDS)] = 4.0
     max_audio_rate: Annotated[float, SERVER, Field(ge=0, le=100_000)] = 30.0
     max_messages_per_second: Annotated[float, SERVER, Field(ge=0, le=100_000)] = 500.0
     send_queue_frames: Annotated[int, SERVER, Field(ge=1)] = 256
     send_queue_bytes: Annotated[int, SERVER, Field(ge=1024)] = 2**20
-    send_timeout_seconds: Annotated[float, SERVER, Field(gt=0, le=LONGEST_TIME)] = 30.0
-    idle_timeout_seconds: Annotated[float, SERVER, Field(gt=0, le=LONGEST_TIME)] = 300.0
-    max_stream_seconds: Annotated[float, SERVER, Field(ge=0, le=LONGEST_TIME)] = 0.0
-    handshake_timeout_seconds: Annotated[float, SERVER, Field(gt=0, le=LONGEST_TIME)] = 10.0
-    ping_timeout_seconds: Annotated[float, SERVER, Field(gt=0, le=LONGEST_TIME)] = 30.0
+    send_timeout_seconds: Annotated[float, SERVER, Field(gt=0, le=MAX_SECONDS)] = 30.0
+    idle_timeout_seconds: Annotated[float, SERVER, Field(gt=0, le=MAX_SECONDS)] = 300.0
+    max_stream_seconds: Annotated[float, SERVER, Field(ge=0, le=MAX_SECONDS)] = 0.0
+    handshake_timeout_seconds: Annotated[float, SERVER, Field(gt=0, le=MAX_SECONDS)] = 10.0
+    ping_timeout_seconds: Annotated[float, SERVER, Field(gt=0, le=MAX_SECONDS)] = 30.0
 
     @property
-    def backlog_marks(self) -> Marks:
+    def backlog_marks(self) -> WaterMarks:
         """Seconds of audio that one stream may wait for."""
-        return _marks(self.max_backlog_seconds, self.low_backlog_seconds, 0.75)
+        return _build_marks(self.max_backlog_seconds, self.low_backlog_seconds, 0.75)
 
     @property
-    def total_marks(self) -> Marks:
+    def total_backlog_marks(self) -> WaterMarks:
         """Seconds of audio that all streams may wait for."""
-        return _marks(self.max_total_backlog_seconds, self.low_total_backlog_seconds, 0.5)
+        return _build_marks(self.max_total_backlog_seconds, self.low_total_backlog_seconds, 0.5)
 
 
-def problems_of_load(settings: LoadSettings) -> Iterator[str]:
+def validate_load(settings: LoadSettings) -> Iterator[str]:
     """Yield what cannot be, in sentences."""
-    for name, marks in (("backlog", settings.backlog_marks), ("total_backlog", settings.total_marks)):
+    for name, marks in (("backlog", settings.backlog_marks), ("total_backlog", settings.total_backlog_marks)):
         if marks.low >= marks.high:
             yield f"[Server] low_{name}_seconds should be less than max_{name}_seconds, {marks.high:g}."
 
 
-def _marks(high: float, low: float | None, part: float) -> Marks:
-    return Marks(high, part * high if low is None else low)
+def _build_marks(high: float, low: float | None, low_share: float) -> WaterMarks:
+    return WaterMarks(high, low_share * high if low is None else low)

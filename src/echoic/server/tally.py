@@ -13,7 +13,7 @@ from echoic.wire import frames
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from echoic.server.log import Value
+    from echoic.server.log import LogValue
     from echoic.server.metrics import Metrics
     from echoic.session.effects import ModelAnswer
     from echoic.wire.frames import ClientFrame, ServerFrame
@@ -22,29 +22,29 @@ if TYPE_CHECKING:
 
 #: Seconds of audio that are remembered as one: lag is told too high by that at most, and not at all where
 #: messages are longer.
-_STEP: Final = 0.05
+_MARK_SECONDS: Final = 0.05
 #: Steps that are remembered: 35 s, more than may be heard and not yet decoded.
-_MOST: Final = 700
+_MAX_MARKS: Final = 700
 #: Seconds by which the times in frames, which are rounded, may differ from sums of what was heard.
-_ROUNDED: Final = 1e-3
+_ROUNDING_SECONDS: Final = 1e-3
 
 
 @dataclass(slots=True)
-class _Mark:
+class _AudioMark:
     """When audio was heard, from ``start`` to ``end`` on the session's clock; if a window ended there too."""
 
     start: float
     end: float
-    time: float
-    ended: bool = False
+    heard_at: float
+    is_window_end: bool = False
 
 
-class Tally:
+class StreamStats:
     """Counts one stream.
 
     Args:
         metrics: Of the server.
-        grant: What the session may hear (see ``Session``), or None: everything.
+        grant_samples: What the session may hear (see ``Session``), or None: everything.
         clock: Seconds, for the lag.
     """
 
@@ -54,93 +54,97 @@ class Tally:
         self._metrics = metrics
         self._grant = grant
         self._clock = clock
-        self._marks: deque[_Mark] = deque(maxlen=_MOST)
-        self._at = 0.0
-        self._right = 0.0
-        self._heard = 0.0
-        self._finals = 0
-        self._error: str | None = None
+        self._marks: deque[_AudioMark] = deque(maxlen=_MAX_MARKS)
+        self._audio_end = 0.0
+        self._right_context = 0.0
+        self._audio_seconds = 0.0
+        self._final_count = 0
+        self._last_error: str | None = None
         self._model = ""  # there is one before anything is heard
 
-    def grant(self, samples: int, rate: int) -> int | None:
+    def grant_samples(self, samples: int, rate: int) -> int | None:
         """Return how many of the samples may be heard, and count them."""
         granted = samples if self._grant is None else self._grant(samples, rate)
         if granted:
-            self._hear(granted / rate)
+            self._count_audio(granted / rate)
         return granted
 
-    def received(self, frame: ClientFrame) -> None:
+    def count_received(self, frame: ClientFrame) -> None:
         """Count a frame of the client."""
-        self._metrics.received(frame)
+        self._metrics.count_received(frame)
         match frame:
             case frames.Reset():
                 self._marks.clear()
-                self._at = 0.0
+                self._audio_end = 0.0
             case frames.Commit() | frames.Stop() | frames.Config() if (
                 self._marks
             ):  # what was heard is finalised now
                 last = self._marks[-1]
-                self._marks.append(_Mark(last.end, last.end, self._clock(), ended=True))
+                self._marks.append(_AudioMark(last.end, last.end, self._clock(), is_window_end=True))
 
-    def answered(self, answer: ModelAnswer) -> None:
+    def on_model_opened(self, opened_model: ModelAnswer) -> None:
         """Note the model that the stream has from now on."""
-        self._model = answer.name
-        self._right = answer.needs.right_context
+        self._model = opened_model.name
+        self._right_context = opened_model.needs.right_context
 
-    def sent(self, frame: ServerFrame) -> None:
+    def count_sent(self, frame: ServerFrame) -> None:
         """Count a frame to the client."""
-        self._metrics.sent(frame)
+        self._metrics.count_sent(frame)
         match frame:
             case frames.Final():
-                self._finals += 1
-                self._lag("final", frame.segment_end, self._right)
+                self._final_count += 1
+                self._observe_lag("final", frame.segment_end, self._right_context)
                 while self._marks and self._marks[0].end < frame.segment_end:
                     self._marks.popleft()
             case frames.Partial():
-                self._lag("partial", frame.segment_end, 0.0)
+                self._observe_lag("partial", frame.segment_end, 0.0)
             case frames.Error():
-                self._error = frame.code
+                self._last_error = frame.code
 
-    def left_out(self, partials: int) -> None:
+    def count_dropped_partials(self, partials: int) -> None:
         """Count partials that a slow client did not get."""
-        self._metrics.dropped.inc(partials)
+        self._metrics.dropped_partials.inc(partials)
 
-    def ended(self, code: int) -> dict[str, Value]:
+    def summarize_end(self, code: int) -> dict[str, LogValue]:
         """Count the end of the stream; return what the log is to say of it."""
-        self._metrics.closed(code)
-        reason = self._error if self._error and CLOSE_CODES[ErrorCode(self._error)] == code else None
+        self._metrics.count_close(code)
+        reason = (
+            self._last_error
+            if self._last_error and CLOSE_CODES[ErrorCode(self._last_error)] == code
+            else None
+        )
         return {
             "model": self._model or None,
-            "heard": round(self._heard, 3),
-            "finals": self._finals,
+            "heard": round(self._audio_seconds, 3),
+            "finals": self._final_count,
             "code": code,
             "reason": reason,
         }
 
-    def _hear(self, seconds: float) -> None:
-        self._heard += seconds
-        self._at += seconds
-        self._metrics.heard(self._model, seconds)
+    def _count_audio(self, seconds: float) -> None:
+        self._audio_seconds += seconds
+        self._audio_end += seconds
+        self._metrics.count_audio(self._model, seconds)
         last = self._marks[-1] if self._marks else None
-        if last is not None and not last.ended and self._at - last.start < _STEP:
-            last.end = self._at
+        if last is not None and not last.is_window_end and self._audio_end - last.start < _MARK_SECONDS:
+            last.end = self._audio_end
         else:
-            self._marks.append(_Mark(self._at - seconds, self._at, self._clock()))
+            self._marks.append(_AudioMark(self._audio_end - seconds, self._audio_end, self._clock()))
 
-    def _lag(self, kind: Literal["final", "partial"], end: float, right: float) -> None:
+    def _observe_lag(self, kind: Literal["final", "partial"], end: float, right_context: float) -> None:
         """Count the time since the window was complete whose words are sent."""
-        mark = self._completing(end, right)
+        mark = self._find_completing_mark(end, right_context)
         if mark is not None:
-            self._metrics.lag(kind, self._model, self._clock() - mark.time)
+            self._metrics.observe_lag(kind, self._model, self._clock() - mark.heard_at)
 
-    def _completing(self, end: float, right: float) -> _Mark | None:
+    def _find_completing_mark(self, end: float, right_context: float) -> _AudioMark | None:
         """Return what completed a window that ends at ``end``: audio, or the wish to end it just there."""
-        audio: _Mark | None = None
+        audio: _AudioMark | None = None
         for mark in self._marks:
             if audio is not None:
-                return mark if mark.ended and mark.end <= end + _ROUNDED else audio
-            if mark.end >= (end if mark.ended else end + right) - _ROUNDED:
-                if mark.ended:
+                return mark if mark.is_window_end and mark.end <= end + _ROUNDING_SECONDS else audio
+            if mark.end >= (end if mark.is_window_end else end + right_context) - _ROUNDING_SECONDS:
+                if mark.is_window_end:
                     return mark
                 audio = mark
         return audio

@@ -10,7 +10,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, Status, StatusCode, get_current_span, set_span_in_context
 
 from echoic.errors import DecodeFailed
-from echoic.schedule.pool import Engines
+from echoic.schedule.pool import EnginePool
 from echoic.server.connection import Connection
 
 if TYPE_CHECKING:
@@ -26,52 +26,62 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class _Flight:
-    """A window on its way; ``since`` is in nanoseconds of the wall clock."""
+class _WindowTrace:
+    """A window on its way; ``submitted_at`` is in nanoseconds of the wall clock."""
 
     window: Window
     span: Span
-    since: int
+    submitted_at: int
 
 
-class TracedEngines(Engines):
+class TracedEnginePool(EnginePool):
     """Follows each window of each client.
 
     Args:
         registry: The models there are.
         tracer: Makes spans.
-        threads: As of ``Engines``.
-        idle: As of ``Engines``.
-        hung: As of ``Engines``.
+        max_concurrency: As of ``Engines``.
+        idle_seconds: As of ``Engines``.
+        hang_seconds: As of ``Engines``.
     """
 
-    def __init__(self, registry: Registry, tracer: Tracer, *, threads: int, idle: float, hung: float) -> None:
-        super().__init__(registry, threads=threads, idle=idle, hung=hung)
+    def __init__(
+        self,
+        registry: Registry,
+        tracer: Tracer,
+        *,
+        max_concurrency: int,
+        idle_seconds: float,
+        hang_seconds: float,
+    ) -> None:
+        super().__init__(
+            registry, max_concurrency=max_concurrency, idle_seconds=idle_seconds, hang_seconds=hang_seconds
+        )
         self._tracer = tracer
-        self._streams: dict[Hashable, Context] = {}
-        self._flights: dict[Hashable, dict[int, _Flight]] = {}
-        self._by_window: dict[int, _Flight] = {}
+        self._stream_contexts: dict[Hashable, Context] = {}
+        self._window_traces: dict[Hashable, dict[int, _WindowTrace]] = {}
+        self._traces_by_window: dict[int, _WindowTrace] = {}
 
-    async def open(
+    async def open_model(
         self, request: ModelRequest, *, fallback: bool, client: Hashable | None = None
     ) -> ModelAnswer:
         """See ``Engines.open``; from now on the client's windows belong to the span that this is in."""
-        answer = await super().open(request, fallback=fallback, client=client)
+        answer = await super().open_model(request, fallback=fallback, client=client)
         span = get_current_span()
         if client is not None and span.is_recording():
-            self._streams[client] = set_span_in_context(span, Context())
+            self._stream_contexts[client] = set_span_in_context(span, Context())
             span.set_attribute("echoic.model", answer.name)
             if isinstance(client, Connection):
                 span.set_attribute("echoic.stream", client.name)
         return answer
 
-    def submit(
-        self, client: Hashable, decode: Decode, done: Callable[[int, Hypothesis | DecodeFailed], None]
+    def submit_decode(
+        self, client: Hashable, decode: Decode, on_done: Callable[[int, Hypothesis | DecodeFailed], None]
     ) -> None:
         """See ``Engines.submit``."""
-        stream = self._streams.get(client)
+        stream = self._stream_contexts.get(client)
         if stream is None:  # one that is not followed
-            super().submit(client, decode, done)
+            super().submit_decode(client, decode, on_done)
             return
         window = decode.window
         facts: dict[str, str | bool | float] = {
@@ -80,77 +90,79 @@ class TracedEngines(Engines):
             "echoic.seconds": window.audio.size / window.sample_rate,
             "echoic.new_seconds": window.new / window.sample_rate,
         }
-        flight = _Flight(
+        flight = _WindowTrace(
             window, self._tracer.start_span("echoic.window", stream, attributes=facts), time_ns()
         )
-        self._flights.setdefault(client, {})[decode.key] = self._by_window[id(window)] = flight
+        self._window_traces.setdefault(client, {})[decode.key] = self._traces_by_window[id(window)] = flight
 
         def answered(key: int, outcome: Hypothesis | DecodeFailed) -> None:
             if isinstance(outcome, DecodeFailed):
                 flight.span.set_status(Status(StatusCode.ERROR))
-            self._land(client, key)
-            done(key, outcome)
+            self._end_trace(client, key)
+            on_done(key, outcome)
 
-        super().submit(client, decode, answered)
+        super().submit_decode(client, decode, answered)
 
-    def drop(self, client: Hashable, keys: Iterable[int]) -> None:
+    def cancel_decodes(self, client: Hashable, keys: Iterable[int]) -> None:
         """See ``Engines.drop``."""
         dropped = tuple(keys)
-        super().drop(client, dropped)
+        super().cancel_decodes(client, dropped)
         for key in dropped:
-            self._land(client, key, dropped=True)
+            self._end_trace(client, key, dropped=True)
 
-    def leave(self, client: Hashable) -> None:
+    def remove_client(self, client: Hashable) -> None:
         """See ``Engines.leave``."""
-        super().leave(client)
-        for key in tuple(self._flights.get(client, ())):
-            self._land(client, key, dropped=True)
-        self._streams.pop(client, None)
+        super().remove_client(client)
+        for key in tuple(self._window_traces.get(client, ())):
+            self._end_trace(client, key, dropped=True)
+        self._stream_contexts.pop(client, None)
 
-    def _land(self, client: Hashable, key: int, *, dropped: bool = False) -> None:
-        mine = self._flights.get(client, {})
+    def _end_trace(self, client: Hashable, key: int, *, dropped: bool = False) -> None:
+        mine = self._window_traces.get(client, {})
         flight = mine.pop(key, None)
         if not mine:
-            self._flights.pop(client, None)
+            self._window_traces.pop(client, None)
         if flight is None:
             return
-        self._by_window.pop(id(flight.window), None)
+        self._traces_by_window.pop(id(flight.window), None)
         if dropped:
             flight.span.set_attribute("echoic.dropped", value=True)
         flight.span.end()
 
-    def _loaded(self, name: str) -> tuple[Engine, tuple[str, ...]]:
-        engine, languages = super()._loaded(name)
-        return _TracedEngine(name, engine, self._tracer, self._by_window), languages
+    def _load_engine(self, name: str) -> tuple[Engine, tuple[str, ...]]:
+        engine, languages = super()._load_engine(name)
+        return _TracedEngine(name, engine, self._tracer, self._traces_by_window), languages
 
 
 class _TracedEngine:
     """An engine whose calls are spans, and parts of the spans of the windows in them."""
 
-    def __init__(self, model: str, engine: Engine, tracer: Tracer, flights: dict[int, _Flight]) -> None:
+    def __init__(
+        self, model: str, engine: Engine, tracer: Tracer, traces_by_window: dict[int, _WindowTrace]
+    ) -> None:
         self._model = model
         self._engine = engine
         self._tracer = tracer
-        self._flights = flights
+        self._traces_by_window = traces_by_window
 
     @property
     def name(self) -> str:
         return self._engine.name
 
     @property
-    def needs(self) -> WindowNeeds:
-        return self._engine.needs
+    def requirements(self) -> WindowNeeds:
+        return self._engine.requirements
 
     @property
-    def lanes(self) -> int:
-        return self._engine.lanes
+    def max_batch_size(self) -> int:
+        return self._engine.max_batch_size
 
     @property
-    def threads(self) -> int:
-        return self._engine.threads
+    def max_concurrency(self) -> int:
+        return self._engine.max_concurrency
 
     def decode(self, windows: Sequence[Window]) -> list[Hypothesis]:
-        found = (self._flights.get(id(window)) for window in windows)
+        found = (self._traces_by_window.get(id(window)) for window in windows)
         flights = [flight for flight in found if flight is not None]
         if not flights:
             return self._engine.decode(windows)
@@ -173,14 +185,14 @@ class _TracedEngine:
             raise
         finally:
             span.end()
-            self._divide(flights, began, time_ns())
+            self._record_phases(flights, began, time_ns())
 
     def close(self) -> None:
         self._engine.close()
 
-    def _divide(self, flights: Iterable[_Flight], began: int, ended: int) -> None:
+    def _record_phases(self, traces: Iterable[_WindowTrace], began: int, ended: int) -> None:
         """Tell of each window how long it waited and how long it was decoded."""
-        for flight in flights:
+        for flight in traces:
             within = set_span_in_context(flight.span, Context())
-            self._tracer.start_span("echoic.wait", within, start_time=flight.since).end(began)
+            self._tracer.start_span("echoic.wait", within, start_time=flight.submitted_at).end(began)
             self._tracer.start_span("echoic.decode", within, start_time=began).end(ended)

@@ -12,10 +12,18 @@ if TYPE_CHECKING:
 
     from opentelemetry.trace import Tracer
 
-    from echoic.limits.quota import Admission, Allowance, Claim, Place, QuotaStore, Receipt, Usage
+    from echoic.limits.quota import (
+        Charge,
+        ChargeResult,
+        LeaseResult,
+        QuotaStore,
+        QuotaUsage,
+        StreamLease,
+        TierLimits,
+    )
 
 
-class TracedQuotas:
+class TracedQuotaStore:
     """A store of quotas, each step of which is a span.
 
     Args:
@@ -27,34 +35,38 @@ class TracedQuotas:
         self._store = store
         self._tracer = tracer
 
-    async def acquire(self, place: Place, allowance: Allowance, ttl: float) -> Admission:
+    async def acquire_lease(
+        self, lease: StreamLease, tier_limits: TierLimits, ttl_seconds: float
+    ) -> LeaseResult:
         """See ``QuotaStore.acquire``."""
-        with self._span("acquire"):
-            return await self._store.acquire(place, allowance, ttl)
+        with self._trace_step("acquire"):
+            return await self._store.acquire_lease(lease, tier_limits, ttl_seconds)
 
-    async def renew(self, places: Sequence[tuple[Place, Allowance]], ttl: float) -> list[bool]:
+    async def renew_leases(
+        self, leases: Sequence[tuple[StreamLease, TierLimits]], ttl_seconds: float
+    ) -> list[bool]:
         """See ``QuotaStore.renew``."""
-        with self._span("renew", places=len(places)):
-            return await self._store.renew(places, ttl)
+        with self._trace_step("renew", places=len(leases)):
+            return await self._store.renew_leases(leases, ttl_seconds)
 
-    async def release(self, place: Place) -> None:
+    async def release_lease(self, lease: StreamLease) -> None:
         """See ``QuotaStore.release``."""
-        with self._span("release"):
-            await self._store.release(place)
+        with self._trace_step("release"):
+            await self._store.release_lease(lease)
 
-    async def charge(self, claim: Claim) -> Receipt:
+    async def charge_audio(self, charge: Charge) -> ChargeResult:
         """See ``QuotaStore.charge``."""
-        with self._span("charge"):
-            return await self._store.charge(claim)
+        with self._trace_step("charge"):
+            return await self._store.charge_audio(charge)
 
-    def charge_now(self, claim: Claim) -> Receipt | None:
+    def charge_audio_now(self, charge: Charge) -> ChargeResult | None:
         """See ``QuotaStore.charge_now``; no round trip, and no span."""
-        return self._store.charge_now(claim)
+        return self._store.charge_audio_now(charge)
 
-    async def usage(self, user: str) -> Usage:
+    async def read_usage(self, user: str) -> QuotaUsage:
         """See ``QuotaStore.usage``."""
-        with self._span("usage"):
-            return await self._store.usage(user)
+        with self._trace_step("usage"):
+            return await self._store.read_usage(user)
 
     async def ping(self) -> None:
         """See ``QuotaStore.ping``; no span: it belongs to no stream, and comes every second."""
@@ -65,7 +77,7 @@ class TracedQuotas:
         await self._store.close()
 
     @contextmanager
-    def _span(self, step: str, **facts: int) -> Iterator[None]:
+    def _trace_step(self, step: str, **facts: int) -> Iterator[None]:
         attributes = {f"echoic.{name}": fact for name, fact in facts.items()}
         span = self._tracer.start_span(f"echoic.quota.{step}", kind=SpanKind.CLIENT, attributes=attributes)
         try:

@@ -18,8 +18,8 @@ from opentelemetry.trace import SpanKind
 
 import echoic
 from echoic.server.core_router import CORE_PATH
-from echoic.server.traced_engines import TracedEngines
-from echoic.server.traced_quotas import TracedQuotas
+from echoic.server.traced_engines import TracedEnginePool
+from echoic.server.traced_quotas import TracedQuotaStore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -28,58 +28,68 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
 
     from echoic.engines.registry import Registry
-    from echoic.limits.desk import Desk
+    from echoic.limits.desk import QuotaLedger
     from echoic.server.means import AsgiReceive
     from echoic.server.outbox import AsgiSend
 
     Asgi = Callable[[MutableMapping[str, Any], AsgiReceive, AsgiSend], Awaitable[None]]
 
 #: Seconds that a collector may take for what is sent to it.
-_PATIENCE: Final = 5
+_EXPORT_TIMEOUT_SECONDS: Final = 5
 
 
-class Traces:
+class Tracing:
     """The spans of one server, on their way to whoever collects them.
 
     Args:
         processor: Takes finished spans.
-        share: Of all streams, 0 to 1, those that are followed.
+        sample_ratio: Of all streams, 0 to 1, those that are followed.
     """
 
-    def __init__(self, processor: SpanProcessor, share: float = 1.0) -> None:
+    def __init__(self, processor: SpanProcessor, sample_ratio: float = 1.0) -> None:
         named = Resource({"service.name": "echoic", "service.version": echoic.__version__})
         self._provider = TracerProvider(
-            sampler=ParentBased(TraceIdRatioBased(share)),
+            sampler=ParentBased(TraceIdRatioBased(sample_ratio)),
             resource=named.merge(OTELResourceDetector().detect()),
             shutdown_on_exit=False,
         )
         self._provider.add_span_processor(processor)
         self.tracer = self._provider.get_tracer("echoic", echoic.__version__)
 
-    def engines(self, registry: Registry, *, threads: int, idle: float, hung: float) -> TracedEngines:
+    def build_engine_pool(
+        self, registry: Registry, *, max_concurrency: int, idle_seconds: float, hang_seconds: float
+    ) -> TracedEnginePool:
         """Return the door to the models, each window and batch of which is followed; see ``Engines``."""
-        return TracedEngines(registry, self.tracer, threads=threads, idle=idle, hung=hung)
+        return TracedEnginePool(
+            registry,
+            self.tracer,
+            max_concurrency=max_concurrency,
+            idle_seconds=idle_seconds,
+            hang_seconds=hang_seconds,
+        )
 
-    def follow_quotas(self, desk: Desk) -> None:
+    def trace_quotas(self, ledger: QuotaLedger) -> None:
         """Follow the round trips to a store of quotas."""
-        desk.store = TracedQuotas(desk.store, self.tracer)
+        ledger.store = TracedQuotaStore(ledger.store, self.tracer)
 
     def close(self) -> None:
         """Send what is left; blocks for as long as a collector may take."""
         self._provider.shutdown()
 
 
-def traces_to(endpoint: str, share: float) -> Traces:
+def build_tracing(endpoint: str, sample_ratio: float) -> Tracing:
     """Return traces that go to a collector.
 
     Args:
         endpoint: Where it takes OTLP over HTTP, usually ``http://…:4318/v1/traces``.
-        share: Of all streams, 0 to 1.
+        sample_ratio: Of all streams, 0 to 1.
     """
-    return Traces(BatchSpanProcessor(OTLPSpanExporter(endpoint, timeout=_PATIENCE)), share)
+    return Tracing(
+        BatchSpanProcessor(OTLPSpanExporter(endpoint, timeout=_EXPORT_TIMEOUT_SECONDS)), sample_ratio
+    )
 
 
-class TracedStreams:
+class TracingMiddleware:
     """ASGI middleware that makes a span of each WebSocket.
 
     Args:
@@ -107,10 +117,10 @@ class TracedStreams:
             record_exception=False,
             set_status_on_exception=False,
         ) as span:
-            await self._app(scope, _noting(span, receive), _noting_close(span, send))
+            await self._app(scope, _record_disconnect(span, receive), _record_close(span, send))
 
 
-def _noting(span: Span, receive: AsgiReceive) -> AsgiReceive:
+def _record_disconnect(span: Span, receive: AsgiReceive) -> AsgiReceive:
     async def received() -> MutableMapping[str, Any]:
         message = await receive()
         if message["type"] == "websocket.disconnect":
@@ -120,7 +130,7 @@ def _noting(span: Span, receive: AsgiReceive) -> AsgiReceive:
     return received
 
 
-def _noting_close(span: Span, send: AsgiSend) -> AsgiSend:
+def _record_close(span: Span, send: AsgiSend) -> AsgiSend:
     async def sent(message: MutableMapping[str, Any]) -> None:
         if message["type"] == "websocket.close":
             span.set_attribute("echoic.close_code", message.get("code", 1000))
@@ -129,6 +139,6 @@ def _noting_close(span: Span, send: AsgiSend) -> AsgiSend:
     return sent
 
 
-def endpoints(stream_path: str) -> tuple[str, ...]:
+def list_stream_paths(stream_path: str) -> tuple[str, ...]:
     """Return the paths that streams are served at."""
     return (stream_path, CORE_PATH)

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from echoic.engines import providers
-from echoic.engines.registry import NAMES, resolve_name
+from echoic.engines.registry import MODEL_ALIASES, resolve_model_id
 from echoic.errors import ModelUnavailable
 from echoic.session.effects import ModelRequest
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from echoic.server.settings import Settings
 
 #: Settings that are about one model alone, and that model.
-ABOUT: Final[Mapping[str, str]] = MappingProxyType(
+MODEL_OF_SETTING: Final[Mapping[str, str]] = MappingProxyType(
     {
         "parakeet_onnx_dir": "parakeet-onnx",
         "parakeet_quantization": "parakeet-onnx",
@@ -32,66 +32,85 @@ _NOT_LOADED: Final = "It is installed but could not be loaded."
 
 
 @dataclass(frozen=True, slots=True)
-class Unmet:
+class UnmetSetting:
     """A setting that cannot be met.
 
     Attributes:
         setting: Its name.
         model: What it is about.
         reason: Why it cannot, in a sentence.
-        instead: The model that answers in its stead, or None.
+        fallback_model: The model that answers in its stead, or None.
     """
 
     setting: str
     model: str
     reason: str
-    instead: str | None
+    fallback_model: str | None
 
     @property
-    def sentence(self) -> str:
+    def message(self) -> str:
         """What a person is told."""
-        return f"{self.model}: {self.reason}" + (f" {self.instead} stands in." if self.instead else "")
+        return f"{self.model}: {self.reason}" + (
+            f" {self.fallback_model} stands in." if self.fallback_model else ""
+        )
 
 
-def unmet(settings: Settings, registry: Registry, active: str | None = None) -> tuple[Unmet, ...]:
+def find_unmet_settings(
+    settings: Settings, registry: Registry, active_model: str | None = None
+) -> tuple[UnmetSetting, ...]:
     """Return the settings about models that were made and cannot be met; looks at the disk.
 
     Args:
         settings: What the server is told; defaults are nobody's wish.
         registry: The models there are.
-        active: The model that was loaded for ``preload_model``, or None.
+        active_model: The model that was loaded for ``preload_model``, or None.
     """
-    found: dict[tuple[str, str], Unmet] = {}
-    for one in (*_about_models(settings, registry, active), *_about_provider(settings, registry)):
+    found: dict[tuple[str, str], UnmetSetting] = {}
+    for one in (
+        *_find_unmet_models(settings, registry, active_model),
+        *_find_unmet_provider(settings, registry),
+    ):
         found.setdefault((one.model, one.reason), one)
     return tuple(found.values())
 
 
-def _about_models(settings: Settings, registry: Registry, active: str | None) -> Iterator[Unmet]:
-    wishes = [(setting, model) for setting, model in ABOUT.items() if getattr(settings, setting) is not None]
+def _find_unmet_models(
+    settings: Settings, registry: Registry, active_model: str | None
+) -> Iterator[UnmetSetting]:
+    wishes = [
+        (setting, model)
+        for setting, model in MODEL_OF_SETTING.items()
+        if getattr(settings, setting) is not None
+    ]
     first = settings.preload_model
-    if active and "preload_model" in settings.model_fields_set and not _is_any(first, active):
+    if (
+        active_model
+        and "preload_model" in settings.model_fields_set
+        and not _is_variant_of(first, active_model)
+    ):
         wishes.append(("preload_model", first))
     for setting, model in wishes:
-        if (reason := _refusal(registry, model)) is not None:
-            yield Unmet(setting, resolve_name(model), reason, _stand_in(settings, registry, model))
-        elif active and _was_passed_over(model, settings, registry, active):
-            yield Unmet(setting, resolve_name(model), _NOT_LOADED, active)
+        if (reason := _find_unavailable_reason(registry, model)) is not None:
+            yield UnmetSetting(
+                setting, resolve_model_id(model), reason, _find_fallback(settings, registry, model)
+            )
+        elif active_model and _has_failed_to_load(model, settings, registry, active_model):
+            yield UnmetSetting(setting, resolve_model_id(model), _NOT_LOADED, active_model)
 
 
-def _about_provider(settings: Settings, registry: Registry) -> Iterator[Unmet]:
+def _find_unmet_provider(settings: Settings, registry: Registry) -> Iterator[UnmetSetting]:
     if settings.onnx_provider == "auto" or find_spec("onnxruntime") is None:
         return
     try:
-        providers.chosen(settings.onnx_provider, providers.offered())
+        providers.resolve_providers(settings.onnx_provider, providers.list_providers())
     except ModelUnavailable as refusal:
         model = "parakeet-onnx"
-        yield Unmet("onnx_provider", model, refusal.reason, _stand_in(settings, registry, model))
+        yield UnmetSetting("onnx_provider", model, refusal.reason, _find_fallback(settings, registry, model))
 
 
-def _refusal(registry: Registry, model: str) -> str | None:
+def _find_unavailable_reason(registry: Registry, model: str) -> str | None:
     try:
-        registry.resolve(ModelRequest(model, ""), fallback=False)
+        registry.resolve_model(ModelRequest(model, ""), fallback=False)
     except ModelUnavailable as refusal:
         return refusal.reason
     except OSError:
@@ -99,20 +118,20 @@ def _refusal(registry: Registry, model: str) -> str | None:
     return None
 
 
-def _stand_in(settings: Settings, registry: Registry, model: str) -> str | None:
+def _find_fallback(settings: Settings, registry: Registry, model: str) -> str | None:
     try:
-        return registry.resolve(ModelRequest(model, ""), fallback=settings.streaming_fallback).name
+        return registry.resolve_model(ModelRequest(model, ""), fallback=settings.streaming_fallback).model_id
     except (ModelUnavailable, OSError):
         return None
 
 
-def _was_passed_over(model: str, settings: Settings, registry: Registry, active: str) -> bool:
+def _has_failed_to_load(model: str, settings: Settings, registry: Registry, active_model: str) -> bool:
     """Return whether ``model`` seemed to be there, was to be loaded at start, and was not."""
-    first = _stand_in(settings, registry, settings.preload_model)
-    return first not in (None, active) and first == _stand_in(settings, registry, model)
+    first = _find_fallback(settings, registry, settings.preload_model)
+    return first not in (None, active_model) and first == _find_fallback(settings, registry, model)
 
 
-def _is_any(model: str, active: str) -> bool:
-    """Return whether ``model`` leaves open which variant it means and ``active`` is one of them."""
-    family, variant = NAMES.get(model.strip().lower(), ("", ""))
-    return variant is None and active.startswith(f"{family}-")
+def _is_variant_of(model: str, active_model: str) -> bool:
+    """Return whether ``model`` leaves open which variant it means and ``active_model`` is one of them."""
+    family, variant = MODEL_ALIASES.get(model.strip().lower(), ("", ""))
+    return variant is None and active_model.startswith(f"{family}-")

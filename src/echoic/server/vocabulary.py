@@ -7,7 +7,7 @@ import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from echoic.server.log import event
+from echoic.server.log import log_event
 from echoic.text.vocabulary import (
     Style,
     Vocabulary,
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 #: Bytes of a file at most; ten thousand of the longest replacements are less.
-_LARGEST = 2**24
+_MAX_FILE_BYTES = 2**24
 #: What tells one state of a file from another.
-_Stamp = tuple[int, int, int]
+_FileStamp = tuple[int, int, int]
 
 
-def read_vocabulary(file: Path, parse: Callable[[str], _T]) -> _T:
+def read_vocabulary_file(file: Path, parse: Callable[[str], _T]) -> _T:
     """Return what ``parse`` makes of a file.
 
     Raises:
@@ -36,12 +36,12 @@ def read_vocabulary(file: Path, parse: Callable[[str], _T]) -> _T:
     """
     try:
         with file.open("rb") as opened:
-            data = opened.read(_LARGEST + 1)
+            data = opened.read(_MAX_FILE_BYTES + 1)
     except OSError as error:
         reason = (error.strerror or "no reason is given").lower()
         raise VocabularyProblem(f"a file that can be read ({reason})", str(file)) from error
-    if len(data) > _LARGEST:
-        raise VocabularyProblem(f"of {_LARGEST >> 20} MiB at most", str(file))
+    if len(data) > _MAX_FILE_BYTES:
+        raise VocabularyProblem(f"of {_MAX_FILE_BYTES >> 20} MiB at most", str(file))
     try:
         return parse(data.decode())
     except UnicodeDecodeError:
@@ -52,13 +52,13 @@ def read_vocabulary(file: Path, parse: Callable[[str], _T]) -> _T:
 
 
 @dataclass(slots=True)
-class _Watched:
+class _WatchedFile:
     """A file, and which state of it was looked at last."""
 
     file: Path
-    stamp: _Stamp | None = None
+    stamp: _FileStamp | None = None
 
-    def changed(self) -> bool:
+    def has_changed(self) -> bool:
         """Return whether it is another than at the last call; one that is not there has a state too."""
         before = self.stamp
         try:
@@ -70,7 +70,7 @@ class _Watched:
         return before != self.stamp
 
 
-class HouseVocabulary:
+class ServerVocabulary:
     """What the server brings to every session.
 
     A file that turns bad while the server runs is told of in the log, once, and what was in it before holds.
@@ -78,41 +78,43 @@ class HouseVocabulary:
     Args:
         terms: The file of the terms, or None.
         replacements: The file of the replacements, or None.
-        style: How vocabularies are used.
+        policy: How vocabularies are used.
     """
 
     def __init__(
-        self, terms: Path | None = None, replacements: Path | None = None, style: Style | None = None
+        self, terms: Path | None = None, replacements: Path | None = None, policy: Style | None = None
     ) -> None:
-        self._terms = _Watched(terms) if terms else None
-        self._replacements = _Watched(replacements) if replacements else None
+        self._terms = _WatchedFile(terms) if terms else None
+        self._replacements = _WatchedFile(replacements) if replacements else None
         #: The vocabulary of a session that begins now, as far as the files were read.
-        self.now = Vocabulary(style=style or Style())
-        self._turn = asyncio.Lock()
+        self.current = Vocabulary(style=policy or Style())
+        self._lock = asyncio.Lock()
 
-    async def refresh(self) -> None:
+    async def reload_changed_files(self) -> None:
         """Read those of the files that changed."""
-        async with self._turn:
-            terms = self._terms is not None and self._terms.changed()
-            replacements = self._replacements is not None and self._replacements.changed()
+        async with self._lock:
+            terms = self._terms is not None and self._terms.has_changed()
+            replacements = self._replacements is not None and self._replacements.has_changed()
             if terms or replacements:
-                self.now = await asyncio.to_thread(self._reread, terms=terms, replacements=replacements)
+                self.current = await asyncio.to_thread(
+                    self._reload_files, terms=terms, replacements=replacements
+                )
 
-    def _reread(self, *, terms: bool, replacements: bool) -> Vocabulary:
-        house = self.now.house
-        if terms and (found := _usable(self._terms, parse_terms)) is not None:
+    def _reload_files(self, *, terms: bool, replacements: bool) -> Vocabulary:
+        house = self.current.house
+        if terms and (found := _read_or_log(self._terms, parse_terms)) is not None:
             house = replace(house, terms=found)
-        if replacements and (pairs := _usable(self._replacements, parse_replacements)) is not None:
+        if replacements and (pairs := _read_or_log(self._replacements, parse_replacements)) is not None:
             house = replace(house, replacements=pairs)
-        return Vocabulary(house, self.now.style)
+        return Vocabulary(house, self.current.style)
 
 
-def _usable(watched: _Watched | None, parse: Callable[[str], _T]) -> _T | None:
+def _read_or_log(watched: _WatchedFile | None, parse: Callable[[str], _T]) -> _T | None:
     """Return what is in a file, or None: it cannot be used, and that is in the log."""
     if watched is None:
         return None
     try:
-        return read_vocabulary(watched.file, parse)
+        return read_vocabulary_file(watched.file, parse)
     except VocabularyProblem as problem:
-        event(log, logging.WARNING, "vocabulary.unusable", file=str(watched.file), reason=str(problem))
+        log_event(log, logging.WARNING, "vocabulary.unusable", file=str(watched.file), reason=str(problem))
         return None

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from echoic.errors import ModelUnavailable
-from echoic.server.log import event
+from echoic.server.log import log_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def silero() -> Callable[[], VoiceActivity] | None:
+def build_silero_factory() -> Callable[[], VoiceActivity] | None:
     """Return what makes a stream's detector, or None where the model is missing: every window is decoded."""
     from echoic.engines.silero import SileroModel  # noqa: PLC0415  # an optional part is imported where it is used
 
     try:
-        return SileroModel().voice
+        return SileroModel().build_detector
     except ModelUnavailable as error:
-        event(log, logging.WARNING, "voice.unavailable", reason=error.reason, install=error.install)
+        log_event(log, logging.WARNING, "voice.unavailable", reason=error.reason, install=error.install)
         return None
 
 
-def loudness() -> Callable[[], VoiceActivity]:
+def build_scripted_factory() -> Callable[[], VoiceActivity]:
     """Return what makes a detector that takes every sound for speech, as the scripted recogniser needs it."""
-    from echoic.engines.scripted import PlateauVoice  # noqa: PLC0415  # for tests and load only
+    from echoic.engines.scripted import PlateauDetector  # noqa: PLC0415  # for tests and load only
 
-    return PlateauVoice
+    return PlateauDetector

@@ -8,29 +8,29 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from echoic.errors import CLOSE_CODES, AccessRefused, ErrorCode
 from echoic.limits.keys import KeyStoreUnavailable
-from echoic.limits.ways import refuse_unless_good
-from echoic.server.log import event
+from echoic.limits.ways import check_key_status
+from echoic.server.log import log_event
 from echoic.wire.frames import Error
 
 if TYPE_CHECKING:
     from echoic.limits.identity import Identity
-    from echoic.limits.keys import Key, KeyStore
+    from echoic.limits.keys import ApiKey, KeyStore
 
 log = logging.getLogger(__name__)
 
 #: Seconds between two looks; one look may wait for the store's own patience on top.
-LOOK_SECONDS: Final = 20.0
-_CLOSE: Final = CLOSE_CODES[ErrorCode.UNAUTHORIZED] or 0
+CHECK_INTERVAL_SECONDS: Final = 20.0
+_CLOSE_CODE: Final = CLOSE_CODES[ErrorCode.UNAUTHORIZED] or 0
 
 
-class Running(Protocol):
+class EndableStream(Protocol):
     """A stream that can be ended."""
 
-    def end(self, code: int, error: Error | None = None) -> None:
+    def end_stream(self, code: int, error: Error | None = None) -> None:
         """Deliver what was heard, then the error, and close."""
 
 
-class KeyWatch:
+class RevocationMonitor:
     """Looks now and then whether the keys of running streams still count.
 
     Args:
@@ -39,45 +39,45 @@ class KeyWatch:
 
     def __init__(self, store: KeyStore) -> None:
         self._store = store
-        self._keys: dict[Running, str] = {}
+        self._key_ids: dict[EndableStream, str] = {}
 
-    def follow(self, stream: Running, identity: Identity) -> None:
+    def follow_stream(self, stream: EndableStream, identity: Identity) -> None:
         """Watch over a stream, if it was opened, or taken up last, by a key of the store."""
-        self.forget(stream)
+        self.forget_stream(stream)
         if identity.key_id is not None:
-            self._keys[stream] = identity.key_id
+            self._key_ids[stream] = identity.key_id
 
-    def forget(self, stream: Running) -> None:
+    def forget_stream(self, stream: EndableStream) -> None:
         """Watch over it no more."""
-        self._keys.pop(stream, None)
+        self._key_ids.pop(stream, None)
 
-    async def run(self) -> None:
-        """Look every ``LOOK_SECONDS``, until cancelled."""
+    async def run_checks(self) -> None:
+        """Look every ``CHECK_INTERVAL_SECONDS``, until cancelled."""
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            await self.look()
+            await asyncio.sleep(CHECK_INTERVAL_SECONDS)
+            await self.end_revoked_streams()
 
-    async def look(self) -> None:
+    async def end_revoked_streams(self) -> None:
         """End the streams whose keys do not count any more; where the store is away, all go on."""
-        if not self._keys:
+        if not self._key_ids:
             return
         try:
-            known = await self._store.find_all(set(self._keys.values()))
+            known = await self._store.find_keys(set(self._key_ids.values()))
         except KeyStoreUnavailable as problem:
-            event(log, logging.WARNING, "keys.unavailable", reason=problem.message)
+            log_event(log, logging.WARNING, "keys.unavailable", reason=problem.message)
             return
-        for stream, name in tuple(self._keys.items()):
-            refusal = _refusal(known.get(name))
+        for stream, name in tuple(self._key_ids.items()):
+            refusal = _find_refusal(known.get(name))
             if refusal is not None:
-                self.forget(stream)
-                stream.end(_CLOSE, Error(code=refusal.code, message=refusal.message))
+                self.forget_stream(stream)
+                stream.end_stream(_CLOSE_CODE, Error(code=refusal.code, message=refusal.message))
 
 
-def _refusal(key: Key | None) -> AccessRefused | None:
+def _find_refusal(key: ApiKey | None) -> AccessRefused | None:
     if key is None:
         return AccessRefused(ErrorCode.UNAUTHORIZED, "This API key is gone.")
     try:
-        refuse_unless_good(key)
+        check_key_status(key)
     except AccessRefused as refusal:
         return refusal
     return None

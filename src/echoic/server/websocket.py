@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 #: Bytes of messages that may wait for a stream which does not take them; then its client is not read until
 #: half of them are taken. Until then pings that come behind audio are answered: 8 s of float32 at 16 kHz, on
 #: top of the 30 s that the stream itself lets wait.
-_HELD: Final = 2**19
+_MAX_QUEUED_BYTES: Final = 2**19
 #: Bytes that are taken apart at once, and seconds for which one client's are before others have their turn:
 #: thousands of small messages may come at once.
-_BITE: Final = 2**11
-_TURN_SECONDS: Final = 0.001
+_PARSE_CHUNK_BYTES: Final = 2**11
+_PARSE_TURN_SECONDS: Final = 0.001
 #: Bytes that a message takes besides its own.
-_OVERHEAD: Final = 256
+_MESSAGE_OVERHEAD_BYTES: Final = 256
 
 
-class Conversation(ServerProtocol):
+class CompliantServerProtocol(ServerProtocol):
     """Takes a close between the fragments of a message for a close.
 
     Source: RFC 6455, section 5.4: "Control frames MAY be injected in the middle of a fragmented message."
@@ -40,7 +40,7 @@ class Conversation(ServerProtocol):
         super().recv_frame(frame)
 
 
-class WebSocket(WebSocketsSansIOProtocol):
+class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
     """A connection to one client.
 
     Beyond uvicorn's own: fragments take no more memory than what is in them; pongs do not pile up for who
@@ -51,71 +51,71 @@ class WebSocket(WebSocketsSansIOProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # as uvicorn's
         super().__init__(*args, **kwargs)
-        self.conn = Conversation(
+        self.conn = CompliantServerProtocol(
             extensions=self.conn.available_extensions,
             max_size=self.config.ws_max_size,
             logger=logging.getLogger("uvicorn.error"),
         )
-        self._joined = bytearray()
-        self._pong = b""
-        self._sizes: deque[int] = deque()
-        self._held = 0
-        self._lived_at = 0.0
-        self._unread = bytearray()
-        self._has_turn = self._is_paused = False
+        self._joined_fragments = bytearray()
+        self._pending_pong = b""
+        self._queued_sizes: deque[int] = deque()
+        self._queued_bytes = 0
+        self._last_data_at = 0.0
+        self._unparsed = bytearray()
+        self._is_turn_scheduled = self._is_paused = False
 
     def data_received(self, data: bytes) -> None:
         """Take what came from the client, as much of it as others can wait for."""
-        self._lived_at = self.loop.time()
-        self._unread += data
-        self._ask_for_turn(at_once=True)
+        self._last_data_at = self.loop.time()
+        self._unparsed += data
+        self._schedule_turn(at_once=True)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Take what is left of a connection that was cut, and that there will be no more."""
         over = self.conn.parser_exc is not None or self.conn.close_rcvd is not None or self.close_sent
-        if self._unread and self.handshake_complete and not over:
+        if self._unparsed and self.handshake_complete and not over:
             self.writable.clear()  # nothing can be answered
-            self._take(len(self._unread))
-        self._unread.clear()
+            self._parse_bytes(len(self._unparsed))
+        self._unparsed.clear()
         super().connection_lost(exc)
 
     async def send(self, message: ASGISendEvent) -> None:
         """Send a message; behind a close all that comes is read, to find its answer."""
         if message["type"] == "websocket.close":
             self.read_paused = False
-            self._ask_for_turn()
+            self._schedule_turn()
         await super().send(message)
 
-    def _ask_for_turn(self, *, at_once: bool = False) -> None:
+    def _schedule_turn(self, *, at_once: bool = False) -> None:
         """Take what is not yet read, if the stream has room for it, and read from the socket when all is."""
         if self.transport.is_closing():
-            self._unread.clear()
-        elif self._unread and not self.read_paused and not self._has_turn:
-            self._has_turn = True
+            self._unparsed.clear()
+        elif self._unparsed and not self.read_paused and not self._is_turn_scheduled:
+            self._is_turn_scheduled = True
             if at_once:
-                self._take_turn()
+                self._run_turn()
             else:
-                self.loop.call_soon(self._take_turn)
-        self._read_or_pause()
+                self.loop.call_soon(self._run_turn)
+        self._update_reading()
 
-    def _take_turn(self) -> None:
-        ends = perf_counter() + _TURN_SECONDS
-        while self._unread and not self.read_paused and not self.transport.is_closing():
-            self._take(_BITE)
+    def _run_turn(self) -> None:
+        ends = perf_counter() + _PARSE_TURN_SECONDS
+        while self._unparsed and not self.read_paused and not self.transport.is_closing():
+            self._parse_bytes(_PARSE_CHUNK_BYTES)
             if perf_counter() > ends:
                 break
-        self._has_turn = False
-        self._ask_for_turn()
+        self._is_turn_scheduled = False
+        self._schedule_turn()
 
-    def _read_or_pause(self) -> None:
-        paused = self.read_paused or bool(self._unread)
+    def _update_reading(self) -> None:
+        paused = self.read_paused or bool(self._unparsed)
         if paused != self._is_paused and not self.transport.is_closing():
             self._is_paused = paused
             (self.transport.pause_reading if paused else self.transport.resume_reading)()
 
-    def _take(self, size: int) -> None:
-        data = bytes(self._unread[:size])
-        del self._unread[:size]
+    def _parse_bytes(self, size: int) -> None:
+        data = bytes(self._unparsed[:size])
+        del self._unparsed[:size]
         super().data_received(data)
         if self.conn.handshake_exc is not None and not self.handshake_complete:
             self.handshake_complete = self.close_sent = True
@@ -125,37 +125,37 @@ class WebSocket(WebSocketsSansIOProtocol):
     def handle_cont(self, event: Frame) -> None:
         """Join a fragment to those before; kept apart, small ones take thirty times their size."""
         if self.frames:
-            self._joined = bytearray(self.frames.pop())
-        self._joined += event.data
+            self._joined_fragments = bytearray(self.frames.pop())
+        self._joined_fragments += event.data
         if event.fin:
-            self.frames = [bytes(self._joined)]
-            self._joined = bytearray()
+            self.frames = [bytes(self._joined_fragments)]
+            self._joined_fragments = bytearray()
             self.send_receive_event_to_app()
 
     def send_receive_event_to_app(self) -> None:
         """Queue a message, and read no further once too much waits."""
-        size = sum(map(len, self.frames)) + _OVERHEAD
+        size = sum(map(len, self.frames)) + _MESSAGE_OVERHEAD_BYTES
         before, paused = self.queue.qsize(), self.read_paused
         self.read_paused = True  # else uvicorn stops reading at each message
         super().send_receive_event_to_app()
         self.read_paused = paused
         if self.queue.qsize() == before or self.close_sent:  # it is over
             return
-        self._sizes.append(size)
-        self._held += size
-        if self._held > _HELD and not paused:
+        self._queued_sizes.append(size)
+        self._queued_bytes += size
+        if self._queued_bytes > _MAX_QUEUED_BYTES and not paused:
             self.read_paused = True
-            self._read_or_pause()
+            self._update_reading()
 
     async def receive(self) -> ASGIReceiveEvent:
         """Return the next message, and read on once there is room again."""
         message = await self.queue.get()
         if message["type"] == "websocket.receive":
-            self._held -= self._sizes.popleft()
-        if self.read_paused and self._held <= _HELD // 2:
+            self._queued_bytes -= self._queued_sizes.popleft()
+        if self.read_paused and self._queued_bytes <= _MAX_QUEUED_BYTES // 2:
             self.read_paused = False
-            self._lived_at = self.loop.time()
-            self._ask_for_turn()
+            self._last_data_at = self.loop.time()
+            self._schedule_turn()
         return message
 
     def keepalive_timeout(self) -> None:
@@ -163,7 +163,7 @@ class WebSocket(WebSocketsSansIOProtocol):
 
         A pong may stand behind audio that is not read yet; what comes instead shows as well that it lives.
         """
-        if self.read_paused or self._lived_at >= self.ping_sent_at:
+        if self.read_paused or self._last_data_at >= self.ping_sent_at:
             self.pong_timer = self.pending_ping_payload = None
             self.schedule_ping()
             return
@@ -180,11 +180,11 @@ class WebSocket(WebSocketsSansIOProtocol):
         if self.writable.is_set():
             self.transport.write(b"".join(pongs))
         elif pongs:
-            self._pong = pongs[-1]
+            self._pending_pong = pongs[-1]
 
     def resume_writing(self) -> None:
         """Go on: the client has read."""
         super().resume_writing()
-        pong, self._pong = self._pong, b""
+        pong, self._pending_pong = self._pending_pong, b""
         if pong and not self.transport.is_closing():
             self.transport.write(pong)

@@ -20,7 +20,7 @@ class Diarizer(Protocol):
     def name(self) -> str:
         """Its own name, as the status endpoint lists it."""
 
-    def listen(self, sounds: Sequence[Sound]) -> list[Voices]:
+    def diarize(self, chunks: Sequence[Sound]) -> list[Voices]:
         """Return who speaks in each piece of sound, in their order.
 
         The pieces are of different sessions. An answer must not depend on which other pieces are in the
@@ -30,17 +30,17 @@ class Diarizer(Protocol):
             Exception: Anything; the pieces then have no speakers, and nothing else is lost.
         """
 
-    def review(self, carry: object) -> tuple[Turn, ...]:
+    def finalize(self, state: object) -> tuple[Turn, ...]:
         """Return the best account of all that a session heard, in the order of ``Voices``.
 
-        It may correct what ``listen`` said, by the same ids. It costs more than that, but is bounded, as
+        It may correct what ``diarize`` said, by the same ids. It costs more than that, but is bounded, as
         is the carry: of a long session the account may be coarser than the answers were.
 
         Args:
-            carry: The ``carry`` of the session's last ``Voices``; None: nothing was heard.
+            state: The ``state`` of the session's last ``Voices``; None: nothing was heard.
 
         Raises:
-            Exception: Anything; the answers of ``listen`` then stand.
+            Exception: Anything; the answers of ``diarize`` then stand.
         """
 
     def close(self) -> None:

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_NEVER = -2.0
+_EXCLUDED = -2.0
 
 
-def likeness(sums: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
+def compute_similarity(sums: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the mean cosine between the windows of each two groups.
 
     Args:
@@ -30,59 +30,59 @@ def likeness(sums: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray
     """
     means = sums / weights[:, np.newaxis]
     alike: NDArray[np.float32] = means @ means.T
-    np.fill_diagonal(alike, _NEVER)
+    np.fill_diagonal(alike, _EXCLUDED)
     return alike
 
 
-def link(
+def cluster_groups(
     sums: NDArray[np.float32],
     weights: NDArray[np.float32],
-    goes_on: Callable[[float, NDArray[np.float32]], bool],
+    should_merge: Callable[[float, NDArray[np.float32]], bool],
 ) -> NDArray[np.intp]:
     """Return each group's cluster, counted from 0 in the order of their first groups.
 
     The two clusters that are most alike become one for as long as they should.
 
     Args:
-        sums: As for ``likeness``.
+        sums: As for ``compute_similarity``.
         weights: The same.
-        goes_on: Whether two that are so alike are to be one; it sees the clusters' weights as well.
+        should_merge: Whether two that are so alike are to be one; it sees the clusters' weights as well.
     """
     heavy = weights.astype(np.float32).copy()
     products = (sums @ sums.T).astype(np.float32)
-    alike = likeness(sums, weights)
+    alike = compute_similarity(sums, weights)
     labels = np.arange(len(heavy))
     while len(heavy) > 1:
         one, other = sorted(divmod(int(alike.argmax()), len(heavy)))
         best = float(alike[one, other])
-        if best == _NEVER or not goes_on(best, heavy[heavy > 0]):
+        if best == _EXCLUDED or not should_merge(best, heavy[heavy > 0]):
             break
         products[one] += products[other]
         products[:, one] += products[:, other]
         heavy[one] += heavy[other]
         heavy[other] = 0
-        row = np.where(heavy > 0, products[one] / np.maximum(heavy[one] * heavy, 1e-9), _NEVER)
-        row[one] = _NEVER
+        row = np.where(heavy > 0, products[one] / np.maximum(heavy[one] * heavy, 1e-9), _EXCLUDED)
+        row[one] = _EXCLUDED
         alike[one], alike[:, one] = row, row
-        alike[other], alike[:, other] = _NEVER, _NEVER
+        alike[other], alike[:, other] = _EXCLUDED, _EXCLUDED
         labels[labels == other] = one
-    return _in_order(labels)
+    return _relabel_in_order(labels)
 
 
-def closest(alike: NDArray[np.float32], speakers: NDArray[np.intp]) -> tuple[int, int]:
+def find_closest_pair(similarity: NDArray[np.float32], speakers: NDArray[np.intp]) -> tuple[int, int]:
     """Return the two groups that are most alike, of one speaker if there are such two.
 
     Args:
-        alike: What ``likeness`` returns.
+        similarity: What ``compute_similarity`` returns.
         speakers: Each group's speaker.
     """
-    same = np.where(speakers[:, np.newaxis] == speakers, alike, _NEVER)
-    chosen = same if same.max() > _NEVER else alike
-    one, other = sorted(divmod(int(chosen.argmax()), len(alike)))
+    same = np.where(speakers[:, np.newaxis] == speakers, similarity, _EXCLUDED)
+    chosen = same if same.max() > _EXCLUDED else similarity
+    one, other = sorted(divmod(int(chosen.argmax()), len(similarity)))
     return one, other
 
 
-def _in_order(labels: NDArray[np.intp]) -> NDArray[np.intp]:
+def _relabel_in_order(labels: NDArray[np.intp]) -> NDArray[np.intp]:
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     ranks = np.empty_like(first)
     ranks[np.argsort(first)] = np.arange(len(first))

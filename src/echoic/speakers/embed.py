@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from echoic.speakers.fbank import HOP, features
-from echoic.speakers.graph import Graph
+from echoic.speakers.fbank import HOP_SAMPLES, compute_fbank
+from echoic.speakers.graph import PackagedOnnxModel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,50 +20,54 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 #: Seconds of the longest window: the graph sums up longer ones otherwise than its original.
-LONGEST = 2.0
+MAX_WINDOW_SECONDS = 2.0
 #: Windows of one call; more are no cheaper each.
-_LANES = 8
+_MAX_BATCH_SIZE = 8
 
 
 class Embedder(Protocol):
     """A loaded model of voices; called from several threads at once."""
 
-    def embed(self, audio: NDArray[np.float32], windows: Sequence[tuple[int, int]]) -> NDArray[np.float32]:
+    def embed_windows(
+        self, audio: NDArray[np.float32], windows: Sequence[tuple[int, int]]
+    ) -> NDArray[np.float32]:
         """Return one vector of length 1 for each window: the closer two are, the more alike the voices.
 
         Args:
             audio: float32, shape ``(n,)``, mono, 16 kHz, -1..1.
-            windows: Where each begins and ends, in samples; at least 0.2 s and at most ``LONGEST``.
+            windows: Where each begins and ends, in samples; at least 0.2 s and at most ``MAX_WINDOW_SECONDS``.
 
         Returns:
             float32, shape ``(len(windows), any)``.
         """
 
 
-class CamPlusPlus(Graph):
+class CamPlusPlus(PackagedOnnxModel):
     """CAM++."""
 
-    def embed(self, audio: NDArray[np.float32], windows: Sequence[tuple[int, int]]) -> NDArray[np.float32]:
+    def embed_windows(
+        self, audio: NDArray[np.float32], windows: Sequence[tuple[int, int]]
+    ) -> NDArray[np.float32]:
         """Return one vector for each window: float32, shape ``(len(windows), 192)``, of length 1."""
-        energies = features(audio)
+        energies = compute_fbank(audio)
         alike: dict[int, list[tuple[int, int]]] = defaultdict(list)
         for place, (start, end) in enumerate(windows):
-            first = start // HOP
-            size = min((end - start) // HOP - 2, len(energies) - first)  # the last frames end outside
+            first = start // HOP_SAMPLES
+            size = min((end - start) // HOP_SAMPLES - 2, len(energies) - first)  # the last frames end outside
             alike[size].append((place, first))
         found: dict[int, NDArray[np.float32]] = {}
         for size, ones in alike.items():
-            for at in range(0, len(ones), _LANES):
-                some = ones[at : at + _LANES]
+            for at in range(0, len(ones), _MAX_BATCH_SIZE):
+                some = ones[at : at + _MAX_BATCH_SIZE]
                 batch = np.stack([energies[first : first + size] for _, first in some])
-                found |= zip([place for place, _ in some], self._run(batch), strict=True)
-        return np.stack([found[place] for place in range(len(windows))]) if found else _NONE
+                found |= zip([place for place, _ in some], self._run_batch(batch), strict=True)
+        return np.stack([found[place] for place in range(len(windows))]) if found else _NO_EMBEDDINGS
 
-    def _run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _run_batch(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         level = batch - batch.mean(axis=1, keepdims=True)
-        (vectors,) = self._session.run(None, {"features": level})
+        (vectors,) = self._onnx_session.run(None, {"features": level})
         unit: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         return unit
 
 
-_NONE: NDArray[np.float32] = np.zeros((0, 192), np.float32)
+_NO_EMBEDDINGS: NDArray[np.float32] = np.zeros((0, 192), np.float32)

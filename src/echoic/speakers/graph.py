@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Graph:
+class PackagedOnnxModel:
     """A network, ready to run; one call uses one core.
 
     Args:
@@ -30,6 +30,6 @@ class Graph:
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            self._session = ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+            self._onnx_session = ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's errors have no other common class
             raise ModelUnavailable("embedded", f"The file {file.name} cannot be read.") from error

@@ -8,31 +8,31 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from echoic.session.sound import SpeakerWishes
-from echoic.speakers.cluster import closest, likeness
+from echoic.speakers.cluster import compute_similarity, find_closest_pair
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from echoic.speakers.regions import Past, Span
+    from echoic.speakers.regions import RecentAudio, TimeSpan
 
 #: Groups that are remembered; beyond that the two that are most alike become one.
-MOST_GROUPS = 128
+MAX_GROUPS = 128
 #: Stretches of time that are remembered; beyond that the shortest goes to the one before it.
-MOST_STRETCHES = 4096
+MAX_INTERVALS = 4096
 #: A group of which it is not yet known who it is.
-NOBODY = -1
+UNKNOWN = -1
 
 
 @dataclass(frozen=True, slots=True)
-class Groups:
+class EmbeddingGroups:
     """Windows that sound alike, as far as they are remembered; the arrays are read-only.
 
     Attributes:
         sums: The sums of their unit vectors, each times its seconds: float32, shape ``(groups, size)``.
         seconds: What they say anew: float32, shape ``(groups,)``.
-        speakers: Who it is, or ``NOBODY``: shape ``(groups,)``.
+        speakers: Who it is, or ``UNKNOWN``: shape ``(groups,)``.
     """
 
     sums: NDArray[np.float32]
@@ -42,30 +42,30 @@ class Groups:
     def __len__(self) -> int:
         return len(self.seconds)
 
-    def added(self, vectors: NDArray[np.float32], seconds: NDArray[np.float32]) -> Groups:
+    def with_windows(self, embeddings: NDArray[np.float32], seconds: NDArray[np.float32]) -> EmbeddingGroups:
         """Return them with more windows, each a group of its own and nobody's yet."""
-        weighted = vectors * seconds[:, np.newaxis]
-        return _frozen(
-            np.concatenate((self.sums.reshape(-1, vectors.shape[1]), weighted)),
+        weighted = embeddings * seconds[:, np.newaxis]
+        return _build_groups(
+            np.concatenate((self.sums.reshape(-1, embeddings.shape[1]), weighted)),
             np.concatenate((self.seconds, seconds)),
-            np.concatenate((self.speakers, np.full(len(seconds), NOBODY))),
+            np.concatenate((self.speakers, np.full(len(seconds), UNKNOWN))),
         )
 
-    def said_by(self, speakers: NDArray[np.intp]) -> Groups:
+    def with_speakers(self, speakers: NDArray[np.intp]) -> EmbeddingGroups:
         """Return them with other speakers."""
-        return _frozen(self.sums, self.seconds, speakers)
+        return _build_groups(self.sums, self.seconds, speakers)
 
-    def without(self, one: int, other: int) -> Groups:
-        """Return them with the group ``other`` put to the group ``one``."""
+    def merge_pair(self, kept: int, merged: int) -> EmbeddingGroups:
+        """Return them with the group ``merged`` put to the group ``kept``."""
         sums, seconds = self.sums.copy(), self.seconds.copy()
-        sums[one] += sums[other]
-        seconds[one] += seconds[other]
-        rest = np.arange(len(self)) != other
-        return _frozen(sums[rest], seconds[rest], self.speakers[rest])
+        sums[kept] += sums[merged]
+        seconds[kept] += seconds[merged]
+        rest = np.arange(len(self)) != merged
+        return _build_groups(sums[rest], seconds[rest], self.speakers[rest])
 
 
 @dataclass(frozen=True, slots=True)
-class Stretches:
+class GroupIntervals:
     """When each group was heard, in order; the arrays are read-only, shape ``(stretches,)``.
 
     Attributes:
@@ -81,31 +81,31 @@ class Stretches:
     def __len__(self) -> int:
         return len(self.starts)
 
-    def added(self, since: float, spans: Sequence[Span], groups: Sequence[int]) -> Stretches:
+    def replace_since(self, since: float, spans: Sequence[TimeSpan], groups: Sequence[int]) -> GroupIntervals:
         """Return what they say of the time before ``since``, and others, in any order, for the time after."""
         before = self.starts < since
         starts, ends, places = self.starts[before], self.ends[before], self.groups[before]
         order = sorted(range(len(spans)), key=lambda place: spans[place])
-        return _stretches(
+        return _build_intervals(
             np.concatenate((starts, [spans[place][0] for place in order])),
             np.concatenate((np.minimum(ends, since), [spans[place][1] for place in order])),
             np.concatenate((places, np.array([groups[place] for place in order], np.intp))),
         )
 
-    def without(self, one: int, other: int) -> Stretches:
+    def merge_pair(self, kept: int, merged: int) -> GroupIntervals:
         """Return them after ``Groups.without``."""
-        return _stretches(self.starts, self.ends, _moved(self.groups, one, other))
+        return _build_intervals(self.starts, self.ends, _renumber_groups(self.groups, kept, merged))
 
-    def coarser(self) -> Stretches:
+    def merge_shortest(self) -> GroupIntervals:
         """Return them with the shortest given to the one before it."""
         at = int((self.ends - self.starts)[1:].argmin()) + 1
         ends, rest = self.ends.copy(), np.arange(len(self)) != at
         ends[at - 1] = max(ends[at - 1], ends[at])
-        return _stretches(self.starts[rest], ends[rest], self.groups[rest])
+        return _build_intervals(self.starts[rest], ends[rest], self.groups[rest])
 
 
 @dataclass(frozen=True, slots=True)
-class Views:
+class RecentWindows:
     """The windows of the last seconds; the arrays are read-only, shape ``(windows,)``.
 
     Attributes:
@@ -118,107 +118,117 @@ class Views:
     ends: NDArray[np.float64]
     groups: NDArray[np.intp]
 
-    def added(self, since: float, spans: Sequence[Span], groups: NDArray[np.intp]) -> Views:
+    def with_windows(
+        self, since: float, spans: Sequence[TimeSpan], groups: NDArray[np.intp]
+    ) -> RecentWindows:
         """Return those that end after ``since``, and more."""
         kept = self.ends > since
         edges = np.array(spans, np.float64).reshape(-1, 2)
         starts = np.concatenate((self.starts[kept], edges[:, 0]))
         ends = np.concatenate((self.ends[kept], edges[:, 1]))
-        return _views(starts, ends, np.concatenate((self.groups[kept], groups)))
+        return _build_recent_windows(starts, ends, np.concatenate((self.groups[kept], groups)))
 
-    def without(self, one: int, other: int) -> Views:
+    def merge_pair(self, kept: int, merged: int) -> RecentWindows:
         """Return them after ``Groups.without``."""
-        return _views(self.starts, self.ends, _moved(self.groups, one, other))
+        return _build_recent_windows(self.starts, self.ends, _renumber_groups(self.groups, kept, merged))
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class DiarizerState:
     """What is known of a session; nothing in it changes.
 
     Attributes:
         groups: What was heard.
-        stretches: When; those of two who speak at once overlap.
-        views: The windows of the last seconds.
-        past: The last seconds themselves, for windows that reach back.
-        known: Speakers that got an id.
-        wishes: What the client says of the speakers.
+        intervals: When; those of two who speak at once overlap.
+        recent_windows: The windows of the last seconds.
+        recent_audio: The last seconds themselves, for windows that reach back.
+        speaker_count: Speakers that got an id.
+        options: What the client says of the speakers.
     """
 
-    groups: Groups
-    stretches: Stretches
-    views: Views
-    past: Past | None = None
-    known: int = 0
-    wishes: SpeakerWishes = field(default_factory=SpeakerWishes)
+    groups: EmbeddingGroups
+    intervals: GroupIntervals
+    recent_windows: RecentWindows
+    recent_audio: RecentAudio | None = None
+    speaker_count: int = 0
+    options: SpeakerWishes = field(default_factory=SpeakerWishes)
 
     @property
-    def size(self) -> int:
+    def size_bytes(self) -> int:
         """Bytes of its arrays."""
         groups = (self.groups.sums, self.groups.seconds, self.groups.speakers)
         times = [
-            array for one in (self.stretches, self.views) for array in (one.starts, one.ends, one.groups)
+            array
+            for one in (self.intervals, self.recent_windows)
+            for array in (one.starts, one.ends, one.groups)
         ]
-        past = self.past.audio.nbytes if self.past else 0
+        past = self.recent_audio.audio.nbytes if self.recent_audio else 0
         return sum(array.nbytes for array in (*groups, *times)) + past
 
-    def bounded(self) -> Memory:
+    def trim(self) -> DiarizerState:
         """Return it with no more groups and stretches than may be."""
-        groups, stretches, views = self.groups, self.stretches, self.views
-        while len(groups) > MOST_GROUPS:
-            pair = closest(likeness(groups.sums, groups.seconds), groups.speakers)
-            groups, stretches = groups.without(*pair), stretches.without(*pair)
-            views = views.without(*pair)
-        return replace(self, groups=groups, stretches=bounded(stretches), views=views)
+        groups, stretches, views = self.groups, self.intervals, self.recent_windows
+        while len(groups) > MAX_GROUPS:
+            pair = find_closest_pair(compute_similarity(groups.sums, groups.seconds), groups.speakers)
+            groups, stretches = groups.merge_pair(*pair), stretches.merge_pair(*pair)
+            views = views.merge_pair(*pair)
+        return replace(self, groups=groups, intervals=trim_intervals(stretches), recent_windows=views)
 
 
-def nothing() -> Memory:
+def build_empty_state() -> DiarizerState:
     """Return what is known before anything is heard."""
     none = np.zeros(0, np.float32)
     nobody = np.zeros(0, np.intp)
-    views = _views(np.zeros(0), np.zeros(0), nobody)
-    return Memory(_frozen(none.reshape(0, 0), none, nobody), no_stretches(), views)
+    views = _build_recent_windows(np.zeros(0), np.zeros(0), nobody)
+    return DiarizerState(_build_groups(none.reshape(0, 0), none, nobody), build_empty_intervals(), views)
 
 
-def no_stretches() -> Stretches:
+def build_empty_intervals() -> GroupIntervals:
     """Return no stretches."""
-    return _stretches(np.zeros(0), np.zeros(0), np.zeros(0, np.intp))
+    return _build_intervals(np.zeros(0), np.zeros(0), np.zeros(0, np.intp))
 
 
-def bounded(stretches: Stretches) -> Stretches:
+def trim_intervals(intervals: GroupIntervals) -> GroupIntervals:
     """Return no more stretches than are remembered."""
-    while len(stretches) > MOST_STRETCHES:
-        stretches = stretches.coarser()
-    return stretches
+    while len(intervals) > MAX_INTERVALS:
+        intervals = intervals.merge_shortest()
+    return intervals
 
 
-def _frozen(sums: NDArray[np.float32], seconds: NDArray[np.float32], speakers: NDArray[np.intp]) -> Groups:
+def _build_groups(
+    sums: NDArray[np.float32], seconds: NDArray[np.float32], speakers: NDArray[np.intp]
+) -> EmbeddingGroups:
     for array in (sums, seconds, speakers):
         array.setflags(write=False)
-    return Groups(sums, seconds, speakers)
+    return EmbeddingGroups(sums, seconds, speakers)
 
 
-def _stretches(starts: NDArray[np.float64], ends: NDArray[np.float64], groups: NDArray[np.intp]) -> Stretches:
+def _build_intervals(
+    starts: NDArray[np.float64], ends: NDArray[np.float64], groups: NDArray[np.intp]
+) -> GroupIntervals:
     """Return stretches, those that go on in the same group as one."""
     if len(starts) > 1:
-        goes_on = (groups[1:] == groups[:-1]) & (starts[1:] - ends[:-1] < _SEAM)
+        goes_on = (groups[1:] == groups[:-1]) & (starts[1:] - ends[:-1] < _MERGE_GAP_SECONDS)
         first = np.concatenate(([True], ~goes_on))
         starts, ends, groups = starts[first], np.maximum.reduceat(ends, np.flatnonzero(first)), groups[first]
     for array in (starts, ends, groups):
         array.setflags(write=False)
-    return Stretches(starts, ends, groups)
+    return GroupIntervals(starts, ends, groups)
 
 
-def _views(starts: NDArray[np.float64], ends: NDArray[np.float64], groups: NDArray[np.intp]) -> Views:
+def _build_recent_windows(
+    starts: NDArray[np.float64], ends: NDArray[np.float64], groups: NDArray[np.intp]
+) -> RecentWindows:
     for array in (starts, ends, groups):
         array.setflags(write=False)
-    return Views(starts, ends, groups)
+    return RecentWindows(starts, ends, groups)
 
 
-def _moved(groups: NDArray[np.intp], one: int, other: int) -> NDArray[np.intp]:
-    """Return places of groups after the group ``other`` went to the group ``one``."""
-    moved = np.where(groups == other, one, groups)
-    return moved - (moved > other)
+def _renumber_groups(groups: NDArray[np.intp], kept: int, merged: int) -> NDArray[np.intp]:
+    """Return places of groups after the group ``merged`` went to the group ``kept``."""
+    moved = np.where(groups == merged, kept, groups)
+    return moved - (moved > merged)
 
 
 #: Seconds between two stretches that go on.
-_SEAM = 0.01
+_MERGE_GAP_SECONDS = 0.01

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from echoic.errors import ModelUnavailable
-from echoic.speakers.identity import SpeakerRules
-from echoic.speakers.online import Rules
+from echoic.speakers.identity import SpeakerClusteringConfig
+from echoic.speakers.online import DiarizerConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 NAME = "pyannote"
 #: The cosine from which that model's voices are one: 1 less the distance at which pyannote's pipeline cuts.
 #: Source: https://huggingface.co/pyannote/speaker-diarization-3.1 (``config.yaml``, ``threshold``).
-RULES = Rules(speakers=SpeakerRules(alike=1 - 0.7046))
+CONFIG = DiarizerConfig(clustering=SpeakerClusteringConfig(min_similarity=1 - 0.7046))
 
 
 class PyannoteEmbedder:
@@ -49,7 +49,9 @@ class PyannoteEmbedder:
             raise ModelUnavailable(NAME, f"pyannote.audio finds no model in {model.name}.")
         self._model, self._torch = loaded.eval(), torch
 
-    def embed(self, audio: NDArray[np.float32], windows: Sequence[tuple[int, int]]) -> NDArray[np.float32]:
+    def embed_windows(
+        self, audio: NDArray[np.float32], windows: Sequence[tuple[int, int]]
+    ) -> NDArray[np.float32]:
         """Return one vector of length 1 for each window."""
         alike: dict[int, list[int]] = defaultdict(list)
         for place, (start, end) in enumerate(windows):

@@ -18,44 +18,44 @@ if TYPE_CHECKING:
     from echoic.session.sound import Sound
 
 #: Seconds by which a piece may begin beside the end of the one before it: places are rounded to other rates.
-_ROUNDING = 0.005
+_MAX_GAP_SECONDS = 0.005
 _FULL_SCALE = 32_768.0
 #: A time from where to where, in seconds.
-Span = tuple[float, float]
+TimeSpan = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class RecentAudio:
     """The last seconds of what was heard.
 
     Attributes:
         audio: int16, shape ``(n,)``, mono, 16 kHz; read-only.
         end: Seconds on the session's clock at which it ends.
-        known: The same, up to which it was looked at; what follows is part of the next piece.
-        spoken: Where there is speech in it; in order.
+        analyzed_until: The same, up to which it was looked at; what follows is part of the next piece.
+        speech_spans: Where there is speech in it; in order.
     """
 
     audio: NDArray[np.int16]
     end: float
-    known: float
-    spoken: tuple[Span, ...]
+    analyzed_until: float
+    speech_spans: tuple[TimeSpan, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class AnalysisWindow:
     """A piece of sound with what was heard just before it.
 
     Attributes:
         audio: float32, shape ``(n,)``, mono, 16 kHz, -1..1.
         origin: Seconds on the session's clock of its first sample.
-        start: Where what is new begins: the piece, or those before it that were too short.
-        spoken: Where there is speech, as it was told; in order.
+        new_start: Where what is new begins: the piece, or those before it that were too short.
+        speech_spans: Where there is speech, as it was told; in order.
     """
 
     audio: NDArray[np.float32]
     origin: float
-    start: float
-    spoken: tuple[Span, ...]
+    new_start: float
+    speech_spans: tuple[TimeSpan, ...]
 
     @property
     def end(self) -> float:
@@ -63,50 +63,52 @@ class Scene:
         return self.origin + self.audio.size / SOUND_RATE
 
     @property
-    def has_news(self) -> bool:
+    def has_new_speech(self) -> bool:
         """Whether there is speech in the new piece."""
-        return any(end > self.start for _, end in self.spoken)
+        return any(end > self.new_start for _, end in self.speech_spans)
 
-    def within(self, seconds: float) -> Scene:
+    def crop_to_last(self, seconds: float) -> AnalysisWindow:
         """Return its last seconds, or more if the new piece is longer than that."""
-        keep = round(max(seconds, self.end - self.start) * SOUND_RATE)
+        keep = round(max(seconds, self.end - self.new_start) * SOUND_RATE)
         audio = self.audio[-keep:] if keep else self.audio
         return replace(self, audio=audio, origin=self.end - audio.size / SOUND_RATE)
 
-    def after(self, seconds: float, *, waits: bool = False) -> Past:
-        """Return its last seconds for the next piece, of which the new piece is part if it ``waits``."""
+    def keep_recent(self, seconds: float, *, is_deferred: bool = False) -> RecentAudio:
+        """Return its last seconds for the next piece, of which the new piece is part if it ``is_deferred``."""
         kept = self.audio[-round(seconds * SOUND_RATE) :] * _FULL_SCALE
         audio = np.clip(np.rint(kept), -_FULL_SCALE, _FULL_SCALE - 1).astype(np.int16)
         audio.setflags(write=False)
         origin = self.end - audio.size / SOUND_RATE
-        spoken = tuple((max(begin, origin), end) for begin, end in self.spoken if end > origin)
-        return Past(audio, self.end, self.start if waits else self.end, spoken)
+        spoken = tuple((max(begin, origin), end) for begin, end in self.speech_spans if end > origin)
+        return RecentAudio(audio, self.end, self.new_start if is_deferred else self.end, spoken)
 
 
-def scene_of(sound: Sound, before: Past | None) -> Scene:
+def build_analysis_window(chunk: Sound, recent: RecentAudio | None) -> AnalysisWindow:
     """Return the piece together with what went before, if that ended where it begins."""
     spoken = tuple(
-        (sound.start + begin / SOUND_RATE, sound.start + end / SOUND_RATE) for begin, end in sound.speech
+        (chunk.start + begin / SOUND_RATE, chunk.start + end / SOUND_RATE) for begin, end in chunk.speech
     )
-    if before is None or abs(before.end - sound.start) > _ROUNDING:
-        return Scene(sound.audio, sound.start, sound.start, spoken)
-    earlier = before.audio.astype(np.float32) / np.float32(_FULL_SCALE)
-    audio = np.concatenate((earlier, sound.audio))
-    origin = sound.start - earlier.size / SOUND_RATE
-    return Scene(audio, origin, sound.start - (before.end - before.known), (*before.spoken, *spoken))
+    if recent is None or abs(recent.end - chunk.start) > _MAX_GAP_SECONDS:
+        return AnalysisWindow(chunk.audio, chunk.start, chunk.start, spoken)
+    earlier = recent.audio.astype(np.float32) / np.float32(_FULL_SCALE)
+    audio = np.concatenate((earlier, chunk.audio))
+    origin = chunk.start - earlier.size / SOUND_RATE
+    return AnalysisWindow(
+        audio, origin, chunk.start - (recent.end - recent.analyzed_until), (*recent.speech_spans, *spoken)
+    )
 
 
-def bits(sound: Sound, longest: float) -> Iterator[Sound]:
+def split_chunk(chunk: Sound, max_seconds: float) -> Iterator[Sound]:
     """Yield a piece of sound in bits of equal length, at least one."""
-    size = sound.audio.size
-    count = max(1, -(-size // round(longest * SOUND_RATE)))
+    size = chunk.audio.size
+    count = max(1, -(-size // round(max_seconds * SOUND_RATE)))
     edges = [size * place // count for place in range(count + 1)]
     for first, last in pairwise(edges):
         speech = tuple(
             (max(begin, first) - first, min(end, last) - first)
-            for begin, end in sound.speech
+            for begin, end in chunk.speech
             if begin < last and end > first
         )
-        start = sound.start + first / SOUND_RATE
-        done = sound.last and last == size
-        yield replace(sound, audio=sound.audio[first:last], start=start, speech=speech, last=done)
+        start = chunk.start + first / SOUND_RATE
+        done = chunk.last and last == size
+        yield replace(chunk, audio=chunk.audio[first:last], start=start, speech=speech, last=done)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from echoic.engines.scripted import SHORTEST_RUN, STEPS
+from echoic.engines.scripted import AMPLITUDE_STEPS, MIN_RUN_SECONDS
 from echoic.session.sound import SOUND_RATE, Turn, Voices
 
 if TYPE_CHECKING:
@@ -24,120 +24,124 @@ if TYPE_CHECKING:
     from echoic.session.sound import Sound, SpeakerWishes
 
 #: Seconds without speech that end a turn.
-PAUSE = 0.3
+TURN_PAUSE_SECONDS = 0.3
 #: Turns that a review remembers.
-LONGEST_REVIEW = 1000
+MAX_FINAL_TURNS = 1000
 
 
 class ScriptedDiarizer:
     """Says whose words were drawn.
 
     Args:
-        words_each: How many words of the vocabulary are one voice's.
-        late: Seconds of its words that a voice must have said before ``listen`` takes it for a new speaker
-            rather than the one before; ``review`` knows better.
+        words_per_speaker: How many words of the vocabulary are one voice's.
+        new_speaker_delay: Seconds of its words that a voice must have said before ``diarize`` takes it for a new speaker
+            rather than the one before; ``finalize`` knows better.
         hooks: Called by the voice's number (0: that of the first words) when it is heard; may raise or block.
     """
 
     def __init__(
         self,
-        words_each: int = 10,
+        words_per_speaker: int = 10,
         *,
-        late: float = 0.0,
+        new_speaker_delay: float = 0.0,
         hooks: Mapping[int, Callable[[], object]] = MappingProxyType({}),
     ) -> None:
-        self._words_each, self._late, self._hooks = words_each, late, hooks
+        self._words_per_speaker, self._new_speaker_delay, self._hooks = (
+            words_per_speaker,
+            new_speaker_delay,
+            hooks,
+        )
 
     @property
     def name(self) -> str:
         """``scripted``."""
         return "scripted"
 
-    def listen(self, sounds: Sequence[Sound]) -> list[Voices]:
+    def diarize(self, chunks: Sequence[Sound]) -> list[Voices]:
         """Return whose words were drawn into each piece.
 
         Raises:
             Exception: Whatever a hook raises.
         """
-        return [self._listen(sound) for sound in sounds]
+        return [self._diarize_chunk(sound) for sound in chunks]
 
-    def review(self, carry: object) -> tuple[Turn, ...]:
+    def finalize(self, state: object) -> tuple[Turn, ...]:
         """Return who spoke, as if each voice had been known from its first word."""
-        if not isinstance(carry, _Carry):
+        if not isinstance(state, _ScriptedDiarizerState):
             return ()
-        ids = {voice: id_ for id_, voice in enumerate(carry.known)}
-        return _joined(
-            replace(turn, speaker=_bounded(ids.setdefault(turn.speaker, len(ids)), carry.wishes))
-            for turn in carry.heard
+        ids = {voice: id_ for id_, voice in enumerate(state.known_voices)}
+        return _merge_turns(
+            replace(turn, speaker=_limit_speaker(ids.setdefault(turn.speaker, len(ids)), state.options))
+            for turn in state.voice_turns
         )
 
     def close(self) -> None:
         """Do nothing: there are no weights."""
 
-    def _listen(self, sound: Sound) -> Voices:
-        before = sound.carry if isinstance(sound.carry, _Carry) else _Carry()
-        known, seconds, turns = list(before.known), dict(before.seconds), []
-        heard = [*self._heard(sound)]
+    def _diarize_chunk(self, chunk: Sound) -> Voices:
+        before = chunk.carry if isinstance(chunk.carry, _ScriptedDiarizerState) else _ScriptedDiarizerState()
+        known, seconds, turns = list(before.known_voices), dict(before.voice_seconds), []
+        heard = [*self._find_word_turns(chunk)]
         for turn in heard:
-            self._hooks.get(turn.speaker, _nothing)()
+            self._hooks.get(turn.speaker, _do_nothing)()
             seconds[turn.speaker] = seconds.get(turn.speaker, 0.0) + turn.end - turn.start
-            if turn.speaker not in known and (seconds[turn.speaker] >= self._late or not known):
+            if turn.speaker not in known and (seconds[turn.speaker] >= self._new_speaker_delay or not known):
                 known.append(turn.speaker)
-            new = known.index(turn.speaker) if turn.speaker in known else before.last
-            before = replace(before, last=new)
-            turns.append(replace(turn, speaker=_bounded(new, sound.wishes)))
-        after = _Carry(
+            new = known.index(turn.speaker) if turn.speaker in known else before.last_speaker
+            before = replace(before, last_speaker=new)
+            turns.append(replace(turn, speaker=_limit_speaker(new, chunk.wishes)))
+        after = _ScriptedDiarizerState(
             tuple(known),
             MappingProxyType(seconds),
-            before.last,
-            (*before.heard, *heard)[-LONGEST_REVIEW:],
-            sound.wishes,
+            before.last_speaker,
+            (*before.voice_turns, *heard)[-MAX_FINAL_TURNS:],
+            chunk.wishes,
         )
-        return Voices(_joined(turns), after)
+        return Voices(_merge_turns(turns), after)
 
-    def _heard(self, sound: Sound) -> Iterable[Turn]:
+    def _find_word_turns(self, chunk: Sound) -> Iterable[Turn]:
         """Yield the words' places, each with the number of its voice as the speaker."""
-        levels = np.rint(np.abs(sound.audio) * STEPS).astype(np.intp)
-        for begin, end in sound.speech:
-            for first, last in _runs(levels[begin:end]):
-                if levels[begin + first] and last - first >= SHORTEST_RUN * SOUND_RATE:
-                    start = sound.start + (begin + first) / SOUND_RATE
-                    voice = (int(levels[begin + first]) - 1) // self._words_each
-                    yield Turn(start, sound.start + (begin + last) / SOUND_RATE, voice)
+        levels = np.rint(np.abs(chunk.audio) * AMPLITUDE_STEPS).astype(np.intp)
+        for begin, end in chunk.speech:
+            for first, last in _find_level_runs(levels[begin:end]):
+                if levels[begin + first] and last - first >= MIN_RUN_SECONDS * SOUND_RATE:
+                    start = chunk.start + (begin + first) / SOUND_RATE
+                    voice = (int(levels[begin + first]) - 1) // self._words_per_speaker
+                    yield Turn(start, chunk.start + (begin + last) / SOUND_RATE, voice)
 
 
 @dataclass(frozen=True, slots=True)
-class _Carry:
+class _ScriptedDiarizerState:
     """The voices by their ids, seconds heard of each, the last id said, what was heard by voices."""
 
-    known: tuple[int, ...] = ()
-    seconds: Mapping[int, float] = field(default_factory=dict)
-    last: int = 0
-    heard: tuple[Turn, ...] = ()
-    wishes: SpeakerWishes | None = None
+    known_voices: tuple[int, ...] = ()
+    voice_seconds: Mapping[int, float] = field(default_factory=dict)
+    last_speaker: int = 0
+    voice_turns: tuple[Turn, ...] = ()
+    options: SpeakerWishes | None = None
 
 
-def _bounded(speaker: int, wishes: SpeakerWishes | None) -> int:
+def _limit_speaker(speaker: int, options: SpeakerWishes | None) -> int:
     """Return the id, or the last that the client allows."""
-    most = (wishes.count or wishes.most) if wishes else None
+    most = (options.count or options.most) if options else None
     return speaker if most is None else min(speaker, most - 1)
 
 
-def _joined(turns: Iterable[Turn]) -> tuple[Turn, ...]:
+def _merge_turns(turns: Iterable[Turn]) -> tuple[Turn, ...]:
     """Return the turns, those of one speaker without a pause between them as one."""
     joined: list[Turn] = []
     for turn in turns:
-        if joined and joined[-1].speaker == turn.speaker and turn.start - joined[-1].end < PAUSE:
+        if joined and joined[-1].speaker == turn.speaker and turn.start - joined[-1].end < TURN_PAUSE_SECONDS:
             joined[-1] = replace(joined[-1], end=turn.end)
         else:
             joined.append(turn)
     return tuple(joined)
 
 
-def _runs(levels: NDArray[np.intp]) -> Iterable[tuple[int, int]]:
+def _find_level_runs(levels: NDArray[np.intp]) -> Iterable[tuple[int, int]]:
     edges = [0, *(np.flatnonzero(np.diff(levels)) + 1).tolist(), levels.size]
     return [(start, end) for start, end in pairwise(edges) if end > start]
 
 
-def _nothing() -> None:
+def _do_nothing() -> None:
     pass

@@ -20,50 +20,50 @@ if TYPE_CHECKING:
     from echoic.speakers.base import Diarizer
 
 #: The diarizers that come with the package: the second hears no turns within a window, for half the cost.
-DEFAULT = "embedded"
-LIGHT = "embedded-light"
+DEFAULT_DIARIZER = "embedded"
+LIGHT_DIARIZER = "embedded-light"
 #: The files of its models of voices and of turns, in the package.
-PACKAGED = Path(__file__).parent / "campplus.onnx"
-TURNS = Path(__file__).parent / "segmentation.onnx"
-NO_RUNTIME = Missing("The package onnxruntime is not installed.", "pip install onnxruntime")
-REINSTALL = "pip install --force-reinstall --no-deps echoic"
+EMBEDDING_FILE = Path(__file__).parent / "campplus.onnx"
+SEGMENTATION_FILE = Path(__file__).parent / "segmentation.onnx"
+ONNXRUNTIME_MISSING = Missing("The package onnxruntime is not installed.", "pip install onnxruntime")
+REINSTALL_COMMAND = "pip install --force-reinstall --no-deps echoic"
 
 
 @dataclass(frozen=True, slots=True)
-class Heavy:
+class ExternalWeights:
     """What a diarizer needs that does not come with the package: a command, and where its weights are."""
 
-    install: str
-    weights: str
+    install_command: str
+    weights_hint: str
 
 
-PYANNOTE = Heavy(
+PYANNOTE_WEIGHTS = ExternalWeights(
     "pip install 'echoic[pyannote]'", "pyannote/wespeaker-voxceleb-resnet34-LM is on the hub (CC-BY-4.0)."
 )
-SORTFORMER = Heavy(
+SORTFORMER_WEIGHTS = ExternalWeights(
     "pip install 'echoic[nemo]'",
     "nvidia/diar_streaming_sortformer_4spk-v2 is on the hub (its own licence).",
 )
 
 
 @dataclass(frozen=True, slots=True)
-class DiarizerSeat:
+class DiarizerSpec:
     """A diarizer's place in the table.
 
     Attributes:
         name: What settings call it.
-        probe: Says what is missing; None: nothing. ``model``: its weights, where they do not come along.
-        load: Returns it, with its weights; may take long.
-        listed: Whether people are told of it.
+        find_missing: Says what is missing; None: nothing. ``model``: its weights, where they do not come along.
+        load_diarizer: Returns it, with its weights; may take long.
+        is_listed: Whether people are told of it.
     """
 
     name: str
-    probe: Callable[[Path | None], Missing | None]
-    load: Callable[[Path | None], Diarizer]
-    listed: bool = True
+    find_missing: Callable[[Path | None], Missing | None]
+    load_diarizer: Callable[[Path | None], Diarizer]
+    is_listed: bool = True
 
 
-def probe(name: str = DEFAULT, model: Path | None = None) -> Missing | None:
+def probe_diarizer(name: str = DEFAULT_DIARIZER, model: Path | None = None) -> Missing | None:
     """Return what a diarizer lacks here, or None: nothing; imports no model library.
 
     Args:
@@ -73,10 +73,10 @@ def probe(name: str = DEFAULT, model: Path | None = None) -> Missing | None:
     Raises:
         ModelUnavailable: Nobody knows the name.
     """
-    return _seat(name).probe(model)
+    return _get_spec(name).find_missing(model)
 
 
-def load(name: str = DEFAULT, model: Path | None = None) -> Diarizer:
+def load_diarizer(name: str = DEFAULT_DIARIZER, model: Path | None = None) -> Diarizer:
     """Return a diarizer with its weights; may take long.
 
     Args:
@@ -86,23 +86,25 @@ def load(name: str = DEFAULT, model: Path | None = None) -> Diarizer:
     Raises:
         ModelUnavailable: Nobody knows the name, or something is missing: what, and what brings it.
     """
-    seat = _seat(name)
-    if missing := seat.probe(model):
+    seat = _get_spec(name)
+    if missing := seat.find_missing(model):
         raise ModelUnavailable(name, missing.reason, missing.install)
-    return seat.load(model)
+    return seat.load_diarizer(model)
 
 
-def _seat(name: str) -> DiarizerSeat:
-    if name not in SEATS:
-        raise ModelUnavailable(name, f"There is no diarizer of this name; there are {', '.join(SEATS)}.")
-    return SEATS[name]
+def _get_spec(name: str) -> DiarizerSpec:
+    if name not in DIARIZER_SPECS:
+        raise ModelUnavailable(
+            name, f"There is no diarizer of this name; there are {', '.join(DIARIZER_SPECS)}."
+        )
+    return DIARIZER_SPECS[name]
 
 
 def _probe_embedded(_: Path | None) -> Missing | None:
     if find_spec("onnxruntime") is None:
-        return NO_RUNTIME
-    absent = next((file for file in (PACKAGED, TURNS) if not file.is_file()), None)
-    return Missing(f"The file {absent.name} is missing.", REINSTALL) if absent else None
+        return ONNXRUNTIME_MISSING
+    absent = next((file for file in (EMBEDDING_FILE, SEGMENTATION_FILE) if not file.is_file()), None)
+    return Missing(f"The file {absent.name} is missing.", REINSTALL_COMMAND) if absent else None
 
 
 def _load_embedded(_: Path | None) -> Diarizer:
@@ -110,55 +112,57 @@ def _load_embedded(_: Path | None) -> Diarizer:
     from echoic.speakers.online import OnlineDiarizer  # noqa: PLC0415  # the same
     from echoic.speakers.segment import PyanNet  # noqa: PLC0415  # the same
 
-    return OnlineDiarizer(CamPlusPlus(PACKAGED), PyanNet(TURNS))
+    return OnlineDiarizer(CamPlusPlus(EMBEDDING_FILE), PyanNet(SEGMENTATION_FILE))
 
 
 def _load_light(_: Path | None) -> Diarizer:
     from echoic.speakers.embed import CamPlusPlus  # noqa: PLC0415  # a seat imports when asked
     from echoic.speakers.online import OnlineDiarizer  # noqa: PLC0415  # the same
 
-    return OnlineDiarizer(CamPlusPlus(PACKAGED), name=LIGHT)
+    return OnlineDiarizer(CamPlusPlus(EMBEDDING_FILE), name=LIGHT_DIARIZER)
 
 
 def _probe_pyannote(model: Path | None) -> Missing | None:
-    return _lacks(("torch", "pyannote.audio"), PYANNOTE, model)
+    return _find_missing_parts(("torch", "pyannote.audio"), PYANNOTE_WEIGHTS, model)
 
 
 def _load_pyannote(model: Path | None) -> Diarizer:
     from echoic.speakers.online import OnlineDiarizer  # noqa: PLC0415  # the same
-    from echoic.speakers.pyannote import NAME, RULES, PyannoteEmbedder  # noqa: PLC0415  # the same
+    from echoic.speakers.pyannote import CONFIG, NAME, PyannoteEmbedder  # noqa: PLC0415  # the same
     from echoic.speakers.segment import PyanNet  # noqa: PLC0415  # the same
 
-    return OnlineDiarizer(PyannoteEmbedder(_there(model)), PyanNet(TURNS), RULES, NAME)
+    return OnlineDiarizer(PyannoteEmbedder(_require_model(model)), PyanNet(SEGMENTATION_FILE), CONFIG, NAME)
 
 
 def _probe_sortformer(model: Path | None) -> Missing | None:
-    return _lacks(("torch", "nemo", "lightning"), SORTFORMER, model)
+    return _find_missing_parts(("torch", "nemo", "lightning"), SORTFORMER_WEIGHTS, model)
 
 
 def _load_sortformer(model: Path | None) -> Diarizer:
     from echoic.speakers.sortformer import SortformerDiarizer  # noqa: PLC0415  # the same
 
-    return SortformerDiarizer(_there(model))
+    return SortformerDiarizer(_require_model(model))
 
 
-def _lacks(modules: tuple[str, ...], heavy: Heavy, model: Path | None) -> Missing | None:
-    absent = next((module for module in modules if not _installed(module)), None)
+def _find_missing_parts(
+    modules: tuple[str, ...], external: ExternalWeights, model: Path | None
+) -> Missing | None:
+    absent = next((module for module in modules if not _is_installed(module)), None)
     if absent:
-        return Missing(f"The module {absent} is not installed.", heavy.install)
+        return Missing(f"The module {absent} is not installed.", external.install_command)
     if model is None:
-        return Missing(f"No file is named for it; {heavy.weights}")
-    return None if model.exists() else Missing(f"There is no {model}; {heavy.weights}")
+        return Missing(f"No file is named for it; {external.weights_hint}")
+    return None if model.exists() else Missing(f"There is no {model}; {external.weights_hint}")
 
 
-def _installed(module: str) -> bool:
+def _is_installed(module: str) -> bool:
     try:
         return find_spec(module) is not None
     except ModuleNotFoundError:  # the package that it is in
         return False
 
 
-def _there(model: Path | None) -> Path:
+def _require_model(model: Path | None) -> Path:
     if model is None:
         raise ModelUnavailable("speakers", "No file is named for it.")
     return model
@@ -170,15 +174,15 @@ def _load_scripted(_: Path | None) -> Diarizer:
     return ScriptedDiarizer()
 
 
-SEATS: Mapping[str, DiarizerSeat] = MappingProxyType(
+DIARIZER_SPECS: Mapping[str, DiarizerSpec] = MappingProxyType(
     {
         seat.name: seat
         for seat in (
-            DiarizerSeat(DEFAULT, _probe_embedded, _load_embedded),
-            DiarizerSeat(LIGHT, _probe_embedded, _load_light),
-            DiarizerSeat("pyannote", _probe_pyannote, _load_pyannote),
-            DiarizerSeat("sortformer", _probe_sortformer, _load_sortformer),
-            DiarizerSeat("scripted", lambda _: None, _load_scripted, listed=False),
+            DiarizerSpec(DEFAULT_DIARIZER, _probe_embedded, _load_embedded),
+            DiarizerSpec(LIGHT_DIARIZER, _probe_embedded, _load_light),
+            DiarizerSpec("pyannote", _probe_pyannote, _load_pyannote),
+            DiarizerSpec("sortformer", _probe_sortformer, _load_sortformer),
+            DiarizerSpec("scripted", lambda _: None, _load_scripted, is_listed=False),
         )
     }
 )

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from echoic.speakers.fbank import HOP
-from echoic.speakers.graph import Graph
+from echoic.speakers.fbank import HOP_SAMPLES
+from echoic.speakers.graph import PackagedOnnxModel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 #: Seconds that it hears at once.
-LONGEST = 10.0
+MAX_INPUT_SECONDS = 10.0
 #: Samples from one answer of the network to the next, and the middle of the first.
-_STEP, _MIDDLE = 270, 495
+_STEP_SAMPLES, _FIRST_MIDDLE_SAMPLE = 270, 495
 #: Samples below which there is no answer.
-_LEAST = 1_600
+_MIN_SAMPLES = 1_600
 #: The network's classes: which voices speak.
-_CLASSES = np.array(
+_CLASS_VOICES = np.array(
     [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1]], dtype=np.bool_
 )
 
@@ -31,27 +31,29 @@ _CLASSES = np.array(
 class Segmenter(Protocol):
     """A loaded model of turns; called from several threads at once."""
 
-    def voices(self, audio: NDArray[np.float32]) -> NDArray[np.bool_]:
+    def find_voices(self, audio: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Return which voices speak in each 10 ms; their numbers mean something within the answer only.
 
         Args:
-            audio: float32, shape ``(n,)``, mono, 16 kHz, -1..1, at most ``LONGEST``.
+            audio: float32, shape ``(n,)``, mono, 16 kHz, -1..1, at most ``MAX_INPUT_SECONDS``.
 
         Returns:
             Shape ``(frames, voices)``; the last frame may be short.
         """
 
 
-class PyanNet(Graph):
+class PyanNet(PackagedOnnxModel):
     """segmentation-3.0."""
 
-    def voices(self, audio: NDArray[np.float32]) -> NDArray[np.bool_]:
+    def find_voices(self, audio: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Return which of three voices speak in each 10 ms."""
-        frames = -(-audio.size // HOP)
-        if audio.size < _LEAST:
-            return np.zeros((frames, _CLASSES.shape[1]), np.bool_)
-        (classes,) = self._session.run(None, {"audio": audio[np.newaxis, np.newaxis]})
-        middles = np.arange(frames) * HOP + HOP / 2
-        nearest = np.clip(np.rint((middles - _MIDDLE) / _STEP), 0, len(classes) - 1).astype(np.intp)
-        found: NDArray[np.bool_] = _CLASSES[classes[:, 0].argmax(axis=-1)][nearest]
+        frames = -(-audio.size // HOP_SAMPLES)
+        if audio.size < _MIN_SAMPLES:
+            return np.zeros((frames, _CLASS_VOICES.shape[1]), np.bool_)
+        (classes,) = self._onnx_session.run(None, {"audio": audio[np.newaxis, np.newaxis]})
+        middles = np.arange(frames) * HOP_SAMPLES + HOP_SAMPLES / 2
+        nearest = np.clip(
+            np.rint((middles - _FIRST_MIDDLE_SAMPLE) / _STEP_SAMPLES), 0, len(classes) - 1
+        ).astype(np.intp)
+        found: NDArray[np.bool_] = _CLASS_VOICES[classes[:, 0].argmax(axis=-1)][nearest]
         return found

@@ -18,9 +18,9 @@ import numpy as np
 
 from echoic.errors import ModelUnavailable
 from echoic.session.sound import Voices
-from echoic.speakers.memory import Stretches, bounded, no_stretches
-from echoic.speakers.regions import bits, scene_of
-from echoic.speakers.turns import joined_turns
+from echoic.speakers.memory import GroupIntervals, build_empty_intervals, trim_intervals
+from echoic.speakers.regions import build_analysis_window, split_chunk
+from echoic.speakers.turns import join_turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -29,29 +29,29 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from echoic.session.sound import Sound, Turn
-    from echoic.speakers.regions import Past, Scene, Span
+    from echoic.speakers.regions import AnalysisWindow, RecentAudio, TimeSpan
 
 NAME = "sortformer"
 #: Seconds of one row of the network's answer.
-_ROW = 0.08
+_ROW_SECONDS = 0.08
 #: Seconds before a piece that the network sees as well, in whole rows.
-_CONTEXT = 0.56
+_CONTEXT_SECONDS = 0.56
 #: Seconds that the network is given at once, in whole rows.
-_LONGEST = 2.0
+_MAX_PART_SECONDS = 2.0
 #: Seconds of the shortest piece that has features.
-_LEAST = 0.1
+_MIN_PART_SECONDS = 0.1
 #: Shorter silences belong to the speaker, in seconds.
-_PAUSE = 0.8
+_MAX_PAUSE_SECONDS = 0.8
 
 
 @dataclass(frozen=True, slots=True)
-class _Carry:
+class _SortformerState:
     """The network's state, its last seconds of sound, its speakers by their ids, who spoke when."""
 
-    state: Any
-    past: Past
+    network_state: Any
+    recent_audio: RecentAudio
     speakers: tuple[int, ...]
-    stretches: Stretches
+    intervals: GroupIntervals
 
 
 class SortformerDiarizer:
@@ -86,83 +86,94 @@ class SortformerDiarizer:
         """``sortformer``."""
         return NAME
 
-    def listen(self, sounds: Sequence[Sound]) -> list[Voices]:
+    def diarize(self, chunks: Sequence[Sound]) -> list[Voices]:
         """Return who speaks in each piece of sound; where two speak at once, who is heard best."""
         with self._torch.inference_mode():
-            return [self._listen(sound) for sound in sounds]
+            return [self._diarize_chunk(sound) for sound in chunks]
 
-    def review(self, carry: object) -> tuple[Turn, ...]:
-        """Return who spoke when, as ``listen`` said it: the network corrects nothing."""
-        if not isinstance(carry, _Carry):
+    def finalize(self, state: object) -> tuple[Turn, ...]:
+        """Return who spoke when, as ``diarize`` said it: the network corrects nothing."""
+        if not isinstance(state, _SortformerState):
             return ()
-        times = carry.stretches
+        times = state.intervals
         spans = zip(times.starts.tolist(), times.ends.tolist(), strict=True)
-        return joined_turns(zip(spans, times.groups.tolist(), strict=True), _PAUSE)
+        return join_turns(zip(spans, times.groups.tolist(), strict=True), _MAX_PAUSE_SECONDS)
 
     def close(self) -> None:
         """Do nothing: the weights go with the last reference."""
 
-    def _listen(self, sound: Sound) -> Voices:
-        carry = sound.carry if isinstance(sound.carry, _Carry) else None
-        found: list[tuple[Span, int]] = []
-        for bit in bits(sound, _LONGEST):
-            spans, carry = self._hear(bit, carry)
+    def _diarize_chunk(self, chunk: Sound) -> Voices:
+        carry = chunk.carry if isinstance(chunk.carry, _SortformerState) else None
+        found: list[tuple[TimeSpan, int]] = []
+        for bit in split_chunk(chunk, _MAX_PART_SECONDS):
+            spans, carry = self._diarize_part(bit, carry)
             found += spans
-        return Voices(joined_turns(found, _PAUSE), carry)
+        return Voices(join_turns(found, _MAX_PAUSE_SECONDS), carry)
 
-    def _hear(self, sound: Sound, before: _Carry | None) -> tuple[list[tuple[Span, int]], _Carry]:
-        scene = scene_of(sound, before.past if before else None)
-        state = copy(before.state) if before else self._model.sortformer_modules.init_streaming_state(1)
+    def _diarize_part(
+        self, part: Sound, before: _SortformerState | None
+    ) -> tuple[list[tuple[TimeSpan, int]], _SortformerState]:
+        scene = build_analysis_window(part, before.recent_audio if before else None)
+        state = (
+            copy(before.network_state) if before else self._model.sortformer_modules.init_streaming_state(1)
+        )
         known = before.speakers if before else ()
-        stretches = before.stretches if before else no_stretches()
-        spans: list[tuple[Span, int]] = []
-        if scene.end - scene.start >= _LEAST:
-            state, chances = self._step(scene, state)
-            spoken = _joined((b, e) for b, e in scene.spoken if e > scene.start)
-            rows, known = _told(chances, known, sound.wishes.count or sound.wishes.most)
-            spans = list(_spans(rows, spoken, scene))
-            stretches = bounded(
-                stretches.added(scene.start, [span for span, _ in spans], [who for _, who in spans])
+        stretches = before.intervals if before else build_empty_intervals()
+        spans: list[tuple[TimeSpan, int]] = []
+        if scene.end - scene.new_start >= _MIN_PART_SECONDS:
+            state, chances = self._run_network(scene, state)
+            spoken = _join_spans((b, e) for b, e in scene.speech_spans if e > scene.new_start)
+            rows, known = _assign_rows(chances, known, part.wishes.count or part.wishes.most)
+            spans = list(_iterate_spans(rows, spoken, scene))
+            stretches = trim_intervals(
+                stretches.replace_since(
+                    scene.new_start, [span for span, _ in spans], [who for _, who in spans]
+                )
             )
-        return spans, _Carry(state, scene.after(_CONTEXT), known, stretches)
+        return spans, _SortformerState(state, scene.keep_recent(_CONTEXT_SECONDS), known, stretches)
 
-    def _step(self, scene: Scene, state: Any) -> tuple[Any, NDArray[np.float32]]:  # noqa: ANN401  # NeMo's own
+    def _run_network(
+        self, analysis_window: AnalysisWindow, network_state: Any
+    ) -> tuple[Any, NDArray[np.float32]]:  # noqa: ANN401  # NeMo's own
         """Return the state after the new piece, and each speaker's chance in each row of it."""
         model, torch = self._model, self._torch
-        audio = torch.from_numpy(np.array(scene.audio))[None]
+        audio = torch.from_numpy(np.array(analysis_window.audio))[None]
         features, size = model.process_signal(audio, torch.tensor([audio.shape[1]]))
         features = features[:, :, : int(size[0])]
-        left = round((scene.start - scene.origin) / _ROW) * model.encoder.subsampling_factor
+        left = (
+            round((analysis_window.new_start - analysis_window.origin) / _ROW_SECONDS)
+            * model.encoder.subsampling_factor
+        )
         nothing = torch.zeros((1, 0, model.sortformer_modules.n_spk))
         after, chances = model.forward_streaming_step(
             processed_signal=features.transpose(1, 2),
             processed_signal_length=size,
-            streaming_state=state,
+            streaming_state=network_state,
             total_preds=nothing,
             left_offset=left,
         )
         return after, chances[0].numpy()
 
 
-def _joined(spans: Iterable[Span]) -> list[Span]:
+def _join_spans(spans: Iterable[TimeSpan]) -> list[TimeSpan]:
     """Return the spans, those without a pause between them as one."""
-    found: list[Span] = []
+    found: list[TimeSpan] = []
     for start, end in spans:
-        if found and start - found[-1][1] < _PAUSE:
+        if found and start - found[-1][1] < _MAX_PAUSE_SECONDS:
             found[-1] = (found[-1][0], end)
         else:
             found.append((start, end))
     return found
 
 
-def _told(
-    chances: NDArray[np.float32], known: tuple[int, ...], most: int | None
+def _assign_rows(
+    probabilities: NDArray[np.float32], known_speakers: tuple[int, ...], max_speakers: int | None
 ) -> tuple[list[int], tuple[int, ...]]:
     """Return the id of each row's likeliest speaker, and the network's speakers in the order of their ids."""
-    ids = list(known)
+    ids = list(known_speakers)
     rows = []
-    for row in chances:
-        allowed = row if most is None or len(ids) < most else row[ids]
+    for row in probabilities:
+        allowed = row if max_speakers is None or len(ids) < max_speakers else row[ids]
         best = int(allowed.argmax()) if allowed is row else ids[int(allowed.argmax())]
         if best not in ids:
             ids.append(best)
@@ -170,12 +181,14 @@ def _told(
     return rows, tuple(ids)
 
 
-def _spans(rows: Sequence[int], spoken: Sequence[Span], scene: Scene) -> Iterator[tuple[Span, int]]:
+def _iterate_spans(
+    rows: Sequence[int], speech_spans: Sequence[TimeSpan], analysis_window: AnalysisWindow
+) -> Iterator[tuple[TimeSpan, int]]:
     """Yield what of the rows is speech; the rows share the new piece equally."""
-    length = (scene.end - scene.start) / max(1, len(rows))
-    for begin, stop in spoken:
+    length = (analysis_window.end - analysis_window.new_start) / max(1, len(rows))
+    for begin, stop in speech_spans:
         for place, who in enumerate(rows):
-            start = max(begin, scene.start + place * length)
-            end = min(stop, scene.start + (place + 1) * length)
+            start = max(begin, analysis_window.new_start + place * length)
+            end = min(stop, analysis_window.new_start + (place + 1) * length)
             if end > start:
                 yield (start, end), who

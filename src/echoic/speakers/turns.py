@@ -13,45 +13,47 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from echoic.speakers.regions import Span
+    from echoic.speakers.regions import TimeSpan
 
 
-def best_path(scores: NDArray[np.float32], switch: float, before: int | None) -> list[int]:
+def find_best_path(
+    scores: NDArray[np.float32], switch_penalty: float, previous_speaker: int | None
+) -> list[int]:
     """Return the speaker of each slot: the path of the best score, less the price of its changes.
 
     Args:
         scores: float32, shape ``(slots, speakers)``.
-        switch: The price of a change of speakers.
-        before: Who spoke before, or None: nobody.
+        switch_penalty: The price of a change of speakers.
+        previous_speaker: Who spoke before, or None: nobody.
     """
     total = scores[0].astype(np.float64)
-    if before is not None:
-        total -= switch
-        total[before] += switch
+    if previous_speaker is not None:
+        total -= switch_penalty
+        total[previous_speaker] += switch_penalty
     came: list[NDArray[np.intp]] = []
     for row in scores[1:]:
         best = int(total.argmax())
-        stays = total >= total[best] - switch
+        stays = total >= total[best] - switch_penalty
         came.append(np.where(stays, np.arange(len(total)), best))
-        total = np.where(stays, total, total[best] - switch) + row
+        total = np.where(stays, total, total[best] - switch_penalty) + row
     path = [int(total.argmax())]
     for back in reversed(came):
         path.append(int(back[path[-1]]))
     return path[::-1]
 
 
-def joined_turns(spans: Iterable[tuple[Span, int]], pause: float) -> tuple[Turn, ...]:
+def join_turns(spans: Iterable[tuple[TimeSpan, int]], max_pause: float) -> tuple[Turn, ...]:
     """Return turns: a speaker's spans as one where neither a pause nor somebody else comes between them.
 
     Args:
         spans: From where to where and who, in order of their starts; those of several speakers may overlap.
-        pause: Seconds of silence that end a turn.
+        max_pause: Seconds of silence that end a turn.
     """
     turns: list[Turn] = []
     latest: dict[int, int] = {}
     for (start, end), speaker in spans:
         at = latest.get(speaker)
-        if at is not None and start - turns[at].end < pause:
+        if at is not None and start - turns[at].end < max_pause:
             said = turns[at].end
             if start <= said or not any(turns[place].end > said for place in latest.values()):
                 turns[at] = Turn(turns[at].start, max(said, end), speaker)
