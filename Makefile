@@ -4,7 +4,7 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 PROGRAM := $(VENV)/.installed
 STAMP   := $(VENV)/.installed-dev
-WS      := tests/e2e/clients/node_modules
+WS      := tests/integration/clients/node_modules
 PIP     := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 EXTRAS  := .venv-extras
 AUDIT   := .venv-audit
@@ -27,8 +27,8 @@ $(STAMP): $(PROGRAM)
 	touch $@
 
 # What is written in JavaScript is tested where there is an npm that works.
-$(WS): tests/e2e/clients/package.json
-	-if command -v npm >/dev/null; then npm install --prefix tests/e2e/clients --no-package-lock --no-audit --no-fund --silent && touch $(WS); fi
+$(WS): tests/integration/clients/package.json
+	-if command -v npm >/dev/null; then npm install --prefix tests/integration/clients --no-package-lock --no-audit --no-fund --silent && touch $(WS); fi
 
 setup: $(PROGRAM)  ## install the program: .venv/bin/echoic
 
@@ -64,7 +64,7 @@ $(EXTRAS)/.installed: pyproject.toml requirements/extras.txt
 	touch $@
 
 test-extras: $(EXTRAS)/.installed  ## the optional models, in an environment of 3 GB of their own
-	HF_HUB_OFFLINE=1 $(EXTRAS)/bin/python -m pytest tests/extras tests/contracts
+	HF_HUB_OFFLINE=1 $(EXTRAS)/bin/python -m pytest tests/integration/extras tests/contracts
 
 lint: $(STAMP)  ## style, types and layers
 	$(BIN)/ruff check .
@@ -82,8 +82,8 @@ audit: $(AUDIT)/.installed  ## look the pinned packages up among known vulnerabi
 	$(AUDIT)/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off --vulnerability-service $(ADVISORIES) \
 	  -r requirements/constraints.txt -r requirements/extras.txt
 
-bench: $(STAMP)  ## measure, print ratios, write benchmarks/results/*.json; PARTS="load memory": only these
-	$(BIN)/python -m benchmarks $(PARTS)
+bench: $(STAMP)  ## measure, print ratios, write tools/benchmarks/results/*.json; PARTS="load memory": only these
+	$(BIN)/python -m tools.benchmarks $(PARTS)
 
 docs: $(STAMP)  ## check that every command and link in the documents holds, and build their site
 	$(BIN)/python -m pytest tests/docs
@@ -91,4 +91,4 @@ docs: $(STAMP)  ## check that every command and link in the documents holds, and
 	@echo 'The site is in build/site. To look at it: $(BIN)/python -m http.server 8080 --bind 127.0.0.1 -d build/site'
 
 clean:  ## remove what setup made
-	rm -rf build $(VENV) $(EXTRAS) $(AUDIT) tests/e2e/clients/node_modules
+	rm -rf build $(VENV) $(EXTRAS) $(AUDIT) tests/integration/clients/node_modules

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from echoic.client import ServerError, UnreadableAudio, transcribe
-from echoic.subtitles import render
+from echoic.export.formats import render
 
 SERVER = os.environ.get("ECHOIC_URL", "ws://127.0.0.1:8000")
 #: Streams at the same time: no more than your tier allows.

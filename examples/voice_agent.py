@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from echoic.audio.speech import SpeechRules, SpeechTracker
+from echoic.audio.vad import SpeechRules, SpeechTracker
 from echoic.client import ServerError, Stream, UnreadableAudio, connect
 from echoic.client.pacing import CHUNK_SECONDS, pace_audio
 from echoic.engines.silero import SAMPLE_RATE, SileroModel

@@ -6,47 +6,45 @@ import asyncio
 import inspect
 import logging
 from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias, assert_never
+from typing import Literal, TypeAlias, assert_never
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from echoic.errors import DecodeFailed
+from echoic.interfaces.engine import (
+    Engine,
+    Hypothesis,
+    ModelAnswer,
+    ModelRequest,
+    Window,
+    WindowNeeds,
+    hypothesis_of,
+)
+from echoic.interfaces.vad import VoiceActivity
+from echoic.protocol.codec import encode_frame
+from echoic.protocol.frames import Audio, Commit, Error, Final, Partial, Reset, ServerFrame
 from echoic.session.config import StreamConfig
-from echoic.session.core import Session
 from echoic.session.effects import (
     Again,
     Close,
     Decode,
     Drop,
+    Effect,
     Listen,
-    ModelAnswer,
-    ModelRequest,
     OpenModel,
     Review,
     Send,
     Store,
     Unstore,
 )
-from echoic.session.window import WindowNeeds
-from echoic.text.hypothesis import Hypothesis, hypothesis_of
+from echoic.session.session import Session
 from echoic.text.vocabulary import Vocabulary, read_wish
-from echoic.wire.codec import encode_frame
-from echoic.wire.frames import Audio, Commit, Error, Final, Partial, Reset
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
-
-    from numpy.typing import NDArray
-
-    from echoic.audio.speech import VoiceActivity
-    from echoic.engines.base import Engine
-    from echoic.session.effects import Effect
-    from echoic.session.window import Window
-    from echoic.wire.frames import ServerFrame
-
-    DecodeFn: TypeAlias = Callable[[NDArray[np.float32], int], str | Awaitable[str]]
+DecodeFn: TypeAlias = Callable[[NDArray[np.float32], int], str | Awaitable[str]]
 
 log = logging.getLogger(__name__)
 

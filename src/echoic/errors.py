@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 Detail = str | int | float | bool | None
 _FOLDERS = re.compile(r"""(?<![^\s'"`(])[^\s'"`(]*[/\\](?:.*[/\\])?""", re.DOTALL)

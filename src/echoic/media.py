@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import av
 import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
+from av.container import InputContainer
 from av.error import FFmpegError, InvalidDataError
+from numpy.typing import NDArray
 
 from echoic.errors import UnreadableAudio
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from av.audio.stream import AudioStream
-    from av.container import InputContainer
-    from numpy.typing import NDArray
-
-__all__ = ["UnreadableAudio", "read_audio_seconds", "read_audio"]
+__all__ = ["UnreadableAudio", "read_audio", "read_audio_seconds"]
 
 #: Seconds by which a file's own clock may run ahead of its samples before silence is put between.
 _MIN_GAP_SECONDS = 0.1

@@ -23,7 +23,7 @@ from conformance.line import (
     server_case,
     stream_case,
 )
-from echoic.wire.codec import MAX_MESSAGE_BYTES
+from echoic.protocol.codec import MAX_MESSAGE_BYTES
 
 EIGHT_MIB = MAX_MESSAGE_BYTES
 SIX_WORDS = ("one", "two", "three", "four", "five", "six")

@@ -15,16 +15,17 @@ from websockets.exceptions import ConnectionClosed
 
 from conformance.house import DecodeGate, build_case_registry
 from conformance.line import CASE_FOLDER, CORE_PATH, STREAM_PATH
+from echoic.diarization.scripted import ScriptedDiarizer
 from echoic.engines.scripted import PlateauDetector
 from echoic.errors import CLOSE_CODES, ModelUnavailable, ProtocolError
+from echoic.interfaces.engine import ModelAnswer
 from echoic.server.app import build_app
-from echoic.server.run import EchoicServer
-from echoic.server.settings import Settings
+from echoic.server.process import EchoicServer
+from echoic.server.settings.groups import Settings
 from echoic.session.config import Offers
-from echoic.session.core import Session
-from echoic.session.effects import Decode, ModelAnswer, Send
-from echoic.session.render import error_frame
-from echoic.speakers.scripted import ScriptedDiarizer
+from echoic.session.effects import Decode, Send
+from echoic.session.rendering import error_frame
+from echoic.session.session import Session
 from support.memory_socket import MemorySocket
 from support.patience import WAIT_SECONDS
 from support.play import SessionDriver
@@ -36,10 +37,9 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from conformance.line import ClientStream, ConformanceServer, Json, Message, Transport
-    from echoic.engines.base import Engine
     from echoic.engines.registry import Registry
-    from echoic.server.streams import StreamAdmission
-    from echoic.session.effects import ModelRequest
+    from echoic.interfaces.engine import Engine, ModelRequest
+    from echoic.server.stream.admission import StreamAdmission
 
 
 # ---- the bare session
@@ -188,7 +188,7 @@ class InMemoryServer:
 
     async def wait_until_empty(self) -> None:
         """Wait."""
-        await _get_streams(self._app)._is_empty.wait()  # noqa: SLF001  # no other event says so
+        await _get_streams(self._app)._is_empty.wait()  # no other event says so
 
     async def wait_until_preloaded(self) -> None:
         """Wait."""
@@ -269,7 +269,7 @@ class RealSocketServer:
 
     async def wait_until_empty(self) -> None:
         """Wait."""
-        await self._run_in_loop(_get_streams(self._app)._is_empty.wait())  # noqa: SLF001  # no other event says so
+        await self._run_in_loop(_get_streams(self._app)._is_empty.wait())  # no other event says so
 
     async def wait_until_preloaded(self) -> None:
         """Wait."""

@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING
 from echoic.engines.registry import ModelSpec, Registry
 from echoic.engines.scripted import LOCAL_AGREEMENT, OVERLAP, ScriptedEngine
 from echoic.errors import Missing
-from echoic.session.window import WindowNeeds
-from echoic.text.hypothesis import Hypothesis, Token
+from echoic.interfaces.engine import Hypothesis, Token, WindowNeeds
 from support.patience import WAIT_SECONDS
 from support.speakers import FunctionEngine, TimedScripted, build_fixed_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from echoic.engines.base import Engine
-    from echoic.session.window import Window
+    from echoic.interfaces.engine import Engine, Window
 
 TIMED_REQUIREMENTS = WindowNeeds("carried", left_context=0.5, times=True)
 

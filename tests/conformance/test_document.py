@@ -14,10 +14,10 @@ import pytest
 
 from conformance.cases import CASES
 from echoic.errors import CLOSE_CODES
+from echoic.protocol import frames
+from echoic.protocol.codec import decode_message
+from echoic.protocol.frames import ServerFrame
 from echoic.session.config import StreamConfig
-from echoic.wire import frames
-from echoic.wire.codec import decode_message
-from echoic.wire.frames import ServerFrame
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text("utf-8")
 EXAMPLES = [json.loads(block) for block in re.findall(r"```json\n(.*?)\n```", DOCUMENT, re.DOTALL)]

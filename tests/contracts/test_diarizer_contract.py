@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from echoic.diarization.models import LIGHT_DIARIZER, load_diarizer
+from echoic.diarization.online import OnlineDiarizer
+from echoic.diarization.scripted import ScriptedDiarizer
 from echoic.engines.scripted import draw_words
-from echoic.session.sound import Sound, SpeakerWishes, Turn
-from echoic.speakers.online import OnlineDiarizer
-from echoic.speakers.scripted import ScriptedDiarizer
-from echoic.speakers.seats import LIGHT_DIARIZER, load_diarizer
+from echoic.interfaces.diarizer import Sound, SpeakerWishes, Turn
 from support.tiny_parakeet import read_recordings
 from support.tones import (
     SAMPLE_RATE,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from echoic.speakers.base import Diarizer
+    from echoic.interfaces.diarizer import Diarizer
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from echoic.engines import moonshine
-from echoic.engines.parakeet import ParakeetOptions
-from echoic.engines.parakeet_onnx import ParakeetOnnx
+from echoic.engines.models import build_standard_registry
+from echoic.engines.parakeet.engine import ParakeetOptions
+from echoic.engines.parakeet.onnx import ParakeetOnnx
 from echoic.engines.scripted import LOCAL_AGREEMENT, OVERLAP, STATEFUL, VOCABULARY, ScriptedEngine, draw_words
-from echoic.engines.seats import build_standard_registry
-from echoic.session.window import DecodeOptions, Window, WindowNeeds
+from echoic.interfaces.engine import DecodeOptions, Window, WindowNeeds
 from echoic.text.vocabulary import Hotword, Hotwords
 from support.pieces import decode_in_pieces, to_absolute_times
 from support.tiny_parakeet import TINY_PARAKEET_FOLDER, read_recordings, write_mlx_folder, write_nemo_file
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from echoic.engines.base import Engine
-    from echoic.text.hypothesis import Hypothesis, Token
+    from echoic.interfaces.engine import Engine, Hypothesis, Token
 
 AHEAD = WindowNeeds("carried", left_context=0.5, right_context=0.4)
 #: Contexts that cover every recording of the tiny Parakeet, so that pieces and the whole show it the same.
@@ -52,20 +51,20 @@ def scripted(needs: WindowNeeds) -> Callable[[Path], Engine]:
 
 
 def by_nemo(folder: Path) -> Engine:
-    from echoic.engines.parakeet_nemo import ParakeetNemo  # noqa: PLC0415  # not installed everywhere
+    from echoic.engines.parakeet.nemo import ParakeetNemo  # not installed everywhere
 
     return ParakeetNemo(write_nemo_file(folder), COVERED)
 
 
 def by_mlx(folder: Path) -> Engine:
-    from echoic.engines.parakeet_mlx import ParakeetMlx  # noqa: PLC0415  # not installed everywhere
+    from echoic.engines.parakeet.mlx import ParakeetMlx  # not installed everywhere
 
     return ParakeetMlx(write_mlx_folder(folder), COVERED)
 
 
 def by_whisper(_: Path) -> Engine:
-    from echoic.engines.whisper import Whisper  # noqa: PLC0415  # the same
-    from echoic.engines.whisper import WhisperOptions as WhisperTuning  # noqa: PLC0415  # not installed everywhere
+    from echoic.engines.whisper import Whisper  # the same
+    from echoic.engines.whisper import WhisperOptions as WhisperTuning  # not installed everywhere
 
     return Whisper(
         fetch_weights(TINY_ENGLISH), options=WhisperTuning(partial_context=10.0, final_context=10.0)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 import yaml
-from benchmarks.__main__ import PARTS, SHAPED
 
 from support.documents import GUIDES, ROOT, CommandBlock, find_command_blocks
 from support.live import ServerProcess
 from support.shell import REVOKED_KEY_ID, SPOKEN_TEXT, DocumentShell, find_recipe, list_make_commands
 from support.tiny_parakeet import TINY_PARAKEET_FOLDER
+from tools.benchmarks.__main__ import PARTS, SHAPED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -109,15 +109,19 @@ PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["pr
 NOT_RUN: Final[tuple[tuple[str, str, Callable[[str], None]], ...]] = (
     (r"(?:sudo )?make (?:setup|test|picture|lint|audit|bench|docs)\b", "takes minutes", a_target),
     (r"pip (?:un)?install ", "fetches packages", ours),
-    (r"(?:\S*/)?python -m benchmarks", "takes minutes", parts),
-    (rf"{_ECHOIC}models optimize", "takes minutes: tests/cli/test_cli_optimize.py", nothing),
+    (r"(?:\S*/)?python -m tools.benchmarks", "takes minutes", parts),
+    (rf"{_ECHOIC}models optimize", "takes minutes: tests/unit/cli/test_optimize.py", nothing),
     (r"pytest tests/", "takes a minute", files),
     (r"(?:\w+=\S+ )?docker (?:build|run|restart|compose \S+ \S+ up)\b", "needs Docker", containers),
     (r"(?:sudo )?git clone", "wants the repository's address", nothing),
     (r"sudo (?:useradd|cp|mkdir|install) ", "changes the machine", files),
-    (r"(?:sudo )?systemctl |systemd-analyze ", "needs systemd: tests/deploy/test_files.py", files),
+    (
+        r"(?:sudo )?systemctl |systemd-analyze ",
+        "needs systemd: tests/integration/deploy/test_files.py",
+        files,
+    ),
     (r"(?:\w+=\S+ )?ollama serve|llama-server |vllm serve ", "a language model's server", nothing),
-    (r"kill -9", "a fault, no command: tests/faults", nothing),
+    (r"kill -9", "a fault, no command: tests/integration/faults", nothing),
 )
 
 

@@ -12,8 +12,8 @@ import pytest
 import trustme
 from websockets.sync.client import connect
 
-from echoic.server.sections import SettingsSection
-from echoic.server.settings import ENV_NAMES, ENV_PREFIX, Settings, load_settings
+from echoic.server.settings.groups import ENV_NAMES, ENV_PREFIX, Settings, load_settings
+from echoic.server.settings.sections import SettingsSection
 from support.documents import GUIDES, find_blocks, find_inline_code, to_relative_name
 from support.live import STREAM_PATH, ServerProcess
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from echoic.server.sections import SettingsSection
-from echoic.server.settings import ENV_NAMES, ENV_PREFIX, FOREIGN_ENV_NAMES, Settings
+from echoic.server.settings.groups import ENV_NAMES, ENV_PREFIX, FOREIGN_ENV_NAMES, Settings
+from echoic.server.settings.sections import SettingsSection
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "settings.md").read_text("utf-8")
 ROW = re.compile(r"^\| `(\w+)` \| (`[^|]+`) \| ([^|]+) \| [^|]+ \|$", re.MULTILINE)

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from echoic.engines.scripted import LOCAL_AGREEMENT, OVERLAP, STATEFUL, PlateauDetector, ScriptedEngine
 from echoic.errors import ErrorCode, ProtocolError
+from echoic.interfaces.engine import WindowNeeds
+from echoic.protocol.codec import decode_message
+from echoic.protocol.frames import Audio, Config
+from echoic.protocol.pcm import read_samples
 from echoic.session.config import StreamConfig, read_config
-from echoic.session.core import Session
-from echoic.session.window import WindowNeeds
-from echoic.wire.codec import decode_message
-from echoic.wire.frames import Audio, Config
-from echoic.wire.pcm import read_samples
+from echoic.session.session import Session
 from support.garbage import generate_garbage
 from support.play import SessionDriver, filter_frames, frame_texts
 from support.speakers import FunctionEngine, TimedScripted, build_fixed_engine
@@ -35,10 +35,8 @@ from support.strategies import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from echoic.audio.speech import VoiceActivity
-    from echoic.engines.base import Engine
-    from echoic.session.window import Window
-    from echoic.text.hypothesis import Hypothesis
+    from echoic.interfaces.engine import Engine, Hypothesis, Window
+    from echoic.interfaces.vad import VoiceActivity
     from support.play import Json
 
 COMMIT: Json = {"type": "commit"}
@@ -284,7 +282,9 @@ FRAMES: st.SearchStrategy[Json | bytes] = st.sampled_from(
 
 
 @given(st.lists(FRAMES, max_size=12), st.lists(FRAMES, max_size=6), st.booleans())
-def test_nothing_follows_the_close(before: list[Json | bytes], after: list[Json | bytes], stop: bool) -> None:  # noqa: FBT001  # Hypothesis draws it
+def test_nothing_follows_the_close(
+    before: list[Json | bytes], after: list[Json | bytes], stop: bool
+) -> None:  # Hypothesis draws it
     play = SessionDriver(ScriptedEngine())
     for frame in before:
         play.send(frame)
@@ -386,7 +386,7 @@ def test_an_hour_of_audio_is_held_for_less_than_a_minute(
         play.frames.clear()
         play.requested_decodes.clear()
         heard += len(message)
-        stretch = play.session._stretch  # noqa: SLF001  # what it holds is seen nowhere else
+        stretch = play.session._stretch  # what it holds is seen nowhere else
         assert stretch
-        longest = max(longest, stretch._tape.nbytes)  # noqa: SLF001  # the same
+        longest = max(longest, stretch._tape.nbytes)  # the same
     assert longest < 60 * rate * 4

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from echoic.engines.parakeet_onnx import ParakeetOnnx
+from echoic.engines.parakeet.onnx import ParakeetOnnx
 from echoic.engines.scripted import LOCAL_AGREEMENT, STATEFUL, PlateauDetector, ScriptedEngine, draw_words
-from echoic.session.core import Session
-from echoic.text.hypothesis import Hypothesis, Token
+from echoic.interfaces.engine import Hypothesis, Token
+from echoic.session.session import Session
 from support.play import Json, SessionDriver, filter_frames
 from support.speakers import TimedScripted
 from support.strategies import CHUNK_AND_OVERLAP, cut_places, spoken_words
@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from echoic.audio.speech import VoiceActivity
-    from echoic.engines.base import Engine
-    from echoic.session.window import Window
+    from echoic.interfaces.engine import Engine, Window
+    from echoic.interfaces.vad import VoiceActivity
 
 #: Seconds by which rounding may move a time.
 ROUNDING = 2e-6

@@ -15,8 +15,8 @@ import os, threading
 from pathlib import Path
 from echoic.engines.registry import Registry, ModelSpec
 from echoic.engines.scripted import ScriptedEngine
-from echoic.server.run import serve
-from echoic.server.settings import load_settings
+from echoic.server.process import serve
+from echoic.server.settings.groups import load_settings
 
 hung = []
 

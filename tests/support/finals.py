@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from msgspec import UNSET
 
-from echoic.wire.frames import Final, Word
+from echoic.protocol.frames import Final, Word
 
 
 def build_final(

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from echoic.limits.identity import ALL_SCOPES
-from echoic.limits.key_database import KeyDatabase
+from echoic.auth.identity import ALL_SCOPES
+from echoic.auth.key_store import KeyDatabase
 
 if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from echoic.limits.identity import Scope
-    from echoic.limits.secret import GeneratedKey
+    from echoic.auth.identity import Scope
+    from echoic.auth.keys import GeneratedKey
 
 
 async def make_key_in(

@@ -22,8 +22,8 @@ STREAM_PATH = "/api/v1/audio/stream/transcribe"
 #: The program of ``echoic serve``, told by the environment alone.
 SERVE_PROGRAM = """
 import os, sys
-from echoic.server.run import serve
-from echoic.server.settings import load_settings
+from echoic.server.process import serve
+from echoic.server.settings.groups import load_settings
 serve(load_settings(None, os.environ))
 """
 
@@ -45,7 +45,7 @@ class ServerProcess:
         env |= {"PYTHONPATH": os.pathsep.join(sys.path)}
         env |= {"ECHOIC_" + name.upper(): value for name, value in given.items()}
         # Not a pipe: one that nobody reads would stop a server that logs much.
-        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed with the process
+        self._log = tempfile.TemporaryFile("w+")  # closed with the process
         self.process = subprocess.Popen(
             [*wrapper, sys.executable, "-c", program],
             stdout=subprocess.PIPE,

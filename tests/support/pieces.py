@@ -6,9 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from echoic.engines.base import Engine
-    from echoic.session.window import Window
-    from echoic.text.hypothesis import Token
+    from echoic.interfaces.engine import Engine, Token, Window
 
 
 def decode_in_pieces(engine: Engine, window: Window, piece_count: int) -> list[tuple[str, float | None]]:

@@ -10,32 +10,21 @@ import msgspec
 import numpy as np
 
 from echoic.errors import DecodeFailed
-from echoic.session.core import Session
-from echoic.session.effects import (
-    Again,
-    Close,
-    Decode,
-    Drop,
-    Listen,
-    ModelAnswer,
-    OpenModel,
-    Review,
-    Send,
-    Store,
-    Unstore,
-)
-from echoic.wire.codec import decode_message, encode_frame
-from echoic.wire.frames import Audio
+from echoic.interfaces.engine import ModelAnswer
+from echoic.protocol.codec import decode_message, encode_frame
+from echoic.protocol.frames import Audio
+from echoic.session.effects import Again, Close, Decode, Drop, Listen, OpenModel, Review, Send, Store, Unstore
+from echoic.session.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
-    from echoic.engines.base import Engine
     from echoic.errors import ModelUnavailable
-    from echoic.session.effects import Effect, ModelRequest
-    from echoic.speakers.base import Diarizer
+    from echoic.interfaces.diarizer import Diarizer
+    from echoic.interfaces.engine import Engine, ModelRequest
+    from echoic.session.effects import Effect
 
 Json = dict[str, object]
 
@@ -67,7 +56,7 @@ class SessionDriver:
         self.requested_decodes: list[Decode] = []
         self.decoded_seconds = 0.0
         self._model_resolver = model_resolver
-        self._shuffle_rng = None if shuffle_seed is None else random.Random(shuffle_seed)  # noqa: S311  # a test's order
+        self._shuffle_rng = None if shuffle_seed is None else random.Random(shuffle_seed)  # a test's order
         self._pending: dict[int, Decode | Listen | Review] = {}
         self.diarizer = diarizer
         self.recorded_audio: list[NDArray[np.float32]] = []
@@ -144,7 +133,7 @@ class SessionDriver:
         self.decoded_seconds += len(decode.window.audio) / decode.window.sample_rate
         try:
             outcome = self.engine.decode([decode.window])[0]
-        except Exception:  # noqa: BLE001  # as the worker does
+        except Exception:  # as the worker does
             self.perform_effects(self.session.finished(key, DecodeFailed()))
         else:
             self.perform_effects(self.session.finished(key, outcome))

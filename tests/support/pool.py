@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING
 from echoic.engines.registry import ModelSpec, Registry
 from echoic.engines.scripted import ScriptedEngine, draw_words
 from echoic.errors import DecodeFailed
-from echoic.schedule.pool import EnginePool
-from echoic.session.effects import Decode, ModelRequest
-from echoic.session.window import Window
+from echoic.interfaces.engine import ModelRequest, Window
+from echoic.scheduling.engine_pool import EnginePool
+from echoic.session.effects import Decode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Hashable
 
-    from echoic.engines.base import Engine
-    from echoic.text.hypothesis import Hypothesis
+    from echoic.interfaces.engine import Engine, Hypothesis
 
 SCRIPTED_REQUEST = ModelRequest("scripted", "standard")
 

@@ -13,7 +13,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Self
 
-from echoic.engines.catalogue import MODEL_SOURCES
+from echoic.engines.store.catalogue import MODEL_SOURCES
 from support.documents import ROOT
 from support.keyed import make_key_in
 from support.loopback_hub import ENCODER_FILE, LoopbackHub, read_tiny_files

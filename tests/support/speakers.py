@@ -6,13 +6,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from echoic.engines.scripted import ScriptedEngine
-from echoic.session.window import WindowNeeds
-from echoic.text.hypothesis import Hypothesis, hypothesis_of
+from echoic.interfaces.engine import Hypothesis, WindowNeeds, hypothesis_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from echoic.session.window import Window
+    from echoic.interfaces.engine import Window
 
 
 class FunctionEngine:

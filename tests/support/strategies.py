@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from echoic.engines.scripted import VOCABULARY, draw_words
-from echoic.wire.codec import MAX_MESSAGE_BYTES
+from echoic.protocol.codec import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from echoic.session.sound import Sound, SpeakerWishes
-from echoic.speakers.fbank import HOP_SAMPLES, compute_fbank
+from echoic.diarization.fbank import HOP_SAMPLES, compute_fbank
+from echoic.interfaces.diarizer import Sound, SpeakerWishes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
-    from echoic.session.sound import Turn
-    from echoic.speakers.base import Diarizer
+    from echoic.interfaces.diarizer import Diarizer, Turn
 
 SAMPLE_RATE = 16_000
 ANY_SPEAKERS = SpeakerWishes()

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echoic.engines.scripted import draw_words
-from echoic.subtitles import render
+from echoic.export.formats import render
 from support.cutting import open_proxy
 from support.finals import any_finals, build_final, build_late_finals, build_talk_finals
 from support.live import STREAM_PATH, ServerProcess
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from echoic.subtitles import TranscriptFormat
-    from echoic.wire.frames import Final
+    from echoic.export.formats import TranscriptFormat
+    from echoic.protocol.frames import Final
     from support.cutting import CuttableProxy
 
 WORDS = ("alpha", "bravo", "charlie", "one", "two", "three", "four", "five", "six", "seven")
@@ -91,7 +91,7 @@ def test_the_client_does_what_it_says(programs: Path, place: str, tmp_path: Path
 def test_every_type_in_the_modules_holds(programs: Path) -> None:
     compiler = MODULES / ".bin" / "tsc"
     if not compiler.exists():
-        pytest.skip("no tsc: npm installs it in tests/e2e/clients")
+        pytest.skip("no tsc: npm installs it in tests/integration/clients")
     checks = [
         "--checkJs",
         "--noEmit",
@@ -218,7 +218,7 @@ async def cut(proxy: CuttableProxy, saying: Saying, chance: random.Random) -> No
 
 @pytest.mark.parametrize("seed", range(2))
 async def test_cuts_change_no_final(programs: Path, place: str, seed: int) -> None:
-    chance = random.Random(seed)  # noqa: S311  # a test's choices
+    chance = random.Random(seed)  # a test's choices
     words = chosen(chance, 60)
     expected = await (await Saying().begin(programs, place, words, 0)).told()
     async with open_proxy(place) as (proxy, through):
@@ -233,7 +233,7 @@ async def test_cuts_change_no_final(programs: Path, place: str, seed: int) -> No
 
 
 async def test_a_server_that_stopped_in_peace_is_begun_with_anew(programs: Path) -> None:
-    words = chosen(random.Random(7), 60)  # noqa: S311  # a test's choices
+    words = chosen(random.Random(7), 60)  # a test's choices
     with run_restartable_server() as server:
         saying = await Saying().begin(programs, server.address, words, 20)
         await saying.halfway.wait()

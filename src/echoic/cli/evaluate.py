@@ -35,7 +35,7 @@ class NormalizerChoice(StrEnum):
     NONE = "none"
 
 
-def run_evaluation(  # noqa: PLR0913  # each is an option of the command
+def run_evaluation(  # each is an option of the command
     manifest: Annotated[
         Path,
         typer.Argument(
@@ -81,13 +81,12 @@ def run_evaluation(  # noqa: PLR0913  # each is an option of the command
     A recording that fails does not keep the others from being done; the exit code is then 1.
     """
     _require_package("jiwer")
-    from echoic.cli.evaluation import EvalConfig, evaluate_model
-    from echoic.cli.evaluation_place import open_target
-    from echoic.cli.evaluation_report import print_results, write_results
-    from echoic.cli.wording import read_vocabulary
+    from echoic.cli.vocabulary import read_vocabulary
     from echoic.evaluate.manifest import ManifestEntry, read_manifest
-    from echoic.evaluate.normal import NORMALIZERS
-    from echoic.server.settings import SettingsError
+    from echoic.evaluate.normalize import NORMALIZERS
+    from echoic.evaluate.report import print_results, write_results
+    from echoic.evaluate.runner import EvalConfig, evaluate_model, open_target
+    from echoic.server.settings.groups import SettingsError
 
     studies = []
     try:
@@ -139,7 +138,7 @@ def _require_package(module: str) -> None:
 
 def _warn_without_der() -> None:
     """Say that speakers' errors are not measured, if their package is not there."""
-    from echoic.evaluate.speakers import can_measure_diarization
+    from echoic.evaluate.diarization import can_measure_diarization
 
     if not can_measure_diarization():
         print_error(

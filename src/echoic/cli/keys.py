@@ -3,18 +3,17 @@
 import asyncio
 import json
 import re
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from echoic.auth.keys import ApiKey
 from echoic.cli.options import JsonOption, exit_with_error, print_error
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from echoic.limits.key_database import KeyDatabase
-    from echoic.limits.keys import ApiKey
+    from echoic.auth.key_store import KeyDatabase
 
 _T = TypeVar("_T")
 _DURATION_PATTERN = re.compile(r"([1-9][0-9]{0,4})([hdw])", re.ASCII)
@@ -36,7 +35,7 @@ AnyTierOption = Annotated[
 
 
 @app.command()
-def create(  # noqa: PLR0913  # each is an option of the command
+def create(  # each is an option of the command
     user: UserArgument,
     *,
     tier: Annotated[
@@ -51,9 +50,9 @@ def create(  # noqa: PLR0913  # each is an option of the command
     as_json: JsonOption = False,
 ) -> None:
     """Make a key and print it, this once."""
-    from echoic.limits.identity import ALL_SCOPES, Scope
-    from echoic.limits.key_database import TierMismatch
-    from echoic.limits.keys import is_valid_user_name
+    from echoic.auth.identity import ALL_SCOPES, Scope
+    from echoic.auth.key_store import TierMismatch
+    from echoic.auth.keys import is_valid_user_name
 
     if not is_valid_user_name(user):
         exit_with_error("A user's name has 1 to 128 printable characters.", 2)
@@ -88,7 +87,7 @@ def list_keys(
     if as_json:
         typer.echo(json.dumps(rows, ensure_ascii=False, indent=2))
         return
-    from echoic.cli.tables import print_table
+    from echoic.cli.options import print_table
 
     headings = ("Id", "User", "Tier", "Rights", "Created", "Expires", "Last used", "")
     print_table(headings, ([value or "" for value in row.values()] for row in rows), unbroken=("Id",))
@@ -123,9 +122,9 @@ def change_tier(
 
 def _query_key_store(db: str | None, query: "Callable[[KeyDatabase], Awaitable[_T]]") -> _T:
     """Return what the store of keys answers; leaves if there is none, or it cannot be asked."""
-    from echoic.cli.places import load_settings_or_exit
-    from echoic.limits.key_database import KeyDatabase
-    from echoic.limits.keys import KeyStoreUnavailable
+    from echoic.auth.key_store import KeyDatabase
+    from echoic.auth.keys import KeyStoreUnavailable
+    from echoic.cli.environment import load_settings_or_exit
 
     place = db or load_settings_or_exit().keys_db
     if place is None:
@@ -146,9 +145,9 @@ def _query_key_store(db: str | None, query: "Callable[[KeyDatabase], Awaitable[_
 
 
 def _check_tier(tier: str | None, *, any_tier: bool) -> None:
-    from echoic.cli.places import load_settings_or_exit
-    from echoic.limits.keys import is_valid_tier_name
-    from echoic.limits.tiers import FALLBACK_TIER, Tiers
+    from echoic.auth.keys import is_valid_tier_name
+    from echoic.cli.environment import load_settings_or_exit
+    from echoic.quotas.tiers import FALLBACK_TIER, Tiers
 
     if tier is None:
         return

@@ -18,8 +18,8 @@ from echoic.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from echoic.cli.live import LiveRun
-    from echoic.cli.piped import SampleFormat
+    from echoic.cli.stdin_audio import SampleFormat
+    from echoic.cli.streaming import LiveRun
 
 _STDIN_ARGUMENT = "-"
 
@@ -32,7 +32,7 @@ class RawEncoding(StrEnum):
 
 
 @with_stream_options
-def transcribe_live(  # noqa: PLR0913  # each is an option of the command
+def transcribe_live(  # each is an option of the command
     source: Annotated[
         str | None,
         typer.Argument(metavar="[-]", help="-: sound from standard input, raw or WAV.", show_default=False),
@@ -68,14 +68,14 @@ def transcribe_live(  # noqa: PLR0913  # each is an option of the command
     if source not in (None, _STDIN_ARGUMENT):
         exit_with_error(f"Only - can be listened to; a file is streamed: echoic stream {source}", 2)
 
-    from echoic.cli.ending import INTERRUPTED_STATUS
-    from echoic.cli.live import build_live_run
+    from echoic.cli.signals import INTERRUPTED_STATUS
+    from echoic.cli.streaming import build_live_run
 
     sitting = build_live_run(wishes, save, url, key)
     if source is None:
         _stream_microphone(device, url, config, sitting)
         return  # Ctrl-C is how one stops listening
-    from echoic.cli.piped import SampleFormat
+    from echoic.cli.stdin_audio import SampleFormat
 
     _stream_stdin(SampleFormat(form, rate, channels), url, config, sitting)
     if sitting.is_interrupted:
@@ -83,8 +83,8 @@ def transcribe_live(  # noqa: PLR0913  # each is an option of the command
 
 
 def _stream_microphone(device: str | None, url: str | None, config: Path | None, live_run: "LiveRun") -> None:
-    from echoic.cli.live import run_live_command
     from echoic.cli.microphone import Microphone, MicrophoneUnavailable
+    from echoic.cli.streaming import run_live_command
 
     try:
         microphone = Microphone(device)
@@ -98,9 +98,9 @@ def _stream_microphone(device: str | None, url: str | None, config: Path | None,
 def _stream_stdin(
     sample_format: "SampleFormat", url: str | None, config: Path | None, live_run: "LiveRun"
 ) -> None:
-    from echoic.cli.ending import INTERRUPTED_STATUS
-    from echoic.cli.live import run_live_command
-    from echoic.cli.piped import StdinAudio
+    from echoic.cli.signals import INTERRUPTED_STATUS
+    from echoic.cli.stdin_audio import StdinAudio
+    from echoic.cli.streaming import run_live_command
     from echoic.client import UnreadableAudio
 
     if sys.stdin is None:  # so it is where it was closed
@@ -119,7 +119,7 @@ def _stream_stdin(
 
 def _print_devices() -> None:
     from echoic.cli.microphone import MicrophoneUnavailable, query_devices
-    from echoic.cli.tables import print_table
+    from echoic.cli.options import print_table
 
     try:
         found = query_devices()

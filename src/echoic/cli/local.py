@@ -13,9 +13,9 @@ from fastapi import FastAPI
 from echoic.client.address import resolve_stream_url
 from echoic.engines.registry import Registry
 from echoic.server.app import build_app, build_registry
-from echoic.server.run import EchoicServer
-from echoic.server.sections import AUTH
-from echoic.server.settings import Settings, load_settings
+from echoic.server.process import EchoicServer
+from echoic.server.settings.groups import Settings, load_settings
+from echoic.server.settings.sections import AUTH
 
 #: Who may: a server for one command on this machine takes no notice of it.
 _AUTH_DEFAULTS = {

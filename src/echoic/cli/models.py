@@ -1,13 +1,55 @@
-"""``echoic models``."""
+"""What a running server says about itself."""
 
 import json
+import ssl
 from dataclasses import asdict
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import ProxyHandler, Request, build_opener
 
 import typer
 
 from echoic.cli.models_get import delete_model, get_model
-from echoic.cli.models_optimize import optimize_parakeet
+from echoic.cli.optimize import optimize_parakeet
 from echoic.cli.options import ApiKeyOption, JsonOption, UrlOption, exit_with_error
+from echoic.client import ServerError
+from echoic.client.address import LOOPBACK_HOSTS, redact_address, resolve_status_url
+from echoic.client.errors import build_untrusted_error
+
+#: Seconds a server may take to answer.
+_REQUEST_TIMEOUT = 10.0
+
+
+def fetch_models(address: str, key: str | None) -> list[dict[str, object]]:
+    """Return the ``models`` of a server's status endpoint.
+
+    Args:
+        address: The server, in any form that ``stream_address`` takes.
+        key: Its key.
+
+    Raises:
+        ServerError: No server answers there, or something else does.
+        ValueError: That is no address.
+    """
+    url = resolve_status_url(address)
+    request = Request(url, headers={"Authorization": f"Bearer {key}"} if key else {})  # http(s) only
+    opener = build_opener(ProxyHandler({})) if urlsplit(url).hostname in LOOPBACK_HOSTS else build_opener()
+    try:
+        with opener.open(request, timeout=_REQUEST_TIMEOUT) as answer:
+            models = json.load(answer)["models"]
+    except HTTPError as error:
+        message = f"{redact_address(url)} answers, but not as an echoic server does (HTTP {error.code})."
+        raise ServerError("unreachable", message) from None
+    except OSError as error:
+        if isinstance(error, URLError) and isinstance(error.reason, ssl.SSLCertVerificationError):
+            raise build_untrusted_error(redact_address(url), error.reason) from None
+        raise ServerError("unreachable", f"No echoic server answers at {redact_address(url)}.") from None
+    except (ValueError, KeyError, TypeError):
+        raise ServerError(
+            "unreachable", f"What answers at {redact_address(url)} is no echoic server."
+        ) from None
+    return [model for model in models if isinstance(model, dict)]
+
 
 _MIB = 2**20
 
@@ -30,7 +72,7 @@ def list_models(
         return
     from rich.text import Text
 
-    from echoic.cli.tables import print_table
+    from echoic.cli.options import print_table
 
     headings = ("Model", "", "Size", "Quantization", "Where, or what to do")
     lines = [[Text(str(row.get("id"))), *(Text(*cell) for cell in _render_cells(row))] for row in rows]
@@ -55,7 +97,6 @@ def _render_cells(row: dict[str, object]) -> list[tuple[str, str]]:
 def _fetch_rows(url: str | None, key: str | None) -> list[dict[str, object]]:
     if url is None:
         return _build_local_rows()
-    from echoic.cli.status import fetch_models
     from echoic.client import ServerError
 
     try:
@@ -65,9 +106,9 @@ def _fetch_rows(url: str | None, key: str | None) -> list[dict[str, object]]:
 
 
 def _build_local_rows() -> list[dict[str, object]]:
-    from echoic.cli.places import build_local_registry
-    from echoic.engines.parakeet_files import CTC_STEM, ENCODER_STEM
-    from echoic.engines.weights import list_quantizations, measure_size
+    from echoic.cli.environment import build_local_registry
+    from echoic.engines.parakeet.onnx_files import CTC_STEM, ENCODER_STEM
+    from echoic.engines.store.cache import list_quantizations, measure_size
 
     registry = build_local_registry()
     rows = []

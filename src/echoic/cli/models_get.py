@@ -36,9 +36,9 @@ def get_model(
     as_json: JsonOption = False,
 ) -> None:
     """Fetch a model's weights; what was cut off goes on where it stopped."""
-    from echoic.cli.places import resolve_models_folder
-    from echoic.engines.fetch import DownloadOptions, download_model
-    from echoic.engines.hub import Hub
+    from echoic.cli.environment import resolve_models_folder
+    from echoic.engines.store.download import DownloadOptions, download_model
+    from echoic.engines.store.hub import Hub
     from echoic.errors import ModelUnavailable
 
     if name is None:
@@ -57,8 +57,8 @@ def get_model(
 
 def delete_model(name: Annotated[str, typer.Argument(help="A model that was fetched.")]) -> None:
     """Remove a model that was fetched."""
-    from echoic.cli.places import resolve_models_folder
-    from echoic.engines.weights import list_cached_models, remove_model
+    from echoic.cli.environment import resolve_models_folder
+    from echoic.engines.store.cache import list_cached_models, remove_model
     from echoic.errors import ModelUnavailable
 
     folder = resolve_models_folder()
@@ -77,9 +77,9 @@ def delete_model(name: Annotated[str, typer.Argument(help="A model that was fetc
 def _print_sources(*, as_json: bool) -> None:
     import json
 
-    from echoic.cli.places import resolve_models_folder
-    from echoic.engines.catalogue import MODEL_SOURCES
-    from echoic.engines.weights import list_cached_models
+    from echoic.cli.environment import resolve_models_folder
+    from echoic.engines.store.cache import list_cached_models
+    from echoic.engines.store.catalogue import MODEL_SOURCES
 
     states = {
         one.name: "fetched" if one.is_complete else "cut off"
@@ -100,7 +100,7 @@ def _print_sources(*, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
-    from echoic.cli.tables import print_table
+    from echoic.cli.options import print_table
 
     table = []
     for row, source in zip(rows, MODEL_SOURCES.values(), strict=True):

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import echoic
-from echoic.cli import alive, demo, doctor, evaluate, keys, listen, models, serve, stream, transcribe
+from echoic.cli import demo, doctor, evaluate, healthcheck, keys, listen, models, serve, stream, transcribe
 
 app = typer.Typer(
     help=echoic.__doc__.partition("\n")[0] if echoic.__doc__ else None,
@@ -22,7 +22,7 @@ app.command("stream")(stream.stream_file)
 app.command("eval")(evaluate.run_evaluation)
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
-app.command("alive")(alive.check_health)
+app.command("alive")(healthcheck.check_health)
 app.command("doctor")(doctor.run_doctor)
 app.command("demo")(demo.run_demo)
 
@@ -34,7 +34,7 @@ def run() -> None:
     app(prog_name="echoic")
 
 
-def _print_version(wanted: bool) -> None:  # noqa: FBT001  # typer calls it so
+def _print_version(wanted: bool) -> None:  # typer calls it so
     if wanted:
         typer.echo(f"echoic {echoic.__version__}")
         raise typer.Exit

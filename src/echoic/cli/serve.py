@@ -17,11 +17,11 @@ def run_server(
     config: ConfigOption = None,
 ) -> None:
     """Start the server; it stops on Ctrl-C, after it has delivered what it heard."""
-    from echoic.server import run
-    from echoic.server.settings import SettingsError, load_settings
+    from echoic.server import process
+    from echoic.server.settings.groups import SettingsError, load_settings
 
     try:
         settings = load_settings(config, os.environ, host=host, port=port)
     except SettingsError as error:
         exit_with_error(str(error), 2)
-    run.serve(settings)
+    process.serve(settings)

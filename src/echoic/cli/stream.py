@@ -21,7 +21,7 @@ _SAMPLE_RATE = 16_000
 
 
 @with_stream_options
-def stream_file(  # noqa: PLR0913  # each is an option of the command
+def stream_file(  # each is an option of the command
     file: Annotated[Path, typer.Argument(metavar="FILE", help="An audio or video file.")],
     *,
     url: UrlOption = None,
@@ -36,8 +36,8 @@ def stream_file(  # noqa: PLR0913  # each is an option of the command
     Where stdout is no terminal, each final is a line. Ctrl-C ends the stream; what was heard is delivered.
     Without --url by the server on this machine, or where none runs by one for this command.
     """
-    from echoic.cli.ending import INTERRUPTED_STATUS
-    from echoic.cli.live import build_live_run, run_live_command
+    from echoic.cli.signals import INTERRUPTED_STATUS
+    from echoic.cli.streaming import build_live_run, run_live_command
     from echoic.client import UnreadableAudio
     from echoic.client.pacing import CHUNK_SECONDS, pace_audio
     from echoic.media import read_audio

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +21,11 @@ from echoic.cli.options import (
     strip_control_characters,
     with_stream_options,
 )
+from echoic.cli.signals import SignalHandler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from echoic.cli.ending import SignalHandler
-    from echoic.cli.heard import StreamTranscript
-    from echoic.cli.notices import NoticeRenderer
+    from echoic.cli.messages import NoticeRenderer
+    from echoic.cli.transcript_file import StreamTranscript
     from echoic.client import ReceivedFrame
 
 #: Seconds of audio that may be sent and not yet be decoded; what is older counts as done.
@@ -52,7 +50,7 @@ class _TranscribeJob:
 
 
 @with_stream_options
-def transcribe_files(  # noqa: PLR0913  # each is an option of the command
+def transcribe_files(  # each is an option of the command
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE…", help="Audio or video files.", show_default=False)
     ],
@@ -76,9 +74,9 @@ def transcribe_files(  # noqa: PLR0913  # each is an option of the command
     The text goes to stdout, or with -o into files. A file that fails does not keep the others from being
     done; the exit code is then 1. What was heard of it is written, also at Ctrl-C.
     """
-    from echoic.cli.ending import handle_signals
-    from echoic.cli.notices import NoticeRenderer
-    from echoic.server.settings import SettingsError
+    from echoic.cli.messages import NoticeRenderer
+    from echoic.cli.signals import handle_signals
+    from echoic.server.settings.groups import SettingsError
 
     if len(files) > 1 and form is not OutputFormat.TXT and output_dir is None:
         exit_with_error(f"Several files as {form} need a folder to be written to: -o FOLDER.", 2)
@@ -132,7 +130,7 @@ def _transcribe_file(file: Path, name: str, address: str, job: _TranscribeJob) -
     Raises:
         KeyboardInterrupt: A signal ended it.
     """
-    from echoic.cli.heard import StreamTranscript
+    from echoic.cli.transcript_file import StreamTranscript
 
     heard = StreamTranscript()
     try:
@@ -152,7 +150,7 @@ def _transcribe_file(file: Path, name: str, address: str, job: _TranscribeJob) -
 
 
 def _write_transcript(transcript: "StreamTranscript", name: str, job: _TranscribeJob) -> None:
-    from echoic.cli.whole import write_atomically
+    from echoic.cli.transcript_file import write_atomically
 
     text = transcript.render_as(job.output_format)
     if job.output_folder is None:
@@ -166,7 +164,7 @@ def _try_streaming(
     file: Path, address: str, job: _TranscribeJob, transcript: "StreamTranscript"
 ) -> str | None:
     """Hear a file; return why it was not heard to its end, if it was not."""
-    from echoic.cli.advice import suggest_fix
+    from echoic.cli.messages import suggest_fix
     from echoic.client import ServerError, UnreadableAudio
 
     try:
@@ -189,14 +187,9 @@ async def _stream_file(
     advance: "Callable[[float], None]",
 ) -> None:
     """Take what comes of a file into ``transcript``; once anything is there, Ctrl-C leaves time to write it."""
-    from echoic.cli.notices import CONNECTION_MESSAGES
-    from echoic.cli.talk import StreamRequest, run_stream
-    from echoic.client import (
-        Error,
-        Final,
-        ServerError,
-        Warning,  # noqa: A004  # the protocol's word
-    )
+    from echoic.cli.messages import CONNECTION_MESSAGES
+    from echoic.cli.streaming import StreamRequest, run_stream
+    from echoic.client import Error, Final, ServerError, Warning
     from echoic.client.pacing import pace_audio
     from echoic.media import read_audio
 

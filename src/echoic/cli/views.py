@@ -12,8 +12,8 @@ from rich.text import Text
 
 from echoic.cli.options import print_error, strip_control_characters
 from echoic.client import Final, Insight, Partial, ReceivedFrame
-from echoic.subtitles import render_insight
-from echoic.turns import collect_turns, render_turns
+from echoic.export.formats import render_insight
+from echoic.export.turns import collect_turns, render_turns
 
 #: Characters after which the view begins a new paragraph even without the end of a sentence.
 _MAX_PARAGRAPH = 240

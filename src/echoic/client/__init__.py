@@ -9,12 +9,12 @@ For programs without an event loop there is ``echoic.client.blocking``.
 """
 
 from echoic.client.address import resolve_stream_url
-from echoic.client.failure import ServerError
-from echoic.client.incoming import ReceivedFrame
-from echoic.client.opening import connect, transcribe
+from echoic.client.connector import connect, transcribe
+from echoic.client.errors import ServerError
+from echoic.client.messages import ReceivedFrame
 from echoic.client.stream import ConnectionState, Stream
 from echoic.errors import UnreadableAudio
-from echoic.wire.frames import (
+from echoic.protocol.frames import (
     ActionItem,
     Configured,
     DiarizationSummary,
@@ -27,7 +27,7 @@ from echoic.wire.frames import (
     Partial,
     SegmentSpeaker,
     Speaker,
-    Warning,  # noqa: A004  # the protocol's word
+    Warning,
     Word,
 )
 

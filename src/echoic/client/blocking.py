@@ -1,45 +1,70 @@
-"""The same client for programs without an event loop: every call waits until it is done.
-
-Example:
-    >>> with connect("ws://127.0.0.1:8000") as stream:
-    ...     stream.send(samples)  # mono, 16 kHz
-    ...     print(stream.commit())  # doctest: +SKIP
-
-The stream runs in a thread of its own, which ends with it. It may be used by several threads: one that sends
-and one that reads, say.
-"""
+"""Work for an event loop in another thread."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Generic, Self, TypeVar
 from weakref import finalize
 
-from anyio.from_thread import start_blocking_portal
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from numpy.typing import NDArray
 
-from echoic.client import opening
-from echoic.client.failure import ServerError
-from echoic.client.work import LoopCall
-from echoic.wire.frames import Final
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Mapping
-    from concurrent.futures import Future
-    from pathlib import Path
-    from types import TracebackType
-    from typing import BinaryIO
-
-    from anyio.from_thread import BlockingPortal
-    from numpy.typing import NDArray
-
-    from echoic.client.incoming import ReceivedFrame
-    from echoic.client.stream import Stream
-    from echoic.wire.frames import Configured
+from echoic.client import connector
+from echoic.client.errors import ServerError
+from echoic.client.messages import ReceivedFrame
+from echoic.client.stream import Stream
+from echoic.protocol.frames import Configured, Final
 
 _T = TypeVar("_T")
+
+
+class LoopCall(Generic[_T]):
+    """A coroutine that is waited for in another thread, where it may be given up at any moment.
+
+    Args:
+        function: Called in the loop; returns the coroutine.
+        undo: Called in the loop with what came of it, where it was given up.
+
+    Attributes:
+        future: What comes of it.
+    """
+
+    def __init__(
+        self, function: Callable[[], Coroutine[Any, Any, _T]], undo: Callable[[_T], object] = lambda _: None
+    ) -> None:
+        self.future: Future[_T] = Future()
+        self._function, self._undo = function, undo
+        self._task: asyncio.Task[_T] | None = None
+        self._is_cancelled = False
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin, unless it is given up already; to be called in the loop."""
+        if not self._is_cancelled:
+            self._task = loop.create_task(self._function())
+            self._task.add_done_callback(self._set_outcome)
+
+    def cancel(self) -> None:
+        """End it, or undo what came of it; to be called in the loop."""
+        self._is_cancelled = True
+        task = self._task
+        if task is not None and not task.cancel() and not task.cancelled() and task.exception() is None:
+            self._undo(task.result())
+
+    def _set_outcome(self, task: asyncio.Task[_T]) -> None:
+        if task.cancelled():
+            self.future.cancel()
+        elif (error := task.exception()) is not None:
+            self.future.set_exception(error)
+        else:
+            self.future.set_result(task.result())
+
 
 #: Seconds after which whoever waits looks up: Python notices no Ctrl-C that came just before a wait began.
 _POLL_SECONDS = 0.5
@@ -184,7 +209,7 @@ def connect(url: str, *, key: str | None = None, patience: float = 0.0, **config
     """
     with ExitStack() as resources:
         portal = resources.enter_context(start_blocking_portal("asyncio", name="echoic client"))
-        opened = opening.connect(url, key=key, patience=patience, **config)
+        opened = connector.connect(url, key=key, patience=patience, **config)
         stream = resources.enter_context(portal.wrap_async_context_manager(opened))
         return BlockingStream(stream, portal, resources.pop_all())
 
@@ -211,10 +236,10 @@ def transcribe(
         UnreadableAudio: The file cannot be opened, or nothing of it can be decoded.
     """
     with connect(url, key=key, patience=patience, **{"enable_partial": False, **config}) as stream:
-        if opening.is_file(audio):
+        if connector.is_file(audio):
             stream.send_file(audio)
         else:
-            for samples in opening.iterate_arrays(audio):
+            for samples in connector.iterate_arrays(audio):
                 stream.send(samples)
         stream.stop()
         return [frame for frame in stream if isinstance(frame, Final)]

@@ -5,29 +5,24 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal, Self
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, Self
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from echoic.client.failure import ServerError
-from echoic.client.incoming import ReceivedFrame, parse_frame
-from echoic.client.outgoing import encode_samples
+from echoic.client.errors import ServerError
+from echoic.client.messages import ReceivedFrame, encode_samples, parse_frame
 from echoic.client.pacing import CHUNK_SECONDS, pace_audio
-from echoic.client.past import FrameReplayFilter
-from echoic.client.thread import RESUMABLE_CODES, ResumableTransport
+from echoic.client.replay import FrameReplayFilter
+from echoic.client.resumption import RESUMABLE_CODES, ResumableTransport
 from echoic.errors import CLOSE_CODES, CLOSE_NORMAL, ErrorCode
-from echoic.wire.frames import Configured, Error, FullTranscript, Pong, Status
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-    from pathlib import Path
-    from typing import BinaryIO
-
-    import numpy as np
-    from numpy.typing import NDArray
-    from websockets.asyncio.client import ClientConnection
+from echoic.protocol.frames import Configured, Error, FullTranscript, Pong, Status
 
 #: Seconds of a file in a message that nobody waits for.
 _FILE_CHUNK_SECONDS = 0.5
@@ -212,7 +207,9 @@ class Stream:
         if waiting := self._pending_answers.get(kind):
             await asyncio.wait([waiting[-1], self._read_task], return_when=asyncio.FIRST_COMPLETED)
 
-    async def _request_answer(self, frame: Mapping[str, object], kind: type) -> Any:  # noqa: ANN401  # an instance of ``kind``
+    async def _request_answer(
+        self, frame: Mapping[str, object], kind: type
+    ) -> Any:  # an instance of ``kind``
         answer = asyncio.get_running_loop().create_future()
         self._pending_answers.setdefault(kind, deque()).append(answer)
         await self._send_message(_encode_json(frame))
@@ -355,7 +352,7 @@ class Stream:
 
 
 def _read_audio(source: Path | str | BinaryIO, rate: int, chunk: float) -> Iterator[NDArray[np.float32]]:
-    from echoic.media import read_audio  # noqa: PLC0415  # PyAV takes a while to load, and few send files
+    from echoic.media import read_audio  # PyAV takes a while to load, and few send files
 
     return read_audio(source, rate, chunk)
 

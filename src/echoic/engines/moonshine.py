@@ -9,25 +9,18 @@ https://arxiv.org/abs/2410.15608; limits on tokens: https://github.com/moonshine
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 
 from echoic.errors import ModelUnavailable
-from echoic.session.window import WindowNeeds
-from echoic.text.hypothesis import Hypothesis, hypothesis_of
-from echoic.text.loops import without_loop
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-    from echoic.session.window import Window
+from echoic.interfaces.engine import Hypothesis, Window, WindowNeeds, hypothesis_of
+from echoic.text.overlap import without_loop
 
 NAME = "moonshine-tiny-en"
 INSTALL = "pip install moonshine-voice==0.0.73"
@@ -191,7 +184,7 @@ def parse_pieces(data: bytes) -> tuple[bytes, ...]:
     while at < len(data):
         length = data[at]
         at += 1
-        if length >= 128:  # noqa: PLR2004  # the bit that says a second byte follows
+        if length >= 128:  # the bit that says a second byte follows
             length += 128 * data[at] - 128
             at += 1
         pieces.append(data[at : at + length])
@@ -211,7 +204,7 @@ def _build_unavailable(reason: str) -> MoonshineAvailability:
 
 
 def _is_control_piece(piece: bytes) -> bool:
-    return piece.startswith(b"<") and piece.endswith(b">") and len(piece) > 2  # noqa: PLR2004  # "<>" is text
+    return piece.startswith(b"<") and piece.endswith(b">") and len(piece) > 2  # "<>" is text
 
 
 def _load_session(file: Path) -> ort.InferenceSession:

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from echoic.engines.whisper_files import WHISPER_ALIASES
 from echoic.errors import Missing, ModelUnavailable
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-    from pathlib import Path
-
-    from echoic.engines.base import Engine
-    from echoic.session.effects import ModelRequest
+from echoic.interfaces.engine import Engine, ModelRequest
 
 #: The model that answers when another cannot, and comes with the install.
 DEFAULT_MODEL = "moonshine-tiny-en"

@@ -8,22 +8,15 @@ same audio says the same words however it is cut, and a decoder that is fooled b
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from echoic.session.window import WindowNeeds
-from echoic.text.hypothesis import Hypothesis, Token
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-
-    from numpy.typing import NDArray
-
-    from echoic.session.window import Window
+from echoic.interfaces.engine import Hypothesis, Token, Window, WindowNeeds
 
 #: Amplitude steps; a vocabulary has at most one word less.
 AMPLITUDE_STEPS = 128

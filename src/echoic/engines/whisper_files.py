@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from echoic.errors import ModelUnavailable
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
 
 #: The id of the model that ``whisper`` means, whichever size that is.
 WHISPER_MODEL_ID = "whisper"
@@ -130,7 +127,7 @@ def _check_weights(file: Path, name: str) -> None:
         head = opened.read(6 + _MAX_NAME_BYTES)
     if head.startswith(_LFS_POINTER_PREFIX):
         raise build_whisper_error(f"{file} is a pointer of Git LFS, not the file itself.", name)
-    length = struct.unpack("<IH", head[:6])[1] if len(head) >= 6 else 0  # noqa: PLR2004  # both numbers
+    length = struct.unpack("<IH", head[:6])[1] if len(head) >= 6 else 0  # both numbers
     architecture = head[6 : 6 + length].rstrip(b"\0")
     if not 0 < length <= _MAX_NAME_BYTES or not architecture.isalnum():
         raise build_whisper_error(f"{file} is broken, or not of CTranslate2's format.", name)

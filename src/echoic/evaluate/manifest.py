@@ -6,17 +6,14 @@ import csv
 import json
 import math
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
-from echoic.evaluate.rttm import InvalidReferenceFile, read_lines
+from echoic.evaluate.diarization import InvalidReferenceFile, read_lines
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
-
-    _ManifestRow = Mapping[str, object]
+_ManifestRow = Mapping[str, object]
 
 #: What a column may be called, the first name first.
 COLUMN_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(

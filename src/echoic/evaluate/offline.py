@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from echoic.audio.speech import SpeechRules, SpeechTracker
-from echoic.evaluate.lateness import ReferenceUtterance
-from echoic.session.reading import words_of
-from echoic.session.window import DecodeOptions, Window
+import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from echoic.audio.speech import Utterance, VoiceActivity
-    from echoic.engines.base import Engine
-    from echoic.session.reading import Spoken
+from echoic.audio.vad import SpeechRules, SpeechTracker, Utterance
+from echoic.evaluate.metrics import ReferenceUtterance
+from echoic.interfaces.engine import DecodeOptions, Engine, Window
+from echoic.interfaces.vad import VoiceActivity
+from echoic.session.decoding.strategy import Spoken, words_of
 
 #: Samples per second of the audio; what every engine and the voice detector want.
 SAMPLE_RATE = 16_000

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal, Protocol
 
-from echoic.wire.frames import ActionItem
+from echoic.protocol.frames import ActionItem
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-__all__ = ["ActionItem", "Findings", "InsightFailed", "InsightProvider", "TranscriptSegment", "InsightStage"]
+__all__ = ["ActionItem", "Findings", "InsightFailed", "InsightProvider", "InsightStage", "TranscriptSegment"]
 
 #: ``live``: while the talk goes on; ``final``: after a commit, about everything since the one before.
 InsightStage = Literal["live", "final"]

@@ -5,19 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Final, cast
 
-from echoic.insights.answer import BadResponse, parse_findings
-from echoic.insights.asking import RequestFormat, build_messages
-from echoic.insights.base import InsightFailed
+from echoic.insights.base import Findings, InsightFailed, InsightStage, TranscriptSegment
+from echoic.insights.prompt import BadResponse, RequestFormat, build_messages, parse_findings
+from echoic.insights.providers import InsightSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from echoic.insights.base import Findings, InsightStage, TranscriptSegment
-    from echoic.insights.endpoint import Endpoint, LlmRefusal
-    from echoic.insights.offer import InsightSettings
+    from echoic.insights.openai_client import Endpoint, LlmRefusal
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +63,7 @@ class LlmProvider:
                 problem = outcome
                 if pause is None or self._now + pause >= deadline:
                     break
-                await asyncio.sleep(pause * random.uniform(0.75, 1.25))  # noqa: S311  # not all at once
+                await asyncio.sleep(pause * random.uniform(0.75, 1.25))  # not all at once
         raise InsightFailed(problem)
 
     async def close(self) -> None:
@@ -124,5 +121,5 @@ class LlmProvider:
 
 
 def _build_client(settings: InsightSettings) -> Endpoint:
-    module = import_module("echoic.insights.endpoint")
+    module = import_module("echoic.insights.openai_client")
     return cast("Endpoint", module.Endpoint(settings.base_url, settings.api_key, settings.timeout))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -12,40 +13,38 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 import echoic
-from echoic.engines.seats import EngineSettings, build_standard_registry
+from echoic.auth.access import AccessControl, build_access_control
+from echoic.auth.network import AddressList
+from echoic.auth.revocation import RevocationMonitor
+from echoic.engines.models import EngineSettings, build_standard_registry
+from echoic.engines.registry import Registry
 from echoic.errors import ModelUnavailable
-from echoic.limits.addresses import AddressList
-from echoic.schedule.pool import EnginePool
-from echoic.server.beside import build_add_on_services
-from echoic.server.endpoint import EndpointContext
-from echoic.server.entrance import AccessControl, build_access_control
-from echoic.server.kept import ResumableSessions, ResumePolicy
-from echoic.server.load import EngineMetricsCollector
-from echoic.server.log import log_event
-from echoic.server.marks import TotalBacklog, WaterMarks
-from echoic.server.means import ReadRates, StreamLimits, StreamServices
-from echoic.server.metrics import Metrics
-from echoic.server.nameplate import AllowedHostMiddleware
-from echoic.server.neighbours import AllowedAddressMiddleware
-from echoic.server.outbox import OutboxLimits
-from echoic.server.page import build_page_router
-from echoic.server.quotas import build_quota_ledger
-from echoic.server.refused import RefusalLog
+from echoic.interfaces.engine import ModelRequest
+from echoic.observability.logging import log_event
+from echoic.observability.metrics import EngineMetricsCollector, Metrics
+from echoic.quotas.ledger import QuotaLedger
+from echoic.scheduling.engine_pool import EnginePool
+from echoic.server.build import (
+    build_add_on_services,
+    build_quota_ledger,
+    build_scripted_factory,
+    build_silero_factory,
+)
+from echoic.server.middleware import AllowedAddressMiddleware, AllowedHostMiddleware, RefusalLog
 from echoic.server.routes import STREAM_PATH, build_api_router
-from echoic.server.streams import StreamAdmission
-from echoic.server.unmet import find_unmet_settings
-from echoic.server.vocabulary import ServerVocabulary
-from echoic.server.voice import build_scripted_factory, build_silero_factory
-from echoic.server.watch import RevocationMonitor
-from echoic.session.effects import ModelRequest
+from echoic.server.settings.groups import Settings
+from echoic.server.startup_checks import find_unmet_settings
+from echoic.server.static import build_page_router
+from echoic.server.stream.admission import StreamAdmission
+from echoic.server.stream.endpoint import EndpointContext
+from echoic.server.stream.flow_control import TotalBacklog, WaterMarks
+from echoic.server.stream.outbox import OutboxLimits
+from echoic.server.stream.resume import ResumableSessions, ResumePolicy
+from echoic.server.stream.services import ReadRates, StreamLimits, StreamServices
+from echoic.server.vocabulary_files import ServerVocabulary
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from echoic.engines.registry import Registry
-    from echoic.limits.desk import QuotaLedger
-    from echoic.server.settings import Settings
-    from echoic.server.traces import Tracing
+    from echoic.observability.tracing import Tracing
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +143,7 @@ def build_app(
     app.include_router(build_api_router(house))
     app.include_router(build_page_router(house.access.authenticator.origins))
     if house.tracing is not None:
-        traced = import_module("echoic.server.traces")
+        traced = import_module("echoic.observability.tracing")
         paths = traced.list_stream_paths(STREAM_PATH)
         app.add_middleware(traced.TracingMiddleware, tracer=house.tracing.tracer, paths=paths)
     if house.access.allowed_hosts.names is not None:
@@ -193,7 +192,7 @@ def build_engine_settings(settings: Settings) -> EngineSettings:
 def _build_tracing(settings: Settings) -> Tracing | None:
     if settings.traces_endpoint is None:
         return None
-    traces: Tracing = import_module("echoic.server.traces").build_tracing(
+    traces: Tracing = import_module("echoic.observability.tracing").build_tracing(
         settings.traces_endpoint, settings.traces_share
     )
     return traces

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from fastapi import APIRouter
 from starlette.routing import WebSocketRoute
 
-from echoic.engines.seats import build_standard_registry
-from echoic.limits.origins import AllowedOrigins
-from echoic.schedule.pool import EnginePool
-from echoic.server.beside import build_add_on_services
-from echoic.server.endpoint import EndpointContext, StreamEndpoint
-from echoic.server.guard import Authenticator
-from echoic.server.means import StreamLimits, StreamServices
-from echoic.server.metrics import Metrics
-from echoic.server.settings_addons import AddOnSettings
-from echoic.server.streams import StreamAdmission
-from echoic.server.voice import build_silero_factory
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    from echoic.audio.speech import VoiceActivity
-    from echoic.engines.registry import Registry
+from echoic.auth.authenticator import Authenticator
+from echoic.auth.network import AllowedOrigins
+from echoic.engines.models import build_standard_registry
+from echoic.engines.registry import Registry
+from echoic.interfaces.vad import VoiceActivity
+from echoic.observability.metrics import Metrics
+from echoic.scheduling.engine_pool import EnginePool
+from echoic.server.build import build_add_on_services, build_silero_factory
+from echoic.server.settings.addons import AddOnSettings
+from echoic.server.stream.admission import StreamAdmission
+from echoic.server.stream.endpoint import EndpointContext, StreamEndpoint
+from echoic.server.stream.services import StreamLimits, StreamServices
 
 CORE_PATH: Final = "/core/parakeet/stream"
 _MAX_STREAMS: Final = 200

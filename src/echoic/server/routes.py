@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,9 +11,15 @@ from fastapi.responses import PlainTextResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.routing import WebSocketRoute
 
-from echoic.errors import AccessRefused, ErrorCode, without_folders
-from echoic.limits.identity import Scope
-from echoic.server.answers import (
+from echoic.auth.authenticator import Authenticator
+from echoic.auth.identity import Identity, Scope
+from echoic.engines.registry import ModelStatus
+from echoic.errors import AccessRefused, ErrorCode, Missing, without_folders
+from echoic.observability.metrics import CONTENT_TYPE
+from echoic.server.build import build_limits_body
+from echoic.server.core_router import CORE_PATH
+from echoic.server.middleware import find_request_address
+from echoic.server.schemas import (
     HealthResponse,
     ReadinessResponse,
     StatusResponse,
@@ -22,23 +29,12 @@ from echoic.server.answers import (
     build_text_refusal_schemas,
     render_refusal,
 )
-from echoic.server.core_router import CORE_PATH
-from echoic.server.endpoint import StreamEndpoint
-from echoic.server.guard import Authenticator
-from echoic.server.metrics import CONTENT_TYPE
-from echoic.server.neighbours import find_request_address
-from echoic.server.quotas import build_limits_body
-from echoic.session.insight_wishes import InsightWishes
+from echoic.server.stream.endpoint import EndpointContext, StreamEndpoint
+from echoic.session.config import Offers
+from echoic.session.insight_options import InsightWishes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from echoic.engines.registry import ModelStatus
-    from echoic.errors import Missing
-    from echoic.limits.identity import Identity
     from echoic.server.app import ServerContext
-    from echoic.server.endpoint import EndpointContext
-    from echoic.session.config import Offers
 
 STREAM_PATH: Final = "/api/v1/audio/stream/transcribe"
 STATUS_PATH: Final = "/api/v1/audio/stream/status"
@@ -171,7 +167,9 @@ async def _authenticate_request(
     try:
         identity = await authenticator.authenticate_request(request.scope, scope, address)
         if identity is None:
-            raise AccessRefused(ErrorCode.UNAUTHORIZED, "This server needs an API key.")  # noqa: TRY301  # noted like the others
+            raise AccessRefused(
+                ErrorCode.UNAUTHORIZED, "This server needs an API key."
+            )  # noted like the others
     except AccessRefused as refusal:
         context.refusal_log.log_refusal(refusal.code, address)
         raise

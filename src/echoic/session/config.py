@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from echoic.errors import ErrorCode, Missing, ProtocolError
-from echoic.session.insight_wishes import InsightWishes, read_insights, unknown_insights
-from echoic.session.sound import SpeakerWishes
+from echoic.interfaces.diarizer import SpeakerWishes
+from echoic.session.insight_options import InsightWishes, read_insights, unknown_insights
 from echoic.text.vocabulary import Vocabulary, VocabularyProblem, Wish, read_wish
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 Variant = Literal["standard", "onnx", "mlx"]
 AudioFormat = Literal["f32le", "s16le"]

@@ -3,40 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import NDArray
 
-    from echoic.session.sound import Sound
-    from echoic.session.window import Window, WindowNeeds
-    from echoic.wire.frames import ServerFrame
-
-
-@dataclass(frozen=True, slots=True)
-class ModelRequest:
-    """The model a client asked for: its name and variant as the protocol resolves them."""
-
-    model: str
-    variant: str
-
-
-@dataclass(frozen=True, slots=True)
-class ModelAnswer:
-    """The model that a session gets.
-
-    Attributes:
-        name: The active model's own name.
-        needs: How it wants its windows.
-        fallback: Why another model than the one asked for answers (a sentence), or None.
-        languages: The languages it knows, lower-case and without region; empty: any, or nobody says.
-    """
-
-    name: str
-    needs: WindowNeeds
-    fallback: str | None = None
-    languages: tuple[str, ...] = ()
+from echoic.interfaces.diarizer import Sound
+from echoic.interfaces.engine import ModelRequest, Window
+from echoic.protocol.frames import ServerFrame
 
 
 @dataclass(frozen=True, slots=True)

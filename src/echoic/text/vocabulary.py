@@ -7,13 +7,11 @@ both are written are read, and nothing else: no file is opened.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from echoic.text.replacing import Glossary, Replacements
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+from echoic.text.replacements import Glossary, Replacements
 
 #: Terms that are told to a model by a prompt. Source: the protocol, section 8.
 MOST_IN_PROMPT: Final = 64

@@ -5,7 +5,7 @@ import threading
 from typing import NoReturn
 
 from echoic.client import address
-from echoic.engines import seats
+from echoic.engines import models
 
 
 def hang() -> NoReturn:
@@ -16,4 +16,4 @@ def hang() -> NoReturn:
 
 
 address.DEFAULT_SERVER = "ws://127.0.0.1:1"
-seats._load_scripted = hang  # noqa: SLF001  # what its seat calls
+models._load_scripted = hang  # what its seat calls

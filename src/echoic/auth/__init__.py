@@ -1,0 +1,1 @@
+"""Authentication: keys, tokens, network addresses and revocation."""

@@ -1,0 +1,80 @@
+"""Running streams whose keys stop to count: revoked ones end within a minute."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final, Protocol
+
+from echoic.auth.backends import check_key_status
+from echoic.auth.identity import Identity
+from echoic.auth.keys import ApiKey, KeyStore, KeyStoreUnavailable
+from echoic.errors import CLOSE_CODES, AccessRefused, ErrorCode
+from echoic.observability.logging import log_event
+from echoic.protocol.frames import Error
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two looks; one look may wait for the store's own patience on top.
+CHECK_INTERVAL_SECONDS: Final = 20.0
+_CLOSE_CODE: Final = CLOSE_CODES[ErrorCode.UNAUTHORIZED] or 0
+
+
+class EndableStream(Protocol):
+    """A stream that can be ended."""
+
+    def end_stream(self, code: int, error: Error | None = None) -> None:
+        """Deliver what was heard, then the error, and close."""
+
+
+class RevocationMonitor:
+    """Looks now and then whether the keys of running streams still count.
+
+    Args:
+        store: Where the keys are kept.
+    """
+
+    def __init__(self, store: KeyStore) -> None:
+        self._store = store
+        self._key_ids: dict[EndableStream, str] = {}
+
+    def follow_stream(self, stream: EndableStream, identity: Identity) -> None:
+        """Watch over a stream, if it was opened, or taken up last, by a key of the store."""
+        self.forget_stream(stream)
+        if identity.key_id is not None:
+            self._key_ids[stream] = identity.key_id
+
+    def forget_stream(self, stream: EndableStream) -> None:
+        """Watch over it no more."""
+        self._key_ids.pop(stream, None)
+
+    async def run_checks(self) -> None:
+        """Look every ``CHECK_INTERVAL_SECONDS``, until cancelled."""
+        while True:
+            await asyncio.sleep(CHECK_INTERVAL_SECONDS)
+            await self.end_revoked_streams()
+
+    async def end_revoked_streams(self) -> None:
+        """End the streams whose keys do not count any more; where the store is away, all go on."""
+        if not self._key_ids:
+            return
+        try:
+            known = await self._store.find_keys(set(self._key_ids.values()))
+        except KeyStoreUnavailable as problem:
+            log_event(log, logging.WARNING, "keys.unavailable", reason=problem.message)
+            return
+        for stream, name in tuple(self._key_ids.items()):
+            refusal = _find_refusal(known.get(name))
+            if refusal is not None:
+                self.forget_stream(stream)
+                stream.end_stream(_CLOSE_CODE, Error(code=refusal.code, message=refusal.message))
+
+
+def _find_refusal(key: ApiKey | None) -> AccessRefused | None:
+    if key is None:
+        return AccessRefused(ErrorCode.UNAUTHORIZED, "This API key is gone.")
+    try:
+        check_key_status(key)
+    except AccessRefused as refusal:
+        return refusal
+    return None

@@ -1,0 +1,286 @@
+"""The thread of a session through several connections: what is on its way, and how it is taken up again."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Final
+
+import msgspec
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
+
+from echoic.client.errors import ServerError
+from echoic.client.messages import ReceivedFrame, parse_frame
+from echoic.client.replay import FrameReplayFilter
+from echoic.errors import ErrorCode
+from echoic.protocol.frames import Configured, Error, Pong, Resumed, Warning  # the protocol's word
+
+#: Close codes after which a session may still be there: lost without a close, not heard of for too long, or
+#: ended by something in between.
+RESUMABLE_CODES: Final = frozenset({1006, 1011, 1012, 1014})
+#: Bytes of messages of which nobody knows yet whether they arrived; more have to wait.
+MAX_UNACKNOWLEDGED_BYTES: Final = 2**23
+#: After so many bytes, or messages, the server is asked whether they arrived.
+_PING_EVERY_BYTES: Final = 2**16
+_PING_EVERY_MESSAGES: Final = 256
+#: Seconds between attempts to connect, doubled each time.
+_MIN_RETRY_SECONDS: Final = 0.05
+_MAX_RETRY_SECONDS: Final = 2.0
+#: Seconds without any frame after which a connection over which an answer is due counts as lost: something in
+#: between swallows what is sent. A server that is only busy is asked again over another, and loses nothing.
+ANSWER_TIMEOUT: Final = 30.0
+#: Seconds that a server may take to say that a session goes on.
+_RESUME_TIMEOUT: Final = 10.0
+#: Seconds that one may take to load a model for a session that begins anew.
+_CONFIG_TIMEOUT: Final = 120.0
+#: What beginning fails by when trying again may help: nobody answers, or there is no room now.
+_RETRYABLE_CODES: Final = frozenset({"unreachable", ErrorCode.SERVER_BUSY, ErrorCode.DRAINING})
+_PING_MESSAGE: Final = '{"type":"ping"}'
+
+
+class ResumableTransport:
+    """One session, whatever connection it runs over.
+
+    Messages are numbered and kept until the server is known to have them: a ``pong`` says so, and so does the
+    answer to ``resume``. What it does not have is sent again, in order, before what is new. Where no server
+    knows the session any more, another is begun and told what it needs of the past.
+
+    Args:
+        socket: Its first connection.
+        open_connection: Makes another.
+        configured: The answer to its first message, which said that it is resumable.
+        replay_filter: What is kept of it.
+    """
+
+    def __init__(
+        self,
+        socket: ClientConnection,
+        open_connection: Callable[[], Awaitable[ClientConnection]],
+        configured: Configured,
+        replay_filter: FrameReplayFilter,
+    ) -> None:
+        self.socket = socket
+        self.replay_filter = replay_filter
+        #: The values in force when it was begun.
+        self.configured = configured
+        #: Whether it has no connection now.
+        self.is_disconnected = False
+        self._open_connection = open_connection
+        self._resume_token = configured.resume_token or ""
+        self._resume_seconds = float(configured.resume_seconds or 0.0)
+        self._last_received = 0
+        self._unacknowledged: deque[str | bytes] = deque()
+        self._acknowledged_count = 1  # messages that the server has: the config
+        self._sent_count = 0  # of the unsure ones, those given to this connection
+        self._unacknowledged_bytes = self._bytes_since_ping = 0
+        self._pending_pings: deque[int] = deque()
+        self._message_queued = asyncio.Event()
+        self._space_freed = asyncio.Event()
+        self._last_frame_at = self._reconnected_at = 0.0
+        self._retry_pause = self._retry_deadline = 0.0
+        self._silence_timer: asyncio.TimerHandle | None = None
+        self._write_task = asyncio.create_task(self._write_messages())
+
+    # ---- messages
+
+    def queue_message(self, message: str | bytes, *, is_ping: bool) -> None:
+        """Have a message sent; one that ``is_ping`` is a ping."""
+        self._unacknowledged.append(message)
+        self.replay_filter.record_message(message)
+        self._unacknowledged_bytes += len(message)
+        self._bytes_since_ping += len(message) + _PING_EVERY_BYTES // _PING_EVERY_MESSAGES
+        if is_ping:
+            self._pending_pings.append(self._acknowledged_count + len(self._unacknowledged))
+            self._bytes_since_ping = 0
+            self._start_silence_timer()
+        self._message_queued.set()
+
+    @property
+    def is_ping_due(self) -> bool:
+        """Whether the server should be asked what has arrived."""
+        return self._bytes_since_ping >= _PING_EVERY_BYTES
+
+    async def wait_for_space(self) -> None:
+        """Wait until more may be put."""
+        await asyncio.sleep(0)
+        while self._unacknowledged_bytes > MAX_UNACKNOWLEDGED_BYTES:
+            self._space_freed.clear()
+            await self._space_freed.wait()
+
+    def on_frame(self, frame: ReceivedFrame, number: int | None) -> ReceivedFrame | None:
+        """Note a frame that came; return it, or None if it says again what another session said."""
+        if number is not None:
+            self._last_received = number
+        self._last_frame_at = asyncio.get_running_loop().time()
+        self._retry_pause = 0.0
+        if isinstance(frame, Pong) and self._pending_pings:
+            self._drop_acknowledged(self._pending_pings.popleft())
+        return self.replay_filter.filter_frame(frame)
+
+    def stop(self) -> None:
+        """Send nothing more."""
+        self._write_task.cancel()
+        self._cancel_silence_timer()
+
+    def _start_silence_timer(self) -> None:
+        """See to it that something is heard from now on while answers are due."""
+        if self._silence_timer is None:
+            loop = asyncio.get_running_loop()
+            self._last_frame_at = loop.time()
+            self._silence_timer = loop.call_later(ANSWER_TIMEOUT, self._check_silence)
+
+    def _check_silence(self) -> None:
+        loop = asyncio.get_running_loop()
+        silent = loop.time() - self._last_frame_at
+        self._silence_timer = None
+        if self._pending_pings and silent >= ANSWER_TIMEOUT:
+            self.socket.transport.abort()
+        elif self._pending_pings:
+            self._silence_timer = loop.call_later(ANSWER_TIMEOUT - silent, self._check_silence)
+
+    def _cancel_silence_timer(self) -> None:
+        if self._silence_timer is not None:
+            self._silence_timer.cancel()
+            self._silence_timer = None
+
+    def _drop_acknowledged(self, acknowledged_count: int) -> None:
+        while self._acknowledged_count < acknowledged_count:
+            self._unacknowledged_bytes -= len(self._unacknowledged.popleft())
+            self._acknowledged_count += 1
+            self._sent_count -= 1
+        self._space_freed.set()
+
+    async def _write_messages(self) -> None:
+        with suppress(ConnectionClosed):
+            while True:
+                while self._sent_count < len(self._unacknowledged):
+                    self._sent_count += 1  # before it is sent: its answer may come first
+                    await self.socket.send(self._unacknowledged[self._sent_count - 1])
+                    await asyncio.sleep(0)  # a socket that takes everything never yields
+                self._message_queued.clear()
+                await self._message_queued.wait()
+
+    # ---- connections
+
+    async def reconnect(self) -> list[ReceivedFrame]:
+        """Take the session up over another connection, or begin it anew where it is known no more.
+
+        One over which nothing came and that was soon lost was none: the next is waited for ever longer.
+
+        Returns:
+            Frames that are to be taken for received: a pong for each message that asked, arrived and was not
+            answered; what there is to say of a new beginning.
+
+        Raises:
+            ServerError: That cannot be.
+        """
+        self.is_disconnected = True
+        self.stop()
+        clock = asyncio.get_running_loop().time
+        if clock() - self._reconnected_at > _MAX_RETRY_SECONDS:
+            self._retry_pause = 0.0
+        if not self._retry_pause:
+            self._retry_deadline = clock() + self._resume_seconds
+        told: list[ReceivedFrame] | None = None
+        while told is None:
+            if self._retry_pause:
+                if clock() > self._retry_deadline:
+                    raise ServerError("closed", "The connection to the server was lost.", close_code=1006)
+                await asyncio.sleep(
+                    self._retry_pause * random.uniform(0.5, 1.0)
+                )  # spreads clients, no secret
+            self._retry_pause = min(2 * self._retry_pause or _MIN_RETRY_SECONDS, _MAX_RETRY_SECONDS)
+            told = await self._try_reconnect()
+        self._reconnected_at = clock()
+        self.is_disconnected = False
+        self._write_task = asyncio.create_task(self._write_messages())
+        if self._pending_pings:
+            self._start_silence_timer()
+        return told
+
+    async def _try_reconnect(self) -> list[ReceivedFrame] | None:
+        """Go on, if that can be now; None: try again later."""
+        try:
+            if self._resume_token:
+                return self._apply_resumed(await self._resume_session())
+            return await self._recreate_session()
+        except (ConnectionClosed, OSError, TimeoutError):
+            return None
+        except ServerError as error:
+            if error.code == ErrorCode.RESUME_FAILED:
+                self._resume_token = ""
+                return await self._try_reconnect()
+            if error.code in _RETRYABLE_CODES or error.detail.get("quota") == "concurrent_streams":
+                return None
+            raise
+
+    async def _resume_session(self) -> Resumed:
+        wish = {"type": "config", "resume": self._resume_token, "received": self._last_received}
+        answer, _ = await self._open_session(wish, _RESUME_TIMEOUT)
+        if isinstance(answer, Resumed):
+            return answer
+        self.socket.transport.abort()
+        raise ServerError("closed", "The server did not take the stream up again.")
+
+    async def _recreate_session(self) -> list[ReceivedFrame]:
+        config = {**self.replay_filter.config, "type": "config"}
+        configured, warnings = await self._open_session(config, _CONFIG_TIMEOUT)
+        if not isinstance(configured, Configured):
+            self.socket.transport.abort()
+            raise ServerError("closed", "The server did not begin the stream anew.")
+        self._resume_token = configured.resume_token or ""
+        messages = self.replay_filter.replay_messages()
+        self._unacknowledged = deque(messages)
+        if messages and messages[-1] != _PING_MESSAGE:
+            self._unacknowledged.append(_PING_MESSAGE)  # so that what has arrived is known
+            self.replay_filter.expect_answer("ping")
+        self._acknowledged_count, self._sent_count = 1, 0
+        self._unacknowledged_bytes, self._bytes_since_ping = sum(map(len, self._unacknowledged)), 0
+        self._pending_pings = deque(
+            at for at, message in enumerate(self._unacknowledged, start=2) if message == _PING_MESSAGE
+        )
+        other = configured.active_model != self.configured.active_model
+        self.configured = configured
+        return warnings if other else []
+
+    async def _open_session(
+        self, config: Mapping[str, object], timeout: float
+    ) -> tuple[Resumed | Configured | None, list[ReceivedFrame]]:
+        """Open a connection with a config; return the answer to it, and the warnings before."""
+        self.socket = await self._open_connection()
+        warnings: list[ReceivedFrame] = []
+        try:
+            async with asyncio.timeout(timeout):
+                await self.socket.send(msgspec.json.encode(config).decode())
+                frame, number = parse_frame(await self.socket.recv())
+                while isinstance(frame, Warning):
+                    warnings.append(frame)
+                    frame, number = parse_frame(await self.socket.recv())
+        except ValueError as error:  # no JSON object
+            self.socket.transport.abort()
+            raise ServerError("closed", str(error)) from None
+        except BaseException:
+            self.socket.transport.abort()
+            raise
+        if isinstance(frame, Error):
+            await self.socket.close()
+            message = f"The connection was lost, and the server cannot go on with the stream. {frame.message}"
+            raise ServerError(frame.code, message, frame.detail, self.socket.close_code)
+        if isinstance(frame, Configured):
+            self._last_received = number or 0
+        return frame if isinstance(frame, Resumed | Configured) else None, warnings
+
+    def _apply_resumed(self, resumed: Resumed) -> list[ReceivedFrame]:
+        self._sent_count = len(self._unacknowledged)
+        self._drop_acknowledged(resumed.received_messages)
+        self._sent_count = 0
+        answered: list[ReceivedFrame] = []
+        while self._pending_pings and self._pending_pings[0] <= resumed.received_messages:
+            self._pending_pings.popleft()  # the answer may have been lost with the connection
+            if (pong := self.replay_filter.filter_frame(Pong())) is not None:
+                answered.append(pong)
+        return answered

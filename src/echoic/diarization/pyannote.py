@@ -1,0 +1,62 @@
+"""Voices by an embedding model of pyannote.audio (the extra ``pyannote``), for the live diarizer.
+
+Source: https://github.com/pyannote/pyannote-audio; the weights of its pipelines' model,
+``pyannote/wespeaker-voxceleb-resnet34-LM`` (CC-BY-4.0), are fetched by hand: a folder or a checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from echoic.diarization.identity import SpeakerClusteringConfig
+from echoic.diarization.online import DiarizerConfig
+from echoic.errors import ModelUnavailable
+
+NAME = "pyannote"
+#: The cosine from which that model's voices are one: 1 less the distance at which pyannote's pipeline cuts.
+#: Source: https://huggingface.co/pyannote/speaker-diarization-3.1 (``config.yaml``, ``threshold``).
+CONFIG = DiarizerConfig(clustering=SpeakerClusteringConfig(min_similarity=1 - 0.7046))
+
+
+class PyannoteEmbedder:
+    """An embedding model of pyannote.audio.
+
+    Args:
+        model: Its folder, or its checkpoint.
+
+    Raises:
+        ModelUnavailable: It cannot be read.
+    """
+
+    def __init__(self, model: Path) -> None:
+        import torch  # an extra
+        from pyannote.audio import Model  # the same
+
+        try:
+            loaded = Model.from_pretrained(model)
+        except Exception as error:
+            raise ModelUnavailable(NAME, f"pyannote.audio cannot read {model.name}.") from error
+        if loaded is None:
+            raise ModelUnavailable(NAME, f"pyannote.audio finds no model in {model.name}.")
+        self._model, self._torch = loaded.eval(), torch
+
+    def embed_windows(
+        self, audio: NDArray[np.float32], windows: Sequence[tuple[int, int]]
+    ) -> NDArray[np.float32]:
+        """Return one vector of length 1 for each window."""
+        alike: dict[int, list[int]] = defaultdict(list)
+        for place, (start, end) in enumerate(windows):
+            alike[end - start].append(place)
+        found: dict[int, NDArray[np.float32]] = {}
+        for places in alike.values():
+            batch = np.stack([audio[slice(*windows[place])] for place in places])
+            with self._torch.inference_mode():
+                vectors = self._model(self._torch.from_numpy(batch)[:, None]).numpy()
+            vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+            found |= zip(places, vectors, strict=True)
+        return np.stack([found[place] for place in range(len(windows))])

@@ -1,0 +1,347 @@
+"""The models of this version: what each needs, where its weights are looked for, how it is loaded.
+
+A probe looks for libraries by their specification and for weights on the disk; it imports no model library.
+The module of an engine is imported when the engine is loaded.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+from echoic.engines import onnx_runtime, whisper_files
+from echoic.engines.onnx_runtime import ExecutionProvider
+from echoic.engines.parakeet import onnx_files
+from echoic.engines.parakeet.engine import ParakeetOptions
+from echoic.engines.parakeet.onnx import OnnxOptions
+from echoic.engines.registry import DEFAULT_MODEL, MODEL_ALIASES, ModelSpec, Registry
+from echoic.engines.store import cache, catalogue
+from echoic.errors import Missing, ModelUnavailable
+from echoic.interfaces.engine import Engine
+
+#: The modules that an extra brings, and their packages.
+EXTRA_PACKAGES: Mapping[str, Mapping[str, str]] = MappingProxyType(
+    {
+        "nemo": {"torch": "torch", "nemo": "nemo_toolkit", "lightning": "lightning"},
+        "whisper": {"faster_whisper": "faster-whisper", "ctranslate2": "ctranslate2"},
+    }
+)
+MISSING_RUNTIME = Missing("The package onnxruntime is not installed.", "pip install onnxruntime")
+MISSING_WEIGHTS_REASON = "Its weights are not here."
+#: Quantizations that a GPU is quickest with; the others are made for processors.
+GPU_QUANTIZATIONS = ("fp16", "")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """What the settings say about models; None leaves it to the engine.
+
+    Attributes:
+        models_dir: The folder that models are fetched to; None: in this user's cache.
+        parakeet_onnx_dir: The folder of the model ``parakeet-onnx``; None: one that was fetched.
+        parakeet_nemo_file: The ``.nemo`` file of ``parakeet-standard``, or a folder; None: the same.
+        parakeet_mlx_dir: The folder of ``parakeet-mlx``; None: the same.
+        whisper_model: The size that ``whisper`` means, or a folder; None: the same.
+        left_context: Seconds before a window that Parakeet sees.
+        right_context: Seconds after it that Parakeet sees.
+        max_batch_size: The most windows that Parakeet decodes together.
+        max_concurrency: The most decodes of a model at the same time.
+        cores: Cores that one decode uses.
+        quantization: Parakeet's by onnxruntime: a suffix, empty for full precision.
+        onnx_provider: Where onnxruntime computes.
+        device: Where torch and CTranslate2 compute.
+        whisper_stands_in: Whether Whisper stands in for others, before all that do so anyway.
+    """
+
+    models_dir: Path | None = None
+    parakeet_onnx_dir: Path | None = None
+    parakeet_nemo_file: Path | None = None
+    parakeet_mlx_dir: Path | None = None
+    whisper_model: str | None = None
+    left_context: float | None = None
+    right_context: float | None = None
+    max_batch_size: int | None = None
+    max_concurrency: int = 2
+    cores: int = 1
+    quantization: str | None = None
+    onnx_provider: ExecutionProvider = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    whisper_stands_in: bool = False
+
+    @property
+    def cache_folder(self) -> Path:
+        """The folder that models are fetched to."""
+        return self.models_dir or cache.resolve_cache_folder(os.environ)
+
+    @property
+    def parakeet_options(self) -> ParakeetOptions:
+        """What is set of every Parakeet."""
+        usual = ParakeetOptions()
+        return ParakeetOptions(
+            left_context=usual.left_context if self.left_context is None else self.left_context,
+            right_context=usual.right_context if self.right_context is None else self.right_context,
+            max_batch_size=self.max_batch_size or usual.max_batch_size,
+            max_concurrency=self.max_concurrency,
+        )
+
+
+def build_standard_registry(
+    settings: EngineSettings = EngineSettings(), *, include_scripted: bool = False
+) -> Registry:
+    """Return the table of all models of this version.
+
+    Args:
+        settings: What the settings say about them.
+        include_scripted: With the one for tests and load.
+    """
+    seats = [
+        _build_nemo_spec(settings),
+        *_build_onnx_specs(settings),
+        _build_mlx_spec(settings),
+        *_build_whisper_specs(settings),
+        _build_moonshine_spec(settings),
+    ]
+    if include_scripted:
+        seats.append(ModelSpec("scripted", "scripted", "standard", lambda: None, _load_scripted))
+    first = (whisper_files.WHISPER_MODEL_ID,) if settings.whisper_stands_in else ()
+    return Registry(seats, preferred=(*first, "parakeet-onnx", "parakeet-standard", "parakeet-mlx"))
+
+
+def check_extra_installed(extra: str) -> None:
+    """Return if an extra's libraries are installed; nothing is imported.
+
+    Raises:
+        ModelUnavailable: One is not: which, and the command that brings it.
+    """
+    absent = [package for module, package in EXTRA_PACKAGES[extra].items() if find_spec(module) is None]
+    if absent:
+        names = " and ".join([*([", ".join(absent[:-1])] if absent[1:] else []), absent[-1]])
+        what = f"The packages {names} are" if absent[1:] else f"The package {names} is"
+        raise ModelUnavailable(extra, f"{what} not installed.", f"pip install 'echoic[{extra}]'")
+
+
+def _build_probe(check_files: Callable[[], object]) -> Callable[[], Missing | None]:
+    """Return a probe: nothing is missing if ``check_files`` does not refuse, and can read what is there."""
+
+    def probe_files() -> Missing | None:
+        try:
+            check_files()
+        except ModelUnavailable as refusal:
+            return Missing(refusal.reason, refusal.install)
+        except RecursionError:
+            return Missing("A file of it is broken: what it holds is nested too deeply.")
+        except OSError as error:
+            return Missing(f"Its files cannot be read: {error.strerror or 'unknown reason'}.")
+        return None
+
+    return probe_files
+
+
+def _build_language_reader(find_weights: Callable[[], Path | None]) -> Callable[[], tuple[str, ...]]:
+    def read_languages() -> tuple[str, ...]:
+        found = find_weights()
+        return cache.read_languages(found if found.is_dir() else found.parent) if found else ()
+
+    return read_languages
+
+
+def _build_nemo_spec(settings: EngineSettings) -> ModelSpec:
+    """Return the seat of Parakeet by NeMo."""
+
+    def find_weights() -> Path | None:
+        return settings.parakeet_nemo_file or cache.find_model_file(
+            settings.cache_folder, catalogue.list_model_names("nemo")
+        )
+
+    def check_weights() -> Path:
+        from echoic.engines.parakeet.nemo_files import inspect_nemo_model  # a seat imports when asked
+
+        check_extra_installed("nemo")
+        if (model := find_weights()) is None:
+            raise ModelUnavailable(
+                "nemo", MISSING_WEIGHTS_REASON, "echoic models get parakeet-tdt-0.6b-v3-nemo"
+            )
+        inspect_nemo_model(model)
+        return model
+
+    def load_engine() -> Engine:
+        from echoic.engines.parakeet.nemo import ParakeetNemo, TorchOptions  # the same
+
+        return ParakeetNemo(
+            check_weights(), settings.parakeet_options, TorchOptions(settings.device, cores=settings.cores)
+        )
+
+    seat = ModelSpec(
+        "parakeet-standard",
+        "parakeet",
+        "standard",
+        _build_probe(check_weights),
+        load_engine,
+        word_timestamps=True,
+    )
+    return replace(seat, find_weights=find_weights, languages=_build_language_reader(find_weights))
+
+
+def _build_onnx_specs(settings: EngineSettings) -> Iterator[ModelSpec]:
+    """Yield the seats of Parakeet by onnxruntime, whichever that is, and of each that has no other name."""
+
+    def find_default_weights() -> Path | None:
+        return settings.parakeet_onnx_dir or cache.find_model_folder(settings.cache_folder)
+
+    yield _build_onnx_spec(onnx_files.ONNX_MODEL_ID, find_default_weights, settings)
+    for name in catalogue.list_model_names("onnx", "ctc"):
+        if name not in MODEL_ALIASES:
+            place = partial(cache.find_model_folder, settings.cache_folder, (name,))
+            yield replace(_build_onnx_spec(name, place, settings), listed=False)
+
+
+def _build_onnx_spec(
+    name: str, find_weights: Callable[[], Path | None], settings: EngineSettings
+) -> ModelSpec:
+    def check_weights() -> Path:
+        if find_spec("onnxruntime") is None:
+            raise ModelUnavailable(name, MISSING_RUNTIME.reason, MISSING_RUNTIME.install)
+        if (folder := find_weights()) is None:
+            brings = (
+                onnx_files.ONNX_DOWNLOAD_COMMAND
+                if name == onnx_files.ONNX_MODEL_ID
+                else f"echoic models get {name}"
+            )
+            raise ModelUnavailable(name, MISSING_WEIGHTS_REASON, brings)
+        onnx_files.inspect_onnx_folder(folder, settings.quantization)
+        if settings.onnx_provider != "auto":
+            onnx_runtime.resolve_providers(settings.onnx_provider, onnx_runtime.list_providers())
+        return folder
+
+    def load_engine() -> Engine:
+        from echoic.engines.parakeet.onnx import ParakeetOnnx  # a seat imports when asked
+
+        folder = check_weights()
+        return ParakeetOnnx(folder, settings.parakeet_options, _build_onnx_options(settings, folder))
+
+    seat = ModelSpec(name, "parakeet", "onnx", _build_probe(check_weights), load_engine, word_timestamps=True)
+    return replace(seat, find_weights=find_weights, languages=_build_language_reader(find_weights))
+
+
+def _build_onnx_options(settings: EngineSettings, folder: Path) -> OnnxOptions:
+    from echoic.engines.parakeet.onnx import OnnxOptions  # a seat imports its engine when asked
+
+    by = onnx_runtime.resolve_providers(settings.onnx_provider, onnx_runtime.list_providers())
+    quantization = settings.quantization
+    if quantization is None and by[0] != onnx_runtime.ONNX_PROVIDERS["cpu"]:
+        there = cache.list_quantizations(folder, onnx_files.ENCODER_STEM)
+        quantization = next((one for one in GPU_QUANTIZATIONS if one in there), None)
+    return OnnxOptions(quantization, settings.cores, by)
+
+
+def _build_mlx_spec(settings: EngineSettings) -> ModelSpec:
+    """Return the seat of Parakeet by MLX."""
+
+    def find_weights() -> Path | None:
+        return settings.parakeet_mlx_dir or cache.find_model_folder(
+            settings.cache_folder, catalogue.list_model_names("mlx")
+        )
+
+    def check_weights() -> Path:
+        from echoic.engines.parakeet import mlx_files as files  # a seat imports when asked
+
+        files.check_mlx_libraries()
+        if (folder := find_weights()) is None:
+            raise files.build_mlx_error(MISSING_WEIGHTS_REASON)
+        files.inspect_mlx_folder(folder)
+        return folder
+
+    def load_engine() -> Engine:
+        from echoic.engines.parakeet.mlx import ParakeetMlx  # the same
+
+        return ParakeetMlx(check_weights(), settings.parakeet_options)
+
+    seat = ModelSpec(
+        "parakeet-mlx", "parakeet", "mlx", _build_probe(check_weights), load_engine, word_timestamps=True
+    )
+    return replace(seat, find_weights=find_weights, languages=_build_language_reader(find_weights))
+
+
+def _build_whisper_specs(settings: EngineSettings) -> Iterator[ModelSpec]:
+    """Yield the seats of ``whisper``, whichever size that is, and of each size."""
+    names = catalogue.list_model_names("whisper")
+
+    def find_default_weights() -> Path | None:
+        if settings.whisper_model is not None:
+            return whisper_files.resolve_whisper_folder(settings.whisper_model, settings.cache_folder)
+        return whisper_files.find_whisper_folder(settings.cache_folder, names)
+
+    yield _build_whisper_spec(whisper_files.WHISPER_MODEL_ID, find_default_weights, settings)
+    for name in names:
+        yield replace(
+            _build_whisper_spec(name, partial(_find_folder, settings.cache_folder / name), settings),
+            listed=False,
+        )
+
+
+def _find_folder(path: Path) -> Path | None:
+    return path if path.is_dir() else None
+
+
+def _build_whisper_spec(
+    name: str, find_weights: Callable[[], Path | None], settings: EngineSettings
+) -> ModelSpec:
+    def check_weights() -> Path:
+        check_extra_installed("whisper")
+        if (folder := find_weights()) is None:
+            raise whisper_files.build_whisper_error(MISSING_WEIGHTS_REASON, name)
+        return whisper_files.inspect_whisper_folder(folder, name)
+
+    def load_engine() -> Engine:
+        from echoic.engines.whisper import Whisper, WhisperOptions  # a seat imports its engine when asked
+
+        return Whisper(
+            check_weights(), name, WhisperOptions(settings.device, settings.cores, settings.max_concurrency)
+        )
+
+    seat = ModelSpec(
+        name, "whisper", "standard", _build_probe(check_weights), load_engine, word_timestamps=True
+    )
+    return replace(seat, find_weights=find_weights, languages=_build_language_reader(find_weights))
+
+
+def _build_moonshine_spec(settings: EngineSettings) -> ModelSpec:
+    """Return the seat of the default model."""
+
+    def probe_moonshine() -> Missing | None:
+        if find_spec("onnxruntime") is None:
+            return MISSING_RUNTIME
+        try:
+            from echoic.engines import moonshine  # a seat imports its engine when asked
+        except ImportError:
+            return Missing("The package onnxruntime is installed but cannot be imported.")
+        found = moonshine.inspect_weights()
+        if found.is_available:
+            return None
+        return Missing(found.reason or "Its weights are missing.", found.install)
+
+    def load_engine() -> Engine:
+        from echoic.engines.moonshine import Moonshine  # the same
+
+        return Moonshine(max_concurrency=settings.max_concurrency)
+
+    return ModelSpec(
+        DEFAULT_MODEL,
+        "moonshine",
+        "standard",
+        probe_moonshine,
+        load_engine,
+        languages=lambda: catalogue.ENGLISH_ONLY,
+    )
+
+
+def _load_scripted() -> Engine:
+    from echoic.engines.scripted import ScriptedEngine  # a seat imports its engine when asked
+
+    return ScriptedEngine()

@@ -1,0 +1,1 @@
+"""Optimizes Parakeet's ONNX export for the processor at hand."""

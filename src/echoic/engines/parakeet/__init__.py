@@ -1,0 +1,1 @@
+"""Parakeet: one streaming engine over ONNX, NeMo or MLX networks."""

@@ -1,0 +1,1 @@
+"""Downloads, caches and finds model files."""

@@ -1,0 +1,234 @@
+"""A model hub: what a repository holds, and its files, one after the other.
+
+huggingface-hub speaks with it: addresses, keys, redirections, errors. The last step is ours, because that
+library throws away what had come of a transfer that was cut off and compares sizes only: here a file goes on
+where it stopped, and its checksum is compared. Why: docs/decisions/0012.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+#: The hub's address unless another is set.
+HUB_ENDPOINT = "https://huggingface.co"
+#: Seconds without a byte after which a transfer is given up.
+HUB_TIMEOUT = 30.0
+_BLOCK_BYTES = 2**20
+_PARTIAL_CONTENT, _UNAUTHORIZED = 206, 401
+_CONNECTION_LOST = "The hub cannot be reached, or the transfer was cut off."
+
+
+class HubError(Exception):
+    """The hub cannot be asked, or did not give what it was asked for.
+
+    Args:
+        reason: A sentence.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file on the hub.
+
+    Attributes:
+        path: Its path in the repository.
+        size: Bytes.
+        digest: Its SHA-256 in hex, or for small files Git's SHA-1 of a blob.
+    """
+
+    path: str
+    size: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class RepoSnapshot:
+    """A repository at one revision.
+
+    Attributes:
+        repository: Its name.
+        revision: The commit.
+        files: What it holds, by path.
+    """
+
+    repository: str
+    revision: str
+    files: Mapping[str, RemoteFile]
+
+
+class Hub:
+    """A model hub with the interface of https://huggingface.co/docs/hub/api.
+
+    A key is taken from where huggingface-hub looks for it: ``HF_TOKEN``, or what ``hf auth login`` kept. It
+    is shown over https or to this machine only.
+
+    Args:
+        endpoint: Its address.
+        timeout: Seconds without a byte after which a transfer is given up.
+
+    Raises:
+        ValueError: The address is not one of HTTP.
+    """
+
+    def __init__(self, endpoint: str = HUB_ENDPOINT, timeout: float = HUB_TIMEOUT) -> None:
+        if not endpoint.startswith(("https://", "http://")):
+            raise ValueError(f"not an address of HTTP: {endpoint!r}")
+        self._endpoint, self._timeout = endpoint.rstrip("/"), timeout
+        self._token = None if _is_confidential(endpoint) else False  # None: the one that the library finds
+        os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when the library is imported
+
+    def read_snapshot(self, repository: str, revision: str | None = None) -> RepoSnapshot:
+        """Return what a repository holds.
+
+        Args:
+            repository: Its name.
+            revision: A commit, branch or tag; None: the newest.
+
+        Raises:
+            HubRefusal: It cannot be reached, or answers with an error, or not with a list of files.
+        """
+        from huggingface_hub import HfApi  # only whoever fetches needs it
+
+        with _translate_network_errors(repository):
+            try:
+                info = HfApi(self._endpoint, token=self._token).model_info(
+                    repository, revision=revision, files_metadata=True, timeout=self._timeout
+                )
+                files = {row.rfilename: _parse_remote_file(row) for row in info.siblings or ()}
+            except (AttributeError, KeyError, TypeError, ValueError):
+                raise HubError("The hub's answer is not a list of files.") from None
+        return RepoSnapshot(repository, str(info.sha), files)
+
+    def download_file(
+        self, snapshot: RepoSnapshot, file: RemoteFile, part_file: Path, on_progress: Callable[[int], object]
+    ) -> None:
+        """Fetch a file, going on where an earlier transfer of it was cut off.
+
+        Args:
+            snapshot: Where it stands.
+            file: Which one.
+            part_file: Where it goes to, not yet under its name; what is in it already is what had come.
+            on_progress: Called with the bytes that are there so far.
+
+        Raises:
+            HubRefusal: It could not be fetched, or its checksum is wrong.
+            OSError: It cannot be written.
+        """
+        part_file.touch()
+        if part_file.stat().st_size > file.size:
+            part_file.write_bytes(b"")
+        while (have := part_file.stat().st_size) < file.size:
+            try:
+                self._append_response(snapshot, file, part_file, on_progress)
+            except HubError:
+                if part_file.stat().st_size <= have:  # an answer that brought something is worth another one
+                    raise
+        if not matches_digest(part_file, file.digest):
+            part_file.unlink()
+            raise HubError(f"The checksum of {file.path} is wrong; the file was thrown away.")
+
+    def _append_response(
+        self, snapshot: RepoSnapshot, file: RemoteFile, part_file: Path, on_progress: Callable[[int], object]
+    ) -> None:
+        """Append what one answer brings, or begin anew if the hub does not know parts of files."""
+        have = part_file.stat().st_size
+        with (
+            _translate_network_errors(snapshot.repository),
+            self._open_download(snapshot, file, have) as answer,
+        ):
+            resumes = have > 0 and answer.status_code == _PARTIAL_CONTENT
+            have = have if resumes else 0
+            with part_file.open("ab" if resumes else "wb") as sink:
+                for block in answer.iter_bytes():
+                    sink.write(block)
+                    have += len(block)
+                    on_progress(have)
+        if have != file.size:
+            raise HubError(_CONNECTION_LOST)
+
+    @contextmanager
+    def _open_download(self, snapshot: RepoSnapshot, file: RemoteFile, offset: int) -> Iterator[Any]:
+        """Open a file from ``offset`` on; the library leaves the key out where it is sent elsewhere."""
+        from huggingface_hub import get_session, hf_hub_url  # only whoever fetches needs it
+        from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # the same
+
+        address = hf_hub_url(
+            snapshot.repository, file.path, revision=snapshot.revision, endpoint=self._endpoint
+        )
+        headers = build_hf_headers(token=self._token, library_name="echoic") | {"Accept-Encoding": "identity"}
+        if offset:
+            headers["Range"] = f"bytes={offset}-"
+        with get_session().stream("GET", address, headers=headers, timeout=self._timeout) as answer:
+            hf_raise_for_status(answer)
+            yield answer
+
+
+def _is_confidential(endpoint: str) -> bool:
+    """Return whether nobody on the way to an address can read what is sent there."""
+    address = urlsplit(endpoint)
+    if address.scheme == "https" or address.hostname == "localhost":
+        return True
+    try:
+        return ip_address(address.hostname or "").is_loopback
+    except ValueError:
+        return False
+
+
+def matches_digest(path: Path, digest: str) -> bool:
+    """Return whether a file has the digest that the hub names: SHA-256, or Git's SHA-1 of a blob."""
+    by_sha256 = len(digest) == hashlib.sha256().digest_size * 2
+    head = b"" if by_sha256 else b"blob %d\0" % path.stat().st_size
+    found = hashlib.sha256() if by_sha256 else hashlib.sha1(head, usedforsecurity=False)
+    with path.open("rb") as opened:
+        while block := opened.read(_BLOCK_BYTES):
+            found.update(block)
+    return found.hexdigest() == digest
+
+
+def _parse_remote_file(row: Any) -> RemoteFile:  # of a library whose types changed over time
+    digest = row.lfs.sha256 if row.lfs else row.blob_id
+    if not isinstance(row.size, int) or not isinstance(digest, str):
+        raise TypeError("without size or digest")
+    return RemoteFile(row.rfilename, row.size, digest)
+
+
+@contextmanager
+def _translate_network_errors(repository: str) -> Iterator[None]:
+    """Turn what the library and its network raise into refusals; errors of the disk pass."""
+    from huggingface_hub import errors  # only whoever fetches needs it
+
+    # The errors of the network, whichever library stands below this release.
+    networks = cast("tuple[type[Exception], ...]", errors.HfHubHTTPError.__bases__)
+    try:
+        yield
+    except errors.GatedRepoError as error:
+        reason = f"{repository} wants its terms accepted on its page on the hub, and then a key in HF_TOKEN."
+        raise HubError(reason) from error
+    except errors.OfflineModeIsEnabled as error:
+        raise HubError("HF_HUB_OFFLINE is set, so the hub may not be asked.") from error
+    except errors.HfHubHTTPError as error:
+        status = error.response.status_code
+        reason = f"The hub answers {status} for {repository}."
+        if isinstance(error, errors.RepositoryNotFoundError) or status == _UNAUTHORIZED:
+            reason = (
+                f"The hub has no repository {repository}, or shows it only to a key in HF_TOKEN (over https)."
+            )
+        raise HubError(reason) from error
+    except OSError as error:
+        if error.errno is not None and not isinstance(error, ConnectionError):
+            raise
+        raise HubError(_CONNECTION_LOST) from error
+    except networks as error:
+        raise HubError(_CONNECTION_LOST) from error

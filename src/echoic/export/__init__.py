@@ -1,0 +1,1 @@
+"""Transcripts as paragraphs, cues and files."""

@@ -1,0 +1,1 @@
+"""Insights by rules: an extractive summary and keywords."""

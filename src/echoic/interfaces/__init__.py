@@ -1,0 +1,1 @@
+"""Types that engines, detectors and diarizers share with the session."""

@@ -1,0 +1,1 @@
+"""The wire protocol: frames, their JSON codec and PCM audio."""

@@ -1,0 +1,1 @@
+"""Quotas: tiers, charges, leases and their stores."""

@@ -1,1 +1,0 @@
-"""Fair order, the threads that touch a model, and the async door to them."""

@@ -1,0 +1,351 @@
+"""The async door to all models of a process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import logging
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeVar
+
+from echoic.engines.registry import Registry, ResolvedModel, resolve_model_id
+from echoic.errors import DecodeFailed, ModelUnavailable
+from echoic.interfaces.engine import Engine, Hypothesis, ModelAnswer, ModelRequest
+from echoic.scheduling.fair_queue import DecodeJob
+from echoic.scheduling.threads import call_soon_threadsafe, run_in_daemon_thread, trim_heap
+from echoic.scheduling.worker import BatchResult, Failure, HealthPolicy, ModelStats, Worker, attempt_call
+from echoic.session.effects import Decode
+
+
+class CancellableTimer(Protocol):
+    """What was put off."""
+
+    def cancel(self) -> object:
+        """Do not do it."""
+
+
+_T = TypeVar("_T")
+_log = logging.getLogger(__name__)
+
+_HUNG_REASON: Final = "It hangs, and was given up for now. A restart of the server brings it back."
+
+
+@dataclass(frozen=True, slots=True)
+class _PendingDecode:
+    model: str
+    job: DecodeJob
+    on_done: Callable[[int, Hypothesis | DecodeFailed], None]
+
+
+class EnginePool:
+    """Loads models once and lets windows of all clients be decoded; for one event loop.
+
+    A client that has opened a model keeps it loaded until it has opened another, or leaves. A model that
+    nobody keeps is unloaded after a while, and loaded again for the next who opens it.
+
+    Args:
+        registry: The models there are.
+        max_concurrency: The most threads of one model; its engine may allow fewer.
+        close_timeout: Seconds that ``close`` waits for a model's threads, and for models being loaded.
+        idle_seconds: Seconds after which a model that nobody keeps is unloaded; 0: never.
+        hang_seconds: Seconds after which a decode is waited for no more, and the model loaded anew.
+        call_later: Puts a call off by so many seconds; None: the event loop does.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        max_concurrency: int = 1,
+        close_timeout: float = 5.0,
+        idle_seconds: float = 0.0,
+        hang_seconds: float = HealthPolicy().decode_timeout,
+        call_later: Callable[[float, Callable[[], None]], CancellableTimer] | None = None,
+    ) -> None:
+        self._registry = registry
+        self._max_concurrency = max_concurrency
+        self._close_timeout = close_timeout
+        self._idle_seconds, self._call_later, self._hang_seconds = idle_seconds, call_later, hang_seconds
+        self._workers: dict[str, Worker] = {}
+        self._languages: dict[str, tuple[str, ...]] = {}
+        self._load_tasks: dict[str, asyncio.Task[Worker]] = {}
+        self._unload_tasks: dict[str, asyncio.Task[None]] = {}
+        self._clients_by_model: dict[str, set[Hashable]] = {}
+        self._idle_timers: dict[str, CancellableTimer] = {}
+        self._pending: dict[Hashable, dict[int, _PendingDecode]] = {}
+        self._is_closed = False
+
+    @property
+    def loaded_models(self) -> tuple[str, ...]:
+        """The ids of the models that are ready."""
+        return tuple(self._workers)
+
+    @property
+    def loading_models(self) -> tuple[str, ...]:
+        """The ids of the models that are being loaded."""
+        return tuple(self._load_tasks)
+
+    def collect_stats(self) -> tuple[ModelStats, ...]:
+        """Return what each loaded model has to do and has done."""
+        return tuple(worker.collect_stats() for worker in tuple(self._workers.values()))
+
+    @property
+    def hung_models(self) -> Mapping[str, str]:
+        """Why, in a sentence, by the ids of the models that hang so much that they were given up."""
+        return {load.model: _HUNG_REASON for load in self.collect_stats() if load.is_hung}
+
+    async def open_model(
+        self, request: ModelRequest, *, fallback: bool, client: Hashable | None = None
+    ) -> ModelAnswer:
+        """Return the model that answers ``request``, loaded.
+
+        However many ask for it at once, a model is loaded once. A load that failed is tried again for the
+        next who asks.
+
+        Args:
+            request: What is asked for.
+            fallback: Whether another model may stand in.
+            client: Who keeps it loaded, and no longer the one it had before, until it leaves; None: nobody,
+                it may be unloaded when it is idle.
+
+        Raises:
+            ModelUnavailable: It cannot be had, and with ``fallback`` no other stands in.
+        """
+        choice = ResolvedModel(resolve_model_id(request.model, request.variant))
+        if choice.model_id not in self._workers:  # what is loaded needs no look at the disk
+            choice = await self._call_in_thread(
+                request.model, lambda: self._registry.resolve_model(request, fallback=fallback)
+            )
+        tried: list[str] = []
+        first: ModelUnavailable | None = None
+        while True:
+            try:
+                worker = await self._acquire_worker(choice.model_id, client)
+                break
+            except ModelUnavailable as refusal:
+                first = first or refusal
+                tried.append(choice.model_id)
+                self._release_models(client, choice.model_id)
+                stand_in = functools.partial(
+                    self._registry.resolve_fallback,
+                    choice.model_id,
+                    first,
+                    fallback=fallback,
+                    tried=tuple(tried),
+                )
+                choice = await self._call_in_thread(choice.model_id, stand_in)
+        self._release_models(client, *(name for name in self._clients_by_model if name != choice.model_id))
+        languages = self._languages.get(choice.model_id, ())
+        return ModelAnswer(choice.model_id, worker.engine.requirements, choice.fallback_reason, languages)
+
+    def submit_decode(
+        self, client: Hashable, decode: Decode, on_done: Callable[[int, Hypothesis | DecodeFailed], None]
+    ) -> None:
+        """Let a window be decoded in its turn.
+
+        Args:
+            client: Who waits for it.
+            decode: The window; its model must be open.
+            on_done: Called once with the key and the outcome, on the event loop and never from within
+                ``submit_decode``; not called after ``cancel_decodes`` or ``remove_client``.
+
+        Raises:
+            KeyError: The model is not open.
+            ValueError: The client already waits for a decode with this key.
+        """
+        worker = self._workers[decode.model]
+        job = DecodeJob(client, decode.key, decode.window, decode.final)
+        mine = self._pending.setdefault(client, {})
+        if decode.key in mine:
+            raise ValueError(f"key {decode.key} is already waited for")
+        mine[decode.key] = _PendingDecode(decode.model, job, on_done)
+        if self._is_closed:
+            asyncio.get_running_loop().call_soon(self._answer_job, job, DecodeFailed())
+        else:
+            worker.submit_job(job)
+
+    def cancel_decodes(self, client: Hashable, keys: Iterable[int]) -> None:
+        """Forget these decodes of the client: begun or not, they are not answered."""
+        dropped = tuple(keys)
+        for worker in self._workers.values():
+            worker.remove_jobs(client, dropped)
+        mine = self._pending.get(client, {})
+        for key in dropped:
+            mine.pop(key, None)
+        if not mine:
+            self._pending.pop(client, None)
+
+    def remove_client(self, client: Hashable) -> None:
+        """Forget everything of the client; it keeps no model any more."""
+        if self._pending.pop(client, None):
+            for worker in self._workers.values():
+                worker.remove_client(client)
+        self._release_models(client, *self._clients_by_model)
+
+    async def close(self, *, finish: bool = False) -> None:
+        """Stop all models; may be called twice.
+
+        Every decode still waited for is answered, by ``DecodeFailed`` if need be.
+
+        Args:
+            finish: True: first decode what waits, for as long as the patience lasts.
+        """
+        self._is_closed = True
+        while self._idle_timers:
+            self._idle_timers.popitem()[1].cancel()
+        for worker in self._workers.values():
+            worker.stop(finish=finish)
+        if self._load_tasks:
+            await asyncio.wait(self._load_tasks.values(), timeout=self._close_timeout)
+        await asyncio.gather(*self._unload_tasks.values())
+        await asyncio.gather(*map(self._join_worker, self._workers.values()))
+        loop = asyncio.get_running_loop()
+        for mine in self._pending.values():
+            for waiting in mine.values():
+                loop.call_soon(self._answer_job, waiting.job, DecodeFailed())
+        await asyncio.sleep(0)  # lets the loop make those calls
+
+    async def _join_worker(self, worker: Worker) -> None:
+        if not await run_in_daemon_thread(
+            lambda: worker.join(self._close_timeout), f"echoic-close-{worker.name}"
+        ):
+            _log_event(logging.WARNING, "engine_hangs", model=worker.name)
+
+    async def _acquire_worker(self, name: str, client: Hashable | None) -> Worker:
+        """Return a model that from now on, before it is loaded even, is kept by ``client``."""
+        if client is not None:
+            self._clients_by_model.setdefault(name, set()).add(client)
+        if name in self._idle_timers:
+            self._idle_timers.pop(name).cancel()
+        try:
+            return await self._get_worker(name)
+        finally:
+            self._start_idle_timer(name)
+
+    def _release_models(self, client: Hashable | None, *names: str) -> None:
+        """Keep these models no longer for the client, if it does."""
+        for name in names:
+            keepers = self._clients_by_model.get(name, set())
+            if client in keepers:
+                keepers.remove(client)
+                self._start_idle_timer(name)
+
+    def _start_idle_timer(self, name: str) -> None:
+        """Begin to count the time of a model that nobody keeps."""
+        unused = (
+            name in self._workers and not self._clients_by_model.get(name) and name not in self._idle_timers
+        )
+        if unused and self._idle_seconds > 0 and not self._is_closed:
+            after = self._call_later or asyncio.get_running_loop().call_later
+            # What is due then is not this client's, so its stream must not stand in the log for it.
+            mine = contextvars.Context()
+            self._idle_timers[name] = mine.run(
+                after, self._idle_seconds, functools.partial(self._unload_model, name)
+            )
+
+    def _unload_model(self, name: str) -> None:
+        """Free a model that nobody kept for so long, unless windows wait for it all the same."""
+        del self._idle_timers[name]
+        load = self._workers[name].collect_stats()
+        # A client that switched from it asks for the next of its windows when it is answered the last one.
+        awaited = any(one.model == name for mine in self._pending.values() for one in mine.values())
+        if awaited or load.queued_finals or load.queued_partials or load.running:
+            self._start_idle_timer(name)
+            return
+        worker = self._workers.pop(name)
+        worker.stop(finish=False)
+        unload = self._unload_tasks[name] = asyncio.get_running_loop().create_task(self._free_worker(worker))
+        unload.add_done_callback(lambda _: self._unload_tasks.pop(name))
+        _log_event(logging.INFO, "engine_unloaded", model=name, idle=self._idle_seconds)
+
+    async def _free_worker(self, worker: Worker) -> None:
+        await self._join_worker(worker)
+        await run_in_daemon_thread(trim_heap, f"echoic-free-{worker.name}")
+
+    async def _get_worker(self, name: str) -> Worker:
+        if self._is_closed:
+            raise _build_closing_error(name)
+        if name in self._workers:
+            if self._workers[name].collect_stats().is_hung:
+                raise ModelUnavailable(name, _HUNG_REASON)
+            return self._workers[name]
+        if name not in self._load_tasks:
+            load = self._load_tasks[name] = asyncio.create_task(self._load_worker(name))
+            load.add_done_callback(functools.partial(self._on_load_ended, name))
+        # One client that goes away while it waits must not take the load from the others.
+        return await asyncio.shield(self._load_tasks[name])
+
+    async def _load_worker(self, name: str) -> Worker:
+        if name in self._unload_tasks:  # never two of one model in memory
+            await asyncio.wait({self._unload_tasks[name]})
+        engine, languages = await self._call_in_thread(name, lambda: self._load_engine(name))
+        if self._is_closed:
+            attempt_call(engine.close)
+            raise _build_closing_error(name)
+        loop = asyncio.get_running_loop()
+        worker = Worker(
+            name,
+            engine,
+            self._max_concurrency,
+            lambda batch: call_soon_threadsafe(loop, lambda: self._deliver_batch(batch)),
+            HealthPolicy(functools.partial(self._registry.load_engine, name), self._hang_seconds),
+        )
+        worker.start()
+        self._workers[name], self._languages[name] = worker, languages
+        self._start_idle_timer(name)
+        return worker
+
+    def _load_engine(self, name: str) -> tuple[Engine, tuple[str, ...]]:
+        """Return a model, loaded, and what it knows; blocks."""
+        engine = self._registry.load_engine(name)
+        return engine, getattr(engine, "languages", ()) or self._registry.list_languages(name)
+
+    async def _call_in_thread(self, name: str, call: Callable[[], _T]) -> _T:
+        """Return what ``call`` returns, made off the event loop: it reads files and imports libraries.
+
+        Raises:
+            ModelUnavailable: Whatever it raised, as a refusal of the model ``name``.
+        """
+        answer = await run_in_daemon_thread(lambda: attempt_call(call), f"echoic-open-{name}")
+        if isinstance(answer, Failure):
+            raise _to_unavailable(name, answer.error) from answer.error
+        return answer
+
+    def _on_load_ended(self, name: str, load: asyncio.Task[Worker]) -> None:
+        del self._load_tasks[name]
+        if not load.cancelled():
+            load.exception()  # seen, even if everyone who waited for it has left
+
+    def _deliver_batch(self, batch: BatchResult) -> None:
+        """Answer for each job in a loop callback of its own, so that one that raises harms no other."""
+        loop = asyncio.get_running_loop()
+        for job, outcome in zip(batch.jobs, batch.outcomes, strict=True):
+            loop.call_soon(self._answer_job, job, outcome)
+
+    def _answer_job(self, job: DecodeJob, outcome: Hypothesis | DecodeFailed) -> None:
+        mine = self._pending.get(job.client)
+        waiting = mine.get(job.key) if mine else None
+        if mine is None or waiting is None or waiting.job is not job:
+            return
+        del mine[job.key]
+        if not mine:
+            del self._pending[job.client]
+        waiting.on_done(job.key, outcome)
+
+
+def _log_event(level: int, name: str, **values: str | float) -> None:
+    """Log an event, its values beside it as the server's log writes them."""
+    _log.log(level, name, extra={"event_values": values})
+
+
+def _build_closing_error(name: str) -> ModelUnavailable:
+    return ModelUnavailable(name, "The server is closing.")
+
+
+def _to_unavailable(name: str, error: BaseException) -> ModelUnavailable:
+    if isinstance(error, ModelUnavailable):
+        return ModelUnavailable(error.model, error.reason, error.install)
+    _log_event(logging.WARNING, "engine_load_failed", model=name, error=type(error).__name__)
+    return ModelUnavailable(name, "It is installed but could not be loaded.")

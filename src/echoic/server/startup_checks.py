@@ -1,0 +1,133 @@
+"""Settings about models that somebody made and that cannot be met: each is told, none is passed over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from types import MappingProxyType
+from typing import Final
+
+from echoic.engines import onnx_runtime
+from echoic.engines.registry import MODEL_ALIASES, Registry, resolve_model_id
+from echoic.errors import ModelUnavailable
+from echoic.interfaces.engine import ModelRequest
+from echoic.server.settings.groups import Settings
+
+#: Settings that are about one model alone, and that model.
+MODEL_OF_SETTING: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "parakeet_onnx_dir": "parakeet-onnx",
+        "parakeet_quantization": "parakeet-onnx",
+        "parakeet_nemo_file": "parakeet-standard",
+        "parakeet_mlx_dir": "parakeet-mlx",
+        "whisper_model": "whisper",
+    }
+)
+_NOT_LOADED: Final = "It is installed but could not be loaded."
+
+
+@dataclass(frozen=True, slots=True)
+class UnmetSetting:
+    """A setting that cannot be met.
+
+    Attributes:
+        setting: Its name.
+        model: What it is about.
+        reason: Why it cannot, in a sentence.
+        fallback_model: The model that answers in its stead, or None.
+    """
+
+    setting: str
+    model: str
+    reason: str
+    fallback_model: str | None
+
+    @property
+    def message(self) -> str:
+        """What a person is told."""
+        return f"{self.model}: {self.reason}" + (
+            f" {self.fallback_model} stands in." if self.fallback_model else ""
+        )
+
+
+def find_unmet_settings(
+    settings: Settings, registry: Registry, active_model: str | None = None
+) -> tuple[UnmetSetting, ...]:
+    """Return the settings about models that were made and cannot be met; looks at the disk.
+
+    Args:
+        settings: What the server is told; defaults are nobody's wish.
+        registry: The models there are.
+        active_model: The model that was loaded for ``preload_model``, or None.
+    """
+    found: dict[tuple[str, str], UnmetSetting] = {}
+    for one in (
+        *_find_unmet_models(settings, registry, active_model),
+        *_find_unmet_provider(settings, registry),
+    ):
+        found.setdefault((one.model, one.reason), one)
+    return tuple(found.values())
+
+
+def _find_unmet_models(
+    settings: Settings, registry: Registry, active_model: str | None
+) -> Iterator[UnmetSetting]:
+    wishes = [
+        (setting, model)
+        for setting, model in MODEL_OF_SETTING.items()
+        if getattr(settings, setting) is not None
+    ]
+    first = settings.preload_model
+    if (
+        active_model
+        and "preload_model" in settings.model_fields_set
+        and not _is_variant_of(first, active_model)
+    ):
+        wishes.append(("preload_model", first))
+    for setting, model in wishes:
+        if (reason := _find_unavailable_reason(registry, model)) is not None:
+            yield UnmetSetting(
+                setting, resolve_model_id(model), reason, _find_fallback(settings, registry, model)
+            )
+        elif active_model and _has_failed_to_load(model, settings, registry, active_model):
+            yield UnmetSetting(setting, resolve_model_id(model), _NOT_LOADED, active_model)
+
+
+def _find_unmet_provider(settings: Settings, registry: Registry) -> Iterator[UnmetSetting]:
+    if settings.onnx_provider == "auto" or find_spec("onnxruntime") is None:
+        return
+    try:
+        onnx_runtime.resolve_providers(settings.onnx_provider, onnx_runtime.list_providers())
+    except ModelUnavailable as refusal:
+        model = "parakeet-onnx"
+        yield UnmetSetting("onnx_provider", model, refusal.reason, _find_fallback(settings, registry, model))
+
+
+def _find_unavailable_reason(registry: Registry, model: str) -> str | None:
+    try:
+        registry.resolve_model(ModelRequest(model, ""), fallback=False)
+    except ModelUnavailable as refusal:
+        return refusal.reason
+    except OSError:
+        return "Its files cannot be read."
+    return None
+
+
+def _find_fallback(settings: Settings, registry: Registry, model: str) -> str | None:
+    try:
+        return registry.resolve_model(ModelRequest(model, ""), fallback=settings.streaming_fallback).model_id
+    except (ModelUnavailable, OSError):
+        return None
+
+
+def _has_failed_to_load(model: str, settings: Settings, registry: Registry, active_model: str) -> bool:
+    """Return whether ``model`` seemed to be there, was to be loaded at start, and was not."""
+    first = _find_fallback(settings, registry, settings.preload_model)
+    return first not in (None, active_model) and first == _find_fallback(settings, registry, model)
+
+
+def _is_variant_of(model: str, active_model: str) -> bool:
+    """Return whether ``model`` leaves open which variant it means and ``active_model`` is one of them."""
+    family, variant = MODEL_ALIASES.get(model.strip().lower(), ("", ""))
+    return variant is None and active_model.startswith(f"{family}-")

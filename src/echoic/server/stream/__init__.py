@@ -1,0 +1,1 @@
+"""One WebSocket stream: connection, outbox, flow control, resume."""

@@ -1,0 +1,193 @@
+"""What waits to be sent to one client: bounded, in order, written by one task while there is something."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from echoic.protocol.codec import encode_frame
+from echoic.protocol.frames import Partial, Pong, ServerFrame
+from echoic.server.stream.resume import ReplayBuffer
+
+AsgiSend = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+#: RFC 6455, section 5.5: a close frame carries 125 bytes at most, two of them the code.
+_REASON_BYTES: Final = 123
+#: The close code of a connection that was lost without one.
+CLOSE_ABNORMAL: Final = 1006
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxLimits:
+    """How much may wait for a slow client, and how long it may take nothing.
+
+    Attributes:
+        max_frames: Frames.
+        max_characters: Characters of JSON.
+        send_seconds: A single send may take this long; then the client counts as gone.
+    """
+
+    max_frames: int = 256
+    max_characters: int = 2**20
+    send_seconds: float = 30.0
+
+
+class Outbox:
+    """The frames on their way to one client, or, while there is none, into the record alone.
+
+    Partials are left out while it is full; nothing else ever is. From when it is full until it is half empty
+    it asks, by ``is_congested``, that the client be read no further, so that what is still to come is bounded by
+    what was already heard.
+
+    Args:
+        send: ASGI's ``send`` of an accepted connection, or None: ``attach_client`` brings it.
+        limits: How much may wait.
+        on_changed: Called when there is room again, and when it is over (``close_code`` is set).
+    """
+
+    __slots__ = (
+        "_is_congested",
+        "_limits",
+        "_on_changed",
+        "_queued",
+        "_queued_characters",
+        "_send",
+        "_writer_task",
+        "close_code",
+        "dropped_partials",
+        "replay_buffer",
+        "requested_close",
+    )
+
+    def __init__(self, send: AsgiSend | None, limits: OutboxLimits, on_changed: Callable[[], None]) -> None:
+        self._send = send
+        self._limits = limits
+        self._on_changed = on_changed
+        self._queued: deque[str | tuple[int, str]] = deque()
+        self._queued_characters = 0
+        self._is_congested = False
+        self._writer_task: asyncio.Task[None] | None = None
+        #: The close code once the connection is closed or found lost; None while it is open.
+        self.close_code: int | None = None
+        #: Partials that were left out.
+        self.dropped_partials = 0
+        #: The code and reason of the close, once it is asked for.
+        self.requested_close: tuple[int, str] | None = None
+        #: Where frames are numbered and kept; None: they are not.
+        self.replay_buffer: ReplayBuffer | None = None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as much waits as may."""
+        return (
+            len(self._queued) >= self._limits.max_frames
+            or self._queued_characters >= self._limits.max_characters
+        )
+
+    @property
+    def is_congested(self) -> bool:
+        """Whether it was full and is not half empty yet."""
+        return self._is_congested
+
+    def push_frame(self, frame: ServerFrame) -> None:
+        """Queue a frame; a partial that finds it full is left out."""
+        if self.is_full and isinstance(frame, Partial):
+            self.dropped_partials += 1
+            return
+        text = encode_frame(frame)
+        if self.replay_buffer is not None:  # who takes the session up later needs neither partials nor pongs
+            text = self.replay_buffer.add_frame(text, keep=not isinstance(frame, Partial | Pong))
+        self._push_item(text)
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Close the connection with ``close_code`` once everything queued is sent."""
+        self.requested_close = (code, reason.encode()[:_REASON_BYTES].decode(errors="ignore"))
+        if self._send is None:
+            self._mark_closed(code)
+        else:
+            self._push_item(self.requested_close)
+
+    def detach_client(self) -> None:
+        """Write nothing until there is another client; what comes is kept in the record."""
+        self.clear_queue()
+        self._send = self.close_code = None
+        if self.replay_buffer is not None:
+            self.replay_buffer.start_holding()
+
+    def attach_client(self, send: AsgiSend, first_frames: Iterable[str] = ()) -> None:
+        """Write to this client from now on, first these frames."""
+        self.clear_queue()
+        self._send, self.close_code = send, None
+        for text in first_frames:
+            self._push_item(text)
+        if self.requested_close is not None:
+            self._push_item(self.requested_close)
+        if self.replay_buffer is not None:
+            self.replay_buffer.stop_holding()
+
+    def stop(self) -> None:
+        """Write nothing more; the connection is over."""
+        self.close_code = CLOSE_ABNORMAL if self.close_code is None else self.close_code
+        self.clear_queue()
+
+    def clear_queue(self) -> None:
+        """Drop what waits, also what is being written."""
+        self._queued.clear()
+        self._queued_characters = 0
+        self._is_congested = False
+        if self._writer_task is not None:
+            self._writer_task.cancel()
+            self._writer_task = None
+
+    def _push_item(self, item: str | tuple[int, str]) -> None:
+        if self.close_code is not None or self._send is None:
+            return
+        self._queued.append(item)
+        self._queued_characters += len(item) if isinstance(item, str) else 0
+        self._is_congested = self._is_congested or self.is_full
+        if (
+            self._writer_task is None
+        ):  # a task only while there is something to write: an idle stream has none
+            self._writer_task = asyncio.get_running_loop().create_task(self._write_queued())
+
+    async def _write_queued(self) -> None:
+        try:
+            while self._queued:
+                async with asyncio.timeout(self._limits.send_seconds):
+                    await self._write_item(self._queued[0])
+                if self._is_congested and self._is_half_empty:
+                    self._is_congested = False
+                    self._on_changed()
+        except (OSError, RuntimeError, TimeoutError):  # gone, closed by the transport, or it takes nothing
+            self._mark_closed(CLOSE_ABNORMAL)
+        finally:
+            if self._writer_task is asyncio.current_task():  # a writer that was given up may have a successor
+                self._writer_task = None
+
+    @property
+    def _is_half_empty(self) -> bool:
+        return (
+            2 * len(self._queued) <= self._limits.max_frames
+            and 2 * self._queued_characters <= self._limits.max_characters
+        )
+
+    async def _write_item(self, item: str | tuple[int, str]) -> None:
+        if self._send is None:
+            return
+        if isinstance(item, str):
+            await self._send({"type": "websocket.send", "text": item})
+            self._queued_characters -= len(item)
+            self._queued.popleft()
+            return
+        code, reason = item
+        await self._send({"type": "websocket.close", "code": code, "reason": reason})
+        self._mark_closed(code)
+
+    def _mark_closed(self, code: int) -> None:
+        self.close_code = code
+        self._queued.clear()
+        self._queued_characters = 0
+        self._on_changed()

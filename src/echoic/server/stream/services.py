@@ -1,0 +1,139 @@
+"""What a stream is given: its client, what all streams share, and how much it may take."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass, field
+from secrets import token_hex
+from typing import Any
+
+from echoic.observability.metrics import Metrics
+from echoic.scheduling.engine_pool import EnginePool
+from echoic.server.stream.addons import AddOnServices
+from echoic.server.stream.flow_control import TotalBacklog, WaterMarks
+from echoic.server.stream.outbox import CLOSE_ABNORMAL, AsgiSend, OutboxLimits
+from echoic.server.stream.resume import ResumableSessions
+
+AsgiReceive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+
+class PeerDisconnected(Exception):
+    """The client went away.
+
+    Args:
+        code: Its close code.
+    """
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRates:
+    """How fast a client is read; 0: as fast as it sends.
+
+    Attributes:
+        messages_per_second: A second.
+        audio_per_second: Seconds of audio a second.
+    """
+
+    messages_per_second: float = 500.0
+    audio_per_second: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLimits:
+    """What one stream may take; times in seconds.
+
+    Attributes:
+        backlog: Seconds of audio heard and not yet decoded above which the client is not read, and below
+            which it is again.
+        idle_seconds: A client that says nothing for so long is told ``idle_timeout``.
+        closing_seconds: An ended stream is cut off if for so long it delivers nothing more of what it heard.
+        max_seconds: A stream that lasts so long is told ``time_limit``; 0: it may last forever.
+        outbox: How much may wait for a slow client.
+        rates: How fast it is read.
+        lag_marks: The lag of finals that is told as ``falling_behind``, and at which it is over.
+    """
+
+    backlog: WaterMarks = field(default_factory=lambda: WaterMarks(30.0, 22.5))
+    idle_seconds: float = 300.0
+    closing_seconds: float = 60.0
+    max_seconds: float = 0.0
+    outbox: OutboxLimits = field(default_factory=OutboxLimits)
+    rates: ReadRates = field(default_factory=ReadRates)
+    lag_marks: WaterMarks = field(default_factory=lambda: WaterMarks(4.0, 2.0))
+
+
+@dataclass(frozen=True, slots=True)
+class WebSocketPeer:
+    """The client's end of an accepted WebSocket, as ASGI gives it.
+
+    Attributes:
+        receive: ASGI's.
+        send: ASGI's.
+        name: Its id in logs.
+    """
+
+    receive: AsgiReceive
+    send: AsgiSend
+    name: str = field(default_factory=lambda: token_hex(6))
+
+    async def receive_message(self) -> str | bytes:
+        """Return the next message.
+
+        Raises:
+            Disconnected: There will be none.
+        """
+        message = await self.receive()
+        if message["type"] == "websocket.disconnect":
+            raise PeerDisconnected(message.get("code") or CLOSE_ABNORMAL)
+        text: str | None = message.get("text")
+        return text if text is not None else bytes(message.get("bytes") or b"")
+
+    def with_pending_message(self, message: str | bytes) -> WebSocketPeer:
+        """Return the same client, whose next message is this one again."""
+        again: list[MutableMapping[str, Any]] = [
+            {"type": "websocket.receive", "text" if isinstance(message, str) else "bytes": message}
+        ]
+
+        async def receive() -> MutableMapping[str, Any]:
+            return again.pop() if again else await self.receive()
+
+        return WebSocketPeer(receive, self.send, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSlot:
+    """A stream's place in its server.
+
+    Attributes:
+        name: The stream's id, in logs too.
+        resumable_sessions: The sessions that can be taken up again.
+        user: Whose stream it is.
+        on_closed: Called once, with the close code, when the stream is over.
+    """
+
+    name: str
+    resumable_sessions: ResumableSessions
+    user: str
+    on_closed: Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamServices:
+    """What every stream of a server shares.
+
+    Attributes:
+        engines: Decode.
+        metrics: Count.
+        limits: Of each stream.
+        total_backlog: What all of them wait for.
+    """
+
+    engines: EnginePool
+    metrics: Metrics
+    limits: StreamLimits
+    addons: AddOnServices = field(default_factory=AddOnServices)
+    total_backlog: TotalBacklog = field(default_factory=TotalBacklog)

@@ -1,0 +1,112 @@
+"""The server's own vocabulary: files that are read at the start, and again when they change."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from echoic.observability.logging import log_event
+from echoic.text.vocabulary import Style, Vocabulary, VocabularyProblem, parse_replacements, parse_terms
+
+log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+#: Bytes of a file at most; ten thousand of the longest replacements are less.
+_MAX_FILE_BYTES = 2**24
+#: What tells one state of a file from another.
+_FileStamp = tuple[int, int, int]
+
+
+def read_vocabulary_file(file: Path, parse: Callable[[str], _T]) -> _T:
+    """Return what ``parse`` makes of a file.
+
+    Raises:
+        VocabularyProblem: It cannot be read, or is not what it is to be; nothing of it is told.
+    """
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(_MAX_FILE_BYTES + 1)
+    except OSError as error:
+        reason = (error.strerror or "no reason is given").lower()
+        raise VocabularyProblem(f"a file that can be read ({reason})", str(file)) from error
+    if len(data) > _MAX_FILE_BYTES:
+        raise VocabularyProblem(f"of {_MAX_FILE_BYTES >> 20} MiB at most", str(file))
+    try:
+        return parse(data.decode())
+    except UnicodeDecodeError:
+        raise VocabularyProblem("UTF-8 text", str(file)) from None
+    except VocabularyProblem as problem:
+        place = f"{file}, {problem.place}" if problem.place else str(file)
+        raise VocabularyProblem(problem.must, place) from None
+
+
+@dataclass(slots=True)
+class _WatchedFile:
+    """A file, and which state of it was looked at last."""
+
+    file: Path
+    stamp: _FileStamp | None = None
+
+    def has_changed(self) -> bool:
+        """Return whether it is another than at the last call; one that is not there has a state too."""
+        before = self.stamp
+        try:
+            found = self.file.stat()
+        except OSError:
+            self.stamp = (0, 0, 0)
+        else:
+            self.stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
+        return before != self.stamp
+
+
+class ServerVocabulary:
+    """What the server brings to every session.
+
+    A file that turns bad while the server runs is told of in the log, once, and what was in it before holds.
+
+    Args:
+        terms: The file of the terms, or None.
+        replacements: The file of the replacements, or None.
+        policy: How vocabularies are used.
+    """
+
+    def __init__(
+        self, terms: Path | None = None, replacements: Path | None = None, policy: Style | None = None
+    ) -> None:
+        self._terms = _WatchedFile(terms) if terms else None
+        self._replacements = _WatchedFile(replacements) if replacements else None
+        #: The vocabulary of a session that begins now, as far as the files were read.
+        self.current = Vocabulary(style=policy or Style())
+        self._lock = asyncio.Lock()
+
+    async def reload_changed_files(self) -> None:
+        """Read those of the files that changed."""
+        async with self._lock:
+            terms = self._terms is not None and self._terms.has_changed()
+            replacements = self._replacements is not None and self._replacements.has_changed()
+            if terms or replacements:
+                self.current = await asyncio.to_thread(
+                    self._reload_files, terms=terms, replacements=replacements
+                )
+
+    def _reload_files(self, *, terms: bool, replacements: bool) -> Vocabulary:
+        house = self.current.house
+        if terms and (found := _read_or_log(self._terms, parse_terms)) is not None:
+            house = replace(house, terms=found)
+        if replacements and (pairs := _read_or_log(self._replacements, parse_replacements)) is not None:
+            house = replace(house, replacements=pairs)
+        return Vocabulary(house, self.current.style)
+
+
+def _read_or_log(watched: _WatchedFile | None, parse: Callable[[str], _T]) -> _T | None:
+    """Return what is in a file, or None: it cannot be used, and that is in the log."""
+    if watched is None:
+        return None
+    try:
+        return read_vocabulary_file(watched.file, parse)
+    except VocabularyProblem as problem:
+        log_event(log, logging.WARNING, "vocabulary.unusable", file=str(watched.file), reason=str(problem))
+        return None

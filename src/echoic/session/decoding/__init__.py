@@ -1,0 +1,1 @@
+"""Decoding strategies: windows to decode and words to emit."""

@@ -1,1 +1,0 @@
-"""Who speaks: diarizers behind one Protocol, what each needs, and where one is found."""

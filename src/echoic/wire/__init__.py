@@ -1,1 +1,0 @@
-"""The wire: protocol frames and their text and binary forms."""

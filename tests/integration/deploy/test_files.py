@@ -1,0 +1,215 @@
+"""The files in deploy/ and the Dockerfile name what there is: files, commands, extras, settings."""
+
+from __future__ import annotations
+
+import configparser
+import fnmatch
+import json
+import re
+import shlex
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from echoic.cli.program import app
+from echoic.server.settings.groups import ENV_NAMES, ENV_PREFIX, FOREIGN_ENV_NAMES, Settings, load_settings
+
+ROOT = Path(__file__).parents[3]
+DEPLOY = ROOT / "deploy"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8").replace("\\\n", " ")
+COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))
+#: What only Caddy reads.
+CADDYS = {"ECHOIC_SITE", "ECHOIC_UPSTREAM_HOST", "ECHOIC_UPSTREAM_PORT"}
+VARIABLES = {ENV_PREFIX + name.upper() for name in Settings.model_fields} | set(ENV_NAMES)
+CADDY = (DEPLOY / "Caddyfile").read_text("utf-8")
+NGINX = re.sub(r"#.*", "", (DEPLOY / "nginx.conf").read_text("utf-8"))
+
+
+def instructions(name: str) -> list[str]:
+    return re.findall(rf"^\s*{name} (.*)$", DOCKERFILE, re.MULTILINE)
+
+
+def unit() -> dict[str, list[str]]:
+    """Return what a unit says, by key; some keys stand there several times."""
+    found: dict[str, list[str]] = {}
+    for line in (DEPLOY / "echoic.service").read_text("utf-8").splitlines():
+        key, sign, value = line.partition("=")
+        if sign and not line.startswith("#"):
+            found.setdefault(key, []).append(value)
+    return found
+
+
+def is_ignored(path: str) -> bool:
+    """Return whether .dockerignore keeps a file out: the last pattern that fits decides."""
+    ignored = False
+    for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines():
+        pattern = line.strip().removeprefix("!")
+        folders = [path, *map(str, Path(path).parents)]
+        fits = any(fnmatch.fnmatch(one, pattern.removeprefix("**/")) for one in folders)
+        if line and not line.startswith("#") and fits:
+            ignored = not line.startswith("!")
+    return ignored
+
+
+def test_what_is_copied_is_there_and_not_ignored() -> None:
+    sources = [
+        source for line in instructions("COPY") if "--from" not in line for source in line.split()[:-1]
+    ]
+    assert {"pyproject.toml", "src"} <= set(sources)
+    for source in sources:
+        assert (ROOT / source).exists(), source
+        assert not is_ignored(source), source
+
+
+def test_nothing_else_goes_to_the_builder() -> None:
+    for path in (".git/config", "docs/deploy.md", "tests/conftest.py", "keys.db", "src/echoic/x.pyc"):
+        assert is_ignored(path), path
+    assert not is_ignored("src/echoic/server/page/index.html")
+
+
+def test_what_the_package_is_built_of_is_copied() -> None:
+    copied = " ".join(instructions("COPY")).split()
+    assert PROJECT["readme"] in copied
+    assert all(Path(file).parts[0] in copied for file in PROJECT["license-files"])
+
+
+def test_the_images_command_is_the_projects_program() -> None:
+    command = json.loads(instructions("CMD")[-1])
+    assert command[0] in PROJECT["scripts"]
+    assert command[1] in getattr(get_command(app), "commands", {})
+
+
+def test_the_images_health_check_is_a_command_that_reads_the_settings() -> None:
+    (check,) = instructions("HEALTHCHECK")
+    program, command = json.loads(check[check.index("[") :])
+    assert program in PROJECT["scripts"]
+    assert command == "alive"
+    assert command in getattr(get_command(app), "commands", {})
+
+
+def test_the_extras_that_are_installed_are_the_projects() -> None:
+    asked = [value for line in instructions("ARG") for value in line.partition("=")[2].split(",")]
+    built = COMPOSE["services"]["server"]["build"]["args"]["EXTRAS"].split(",")
+    cases = re.findall(r"\*,(\w+),\*", DOCKERFILE)
+    assert asked
+    assert {*asked, *built, *cases} <= set(PROJECT["optional-dependencies"])
+
+
+def test_the_image_runs_the_python_that_the_project_is_for_and_not_as_root() -> None:
+    minor = PROJECT["requires-python"].removeprefix(">=")
+    bases = [line for line in instructions("FROM") if line.startswith("python:")]
+    assert bases
+    assert all(line.startswith(f"python:{minor}-") for line in bases)
+    assert instructions("USER") == ["echoic"]
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        ROOT / "Dockerfile",
+        *sorted(DEPLOY.glob("*")),
+        ROOT / "docs" / "deploy.md",
+        ROOT / "docs" / "operations.md",
+    ],
+    ids=lambda file: file.name,
+)
+def test_every_variable_that_is_named_is_read(file: Path) -> None:
+    named = set(re.findall(rf"\b(?:{ENV_PREFIX}[A-Z_]+|REDIS_URL)\b", file.read_text("utf-8")))
+    assert named <= VARIABLES | CADDYS | FOREIGN_ENV_NAMES
+
+
+def given(lines: list[str]) -> dict[str, str]:
+    return {name: value for line in lines for name, _, value in [line.partition("=")]}
+
+
+def test_the_environments_make_settings_that_can_be_used() -> None:
+    image = given([word for line in instructions("ENV") for word in line.split() if "ECHOIC_" in word])
+    compose = COMPOSE["services"]["server"]["environment"]
+    together = load_settings(None, image | compose)
+    assert (together.host, together.is_key_required) == ("0.0.0.0", True)  # within the container
+    service = load_settings(None, given(unit()["Environment"]))
+    assert service.is_key_required
+
+
+def test_whoever_stops_it_waits_until_streams_have_delivered() -> None:
+    drain = Settings().drain_seconds
+    assert float(COMPOSE["services"]["server"]["stop_grace_period"].removesuffix("s")) > drain + 5
+    assert float(unit()["TimeoutStopSec"][0]) > drain + 5
+    assert unit()["KillMode"] == ["mixed"]
+
+
+def test_compose_names_files_networks_and_volumes_that_are_there() -> None:
+    build = COMPOSE["services"]["server"]["build"]
+    assert ((DEPLOY / build["context"]) / "Dockerfile").exists()
+    for service in COMPOSE["services"].values():
+        assert set(service.get("networks", [])) <= set(COMPOSE["networks"])
+        assert set(service.get("depends_on", {})) <= set(COMPOSE["services"])
+        for volume in service.get("volumes", []):
+            source = volume.partition(":")[0]
+            assert (DEPLOY / source).exists() if source.startswith(".") else source in COMPOSE["volumes"]
+    (subnet,) = COMPOSE["networks"]["inside"]["ipam"]["config"]
+    assert COMPOSE["services"]["server"]["environment"]["ECHOIC_TRUSTED_PROXIES"] == subnet["subnet"]
+    assert not COMPOSE["services"]["server"].get("ports")  # only by the proxy
+
+
+def test_compose_takes_any_other_setting_from_a_file_that_need_not_be_there_and_is_not_kept() -> None:
+    (file,) = COMPOSE["services"]["server"]["env_file"]
+    assert file["required"] is False
+    assert f"/deploy/{file['path']}" in (ROOT / ".gitignore").read_text("utf-8").splitlines()
+    assert f"`deploy/{file['path']}`" in (ROOT / "docs" / "deploy.md").read_text("utf-8")
+
+
+def test_the_unit_can_be_read_and_starts_the_projects_program() -> None:
+    parser = configparser.ConfigParser(strict=False, interpolation=None)
+    parser.read(DEPLOY / "echoic.service", "utf-8")
+    assert parser.sections() == ["Unit", "Service", "Install"]
+    program, command = shlex.split(unit()["ExecStart"][0])
+    assert Path(program).name in PROJECT["scripts"]
+    assert command in getattr(get_command(app), "commands", {})
+
+
+def test_the_unit_does_not_start_again_for_a_setting_that_cannot_be_used() -> None:
+    wrong = CliRunner().invoke(app, ["serve"], env={"ECHOIC_PORT": "none"})
+    assert unit()["RestartPreventExitStatus"] == [str(wrong.exit_code)] == ["2"]
+
+
+def test_nginx_hands_on_what_a_stream_needs_and_logs_no_query() -> None:
+    for header in ("Upgrade", "Connection", "Host", "X-Forwarded-For"):
+        assert re.search(rf"proxy_set_header {header}\s+\$", NGINX), header
+    assert "proxy_http_version 1.1;" in NGINX
+    assert NGINX.count("{") == NGINX.count("}")
+    read = re.search(r"proxy_read_timeout (\d+)s;", NGINX)
+    assert read is not None
+    assert float(read[1]) > Settings().idle_timeout_seconds
+    log = re.search(r"log_format .*", NGINX)
+    assert log is not None
+    assert not re.search(r"\$(request|request_uri|args|query_string|arg_\w+)\b", log[0])
+    servers = NGINX.split("server {")[1:]
+    for server in servers:  # its log of errors quotes the request, at any other level
+        assert re.search(r"access_log\s+\S+ echoic;", server)
+        assert re.search(r"error_log\s+\S+ emerg;", server)
+
+
+def test_caddys_lines_of_errors_hold_no_query_and_no_header() -> None:
+    fields = re.search(r"fields \{(.*?)\}", CADDY, re.DOTALL)
+    assert fields is not None
+    assert 'request>uri regexp "[?].*" ""' in fields[1]
+    assert "request>headers delete" in fields[1]
+
+
+def test_both_proxies_lead_a_client_that_comes_back_to_the_same_process() -> None:
+    (upstream,) = re.findall(r"upstream echoic \{(.*?)\}", NGINX, re.DOTALL)
+    assert "hash $binary_remote_addr consistent;" in upstream
+    assert re.findall(r"lb_policy (\w+)", CADDY) == ["client_ip_hash"]
+
+
+def test_both_proxies_keep_metrics_inside() -> None:
+    assert re.search(r"location = /metrics \{\s*return 404;", NGINX)
+    assert "@inside path /metrics" in CADDY
+    assert CADDY.count("{") == CADDY.count("}")

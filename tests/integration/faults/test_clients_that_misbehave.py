@@ -1,0 +1,134 @@
+"""Clients that never read, that send a hundred times real time, and that vanish without a word."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import time
+import urllib.request
+from contextlib import suppress
+from statistics import median
+from typing import TYPE_CHECKING
+
+import pytest
+import websockets
+from websockets.asyncio.client import connect as open_socket
+
+from echoic.client import connect
+from echoic.client import resumption as threads
+from echoic.engines.scripted import draw_words
+from support.cutting import open_proxy
+from support.heard import stream_audio
+from support.live import STREAM_PATH, ServerProcess
+from support.patience import WAIT_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CONFIG = '{"type":"config","model":"scripted"}'
+WORDS = ["one", "two", "three", "four", "five"]
+AUDIO = draw_words(WORDS * 6)
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[str]:
+    with ServerProcess(send_timeout_seconds="1", idle_timeout_seconds="5") as server:
+        yield server.address
+
+
+def streams(place: str) -> int:
+    with urllib.request.urlopen(f"http://{place}/metrics") as answer:  # our own server
+        lines = answer.read().decode().splitlines()
+    return int(float(next(line.split()[1] for line in lines if line.startswith("echoic_streams_active "))))
+
+
+async def all_gone(place: str) -> None:
+    async with asyncio.timeout(WAIT_SECONDS):
+        while await asyncio.to_thread(streams, place):
+            pass
+
+
+async def test_a_client_that_never_reads_is_cut_off_and_holds_up_nobody(place: str) -> None:
+    unbroken = await stream_audio(f"ws://{place}", AUDIO)
+    deaf = await open_socket(f"ws://{place}{STREAM_PATH}", max_queue=1, ping_interval=None)
+    deaf.transport.pause_reading()
+    long = json.dumps({"type": "config", "model": "scripted", "x" * 500_000: 1})  # and so is its answer
+
+    async def speak() -> None:
+        with suppress(websockets.ConnectionClosed, OSError):
+            while True:
+                await deaf.send(long)
+
+    speaking = asyncio.create_task(speak())
+    beside = await stream_audio(f"ws://{place}", AUDIO)
+    assert beside.finals == unbroken.finals
+    await all_gone(place)
+    speaking.cancel()
+    deaf.transport.abort()
+
+
+async def test_clients_that_send_a_hundred_times_real_time_lose_nothing_and_delay_nobody_for_long() -> None:
+    with ServerProcess() as server:
+        await flood(server.address)
+
+
+async def flood(place: str) -> None:
+    """Flood a server and speak beside; however busy it is, nobody waits until the floods are over."""
+    long = draw_words(WORDS * 60)  # two minutes, sent as fast as the socket takes it
+    unbroken = await stream_audio(f"ws://{place}", long, enable_partial=False)
+    began = time.monotonic()
+    floods = asyncio.gather(*(stream_audio(f"ws://{place}", long, enable_partial=False) for _ in range(4)))
+    waits = []
+    async with connect(f"ws://{place}", model="scripted") as stream:
+        while not floods.done():
+            await stream.send(draw_words(["one"]))
+            before = time.monotonic()
+            assert await stream.commit() == "one"
+            waits.append(time.monotonic() - before)
+        assert median(waits) < (time.monotonic() - began) / 4
+    for flood in await floods:
+        assert flood.finals == unbroken.finals
+        assert flood.transcripts == unbroken.transcripts
+
+
+async def test_a_connection_that_swallows_everything_is_given_up_for_another_and_no_word_is_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(threads, "ANSWER_TIMEOUT", 0.3)
+    with ServerProcess() as server:
+        place = server.address
+        unbroken = await stream_audio(f"ws://{place}", AUDIO)
+        async with open_proxy(place) as (proxy, through):
+
+            async def fault(number: int) -> None:
+                if number in (10, 40):
+                    proxy.mute_connections()
+
+            again = await stream_audio(f"ws://{through}", AUDIO, fault)
+            assert proxy.connection_count >= 3
+    assert again.finals == unbroken.finals
+    assert again.transcripts == unbroken.transcripts
+
+
+async def test_a_client_that_vanished_without_a_close_frees_its_place_after_the_idle_time(place: str) -> None:
+    async with open_proxy(place) as (proxy, through):
+        client = await open_socket(f"ws://{through}{STREAM_PATH}", ping_interval=None)
+        await client.send(CONFIG)
+        await client.send(draw_words(["one"]).tobytes())
+        await client.send('{"type":"ping"}')
+        while json.loads(await client.recv())["type"] != "pong":
+            pass
+        assert streams(place) == 1
+        proxy.mute_connections()
+        await all_gone(place)
+        assert client.close_code is None  # it heard of nothing
+        client.transport.abort()
+
+
+async def test_a_handshake_that_never_ends_takes_no_place(place: str) -> None:
+    host, _, port = place.partition(":")
+    with socket.create_connection((host, int(port))) as line:
+        line.sendall(f"GET {STREAM_PATH} HTTP/1.1\r\nHost: x\r\n".encode())
+        assert (await stream_audio(f"ws://{place}", AUDIO)).text == " ".join(WORDS * 6)
+    await all_gone(place)

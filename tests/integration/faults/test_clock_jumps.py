@@ -1,0 +1,116 @@
+"""The wall clock jumps by hours, and over midnight, while a stream speaks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import urllib.request
+from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from echoic.client import ServerError, connect
+from echoic.engines.scripted import draw_words
+from support.heard import stream_audio
+from support.keyed import make_key_in
+from support.live import ServerProcess
+from support.patience import WAIT_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from echoic.client import Stream
+
+AUDIO = draw_words(["one", "two", "three", "four", "five"] * 10)
+SECONDS = len(AUDIO) / 16_000
+HOUR = timedelta(hours=1)
+LIMITS = json.dumps({"standard": {"daily_minutes": 100, "concurrent_streams": 3}})
+
+
+def library() -> Path | None:
+    """Return libfaketime, of the system or of the wheel."""
+    wheel = find_spec("libfaketime")
+    places = [Path("/usr/lib"), *([Path(wheel.origin).parent] if wheel and wheel.origin else [])]
+    return next((file for place in places for file in place.rglob("libfaketime.so.1")), None)
+
+
+LIBRARY = library()
+pytestmark = pytest.mark.skipif(LIBRARY is None, reason="needs libfaketime")
+
+
+class Clock:
+    """The wall clock of a server: the real one, moved. Its monotonic clock is left alone."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.move(timedelta())
+
+    @property
+    def around(self) -> Sequence[str]:
+        """The command in front of the server."""
+        return (
+            "env",
+            f"LD_PRELOAD={LIBRARY}",
+            f"FAKETIME_TIMESTAMP_FILE={self._file}",
+            "FAKETIME_DONT_FAKE_MONOTONIC=1",
+            "FAKETIME_NO_CACHE=1",
+        )
+
+    def move(self, by: timedelta) -> None:
+        """Set it so far from the real one."""
+        new = self._file.with_suffix(".new")
+        new.write_text(f"{by.total_seconds():+.0f}\n")
+        new.replace(self._file)  # at once: the server looks at any moment
+
+
+def limits(place: str, key: str) -> dict[str, Any]:
+    request = urllib.request.Request(f"http://{place}/api/v1/audio/stream/limits", headers={"X-API-KEY": key})
+    with urllib.request.urlopen(request) as answer:  # our own server
+        body: dict[str, Any] = json.loads(answer.read())
+    return body
+
+
+async def test_a_clock_that_jumps_by_hours_and_over_midnight_ends_no_stream_and_changes_no_final(
+    tmp_path: Path,
+) -> None:
+    clock = Clock(tmp_path / "clock")
+    key = await make_key_in(tmp_path / "keys.db", tier="standard")
+    now = datetime.now(UTC)
+    midnight = datetime.combine(now.date() + timedelta(days=1), datetime.min.time(), UTC) - now
+    jumps = {10: timedelta(hours=-7), 20: timedelta(hours=-30), 24: timedelta(), 26: midnight + HOUR}
+    settings = {"keys_db": str(tmp_path / "keys.db"), "tier_limits": LIMITS, "idle_timeout_seconds": "60"}
+    with ServerProcess(wrapper=clock.around, **settings) as server:
+        place = server.address
+        unbroken = await stream_audio(f"ws://{place}", AUDIO, key=key.text)
+
+        async def jump(number: int) -> None:
+            if number in jumps:  # after the commit with piece 25 all before is heard
+                clock.move(jumps[number])
+
+        again = await stream_audio(f"ws://{place}", AUDIO, jump, key=key.text)
+        body = await asyncio.to_thread(limits, place, key.text)
+    assert again.finals == unbroken.finals
+    assert again.transcripts == unbroken.transcripts
+    assert again.errors == []
+    assert body["used_today_minutes"] * 60 == pytest.approx(SECONDS * 24 / 50, abs=0.01)  # of the new day
+    assert body["active_streams"] == 0
+
+
+async def test_nothing_that_waits_is_measured_by_the_wall_clock(tmp_path: Path) -> None:
+    clock = Clock(tmp_path / "clock")
+    with ServerProcess(wrapper=clock.around, idle_timeout_seconds="0.5") as server:
+        place = server.address
+        clock.move(timedelta(hours=-3))
+        async with asyncio.timeout(WAIT_SECONDS), connect(f"ws://{place}", model="scripted") as stream:
+            with pytest.raises(ServerError, match="Nothing was heard"):
+                await speak_and_listen(stream)
+
+
+async def speak_and_listen(stream: Stream) -> None:
+    """Send the audio, and take frames until there are no more."""
+    await stream.send(AUDIO)
+    async for _ in stream:
+        pass

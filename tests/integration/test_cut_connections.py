@@ -1,0 +1,104 @@
+"""A stream whose connection is cut again and again: its finals are the unbroken ones."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from echoic.client import connect
+from echoic.engines.scripted import draw_words
+from echoic.protocol.frames import Final
+from support.cutting import open_proxy
+from support.live import ServerProcess
+from support.patience import WAIT_SECONDS
+from tools.benchmarks.recordings import filter_by_name, find_speech_folder, load_recordings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from echoic.client import Stream
+    from support.cutting import CuttableProxy
+
+FOLDER = find_speech_folder()
+WORDS = ("alpha", "bravo", "charlie", "one", "two", "three", "four", "five", "six", "seven")
+CUTS = 20
+PIECES = 200
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[str]:
+    with ServerProcess(resume_seconds="20") as server:
+        yield server.address
+
+
+async def spoken(
+    place: str, audio: NDArray[np.float32], model: str, cuts: random.Random | None = None
+) -> tuple[list[Final], str, int]:
+    """Stream audio, commit halfway, cut at random moments; return finals, transcripts and connections."""
+    async with (
+        open_proxy(place) as (proxy, through),
+        connect(f"ws://{through}", model=model) as stream,
+    ):
+        reading = asyncio.create_task(_finals(stream))
+        moments = cuts.sample(range(PIECES), CUTS) if cuts else []
+        transcripts = []
+        for number, piece in enumerate(np.array_split(audio, PIECES)):
+            await stream.send(piece)
+            if number in moments and cuts:
+                await _cut(proxy, cuts)
+            if number == PIECES // 2:
+                transcripts.append(await stream.commit())
+        stopping = asyncio.create_task(stream.stop())
+        if cuts:  # at the very end there may be no connection any more
+            await _cut(proxy, cuts, at_once=True)
+        transcripts.append(await stopping)
+        return await reading, " | ".join(transcripts), proxy.connection_count
+
+
+async def _finals(stream: Stream) -> list[Final]:
+    return [frame async for frame in stream if isinstance(frame, Final)]
+
+
+async def _cut(proxy: CuttableProxy, cuts: random.Random, *, at_once: bool = False) -> None:
+    for _ in range(cuts.randrange(30)):
+        await asyncio.sleep(0)
+    await asyncio.sleep(cuts.choice((0.0, 0.001, 0.01, 0.05)))
+    if not at_once:
+        async with asyncio.timeout(WAIT_SECONDS):
+            await proxy.audio_seen.wait()
+    proxy.cut_connections()
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_cuts_at_random_moments_change_no_final(place: str, seed: int) -> None:
+    chance = random.Random(seed)  # a test's choices
+    audio = draw_words([(chance.choice(WORDS), chance.uniform(0.2, 0.6)) for _ in range(80)])
+    finals, transcript, _ = await spoken(place, audio, "scripted")
+    assert len(finals) > 10
+    again, same, connections = await spoken(place, audio, "scripted", chance)
+    assert again == finals
+    assert same == transcript
+    assert connections > CUTS
+
+
+@pytest.mark.speech
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(FOLDER is None, reason="no recordings: ECHOIC_SPEECH names no folder with a manifest.tsv")
+async def test_they_change_none_of_the_embedded_models() -> None:
+    assert FOLDER is not None
+    (recording,) = filter_by_name(load_recordings(FOLDER), "librispeech_test_other__1688-142285-0001")
+    chance = random.Random(0)  # a test's choices
+    with ServerProcess(scripted_engine="no", preload_model="") as server:
+        place = server.address
+        finals, transcript, _ = await spoken(place, recording.load_audio(), "moonshine-tiny-en")
+        again, same, connections = await spoken(place, recording.load_audio(), "moonshine-tiny-en", chance)
+    assert len(finals) > 4
+    assert again == finals
+    assert same == transcript
+    assert connections > CUTS

@@ -1,0 +1,41 @@
+"""Fixtures: stores of quotas."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import count
+
+import pytest
+
+from echoic.quotas.memory import MemoryQuotaStore
+from echoic.quotas.model import QuotaStore
+from support.patience import WAIT_SECONDS
+from support.valkey import ValkeyServer
+
+_numbers = count()
+
+#: Makes a store; none shares anything with another.
+MakeStore = Callable[[], QuotaStore]
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[ValkeyServer]:
+    with ValkeyServer() as server:
+        yield server
+
+
+@pytest.fixture(params=["memory", "redis"])
+def fresh(request: pytest.FixtureRequest) -> MakeStore:
+    """Makes empty stores of one kind."""
+    if request.param == "memory":
+        return MemoryQuotaStore
+    server: ValkeyServer = request.getfixturevalue("valkey")
+    redis = pytest.importorskip("echoic.quotas.redis")
+    return lambda: redis.RedisQuotaStore(server.url, prefix=f"test{next(_numbers)}:", patience=WAIT_SECONDS)
+
+
+@pytest.fixture
+async def store(fresh: MakeStore) -> AsyncIterator[QuotaStore]:
+    store = fresh()
+    yield store
+    await store.close()

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from echoic.auth import backends
+from echoic.auth.backends import USE_RECORD_INTERVAL, KeyStoreBackend, SingleKeyBackend
+from echoic.auth.identity import Identity
+from echoic.auth.keys import (
+    NO_DIGEST,
+    NO_KEY_ID,
+    ApiKey,
+    GeneratedKey,
+    KeyStoreUnavailable,
+    compute_digest,
+    generate_key,
+)
+from echoic.errors import AccessRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+NOW = datetime.now(UTC)
+HOUR = timedelta(hours=1)
+
+
+class Shelf:
+    """A store of keys in memory that remembers what it was asked."""
+
+    def __init__(self, *keys: ApiKey) -> None:
+        self.keys = {key.id: key for key in keys}
+        self.asked: list[str] = []
+        self.uses: list[str] = []
+        self.is_away = False
+        self.is_slow = asyncio.Event()
+        self.is_slow.set()
+
+    async def find_key(self, key_id: str) -> ApiKey | None:
+        self.asked.append(key_id)
+        if self.is_away:
+            raise KeyStoreUnavailable
+        return self.keys.get(key_id)
+
+    async def find_keys(self, key_ids: Collection[str]) -> Mapping[str, ApiKey]:
+        return {name: self.keys[name] for name in key_ids if name in self.keys}
+
+    async def record_use(self, key_id: str, used_at: datetime) -> None:  # the protocol's signature
+        await self.is_slow.wait()
+        if self.is_away:
+            raise KeyStoreUnavailable
+        self.uses.append(key_id)
+
+
+def made(expires: datetime | None = None, revoked: datetime | None = None) -> tuple[GeneratedKey, ApiKey]:
+    new = generate_key()
+    return new, ApiKey(
+        new.id, compute_digest(new.text), "anna", "free", NOW, expires=expires, revoked=revoked
+    )
+
+
+async def test_the_single_key_is_the_default_user_of_the_premium_tier() -> None:
+    way = SingleKeyBackend(compute_digest("right"))
+    assert await way.identify_user("right") == Identity("default", "premium")
+    assert await way.identify_user("wrong") is None
+    assert compute_digest("right").hex() not in repr(way)
+
+
+async def test_a_stored_key_is_its_user() -> None:
+    new, key = made(expires=NOW + HOUR)
+    assert await KeyStoreBackend(Shelf(key)).identify_user(new.text) == Identity("anna", "free", new.id)
+
+
+@pytest.mark.parametrize(
+    ("moment", "told"), [({"expires": NOW - HOUR}, "expired"), ({"revoked": NOW - HOUR}, "revoked")]
+)
+async def test_a_key_that_does_not_count_any_more_says_why(moment: dict[str, datetime], told: str) -> None:
+    new, key = made(**moment)
+    with pytest.raises(AccessRefused, match=told) as caught:
+        await KeyStoreBackend(Shelf(key)).identify_user(new.text)
+    assert caught.value.code == "unauthorized"
+    assert new.text not in str(caught.value)
+
+
+async def test_who_has_only_the_id_is_not_told_that_the_key_was_revoked() -> None:
+    new, key = made(revoked=NOW - HOUR)
+    assert await KeyStoreBackend(Shelf(key)).identify_user(new.text[:20] + "x" * 43) is None
+
+
+async def test_every_wrong_key_takes_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    new, key = made()
+    compared: list[tuple[int, int]] = []
+
+    def watched(one: bytes, other: bytes) -> bool:
+        compared.append((len(one), len(other)))
+        return one == other
+
+    monkeypatch.setattr(backends, "same_digest", watched)
+    unknown = generate_key()
+    wrong = {
+        "no key at all": NO_KEY_ID,
+        "": NO_KEY_ID,
+        unknown.text: unknown.id,
+        new.text[:20] + "x" * 43: new.id,
+        new.text[:-1]: NO_KEY_ID,
+    }
+    for text, name in wrong.items():
+        shelf = Shelf(key)
+        compared.clear()
+        assert await KeyStoreBackend(shelf).identify_user(text) is None
+        assert (shelf.asked, compared) == ([name], [(32, 32)])
+        assert shelf.uses == []
+
+
+async def test_a_store_that_holds_the_key_of_nobody_lets_nobody_in() -> None:
+    shelf = Shelf(ApiKey(NO_KEY_ID, NO_DIGEST, "nobody", "free", NOW))
+    assert await KeyStoreBackend(shelf).identify_user("") is None
+
+
+async def test_a_use_is_noted_once_a_minute() -> None:
+    new, key = made()
+    shelf, now = Shelf(key), [1000.0]
+    way = KeyStoreBackend(shelf, lambda: now[0])
+    for seconds in (0.0, 1.0, USE_RECORD_INTERVAL - 2, 1.0, USE_RECORD_INTERVAL):
+        now[0] += seconds
+        assert await way.identify_user(new.text)
+        await way.flush_writes()
+    assert shelf.uses == [new.id] * 3
+
+
+async def test_nobody_waits_for_the_note() -> None:
+    new, key = made()
+    shelf = Shelf(key)
+    shelf.is_slow.clear()
+    way = KeyStoreBackend(shelf)
+    assert await way.identify_user(new.text)
+    assert shelf.uses == []
+    shelf.is_slow.set()
+    await way.flush_writes()
+    assert shelf.uses == [new.id]
+
+
+async def test_a_note_that_could_not_be_written_is_written_with_the_next_use() -> None:
+    new, key = made()
+    shelf = Shelf(key)
+    shelf.is_slow.clear()
+    way = KeyStoreBackend(shelf)
+    assert await way.identify_user(new.text)
+    shelf.is_away = True
+    shelf.is_slow.set()
+    await way.flush_writes()
+    shelf.is_away = False
+    assert await way.identify_user(new.text)
+    await way.flush_writes()
+    assert shelf.uses == [new.id]
+
+
+async def test_a_store_that_is_away_lets_nobody_in_and_says_so() -> None:
+    new, key = made()
+    shelf = Shelf(key)
+    shelf.is_away = True
+    with pytest.raises(AccessRefused, match="try again later") as caught:
+        await KeyStoreBackend(shelf).identify_user(new.text)
+    assert caught.value.code == "server_busy"

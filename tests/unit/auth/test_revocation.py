@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from echoic.auth.identity import LOCAL_IDENTITY
+from echoic.auth.key_store import KeyDatabase
+from echoic.auth.keys import ApiKey, KeyStoreUnavailable, compute_digest
+from echoic.auth.revocation import CHECK_INTERVAL_SECONDS, RevocationMonitor
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection, Mapping
+    from pathlib import Path
+
+    from echoic.protocol.frames import Error
+
+
+class Stream:
+    def __init__(self) -> None:
+        self.ends: list[tuple[int, str]] = []
+
+    def end_stream(self, code: int, error: Error | None = None) -> None:
+        assert error is not None
+        self.ends.append((code, error.code))
+
+
+class Away:
+    async def find_key(self, _: str) -> ApiKey | None:
+        raise KeyStoreUnavailable
+
+    async def find_keys(self, _: Collection[str]) -> Mapping[str, ApiKey]:
+        raise KeyStoreUnavailable
+
+    async def record_use(self, *_: object) -> None:
+        raise KeyStoreUnavailable
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[KeyDatabase]:
+    database = KeyDatabase(str(tmp_path / "keys.db"))
+    await database.open()
+    yield database
+    await database.close()
+
+
+async def test_streams_of_a_revoked_key_end_once_and_others_go_on(store: KeyDatabase) -> None:
+    watch = RevocationMonitor(store)
+    _, revoked = await store.create_key("anna")
+    _, good = await store.create_key("ben")
+    theirs, others, local = [Stream(), Stream()], Stream(), Stream()
+    for stream in theirs:
+        watch.follow_stream(stream, revoked.identity)
+    watch.follow_stream(others, good.identity)
+    watch.follow_stream(local, LOCAL_IDENTITY)
+    await watch.end_revoked_streams()
+    await store.revoke_key(revoked.id)
+    await watch.end_revoked_streams()
+    await watch.end_revoked_streams()
+    assert [stream.ends for stream in theirs] == [[(4401, "unauthorized")]] * 2
+    assert others.ends == local.ends == []
+
+
+async def test_streams_end_with_their_keys_time(store: KeyDatabase) -> None:
+    _, key = await store.create_key("anna", expires=datetime.now(UTC) - timedelta(seconds=1))
+    stream, watch = Stream(), RevocationMonitor(store)
+    watch.follow_stream(stream, key.identity)
+    await watch.end_revoked_streams()
+    assert stream.ends == [(4401, "unauthorized")]
+
+
+async def test_a_key_that_is_gone_from_the_store_ends_its_streams(store: KeyDatabase) -> None:
+    stream, watch = Stream(), RevocationMonitor(store)
+    key = ApiKey("ffffffffffff", compute_digest("x"), "anna", "free", datetime.now(UTC))
+    watch.follow_stream(stream, key.identity)
+    await watch.end_revoked_streams()
+    assert len(stream.ends) == 1
+
+
+async def test_a_stream_that_is_over_is_left_alone(store: KeyDatabase) -> None:
+    _, key = await store.create_key("anna")
+    stream, watch = Stream(), RevocationMonitor(store)
+    watch.follow_stream(stream, key.identity)
+    watch.forget_stream(stream)
+    await store.revoke_key(key.id)
+    await watch.end_revoked_streams()
+    assert stream.ends == []
+
+
+async def test_where_the_store_is_away_streams_go_on(store: KeyDatabase) -> None:
+    _, key = await store.create_key("anna")
+    stream, watch = Stream(), RevocationMonitor(Away())
+    watch.follow_stream(stream, key.identity)
+    await watch.end_revoked_streams()
+    assert stream.ends == []
+
+
+def test_a_look_and_the_stores_patience_fit_twice_into_a_minute() -> None:
+    assert 2 * (CHECK_INTERVAL_SECONDS + 5) <= 60

@@ -1,0 +1,163 @@
+"""``echoic eval`` with the recogniser that hears what was drawn into the audio."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from echoic.engines.scripted import VOCABULARY
+from support.live import ServerProcess
+from support.patience import WAIT_SECONDS
+from support.recorded import write_recording
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WORDS = VOCABULARY[:12]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_recording(tmp_path / "first.wav", WORDS)
+    write_recording(tmp_path / "second.wav", ["red", "blue", ("", 1.5), "green", ("", 1.0)])
+    (tmp_path / "broken.wav").write_bytes(b"none")
+    return tmp_path
+
+
+def manifest(folder: Path, *rows: str) -> str:
+    file = folder / "list.csv"
+    file.write_text("\n".join(["path,reference,rare_words", *rows]) + "\n", "utf-8")
+    return str(file)
+
+
+def run(*args: str, **more: str) -> tuple[int, str, str]:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("ECHOIC_")}
+    env |= {"PYTHONPATH": os.pathsep.join(sys.path), "ECHOIC_SCRIPTED_ENGINE": "yes", **more}
+    command = [sys.executable, "-m", "echoic.cli", "eval", *args]
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=WAIT_SECONDS, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def figures(file: Path) -> Any:  # JSON
+    return json.loads(file.read_text("utf-8"))
+
+
+def test_streamed_and_offline_stand_side_by_side(folder: Path) -> None:
+    rows = (f"first.wav,{' '.join(WORDS)},", "second.wav,Red blue. Grey!,grey;blue")
+    file = folder / "out.json"
+    status, out, err = run(manifest(folder, *rows), "--model", "scripted", "--json", str(file))
+    assert (status, err) == (0, "")
+    head, streamed, offline = out.splitlines()
+    assert head.split()[:7] == ["Model", "Done", "Audio", "s", "Words", "WER", "%"]
+    for line, way in ((streamed, "streamed"), (offline, "offline")):
+        assert line.split()[:8] == ["scripted", "2", "of", "2", way, "8", "15", "6.67"]
+    [model] = figures(file)["models"]
+    for way in ("streamed", "offline"):
+        total = model[way]
+        assert (total["substitutions"], total["deletions"], total["insertions"]) == (1, 0, 0)
+        assert total["rare_terms"] == {"places": 2, "missed": 1, "error": 50.0}
+    second = model["recordings"][1]
+    assert second["streamed"]["text"] == second["offline"]["text"] == "red blue green"
+    assert second["reference"] == "Red blue. Grey!"
+    assert second["streamed"]["latency"]["utterances"] == 1
+    assert model["streamed"]["seams"]["doubled"] == 0
+
+
+def test_what_fails_is_named_the_rest_goes_on_and_nothing_is_lost(folder: Path) -> None:
+    rows = ("none.wav,one,", "broken.wav,one,", "first.wav", ",one,", "second.wav,red blue green,")
+    file = folder / "out.json"
+    status, out, err = run(manifest(folder, *rows), "--model", "scripted", "--json", str(file), "--each")
+    assert status == 1
+    assert [line.partition(f"{folder}")[0] for line in err.splitlines()[:2]] == [
+        "echoic: line 2, none.wav: ",
+        "echoic: line 3, broken.wav: ",
+    ]
+    assert "no such file" in err
+    assert "line 4: 1 cells in 3 columns." in err
+    assert "line 5: It names no recording." in err
+    assert "1 of 5" in out
+    found = figures(file)["models"][0]["recordings"]
+    assert [row["error"] is None for row in found] == [False, False, False, False, True]
+    assert [row["line"] for row in found] == [2, 3, 4, 5, 6]
+
+
+def test_several_models_and_one_that_cannot_be_had(folder: Path, tmp_path: Path) -> None:
+    file = folder / "out.json"
+    models = ("--model", "parakeet-onnx", "--model", "nonesuch", "--model", "scripted")
+    args = (manifest(folder, "second.wav,red blue green,"), *models, "--json", str(file))
+    status, out, err = run(*args, ECHOIC_MODELS_DIR=str(tmp_path / "models"))
+    assert status == 1
+    assert "parakeet-onnx: " in err
+    assert "nonesuch: " in err
+    assert [line.split()[0] for line in out.splitlines()[1:]] == ["scripted", "scripted"]
+    found = figures(file)["models"]
+    assert [model["asked_for"] for model in found] == ["parakeet-onnx", "nonesuch", "scripted"]
+    assert all(model["recordings"][0]["error"] for model in found[:2])
+
+
+def test_a_server_elsewhere_and_no_offline(folder: Path) -> None:
+    with ServerProcess() as server:
+        args = (manifest(folder, "second.wav,red blue green,"), "--server", server.address)
+        status, out, err = run(*args, "--model", "scripted", "--no-offline", "--normalizer", "none")
+    assert (status, err) == (0, "")
+    assert len(out.splitlines()) == 2
+    assert " 0.00 " in out
+    status, _, err = run(manifest(folder, "second.wav,,"), "--server", "127.0.0.1:1")
+    assert status == 1
+    assert "No echoic server" in err
+
+
+def test_at_the_pace_of_speech_delays_are_those_of_a_clock(folder: Path) -> None:
+    file = folder / "out.json"
+    listed = manifest(folder, "second.wav,red blue green,")
+    assert run(listed, "--model", "scripted", "--real-time", "--json", str(file))[0] == 0
+    found = figures(file)["models"][0]["streamed"]
+    assert found["processing_seconds"] >= found["audio_seconds"] - 0.2
+    assert found["latency"]["utterances"] == 1
+
+
+def test_a_vocabulary_is_that_of_both_ways(folder: Path) -> None:
+    words, file = folder / "words", folder / "out.json"
+    words.write_text("green=grey\n", "utf-8")
+    args = (manifest(folder, "second.wav,red blue grey,"), "--model", "scripted", "--terms", str(words))
+    assert run(*args, "--boost", "--json", str(file))[0] == 0
+    [row] = figures(file)["models"][0]["recordings"]
+    assert row["streamed"]["text"] == row["offline"]["text"] == "red blue grey"
+
+
+def test_no_reference_no_error_rate(folder: Path) -> None:
+    file = folder / "out.json"
+    status, out, _ = run(manifest(folder, "second.wav,,red"), "--model", "scripted", "--json", str(file))
+    assert status == 0
+    assert "WER" not in out
+    assert figures(file)["models"][0]["streamed"]["wer"] is None
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [(b"", "is empty"), (b"a,b\nx,y\n", "no column names recordings"), (b"path\n\xff\n", "not UTF-8")],
+)
+def test_what_is_no_manifest_ends_it(folder: Path, rows: bytes, says: str) -> None:
+    file = folder / "bad.csv"
+    file.write_bytes(rows)
+    status, out, err = run(str(file))
+    assert (status, out) == (2, "")
+    assert says in err
+    assert "Traceback" not in err
+
+
+def test_files_that_cannot_be_used_end_it_before_it_begins(folder: Path) -> None:
+    listed = manifest(folder, "second.wav,red,")
+    for option, file in (
+        ("--vocabulary", folder / "none"),
+        ("--json", folder / "none" / "out.json"),
+        ("--json", folder),
+    ):
+        status, out, err = run(listed, option, str(file))
+        assert (status, out) == (2, "")
+        assert str(file) in err

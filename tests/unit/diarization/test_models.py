@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from echoic.diarization import models
+from echoic.diarization.embedding import CamPlusPlus
+from echoic.diarization.online import OnlineDiarizer
+from echoic.errors import Missing, ModelUnavailable
+
+SOURCE = str(Path(__file__).parents[3] / "src")
+
+
+def test_the_diarizer_that_comes_along_can_be_had() -> None:
+    assert models.probe_diarizer() is None
+    found = models.load_diarizer()
+    assert isinstance(found, OnlineDiarizer)
+    assert found.name == models.DEFAULT_DIARIZER
+
+
+def test_a_name_that_nobody_knows_is_refused_with_those_there_are() -> None:
+    with pytest.raises(ModelUnavailable, match="there are embedded,"):
+        models.load_diarizer("who")
+
+
+def test_a_missing_file_is_said_with_the_command_that_brings_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "EMBEDDING_FILE", tmp_path / "campplus.onnx")
+    missing = models.probe_diarizer()
+    assert missing == Missing("The file campplus.onnx is missing.", models.REINSTALL_COMMAND)
+    with pytest.raises(ModelUnavailable, match=r"campplus\.onnx is missing"):
+        models.load_diarizer()
+
+
+def test_a_broken_file_is_unavailable(tmp_path: Path) -> None:
+    file = tmp_path / "campplus.onnx"
+    with pytest.raises(ModelUnavailable, match="is missing"):
+        CamPlusPlus(file)
+    file.write_bytes(b"no graph")
+    with pytest.raises(ModelUnavailable, match="cannot be read"):
+        CamPlusPlus(file)
+
+
+def test_a_probe_imports_no_model_library() -> None:
+    code = (
+        "import sys; from echoic.diarization import seats; [seats.probe(name) for name in seats.SEATS]; "
+        "print([name for name in ('onnxruntime', 'torch', 'nemo', 'pyannote.audio') if name in sys.modules])"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": SOURCE}, capture_output=True, text=True, check=True
+    )
+    assert told.stdout.strip() == "[]"

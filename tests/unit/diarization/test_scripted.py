@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from echoic.diarization.scripted import ScriptedDiarizer
+from echoic.engines.scripted import draw_words
+from echoic.interfaces.diarizer import Sound, SpeakerWishes
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from echoic.interfaces.diarizer import Turn
+
+ANY = SpeakerWishes()
+#: With ten words to a voice: the first, the second, the third.
+ONE, TWO, THREE = ["one", "two", "three"], ["golf", "hotel"], ["whiskey", "xray"]
+
+
+@dataclass(frozen=True)
+class Heard:
+    turns: list[Turn]
+    carry: object
+
+    @property
+    def who(self) -> list[int]:
+        return [turn.speaker for turn in self.turns]
+
+
+def hear(
+    diarizer: ScriptedDiarizer,
+    audio: NDArray[np.float32],
+    wishes: SpeakerWishes = ANY,
+    piece: int = 24_000,
+) -> Heard:
+    turns: list[Turn] = []
+    carry: object = None
+    for start in range(0, audio.size, piece):
+        part = audio[start : start + piece]
+        sound = Sound(part, start / 16_000, ((0, part.size),), carry=carry, wishes=wishes)
+        (voices,) = diarizer.diarize([sound])
+        turns += voices.turns
+        carry = voices.carry
+    return Heard(turns, carry)
+
+
+def test_voices_get_ids_in_the_order_in_which_they_speak() -> None:
+    heard = hear(ScriptedDiarizer(), draw_words([*THREE, *ONE, *THREE]), piece=1_000_000)
+    assert heard.who == [0, 1, 0]
+    assert heard.turns[0].start == 0
+    assert heard.turns[1].start == pytest.approx(0.8)
+    assert heard.turns[1].end == pytest.approx(1.9)
+
+
+def test_ids_stay_from_piece_to_piece() -> None:
+    heard = hear(ScriptedDiarizer(), draw_words([*TWO, *ONE, *TWO, *ONE]), piece=6_400)
+    assert heard.who == [0] * 2 + [1] * 3 + [0] * 2 + [1] * 3
+
+
+def test_a_voice_that_is_known_late_is_put_right_by_the_review() -> None:
+    diarizer = ScriptedDiarizer(new_speaker_delay=0.5)
+    heard = hear(diarizer, draw_words([*ONE, *TWO, *ONE]), piece=6_400)
+    assert heard.who == [0, 0, 0, 0, 1, 0, 0, 0]
+    assert [turn.speaker for turn in diarizer.finalize(heard.carry)] == [0, 1, 0]
+
+
+def test_there_are_no_more_speakers_than_the_client_says() -> None:
+    diarizer = ScriptedDiarizer()
+    heard = hear(diarizer, draw_words([*ONE, *TWO, *THREE]), SpeakerWishes(most=2))
+    assert set(heard.who) == {0, 1}
+    assert {turn.speaker for turn in diarizer.finalize(heard.carry)} == {0, 1}
+
+
+def test_nothing_was_heard_before_the_first_sound() -> None:
+    assert ScriptedDiarizer().finalize(None) == ()
+
+
+def test_what_a_hook_raises_comes_out() -> None:
+    def fail() -> None:
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        hear(ScriptedDiarizer(hooks={1: fail}), draw_words([*ONE, *TWO]))

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import numpy as np
+
+from echoic.diarization.state import UNKNOWN, build_empty_state
+
+
+def test_later_stretches_say_better_what_their_time_was() -> None:
+    stretches = (
+        build_empty_state()
+        .intervals.replace_since(0.0, [(0.0, 1.0), (1.0, 2.0)], [0, 1])
+        .replace_since(1.5, [(1.5, 3.0)], [2])
+    )
+    assert stretches.starts.tolist() == [0.0, 1.0, 1.5]
+    assert stretches.ends.tolist() == [1.0, 1.5, 3.0]
+    assert stretches.groups.tolist() == [0, 1, 2]
+
+
+def test_stretches_of_one_group_that_touch_are_one() -> None:
+    stretches = build_empty_state().intervals.replace_since(
+        0.0, [(0.0, 1.0), (1.0, 2.0), (2.5, 3.0)], [4, 4, 4]
+    )
+    assert stretches.starts.tolist() == [0.0, 2.5]
+
+
+def test_two_groups_become_one_with_their_stretches() -> None:
+    groups = build_empty_state().groups.with_windows(
+        np.eye(3, dtype=np.float32), np.array([1, 2, 3], np.float32)
+    )
+    joined = groups.merge_pair(0, 1)
+    assert joined.sums.tolist() == [[1, 2, 0], [0, 0, 3]]
+    assert joined.seconds.tolist() == [3, 3]
+    assert joined.speakers.tolist() == [UNKNOWN, UNKNOWN]
+    stretches = (
+        build_empty_state().intervals.replace_since(0.0, [(0, 1), (1, 2), (2, 3)], [0, 1, 2]).merge_pair(0, 1)
+    )
+    assert stretches.ends.tolist() == [2, 3]
+    assert stretches.groups.tolist() == [0, 1]
+
+
+def test_the_shortest_stretch_goes_to_the_one_before_it() -> None:
+    stretches = (
+        build_empty_state()
+        .intervals.replace_since(0.0, [(0, 0.1), (1, 2), (2, 2.2), (2.2, 4)], [0, 1, 2, 3])
+        .merge_shortest()
+    )
+    assert stretches.starts.tolist() == [0, 1, 2.2]
+    assert stretches.ends.tolist() == [0.1, 2.2, 4]

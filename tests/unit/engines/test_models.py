@@ -1,0 +1,256 @@
+"""Seats with libraries that must not be imported: stand-ins for them that refuse to be."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from echoic.engines import models
+from echoic.engines.models import EngineSettings, build_standard_registry
+from echoic.engines.onnx_runtime import ExecutionProvider, list_providers, resolve_providers
+from echoic.engines.parakeet.engine import ParakeetOptions
+from echoic.engines.store.catalogue import EUROPEAN_LANGUAGES, MODEL_SOURCES
+from echoic.errors import ModelUnavailable, without_folders
+from echoic.interfaces.engine import ModelRequest
+from support.tiny_parakeet import TINY_PARAKEET_FOLDER
+
+if TYPE_CHECKING:
+    from echoic.engines.registry import Registry
+
+HEAVY = ("torch", "nemo", "lightning", "mlx", "parakeet_mlx", "faster_whisper", "ctranslate2")
+SOURCE = str(Path(__file__).parents[3] / "src")
+
+STATUS = """
+import asyncio, json, sys, httpx
+from echoic.server.app import build_app
+from echoic.server.routes import STATUS_PATH
+from echoic.server.settings.groups import Settings
+
+async def ask():
+    app = build_app(Settings(models_dir=sys.argv[1]))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as client:
+        status = (await client.get(STATUS_PATH)).json()
+    return {"status": status, "names": app.state.context.registry.names, "modules": list(sys.modules)}
+
+print(json.dumps(asyncio.run(ask())))
+"""
+
+
+@pytest.fixture
+def libraries(tmp_path: Path) -> Path:
+    """A folder of packages that are there and break when they are imported."""
+    folder = tmp_path / "libraries"
+    for name in HEAVY:
+        (folder / name).mkdir(parents=True)
+        (folder / name / "__init__.py").write_text(f"raise SystemError('{name} was imported')\n")
+    return folder
+
+
+def write_nemo_file(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    for name in ("model_config.yaml", "model_weights.ckpt"):
+        (folder / name).write_bytes(b"x")
+    with tarfile.open(folder / "model.nemo", "w") as archive:
+        for name in ("model_config.yaml", "model_weights.ckpt"):
+            archive.add(folder / name, f"./{name}")
+            (folder / name).unlink()
+    return folder / "model.nemo"
+
+
+def write_whisper_folder(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    for name in ("config.json", "tokenizer.json", "vocabulary.json"):
+        (folder / name).write_text("{}")
+    head = (6).to_bytes(4, "little") + (12).to_bytes(2, "little") + b"WhisperSpec\0"
+    (folder / "model.bin").write_bytes(head)
+
+
+def test_the_status_imports_none_of_the_models_libraries(tmp_path: Path, libraries: Path) -> None:
+    cache = tmp_path / "models"
+    write_nemo_file(cache / "parakeet-tdt-0.6b-v3-nemo")
+    write_whisper_folder(cache / "whisper-base")
+    (cache / "parakeet-tdt-0.6b-v3-onnx").symlink_to(TINY_PARAKEET_FOLDER)
+    env = {name: value for name, value in os.environ.items() if not name.startswith("ECHOIC_")}
+    done = subprocess.run(
+        [sys.executable, "-c", STATUS, str(cache)],
+        env=env | {"PYTHONPATH": os.pathsep.join((SOURCE, str(libraries)))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert not set(HEAVY) & set(told["modules"])
+    assert "echoic.engines.parakeet.onnx" not in told["modules"]
+    assert "huggingface_hub" not in told["modules"]
+    rows = {row["id"]: row for row in told["status"]["models"]}
+    there = {name for name, row in rows.items() if row["available"]}
+    assert there >= {"parakeet-standard", "parakeet-onnx", "whisper", "whisper-base"}
+    assert not any(row["loaded"] for row in rows.values())
+    assert not rows["parakeet-mlx"]["available"]
+    assert rows["parakeet-onnx"]["languages"] == list(EUROPEAN_LANGUAGES)
+    assert "whisper-small" not in rows
+    assert {"whisper-1", "whisper-base"} <= set(told["names"])
+    assert not {"whisper-small", "whisper-turbo"} & set(told["names"])
+
+
+# ---- with the libraries taken for granted
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "find_spec", lambda _module: object())
+
+
+def find_missing(registry: Registry, name: str) -> tuple[str | None, str | None]:
+    return next((row.reason, row.install) for row in registry.describe_models() if row.id == name)
+
+
+@pytest.mark.usefixtures("installed")
+def test_each_model_without_weights_names_the_command_that_brings_them(tmp_path: Path) -> None:
+    registry = build_standard_registry(EngineSettings(models_dir=tmp_path))
+    for name, source in {
+        "parakeet-standard": "parakeet-tdt-0.6b-v3-nemo",
+        "parakeet-onnx": "parakeet-tdt-0.6b-v3-onnx",
+        "whisper": "whisper-base",
+    }.items():
+        assert find_missing(registry, name) == ("Its weights are not here.", f"echoic models get {source}")
+        assert source in MODEL_SOURCES
+        assert registry.find_weights(name) is None
+        assert registry.list_languages(name) == ()
+    with pytest.raises(ModelUnavailable) as refused:
+        registry.resolve_model(ModelRequest("whisper-turbo", "standard"), fallback=False)
+    assert refused.value.install == "echoic models get whisper-large-v3-turbo"
+
+
+@pytest.mark.usefixtures("installed")
+def test_weights_are_found_where_the_settings_say_or_where_they_were_fetched_to(tmp_path: Path) -> None:
+    file = write_nemo_file(tmp_path / "parakeet-tdt-0.6b-v2-nemo")
+    write_whisper_folder(tmp_path / "whisper-small.en")
+    write_whisper_folder(tmp_path / "own")
+    fetched = build_standard_registry(EngineSettings(models_dir=tmp_path))
+    assert fetched.find_weights("parakeet-standard") == file
+    assert fetched.list_languages("parakeet-standard") == ("en",)
+    assert fetched.find_weights("whisper") == tmp_path / "whisper-small.en"
+    given = build_standard_registry(
+        EngineSettings(
+            models_dir=tmp_path, parakeet_nemo_file=file.parent, whisper_model=str(tmp_path / "own")
+        )
+    )
+    assert given.find_weights("parakeet-standard") == file.parent
+    assert (given.find_weights("whisper"), given.list_languages("whisper")) == (tmp_path / "own", ())
+    assert find_missing(given, "whisper") == (None, None)
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_size_that_the_settings_name_and_nobody_fetched_is_missing(tmp_path: Path) -> None:
+    write_whisper_folder(tmp_path / "whisper-base")
+    registry = build_standard_registry(EngineSettings(models_dir=tmp_path, whisper_model="small"))
+    assert str(find_missing(registry, "whisper")[0]).startswith("There is no folder")
+    assert (
+        registry.resolve_model(ModelRequest("whisper-base", "standard"), fallback=False).model_id
+        == "whisper-base"
+    )
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(("wished", "name"), [(True, "whisper"), (False, "moonshine-tiny-en")])
+def test_whisper_stands_in_where_it_is_there_unless_it_may_not(
+    tmp_path: Path, *, wished: bool, name: str
+) -> None:
+    write_whisper_folder(tmp_path / "whisper-base")
+    registry = build_standard_registry(EngineSettings(models_dir=tmp_path, whisper_stands_in=wished))
+    choice = registry.resolve_model(ModelRequest("parakeet", "standard"), fallback=True)
+    assert (choice.model_id, str(choice.fallback_reason).count("answers instead")) == (name, 1)
+
+
+def test_an_engine_is_loaded_as_the_settings_wish() -> None:
+    wishes = EngineSettings(
+        parakeet_onnx_dir=TINY_PARAKEET_FOLDER,
+        left_context=2.0,
+        right_context=0.0,
+        max_batch_size=3,
+        max_concurrency=1,
+    )
+    engine = build_standard_registry(wishes).load_engine("parakeet-onnx")
+    assert (engine.requirements.left_context, engine.requirements.right_context) == (2.0, 0.0)
+    assert (engine.max_batch_size, engine.max_concurrency) == (3, 1)
+    engine.close()
+    assert EngineSettings().parakeet_options == ParakeetOptions()
+
+
+def test_a_quantization_that_is_not_there_is_missing() -> None:
+    registry = build_standard_registry(
+        EngineSettings(parakeet_onnx_dir=TINY_PARAKEET_FOLDER, quantization="int8")
+    )
+    assert str(find_missing(registry, "parakeet-onnx")[0]).startswith("encoder-model.int8.onnx is missing")
+
+
+# ---- providers
+
+
+def test_this_machines_onnxruntime_offers_the_processor() -> None:
+    assert "cpu" in list_providers()
+
+
+@pytest.mark.parametrize(
+    ("wish", "there", "names"),
+    [
+        ("auto", ("cpu",), ("CPUExecutionProvider",)),
+        ("auto", ("cpu", "tensorrt", "coreml"), ("CPUExecutionProvider",)),
+        ("auto", ("cpu", "cuda", "tensorrt"), ("CUDAExecutionProvider", "CPUExecutionProvider")),
+        ("cpu", ("cpu", "cuda"), ("CPUExecutionProvider",)),
+        (
+            "tensorrt",
+            ("cpu", "cuda", "tensorrt"),
+            ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
+        ),
+        ("coreml", ("cpu", "coreml"), ("CoreMLExecutionProvider", "CPUExecutionProvider")),
+    ],
+)
+def test_a_provider_is_asked_for_before_the_processor(
+    wish: ExecutionProvider, there: tuple[str, ...], names: tuple[str, ...]
+) -> None:
+    assert resolve_providers(wish, there) == names
+
+
+def test_a_provider_that_is_not_offered_makes_the_model_unavailable_with_what_brings_it() -> None:
+    registry = build_standard_registry(
+        EngineSettings(parakeet_onnx_dir=TINY_PARAKEET_FOLDER, onnx_provider="cuda")
+    )
+    if "cuda" in list_providers():
+        pytest.skip("it is offered here")
+    reason, install = find_missing(registry, "parakeet-onnx")
+    assert str(reason).startswith("The installed onnxruntime cannot compute by cuda; it offers cpu")
+    assert "onnxruntime-gpu" in str(install)
+
+
+# ---- what clients are told
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("damage", ["absent", "empty", "torn", "deep"])
+def test_no_seat_tells_a_client_which_folders_there_are(tmp_path: Path, damage: str) -> None:
+    place = tmp_path / "ann smith" / "o'brien" / "p"
+    if damage != "absent":
+        place.mkdir(parents=True)
+        content = {"empty": b"", "torn": b"x", "deep": b"[" * 100_000}[damage]
+        for name in ("config.json", "vocab.txt", "model.bin", "tokenizer.json", "model.nemo"):
+            (place / name).write_bytes(content)
+    wishes = EngineSettings(place.parent, place, place / "model.nemo", place, str(place))
+    registry = build_standard_registry(wishes)
+    rows = [row for row in registry.describe_models() if row.reason]
+    assert {row.id for row in rows} >= {"parakeet-onnx", "parakeet-standard", "parakeet-mlx", "whisper"}
+    for row in rows:
+        with pytest.raises(ModelUnavailable) as refused:
+            registry.resolve_model(ModelRequest(row.id, row.variant), fallback=False)
+        told = f"{refused.value.message} {refused.value.detail} {without_folders(str(row.reason))}"
+        assert not any(folder in told for folder in ("smith", "brien", str(tmp_path.parent)))
+        assert str(row.reason) in str(refused.value)

@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import pytest
+
+from echoic.engines import models
+from echoic.engines.models import EngineSettings, build_standard_registry
+from echoic.engines.registry import resolve_model_id
+from echoic.engines.store.download import download_model
+from echoic.engines.store.hub import Hub
+from echoic.engines.whisper_files import (
+    find_whisper_folder,
+    inspect_whisper_folder,
+    resolve_size_name,
+    resolve_whisper_folder,
+)
+from echoic.errors import ModelUnavailable
+from echoic.interfaces.engine import ModelRequest
+from support.loopback_hub import LoopbackHub
+from support.tiny_parakeet import TINY_PARAKEET_FOLDER
+from support.whisper_folder import build_whisper_files, write_whisper_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAMES = ("whisper-tiny", "whisper-tiny.en", "whisper-base", "whisper-small", "whisper-large-v3")
+
+
+def inspect_refusal(folder: Path, name: str = "whisper") -> ModelUnavailable:
+    with pytest.raises(ModelUnavailable) as refused:
+        inspect_whisper_folder(folder, name)
+    return refused.value
+
+
+@pytest.fixture
+def library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if faster-whisper were installed: probes look for it, and only loading needs it."""
+    there = {"faster_whisper", "ctranslate2"}
+    monkeypatch.setattr(
+        models, "find_spec", lambda module: object() if module in there else find_spec(module)
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "id_"),
+    [
+        ("whisper", "whisper"),
+        ("whisper-1", "whisper"),
+        ("Whisper-Base", "whisper-base"),
+        ("whisper-small.en", "whisper-small.en"),
+        ("whisper-large", "whisper-large-v3"),
+        ("whisper-turbo", "whisper-large-v3-turbo"),
+        ("distil-large-v3", "whisper-distil-large-v3"),
+    ],
+)
+def test_a_client_may_ask_for_a_size_by_name(asked: str, id_: str) -> None:
+    assert resolve_model_id(asked) == id_
+    assert build_standard_registry().list_languages(id_) == () or id_.endswith((".en", "distil-large-v3"))
+
+
+def test_a_setting_names_a_size_or_a_folder(tmp_path: Path) -> None:
+    assert resolve_whisper_folder("base", tmp_path) == tmp_path / "whisper-base"
+    assert resolve_whisper_folder("whisper-turbo", tmp_path) == tmp_path / "whisper-large-v3-turbo"
+    assert resolve_whisper_folder("turbo", tmp_path) == tmp_path / "whisper-large-v3-turbo"
+    assert resolve_whisper_folder("distil-small.en", tmp_path) == tmp_path / "whisper-distil-small.en"
+    assert resolve_whisper_folder(str(tmp_path / "mine"), tmp_path) == tmp_path / "mine"
+    assert resolve_size_name("parakeet") == "parakeet"
+
+
+def test_of_several_sizes_the_first_that_a_processor_keeps_up_with_is_meant(tmp_path: Path) -> None:
+    assert find_whisper_folder(tmp_path, NAMES) is None
+    for name, expected in (
+        ("whisper-large-v3", "whisper-large-v3"),
+        ("whisper-tiny", "whisper-tiny"),
+        ("whisper-small", "whisper-small"),
+        ("whisper-base", "whisper-base"),
+    ):
+        write_whisper_folder(tmp_path / name)
+        assert find_whisper_folder(tmp_path, NAMES) == tmp_path / expected
+    (tmp_path / "whisper-base" / "model.bin").unlink()
+    assert find_whisper_folder(tmp_path, NAMES) == tmp_path / "whisper-small"
+
+
+def test_a_whole_folder_is_accepted_with_either_vocabulary(tmp_path: Path) -> None:
+    folder = write_whisper_folder(tmp_path / "model")
+    assert inspect_whisper_folder(folder) == folder
+    (folder / "vocabulary.txt").rename(folder / "vocabulary.json")
+    assert inspect_whisper_folder(folder) == folder
+
+
+@pytest.mark.parametrize("name", ["model.bin", "config.json", "tokenizer.json", "vocabulary.txt"])
+def test_a_file_that_is_missing_is_named_with_the_command_that_brings_it(tmp_path: Path, name: str) -> None:
+    folder = write_whisper_folder(tmp_path / "model")
+    (folder / name).unlink()
+    refused = inspect_refusal(folder, "whisper-small")
+    assert name in refused.reason
+    assert (refused.model, refused.install) == ("whisper-small", "echoic models get whisper-small")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("config.json", b"{", "it is not JSON"),
+        ("model.bin", b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
+        ("model.bin", b"\x06", "broken, or not of CTranslate2's format"),
+        ("model.bin", bytes(100), "broken, or not of CTranslate2's format"),
+        (
+            "model.bin",
+            build_whisper_files("TransformerSpec")["model.bin"],
+            "another architecture than Whisper: Tra",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, name: str, content: bytes, reason: str) -> None:
+    folder = write_whisper_folder(tmp_path / "model")
+    (folder / name).write_bytes(content)
+    refused = inspect_refusal(folder)
+    assert reason in refused.reason
+    assert refused.install == "echoic models get whisper-base"
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    assert inspect_refusal(tmp_path / "none").reason == f"There is no folder {tmp_path / 'none'}."
+
+
+@pytest.mark.usefixtures("library")
+def test_a_session_that_asks_for_weights_that_are_not_there_is_told_the_command(tmp_path: Path) -> None:
+    registry = build_standard_registry(EngineSettings(models_dir=tmp_path))
+    for asked, command in (("whisper", "whisper-base"), ("whisper-turbo", "whisper-large-v3-turbo")):
+        with pytest.raises(ModelUnavailable) as refused:
+            registry.resolve_model(ModelRequest(asked, "standard"), fallback=False)
+        assert refused.value.reason == "Its weights are not here."
+        assert refused.value.install == f"echoic models get {command}"
+
+
+@pytest.mark.usefixtures("library")
+def test_a_size_that_a_hub_has_is_fetched_and_then_meant(tmp_path: Path) -> None:
+    hub = LoopbackHub("Systran/faster-whisper-base", build_whisper_files() | {"README.md": b"#"})
+    try:
+        folder = download_model("whisper-base", tmp_path, Hub(hub.address))
+    finally:
+        hub.close()
+    assert [name for name, _ in hub.file_requests][-1] == "model.bin"
+    assert inspect_whisper_folder(folder) == folder
+    registry = build_standard_registry(EngineSettings(models_dir=tmp_path))
+    for asked in ("whisper", "whisper-1", "whisper-base"):
+        assert registry.resolve_model(ModelRequest(asked, "standard"), fallback=False).fallback_reason is None
+    rows = {row.id: row.available for row in registry.describe_models()}
+    assert rows["whisper"]
+
+
+@pytest.mark.usefixtures("library")
+def test_whisper_stands_in_first_where_the_settings_say_so_and_it_is_there(tmp_path: Path) -> None:
+    asked = ModelRequest("parakeet", "mlx")
+    wishes = EngineSettings(models_dir=tmp_path, parakeet_onnx_dir=TINY_PARAKEET_FOLDER)
+    willing = EngineSettings(
+        models_dir=tmp_path, parakeet_onnx_dir=TINY_PARAKEET_FOLDER, whisper_stands_in=True
+    )
+    assert build_standard_registry(willing).resolve_model(asked, fallback=True).model_id == "parakeet-onnx"
+    write_whisper_folder(tmp_path / "whisper-base")
+    assert build_standard_registry(wishes).resolve_model(asked, fallback=True).model_id == "parakeet-onnx"
+    choice = build_standard_registry(willing).resolve_model(asked, fallback=True)
+    assert choice.model_id == "whisper"
+    assert str(choice.fallback_reason).endswith("The model 'whisper' answers instead.")
+    with pytest.raises(ModelUnavailable):
+        build_standard_registry(willing).resolve_model(asked, fallback=False)
+
+
+@pytest.mark.usefixtures("library")
+def test_what_cannot_be_loaded_is_passed_over_for_the_next(tmp_path: Path) -> None:
+    write_whisper_folder(tmp_path / "whisper-base")
+    wishes = EngineSettings(
+        models_dir=tmp_path, parakeet_onnx_dir=TINY_PARAKEET_FOLDER, whisper_stands_in=True
+    )
+    refusal = ModelUnavailable("whisper", "It is broken.")
+    assert (
+        build_standard_registry(wishes).resolve_fallback("whisper", refusal, fallback=True).model_id
+        == "parakeet-onnx"
+    )

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from echoic.audio.vad import AllSpeech
+from echoic.engines.parakeet.onnx import ParakeetOnnx
+from echoic.engines.scripted import LOCAL_AGREEMENT, STATEFUL, PlateauDetector, ScriptedEngine, draw_words
+from echoic.evaluate.metrics import DeliveredWord, collect_delivered_words, measure_latencies
+from echoic.evaluate.offline import SAMPLE_RATE, transcribe_offline
+from support.tiny_parakeet import TINY_PARAKEET_FOLDER, read_recordings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from echoic.interfaces.engine import Hypothesis, Window, WindowNeeds
+
+PAUSE = ("", 1.5)
+
+
+@pytest.mark.parametrize("needs", [STATEFUL, LOCAL_AGREEMENT])
+def test_each_utterance_has_its_words_and_its_place(needs: WindowNeeds) -> None:
+    audio = draw_words([PAUSE, "one", "two", PAUSE, "three", PAUSE, "four", "five", PAUSE])
+    found = transcribe_offline(ScriptedEngine(needs), PlateauDetector, audio)
+    assert [passage.text for passage in found.utterances] == ["one two", "three", "four five"]
+    assert found.text == "one two three four five"
+    starts = [passage.start for passage in found.utterances]
+    assert starts == pytest.approx([1.3, 3.6, 5.5], abs=0.07)
+
+
+def test_a_carried_engine_is_given_a_minute_at_most() -> None:
+    sizes: list[int] = []
+
+    class Counting(ScriptedEngine):
+        def decode(self, windows: Sequence[Window]) -> list[Hypothesis]:
+            sizes.extend(len(window.audio) for window in windows)
+            return super().decode(windows)
+
+    audio = draw_words(["one", "two", ("", 10.0)] * 13)
+    found = transcribe_offline(Counting(STATEFUL), PlateauDetector, audio)
+    assert found.text.split() == ["one", "two"] * 13
+    assert len(sizes) == 3
+    assert max(sizes) <= 61 * SAMPLE_RATE
+
+
+def test_nothing_and_silence_say_nothing() -> None:
+    for audio in (np.zeros(0, np.float32), np.zeros(SAMPLE_RATE, np.float32)):
+        assert transcribe_offline(ScriptedEngine(), PlateauDetector, audio).text == ""
+
+
+def test_without_a_detector_all_is_speech() -> None:
+    audio, text = read_recordings()[0]
+    assert transcribe_offline(ParakeetOnnx(TINY_PARAKEET_FOLDER), AllSpeech, audio).text == text
+
+
+def test_a_passage_is_late_by_the_final_that_has_its_last_word() -> None:
+    audio = draw_words(["one", "two", PAUSE, "three"])
+    passages = transcribe_offline(ScriptedEngine(STATEFUL), PlateauDetector, audio).utterances
+    words = collect_delivered_words([("one", 2.0), ("two", 3.5), ("three", 5.0)])
+    assert words[1] == DeliveredWord("two", 3.5)
+    late = measure_latencies(passages, words)
+    assert late == pytest.approx([3.5 - passages[0].end, 5.0 - passages[1].end])

@@ -1,0 +1,297 @@
+"""Whatever becomes of what runs beside the recogniser, the transcript is the same."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from echoic.diarization.scripted import ScriptedDiarizer
+from echoic.engines.scripted import VOCABULARY, draw_words
+from echoic.insights.base import Findings, InsightFailed
+from echoic.insights.scheduler import InsightScheduler
+from echoic.scheduling.diarizer_pool import DiarizerPool
+from echoic.server.stream.addons import AddOnServices
+from echoic.server.stream.recordings import Recordings
+from echoic.session.config import Offers
+from support.memory_socket import MemorySocket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from fastapi import FastAPI
+
+    from echoic.insights.base import TranscriptSegment
+    from echoic.insights.providers import InsightProviders
+    from echoic.interfaces.diarizer import Sound, Turn, Voices
+    from echoic.server.app import ServerContext
+    from echoic.session.insight_options import InsightWishes
+    from support.app_fixtures import StartApp
+
+ANN, BOB = VOCABULARY[0], VOCABULARY[10]
+TALK = (
+    draw_words([part for word in (ANN, BOB, ANN) for part in ((word, 0.4), ("", 1.2))])
+    .astype("<f4")
+    .tobytes()
+)
+CONFIG: dict[str, object] = {"type": "config", "model": "scripted", "enable_partial": False}
+EVERYTHING: dict[str, object] = {"diarization": {"store_audio": True}, "insights": {}}
+
+
+class Hanging(ScriptedDiarizer):
+    """Never answers."""
+
+    def __init__(self, go: threading.Event) -> None:
+        super().__init__()
+        self._go = go
+
+    def diarize(self, chunks: Sequence[Sound]) -> list[Voices]:
+        self._go.wait(20)
+        return super().diarize(chunks)
+
+
+class Slow(ScriptedDiarizer):
+    """Takes a tenth of a second for anything."""
+
+    def diarize(self, chunks: Sequence[Sound]) -> list[Voices]:
+        threading.Event().wait(0.1)
+        return super().diarize(chunks)
+
+
+class Failing(ScriptedDiarizer):
+    """Always raises."""
+
+    def diarize(self, chunks: Sequence[Sound]) -> list[Voices]:
+        raise MemoryError(len(chunks))
+
+
+class Insights:
+    """Makes watchers whose provider does as it is told."""
+
+    name, model, max_bytes = "test", "test", 10_000
+
+    def __init__(self, distil: Callable[[], object]) -> None:
+        self._summarize = distil
+
+    def build_scheduler(
+        self, session: str, _: InsightWishes, on_insight: Callable[..., None]
+    ) -> InsightScheduler:
+        return InsightScheduler(session, self, on_insight)
+
+    async def summarize(self, segments: Sequence[TranscriptSegment], stage: str) -> Findings:  # the signature
+        self._summarize()
+        await asyncio.sleep(0)
+        return Findings(("Well.",))
+
+    def warm_up(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+
+def furnish(app: FastAPI, shared: AddOnServices) -> None:
+    house: ServerContext = app.state.context
+    object.__setattr__(house.endpoint.services, "addons", shared)
+
+
+def everything() -> Offers:
+    return Offers(diarization=None, storage=None, insights=lambda _: None)
+
+
+async def talk(app: FastAPI, **config: object) -> list[dict[str, object]]:
+    """Return all frames of a stream that speaks, commits and stops."""
+    async with MemorySocket(app) as socket:
+        socket.send({**CONFIG, **config})
+        socket.send(TALK)
+        socket.send({"type": "stop"})
+        frames = []
+        while (frame := await socket.receive_frame()).get("type") != "close":
+            frames.append(frame)
+        return frames
+
+
+def words(frames: list[dict[str, object]]) -> list[dict[str, object]]:
+    """Return what was said, without who said it."""
+    said = [frame for frame in frames if frame["type"] in ("final", "full_transcript")]
+    return [{key: value for key, value in frame.items() if not key.startswith("speaker")} for frame in said]
+
+
+def of(frames: list[dict[str, object]], kind: str) -> list[dict[str, object]]:
+    return [frame for frame in frames if frame["type"] == kind]
+
+
+async def test_with_all_of_it_the_words_are_the_same(start_app: StartApp, tmp_path: Path) -> None:
+    app = await start_app(speakers_diarizer="scripted", speakers_audio_dir=tmp_path)
+    plain, full = await talk(app), await talk(app, **EVERYTHING)
+    assert words(plain) == words(full)
+    assert [frame["speaker_id"] for frame in of(full, "final")] == [0, 1, 0]
+    assert [frame["type"] for frame in full[-3:]] == ["full_transcript", "diarization_summary", "insight"]
+    (summary,) = of(full, "diarization_summary")
+    assert (tmp_path / str(summary["audio_path"])).is_file()
+
+
+@pytest.mark.parametrize("diarizer", [Failing, None])
+async def test_a_diarizer_that_fails_or_cannot_be_loaded_costs_one_warning(
+    start_app: StartApp, diarizer: Callable[[], ScriptedDiarizer] | None
+) -> None:
+    def load() -> ScriptedDiarizer:
+        if diarizer is None:
+            raise OSError
+        return diarizer()
+
+    app = await start_app()
+    plain = await talk(app)
+    furnish(app, AddOnServices(everything(), diarizer_pool=DiarizerPool(load)))
+    frames = await talk(app, diarization=True)
+    assert words(frames) == words(plain)
+    assert [frame["code"] for frame in of(frames, "warning")] == ["diarization_unavailable"]
+    assert not of(frames, "diarization_summary")
+
+
+async def test_one_that_hangs_is_waited_for_a_moment_only(start_app: StartApp) -> None:
+    go = threading.Event()
+    app = await start_app()
+    plain = await talk(app)
+    furnish(app, AddOnServices(everything(), diarizer_pool=DiarizerPool(lambda: Hanging(go), timeout=0.02)))
+    frames = await talk(app, diarization=True)
+    go.set()
+    assert words(frames) == words(plain)
+
+
+async def test_a_slow_one_has_until_the_sound_would_have_played(start_app: StartApp) -> None:
+    app = await start_app()
+    furnish(app, AddOnServices(everything(), diarizer_pool=DiarizerPool(Slow, timeout=0.02)))
+    first, *others = of(await talk(app, diarization=True), "final")
+    assert "speaker_id" not in first
+    assert [final["speaker_id"] for final in others] == [0, 1]
+
+
+async def test_a_disk_that_takes_nothing_costs_one_warning(start_app: StartApp, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    app = await start_app()
+    plain = await talk(app)
+    furnish(app, AddOnServices(Offers(storage=None), recordings=Recordings(tmp_path / "file" / "x")))
+    async with MemorySocket(app) as socket:
+        socket.send({**CONFIG, "diarization": {"store_audio": True}})
+        socket.send(TALK)
+        frames: list[dict[str, object]] = []
+        codes: list[object] = []
+        while "audio_persistence_unavailable" not in codes:
+            frames += await socket.receive_until("warning")
+            codes.append(frames[-1]["code"])
+        socket.send({"type": "stop"})
+        while (frame := await socket.receive_frame()).get("type") != "close":
+            frames.append(frame)
+    assert words(frames) == words(plain)
+
+
+def _fail() -> None:
+    raise InsightFailed("Not today.")
+
+
+@pytest.mark.parametrize("problem", [_fail, lambda: 1 / 0])
+async def test_insights_that_fail_are_an_insight_error(
+    start_app: StartApp, problem: Callable[[], object]
+) -> None:
+    app = await start_app()
+    plain = await talk(app)
+    furnish(app, AddOnServices(everything(), insight_providers=cast("InsightProviders", Insights(problem))))
+    frames = await talk(app, insights=True)
+    assert words(frames) == words(plain)
+    assert [frame["stage"] for frame in of(frames, "insight_error")] == ["final"]
+
+
+class Deliberate(ScriptedDiarizer):
+    """Looks at the session again when it may."""
+
+    def __init__(self, go: threading.Event) -> None:
+        super().__init__()
+        self._go = go
+
+    def finalize(self, state: object) -> tuple[Turn, ...]:
+        assert self._go.wait(20)
+        return super().finalize(state)
+
+
+async def test_an_insight_comes_after_the_summary_of_its_commit(start_app: StartApp) -> None:
+    go, told = threading.Event(), asyncio.Event()
+    insights = cast("InsightProviders", Insights(told.set))
+    app = await start_app()
+    listeners = DiarizerPool(lambda: Deliberate(go), timeout=20.0)
+    furnish(app, AddOnServices(everything(), diarizer_pool=listeners, insight_providers=insights))
+    async with MemorySocket(app) as socket:
+        socket.send({**CONFIG, "diarization": True, "insights": True})
+        socket.send(TALK)
+        socket.send({"type": "commit"})
+        await socket.receive_until("full_transcript")
+        await told.wait()
+        for _ in range(20):  # the insight is ready; nothing may come of it
+            await asyncio.sleep(0)
+        go.set()
+        assert [(await socket.receive_frame())["type"] for _ in range(2)] == [
+            "diarization_summary",
+            "insight",
+        ]
+
+
+async def test_an_insight_from_before_a_reset_is_not_told_after_it(start_app: StartApp) -> None:
+    go, told = threading.Event(), asyncio.Event()
+    app = await start_app()
+    listeners = DiarizerPool(lambda: Deliberate(go), timeout=20.0)
+    furnish(
+        app,
+        AddOnServices(
+            everything(),
+            diarizer_pool=listeners,
+            insight_providers=cast("InsightProviders", Insights(told.set)),
+        ),
+    )
+    async with MemorySocket(app) as socket:
+        socket.send({**CONFIG, "diarization": True, "insights": True})
+        socket.send(TALK)
+        socket.send({"type": "commit"})
+        socket.send({"type": "reset"})
+        socket.send(TALK)
+        socket.send({"type": "commit"})
+        await socket.receive_until("full_transcript")
+        await told.wait()
+        go.set()
+        kinds = [frame["type"] for frame in await socket.receive_until("full_transcript")]
+        kinds += [frame["type"] for frame in await socket.receive_until("insight")]
+    order = ["diarization_summary", "insight", "status", "full_transcript", "diarization_summary", "insight"]
+    assert [kind for kind in kinds if kind != "final"] == order
+
+
+async def test_other_wishes_for_insights_forget_nothing_of_the_talk(app: FastAPI) -> None:
+    async with MemorySocket(app) as socket:
+        socket.send({**CONFIG, "insights": True})
+        socket.send(TALK)
+        socket.send({"type": "config", "insights": {"interval_seconds": 120}})
+        socket.send(TALK)
+        socket.send({"type": "commit"})
+        insight = (await socket.receive_until("insight"))[-1]
+        assert insight["source"]["segment_range"][0] == 1
+        socket.send({"type": "config", "insights": False})
+        socket.send(TALK)
+        socket.send({"type": "stop"})
+        frames = [await socket.receive_frame()]
+        while frames[-1]["type"] != "close":
+            frames.append(await socket.receive_frame())
+    assert not of(frames, "insight")
+
+
+async def test_a_client_that_goes_away_takes_everything_with_it(start_app: StartApp, tmp_path: Path) -> None:
+    app = await start_app(speakers_diarizer="scripted", speakers_audio_dir=tmp_path)
+    async with MemorySocket(app) as socket:
+        socket.send({**CONFIG, **EVERYTHING})
+        socket.send(TALK)
+        await socket.receive_until("final")
+    house: ServerContext = app.state.context
+    assert len(house.endpoint.streams) == 0
+    listeners = house.endpoint.services.addons.diarizer_pool
+    assert listeners is not None
+    assert listeners.pending_count == 0

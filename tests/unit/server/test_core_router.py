@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from echoic.engines.registry import ModelSpec, Registry
+from echoic.engines.scripted import PlateauDetector, ScriptedEngine, draw_words
+from echoic.errors import Missing
+from echoic.server.core_router import core_router
+from echoic.server.settings.addons import AddOnSettings
+from support.memory_socket import MemorySocket
+
+CORE = "/core/parakeet/stream"
+
+
+def registry() -> Registry:
+    gone = ModelSpec(
+        "parakeet-standard", "parakeet", "standard", lambda: Missing("It is not here."), ScriptedEngine
+    )
+    return Registry(
+        [gone, ModelSpec("scripted", "scripted", "standard", lambda: None, ScriptedEngine)], "scripted"
+    )
+
+
+async def test_a_foreign_application_serves_streams_by_including_the_router() -> None:
+    app = FastAPI()
+
+    @app.get("/own")
+    def own() -> str:
+        return "mine"
+
+    app.include_router(core_router(registry(), PlateauDetector), prefix="/speech")
+    async with app.router.lifespan_context(app), MemorySocket(app, "/speech" + CORE) as socket:
+        socket.send({"type": "config", "model": "scripted"})
+        assert (await socket.receive_until("status"))[-1]["active_model"] == "scripted"
+        socket.send(draw_words(["one", "two"]).tobytes())
+        socket.send({"type": "stop"})
+        assert (await socket.receive_until("full_transcript"))[-1]["text"] == "one two"
+        assert await socket.receive_frame() == {"type": "close", "code": 1000}
+
+
+async def test_the_core_endpoint_asks_for_no_key_and_never_falls_back() -> None:
+    app = FastAPI()
+    app.include_router(core_router(registry()))
+    async with app.router.lifespan_context(app), MemorySocket(app, CORE) as socket:
+        socket.send({"type": "config", "model": "parakeet"})
+        error = await socket.receive_frame()
+        assert (error["code"], error["reason"]) == ("model_unavailable", "It is not here.")
+        socket.send({"type": "ping"})
+        assert await socket.receive_frame() == {"type": "pong"}
+
+
+async def test_after_a_restart_the_router_serves_again() -> None:
+    app = FastAPI()
+    app.include_router(core_router(registry()))
+    for _ in range(2):
+        async with app.router.lifespan_context(app), MemorySocket(app, CORE) as socket:
+            socket.send({"type": "config", "model": "scripted"})
+            assert (await socket.receive_frame())["state"] == "configured"
+
+
+async def test_the_router_serves_the_applications_own_pages_and_those_it_names() -> None:
+    app = FastAPI()
+    app.include_router(core_router(registry(), allowed_origins="https://friend.example"))
+    async with app.router.lifespan_context(app):
+        for origin, answer in (
+            ("https://app.example", "pong"),
+            ("https://friend.example", "pong"),
+            ("http://localhost:3000", "pong"),
+            ("https://evil.example", "error"),
+        ):
+            headers = {"host": "app.example", "origin": origin}
+            async with MemorySocket(app, CORE, headers=headers) as socket:
+                socket.send({"type": "ping"})
+                assert (await socket.receive_frame())["type"] == answer
+
+
+async def test_streams_of_the_router_are_told_who_speaks_and_what_it_comes_down_to() -> None:
+    app = FastAPI()
+    add_ons = AddOnSettings(speakers_diarizer="scripted")
+    app.include_router(core_router(registry(), PlateauDetector, add_ons=add_ons))
+    async with app.router.lifespan_context(app), MemorySocket(app, CORE) as socket:
+        socket.send({"type": "config", "model": "scripted", "diarization": True, "insights": True})
+        socket.send(draw_words(["one", "two"]).tobytes())
+        socket.send({"type": "stop"})
+        frames = await socket.receive_until("insight")
+        assert [frame.get("speaker_id") for frame in frames if frame["type"] == "final"] == [0]
+        assert await socket.receive_frame() == {"type": "close", "code": 1000}

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from echoic.engines.registry import DEFAULT_MODEL, ModelSpec, Registry
+from echoic.engines.scripted import ScriptedEngine
+from echoic.errors import Missing
+from echoic.server.app import build_registry
+from echoic.server.process import _render_greeting
+from echoic.server.settings.groups import Settings
+from echoic.server.startup_checks import find_unmet_settings
+from support.tiny_parakeet import TINY_PARAKEET_FOLDER
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    import pytest
+    from fastapi import FastAPI
+
+
+def sentences(folder: Path, active: str | None = None, **settings: object) -> list[str]:
+    told = Settings.model_validate({"models_dir": folder} | settings)
+    return [one.message for one in find_unmet_settings(told, build_registry(told), active)]
+
+
+def test_nobody_is_told_of_what_nobody_set(tmp_path: Path) -> None:
+    assert sentences(tmp_path, DEFAULT_MODEL) == []
+    assert sentences(tmp_path, parakeet_onnx_dir=TINY_PARAKEET_FOLDER, onnx_provider="cpu") == []
+
+
+def test_each_setting_that_cannot_be_met_is_told_with_what_stands_in(tmp_path: Path) -> None:
+    nowhere, file = tmp_path / "nowhere", tmp_path / "file"
+    file.touch()
+    instead = f" {DEFAULT_MODEL} stands in."
+    assert sentences(tmp_path, parakeet_onnx_dir=nowhere) == [
+        f"parakeet-onnx: There is no folder {nowhere}.{instead}"
+    ]
+    assert sentences(tmp_path, parakeet_onnx_dir=file) == [
+        f"parakeet-onnx: There is no folder {file}.{instead}"
+    ]
+    (told,) = sentences(tmp_path, parakeet_onnx_dir=TINY_PARAKEET_FOLDER, parakeet_quantization="int4")
+    assert told == f"parakeet-onnx: encoder-model.int4.onnx is missing in {TINY_PARAKEET_FOLDER}.{instead}"
+    (told,) = sentences(tmp_path, DEFAULT_MODEL, preload_model="parakeet-onnx")
+    assert told == f"parakeet-onnx: Its weights are not here.{instead}"
+    (told,) = sentences(tmp_path, onnx_provider="tensorrt")
+    assert told.startswith("parakeet-onnx: The installed onnxruntime cannot compute by tensorrt")
+    (told,) = sentences(tmp_path, whisper_model="base")
+    assert told.startswith("whisper: ")
+
+
+def test_a_model_that_seemed_to_be_there_and_could_not_be_loaded_is_told(tmp_path: Path) -> None:
+    for file in filter(Path.is_file, TINY_PARAKEET_FOLDER.iterdir()):
+        (tmp_path / file.name).write_bytes(b"broken" if file.suffix == ".onnx" else file.read_bytes())
+    assert sentences(tmp_path, DEFAULT_MODEL, parakeet_onnx_dir=tmp_path) == [
+        f"parakeet-onnx: It is installed but could not be loaded. {DEFAULT_MODEL} stands in."
+    ]
+
+
+def test_any_parakeet_is_what_was_asked_for_by_that_name(tmp_path: Path) -> None:
+    told = Settings(models_dir=tmp_path, parakeet_onnx_dir=TINY_PARAKEET_FOLDER, preload_model="parakeet")
+    assert find_unmet_settings(told, build_registry(told), "parakeet-onnx") == ()
+
+
+async def test_the_log_and_the_greeting_say_it(
+    start_app: Callable[..., Awaitable[FastAPI]], caplog: pytest.LogCaptureFixture
+) -> None:
+    def nothing_here() -> Missing:
+        return Missing("Its weights are not here.")
+
+    seats = [
+        ModelSpec("parakeet-onnx", "parakeet", "onnx", nothing_here, ScriptedEngine),
+        ModelSpec("scripted", "scripted", "standard", lambda: None, ScriptedEngine),
+    ]
+    caplog.set_level(logging.WARNING)
+    app = await start_app(Registry(seats, "scripted"), preload_model="parakeet-onnx", api_key="secret")
+    lines = list(_render_greeting(app.state.context, 8000))
+    assert lines[:2] == [
+        "echoic is ready (scripted).",
+        "  parakeet-onnx: Its weights are not here. scripted stands in.",
+    ]
+    assert lines[-1].endswith("--url ws://127.0.0.1:8000 --key KEY")
+    (record,) = [one for one in caplog.records if one.message == "setting.unmet"]
+    assert record.levelno == logging.WARNING

@@ -1,0 +1,120 @@
+"""The ``config`` frame of protocol.md, section 3."""
+
+from __future__ import annotations
+
+import pytest
+
+from echoic.errors import ErrorCode, ProtocolError
+from echoic.session.config import StreamConfig, read_config
+
+DEFAULT = StreamConfig()
+
+
+def test_the_defaults_are_those_of_the_protocol() -> None:
+    assert (DEFAULT.model, DEFAULT.variant, DEFAULT.sample_rate) == ("parakeet", "standard", 16_000)
+    assert (DEFAULT.chunk_duration, DEFAULT.overlap_duration) == (2.0, 0.5)
+    assert (DEFAULT.enable_partial, DEFAULT.partial_interval, DEFAULT.min_partial_duration) == (
+        True,
+        0.5,
+        0.5,
+    )
+    assert (DEFAULT.audio_format, DEFAULT.channels, DEFAULT.word_timestamps) == ("f32le", 1, False)
+
+
+def test_absent_and_null_keys_keep_what_is_in_force() -> None:
+    config, ignored = read_config({"chunk_duration": 4, "language": None}, StreamConfig(language="de"))
+    assert (config.chunk_duration, config.overlap_duration, config.language) == (4.0, 0.5, "de")
+    assert ignored == ()
+
+
+def test_zero_is_zero() -> None:
+    config, _ = read_config({"overlap_duration": 0, "min_partial_duration": 0}, DEFAULT)
+    assert (config.overlap_duration, config.min_partial_duration) == (0.0, 0.0)
+
+
+def test_unknown_keys_are_listed() -> None:
+    assert read_config({"zoom": 1, "audio": 2}, DEFAULT)[1] == ("audio", "zoom")
+
+
+def test_an_overlap_that_nobody_asked_for_shrinks_into_a_short_chunk() -> None:
+    config, _ = read_config({"chunk_duration": 0.4}, DEFAULT)
+    assert 0 < config.overlap_duration < 0.4
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"chunk_duration": 0.19}, "chunk_duration"),
+        ({"chunk_duration": 60.5}, "chunk_duration"),
+        ({"chunk_duration": "2"}, "chunk_duration"),
+        ({"chunk_duration": True}, "chunk_duration"),
+        ({"chunk_duration": [2]}, "chunk_duration"),
+        ({"overlap_duration": -0.1}, "overlap_duration"),
+        ({"overlap_duration": 2.0}, "overlap_duration"),
+        ({"chunk_duration": 1.0, "overlap_duration": 1.0}, "overlap_duration"),
+        ({"sample_rate": 7_999}, "sample_rate"),
+        ({"sample_rate": 192_001}, "sample_rate"),
+        ({"sample_rate": 16_000.5}, "sample_rate"),
+        ({"sample_rate": "16000"}, "sample_rate"),
+        ({"channels": 0}, "channels"),
+        ({"channels": 9}, "channels"),
+        ({"audio_format": "mp3"}, "audio_format"),
+        ({"model": ""}, "model"),
+        ({"model": 3}, "model"),
+        ({"model": "x" * 129}, "model"),
+        ({"model_variant": "tensorrt"}, "model_variant"),
+        ({"variant": "fast"}, "model_variant"),
+        ({"enable_partial": "yes"}, "enable_partial"),
+        ({"partial_interval": 0}, "partial_interval"),
+        ({"min_partial_duration": -1}, "min_partial_duration"),
+        ({"word_timestamps": 1}, "word_timestamps"),
+        ({"language": 5}, "language"),
+        ({"diarization": "on"}, "diarization"),
+        ({"diarize": 1}, "diarize"),
+        ({"insights": {"enabled": "sure"}}, "insights.enabled"),
+        ({"vocabulary": ["CUDA"]}, "vocabulary"),
+    ],
+)
+def test_a_bad_value_is_named(values: dict[str, object], field: str) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        read_config(values, DEFAULT)
+    assert caught.value.code is ErrorCode.INVALID_CONFIG
+    name = "model_variant" if caught.value.detail["field"] == "variant" else caught.value.detail["field"]
+    assert name == field
+    assert field.rpartition(".")[2] in caught.value.message or "variant" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("model", "variant", "means"),
+    [
+        ("parakeet", None, "standard"),
+        ("parakeet-onnx", None, "onnx"),
+        ("parakeet-mlx", None, "mlx"),
+        ("parakeet-mlx", "onnx", "onnx"),
+        ("parakeet-tdt-0.6b-v3-onnx", None, "onnx"),
+        ("whisper-1", None, "standard"),
+    ],
+)
+def test_an_explicit_variant_beats_the_suffix(model: str, variant: str | None, means: str) -> None:
+    assert read_config({"model": model, "model_variant": variant}, DEFAULT)[0].variant == means
+
+
+def test_a_new_model_name_forgets_an_old_explicit_variant() -> None:
+    onnx, _ = read_config({"model_variant": "onnx"}, DEFAULT)
+    assert read_config({"model": "parakeet-mlx"}, onnx)[0].variant == "mlx"
+
+
+@pytest.mark.parametrize(
+    ("value", "enabled"),
+    [
+        ({}, True),
+        (True, True),
+        ({"enabled": True, "x": 1}, True),
+        (False, False),
+        ({"enabled": False}, False),
+    ],
+)
+def test_add_ons_are_switched_by_a_boolean_or_an_object(value: object, enabled: bool) -> None:
+    config, _ = read_config({"insights": value, "diarize": value}, DEFAULT)
+    asked = [config.insights is not None, config.diarization is not None]
+    assert asked == [enabled, enabled]

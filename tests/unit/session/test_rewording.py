@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from echoic.session.decoding.strategy import Spoken
+from echoic.session.pipeline import reworded
+from echoic.text.replacements import Glossary, Replacements
+
+NEW_YORK = [Spoken("in", 0.0, 0.2, 0.9), Spoken("new", 0.3, 0.5, 0.8), Spoken("york.", 0.5, 1.0, 0.6)]
+
+
+def by(meant: dict[str, str]) -> Replacements:
+    return Replacements(Glossary(meant))
+
+
+def test_as_many_words_keep_their_times_one_by_one() -> None:
+    assert reworded(NEW_YORK, by({"new york": "New York"})) == [
+        NEW_YORK[0],
+        Spoken("New", 0.3, 0.5, 0.8),
+        Spoken("York.", 0.5, 1.0, 0.6),
+    ]
+
+
+def test_fewer_words_take_the_time_of_all_and_the_confidence_of_the_least_sure() -> None:
+    assert reworded(NEW_YORK, by({"new york": "NYC"})) == [NEW_YORK[0], Spoken("NYC.", 0.3, 1.0, 0.6)]
+
+
+def test_more_words_share_the_time_by_their_letters() -> None:
+    said = reworded([Spoken("nyc", 1.0, 2.0, 0.5)], by({"nyc": "a bcd"}))
+    assert said == [Spoken("a", 1.0, 1.25, 0.5), Spoken("bcd", 1.25, 2.0, 0.5)]
+
+
+def test_words_without_times_have_none_afterwards() -> None:
+    said = reworded([Spoken("new"), Spoken("york", 1.0, 2.0)], by({"new york": "NYC", "york": "x"}))
+    assert said == [Spoken("NYC")]
+
+
+def test_without_replacements_words_are_as_they_were() -> None:
+    assert reworded(NEW_YORK, Replacements()) == NEW_YORK
+
+
+timed = st.lists(
+    st.tuples(st.sampled_from(["a", "b,", "(c", "A-b", "dd"]), st.floats(0, 1), st.floats(0, 1)), max_size=10
+)
+tables = st.dictionaries(
+    st.sampled_from(["a", "b", "c", "a b", "b, (c", "dd a", "A-b"]),
+    st.sampled_from(["x", "x y", "x y z", "w!"]),
+    max_size=5,
+)
+
+
+@given(timed, tables)
+def test_times_stay_in_order_and_inside_and_the_text_is_the_words_joined(
+    drawn: list[tuple[str, float, float]], table: dict[str, str]
+) -> None:
+    words: list[Spoken] = []
+    now = 0.0
+    for text, gap, length in drawn:
+        words.append(Spoken(text, now + gap, now + gap + length, 0.5))
+        now += gap + length
+    said = reworded(words, by(table))
+    assert " ".join(one.word for one in said) == by(table).replace_text(" ".join(one.word for one in words))
+    edges = [edge for one in said for edge in (one.start or 0.0, one.end or 0.0)]
+    assert all(later >= earlier - 1e-9 for earlier, later in pairwise(edges))
+    if words:
+        assert edges[0] == words[0].start
+        assert edges[-1] == pytest.approx(words[-1].end)

@@ -1,0 +1,140 @@
+"""The same recording decoded in three ways: the session, a naive join, a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from echoic.evaluate.offline import SAMPLE_RATE, decode_audio
+from echoic.session.rendering import text_of
+from echoic.session.session import Session
+from support.play import SessionDriver
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from websockets.asyncio.client import ClientConnection
+
+    from echoic.engines.silero import SileroModel
+    from echoic.interfaces.engine import Engine, Hypothesis, Window, WindowNeeds
+
+Json = dict[str, object]
+
+#: The protocol's defaults, in samples.
+_CHUNK, _STEP = 2 * SAMPLE_RATE, 3 * SAMPLE_RATE // 2
+
+
+class CachingEngine:
+    """An engine that decodes the same audio once; its answers depend on the audio alone.
+
+    Args:
+        engine: Whose answers are remembered.
+    """
+
+    max_batch_size, max_concurrency = 1, 1
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._cache: dict[bytes, Hypothesis] = {}
+
+    @property
+    def name(self) -> str:
+        """The engine's name."""
+        return self._engine.name
+
+    @property
+    def requirements(self) -> WindowNeeds:
+        """The engine's needs."""
+        return self._engine.requirements
+
+    def decode(self, windows: Sequence[Window]) -> list[Hypothesis]:
+        """Return the engine's answer for each window."""
+        return [self._decode_once(window) for window in windows]
+
+    def close(self) -> None:
+        """Do nothing: the engine belongs to another."""
+
+    def _decode_once(self, window: Window) -> Hypothesis:
+        key = hashlib.blake2b(np.ascontiguousarray(window.audio).tobytes(), digest_size=16).digest()
+        if key not in self._cache:
+            self._cache[key] = self._engine.decode([window])[0]
+        return self._cache[key]
+
+
+@dataclass(slots=True)
+class StreamedRecording:
+    """What a session said of a recording.
+
+    Attributes:
+        frames: Finals and partials in order, as JSON.
+        decoded_seconds: Seconds of audio that were given to the engine.
+    """
+
+    frames: list[Json] = field(default_factory=list)
+    decoded_seconds: float = 0.0
+
+    @property
+    def finals(self) -> list[Json]:
+        """The final frames."""
+        return [frame for frame in self.frames if frame["type"] == "final"]
+
+    @property
+    def texts(self) -> list[str]:
+        """The finals' texts."""
+        return [str(frame["text"]) for frame in self.finals]
+
+
+def stream_through_session(
+    engine: Engine, silero: SileroModel, audio: NDArray[np.float32], message: float, *, partials: bool
+) -> StreamedRecording:
+    """Stream audio in messages of so many seconds through a session that is answered at once."""
+    play = SessionDriver(engine, Session(silero.build_detector))
+    play.send({"type": "config", "enable_partial": partials})
+    size = max(1, round(message * SAMPLE_RATE))
+    for start in range(0, len(audio), size):
+        play.push_audio(audio[start : start + size])
+    play.send({"type": "stop"})
+    kept = [frame for frame in play.frames if frame["type"] in ("final", "partial")]
+    return StreamedRecording(kept, play.decoded_seconds)
+
+
+def decode_naively(engine: Engine, audio: NDArray[np.float32]) -> list[str]:
+    """Decode each window of 2.0 s, 0.5 s of it overlap, by itself; the texts are to be joined as they are."""
+    ends = range(_CHUNK, len(audio) + _STEP, _STEP)
+    return [text_of(decode_audio(engine, audio[max(0, end - _CHUNK) : end])) for end in ends]
+
+
+def stream_over_socket(url: str, audio: NDArray[np.float32], message: float) -> list[Json]:
+    """Stream audio to a server as fast as it takes it, and return the finals."""
+    return asyncio.run(_stream_over_socket(url, audio, message))
+
+
+async def _stream_over_socket(url: str, audio: NDArray[np.float32], message: float) -> list[Json]:
+    size = max(1, round(message * SAMPLE_RATE))
+    async with connect(url, compression=None, ping_interval=None) as socket, asyncio.timeout(300):
+        reader = asyncio.create_task(_collect_finals(socket))
+        await socket.send('{"type":"config","model":"moonshine-tiny-en","enable_partial":false}')
+        for start in range(0, len(audio), size):
+            await socket.send(audio[start : start + size].astype("<f4").tobytes())
+        await socket.send('{"type":"stop"}')
+        return await reader
+
+
+async def _collect_finals(socket: ClientConnection) -> list[Json]:
+    found: list[Json] = []
+    try:
+        async for message in socket:
+            frame: Json = json.loads(message)
+            if frame["type"] == "final":
+                found.append(frame)
+    except ConnectionClosed:
+        pass
+    return found

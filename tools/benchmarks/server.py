@@ -1,0 +1,147 @@
+"""The server under test, as a process of its own: ``python -m tools.benchmarks.server``.
+
+The real server with a recogniser of known cost. Three routes are added: what it holds just now, a bare
+WebSocket that reads messages and answers nothing, which is what the transport alone costs, and one that sends
+them back, as those who test WebSockets want it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import socket
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from starlette.routing import Route, WebSocketRoute
+
+from echoic.diarization.models import DEFAULT_DIARIZER
+from echoic.engines.models import EngineSettings, build_standard_registry
+from echoic.engines.registry import ModelSpec, Registry
+from echoic.engines.scripted import LOCAL_AGREEMENT, STATEFUL, DecodeCost, ScriptedEngine
+from echoic.interfaces.engine import Hypothesis, Token
+from echoic.observability.logging import set_up_logging
+from echoic.server.app import ServerContext, build_app
+from echoic.server.process import EchoicServer
+from echoic.server.settings.groups import Settings
+from echoic.server.stream.connection import Connection
+from echoic.session.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping, Sequence
+
+    from starlette.requests import Request
+    from starlette.responses import JSONResponse
+
+    from echoic.interfaces.engine import Window
+    from echoic.server.stream.outbox import AsgiSend
+    from echoic.server.stream.services import AsgiReceive
+
+STATE_PATH = "/benchmarks/state"
+BARE_PATH = "/benchmarks/bare"
+ECHO_PATH = "/benchmarks/echo"
+_READINGS = {"carried": STATEFUL, "utterance": LOCAL_AGREEMENT}
+
+
+class FreeEngine(ScriptedEngine):
+    """A recogniser that costs nothing: it says one word a window and looks at no sample."""
+
+    def decode(self, windows: Sequence[Window]) -> list[Hypothesis]:
+        """Return one word for each window, at its new part's start."""
+        return [_build_hypothesis(window) for window in windows]
+
+
+def _build_hypothesis(window: Window) -> Hypothesis:
+    word = Token(" word", start=window.left / window.sample_rate, duration=0.1, confidence=1.0)
+    return Hypothesis(committed=(word,))
+
+
+class BareApp:
+    """Accepts a WebSocket and reads it, as an ASGI application."""
+
+    async def __call__(self, _: MutableMapping[str, Any], receive: AsgiReceive, send: AsgiSend) -> None:
+        """Serve one WebSocket."""
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+
+
+class EchoApp:
+    """Accepts a WebSocket and sends back each message, as an ASGI application."""
+
+    async def __call__(self, _: MutableMapping[str, Any], receive: AsgiReceive, send: AsgiSend) -> None:
+        """Serve one WebSocket."""
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] != "websocket.disconnect":
+            with suppress(OSError):  # the client is gone, and the next message says so
+                await send({**message, "type": "websocket.send"})
+
+
+def main() -> None:
+    """Serve on a free port of this machine until told to stop."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--engine", choices=("scripted", "free", "embedded", "parakeet"), default="scripted")
+    parser.add_argument("--folder", type=Path, help="of the Parakeet, in ONNX")
+    parser.add_argument(
+        "--contexts", type=float, nargs=2, default=(4.0, 1.0), help="of the Parakeet, seconds"
+    )
+    parser.add_argument("--reading", choices=tuple(_READINGS), default="carried")
+    parser.add_argument("--batch-cost", type=float, default=0.0, help="seconds")
+    parser.add_argument("--threads", type=int, default=1, help="that decode")
+    parser.add_argument("--speakers", help="the diarizer; the recogniser's kind")
+    given = parser.parse_args()
+    preload = {"embedded": "moonshine-tiny-en", "parakeet": "parakeet-onnx"}.get(given.engine, "scripted")
+    scripted = preload == "scripted"
+    settings = Settings(
+        port=0,
+        scripted_engine=scripted,
+        preload_model=preload,
+        speakers_diarizer=given.speakers or ("scripted" if scripted else DEFAULT_DIARIZER),
+        max_sessions=5_000,
+        log_level="error",
+    )
+    set_up_logging(settings)
+    kind = FreeEngine if given.engine == "free" else ScriptedEngine
+    engine = kind(
+        _READINGS[given.reading],
+        max_concurrency=given.threads,
+        cost=DecodeCost(batch_seconds=given.batch_cost),
+    )
+    seat = ModelSpec("scripted", "scripted", "standard", lambda: None, lambda: engine)
+    left, right = given.contexts
+    wishes = EngineSettings(
+        parakeet_onnx_dir=given.folder, left_context=left, right_context=right, max_concurrency=given.threads
+    )
+    app = build_app(settings, Registry([seat], "scripted") if scripted else build_standard_registry(wishes))
+    app.router.routes.append(Route(STATE_PATH, _report_state))
+    app.router.routes.insert(0, WebSocketRoute(BARE_PATH, BareApp()))
+    app.router.routes.insert(0, WebSocketRoute(ECHO_PATH, EchoApp()))
+    EchoicServer(app, settings).run([socket.create_server((settings.host, 0), backlog=2048)])
+
+
+async def _report_state(request: Request) -> JSONResponse:
+    """Answer with what the server holds just now."""
+    from starlette.responses import JSONResponse  # the name is only a type above
+
+    house: ServerContext = request.app.state.context
+    gc.collect()
+    kinds = [type(thing) for thing in gc.get_objects()]
+    load = house.endpoint.services.engines.collect_stats()
+    return JSONResponse(
+        {
+            "streams": len(house.endpoint.streams),
+            "sessions": kinds.count(Session),
+            "connections": kinds.count(Connection),
+            "queued": sum(one.queued_finals + one.queued_partials for one in load),
+            "running": sum(one.running for one in load),
+            "tasks": len(asyncio.all_tasks()),
+        }
+    )
+
+
+if __name__ == "__main__":
+    main()
