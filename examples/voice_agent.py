@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from echoic.audio.vad import SpeechRules, SpeechTracker
+from echoic.audio.vad import UtteranceDetector, VadConfig
 from echoic.client import ServerError, Stream, UnreadableAudio, connect
 from echoic.client.pacing import CHUNK_SECONDS, pace_audio
 from echoic.engines.silero import SAMPLE_RATE, SileroModel
@@ -40,7 +40,7 @@ async def answer(stream: Stream, silent: float) -> None:
 
 async def main(file: Path, server: str) -> None:
     """Let a file talk to the agent."""
-    ear = SpeechTracker(SileroModel().build_detector(), SpeechRules(pause=PAUSE))
+    ear = UtteranceDetector(SileroModel().build_detector(), VadConfig(pause=PAUSE))
     async with connect(server, sample_rate=SAMPLE_RATE, enable_partial=False) as stream:
         async for piece in pace_audio(read_audio(file, SAMPLE_RATE, CHUNK_SECONDS), SAMPLE_RATE):
             await stream.send(piece)
@@ -48,7 +48,7 @@ async def main(file: Path, server: str) -> None:
             silent = ear.trailing_silence / SAMPLE_RATE
             # A long speech is cut into utterances too, and is no turn yet.
             if silent >= PAUSE and any(utterance.end for utterance in ear.utterances):
-                ear.forget(ear.heard)
+                ear.discard_before(ear.consumed)
                 await answer(stream, silent)
         await answer(stream, ear.trailing_silence / SAMPLE_RATE)  # who hangs up has spoken too
 

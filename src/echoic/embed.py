@@ -17,32 +17,32 @@ from numpy.typing import NDArray
 from echoic.errors import DecodeFailed
 from echoic.interfaces.engine import (
     Engine,
+    EngineRequirements,
     Hypothesis,
-    ModelAnswer,
     ModelRequest,
+    OpenedModel,
     Window,
-    WindowNeeds,
-    hypothesis_of,
+    build_text_hypothesis,
 )
-from echoic.interfaces.vad import VoiceActivity
+from echoic.interfaces.vad import VoiceActivityDetector
 from echoic.protocol.codec import encode_frame
 from echoic.protocol.frames import Audio, Commit, Error, Final, Partial, Reset, ServerFrame
 from echoic.session.config import StreamConfig
 from echoic.session.effects import (
-    Again,
+    CancelDecodes,
     Close,
+    Continue,
     Decode,
-    Drop,
+    Diarize,
+    DiscardRecording,
     Effect,
-    Listen,
+    FinalizeDiarization,
     OpenModel,
-    Review,
+    RecordAudio,
     Send,
-    Store,
-    Unstore,
 )
 from echoic.session.session import Session
-from echoic.text.vocabulary import Vocabulary, read_wish
+from echoic.text.vocabulary import Vocabulary, parse_vocabulary
 
 DecodeFn: TypeAlias = Callable[[NDArray[np.float32], int], str | Awaitable[str]]
 
@@ -109,7 +109,7 @@ class StreamingConfig:
         )
 
     def _parse_vocabulary(self) -> Vocabulary:
-        return Vocabulary().of_session(read_wish(dict(self.vocabulary or {})))
+        return Vocabulary().with_session_entries(parse_vocabulary(dict(self.vocabulary or {})))
 
 
 FrameDict: TypeAlias = dict[str, object]
@@ -138,7 +138,7 @@ class ParakeetCoreTranscriber:
         decode_fn: DecodeFn | None = None,
         *,
         engine: Engine | None = None,
-        build_detector: Callable[[], VoiceActivity] | None = None,
+        build_detector: Callable[[], VoiceActivityDetector] | None = None,
     ) -> None:
         if (decode_fn is None) == (engine is None):
             raise ValueError("Pass a decode_fn or an engine, and not both.")
@@ -224,18 +224,18 @@ class ParakeetCoreTranscriber:
             case Send(frame):
                 self._queue_frame(frame)
             case Decode(key) if key not in self._cancelled_keys:
-                return self._session.finished(key, await self._decode_window(effect.window))
+                return self._session.on_decoded(key, await self._decode_window(effect.window))
             case Decode(key):
                 self._cancelled_keys.discard(key)
-            case Drop(keys):
+            case CancelDecodes(keys):
                 self._cancelled_keys.update(self._find_queued_decodes(keys))
             case OpenModel(request):
-                return self._session.opened(self._open_model(request))
-            case Again():
-                return self._session.proceed()
+                return self._session.on_model_opened(self._open_model(request))
+            case Continue():
+                return self._session.continue_audio()
             case Close():
                 self._is_closed = True
-            case Listen() | Review() | Store() | Unstore():
+            case Diarize() | FinalizeDiarization() | RecordAudio() | DiscardRecording():
                 pass  # the session is offered no such thing
             case _:
                 assert_never(effect)
@@ -244,16 +244,16 @@ class ParakeetCoreTranscriber:
     def _find_queued_decodes(self, keys: tuple[int, ...]) -> set[int]:
         return {effect.key for effect in self._effects if isinstance(effect, Decode) and effect.key in keys}
 
-    def _open_model(self, request: ModelRequest) -> ModelAnswer:
+    def _open_model(self, request: ModelRequest) -> OpenedModel:
         if self._engine is not None:
-            return ModelAnswer(self._engine.name, self._engine.requirements)
-        return ModelAnswer(request.model, WindowNeeds("plain", sample_rate=None))
+            return OpenedModel(self._engine.name, self._engine.requirements)
+        return OpenedModel(request.model, EngineRequirements("overlap", sample_rate=None))
 
     async def _decode_window(self, window: Window) -> Hypothesis | DecodeFailed:
         try:
             if self._engine is not None:
                 return (await asyncio.to_thread(self._engine.decode, [window]))[0]
-            return hypothesis_of(await self._await_decode_fn(window))
+            return build_text_hypothesis(await self._await_decode_fn(window))
         except Exception:  # foreign code: its failure is a gap with a name, never words
             log.debug("decode_failed", exc_info=True)
             return DecodeFailed()

@@ -9,7 +9,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 Detail = str | int | float | bool | None
-_FOLDERS = re.compile(r"""(?<![^\s'"`(])[^\s'"`(]*[/\\](?:.*[/\\])?""", re.DOTALL)
+_FOLDER_PATTERN = re.compile(r"""(?<![^\s'"`(])[^\s'"`(]*[/\\](?:.*[/\\])?""", re.DOTALL)
 
 
 class ErrorCode(StrEnum):
@@ -62,7 +62,7 @@ CLOSE_NORMAL = 1000
 #: The server goes away after it has delivered what it heard.
 CLOSE_GOING_AWAY = 1001
 #: Another connection took up the session of this one.
-CLOSE_TAKEN_UP = 4409
+CLOSE_RESUMED_ELSEWHERE = 4409
 
 
 class EchoicError(Exception):
@@ -81,26 +81,26 @@ class EchoicError(Exception):
         self.detail: dict[str, Detail] = detail
 
 
-def without_folders(text: str) -> str:
+def strip_folders(text: str) -> str:
     """Return a sentence with files' names in it, but not where they are.
 
     From the beginning of the first path up to its last separator all goes, and with more than one path all up
     to the last one's: where the names of folders may hold spaces, too much is better than too little.
     """
-    return _FOLDERS.sub("", text)
+    return _FOLDER_PATTERN.sub("", text)
 
 
 class ProtocolError(EchoicError):
     """A client's message that is not what the protocol allows."""
 
 
-def with_install(reason: str, install: str | None) -> str:
+def append_install(reason: str, install: str | None) -> str:
     """Return a sentence about something missing, and the command that brings it if there is one."""
     return f"{reason} To install it: `{install}`." if install else reason
 
 
 @dataclass(frozen=True, slots=True)
-class Missing:
+class Unavailable:
     """Why something cannot be had: a sentence, and the command that would help if there is one."""
 
     reason: str
@@ -109,7 +109,7 @@ class Missing:
     @property
     def message(self) -> str:
         """Both, for a person."""
-        return with_install(self.reason, self.install)
+        return append_install(self.reason, self.install)
 
 
 class ModelUnavailable(EchoicError):
@@ -125,15 +125,15 @@ class ModelUnavailable(EchoicError):
     """
 
     def __init__(self, model: str, reason: str, install: str | None = None) -> None:
-        public, said = without_folders(reason), f"The model {model!r} is not available here."
+        public, said = strip_folders(reason), f"The model {model!r} is not available here."
         super().__init__(
             ErrorCode.MODEL_UNAVAILABLE,
-            f"{said} {with_install(public, install)}",
+            f"{said} {append_install(public, install)}",
             model=model,
             reason=public,
             install=install,
         )
-        self.args = (f"{said} {with_install(reason, install)}",)
+        self.args = (f"{said} {append_install(reason, install)}",)
         self.model = model
         self.reason = reason
         self.install = install

@@ -18,13 +18,13 @@ from conformance.line import CASE_FOLDER, CORE_PATH, STREAM_PATH
 from echoic.diarization.scripted import ScriptedDiarizer
 from echoic.engines.scripted import PlateauDetector
 from echoic.errors import CLOSE_CODES, ModelUnavailable, ProtocolError
-from echoic.interfaces.engine import ModelAnswer
+from echoic.interfaces.engine import OpenedModel
 from echoic.server.app import build_app
 from echoic.server.process import EchoicServer
 from echoic.server.settings.groups import Settings
-from echoic.session.config import Offers
+from echoic.session.config import Capabilities
 from echoic.session.effects import Decode, Send
-from echoic.session.rendering import error_frame
+from echoic.session.rendering import build_error
 from echoic.session.session import Session
 from support.memory_socket import MemorySocket
 from support.patience import WAIT_SECONDS
@@ -52,7 +52,7 @@ class RegistrySessionDriver(SessionDriver):
         self._models = models
         self._fallback = fallback
         self._engines: dict[str, Engine] = {}
-        session = Session(PlateauDetector, offers=Offers(diarization=None))
+        session = Session(PlateauDetector, capabilities=Capabilities(diarization=None))
         super().__init__(
             models.load_engine("scripted"),
             session,
@@ -67,13 +67,13 @@ class RegistrySessionDriver(SessionDriver):
             self.engine = self._engines[effect.model]
         super().finish_decode(key)
 
-    def _resolve_request(self, request: ModelRequest) -> ModelAnswer | ModelUnavailable:
+    def _resolve_request(self, request: ModelRequest) -> OpenedModel | ModelUnavailable:
         try:
             choice = self._models.resolve_model(request, fallback=self._fallback)
         except ModelUnavailable as error:
             return error
         engine = self._engines.setdefault(choice.model_id, self._models.load_engine(choice.model_id))
-        return ModelAnswer(choice.model_id, engine.requirements, choice.fallback_reason)
+        return OpenedModel(choice.model_id, engine.requirements, choice.fallback_reason)
 
 
 class SessionStream:
@@ -87,12 +87,12 @@ class SessionStream:
         try:
             self._driver.send(message)
         except ProtocolError as error:
-            frame = error_frame(error)
+            frame = build_error(error)
             code = CLOSE_CODES[error.code]
             if code is None:
                 self._driver.perform_effects([Send(frame)])
             else:
-                self._driver.perform_effects(self._driver.session.end(code, frame))
+                self._driver.perform_effects(self._driver.session.end_stream(code, frame))
                 self._driver.finish_all()
 
     async def receive(self) -> Json:

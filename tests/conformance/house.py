@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from echoic.engines.registry import ModelSpec, Registry
 from echoic.engines.scripted import LOCAL_AGREEMENT, OVERLAP, ScriptedEngine
-from echoic.errors import Missing
-from echoic.interfaces.engine import Hypothesis, Token, WindowNeeds
+from echoic.errors import Unavailable
+from echoic.interfaces.engine import EngineRequirements, Hypothesis, Token
 from support.patience import WAIT_SECONDS
 from support.speakers import FunctionEngine, TimedScripted, build_fixed_engine
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from echoic.interfaces.engine import Engine, Window
 
-TIMED_REQUIREMENTS = WindowNeeds("carried", left_context=0.5, times=True)
+TIMED_REQUIREMENTS = EngineRequirements("stateful", left_context=0.5, has_word_times=True)
 
 
 class DecodeGate:
@@ -43,7 +43,7 @@ def build_case_registry(gate: DecodeGate) -> Registry:
                 "parakeet-onnx",
                 "parakeet",
                 "onnx",
-                lambda: Missing("Its weights are missing.", "get it"),
+                lambda: Unavailable("Its weights are missing.", "get it"),
                 ScriptedEngine,
             ),
             _build_spec("whisper", lambda: ScriptedEngine(LOCAL_AGREEMENT)),

@@ -13,7 +13,7 @@ from echoic.diarization.models import LIGHT_DIARIZER, load_diarizer
 from echoic.diarization.online import OnlineDiarizer
 from echoic.diarization.scripted import ScriptedDiarizer
 from echoic.engines.scripted import draw_words
-from echoic.interfaces.diarizer import Sound, SpeakerWishes, Turn
+from echoic.interfaces.diarizer import DiarizationChunk, SpeakerOptions, SpeakerTurn
 from support.tiny_parakeet import read_recordings
 from support.tones import (
     SAMPLE_RATE,
@@ -77,7 +77,7 @@ def diarizer(case: Case) -> Diarizer:
     return case.make()
 
 
-def in_order(turns: Sequence[Turn]) -> bool:
+def in_order(turns: Sequence[SpeakerTurn]) -> bool:
     speakers = {turn.speaker for turn in turns}
     each = [[turn for turn in turns if turn.speaker == speaker] for speaker in speakers]
     apart = all(one.end <= next_.start + 1e-6 for mine in each for one, next_ in pairwise(mine))
@@ -85,8 +85,8 @@ def in_order(turns: Sequence[Turn]) -> bool:
     return apart and started and all(turn.start < turn.end for turn in turns)
 
 
-def piece(audio: NDArray[np.float32], start: float = 0.0, carry: object = None) -> Sound:
-    return Sound(audio, start, find_speech(audio), carry=carry)
+def piece(audio: NDArray[np.float32], start: float = 0.0, carry: object = None) -> DiarizationChunk:
+    return DiarizationChunk(audio, start, find_speech(audio), state=carry)
 
 
 def test_each_piece_has_an_answer_inside_of_it(case: Case, diarizer: Diarizer) -> None:
@@ -110,11 +110,11 @@ def test_an_answer_does_not_depend_on_the_others_of_the_call(case: Case, diarize
 def test_a_carry_can_be_taken_up_twice(case: Case, diarizer: Diarizer) -> None:
     talk, _ = case.talks()
     (voices,) = diarizer.diarize([piece(talk[: 2 * SAMPLE_RATE])])
-    onward = piece(talk[2 * SAMPLE_RATE : 4 * SAMPLE_RATE], 2.0, voices.carry)
-    before = diarizer.finalize(voices.carry)
+    onward = piece(talk[2 * SAMPLE_RATE : 4 * SAMPLE_RATE], 2.0, voices.state)
+    before = diarizer.finalize(voices.state)
     first, second = diarizer.diarize([onward])[0], diarizer.diarize([onward])[0]
     assert first.turns == second.turns
-    assert diarizer.finalize(voices.carry) == before
+    assert diarizer.finalize(voices.state) == before
 
 
 def test_the_first_speaker_is_number_0_and_numbers_are_not_left_out(case: Case, diarizer: Diarizer) -> None:
@@ -125,15 +125,17 @@ def test_the_first_speaker_is_number_0_and_numbers_are_not_left_out(case: Case, 
         assert speaker <= len({*heard.speaker_order[:place]})
 
 
-@pytest.mark.parametrize("wishes", [SpeakerWishes(count=2), SpeakerWishes(most=2), SpeakerWishes(count=1)])
+@pytest.mark.parametrize(
+    "wishes", [SpeakerOptions(count=2), SpeakerOptions(max_count=2), SpeakerOptions(count=1)]
+)
 def test_there_are_no_more_speakers_than_the_client_says(
-    case: Case, diarizer: Diarizer, wishes: SpeakerWishes
+    case: Case, diarizer: Diarizer, wishes: SpeakerOptions
 ) -> None:
     for talk in case.talks():
         heard = diarize_in_pieces(diarizer, talk, options=wishes)
-        assert max(heard.speaker_order) < (wishes.count or wishes.most or 99)
+        assert max(heard.speaker_order) < (wishes.count or wishes.max_count or 99)
         assert max(turn.speaker for turn in diarizer.finalize(heard.state)) < (
-            wishes.count or wishes.most or 99
+            wishes.count or wishes.max_count or 99
         )
 
 
@@ -147,17 +149,17 @@ def test_a_review_tells_of_all_that_was_heard_in_order(case: Case, diarizer: Dia
 
 
 def test_a_session_without_speech_has_no_speakers(diarizer: Diarizer) -> None:
-    (voices,) = diarizer.diarize([Sound(np.zeros(SAMPLE_RATE, np.float32), 0.0, ())])
+    (voices,) = diarizer.diarize([DiarizationChunk(np.zeros(SAMPLE_RATE, np.float32), 0.0, ())])
     assert voices.turns == ()
-    assert diarizer.finalize(voices.carry) == ()
+    assert diarizer.finalize(voices.state) == ()
     assert diarizer.finalize(None) == ()
 
 
 def test_pieces_may_be_empty_or_tiny(case: Case, diarizer: Diarizer) -> None:
     talk, _ = case.talks()
-    empty = Sound(talk[:0], 0.0, ())
-    tiny = Sound(talk[:100], 0.0, ((0, 100),))
-    for voices in diarizer.diarize([empty, tiny, replace(tiny, last=True)]):
+    empty = DiarizationChunk(talk[:0], 0.0, ())
+    tiny = DiarizationChunk(talk[:100], 0.0, ((0, 100),))
+    for voices in diarizer.diarize([empty, tiny, replace(tiny, is_last=True)]):
         assert in_order(voices.turns)
 
 

@@ -17,7 +17,7 @@ from echoic.engines.models import build_standard_registry
 from echoic.engines.parakeet.engine import ParakeetOptions
 from echoic.engines.parakeet.onnx import ParakeetOnnx
 from echoic.engines.scripted import LOCAL_AGREEMENT, OVERLAP, STATEFUL, VOCABULARY, ScriptedEngine, draw_words
-from echoic.interfaces.engine import DecodeOptions, Window, WindowNeeds
+from echoic.interfaces.engine import DecodeOptions, EngineRequirements, Window
 from echoic.text.vocabulary import Hotword, Hotwords
 from support.pieces import decode_in_pieces, to_absolute_times
 from support.tiny_parakeet import TINY_PARAKEET_FOLDER, read_recordings, write_mlx_folder, write_nemo_file
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from echoic.interfaces.engine import Engine, Hypothesis, Token
 
-AHEAD = WindowNeeds("carried", left_context=0.5, right_context=0.4)
+AHEAD = EngineRequirements("stateful", left_context=0.5, right_context=0.4)
 #: Contexts that cover every recording of the tiny Parakeet, so that pieces and the whole show it the same.
 COVERED = ParakeetOptions(left_context=30.0, right_context=30.0)
 
@@ -46,7 +46,7 @@ class Case:
     needs: tuple[str, ...] = ()
 
 
-def scripted(needs: WindowNeeds) -> Callable[[Path], Engine]:
+def scripted(needs: EngineRequirements) -> Callable[[Path], Engine]:
     return lambda _: ScriptedEngine(needs, max_concurrency=4)
 
 
@@ -131,7 +131,13 @@ def whole(audio: NDArray[np.float32], engine: Engine) -> Window:
     quiet = audio.copy()
     quiet.flags.writeable = False
     return Window(
-        quiet, engine.requirements.sample_rate or 16_000, 0.0, left=0, new=audio.size, right=0, last=True
+        quiet,
+        engine.requirements.sample_rate or 16_000,
+        0.0,
+        left_context=0,
+        new_samples=audio.size,
+        right_context=0,
+        is_last=True,
     )
 
 
@@ -187,18 +193,18 @@ def test_times_lie_inside_the_window_and_do_not_go_back(engine: Engine, windows:
 
 
 def test_an_engine_without_state_commits_nothing(engine: Engine, windows: list[Window]) -> None:
-    if engine.requirements.reading == "carried":
+    if engine.requirements.strategy == "stateful":
         return
     for hypothesis in engine.decode(windows):
         assert hypothesis.committed == ()
-        assert hypothesis.carry is None
+        assert hypothesis.state is None
 
 
 @pytest.mark.parametrize("pieces", [2, 3, 7, 16])
 def test_a_carried_decode_in_pieces_commits_what_one_decode_commits(
     engine: Engine, windows: list[Window], pieces: int
 ) -> None:
-    if engine.requirements.reading != "carried":
+    if engine.requirements.strategy != "stateful":
         return
     for window in windows:
         [at_once] = engine.decode([window])
@@ -213,7 +219,7 @@ def listening(window: Window, *terms: str) -> Window:
 def test_who_listens_for_nothing_hears_the_same_beside_those_who_do(
     engine: Engine, windows: list[Window]
 ) -> None:
-    if engine.requirements.terms != "boost":
+    if engine.requirements.hotword_support != "boost":
         return
     alone = [said(engine.decode([window])[0]) for window in windows]
     others = [listening(window, "carol", "the", "bedroom window") for window in windows]
@@ -224,7 +230,7 @@ def test_who_listens_for_nothing_hears_the_same_beside_those_who_do(
 
 
 def test_terms_that_are_not_said_are_not_heard(engine: Engine, windows: list[Window]) -> None:
-    if engine.requirements.terms != "boost":
+    if engine.requirements.hotword_support != "boost":
         return
     terms = (Hotword("wednesday"), Hotword("garage"), Hotword("Zarathustra"))
     options = DecodeOptions(hotwords=Hotwords(terms))
@@ -234,7 +240,7 @@ def test_terms_that_are_not_said_are_not_heard(engine: Engine, windows: list[Win
 
 
 def test_a_missed_term_is_heard_by_who_listens_for_it(engine: Engine, windows: list[Window]) -> None:
-    if engine.requirements.terms != "boost":
+    if engine.requirements.hotword_support != "boost":
         return
     hits = [0, 0]
     for window in windows:
@@ -256,7 +262,7 @@ def _words(hypothesis: Hypothesis) -> list[str]:
 def test_a_decode_in_pieces_hears_the_terms_that_one_decode_hears(
     engine: Engine, windows: list[Window], pieces: int
 ) -> None:
-    if engine.requirements.terms != "boost":
+    if engine.requirements.hotword_support != "boost":
         return
     for window in windows:
         one = listening(window, "carol", "bedroom", "seven")

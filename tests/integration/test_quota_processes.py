@@ -90,7 +90,9 @@ def prefix() -> str:
 
 @pytest.fixture
 async def store(valkey: ValkeyServer, prefix: str) -> AsyncIterator[RedisQuotaStore]:
-    store: RedisQuotaStore = pytest.importorskip("echoic.quotas.redis").RedisQuotaStore(valkey.url, prefix=prefix)
+    store: RedisQuotaStore = pytest.importorskip("echoic.quotas.redis").RedisQuotaStore(
+        valkey.url, prefix=prefix
+    )
     yield store
     await store.close()
 

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from echoic.engines.scripted import LOCAL_AGREEMENT, OVERLAP, STATEFUL, PlateauDetector, ScriptedEngine
 from echoic.errors import ErrorCode, ProtocolError
-from echoic.interfaces.engine import WindowNeeds
+from echoic.interfaces.engine import EngineRequirements
 from echoic.protocol.codec import decode_message
 from echoic.protocol.frames import Audio, Config
-from echoic.protocol.pcm import read_samples
-from echoic.session.config import StreamConfig, read_config
+from echoic.protocol.pcm import decode_pcm
+from echoic.session.config import StreamConfig, parse_config
 from echoic.session.session import Session
 from support.garbage import generate_garbage
 from support.play import SessionDriver, filter_frames, frame_texts
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from echoic.interfaces.engine import Engine, Hypothesis, Window
-    from echoic.interfaces.vad import VoiceActivity
+    from echoic.interfaces.vad import VoiceActivityDetector
     from support.play import Json
 
 COMMIT: Json = {"type": "commit"}
-STEPPED = replace(LOCAL_AGREEMENT, step=1.2)
+STEPPED = replace(LOCAL_AGREEMENT, window_step_seconds=1.2)
 READINGS = st.sampled_from([STATEFUL, OVERLAP, LOCAL_AGREEMENT, STEPPED])
 VOICES = st.sampled_from([None, PlateauDetector])
 
@@ -81,12 +81,14 @@ def number(frame: Json, key: str) -> float:
 class Hearing(ScriptedEngine):
     """Remembers the windows that finals were decoded from."""
 
-    def __init__(self, requirements: WindowNeeds) -> None:
+    def __init__(self, requirements: EngineRequirements) -> None:
         super().__init__(requirements)
         self.heard: list[tuple[float, int, int, int, bytes]] = []
 
     def decode(self, windows: Sequence[Window]) -> list[Hypothesis]:
-        self.heard += [(w.start, w.left, w.new, w.right, w.audio.tobytes()) for w in windows]
+        self.heard += [
+            (w.start, w.left_context, w.new_samples, w.right_context, w.audio.tobytes()) for w in windows
+        ]
         return super().decode(windows)
 
 
@@ -95,8 +97,8 @@ def test_any_cut_into_messages_gives_the_same_windows_and_the_same_finals(
     data: st.DataObject,
     durations: tuple[float, float],
     coding: SampleCoding,
-    needs: WindowNeeds,
-    voice: Callable[[], VoiceActivity] | None,
+    needs: EngineRequirements,
+    voice: Callable[[], VoiceActivityDetector] | None,
 ) -> None:
     speech = data.draw(spoken_words(rate=coding.rate))
     heard, said = [], []
@@ -113,7 +115,7 @@ def test_any_cut_into_messages_gives_the_same_windows_and_the_same_finals(
 
 @given(st.data(), CHUNK_AND_OVERLAP, VOICES)
 def test_partials_between_change_no_final(
-    data: st.DataObject, durations: tuple[float, float], voice: Callable[[], VoiceActivity] | None
+    data: st.DataObject, durations: tuple[float, float], voice: Callable[[], VoiceActivityDetector] | None
 ) -> None:
     speech = data.draw(spoken_words())
     places = data.draw(cut_places(len(speech.samples)))
@@ -129,8 +131,8 @@ def test_partials_between_change_no_final(
 def test_the_pace_of_partials_changes_no_final(
     data: st.DataObject,
     durations: tuple[float, float],
-    voice: Callable[[], VoiceActivity] | None,
-    needs: WindowNeeds,
+    voice: Callable[[], VoiceActivityDetector] | None,
+    needs: EngineRequirements,
 ) -> None:
     speech = data.draw(spoken_words())
     places = data.draw(cut_places(len(speech.samples)))
@@ -139,7 +141,7 @@ def test_the_pace_of_partials_changes_no_final(
         play = SessionDriver(ScriptedEngine(needs), Session(voice))
         play.send(config_of(durations, partial_interval=0.1, min_partial_duration=0))
         for piece in cut_bytes(SampleCoding(speech.rate).encode(speech.samples), 4, places):
-            play.session.partial_pace = data.draw(paces)
+            play.session.partial_every = data.draw(paces)
             play.send(piece)
         play.send(COMMIT)
         frames.append([f for f in play.frames if f["type"] != "partial"])
@@ -173,7 +175,7 @@ def test_an_engine_that_carries_its_state_doubles_and_loses_no_word(
     data: st.DataObject,
     durations: tuple[float, float],
     coding: SampleCoding,
-    voice: Callable[[], VoiceActivity] | None,
+    voice: Callable[[], VoiceActivityDetector] | None,
 ) -> None:
     speech = data.draw(spoken_words(rate=coding.rate))
     places = data.draw(cut_places(len(speech.samples)))
@@ -190,14 +192,16 @@ def test_a_right_context_doubles_and_loses_no_word(data: st.DataObject, right: f
     speech = data.draw(spoken_words())
     places = data.draw(cut_places(len(speech.samples)))
     commits = data.draw(st.sets(st.integers(0, len(places)), max_size=4))
-    play = SessionDriver(ScriptedEngine(WindowNeeds("carried", left_context=left, right_context=right)))
+    play = SessionDriver(
+        ScriptedEngine(EngineRequirements("stateful", left_context=left, right_context=right))
+    )
     play.send(config_of(data.draw(CHUNK_AND_OVERLAP)))
     assert spoken(tell(play, speech, places, commits=tuple(commits))) == list(speech.words)
 
 
 @given(st.data(), CHUNK_AND_OVERLAP, VOICES)
 def test_an_engine_with_times_doubles_and_loses_no_word(
-    data: st.DataObject, durations: tuple[float, float], voice: Callable[[], VoiceActivity] | None
+    data: st.DataObject, durations: tuple[float, float], voice: Callable[[], VoiceActivityDetector] | None
 ) -> None:
     assume(durations[1])  # without an overlap a cut word is two words to an engine without state
     speech = data.draw(spoken_words())
@@ -210,7 +214,7 @@ def test_an_engine_with_times_doubles_and_loses_no_word(
 
 @given(st.data(), CHUNK_AND_OVERLAP, READINGS)
 def test_after_reset_a_session_is_a_fresh_one(
-    data: st.DataObject, durations: tuple[float, float], needs: WindowNeeds
+    data: st.DataObject, durations: tuple[float, float], needs: EngineRequirements
 ) -> None:
     old, fresh = SessionDriver(ScriptedEngine(needs)), SessionDriver(ScriptedEngine(needs))
     for play in (old, fresh):
@@ -229,7 +233,7 @@ def test_after_reset_a_session_is_a_fresh_one(
 
 @given(st.data(), CHUNK_AND_OVERLAP, st.integers(0, 2**32), READINGS)
 def test_decodes_that_finish_in_any_order_give_the_same_frames(
-    data: st.DataObject, durations: tuple[float, float], seed: int, needs: WindowNeeds
+    data: st.DataObject, durations: tuple[float, float], seed: int, needs: EngineRequirements
 ) -> None:
     speech = data.draw(spoken_words())
     places = data.draw(cut_places(len(speech.samples)))
@@ -243,7 +247,7 @@ def test_decodes_that_finish_in_any_order_give_the_same_frames(
 
 @given(st.data(), CHUNK_AND_OVERLAP, READINGS)
 def test_however_late_decodes_finish_the_finals_are_the_same(
-    data: st.DataObject, durations: tuple[float, float], needs: WindowNeeds
+    data: st.DataObject, durations: tuple[float, float], needs: EngineRequirements
 ) -> None:
     speech = data.draw(spoken_words())
     places = data.draw(cut_places(len(speech.samples)))
@@ -291,7 +295,7 @@ def test_nothing_follows_the_close(
     if stop:
         play.send({"type": "stop"})
     else:
-        play.perform_effects(play.session.end(1001))
+        play.perform_effects(play.session.end_stream(1001))
         play.finish_all()
     assert play.close_code == (1000 if stop else 1001)
     assert all(play.send(frame) == [] for frame in after)
@@ -323,9 +327,9 @@ def is_refused(message: str | bytes, config: StreamConfig) -> bool:
     try:
         frame = decode_message(message)
         if isinstance(frame, Audio):
-            read_samples(frame.data, config.audio_format, config.channels)
+            decode_pcm(frame.data, config.audio_format, config.channels)
         elif isinstance(frame, Config):
-            read_config(frame.values, config)
+            parse_config(frame.values, config)
     except ProtocolError:
         return True
     return False
@@ -369,13 +373,13 @@ def test_garbage_between_messages_is_answered_and_changes_nothing_else(
     assert [f for f in dirty.frames if f["type"] != "error"] == clean.frames
 
 
-@pytest.mark.parametrize("reading", ["carried", "plain", "utterance"])
+@pytest.mark.parametrize("reading", ["stateful", "overlap", "local_agreement"])
 @pytest.mark.parametrize("voice", [None, PlateauDetector])
 def test_an_hour_of_audio_is_held_for_less_than_a_minute(
-    reading: str, voice: Callable[[], VoiceActivity] | None
+    reading: str, voice: Callable[[], VoiceActivityDetector] | None
 ) -> None:
     rate = 16_000
-    engine: Engine = FunctionEngine(lambda _: "foo", WindowNeeds(reading, sample_rate=rate))  # type: ignore[arg-type]  # both are readings
+    engine: Engine = FunctionEngine(lambda _: "foo", EngineRequirements(reading, sample_rate=rate))  # type: ignore[arg-type]  # both are readings
     play = SessionDriver(engine, Session(voice, StreamConfig(enable_partial=False)))
     rng = np.random.default_rng(1)
     sounds = [np.zeros(8 * rate, np.float32), np.full(8 * rate, 0.25, np.float32)]
@@ -386,7 +390,7 @@ def test_an_hour_of_audio_is_held_for_less_than_a_minute(
         play.frames.clear()
         play.requested_decodes.clear()
         heard += len(message)
-        stretch = play.session._stretch  # what it holds is seen nowhere else
+        stretch = play.session._pipeline  # what it holds is seen nowhere else
         assert stretch
-        longest = max(longest, stretch._tape.nbytes)  # the same
+        longest = max(longest, stretch._buffer.nbytes)  # the same
     assert longest < 60 * rate * 4

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from echoic.interfaces.engine import Engine, Window
-    from echoic.interfaces.vad import VoiceActivity
+    from echoic.interfaces.vad import VoiceActivityDetector
 
 #: Seconds by which rounding may move a time.
 ROUNDING = 2e-6
@@ -36,7 +36,7 @@ class Wavering(ScriptedEngine):
     """Gives times as an attention decoder does: not the same in each decode of the same words."""
 
     def __init__(self) -> None:
-        super().__init__(replace(LOCAL_AGREEMENT, times=True))
+        super().__init__(replace(LOCAL_AGREEMENT, has_word_times=True))
 
     def decode(self, windows: Sequence[Window]) -> list[Hypothesis]:
         answers = zip(windows, super().decode(windows), strict=True)
@@ -87,10 +87,13 @@ def check(frames: list[Json], held: float) -> int:
 
 
 ENGINES: dict[str, tuple[Callable[[], Engine], float]] = {
-    "carried": (lambda: ScriptedEngine(replace(STATEFUL, times=True)), 1.5),
-    "carried, right context": (lambda: ScriptedEngine(replace(STATEFUL, times=True, right_context=0.4)), 2.0),
-    "plain": (TimedScripted, 1.5),
-    "utterance": (Wavering, 22.0),
+    "stateful": (lambda: ScriptedEngine(replace(STATEFUL, has_word_times=True)), 1.5),
+    "carried, right context": (
+        lambda: ScriptedEngine(replace(STATEFUL, has_word_times=True, right_context=0.4)),
+        2.0,
+    ),
+    "overlap": (TimedScripted, 1.5),
+    "local_agreement": (Wavering, 22.0),
 }
 CHANGES: st.SearchStrategy[Json | None] = st.sampled_from(
     [
@@ -113,7 +116,7 @@ def test_words_are_in_order_and_in_their_place_whatever_happens_between(
     name: str,
     data: st.DataObject,
     durations: tuple[float, float],
-    voice: Callable[[], VoiceActivity] | None,
+    voice: Callable[[], VoiceActivityDetector] | None,
 ) -> None:
     make, held = ENGINES[name]
     speech = data.draw(spoken_words())
@@ -150,7 +153,7 @@ def test_parakeets_words_are_in_order_and_in_their_place(data: st.DataObject) ->
 
 
 def test_a_word_is_where_it_was_spoken() -> None:
-    play = SessionDriver(ScriptedEngine(replace(STATEFUL, times=True)), Session(PlateauDetector))
+    play = SessionDriver(ScriptedEngine(replace(STATEFUL, has_word_times=True)), Session(PlateauDetector))
     play.send({"type": "config", "word_timestamps": True})
     play.push_audio(silence_and("one"))
     play.send({"type": "commit"})

@@ -24,14 +24,14 @@ def decode_in_pieces(engine: Engine, window: Window, piece_count: int) -> list[t
             window,
             audio=window.audio[first:last],
             start=first / rate,
-            left=start - first,
-            new=end - start,
-            right=last - end,
-            last=number == piece_count - 1,
-            carry=carry,
+            left_context=start - first,
+            new_samples=end - start,
+            right_context=last - end,
+            is_last=number == piece_count - 1,
+            state=carry,
         )
         [hypothesis] = engine.decode([piece])
-        carry = hypothesis.carry
+        carry = hypothesis.state
         heard += to_absolute_times(hypothesis.committed, first / rate)
     return heard
 

@@ -10,10 +10,21 @@ import msgspec
 import numpy as np
 
 from echoic.errors import DecodeFailed
-from echoic.interfaces.engine import ModelAnswer
+from echoic.interfaces.engine import OpenedModel
 from echoic.protocol.codec import decode_message, encode_frame
 from echoic.protocol.frames import Audio
-from echoic.session.effects import Again, Close, Decode, Drop, Listen, OpenModel, Review, Send, Store, Unstore
+from echoic.session.effects import (
+    CancelDecodes,
+    Close,
+    Continue,
+    Decode,
+    Diarize,
+    DiscardRecording,
+    FinalizeDiarization,
+    OpenModel,
+    RecordAudio,
+    Send,
+)
 from echoic.session.session import Session
 
 if TYPE_CHECKING:
@@ -45,7 +56,7 @@ class SessionDriver:
         engine: Engine,
         session: Session | None = None,
         *,
-        model_resolver: Callable[[ModelRequest], ModelAnswer | ModelUnavailable] | None = None,
+        model_resolver: Callable[[ModelRequest], OpenedModel | ModelUnavailable] | None = None,
         shuffle_seed: int | None = None,
         diarizer: Diarizer | None = None,
     ) -> None:
@@ -57,7 +68,7 @@ class SessionDriver:
         self.decoded_seconds = 0.0
         self._model_resolver = model_resolver
         self._shuffle_rng = None if shuffle_seed is None else random.Random(shuffle_seed)  # a test's order
-        self._pending: dict[int, Decode | Listen | Review] = {}
+        self._pending: dict[int, Decode | Diarize | FinalizeDiarization] = {}
         self.diarizer = diarizer
         self.recorded_audio: list[NDArray[np.float32]] = []
 
@@ -95,24 +106,26 @@ class SessionDriver:
                 case Decode(key):
                     self.requested_decodes.append(effect)
                     self._pending[key] = effect
-                case Drop(keys):
+                case CancelDecodes(keys):
                     self._pending = {key: one for key, one in self._pending.items() if key not in keys}
-                case Listen() | Review() | Store() | Unstore():
+                case Diarize() | FinalizeDiarization() | RecordAudio() | DiscardRecording():
                     self._perform_add_on_effect(effect)
                 case OpenModel(request):
-                    self.perform_effects(self.session.opened(self._answer_model_request(request)))
-                case Again():
+                    self.perform_effects(self.session.on_model_opened(self._answer_model_request(request)))
+                case Continue():
                     again = True
                 case Close(code):
                     self.close_code = code
         if again:
-            self.perform_effects(self.session.proceed())
+            self.perform_effects(self.session.continue_audio())
 
-    def _perform_add_on_effect(self, effect: Listen | Review | Store | Unstore) -> None:
+    def _perform_add_on_effect(
+        self, effect: Diarize | FinalizeDiarization | RecordAudio | DiscardRecording
+    ) -> None:
         match effect:
-            case Store(audio):
+            case RecordAudio(audio):
                 self.recorded_audio.append(audio)
-            case Unstore():
+            case DiscardRecording():
                 self.recorded_audio.clear()
             case _ if self.diarizer:
                 self._pending[effect.key] = effect
@@ -134,28 +147,30 @@ class SessionDriver:
         try:
             outcome = self.engine.decode([decode.window])[0]
         except Exception:  # as the worker does
-            self.perform_effects(self.session.finished(key, DecodeFailed()))
+            self.perform_effects(self.session.on_decoded(key, DecodeFailed()))
         else:
-            self.perform_effects(self.session.finished(key, outcome))
+            self.perform_effects(self.session.on_decoded(key, outcome))
 
     @property
     def open_decodes(self) -> list[Decode]:
         """Decodes that are asked for and not finished."""
         return [effect for effect in self._pending.values() if isinstance(effect, Decode)]
 
-    def _run_diarizer(self, effect: Listen | Review) -> list[Effect]:
+    def _run_diarizer(self, effect: Diarize | FinalizeDiarization) -> list[Effect]:
         assert self.diarizer
         with suppress(Exception):  # as the listeners do
-            if isinstance(effect, Listen):
-                return self.session.listened(effect.key, self.diarizer.diarize([effect.sound])[0])
-            return self.session.reviewed(effect.key, self.diarizer.finalize(effect.carry))
-        answer = self.session.listened if isinstance(effect, Listen) else self.session.reviewed
+            if isinstance(effect, Diarize):
+                return self.session.on_diarized(effect.key, self.diarizer.diarize([effect.chunk])[0])
+            return self.session.on_diarization_finalized(effect.key, self.diarizer.finalize(effect.state))
+        answer = (
+            self.session.on_diarized if isinstance(effect, Diarize) else self.session.on_diarization_finalized
+        )
         return answer(effect.key, None)
 
-    def _answer_model_request(self, request: ModelRequest) -> ModelAnswer | ModelUnavailable:
+    def _answer_model_request(self, request: ModelRequest) -> OpenedModel | ModelUnavailable:
         if self._model_resolver:
             return self._model_resolver(request)
-        return ModelAnswer(self.engine.name, self.engine.requirements)
+        return OpenedModel(self.engine.name, self.engine.requirements)
 
 
 def filter_frames(frames: Iterable[Json], name: str) -> list[Json]:

@@ -86,7 +86,7 @@ def render_outcome(outcome: Hypothesis | DecodeFailed) -> str:
 
 def build_decode(key: int, *words: str, final: bool = True, model: str = "scripted") -> Decode:
     audio = draw_words(words)
-    return Decode(key, Window(audio, 16_000, 0.0, 0, audio.size, 0, last=True), model, final)
+    return Decode(key, Window(audio, 16_000, 0.0, 0, audio.size, 0, is_last=True), model, final)
 
 
 def build_scripted_registry(load: Callable[[], Engine], *more: ModelSpec) -> Registry:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from echoic.engines.scripted import ScriptedEngine
-from echoic.interfaces.engine import Hypothesis, WindowNeeds, hypothesis_of
+from echoic.interfaces.engine import EngineRequirements, Hypothesis, build_text_hypothesis
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,15 +27,15 @@ class FunctionEngine:
     name = "answering"
 
     def __init__(
-        self, answer: Callable[[Window], str | Hypothesis], requirements: WindowNeeds | None = None
+        self, answer: Callable[[Window], str | Hypothesis], requirements: EngineRequirements | None = None
     ) -> None:
         self._answer = answer
-        self.requirements = requirements or WindowNeeds("plain", sample_rate=None)
+        self.requirements = requirements or EngineRequirements("overlap", sample_rate=None)
 
     def decode(self, windows: Sequence[Window]) -> list[Hypothesis]:
         """Return the answers."""
         answers = [self._answer(window) for window in windows]
-        return [hypothesis_of(a) if isinstance(a, str) else a for a in answers]
+        return [build_text_hypothesis(a) if isinstance(a, str) else a for a in answers]
 
     def close(self) -> None:
         """Have nothing to release."""
@@ -50,16 +50,18 @@ class TimedScripted(ScriptedEngine):
 
     def __init__(self, sample_rate: int | None = 16_000) -> None:
         super().__init__()
-        self._requirements = WindowNeeds("plain", sample_rate=sample_rate, times=True)
+        self._requirements = EngineRequirements("overlap", sample_rate=sample_rate, has_word_times=True)
 
     @property
-    def requirements(self) -> WindowNeeds:
+    def requirements(self) -> EngineRequirements:
         """Whole windows, with times."""
         return self._requirements
 
     def decode(self, windows: Sequence[Window]) -> list[Hypothesis]:
         """Return the words of each window, all of them volatile."""
-        whole = [replace(w, left=0, new=len(w.audio), right=0, carry=None) for w in windows]
+        whole = [
+            replace(w, left_context=0, new_samples=len(w.audio), right_context=0, state=None) for w in windows
+        ]
         return [Hypothesis(volatile=heard.committed) for heard in super().decode(whole)]
 
 

@@ -57,7 +57,7 @@ def _read_table(table: str) -> tuple[tuple[NDArray[np.float32], str], ...]:
 
 def build_whole_window(audio: NDArray[np.float32]) -> Window:
     """Return all of ``audio`` as one window, the last."""
-    return Window(audio, 16_000, 0.0, left=0, new=audio.size, right=0, last=True)
+    return Window(audio, 16_000, 0.0, left_context=0, new_samples=audio.size, right_context=0, is_last=True)
 
 
 def join_tokens(tokens: tuple[Token, ...]) -> str:

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from echoic.diarization.fbank import HOP_SAMPLES, compute_fbank
-from echoic.interfaces.diarizer import Sound, SpeakerWishes
+from echoic.interfaces.diarizer import DiarizationChunk, SpeakerOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
-    from echoic.interfaces.diarizer import Diarizer, Turn
+    from echoic.interfaces.diarizer import Diarizer, SpeakerTurn
 
 SAMPLE_RATE = 16_000
-ANY_SPEAKERS = SpeakerWishes()
+ANY_SPEAKERS = SpeakerOptions()
 #: Hertz of each voice.
 VOICE_HERTZ = (200.0, 450.0, 900.0, 1_700.0, 3_000.0, 5_000.0)
 
@@ -76,7 +76,7 @@ class ToneEmbedder:
 
 @dataclass(frozen=True)
 class DiarizedAudio:
-    turns: tuple[Turn, ...]
+    turns: tuple[SpeakerTurn, ...]
     state: object
 
     @property
@@ -91,20 +91,20 @@ def diarize_in_pieces(
     audio: NDArray[np.float32],
     *,
     piece_seconds: float = 1.5,
-    options: SpeakerWishes = ANY_SPEAKERS,
+    options: SpeakerOptions = ANY_SPEAKERS,
     start: float = 0.0,
     state: object = None,
 ) -> DiarizedAudio:
     """Let a diarizer hear audio in pieces of so many seconds."""
-    turns: list[Turn] = []
+    turns: list[SpeakerTurn] = []
     size = round(piece_seconds * SAMPLE_RATE)
     for at in range(0, audio.size, size):
         part = audio[at : at + size]
         last = at + size >= audio.size
-        sound = Sound(
-            part, start + at / SAMPLE_RATE, find_speech(part), last=last, carry=state, wishes=options
+        sound = DiarizationChunk(
+            part, start + at / SAMPLE_RATE, find_speech(part), is_last=last, state=state, options=options
         )
         (voices,) = diarizer.diarize([sound])
         turns += voices.turns
-        state = voices.carry
+        state = voices.state
     return DiarizedAudio(tuple(turns), state)

@@ -11,7 +11,7 @@ from echoic.errors import (
     ErrorCode,
     ModelUnavailable,
     ProtocolError,
-    without_folders,
+    strip_folders,
 )
 
 #: The table of the protocol, section 7, and what a resumed session needs beside it.
@@ -89,7 +89,7 @@ def test_a_failed_decode_has_a_sentence_of_ours() -> None:
     ],
 )
 def test_a_sentence_for_clients_names_files_and_not_where_they_are(said: str, told: str) -> None:
-    assert without_folders(said) == told
+    assert strip_folders(said) == told
     refusal = ModelUnavailable("m", said, "pip install x/y")
     assert refusal.detail["reason"] == told
     assert told in refusal.message

@@ -96,7 +96,7 @@ def _measure_engine_seconds(cost: float) -> float:
     """Return the seconds that the recogniser takes for a window when nobody else asks."""
     engine = ScriptedEngine(STATEFUL, cost=DecodeCost(batch_seconds=cost))
     audio = draw_script(2.0)[1][:32_000].astype(np.float32)
-    window = Window(audio, 16_000, 0.0, left=0, new=len(audio), right=0)
+    window = Window(audio, 16_000, 0.0, left_context=0, new_samples=len(audio), right_context=0)
     taken = []
     for _ in range(20):
         began = time.perf_counter()

@@ -18,10 +18,10 @@ import numpy as np
 from echoic.engines.parakeet.engine import ParakeetOptions
 from echoic.engines.parakeet.onnx import ParakeetOnnx
 from echoic.evaluate.metrics import percentile
-from echoic.interfaces.engine import Hypothesis, ModelAnswer, Window
+from echoic.interfaces.engine import Hypothesis, OpenedModel, Window
 from echoic.protocol.codec import decode_message
 from echoic.scheduling.fair_queue import DecodeJob, FairQueue
-from echoic.session.effects import Again, Decode, Drop, OpenModel
+from echoic.session.effects import CancelDecodes, Continue, Decode, OpenModel
 from echoic.session.session import Session
 from tools.benchmarks import report
 from tools.benchmarks.true_shapes import ensure_optimized, find_shape_folders
@@ -108,7 +108,10 @@ def _measure_offline(folder: Path) -> float:
     """Return seconds of audio for each second of a core, whole windows, eight at a time."""
     engine = ParakeetOnnx(folder, ParakeetOptions(max_batch_size=_LANES, max_concurrency=1))
     audio = [_build_noise(20.0, stream) for stream in range(_LANES)]
-    windows = [Window(one, _RATE, 0.0, left=0, new=one.size, right=0, last=True) for one in audio]
+    windows = [
+        Window(one, _RATE, 0.0, left_context=0, new_samples=one.size, right_context=0, is_last=True)
+        for one in audio
+    ]
     engine.decode(windows[:1])
     began = time.process_time()
     engine.decode(windows)
@@ -156,11 +159,11 @@ class _StreamSimulation:
         whole = _WARM + result.step + result.seconds + _MESSAGE
         self._audio = [_build_noise(whole, stream) for stream in range(streams)]
         self._positions = [round((_WARM + offset) * _RATE) for offset in offsets]
-        answer = ModelAnswer(engine.name, engine.requirements)
+        answer = OpenedModel(engine.name, engine.requirements)
         for stream, session in enumerate(self._sessions):
             for effect in session.receive(decode_message(config)):
                 if isinstance(effect, OpenModel):
-                    session.opened(answer)
+                    session.on_model_opened(answer)
             self._warm_up(session, self._audio[stream][: self._positions[stream]])
         self._upcoming = [(_MESSAGE * stream / streams, stream) for stream in range(streams)]
 
@@ -169,10 +172,10 @@ class _StreamSimulation:
         effects = session.receive(decode_message(audio.astype("<f4").tobytes()))
         while effects:
             asked = [effect for effect in effects if isinstance(effect, Decode)]
-            again = any(isinstance(effect, Again) for effect in effects)
+            again = any(isinstance(effect, Continue) for effect in effects)
             effects = [
-                more for one in asked for more in session.finished(one.key, Hypothesis((), (), None))
-            ] + (session.proceed() if again else [])
+                more for one in asked for more in session.on_decoded(one.key, Hypothesis((), (), None))
+            ] + (session.continue_audio() if again else [])
 
     def run(self) -> CapacityRun:
         while self._upcoming or len(self._queue):
@@ -207,7 +210,7 @@ class _StreamSimulation:
             if job.is_final:
                 self._result.late.append(self._now - asked)
             stream = int(str(job.client))
-            self._apply_effects(stream, self._sessions[stream].finished(job.key, hypothesis))
+            self._apply_effects(stream, self._sessions[stream].on_decoded(job.key, hypothesis))
 
     def _apply_effects(self, stream: int, effects: Iterable[Effect], when: float | None = None) -> None:
         for effect in effects:
@@ -216,7 +219,7 @@ class _StreamSimulation:
                     job = DecodeJob(stream, key, window, final)
                     self._queued_at[job] = self._now if when is None else when
                     self._queue.push(job)
-                case Drop(keys):
+                case CancelDecodes(keys):
                     self._queue.remove_jobs(stream, keys)
                 case _:
                     pass

@@ -13,7 +13,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from echoic.evaluate.offline import SAMPLE_RATE, decode_audio
-from echoic.session.rendering import text_of
+from echoic.session.rendering import join_words
 from echoic.session.session import Session
 from support.play import SessionDriver
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
 
     from echoic.engines.silero import SileroModel
-    from echoic.interfaces.engine import Engine, Hypothesis, Window, WindowNeeds
+    from echoic.interfaces.engine import Engine, EngineRequirements, Hypothesis, Window
 
 Json = dict[str, object]
 
@@ -51,7 +51,7 @@ class CachingEngine:
         return self._engine.name
 
     @property
-    def requirements(self) -> WindowNeeds:
+    def requirements(self) -> EngineRequirements:
         """The engine's needs."""
         return self._engine.requirements
 
@@ -109,7 +109,7 @@ def stream_through_session(
 def decode_naively(engine: Engine, audio: NDArray[np.float32]) -> list[str]:
     """Decode each window of 2.0 s, 0.5 s of it overlap, by itself; the texts are to be joined as they are."""
     ends = range(_CHUNK, len(audio) + _STEP, _STEP)
-    return [text_of(decode_audio(engine, audio[max(0, end - _CHUNK) : end])) for end in ends]
+    return [join_words(decode_audio(engine, audio[max(0, end - _CHUNK) : end])) for end in ends]
 
 
 def stream_over_socket(url: str, audio: NDArray[np.float32], message: float) -> list[Json]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from echoic.audio.vad import SpeechTracker
+from echoic.audio.vad import UtteranceDetector
 from echoic.diarization.analysis_window import AnalysisWindow
 from echoic.diarization.clustering import cluster_groups
 from echoic.diarization.embedding import CamPlusPlus
@@ -34,7 +34,7 @@ from echoic.diarization.voice_segments import (
 )
 from echoic.engines.silero import SileroModel
 from echoic.evaluate.diarization import DiarizationErrors, LabeledTurn, measure_diarization, read_rttm
-from echoic.interfaces.diarizer import SOUND_RATE, Sound
+from echoic.interfaces.diarizer import DIARIZATION_SAMPLE_RATE, DiarizationChunk
 from echoic.media import read_audio
 from tools.benchmarks.recordings import find_speech_folder
 from tools.benchmarks.report import print_table, save_results
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from echoic.diarization.segmentation import Segmenter
-    from echoic.interfaces.diarizer import Diarizer, Turn
+    from echoic.interfaces.diarizer import Diarizer, SpeakerTurn
     from tools.benchmarks.report import Cell
 
 _FIRST, _STEP = 2.0, 1.5
@@ -74,7 +74,7 @@ class LabelledRecording:
     @property
     def seconds(self) -> float:
         """Its length."""
-        return self.audio.size / SOUND_RATE
+        return self.audio.size / DIARIZATION_SAMPLE_RATE
 
 
 def measure(*, quick: bool) -> None:
@@ -102,27 +102,34 @@ def _load_recordings(folder: Path) -> tuple[list[LabelledRecording], list[str]]:
         paths = [folder / row["path"] for row in csv.DictReader(file, delimiter="\t") if row["rttm"]]
     model, talks, silent = SileroModel(), [], []
     for path in sorted(path for path in paths if path.is_file()):
-        audio = np.concatenate(list(read_audio(path, SOUND_RATE)))
+        audio = np.concatenate(list(read_audio(path, DIARIZATION_SAMPLE_RATE)))
         if np.abs(audio).max() < _SILENT:
             silent.append(path.stem)
             continue
-        tracker = SpeechTracker(model.build_detector())
+        tracker = UtteranceDetector(model.build_detector())
         tracker.push(audio)
-        speech = tracker.spoken_between(0, audio.size)
+        speech = tracker.find_speech(0, audio.size)
         talks.append(LabelledRecording(path.stem, audio, read_rttm(path.with_suffix(".rttm")), speech))
     return talks, silent
 
 
-def split_into_chunks(talk: LabelledRecording) -> Iterator[Sound]:
+def split_into_chunks(talk: LabelledRecording) -> Iterator[DiarizationChunk]:
     """Yield a recording as a session sends it to a diarizer, without the carry."""
-    edges = [0, *range(round(_FIRST * SOUND_RATE), talk.audio.size, round(_STEP * SOUND_RATE))]
+    edges = [
+        0,
+        *range(
+            round(_FIRST * DIARIZATION_SAMPLE_RATE), talk.audio.size, round(_STEP * DIARIZATION_SAMPLE_RATE)
+        ),
+    ]
     for start, end in zip(edges, [*edges[1:], talk.audio.size], strict=True):
         speech = tuple(
             (max(begin, start) - start, min(stop, end) - start)
             for begin, stop in talk.speech
             if begin < end and stop > start
         )
-        yield Sound(talk.audio[start:end], start / SOUND_RATE, speech, last=end == talk.audio.size)
+        yield DiarizationChunk(
+            talk.audio[start:end], start / DIARIZATION_SAMPLE_RATE, speech, is_last=end == talk.audio.size
+        )
 
 
 def _compare_diarizers(
@@ -140,18 +147,20 @@ def _compare_diarizers(
     }
 
 
-def _run_diarizer(diarizer: Diarizer, talk: LabelledRecording) -> tuple[Sequence[Turn], Sequence[Turn]]:
+def _run_diarizer(
+    diarizer: Diarizer, talk: LabelledRecording
+) -> tuple[Sequence[SpeakerTurn], Sequence[SpeakerTurn]]:
     """Return the turns as they go out, and what the summary says."""
     carry: object = None
-    live: list[Turn] = []
+    live: list[SpeakerTurn] = []
     for sound in split_into_chunks(talk):
-        (voices,) = diarizer.diarize([replace(sound, carry=carry)])
+        (voices,) = diarizer.diarize([replace(sound, state=carry)])
         live += voices.turns
-        carry = voices.carry
+        carry = voices.state
     return live, diarizer.finalize(carry)
 
 
-def _compute_error_rates(talk: LabelledRecording, turns: Iterable[Turn]) -> dict[str, float]:
+def _compute_error_rates(talk: LabelledRecording, turns: Iterable[SpeakerTurn]) -> dict[str, float]:
     said = [LabeledTurn(turn.start, turn.end, str(turn.speaker)) for turn in turns]
     strict = measure_diarization(talk.turns, said, talk.seconds)
     lenient = measure_diarization(talk.turns, said, talk.seconds, collar=_COLLAR, count_overlap=False)
@@ -164,7 +173,7 @@ def _compute_error_rates(talk: LabelledRecording, turns: Iterable[Turn]) -> dict
     }
 
 
-def _diarize_offline(talk: LabelledRecording, segmenter: Segmenter) -> tuple[Turn, ...]:
+def _diarize_offline(talk: LabelledRecording, segmenter: Segmenter) -> tuple[SpeakerTurn, ...]:
     """Return the turns by average linkage over all windows of the recording at once.
 
     A cluster that has not spoken for ``_LEAST`` seconds goes to the one that is most like it.
@@ -189,10 +198,12 @@ def _diarize_offline(talk: LabelledRecording, segmenter: Segmenter) -> tuple[Tur
 
 def _build_analysis_windows(talk: LabelledRecording) -> Iterator[tuple[AnalysisWindow, float]]:
     """Yield what is heard around each part that is decided, and where that part ends."""
-    spoken = tuple((begin / SOUND_RATE, end / SOUND_RATE) for begin, end in talk.speech)
+    spoken = tuple(
+        (begin / DIARIZATION_SAMPLE_RATE, end / DIARIZATION_SAMPLE_RATE) for begin, end in talk.speech
+    )
     for start in np.arange(0.0, talk.seconds, _MIDDLE).tolist():
         origin, end = max(0.0, start - _AROUND), min(talk.seconds, start + _MIDDLE + _AROUND)
-        audio = talk.audio[round(origin * SOUND_RATE) : round(end * SOUND_RATE)]
+        audio = talk.audio[round(origin * DIARIZATION_SAMPLE_RATE) : round(end * DIARIZATION_SAMPLE_RATE)]
         yield AnalysisWindow(audio, origin, start, spoken), min(talk.seconds, start + _MIDDLE)
 
 
@@ -253,9 +264,9 @@ def _measure_cost(diarizer: Diarizer, talks: Sequence[LabelledRecording], minute
     while offset < minutes * _MINUTE:
         for sound in split_into_chunks(whole):
             began = time.process_time()
-            (voices,) = diarizer.diarize([replace(sound, start=sound.start + offset, carry=carry)])
-            carry = voices.carry
-            spent.append((time.process_time() - began) / (sound.audio.size / SOUND_RATE))
+            (voices,) = diarizer.diarize([replace(sound, start=sound.start + offset, state=carry)])
+            carry = voices.state
+            spent.append((time.process_time() - began) / (sound.audio.size / DIARIZATION_SAMPLE_RATE))
             largest = max(largest, carry.size_bytes if isinstance(carry, DiarizerState) else 0)
         offset += whole.seconds
     each = round(whole.seconds / _STEP)

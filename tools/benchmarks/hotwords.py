@@ -30,8 +30,8 @@ from echoic.evaluate.metrics import EditCounts, TermErrors, count_term_errors, c
 from echoic.evaluate.offline import SAMPLE_RATE
 from echoic.interfaces.engine import DecodeOptions, Window
 from echoic.media import read_audio
-from echoic.text.replacements import Glossary, Replacements
-from echoic.text.vocabulary import Hotword, Hotwords, Vocabulary, Wish
+from echoic.text.replacements import Replacements, ReplacementTable
+from echoic.text.vocabulary import Hotword, Hotwords, Vocabulary, VocabularyEntries
 from tools.benchmarks import report
 from tools.benchmarks.recordings import find_speech_folder
 from tools.benchmarks.true_shapes import build_stub_frames, find_shape_folders, measure_milliseconds
@@ -72,7 +72,7 @@ class HotwordCase:
             *chance.sample([one for one in others if one not in self.rare_words], extra),
         ]
         chance.shuffle(words)
-        return Vocabulary(Wish(tuple(Hotword(one) for one in words)))
+        return Vocabulary(VocabularyEntries(tuple(Hotword(one) for one in words)))
 
 
 def measure(*, quick: bool) -> None:
@@ -96,8 +96,8 @@ def _measure_replacements() -> list[dict[str, Cell]]:
     rows: list[list[Cell]] = []
     for count in (1, 100, 10_000):
         table = {f"{_make_up_word(chance)} {_make_up_word(chance)}": "what was meant" for _ in range(count)}
-        build = measure_milliseconds({"": partial(Glossary, table)}, 5)[""]
-        replacements = Replacements(Glossary(table))
+        build = measure_milliseconds({"": partial(ReplacementTable, table)}, 5)[""]
+        replacements = Replacements(ReplacementTable(table))
         final = measure_milliseconds({"": partial(_apply_replacements, replacements, said)}, 5)[""]
         rows.append([f"{count:,}", build, 1000 * final / _OFTEN])
     return _print_table(
@@ -107,7 +107,7 @@ def _measure_replacements() -> list[dict[str, Cell]]:
 
 def _apply_replacements(replacements: Replacements, said: Sequence[str]) -> None:
     for _ in range(_OFTEN):
-        replacements.edits(said)
+        replacements.find_edits(said)
 
 
 def _make_up_word(chance: random.Random) -> str:
@@ -209,7 +209,16 @@ def _score_cases(
 
 def _transcribe_audio(engine: Engine, audio: Audio, vocabulary: Vocabulary) -> str:
     options = DecodeOptions("en", vocabulary.hotwords, vocabulary.prompt)
-    window = Window(audio, SAMPLE_RATE, 0.0, left=0, new=len(audio), right=0, last=True, options=options)
+    window = Window(
+        audio,
+        SAMPLE_RATE,
+        0.0,
+        left_context=0,
+        new_samples=len(audio),
+        right_context=0,
+        is_last=True,
+        options=options,
+    )
     [hypothesis] = engine.decode([window])
     return "".join(token.text for token in (*hypothesis.committed, *hypothesis.volatile)).strip()
 

@@ -35,13 +35,13 @@ def measure(*, quick: bool) -> None:
     """Measure, print and save."""
     streams, seconds = (20, 3.0) if quick else (50, 10.0)
     rows: list[list[report.Cell]] = []
-    for reading in ("carried",) if quick else ("carried", "utterance"):
+    for reading in ("stateful",) if quick else ("stateful", "local_agreement"):
         with BenchmarkServer("--engine", "free", "--reading", reading) as server:
             asyncio.run(
                 _measure_cpu_ms(server, streams, StreamScript(draw_script(2.0)[1]), stream_script)
             )  # warm
             cases = _CASES[::2] if quick else _CASES
-            for name, binary, config in (*cases, *_ADD_ONS) if reading == "carried" else cases:
+            for name, binary, config in (*cases, *_ADD_ONS) if reading == "stateful" else cases:
                 script = StreamScript(draw_script(seconds)[1], binary=binary, config=config)
                 bare = asyncio.run(_measure_cpu_ms(server, streams, script, stream_script_bare))
                 full = asyncio.run(_measure_cpu_ms(server, streams, script, stream_script))

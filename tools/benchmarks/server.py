@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 STATE_PATH = "/benchmarks/state"
 BARE_PATH = "/benchmarks/bare"
 ECHO_PATH = "/benchmarks/echo"
-_READINGS = {"carried": STATEFUL, "utterance": LOCAL_AGREEMENT}
+_READINGS = {"stateful": STATEFUL, "local_agreement": LOCAL_AGREEMENT}
 
 
 class FreeEngine(ScriptedEngine):
@@ -54,7 +54,7 @@ class FreeEngine(ScriptedEngine):
 
 
 def _build_hypothesis(window: Window) -> Hypothesis:
-    word = Token(" word", start=window.left / window.sample_rate, duration=0.1, confidence=1.0)
+    word = Token(" word", start=window.left_context / window.sample_rate, duration=0.1, confidence=1.0)
     return Hypothesis(committed=(word,))
 
 
@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument(
         "--contexts", type=float, nargs=2, default=(4.0, 1.0), help="of the Parakeet, seconds"
     )
-    parser.add_argument("--reading", choices=tuple(_READINGS), default="carried")
+    parser.add_argument("--reading", choices=tuple(_READINGS), default="stateful")
     parser.add_argument("--batch-cost", type=float, default=0.0, help="seconds")
     parser.add_argument("--threads", type=int, default=1, help="that decode")
     parser.add_argument("--speakers", help="the diarizer; the recogniser's kind")

@@ -6,16 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 #: Samples below which a smaller store is not worth a copy.
-_SMALLEST = 1024
+_MIN_CAPACITY = 1024
 #: A store more than this many times larger than what it holds is cut down.
-_SPARE = 2
+_GROWTH_FACTOR = 2
 
 
-def _nothing() -> NDArray[np.float32]:
+def _empty_samples() -> NDArray[np.float32]:
     return np.empty(0, dtype=np.float32)
 
 
-class Tape:
+class AudioBuffer:
     """A mono float32 store addressed by absolute sample position.
 
     What is held lies contiguously in one array, so appending and forgetting cost amortised constant
@@ -25,10 +25,10 @@ class Tape:
         start: The position of the first sample that will be appended.
     """
 
-    __slots__ = ("_head", "_size", "_start", "_store")
+    __slots__ = ("_head", "_size", "_start", "_samples")
 
     def __init__(self, start: int = 0) -> None:
-        self._store = _nothing()
+        self._samples = _empty_samples()
         self._head = 0
         self._size = 0
         self._start = start
@@ -46,7 +46,7 @@ class Tape:
     @property
     def nbytes(self) -> int:
         """Bytes of the store, used or spare."""
-        return self._store.nbytes
+        return self._samples.nbytes
 
     def append(self, samples: NDArray[np.float32]) -> None:
         """Add samples at the end.
@@ -60,10 +60,10 @@ class Tape:
         if samples.ndim != 1:
             raise ValueError(f"A tape is mono: shape (n,), not {samples.shape}.")
         size = self._size + len(samples)
-        if self._head + size > len(self._store):
-            self._make_room(size)
+        if self._head + size > len(self._samples):
+            self._ensure_capacity(size)
         tail = self._head + self._size
-        self._store[tail : tail + len(samples)] = samples
+        self._samples[tail : tail + len(samples)] = samples
         self._size = size
 
     def read(self, start: int, end: int) -> NDArray[np.float32]:
@@ -78,11 +78,11 @@ class Tape:
         if not self.start <= start <= end <= self.end:
             raise ValueError(f"Samples {start} to {end} were asked for; {self.start} to {self.end} are held.")
         first = self._head + start - self._start
-        samples = self._store[first : first + end - start].copy()
+        samples = self._samples[first : first + end - start].copy()
         samples.flags.writeable = False
         return samples
 
-    def forget(self, before: int) -> None:
+    def discard_before(self, before: int) -> None:
         """Drop the samples before a position; at most everything held, and never what follows."""
         dropped = min(before - self._start, self._size)
         if dropped <= 0:
@@ -90,25 +90,25 @@ class Tape:
         self._start += dropped
         self._head += dropped
         self._size -= dropped
-        if len(self._store) > max(_SPARE * self._size, _SMALLEST if self._size else 0):
-            self._move(self._size + self._size // 4)
+        if len(self._samples) > max(_GROWTH_FACTOR * self._size, _MIN_CAPACITY if self._size else 0):
+            self._reallocate(self._size + self._size // 4)
 
     def clear(self, start: int = 0) -> None:
         """Drop everything; the next sample goes to the position ``start``."""
-        self._store = _nothing()
+        self._samples = _empty_samples()
         self._head = self._size = 0
         self._start = start
 
-    def _make_room(self, size: int) -> None:
+    def _ensure_capacity(self, size: int) -> None:
         """Let ``size`` samples fit: in this store if they leave a quarter of it, else in a larger one."""
-        if 4 * size <= 3 * len(self._store):
-            self._store[: self._size] = self._store[self._head : self._head + self._size]
+        if 4 * size <= 3 * len(self._samples):
+            self._samples[: self._size] = self._samples[self._head : self._head + self._size]
             self._head = 0
         else:
-            self._move(size + size // 2)
+            self._reallocate(size + size // 2)
 
-    def _move(self, capacity: int) -> None:
+    def _reallocate(self, capacity: int) -> None:
         store = np.empty(capacity, dtype=np.float32)
-        store[: self._size] = self._store[self._head : self._head + self._size]
-        self._store = store
+        store[: self._size] = self._samples[self._head : self._head + self._size]
+        self._samples = store
         self._head = 0

@@ -15,19 +15,19 @@ _QUALITY = "HQ"
 #: Blocks a second that soxr is fed with: its buffers grow with the largest block and never shrink.
 _BLOCKS_PER_SECOND = 50
 #: Samples of the lower rate that the filter needs before a sample; HQ's half length is about 100.
-_REACH = 192
+_FILTER_REACH = 192
 #: Input positions that are searched for one that falls on a sample of the output.
-_SEARCH = 1024
+_ANCHOR_SEARCH = 1024
 
 
-def _nothing() -> NDArray[np.float32]:
+def _empty_samples() -> NDArray[np.float32]:
     return np.empty(0, dtype=np.float32)
 
 
 class Resampler:
     """Turns a mono stream at one rate into one at another, sample ``k`` lying at ``k / new_rate`` seconds.
 
-    The filter gives samples out 10 to 120 ms late, as soxr works in blocks. ``tail`` estimates those that
+    The filter gives samples out 10 to 120 ms late, as soxr works in blocks. ``preview_tail`` estimates those that
     are still inside it, so audio can be cut at a position as soon as it was heard. Equal rates pass through.
 
     An instance costs nothing before the first sample, then 90 to 220 kB, and 90 to 250 ms of input.
@@ -40,20 +40,20 @@ class Resampler:
         libsoxr (https://sourceforge.net/projects/soxr/) by python-soxr's ``ResampleStream``.
     """
 
-    __slots__ = ("_emitted", "_heard", "_new_rate", "_rate", "_recent", "_stream")
+    __slots__ = ("_emitted", "_consumed", "_new_rate", "_rate", "_recent", "_stream")
 
     def __init__(self, rate: int, new_rate: int) -> None:
         self._rate = rate
         self._new_rate = new_rate
         self._stream: soxr.ResampleStream | None = None
-        self._heard = 0
+        self._consumed = 0
         self._emitted = 0
-        self._recent = _nothing()
+        self._recent = _empty_samples()
 
     @property
-    def heard(self) -> int:
+    def consumed(self) -> int:
         """Samples pushed so far, at ``rate``."""
-        return self._heard
+        return self._consumed
 
     @property
     def emitted(self) -> int:
@@ -69,14 +69,14 @@ class Resampler:
         Returns:
             float32, shape ``(m,)``, -1..1, at ``new_rate``; ``samples`` itself where the rates are equal.
         """
-        self._heard += len(samples)
-        out = samples if self._rate == self._new_rate else self._resample(samples)
+        self._consumed += len(samples)
+        out = samples if self._rate == self._new_rate else self._resample_chunk(samples)
         self._emitted += len(out)
         if out is not samples:
-            self._remember(samples)
+            self._keep_recent(samples)
         return out
 
-    def tail(self) -> NDArray[np.float32]:
+    def preview_tail(self) -> NDArray[np.float32]:
         """Return an estimate of the samples still inside the filter, as if silence followed.
 
         The stream is left as it is. What ``push`` has returned and the tail make ``rescale(heard)``
@@ -85,11 +85,11 @@ class Resampler:
         Returns:
             float32, shape ``(rescale(heard, rate, new_rate) - emitted,)``, -1..1, at ``new_rate``.
         """
-        missing = rescale(self._heard, self._rate, self._new_rate) - self._emitted
+        missing = rescale(self._consumed, self._rate, self._new_rate) - self._emitted
         if missing <= 0:
-            return _nothing()
+            return _empty_samples()
         start = self._anchor()
-        recent = self._recent[start - (self._heard - len(self._recent)) :]
+        recent = self._recent[start - (self._consumed - len(self._recent)) :]
         out = soxr.resample(recent, self._rate, self._new_rate, quality=_QUALITY)
         first = self._emitted - rescale(start, self._rate, self._new_rate)
         tail = np.zeros(missing, dtype=np.float32)
@@ -97,9 +97,9 @@ class Resampler:
         np.clip(known, -1.0, 1.0, out=tail[: len(known)])
         return tail
 
-    def _resample(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _resample_chunk(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         if not len(samples):
-            return _nothing()
+            return _empty_samples()
         if self._stream is None:
             self._stream = soxr.ResampleStream(
                 self._rate, self._new_rate, 1, dtype="float32", quality=_QUALITY
@@ -111,22 +111,22 @@ class Resampler:
         out = np.concatenate(parts)
         return np.clip(out, -1.0, 1.0, out=out)  # the filter overshoots at full scale
 
-    def _remember(self, samples: NDArray[np.float32]) -> None:
-        """Keep the input that a tail can need: from ``_SEARCH`` positions before ``_latest_anchor``."""
-        kept = self._heard - max(self._latest_anchor() - _SEARCH, 0)
+    def _keep_recent(self, samples: NDArray[np.float32]) -> None:
+        """Keep the input that a tail can need: from ``_ANCHOR_SEARCH`` positions before ``_find_latest_anchor``."""
+        kept = self._consumed - max(self._find_latest_anchor() - _ANCHOR_SEARCH, 0)
         if kept <= len(samples):
             self._recent = samples[len(samples) - kept :].copy()
         else:
             self._recent = np.concatenate((self._recent[len(samples) - kept :], samples))
 
-    def _latest_anchor(self) -> int:
+    def _find_latest_anchor(self) -> int:
         """Return the last input position whose filter is settled where the tail begins."""
-        reach = math.ceil(_REACH * max(self._rate / self._new_rate, 1.0))
+        reach = math.ceil(_FILTER_REACH * max(self._rate / self._new_rate, 1.0))
         return max(self._emitted * self._rate // self._new_rate - reach, 0)
 
     def _anchor(self) -> int:
         """Return an input position, near enough before the tail, that falls on a sample of the output."""
-        latest = self._latest_anchor()
-        positions = np.arange(latest, max(latest - _SEARCH, -1), -1, dtype=np.int64)
+        latest = self._find_latest_anchor()
+        positions = np.arange(latest, max(latest - _ANCHOR_SEARCH, -1), -1, dtype=np.int64)
         phases = positions * self._new_rate % self._rate
         return int(positions[np.argmin(np.minimum(phases, self._rate - phases))])

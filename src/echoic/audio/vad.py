@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echoic.audio.resample import Resampler
-from echoic.interfaces.vad import VoiceActivity
+from echoic.interfaces.vad import VoiceActivityDetector
 from echoic.units import rescale, to_samples
 
 
 @dataclass(frozen=True, slots=True)
-class SpeechRules:
+class VadConfig:
     """How probabilities become utterances; measured with Silero and Moonshine, docs/decisions/0005.
 
     Attributes:
@@ -50,33 +50,35 @@ class Utterance:
     end: int | None
 
 
-class SpeechTracker:
+class UtteranceDetector:
     """Follows one stream and makes out its utterances; positions are samples since the first one pushed.
 
     All answers are functions of the audio pushed so far, however it was cut.
 
     Args:
-        voice: The stream's detector; positions are at its sample rate.
-        rules: How its probabilities become utterances.
+        detector: The stream's detector; positions are at its sample rate.
+        config: How its probabilities become utterances.
     """
 
-    def __init__(self, voice: VoiceActivity, rules: SpeechRules | None = None) -> None:
-        self.rules = rules or SpeechRules()
-        self._voice = voice
-        self._frame = voice.frame_samples
-        self._rest: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
-        self._framed = 0
-        self._first: int | None = None  # where the speech of the open utterance begins
-        self._last = 0  # where the last speech ends; 0: none yet
+    def __init__(self, detector: VoiceActivityDetector, config: VadConfig | None = None) -> None:
+        self.config = config or VadConfig()
+        self._detector = detector
+        self._frame_samples = detector.frame_samples
+        self._remainder: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
+        self._processed = 0
+        self._utterance_start: int | None = None  # where the speech of the open utterance begins
+        self._last_speech_end = 0  # where the last speech ends; 0: none yet
         self._closed: list[Utterance] = []
         self._closed_until = 0
-        self._spoken: list[tuple[int, int]] = []
-        self._recent: deque[float] = deque(maxlen=self._samples(self.rules.search) // self._frame)
+        self._speech_spans: list[tuple[int, int]] = []
+        self._recent_probabilities: deque[float] = deque(
+            maxlen=self._to_samples(self.config.search) // self._frame_samples
+        )
 
     @property
-    def heard(self) -> int:
+    def consumed(self) -> int:
         """Samples pushed so far."""
-        return self._framed + len(self._rest)
+        return self._processed + len(self._remainder)
 
     @property
     def utterances(self) -> tuple[Utterance, ...]:
@@ -84,14 +86,16 @@ class SpeechTracker:
 
         Speech shows once it has lasted for ``least`` seconds.
         """
-        if self._first is None or self._last - self._first < self._samples(self.rules.least):
+        if self._utterance_start is None or self._last_speech_end - self._utterance_start < self._to_samples(
+            self.config.least
+        ):
             return tuple(self._closed)
-        return (*self._closed, Utterance(self._padded(self._first), None))
+        return (*self._closed, Utterance(self._pad_start(self._utterance_start), None))
 
     @property
     def trailing_silence(self) -> int:
         """Samples since the last speech; all that was heard, if there was none."""
-        return self.heard - self._last
+        return self.consumed - self._last_speech_end
 
     def push(self, samples: NDArray[np.float32]) -> None:
         """Hear more of the stream.
@@ -99,87 +103,92 @@ class SpeechTracker:
         Args:
             samples: float32, shape ``(n,)``, mono, at the detector's sample rate, -1..1.
         """
-        audio = np.concatenate((self._rest, samples))
-        whole = len(audio) - len(audio) % self._frame
-        self._rest = audio[whole:].copy()
+        audio = np.concatenate((self._remainder, samples))
+        whole = len(audio) - len(audio) % self._frame_samples
+        self._remainder = audio[whole:].copy()
         if whole:
-            for probability in self._voice.probabilities(audio[:whole].reshape(-1, self._frame)):
-                self._step(probability)
+            for probability in self._detector.probabilities(audio[:whole].reshape(-1, self._frame_samples)):
+                self._process_frame(probability)
 
-    def speech_between(self, start: int, end: int) -> bool:
+    def has_speech(self, start: int, end: int) -> bool:
         """Return whether any of the samples from ``start`` up to ``end`` is speech."""
-        return any(begin < end and start < stop for begin, stop in self._spoken)
+        return any(begin < end and start < stop for begin, stop in self._speech_spans)
 
-    def spoken_between(self, start: int, end: int) -> tuple[tuple[int, int], ...]:
+    def find_speech(self, start: int, end: int) -> tuple[tuple[int, int], ...]:
         """Return where there is speech among the samples from ``start`` up to ``end``, in order."""
-        parts = ((max(begin, start), min(stop, end)) for begin, stop in self._spoken)
+        parts = ((max(begin, start), min(stop, end)) for begin, stop in self._speech_spans)
         return tuple((begin, stop) for begin, stop in parts if begin < stop)
 
-    def close(self) -> None:
+    def close_utterance(self) -> None:
         """End what goes on at what is heard, even if it is too short to have shown (for a commit)."""
-        if self._first is not None and self._first < self._last:
-            self._finish(self._first, min(self._after_last(), self.heard))
-        self._first = None
+        if self._utterance_start is not None and self._utterance_start < self._last_speech_end:
+            self._close_utterance(self._utterance_start, min(self._pad_end(), self.consumed))
+        self._utterance_start = None
 
-    def forget(self, before: int) -> None:
+    def discard_before(self, before: int) -> None:
         """Forget the utterances that ended, and the speech that was, up to the sample ``before``."""
         self._closed = [known for known in self._closed if known.end is None or known.end > before]
-        self._spoken = [(begin, end) for begin, end in self._spoken if end > before]
+        self._speech_spans = [(begin, end) for begin, end in self._speech_spans if end > before]
 
-    def _step(self, probability: float) -> None:
+    def _process_frame(self, probability: float) -> None:
         """Hear one frame."""
-        start, self._framed = self._framed, self._framed + self._frame
-        self._recent.append(probability)
-        if probability >= (self.rules.begin if self._first is None else self.rules.go_on):
-            self._speak(start)
-        elif self._first is not None and self._framed - self._last >= self._samples(self.rules.pause):
-            self._pause(self._first)
-        if self._first is not None and self._framed - self._first >= self._samples(self.rules.longest):
-            self._cut(self._first)
+        start, self._processed = self._processed, self._processed + self._frame_samples
+        self._recent_probabilities.append(probability)
+        if probability >= (self.config.begin if self._utterance_start is None else self.config.go_on):
+            self._extend_speech(start)
+        elif (
+            self._utterance_start is not None
+            and self._processed - self._last_speech_end >= self._to_samples(self.config.pause)
+        ):
+            self._end_at_pause(self._utterance_start)
+        if self._utterance_start is not None and self._processed - self._utterance_start >= self._to_samples(
+            self.config.longest
+        ):
+            self._split_utterance(self._utterance_start)
 
-    def _speak(self, start: int) -> None:
+    def _extend_speech(self, start: int) -> None:
         """The frame from ``start`` on is speech."""
-        if self._first is None:
-            self._first = start
-        if self._spoken and self._spoken[-1][1] == start:
-            start = self._spoken.pop()[0]
-        self._last = self._framed
-        self._spoken.append((start, self._last))
+        if self._utterance_start is None:
+            self._utterance_start = start
+        if self._speech_spans and self._speech_spans[-1][1] == start:
+            start = self._speech_spans.pop()[0]
+        self._last_speech_end = self._processed
+        self._speech_spans.append((start, self._last_speech_end))
 
-    def _pause(self, first: int) -> None:
+    def _end_at_pause(self, first: int) -> None:
         """The speech from ``first`` on is over; what was too short is no utterance."""
-        if self._last - first >= self._samples(self.rules.least):
-            self._finish(first, min(self._after_last(), self._framed))
-        self._first = None
+        if self._last_speech_end - first >= self._to_samples(self.config.least):
+            self._close_utterance(first, min(self._pad_end(), self._processed))
+        self._utterance_start = None
 
-    def _cut(self, first: int) -> None:
+    def _split_utterance(self, first: int) -> None:
         """The speech from ``first`` on lasts too long: cut it at its quietest place, go on from there."""
-        place = self._quietest((self._framed - first) // self._frame)
-        self._finish(first, place)
-        self._first = place
+        place = self._find_quietest((self._processed - first) // self._frame_samples)
+        self._close_utterance(first, place)
+        self._utterance_start = place
 
-    def _finish(self, first: int, end: int) -> None:
-        self._closed.append(Utterance(self._padded(first), end))
+    def _close_utterance(self, first: int, end: int) -> None:
+        self._closed.append(Utterance(self._pad_start(first), end))
         self._closed_until = end
 
-    def _quietest(self, frames: int) -> int:
+    def _find_quietest(self, frames: int) -> int:
         """Return the middle of the quietest of the last ``frames``, its neighbours counted with it."""
-        recent = list(self._recent)[-frames:]
+        recent = list(self._recent_probabilities)[-frames:]
         around = [(sum(recent[at - 1 : at + 2]), recent[at]) for at in range(1, len(recent) - 1)]
         back = len(recent) - 1 - around.index(min(around)) if around else 1
-        return self._framed - back * self._frame + self._frame // 2
+        return self._processed - back * self._frame_samples + self._frame_samples // 2
 
-    def _after_last(self) -> int:
-        return self._last + self._samples(self.rules.padding)
+    def _pad_end(self) -> int:
+        return self._last_speech_end + self._to_samples(self.config.padding)
 
-    def _padded(self, first: int) -> int:
-        return max(self._closed_until, first - self._samples(self.rules.padding))
+    def _pad_start(self, first: int) -> int:
+        return max(self._closed_until, first - self._to_samples(self.config.padding))
 
-    def _samples(self, seconds: float) -> int:
-        return to_samples(seconds, self._voice.sample_rate)
+    def _to_samples(self, seconds: float) -> int:
+        return to_samples(seconds, self._detector.sample_rate)
 
 
-class AllSpeech:
+class AlwaysSpeech:
     """The voice activity of a stream without a detector: everything may be speech."""
 
     sample_rate = 16_000
@@ -190,65 +199,74 @@ class AllSpeech:
         return [1.0] * len(frames)
 
 
-class Ear:
+class SpeechDetector:
     """A speech tracker whose positions are samples of the tape.
 
     Args:
-        voice: The stream's detector.
+        detector: The stream's detector.
         rate: Samples per second of the tape.
-        longest: Seconds of the longest utterance.
+        max_utterance_seconds: Seconds of the longest utterance.
     """
 
-    def __init__(self, voice: VoiceActivity, rate: int, longest: float) -> None:
+    def __init__(self, detector: VoiceActivityDetector, rate: int, max_utterance_seconds: float) -> None:
         self.rate = rate
-        self._own_rate = voice.sample_rate
-        rules = SpeechRules(longest=longest)
-        self._tracker = SpeechTracker(voice, rules)
-        unseen = to_samples(rules.least + rules.pause + rules.padding, voice.sample_rate)
-        self._unseen = unseen + 2 * voice.frame_samples
-        self._resampler = Resampler(rate, voice.sample_rate)
+        self._detector_rate = detector.sample_rate
+        rules = VadConfig(longest=max_utterance_seconds)
+        self._utterance_detector = UtteranceDetector(detector, rules)
+        unseen = to_samples(rules.least + rules.pause + rules.padding, detector.sample_rate)
+        self._lookback = unseen + 2 * detector.frame_samples
+        self._resampler = Resampler(rate, detector.sample_rate)
 
     def push(self, samples: NDArray[np.float32]) -> None:
         """Hear what was put on the tape."""
-        self._tracker.push(self._resampler.push(samples))
+        self._utterance_detector.push(self._resampler.push(samples))
 
     @property
-    def heard(self) -> int:
+    def consumed(self) -> int:
         """Samples of the tape that the detector has heard."""
-        return self._there(self._tracker.heard)
+        return self._to_detector_position(self._utterance_detector.consumed)
 
     @property
-    def settled(self) -> int:
+    def settled_until(self) -> int:
         """The sample before which no utterance begins that does not show yet."""
-        return self._there(self._tracker.heard - self._unseen)
+        return self._to_detector_position(self._utterance_detector.consumed - self._lookback)
 
     @property
     def utterances(self) -> tuple[Utterance, ...]:
         """The utterances that are over and not forgotten, then the one that goes on."""
         return tuple(
-            Utterance(self._there(u.start), None if u.end is None else self._there(u.end))
-            for u in self._tracker.utterances
+            Utterance(
+                self._to_detector_position(u.start),
+                None if u.end is None else self._to_detector_position(u.end),
+            )
+            for u in self._utterance_detector.utterances
         )
 
-    def speech_between(self, start: int, end: int) -> bool:
+    def has_speech(self, start: int, end: int) -> bool:
         """Return whether there is speech among these samples."""
-        return self._tracker.speech_between(self._here(start), self._here(end))
+        return self._utterance_detector.has_speech(
+            self._to_buffer_position(start), self._to_buffer_position(end)
+        )
 
-    def spoken_between(self, start: int, end: int) -> tuple[tuple[int, int], ...]:
+    def find_speech(self, start: int, end: int) -> tuple[tuple[int, int], ...]:
         """Return where there is speech among these samples, in order."""
-        spoken = self._tracker.spoken_between(self._here(start), self._here(end))
-        return tuple((self._there(begin), self._there(stop)) for begin, stop in spoken)
+        spoken = self._utterance_detector.find_speech(
+            self._to_buffer_position(start), self._to_buffer_position(end)
+        )
+        return tuple(
+            (self._to_detector_position(begin), self._to_detector_position(stop)) for begin, stop in spoken
+        )
 
-    def close(self) -> None:
+    def close_utterance(self) -> None:
         """End the utterance that goes on at what is heard."""
-        self._tracker.close()
+        self._utterance_detector.close_utterance()
 
-    def forget(self, before: int) -> None:
+    def discard_before(self, before: int) -> None:
         """Forget utterances and speech up to a sample of the tape."""
-        self._tracker.forget(self._here(before))
+        self._utterance_detector.discard_before(self._to_buffer_position(before))
 
-    def _here(self, position: int) -> int:
-        return rescale(position, self.rate, self._own_rate)
+    def _to_buffer_position(self, position: int) -> int:
+        return rescale(position, self.rate, self._detector_rate)
 
-    def _there(self, position: int) -> int:
-        return rescale(position, self._own_rate, self.rate)
+    def _to_detector_position(self, position: int) -> int:
+        return rescale(position, self._detector_rate, self.rate)

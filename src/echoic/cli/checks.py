@@ -272,12 +272,12 @@ if TYPE_CHECKING:
 
 def inspect_insights(settings: "Settings") -> CheckResult:
     """Return who makes insights; a language model is not asked, only called on."""
-    from echoic.errors import Missing
+    from echoic.errors import Unavailable
     from echoic.insights.providers import InsightProviders
 
     plan = settings.insight_settings
     found = InsightProviders(plan).find_provider()
-    if isinstance(found, Missing):
+    if isinstance(found, Unavailable):
         return CheckResult("insights", "note", found.reason, found.install)
     if plan.provider == "llm" and plan.base_url and not _can_connect(plan.base_url):
         fix = "start it, or set insights_base_url"

@@ -168,4 +168,4 @@ def _compute_centroid(groups: EmbeddingGroups, chosen: NDArray[np.bool_]) -> NDA
 def _get_speaker_limit(state: DiarizerState) -> float:
     """Return how many speakers there may be."""
     wishes = state.options
-    return float(wishes.count or wishes.most or np.inf)
+    return float(wishes.count or wishes.max_count or np.inf)

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 
-from echoic.errors import Missing, ModelUnavailable
+from echoic.errors import ModelUnavailable, Unavailable
 from echoic.interfaces.diarizer import Diarizer
 
 #: The diarizers that come with the package: the second hears no turns within a window, for half the cost.
@@ -21,7 +21,7 @@ LIGHT_DIARIZER = "embedded-light"
 #: The files of its models of voices and of turns, in the package.
 EMBEDDING_FILE = Path(__file__).parent / "campplus.onnx"
 SEGMENTATION_FILE = Path(__file__).parent / "segmentation.onnx"
-ONNXRUNTIME_MISSING = Missing("The package onnxruntime is not installed.", "pip install onnxruntime")
+ONNXRUNTIME_MISSING = Unavailable("The package onnxruntime is not installed.", "pip install onnxruntime")
 REINSTALL_COMMAND = "pip install --force-reinstall --no-deps echoic"
 
 
@@ -54,12 +54,12 @@ class DiarizerSpec:
     """
 
     name: str
-    find_missing: Callable[[Path | None], Missing | None]
+    find_missing: Callable[[Path | None], Unavailable | None]
     load_diarizer: Callable[[Path | None], Diarizer]
     is_listed: bool = True
 
 
-def probe_diarizer(name: str = DEFAULT_DIARIZER, model: Path | None = None) -> Missing | None:
+def probe_diarizer(name: str = DEFAULT_DIARIZER, model: Path | None = None) -> Unavailable | None:
     """Return what a diarizer lacks here, or None: nothing; imports no model library.
 
     Args:
@@ -96,11 +96,11 @@ def _get_spec(name: str) -> DiarizerSpec:
     return DIARIZER_SPECS[name]
 
 
-def _probe_embedded(_: Path | None) -> Missing | None:
+def _probe_embedded(_: Path | None) -> Unavailable | None:
     if find_spec("onnxruntime") is None:
         return ONNXRUNTIME_MISSING
     absent = next((file for file in (EMBEDDING_FILE, SEGMENTATION_FILE) if not file.is_file()), None)
-    return Missing(f"The file {absent.name} is missing.", REINSTALL_COMMAND) if absent else None
+    return Unavailable(f"The file {absent.name} is missing.", REINSTALL_COMMAND) if absent else None
 
 
 def _load_embedded(_: Path | None) -> Diarizer:
@@ -118,7 +118,7 @@ def _load_light(_: Path | None) -> Diarizer:
     return OnlineDiarizer(CamPlusPlus(EMBEDDING_FILE), name=LIGHT_DIARIZER)
 
 
-def _probe_pyannote(model: Path | None) -> Missing | None:
+def _probe_pyannote(model: Path | None) -> Unavailable | None:
     return _find_missing_parts(("torch", "pyannote.audio"), PYANNOTE_WEIGHTS, model)
 
 
@@ -130,7 +130,7 @@ def _load_pyannote(model: Path | None) -> Diarizer:
     return OnlineDiarizer(PyannoteEmbedder(_require_model(model)), PyanNet(SEGMENTATION_FILE), CONFIG, NAME)
 
 
-def _probe_sortformer(model: Path | None) -> Missing | None:
+def _probe_sortformer(model: Path | None) -> Unavailable | None:
     return _find_missing_parts(("torch", "nemo", "lightning"), SORTFORMER_WEIGHTS, model)
 
 
@@ -142,13 +142,13 @@ def _load_sortformer(model: Path | None) -> Diarizer:
 
 def _find_missing_parts(
     modules: tuple[str, ...], external: ExternalWeights, model: Path | None
-) -> Missing | None:
+) -> Unavailable | None:
     absent = next((module for module in modules if not _is_installed(module)), None)
     if absent:
-        return Missing(f"The module {absent} is not installed.", external.install_command)
+        return Unavailable(f"The module {absent} is not installed.", external.install_command)
     if model is None:
-        return Missing(f"No file is named for it; {external.weights_hint}")
-    return None if model.exists() else Missing(f"There is no {model}; {external.weights_hint}")
+        return Unavailable(f"No file is named for it; {external.weights_hint}")
+    return None if model.exists() else Unavailable(f"There is no {model}; {external.weights_hint}")
 
 
 def _is_installed(module: str) -> bool:

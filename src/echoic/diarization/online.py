@@ -35,7 +35,7 @@ from echoic.diarization.voice_segments import (
     find_runs,
     find_voice_segments,
 )
-from echoic.interfaces.diarizer import Sound, Turn, Voices
+from echoic.interfaces.diarizer import DiarizationChunk, DiarizationResult, SpeakerTurn
 
 if TYPE_CHECKING:
     from echoic.diarization.embedding import Embedder
@@ -85,11 +85,11 @@ class OnlineDiarizer:
         """What it is called; ``embedded`` unless told otherwise."""
         return self._name
 
-    def diarize(self, chunks: Sequence[Sound]) -> list[Voices]:
+    def diarize(self, chunks: Sequence[DiarizationChunk]) -> list[DiarizationResult]:
         """Return who speaks in each piece of sound."""
         return [self._diarize_chunk(sound) for sound in chunks]
 
-    def finalize(self, state: object) -> tuple[Turn, ...]:
+    def finalize(self, state: object) -> tuple[SpeakerTurn, ...]:
         """Return who spoke when, after all that was heard; of a long session less finely than ``diarize``."""
         if not isinstance(state, DiarizerState) or not len(state.intervals):
             return ()
@@ -99,28 +99,28 @@ class OnlineDiarizer:
     def close(self) -> None:
         """Do nothing: the weights go with the last reference to the embedder."""
 
-    def _diarize_chunk(self, chunk: Sound) -> Voices:
+    def _diarize_chunk(self, chunk: DiarizationChunk) -> DiarizationResult:
         """Return who speaks in a piece of sound, a long one bit by bit."""
-        turns: list[Turn] = []
-        carry = chunk.carry
+        turns: list[SpeakerTurn] = []
+        carry = chunk.state
         for bit in split_chunk(chunk, _MAX_PART_SECONDS):
-            voices = self._diarize_part(replace(bit, carry=carry))
+            voices = self._diarize_part(replace(bit, state=carry))
             turns += voices.turns
-            carry = voices.carry
+            carry = voices.state
         turns.sort(key=lambda turn: turn.start)
         spans = (((turn.start, turn.end), turn.speaker) for turn in turns)
-        return Voices(join_turns(spans, self._config.windowing.max_pause), carry)
+        return DiarizationResult(join_turns(spans, self._config.windowing.max_pause), carry)
 
-    def _diarize_part(self, part: Sound) -> Voices:
-        before = part.carry if isinstance(part.carry, DiarizerState) else build_empty_state()
+    def _diarize_part(self, part: DiarizationChunk) -> DiarizationResult:
+        before = part.state if isinstance(part.state, DiarizerState) else build_empty_state()
         whole = build_analysis_window(part, before.recent_audio)
-        memory = replace(before, options=part.wishes)
+        memory = replace(before, options=part.options)
         new = whole.end - whole.new_start
-        if whole.has_new_speech and new < self._config.windowing.hop and not part.last:
-            return Voices(
+        if whole.has_new_speech and new < self._config.windowing.hop and not part.is_last:
+            return DiarizationResult(
                 (), replace(memory, recent_audio=whole.keep_recent(_MAX_CONTEXT_SECONDS, is_deferred=True))
             )
-        turns: tuple[Turn, ...] = ()
+        turns: tuple[SpeakerTurn, ...] = ()
         if whole.has_new_speech:
             memory, turns = self._update_state(
                 memory,
@@ -128,11 +128,13 @@ class OnlineDiarizer:
                     min(_MAX_CONTEXT_SECONDS, max(_MIN_CONTEXT_SECONDS, _CONTEXT_RATIO * new))
                 ),
             )
-        return Voices(turns, replace(memory.trim(), recent_audio=whole.keep_recent(_MAX_CONTEXT_SECONDS)))
+        return DiarizationResult(
+            turns, replace(memory.trim(), recent_audio=whole.keep_recent(_MAX_CONTEXT_SECONDS))
+        )
 
     def _update_state(
         self, state: DiarizerState, analysis_window: AnalysisWindow
-    ) -> tuple[DiarizerState, tuple[Turn, ...]]:
+    ) -> tuple[DiarizerState, tuple[SpeakerTurn, ...]]:
         """Return the memory with what the new piece says, and who speaks in that."""
         rules = self._config.windowing
         active = find_active_voices(analysis_window, self._segmenter, rules.padding)
@@ -189,7 +191,7 @@ class OnlineDiarizer:
         analysis_window: AnalysisWindow,
         active: NDArray[np.bool_],
         segments: Sequence[EmbeddedSegment],
-    ) -> tuple[Turn, ...]:
+    ) -> tuple[SpeakerTurn, ...]:
         """Return who speaks in the new piece."""
         said = _find_speaker_spans(state, state.groups.speakers, analysis_window.origin)
         before = [(span, who) for span, who in said if span[0] < analysis_window.new_start]

@@ -15,7 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echoic.engines.scripted import AMPLITUDE_STEPS, MIN_RUN_SECONDS
-from echoic.interfaces.diarizer import SOUND_RATE, Sound, SpeakerWishes, Turn, Voices
+from echoic.interfaces.diarizer import (
+    DIARIZATION_SAMPLE_RATE,
+    DiarizationChunk,
+    DiarizationResult,
+    SpeakerOptions,
+    SpeakerTurn,
+)
 
 #: Seconds without speech that end a turn.
 TURN_PAUSE_SECONDS = 0.3
@@ -51,7 +57,7 @@ class ScriptedDiarizer:
         """``scripted``."""
         return "scripted"
 
-    def diarize(self, chunks: Sequence[Sound]) -> list[Voices]:
+    def diarize(self, chunks: Sequence[DiarizationChunk]) -> list[DiarizationResult]:
         """Return whose words were drawn into each piece.
 
         Raises:
@@ -59,7 +65,7 @@ class ScriptedDiarizer:
         """
         return [self._diarize_chunk(sound) for sound in chunks]
 
-    def finalize(self, state: object) -> tuple[Turn, ...]:
+    def finalize(self, state: object) -> tuple[SpeakerTurn, ...]:
         """Return who spoke, as if each voice had been known from its first word."""
         if not isinstance(state, _ScriptedDiarizerState):
             return ()
@@ -72,8 +78,8 @@ class ScriptedDiarizer:
     def close(self) -> None:
         """Do nothing: there are no weights."""
 
-    def _diarize_chunk(self, chunk: Sound) -> Voices:
-        before = chunk.carry if isinstance(chunk.carry, _ScriptedDiarizerState) else _ScriptedDiarizerState()
+    def _diarize_chunk(self, chunk: DiarizationChunk) -> DiarizationResult:
+        before = chunk.state if isinstance(chunk.state, _ScriptedDiarizerState) else _ScriptedDiarizerState()
         known, seconds, turns = list(before.known_voices), dict(before.voice_seconds), []
         heard = [*self._find_word_turns(chunk)]
         for turn in heard:
@@ -83,25 +89,25 @@ class ScriptedDiarizer:
                 known.append(turn.speaker)
             new = known.index(turn.speaker) if turn.speaker in known else before.last_speaker
             before = replace(before, last_speaker=new)
-            turns.append(replace(turn, speaker=_limit_speaker(new, chunk.wishes)))
+            turns.append(replace(turn, speaker=_limit_speaker(new, chunk.options)))
         after = _ScriptedDiarizerState(
             tuple(known),
             MappingProxyType(seconds),
             before.last_speaker,
             (*before.voice_turns, *heard)[-MAX_FINAL_TURNS:],
-            chunk.wishes,
+            chunk.options,
         )
-        return Voices(_merge_turns(turns), after)
+        return DiarizationResult(_merge_turns(turns), after)
 
-    def _find_word_turns(self, chunk: Sound) -> Iterable[Turn]:
+    def _find_word_turns(self, chunk: DiarizationChunk) -> Iterable[SpeakerTurn]:
         """Yield the words' places, each with the number of its voice as the speaker."""
         levels = np.rint(np.abs(chunk.audio) * AMPLITUDE_STEPS).astype(np.intp)
-        for begin, end in chunk.speech:
+        for begin, end in chunk.speech_spans:
             for first, last in _find_level_runs(levels[begin:end]):
-                if levels[begin + first] and last - first >= MIN_RUN_SECONDS * SOUND_RATE:
-                    start = chunk.start + (begin + first) / SOUND_RATE
+                if levels[begin + first] and last - first >= MIN_RUN_SECONDS * DIARIZATION_SAMPLE_RATE:
+                    start = chunk.start + (begin + first) / DIARIZATION_SAMPLE_RATE
                     voice = (int(levels[begin + first]) - 1) // self._words_per_speaker
-                    yield Turn(start, chunk.start + (begin + last) / SOUND_RATE, voice)
+                    yield SpeakerTurn(start, chunk.start + (begin + last) / DIARIZATION_SAMPLE_RATE, voice)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,19 +117,19 @@ class _ScriptedDiarizerState:
     known_voices: tuple[int, ...] = ()
     voice_seconds: Mapping[int, float] = field(default_factory=dict)
     last_speaker: int = 0
-    voice_turns: tuple[Turn, ...] = ()
-    options: SpeakerWishes | None = None
+    voice_turns: tuple[SpeakerTurn, ...] = ()
+    options: SpeakerOptions | None = None
 
 
-def _limit_speaker(speaker: int, options: SpeakerWishes | None) -> int:
+def _limit_speaker(speaker: int, options: SpeakerOptions | None) -> int:
     """Return the id, or the last that the client allows."""
-    most = (options.count or options.most) if options else None
+    most = (options.count or options.max_count) if options else None
     return speaker if most is None else min(speaker, most - 1)
 
 
-def _merge_turns(turns: Iterable[Turn]) -> tuple[Turn, ...]:
+def _merge_turns(turns: Iterable[SpeakerTurn]) -> tuple[SpeakerTurn, ...]:
     """Return the turns, those of one speaker without a pause between them as one."""
-    joined: list[Turn] = []
+    joined: list[SpeakerTurn] = []
     for turn in turns:
         if joined and joined[-1].speaker == turn.speaker and turn.start - joined[-1].end < TURN_PAUSE_SECONDS:
             joined[-1] = replace(joined[-1], end=turn.end)

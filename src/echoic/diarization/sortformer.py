@@ -29,7 +29,7 @@ from echoic.diarization.analysis_window import (
 from echoic.diarization.state import GroupIntervals, build_empty_intervals, trim_intervals
 from echoic.diarization.turns import join_turns
 from echoic.errors import ModelUnavailable
-from echoic.interfaces.diarizer import Sound, Turn, Voices
+from echoic.interfaces.diarizer import DiarizationChunk, DiarizationResult, SpeakerTurn
 
 NAME = "sortformer"
 #: Seconds of one row of the network's answer.
@@ -86,12 +86,12 @@ class SortformerDiarizer:
         """``sortformer``."""
         return NAME
 
-    def diarize(self, chunks: Sequence[Sound]) -> list[Voices]:
+    def diarize(self, chunks: Sequence[DiarizationChunk]) -> list[DiarizationResult]:
         """Return who speaks in each piece of sound; where two speak at once, who is heard best."""
         with self._torch.inference_mode():
             return [self._diarize_chunk(sound) for sound in chunks]
 
-    def finalize(self, state: object) -> tuple[Turn, ...]:
+    def finalize(self, state: object) -> tuple[SpeakerTurn, ...]:
         """Return who spoke when, as ``diarize`` said it: the network corrects nothing."""
         if not isinstance(state, _SortformerState):
             return ()
@@ -102,16 +102,16 @@ class SortformerDiarizer:
     def close(self) -> None:
         """Do nothing: the weights go with the last reference."""
 
-    def _diarize_chunk(self, chunk: Sound) -> Voices:
-        carry = chunk.carry if isinstance(chunk.carry, _SortformerState) else None
+    def _diarize_chunk(self, chunk: DiarizationChunk) -> DiarizationResult:
+        carry = chunk.state if isinstance(chunk.state, _SortformerState) else None
         found: list[tuple[TimeSpan, int]] = []
         for bit in split_chunk(chunk, _MAX_PART_SECONDS):
             spans, carry = self._diarize_part(bit, carry)
             found += spans
-        return Voices(join_turns(found, _MAX_PAUSE_SECONDS), carry)
+        return DiarizationResult(join_turns(found, _MAX_PAUSE_SECONDS), carry)
 
     def _diarize_part(
-        self, part: Sound, before: _SortformerState | None
+        self, part: DiarizationChunk, before: _SortformerState | None
     ) -> tuple[list[tuple[TimeSpan, int]], _SortformerState]:
         scene = build_analysis_window(part, before.recent_audio if before else None)
         state = (
@@ -123,7 +123,7 @@ class SortformerDiarizer:
         if scene.end - scene.new_start >= _MIN_PART_SECONDS:
             state, chances = self._run_network(scene, state)
             spoken = _join_spans((b, e) for b, e in scene.speech_spans if e > scene.new_start)
-            rows, known = _assign_rows(chances, known, part.wishes.count or part.wishes.most)
+            rows, known = _assign_rows(chances, known, part.options.count or part.options.max_count)
             spans = list(_iterate_spans(rows, spoken, scene))
             stretches = trim_intervals(
                 stretches.replace_since(

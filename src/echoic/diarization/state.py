@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from echoic.diarization.analysis_window import RecentAudio, TimeSpan
 from echoic.diarization.clustering import compute_similarity, find_closest_pair
-from echoic.interfaces.diarizer import SpeakerWishes
+from echoic.interfaces.diarizer import SpeakerOptions
 
 #: Groups that are remembered; beyond that the two that are most alike become one.
 MAX_GROUPS = 128
@@ -146,7 +146,7 @@ class DiarizerState:
     recent_windows: RecentWindows
     recent_audio: RecentAudio | None = None
     speaker_count: int = 0
-    options: SpeakerWishes = field(default_factory=SpeakerWishes)
+    options: SpeakerOptions = field(default_factory=SpeakerOptions)
 
     @property
     def size_bytes(self) -> int:

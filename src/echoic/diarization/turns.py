@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echoic.diarization.analysis_window import TimeSpan
-from echoic.interfaces.diarizer import Turn
+from echoic.interfaces.diarizer import SpeakerTurn
 
 
 def find_best_path(
@@ -37,22 +37,22 @@ def find_best_path(
     return path[::-1]
 
 
-def join_turns(spans: Iterable[tuple[TimeSpan, int]], max_pause: float) -> tuple[Turn, ...]:
+def join_turns(spans: Iterable[tuple[TimeSpan, int]], max_pause: float) -> tuple[SpeakerTurn, ...]:
     """Return turns: a speaker's spans as one where neither a pause nor somebody else comes between them.
 
     Args:
         spans: From where to where and who, in order of their starts; those of several speakers may overlap.
         max_pause: Seconds of silence that end a turn.
     """
-    turns: list[Turn] = []
+    turns: list[SpeakerTurn] = []
     latest: dict[int, int] = {}
     for (start, end), speaker in spans:
         at = latest.get(speaker)
         if at is not None and start - turns[at].end < max_pause:
             said = turns[at].end
             if start <= said or not any(turns[place].end > said for place in latest.values()):
-                turns[at] = Turn(turns[at].start, max(said, end), speaker)
+                turns[at] = SpeakerTurn(turns[at].start, max(said, end), speaker)
                 continue
         latest[speaker] = len(turns)
-        turns.append(Turn(start, end, speaker))
+        turns.append(SpeakerTurn(start, end, speaker))
     return tuple(turns)

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from echoic.diarization.analysis_window import AnalysisWindow
 from echoic.diarization.fbank import HOP_SAMPLES
-from echoic.interfaces.diarizer import SOUND_RATE
+from echoic.interfaces.diarizer import DIARIZATION_SAMPLE_RATE
 
 if TYPE_CHECKING:
     from echoic.diarization.segmentation import Segmenter
 
 #: Frames in a second.
-FRAMES_PER_SECOND = SOUND_RATE // HOP_SAMPLES
+FRAMES_PER_SECOND = DIARIZATION_SAMPLE_RATE // HOP_SAMPLES
 #: Frames of the shortest window that can be looked at.
 _MIN_WINDOW_FRAMES = 25
 

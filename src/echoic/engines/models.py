@@ -22,7 +22,7 @@ from echoic.engines.parakeet.engine import ParakeetOptions
 from echoic.engines.parakeet.onnx import OnnxOptions
 from echoic.engines.registry import DEFAULT_MODEL, MODEL_ALIASES, ModelSpec, Registry
 from echoic.engines.store import cache, catalogue
-from echoic.errors import Missing, ModelUnavailable
+from echoic.errors import ModelUnavailable, Unavailable
 from echoic.interfaces.engine import Engine
 
 #: The modules that an extra brings, and their packages.
@@ -32,7 +32,7 @@ EXTRA_PACKAGES: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "whisper": {"faster_whisper": "faster-whisper", "ctranslate2": "ctranslate2"},
     }
 )
-MISSING_RUNTIME = Missing("The package onnxruntime is not installed.", "pip install onnxruntime")
+MISSING_RUNTIME = Unavailable("The package onnxruntime is not installed.", "pip install onnxruntime")
 MISSING_WEIGHTS_REASON = "Its weights are not here."
 #: Quantizations that a GPU is quickest with; the others are made for processors.
 GPU_QUANTIZATIONS = ("fp16", "")
@@ -126,18 +126,18 @@ def check_extra_installed(extra: str) -> None:
         raise ModelUnavailable(extra, f"{what} not installed.", f"pip install 'echoic[{extra}]'")
 
 
-def _build_probe(check_files: Callable[[], object]) -> Callable[[], Missing | None]:
+def _build_probe(check_files: Callable[[], object]) -> Callable[[], Unavailable | None]:
     """Return a probe: nothing is missing if ``check_files`` does not refuse, and can read what is there."""
 
-    def probe_files() -> Missing | None:
+    def probe_files() -> Unavailable | None:
         try:
             check_files()
         except ModelUnavailable as refusal:
-            return Missing(refusal.reason, refusal.install)
+            return Unavailable(refusal.reason, refusal.install)
         except RecursionError:
-            return Missing("A file of it is broken: what it holds is nested too deeply.")
+            return Unavailable("A file of it is broken: what it holds is nested too deeply.")
         except OSError as error:
-            return Missing(f"Its files cannot be read: {error.strerror or 'unknown reason'}.")
+            return Unavailable(f"Its files cannot be read: {error.strerror or 'unknown reason'}.")
         return None
 
     return probe_files
@@ -314,17 +314,17 @@ def _build_whisper_spec(
 def _build_moonshine_spec(settings: EngineSettings) -> ModelSpec:
     """Return the seat of the default model."""
 
-    def probe_moonshine() -> Missing | None:
+    def probe_moonshine() -> Unavailable | None:
         if find_spec("onnxruntime") is None:
             return MISSING_RUNTIME
         try:
             from echoic.engines import moonshine  # a seat imports its engine when asked
         except ImportError:
-            return Missing("The package onnxruntime is installed but cannot be imported.")
+            return Unavailable("The package onnxruntime is installed but cannot be imported.")
         found = moonshine.inspect_weights()
         if found.is_available:
             return None
-        return Missing(found.reason or "Its weights are missing.", found.install)
+        return Unavailable(found.reason or "Its weights are missing.", found.install)
 
     def load_engine() -> Engine:
         from echoic.engines.moonshine import Moonshine  # the same

@@ -19,8 +19,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from echoic.errors import ModelUnavailable
-from echoic.interfaces.engine import Hypothesis, Window, WindowNeeds, hypothesis_of
-from echoic.text.overlap import without_loop
+from echoic.interfaces.engine import EngineRequirements, Hypothesis, Window, build_text_hypothesis
+from echoic.text.overlap import remove_loop
 
 NAME = "moonshine-tiny-en"
 INSTALL = "pip install moonshine-voice==0.0.73"
@@ -104,9 +104,11 @@ class Moonshine:
         return NAME
 
     @property
-    def requirements(self) -> WindowNeeds:
+    def requirements(self) -> EngineRequirements:
         """Whole utterances at 16 kHz, 20 s at most."""
-        return WindowNeeds(reading="utterance", sample_rate=SAMPLE_RATE, longest=MAX_WINDOW_SECONDS)
+        return EngineRequirements(
+            strategy="local_agreement", sample_rate=SAMPLE_RATE, max_window_seconds=MAX_WINDOW_SECONDS
+        )
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -141,7 +143,7 @@ class Moonshine:
         audio = np.ascontiguousarray(window.audio, dtype=np.float32)
         if len(audio) < MIN_SAMPLES or float(np.abs(audio).max()) < SILENCE_PEAK:
             return Hypothesis()
-        return hypothesis_of(render_text(self._generate_tokens(audio), self._pieces))
+        return build_text_hypothesis(render_text(self._generate_tokens(audio), self._pieces))
 
     def _generate_tokens(self, audio: NDArray[np.float32]) -> list[int]:
         """Return what the decoder says, most probable token first and only, without begin and end."""
@@ -162,7 +164,7 @@ class Moonshine:
             if token == END_TOKEN:
                 return said
             said.append(token)
-        return without_loop(said)
+        return remove_loop(said)
 
     def _predict_token(self, feed: dict[str, NDArray[np.generic]], outputs: list[str]) -> int:
         """Return the next token; keep its keys and values in ``feed`` (the encoder's: once)."""

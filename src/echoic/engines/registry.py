@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from echoic.engines.whisper_files import WHISPER_ALIASES
-from echoic.errors import Missing, ModelUnavailable
+from echoic.errors import ModelUnavailable, Unavailable
 from echoic.interfaces.engine import Engine, ModelRequest
 
 #: The model that answers when another cannot, and comes with the install.
@@ -98,7 +98,7 @@ class ModelSpec:
     id: str
     model: str
     variant: str
-    probe: Callable[[], Missing | None]
+    probe: Callable[[], Unavailable | None]
     load: Callable[[], Engine]
     word_timestamps: bool = False
     find_weights: Callable[[], Path | None] = _find_no_weights
@@ -184,7 +184,7 @@ class Registry:
             return self.resolve_fallback(seat.id, refusal, fallback=fallback)
         return ResolvedModel(seat.id)
 
-    def _suggest_easier_install(self, request: ModelRequest, missing: Missing) -> Missing:
+    def _suggest_easier_install(self, request: ModelRequest, missing: Unavailable) -> Unavailable:
         """Return what is least work to bring where any Parakeet would do and NeMo is not installed."""
         other = self._specs.get("parakeet-onnx")
         wants_any = MODEL_ALIASES.get(request.model.strip().lower()) == ("parakeet", None)
@@ -195,7 +195,7 @@ class Registry:
             or (more := other.probe()) is None
         ):
             return missing
-        return Missing(f"{missing.reason} Most machines want {other.id}. {more.reason}", more.install)
+        return Unavailable(f"{missing.reason} Most machines want {other.id}. {more.reason}", more.install)
 
     def resolve_fallback(
         self, name: str, cause: ModelUnavailable, *, fallback: bool, tried: Collection[str] = ()

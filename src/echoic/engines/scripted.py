@@ -16,7 +16,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from echoic.interfaces.engine import Hypothesis, Token, Window, WindowNeeds
+from echoic.interfaces.engine import EngineRequirements, Hypothesis, Token, Window
 
 #: Amplitude steps; a vocabulary has at most one word less.
 AMPLITUDE_STEPS = 128
@@ -35,11 +35,11 @@ butter river mountain window garden silver copper morning evening
 VOCABULARY: tuple[str, ...] = tuple(_WORD_LIST.split())
 
 #: Goes on from its carry. The left context shows the start of a word that is recognised at once.
-STATEFUL = WindowNeeds("carried", left_context=0.5)
+STATEFUL = EngineRequirements("stateful", left_context=0.5)
 #: Decodes the whole window anew and is fooled by words cut at its edges.
-LOCAL_AGREEMENT = WindowNeeds("utterance")
+LOCAL_AGREEMENT = EngineRequirements("local_agreement")
 #: The same decoder, given one window a segment.
-OVERLAP = WindowNeeds("plain")
+OVERLAP = EngineRequirements("overlap")
 
 
 def draw_words(
@@ -104,7 +104,7 @@ class ScriptedEngine:
 
     def __init__(
         self,
-        requirements: WindowNeeds = STATEFUL,
+        requirements: EngineRequirements = STATEFUL,
         *,
         max_batch_size: int = 8,
         max_concurrency: int = 1,
@@ -125,7 +125,7 @@ class ScriptedEngine:
         return "scripted"
 
     @property
-    def requirements(self) -> WindowNeeds:
+    def requirements(self) -> EngineRequirements:
         """How it wants its windows."""
         return self._window_requirements
 
@@ -156,7 +156,7 @@ class ScriptedEngine:
         if self._word_hooks:
             for word in self._find_words(window):
                 self._word_hooks.get(word, _do_nothing)()
-        if self._window_requirements.reading == "carried":
+        if self._window_requirements.strategy == "stateful":
             return self._decode_stateful(window)
         return Hypothesis(
             volatile=tuple(Token(" " + word) for word in self._find_words(window, misread_edges=True))
@@ -171,10 +171,10 @@ class ScriptedEngine:
             yield self._vocabulary[(run.level - 1 + wrong) % len(self._vocabulary)]
 
     def _decode_stateful(self, window: Window) -> Hypothesis:
-        rate, edge = window.sample_rate, window.left + window.new
+        rate, edge = window.sample_rate, window.left_context + window.new_samples
         levels = self._quantize_levels(window.audio)
-        before = window.carry if isinstance(window.carry, _ScriptedState) else None
-        words, after = _find_word_runs(levels[window.left : edge], window.left, before, rate)
+        before = window.state if isinstance(window.state, _ScriptedState) else None
+        words, after = _find_word_runs(levels[window.left_context : edge], window.left_context, before, rate)
         ahead, _ = _find_word_runs(levels[edge:], edge, after, rate)
         return Hypothesis(self._build_tokens(words, rate), self._build_tokens(ahead, rate), after)
 

@@ -26,8 +26,8 @@ from faster_whisper.transcribe import merge_punctuations
 from numpy.typing import NDArray
 
 from echoic.engines.whisper_files import WHISPER_MODEL_ID, build_whisper_error, inspect_whisper_folder
-from echoic.interfaces.engine import DecodeOptions, Hypothesis, Token, Window, WindowNeeds
-from echoic.text.overlap import without_loop
+from echoic.interfaces.engine import DecodeOptions, EngineRequirements, Hypothesis, Token, Window
+from echoic.text.overlap import remove_loop
 
 #: What the encoder made of a window: CTranslate2's own array.
 _EncodedAudio: TypeAlias = Any
@@ -137,16 +137,16 @@ class Whisper:
         return self._name
 
     @property
-    def requirements(self) -> WindowNeeds:
+    def requirements(self) -> EngineRequirements:
         """Whole utterances at 16 kHz, not decoded too often while they grow."""
-        return WindowNeeds(
-            reading="utterance",
+        return EngineRequirements(
+            strategy="local_agreement",
             sample_rate=SAMPLE_RATE,
-            longest=MAX_UTTERANCE_SECONDS,
-            step=self._options.decode_interval,
-            sure=self._options.min_confidence,
-            times=True,
-            terms="prompt",
+            max_window_seconds=MAX_UTTERANCE_SECONDS,
+            window_step_seconds=self._options.decode_interval,
+            min_confidence=self._options.min_confidence,
+            has_word_times=True,
+            hotword_support="prompt",
         )
 
     @property
@@ -180,7 +180,7 @@ class Whisper:
         if window.sample_rate != SAMPLE_RATE:
             raise ValueError(f"Whisper reads {SAMPLE_RATE} Hz, not {window.sample_rate} Hz.")
         audio = np.ascontiguousarray(window.audio, dtype=np.float32)
-        room = self._options.final_context if window.last else self._partial_context
+        room = self._options.final_context if window.is_last else self._partial_context
         pieces = [
             self._decode_piece(
                 audio[start : start + MAX_PIECE_SAMPLES], room, window.options, start / SAMPLE_RATE
@@ -236,7 +236,7 @@ class Whisper:
         if answer.no_speech_prob > MAX_NO_SPEECH_PROBABILITY and probability < MIN_LOG_PROBABILITY:
             return []
         if _is_repetitive(tokenizer.decode(said)):
-            said = without_loop(said)
+            said = remove_loop(said)
         return [] if _is_repetitive(tokenizer.decode(said)) else said
 
     def _encode_prompt(self, tokenizer: Tokenizer, prompt: str | None) -> list[int]:

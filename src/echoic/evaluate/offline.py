@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from echoic.audio.vad import SpeechRules, SpeechTracker, Utterance
+from echoic.audio.vad import Utterance, UtteranceDetector, VadConfig
 from echoic.evaluate.metrics import ReferenceUtterance
 from echoic.interfaces.engine import DecodeOptions, Engine, Window
-from echoic.interfaces.vad import VoiceActivity
-from echoic.session.decoding.strategy import Spoken, words_of
+from echoic.interfaces.vad import VoiceActivityDetector
+from echoic.session.decoding.strategy import TimedWord, group_words
 
 #: Samples per second of the audio; what every engine and the voice detector want.
 SAMPLE_RATE = 16_000
@@ -40,7 +40,7 @@ class OfflineTranscript:
 
 def transcribe_offline(
     engine: Engine,
-    build_detector: Callable[[], VoiceActivity],
+    build_detector: Callable[[], VoiceActivityDetector],
     audio: NDArray[np.float32],
     options: DecodeOptions = DEFAULT_DECODE_OPTIONS,
 ) -> OfflineTranscript:
@@ -55,8 +55,8 @@ def transcribe_offline(
         audio: float32, shape ``(n,)``, mono, 16 kHz, -1..1.
         options: What is asked of every decode.
     """
-    found = find_utterances(build_detector, audio, engine.requirements.longest)
-    most = MAX_GROUP_SECONDS if engine.requirements.reading == "carried" else 0.0
+    found = find_utterances(build_detector, audio, engine.requirements.max_window_seconds)
+    most = MAX_GROUP_SECONDS if engine.requirements.strategy == "stateful" else 0.0
     passages: list[ReferenceUtterance] = []
     for group in _group_utterances(found, round(most * SAMPLE_RATE)):
         start, end = group[0].start, group[-1].end or len(audio)
@@ -66,12 +66,12 @@ def transcribe_offline(
 
 
 def find_utterances(
-    build_detector: Callable[[], VoiceActivity], audio: NDArray[np.float32], max_seconds: float
+    build_detector: Callable[[], VoiceActivityDetector], audio: NDArray[np.float32], max_seconds: float
 ) -> tuple[Utterance, ...]:
     """Return where somebody speaks, as the session hears it, in samples."""
-    tracker = SpeechTracker(build_detector(), SpeechRules(longest=max_seconds))
+    tracker = UtteranceDetector(build_detector(), VadConfig(longest=max_seconds))
     tracker.push(audio)
-    tracker.close()
+    tracker.close_utterance()
     return tracker.utterances
 
 
@@ -80,7 +80,14 @@ def build_whole_window(
 ) -> Window:
     """Return a piece of audio as one window, all that there is."""
     return Window(
-        audio, SAMPLE_RATE, start_seconds, left=0, new=len(audio), right=0, last=True, options=options
+        audio,
+        SAMPLE_RATE,
+        start_seconds,
+        left_context=0,
+        new_samples=len(audio),
+        right_context=0,
+        is_last=True,
+        options=options,
     )
 
 
@@ -89,10 +96,10 @@ def decode_audio(
     audio: NDArray[np.float32],
     start_seconds: float = 0.0,
     options: DecodeOptions = DEFAULT_DECODE_OPTIONS,
-) -> list[Spoken]:
+) -> list[TimedWord]:
     """Return the words of a piece of audio by itself; it begins at the second ``start_seconds``."""
     [hypothesis] = engine.decode([build_whole_window(audio, start_seconds, options)])
-    return words_of((*hypothesis.committed, *hypothesis.volatile), start_seconds)
+    return group_words((*hypothesis.committed, *hypothesis.volatile), start_seconds)
 
 
 def _group_utterances(utterances: Sequence[Utterance], max_samples: int) -> Iterator[list[Utterance]]:
@@ -107,7 +114,7 @@ def _group_utterances(utterances: Sequence[Utterance], max_samples: int) -> Iter
 
 
 def _to_reference_utterances(
-    group: Sequence[Utterance], words: Sequence[Spoken], audio_samples: int
+    group: Sequence[Utterance], words: Sequence[TimedWord], audio_samples: int
 ) -> Iterator[ReferenceUtterance]:
     """Yield the utterances with the words that begin in them, or after them and before the next."""
     spoken: list[list[str]] = [[] for _ in group]
@@ -117,7 +124,7 @@ def _to_reference_utterances(
             word.start is not None and at + 1 < len(group) and group[at + 1].start / SAMPLE_RATE <= word.start
         ):
             at += 1
-        spoken[at].append(word.word)
+        spoken[at].append(word.text)
     for one, texts in zip(group, spoken, strict=True):
         yield ReferenceUtterance(
             one.start / SAMPLE_RATE,

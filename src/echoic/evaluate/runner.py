@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from echoic.audio.vad import AllSpeech
+from echoic.audio.vad import AlwaysSpeech
 from echoic.cli.local import load_local_settings, run_local_server
 from echoic.cli.messages import NoticeRenderer
 from echoic.cli.options import print_error
@@ -43,14 +43,14 @@ from echoic.evaluate.metrics import (
 from echoic.evaluate.normalize import TextNormalizer
 from echoic.evaluate.offline import SAMPLE_RATE, OfflineTranscript, find_utterances, transcribe_offline
 from echoic.interfaces.engine import DecodeOptions, Engine
-from echoic.interfaces.vad import VoiceActivity
+from echoic.interfaces.vad import VoiceActivityDetector
 from echoic.media import UnreadableAudio, read_audio
 from echoic.protocol.frames import DiarizationSummary, Error, Final, Warning  # the protocol's word
 from echoic.scheduling.worker import Failure, attempt_call
 from echoic.server.app import build_registry
 from echoic.server.build import build_scripted_factory, build_silero_factory
 from echoic.server.settings.groups import Settings
-from echoic.session.config import StreamConfig, read_config
+from echoic.session.config import StreamConfig, parse_config
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class EvalTarget:
     """
 
     address: str
-    build_detector: Callable[[], VoiceActivity]
+    build_detector: Callable[[], VoiceActivityDetector]
     registry: Registry | None
 
     def find_engine(self, name: str) -> Engine | None:
@@ -101,9 +101,9 @@ def open_target(url: str | None, config: Path | None, *, offline: bool) -> Itera
         yield EvalTarget(address, _choose_detector(settings), beside)
 
 
-def _choose_detector(settings: Settings) -> Callable[[], VoiceActivity]:
+def _choose_detector(settings: Settings) -> Callable[[], VoiceActivityDetector]:
     """Return the detector that the server has."""
-    return build_scripted_factory() if settings.scripted_engine else build_silero_factory() or AllSpeech
+    return build_scripted_factory() if settings.scripted_engine else build_silero_factory() or AlwaysSpeech
 
 
 #: Seconds of audio in a message: in real time as from a microphone, else what is quick.
@@ -383,7 +383,7 @@ def _decode_offline(
     engine = target.find_engine(row.model)
     if engine is None:
         return None
-    config, _ = read_config(_build_stream_config(eval_config, entry), StreamConfig())
+    config, _ = parse_config(_build_stream_config(eval_config, entry), StreamConfig())
     words = config.vocabulary
     options = DecodeOptions(config.language, words.hotwords, words.prompt)
     begun = time.perf_counter()

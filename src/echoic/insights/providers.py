@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Final, Literal
 
-from echoic.errors import Missing
+from echoic.errors import Unavailable
 from echoic.insights.base import InsightProvider
 from echoic.insights.scheduler import InsightSchedule, InsightScheduler
 from echoic.protocol.frames import Insight, InsightError
-from echoic.session.insight_options import InsightWishes
+from echoic.session.insight_options import InsightOptions
 
 ProviderName = Literal["rules", "llm", "off"]
 #: The package that speaks to language models, and how it comes.
 _CLIENT_PACKAGE: Final = "openai"
 _INSTALL_COMMAND: Final = "pip install 'echoic[insights]'"
-_DEFAULT_OPTIONS: Final = InsightWishes()
+_DEFAULT_OPTIONS: Final = InsightOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +66,14 @@ class InsightProviders:
     def warm_up(self) -> None:
         """Load what its own provider needs; takes up to a second, so it is done before streams run."""
         provider = self.find_provider()
-        if not isinstance(provider, Missing):
+        if not isinstance(provider, Unavailable):
             provider.warm_up()
 
-    def find_provider(self, options: InsightWishes = _DEFAULT_OPTIONS) -> InsightProvider | Missing:
+    def find_provider(self, options: InsightOptions = _DEFAULT_OPTIONS) -> InsightProvider | Unavailable:
         """Return who makes a session's insights, or why nobody does; asks no server."""
         name = options.provider or self._settings.provider
         if self._settings.provider == "off":
-            return Missing("They are switched off on this server.")
+            return Unavailable("They are switched off on this server.")
         if name == "llm":
             return self._find_llm(options.model or self._settings.model)
         from echoic.insights.rules.summary import RuleProvider  # only where insights are wanted
@@ -81,8 +81,8 @@ class InsightProviders:
         return self._providers.setdefault(("rules", ""), RuleProvider())
 
     def build_scheduler(
-        self, session: str, options: InsightWishes, on_insight: Callable[[Insight | InsightError], None]
-    ) -> InsightScheduler | Missing:
+        self, session: str, options: InsightOptions, on_insight: Callable[[Insight | InsightError], None]
+    ) -> InsightScheduler | Unavailable:
         """Return what makes a session's insights, or why there are none; call it on the event loop.
 
         Args:
@@ -93,19 +93,19 @@ class InsightProviders:
         provider = self.find_provider(options)
         return (
             provider
-            if isinstance(provider, Missing)
+            if isinstance(provider, Unavailable)
             else InsightScheduler(session, provider, on_insight, self.build_schedule(options))
         )
 
-    def update_scheduler(self, scheduler: InsightScheduler, options: InsightWishes) -> None:
+    def update_scheduler(self, scheduler: InsightScheduler, options: InsightOptions) -> None:
         """Have a session's insights made as its client now wishes, as far as that can be."""
         provider = self.find_provider(options)
-        if isinstance(provider, Missing):
+        if isinstance(provider, Unavailable):
             scheduler.pause_live()
         else:
             scheduler.resume_live(provider, self.build_schedule(options))
 
-    def build_schedule(self, options: InsightWishes = _DEFAULT_OPTIONS) -> InsightSchedule:
+    def build_schedule(self, options: InsightOptions = _DEFAULT_OPTIONS) -> InsightSchedule:
         """Return when a session's insights are made; never more often than the server was told."""
         interval = max(options.interval_seconds or 0.0, self._settings.interval)
         return InsightSchedule(
@@ -117,14 +117,14 @@ class InsightProviders:
         providers, self._providers = list(self._providers.values()), {}
         await asyncio.gather(*(provider.close() for provider in providers))
 
-    def _find_llm(self, model: str) -> InsightProvider | Missing:
+    def _find_llm(self, model: str) -> InsightProvider | Unavailable:
         plan = self._settings
         if plan.provider != "llm" or not plan.base_url:
-            return Missing("This server knows no language model.")
+            return Unavailable("This server knows no language model.")
         if model not in (plan.model, *plan.models):
-            return Missing("The language model that was asked for is not offered by this server.")
+            return Unavailable("The language model that was asked for is not offered by this server.")
         if find_spec(_CLIENT_PACKAGE) is None:
-            return Missing(f"The package {_CLIENT_PACKAGE} is not installed.", _INSTALL_COMMAND)
+            return Unavailable(f"The package {_CLIENT_PACKAGE} is not installed.", _INSTALL_COMMAND)
         if ("llm", model) not in self._providers:
             from echoic.insights.llm import LlmProvider  # imports the package
 

@@ -10,45 +10,45 @@ import numpy as np
 from numpy.typing import NDArray
 
 #: Samples per second of every ``Sound``.
-SOUND_RATE = 16_000
+DIARIZATION_SAMPLE_RATE = 16_000
 
 
 @dataclass(frozen=True, slots=True)
-class SpeakerWishes:
+class SpeakerOptions:
     """What a client says of the speakers.
 
     Attributes:
         count: How many there are, or None: nobody knows.
-        most: How many there are at most, or None.
+        max_count: How many there are at most, or None.
     """
 
     count: int | None = None
-    most: int | None = None
+    max_count: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Sound:
+class DiarizationChunk:
     """The next piece of a session's audio: it begins where the piece before it ended.
 
     Attributes:
         audio: float32, shape ``(n,)``, mono, 16 kHz, -1..1; read-only; any length.
         start: Seconds on the session's clock of the first sample.
-        speech: Where there is speech, in samples of ``audio``, in order; all of it where nobody listens.
-        last: Nothing follows soon: whatever is still undecided is to be decided.
-        carry: The ``carry`` of the answer before, or None at a start.
-        wishes: What the client says of the speakers.
+        speech_spans: Where there is speech, in samples of ``audio``, in order; all of it where nobody listens.
+        is_last: Nothing follows soon: whatever is still undecided is to be decided.
+        state: The ``carry`` of the answer before, or None at a start.
+        options: What the client says of the speakers.
     """
 
     audio: NDArray[np.float32] = field(repr=False)
     start: float
-    speech: tuple[tuple[int, int], ...]
-    last: bool = False
-    carry: object = field(default=None, repr=False)
-    wishes: SpeakerWishes = SpeakerWishes()
+    speech_spans: tuple[tuple[int, int], ...]
+    is_last: bool = False
+    state: object = field(default=None, repr=False)
+    options: SpeakerOptions = SpeakerOptions()
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class SpeakerTurn:
     """One speaker from ``start`` to ``end``, in seconds on the session's clock; ids count from 0."""
 
     start: float
@@ -57,17 +57,17 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Voices:
+class DiarizationResult:
     """A diarizer's answer for a piece of sound.
 
     Attributes:
         turns: Who speaks in it, and before it where no answer said so yet (a piece may be too short to tell),
             in order of their starts; two speakers' may overlap, one's do not; pauses belong to nobody.
-        carry: What it knows of the session after this piece, opaque to everyone but itself; of bounded size.
+        state: What it knows of the session after this piece, opaque to everyone but itself; of bounded size.
     """
 
-    turns: tuple[Turn, ...]
-    carry: object = field(default=None, repr=False)
+    turns: tuple[SpeakerTurn, ...]
+    state: object = field(default=None, repr=False)
 
 
 class Diarizer(Protocol):
@@ -80,7 +80,7 @@ class Diarizer(Protocol):
     def name(self) -> str:
         """Its own name, as the status endpoint lists it."""
 
-    def diarize(self, chunks: Sequence[Sound]) -> list[Voices]:
+    def diarize(self, chunks: Sequence[DiarizationChunk]) -> list[DiarizationResult]:
         """Return who speaks in each piece of sound, in their order.
 
         The pieces are of different sessions. An answer must not depend on which other pieces are in the
@@ -90,14 +90,14 @@ class Diarizer(Protocol):
             Exception: Anything; the pieces then have no speakers, and nothing else is lost.
         """
 
-    def finalize(self, state: object) -> tuple[Turn, ...]:
-        """Return the best account of all that a session heard, in the order of ``Voices``.
+    def finalize(self, state: object) -> tuple[SpeakerTurn, ...]:
+        """Return the best account of all that a session heard, in the order of ``DiarizationResult``.
 
         It may correct what ``diarize`` said, by the same ids. It costs more than that, but is bounded, as
         is the carry: of a long session the account may be coarser than the answers were.
 
         Args:
-            state: The ``state`` of the session's last ``Voices``; None: nothing was heard.
+            state: The ``state`` of the session's last ``DiarizationResult``; None: nothing was heard.
 
         Raises:
             Exception: Anything; the answers of ``diarize`` then stand.

@@ -36,50 +36,50 @@ class Hypothesis:
     Attributes:
         committed: Tokens that will not change, whatever follows (engines that carry state).
         volatile: Tokens that later audio may change; everything, for engines without state.
-        carry: The decoder's state after ``committed``, opaque to everyone but its engine.
+        state: The decoder's state after ``committed``, opaque to everyone but its engine.
     """
 
     committed: tuple[Token, ...] = ()
     volatile: tuple[Token, ...] = ()
-    carry: object = None
+    state: object = None
 
 
-def hypothesis_of(text: str) -> Hypothesis:
+def build_text_hypothesis(text: str) -> Hypothesis:
     """Return the hypothesis of an engine that answers with bare text: volatile words, no times."""
     return Hypothesis(volatile=tuple(Token(" " + word) for word in text.split()))
 
 
 @dataclass(frozen=True, slots=True)
-class WindowNeeds:
+class EngineRequirements:
     """How an engine wants its windows cut.
 
     Attributes:
-        reading: ``carried``: decodes only the new part and goes on from its ``carry``;
-            ``utterance``: has no state and is poisoned by cut words, so windows grow from the last
-            pause and only what is settled is said; ``plain``: one window a segment, aligned by text.
+        strategy: ``stateful``: decodes only the new part and goes on from its ``carry``;
+            ``local_agreement``: has no state and is poisoned by cut words, so windows grow from the last
+            pause and only what is settled is said; ``overlap``: one window a segment, aligned by text.
         sample_rate: Samples per second it must be given; None: whatever the client sends.
-        left_context: Seconds before the new part (``carried``).
-        right_context: Seconds after the new part, decoded later (``carried``).
-        longest: Seconds of the longest window (``utterance``).
-        step: Seconds between the ends of two windows of an utterance that goes on, partials included
-            (``utterance``): for engines whose windows cost the same however short they are. 0: as often
+        left_context: Seconds before the new part (``stateful``).
+        right_context: Seconds after the new part, decoded later (``stateful``).
+        max_window_seconds: Seconds of the longest window (``local_agreement``).
+        window_step_seconds: Seconds between the ends of two windows of an utterance that goes on, partials included
+            (``local_agreement``): for engines whose windows cost the same however short they are. 0: as often
             as it is good for.
-        sure: Confidence below which a word, and what follows it, is not said before its utterance is over
-            (``utterance``).
-        times: Whether its tokens have times.
-        terms: What it can do with terms to listen for: ``boost`` each wherever it may be said, read them in a
+        min_confidence: Confidence below which a word, and what follows it, is not said before its utterance is over
+            (``local_agreement``).
+        has_word_times: Whether its tokens have times.
+        hotword_support: What it can do with terms to listen for: ``boost`` each wherever it may be said, read them in a
             ``prompt``, or nothing.
     """
 
-    reading: Literal["carried", "utterance", "plain"]
+    strategy: Literal["stateful", "local_agreement", "overlap"]
     sample_rate: int | None = 16_000
     left_context: float = 0.0
     right_context: float = 0.0
-    longest: float = 20.0
-    step: float = 0.0
-    sure: float = 0.0
-    times: bool = False
-    terms: Literal["none", "prompt", "boost"] = "none"
+    max_window_seconds: float = 20.0
+    window_step_seconds: float = 0.0
+    min_confidence: float = 0.0
+    has_word_times: bool = False
+    hotword_support: Literal["none", "prompt", "boost"] = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,24 +105,24 @@ class Window:
         audio: float32, shape ``(left + new + right,)``, mono, -1..1; read-only.
         sample_rate: Samples per second of ``audio``.
         start: Seconds on the session's clock of the first sample.
-        left: Samples of context before the new part.
-        new: Samples that are new.
-        right: Samples of context after it, that will be new later.
-        last: True if nothing follows soon: everything heard is to be committed.
-        glimpse: True if what the right context says is wanted too, as volatile tokens.
-        carry: The ``carry`` of the hypothesis before, or None at a start.
+        left_context: Samples of context before the new part.
+        new_samples: Samples that are new.
+        right_context: Samples of context after it, that will be new later.
+        is_last: True if nothing follows soon: everything heard is to be committed.
+        for_partial: True if what the right context says is wanted too, as volatile tokens.
+        state: The ``carry`` of the hypothesis before, or None at a start.
         options: What the session asks of every decode.
     """
 
     audio: NDArray[np.float32] = field(repr=False)
     sample_rate: int
     start: float
-    left: int
-    new: int
-    right: int
-    last: bool = False
-    glimpse: bool = False
-    carry: object = field(default=None, repr=False)
+    left_context: int
+    new_samples: int
+    right_context: int
+    is_last: bool = False
+    for_partial: bool = False
+    state: object = field(default=None, repr=False)
     options: DecodeOptions = DecodeOptions()
 
 
@@ -137,7 +137,7 @@ class Engine(Protocol):
         """The model's own name, as the status endpoint lists it."""
 
     @property
-    def requirements(self) -> WindowNeeds:
+    def requirements(self) -> EngineRequirements:
         """How it wants its windows."""
 
     @property
@@ -171,17 +171,17 @@ class ModelRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelAnswer:
+class OpenedModel:
     """The model that a session gets.
 
     Attributes:
         name: The active model's own name.
-        needs: How it wants its windows.
-        fallback: Why another model than the one asked for answers (a sentence), or None.
+        requirements: How it wants its windows.
+        fallback_reason: Why another model than the one asked for answers (a sentence), or None.
         languages: The languages it knows, lower-case and without region; empty: any, or nobody says.
     """
 
     name: str
-    needs: WindowNeeds
-    fallback: str | None = None
+    requirements: EngineRequirements
+    fallback_reason: str | None = None
     languages: tuple[str, ...] = ()

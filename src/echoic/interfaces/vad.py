@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class VoiceActivity(Protocol):
+class VoiceActivityDetector(Protocol):
     """One stream's voice-activity detector: keeps its state, shares its weights."""
 
     @property

@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Final, Literal
 
 from echoic.errors import CLOSE_CODES, ErrorCode
-from echoic.interfaces.engine import ModelAnswer
+from echoic.interfaces.engine import OpenedModel
 from echoic.observability.logging import LogValue
 from echoic.observability.metrics import Metrics
 from echoic.protocol import frames
@@ -79,10 +79,10 @@ class StreamStats:
                 last = self._marks[-1]
                 self._marks.append(_AudioMark(last.end, last.end, self._clock(), is_window_end=True))
 
-    def on_model_opened(self, opened_model: ModelAnswer) -> None:
+    def on_model_opened(self, opened_model: OpenedModel) -> None:
         """Note the model that the stream has from now on."""
         self._model = opened_model.name
-        self._right_context = opened_model.needs.right_context
+        self._right_context = opened_model.requirements.right_context
 
     def count_sent(self, frame: ServerFrame) -> None:
         """Count a frame to the client."""

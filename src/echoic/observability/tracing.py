@@ -32,7 +32,7 @@ from opentelemetry.trace import (
 import echoic
 from echoic.engines.registry import Registry
 from echoic.errors import DecodeFailed
-from echoic.interfaces.engine import Engine, Hypothesis, ModelAnswer, ModelRequest, Window, WindowNeeds
+from echoic.interfaces.engine import Engine, EngineRequirements, Hypothesis, ModelRequest, OpenedModel, Window
 from echoic.quotas.ledger import QuotaLedger
 from echoic.quotas.model import (
     Charge,
@@ -201,7 +201,7 @@ class TracedEnginePool(EnginePool):
 
     async def open_model(
         self, request: ModelRequest, *, fallback: bool, client: Hashable | None = None
-    ) -> ModelAnswer:
+    ) -> OpenedModel:
         """See ``Engines.open``; from now on the client's windows belong to the span that this is in."""
         answer = await super().open_model(request, fallback=fallback, client=client)
         span = get_current_span()
@@ -223,9 +223,9 @@ class TracedEnginePool(EnginePool):
         window = decode.window
         facts: dict[str, str | bool | float] = {
             "echoic.model": decode.model,
-            "echoic.final": decode.final,
+            "echoic.final": decode.is_final,
             "echoic.seconds": window.audio.size / window.sample_rate,
-            "echoic.new_seconds": window.new / window.sample_rate,
+            "echoic.new_seconds": window.new_samples / window.sample_rate,
         }
         flight = _WindowTrace(
             window, self._tracer.start_span("echoic.window", stream, attributes=facts), time_ns()
@@ -287,7 +287,7 @@ class _TracedEngine:
         return self._engine.name
 
     @property
-    def requirements(self) -> WindowNeeds:
+    def requirements(self) -> EngineRequirements:
         return self._engine.requirements
 
     @property

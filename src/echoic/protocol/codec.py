@@ -33,13 +33,13 @@ MAX_CONFIG_CHARACTERS = 2**20
 #: Levels of objects and lists in a config: ours are three deep, and whoever walks one may recurse.
 MAX_CONFIG_DEPTH = 16
 #: Characters of an unknown type that an error repeats.
-_SHOWN = 40
+_MAX_SHOWN_CHARACTERS = 40
 
 
 _Shape = TypeVar("_Shape")
 
 
-class _Probe(msgspec.Struct):
+class _MessageProbe(msgspec.Struct):
     """The keys of a message that decide what it is; the others are skipped without being built."""
 
     type: object = UNSET
@@ -47,8 +47,8 @@ class _Probe(msgspec.Struct):
     token: object = UNSET
 
 
-_PROBE = msgspec.json.Decoder(_Probe)
-_OBJECT = msgspec.json.Decoder(dict[str, object])
+_PROBE_DECODER = msgspec.json.Decoder(_MessageProbe)
+_OBJECT_DECODER = msgspec.json.Decoder(dict[str, object])
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -59,7 +59,7 @@ def decode_message(message: str | bytes) -> ClientFrame:
         ProtocolError: ``bad_json``, ``missing_field`` (``field`` says which), ``unknown_type``,
             ``bad_audio``, ``invalid_config`` (too long) or ``frame_too_large``; nothing else, whatever comes.
     """
-    if _too_large(message):
+    if _is_too_large(message):
         raise ProtocolError(
             ErrorCode.FRAME_TOO_LARGE,
             f"A message may be {MAX_MESSAGE_BYTES} bytes long; this one is longer.",
@@ -67,12 +67,12 @@ def decode_message(message: str | bytes) -> ClientFrame:
         )
     if not isinstance(message, str):
         return Audio(message)
-    probe = _parse(_PROBE, message)
+    probe = _decode_json(_PROBE_DECODER, message)
     if not isinstance(probe.type, str):
-        raise _missing("type")
-    read = _READERS.get(probe.type)
+        raise _build_missing_error("type")
+    read = _PARSERS.get(probe.type)
     if read is None:
-        shown = _printable(probe.type)
+        shown = _shorten_name(probe.type)
         raise ProtocolError(ErrorCode.UNKNOWN_TYPE, f"No message has the type {shown!r}.", received=shown)
     return read(probe, message)
 
@@ -83,13 +83,13 @@ def encode_frame(frame: ServerFrame) -> str:
     Raises:
         ValueError: A number in it is not finite: JSON has no word for it.
     """
-    body = _error_body(frame) if isinstance(frame, Error) else frame
-    if not all(map(math.isfinite, _floats(frame))):
+    body = _build_error_body(frame) if isinstance(frame, Error) else frame
+    if not all(map(math.isfinite, _iterate_floats(frame))):
         raise ValueError(f"A {type(frame).__name__} frame holds a number that is not finite.")
     return _ENCODER.encode(body).decode()
 
 
-def _too_large(message: str | bytes) -> bool:
+def _is_too_large(message: str | bytes) -> bool:
     if len(message) > MAX_MESSAGE_BYTES:
         return True
     if not isinstance(message, str) or message.isascii() or 4 * len(message) <= MAX_MESSAGE_BYTES:
@@ -97,56 +97,58 @@ def _too_large(message: str | bytes) -> bool:
     return len(message.encode(errors="surrogatepass")) > MAX_MESSAGE_BYTES
 
 
-def _parse(decoder: msgspec.json.Decoder[_Shape], message: str) -> _Shape:
+def _decode_json(decoder: msgspec.json.Decoder[_Shape], message: str) -> _Shape:
     try:
         return decoder.decode(message)
     except msgspec.ValidationError as error:
-        raise _bad_json("A message must be a JSON object, its numbers within a double's range.") from error
+        raise _build_json_error(
+            "A message must be a JSON object, its numbers within a double's range."
+        ) from error
     except (msgspec.DecodeError, UnicodeError) as error:
-        raise _bad_json("This message is not JSON.") from error
+        raise _build_json_error("This message is not JSON.") from error
     except RecursionError as error:
-        raise _bad_json("This message is nested too deeply.") from error
+        raise _build_json_error("This message is nested too deeply.") from error
 
 
-def _read_audio(probe: _Probe, _: str) -> Audio:
+def _parse_audio(probe: _MessageProbe, _: str) -> Audio:
     data = probe.data
     if data is UNSET:
-        raise _missing("data")
+        raise _build_missing_error("data")
     if not isinstance(data, str):
-        raise _bad_audio("The data of an audio message must be a base64 string.")
+        raise _build_audio_error("The data of an audio message must be a base64 string.")
     if len(data) % 4 or data.endswith("==="):  # padding that strict_mode lets pass
-        raise _bad_audio("The base64 of this audio message is padded wrongly or cut off.")
+        raise _build_audio_error("The base64 of this audio message is padded wrongly or cut off.")
     try:
         return Audio(a2b_base64(data, strict_mode=True))
     except ValueError as error:
-        raise _bad_audio("The data of this audio message is not standard base64.") from error
+        raise _build_audio_error("The data of this audio message is not standard base64.") from error
 
 
-def _read_config(_: _Probe, message: str) -> Config:
+def _parse_config(_: _MessageProbe, message: str) -> Config:
     if len(message) > MAX_CONFIG_CHARACTERS:
         raise ProtocolError(
             ErrorCode.INVALID_CONFIG,
             f"A config may be {MAX_CONFIG_CHARACTERS} characters long; this one is longer.",
             limit=MAX_CONFIG_CHARACTERS,
         )
-    values = _parse(_OBJECT, message)
-    if _deeper_than(MAX_CONFIG_DEPTH, values):
-        raise _bad_json("This message is nested too deeply.")
+    values = _decode_json(_OBJECT_DECODER, message)
+    if _is_deeper_than(MAX_CONFIG_DEPTH, values):
+        raise _build_json_error("This message is nested too deeply.")
     del values["type"]
     return Config(values)
 
 
-def _read_auth(probe: _Probe, _: str) -> Auth:
+def _parse_auth(probe: _MessageProbe, _: str) -> Auth:
     if not isinstance(probe.token, str):
-        raise _missing("token")
+        raise _build_missing_error("token")
     return Auth(probe.token)
 
 
-_READERS: Mapping[str, Callable[[_Probe, str], ClientFrame]] = MappingProxyType(
+_PARSERS: Mapping[str, Callable[[_MessageProbe, str], ClientFrame]] = MappingProxyType(
     {
-        "audio": _read_audio,
-        "config": _read_config,
-        "auth": _read_auth,
+        "audio": _parse_audio,
+        "config": _parse_config,
+        "auth": _parse_auth,
         "commit": lambda _probe, _message: Commit(),
         "reset": lambda _probe, _message: Reset(),
         "stop": lambda _probe, _message: Stop(),
@@ -155,20 +157,20 @@ _READERS: Mapping[str, Callable[[_Probe, str], ClientFrame]] = MappingProxyType(
 )
 
 
-def _deeper_than(levels: int, value: object) -> bool:
+def _is_deeper_than(levels: int, value: object) -> bool:
     level = [value]
     for _ in range(levels):
-        level = [inner for outer in level for inner in _contents(outer)]
+        level = [inner for outer in level for inner in _iterate_children(outer)]
     return any(isinstance(inner, dict | list) for inner in level)
 
 
-def _contents(value: object) -> Iterable[object]:
+def _iterate_children(value: object) -> Iterable[object]:
     if isinstance(value, dict):
         return value.values()
     return value if isinstance(value, list) else ()
 
 
-def _error_body(frame: Error) -> dict[str, Detail]:
+def _build_error_body(frame: Error) -> dict[str, Detail]:
     own: dict[str, Detail] = {
         "type": "error",
         "code": frame.code,
@@ -178,35 +180,35 @@ def _error_body(frame: Error) -> dict[str, Detail]:
     return {**own, **frame.detail, **own}
 
 
-def _floats(frame: object) -> Iterator[float]:
+def _iterate_floats(frame: object) -> Iterator[float]:
     """Yield the floats that a frame, its parts or its detail hold."""
     for field in fields(frame):  # type: ignore[arg-type]  # every frame is a dataclass
         value = getattr(frame, field.name)
         if isinstance(value, float):
             yield value
         elif is_dataclass(value):
-            yield from _floats(value)
+            yield from _iterate_floats(value)
         elif isinstance(value, Mapping):
             yield from (detail for detail in value.values() if isinstance(detail, float))
         elif isinstance(value, tuple):
             for part in value:
                 if is_dataclass(part):
-                    yield from _floats(part)
+                    yield from _iterate_floats(part)
 
 
-def _printable(name: str) -> str:
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in name[:_SHOWN])
+def _shorten_name(name: str) -> str:
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in name[:_MAX_SHOWN_CHARACTERS])
 
 
-def _missing(field: str) -> ProtocolError:
+def _build_missing_error(field: str) -> ProtocolError:
     return ProtocolError(
         ErrorCode.MISSING_FIELD, f"This message needs {field!r}, which is a string.", field=field
     )
 
 
-def _bad_json(message: str) -> ProtocolError:
+def _build_json_error(message: str) -> ProtocolError:
     return ProtocolError(ErrorCode.BAD_JSON, message)
 
 
-def _bad_audio(message: str) -> ProtocolError:
+def _build_audio_error(message: str) -> ProtocolError:
     return ProtocolError(ErrorCode.BAD_AUDIO, message)

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from echoic.errors import ErrorCode, ProtocolError
 
 #: Bytes of a sample of each ``audio_format`` that a config allows.
-_BYTES: Mapping[str, int] = MappingProxyType({"f32le": 4, "s16le": 2})
+_BYTES_PER_SAMPLE: Mapping[str, int] = MappingProxyType({"f32le": 4, "s16le": 2})
 _INT16_SCALE = np.float32(1 / 32_768)
 _MAX_CHANNELS = 8
 
 
-def read_samples(data: bytes, audio_format: str, channels: int) -> NDArray[np.float32]:
+def decode_pcm(data: bytes, audio_format: str, channels: int) -> NDArray[np.float32]:
     """Return the samples that an audio message carries, its channels averaged.
 
     Each sample of the result depends on its own bytes alone, to the last bit, however the audio is cut.
@@ -33,16 +33,16 @@ def read_samples(data: bytes, audio_format: str, channels: int) -> NDArray[np.fl
         ProtocolError: ``bad_audio``: not whole samples of all channels, or a value that is no number.
         ValueError: The format or the number of channels is none that a config allows.
     """
-    if audio_format not in _BYTES or not 1 <= channels <= _MAX_CHANNELS:
+    if audio_format not in _BYTES_PER_SAMPLE or not 1 <= channels <= _MAX_CHANNELS:
         raise ValueError(f"No audio format: {audio_format!r} with {channels} channels.")
-    step = _BYTES[audio_format] * channels
+    step = _BYTES_PER_SAMPLE[audio_format] * channels
     if len(data) % step:
-        raise _uneven(len(data), step)
-    samples = _read_float(data) if audio_format == "f32le" else _read_int16(data)
-    return samples if channels == 1 else _average(samples.reshape(-1, channels))
+        raise _build_length_error(len(data), step)
+    samples = _decode_float(data) if audio_format == "f32le" else _decode_int16(data)
+    return samples if channels == 1 else _average_channels(samples.reshape(-1, channels))
 
 
-def write_samples(samples: NDArray[np.float32]) -> bytes:
+def encode_pcm(samples: NDArray[np.float32]) -> bytes:
     """Return samples as an audio message carries them by default: little-endian float32.
 
     Args:
@@ -51,7 +51,7 @@ def write_samples(samples: NDArray[np.float32]) -> bytes:
     return samples.astype("<f4", copy=False).tobytes()
 
 
-def _read_float(data: bytes) -> NDArray[np.float32]:
+def _decode_float(data: bytes) -> NDArray[np.float32]:
     raw = np.frombuffer(data, dtype="<f4").astype(np.float32)
     # Nearly all audio is within bounds, and its extremes say so in half the time; a NaN is its own extreme.
     if raw.size and np.minimum.reduce(raw) >= -1.0 and np.maximum.reduce(raw) <= 1.0:
@@ -65,13 +65,13 @@ def _read_float(data: bytes) -> NDArray[np.float32]:
     return np.clip(raw, np.float32(-1.0), np.float32(1.0), out=raw)
 
 
-def _read_int16(data: bytes) -> NDArray[np.float32]:
+def _decode_int16(data: bytes) -> NDArray[np.float32]:
     samples = np.frombuffer(data, dtype="<i2").astype(np.float32)
     samples *= _INT16_SCALE
     return samples
 
 
-def _average(frames: NDArray[np.float32]) -> NDArray[np.float32]:
+def _average_channels(frames: NDArray[np.float32]) -> NDArray[np.float32]:
     """Add up the channels one after the other: numpy's own mean may order the sum by the array's shape."""
     total = frames[:, 0].copy()
     for channel in range(1, frames.shape[1]):
@@ -80,7 +80,7 @@ def _average(frames: NDArray[np.float32]) -> NDArray[np.float32]:
     return total
 
 
-def _uneven(length: int, step: int) -> ProtocolError:
+def _build_length_error(length: int, step: int) -> ProtocolError:
     return ProtocolError(
         ErrorCode.BAD_AUDIO,
         f"This audio is {length} bytes long; it should be a multiple of {step}.",

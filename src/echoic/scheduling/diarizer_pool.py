@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
-from echoic.interfaces.diarizer import Diarizer, Sound, Turn, Voices
+from echoic.interfaces.diarizer import DiarizationChunk, DiarizationResult, Diarizer, SpeakerTurn
 from echoic.scheduling.threads import call_soon_threadsafe, run_in_daemon_thread
 from echoic.scheduling.worker import Failure, attempt_call
 
@@ -33,7 +33,7 @@ _CLOSE_TIMEOUT: Final = 2.0
 class _DiarizerJob:
     client: Hashable
     on_answer: Callable[[object], None]
-    chunk: Sound | None = None
+    chunk: DiarizationChunk | None = None
     state: object = None
     extra_seconds: float = 0.0
     timer: asyncio.TimerHandle | None = None
@@ -83,8 +83,8 @@ class DiarizerPool:
         self,
         client: Hashable,
         key: int,
-        chunk: Sound,
-        on_done: Callable[[int, Voices | None], None],
+        chunk: DiarizationChunk,
+        on_done: Callable[[int, DiarizationResult | None], None],
         *,
         extra_seconds: float = 0.0,
     ) -> None:
@@ -99,7 +99,7 @@ class DiarizerPool:
         """
 
         def on_answer(outcome: object) -> None:
-            on_done(key, outcome if isinstance(outcome, Voices) else None)
+            on_done(key, outcome if isinstance(outcome, DiarizationResult) else None)
 
         self._submit_job(_DiarizerJob(client, on_answer, chunk, extra_seconds=extra_seconds))
 
@@ -108,7 +108,7 @@ class DiarizerPool:
         client: Hashable,
         key: int,
         state: object,
-        on_done: Callable[[int, tuple[Turn, ...] | None], None],
+        on_done: Callable[[int, tuple[SpeakerTurn, ...] | None], None],
     ) -> None:
         """Find out who spoke in all that led to ``state``; as ``submit_chunk``."""
 
@@ -245,12 +245,12 @@ class DiarizerPool:
         return [together] if isinstance(together, Failure) else together
 
 
-def _diarize_chunks(diarizer: Diarizer, chunks: Sequence[Sound]) -> list[Voices]:
+def _diarize_chunks(diarizer: Diarizer, chunks: Sequence[DiarizationChunk]) -> list[DiarizationResult]:
     voices = diarizer.diarize(chunks)
     if len(voices) != len(chunks):
         raise ValueError(f"{len(voices)} answers for {len(chunks)} pieces of sound")
     return voices
 
 
-def _diarize_chunk(diarizer: Diarizer, chunk: Sound) -> Voices:
+def _diarize_chunk(diarizer: Diarizer, chunk: DiarizationChunk) -> DiarizationResult:
     return _diarize_chunks(diarizer, [chunk])[0]

@@ -12,7 +12,7 @@ from typing import Final, Protocol, TypeVar
 
 from echoic.engines.registry import Registry, ResolvedModel, resolve_model_id
 from echoic.errors import DecodeFailed, ModelUnavailable
-from echoic.interfaces.engine import Engine, Hypothesis, ModelAnswer, ModelRequest
+from echoic.interfaces.engine import Engine, Hypothesis, ModelRequest, OpenedModel
 from echoic.scheduling.fair_queue import DecodeJob
 from echoic.scheduling.threads import call_soon_threadsafe, run_in_daemon_thread, trim_heap
 from echoic.scheduling.worker import BatchResult, Failure, HealthPolicy, ModelStats, Worker, attempt_call
@@ -98,7 +98,7 @@ class EnginePool:
 
     async def open_model(
         self, request: ModelRequest, *, fallback: bool, client: Hashable | None = None
-    ) -> ModelAnswer:
+    ) -> OpenedModel:
         """Return the model that answers ``request``, loaded.
 
         However many ask for it at once, a model is loaded once. A load that failed is tried again for the
@@ -138,7 +138,7 @@ class EnginePool:
                 choice = await self._call_in_thread(choice.model_id, stand_in)
         self._release_models(client, *(name for name in self._clients_by_model if name != choice.model_id))
         languages = self._languages.get(choice.model_id, ())
-        return ModelAnswer(choice.model_id, worker.engine.requirements, choice.fallback_reason, languages)
+        return OpenedModel(choice.model_id, worker.engine.requirements, choice.fallback_reason, languages)
 
     def submit_decode(
         self, client: Hashable, decode: Decode, on_done: Callable[[int, Hypothesis | DecodeFailed], None]
@@ -156,7 +156,7 @@ class EnginePool:
             ValueError: The client already waits for a decode with this key.
         """
         worker = self._workers[decode.model]
-        job = DecodeJob(client, decode.key, decode.window, decode.final)
+        job = DecodeJob(client, decode.key, decode.window, decode.is_final)
         mine = self._pending.setdefault(client, {})
         if decode.key in mine:
             raise ValueError(f"key {decode.key} is already waited for")

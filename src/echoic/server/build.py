@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from echoic.auth.identity import Identity
 from echoic.diarization import models
-from echoic.errors import Missing, ModelUnavailable
+from echoic.errors import ModelUnavailable, Unavailable
 from echoic.insights.providers import InsightProviders
-from echoic.interfaces.vad import VoiceActivity
+from echoic.interfaces.vad import VoiceActivityDetector
 from echoic.observability.logging import log_event
 from echoic.observability.metrics import Metrics
 from echoic.quotas.ledger import QuotaLedger, QuotaPolicy, QuotaStatus
@@ -23,8 +23,8 @@ from echoic.server.settings.addons import DIARIZER_OFF, AddOnSettings
 from echoic.server.stream.addons import AddOnServices
 from echoic.server.stream.admission import StreamAdmission
 from echoic.server.stream.recordings import Recordings
-from echoic.session.config import NO_STORAGE, Offers
-from echoic.session.insight_options import InsightWishes
+from echoic.session.config import STORAGE_UNAVAILABLE, Capabilities
+from echoic.session.insight_options import InsightOptions
 
 if TYPE_CHECKING:
     from echoic.server.settings.groups import Settings
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def build_silero_factory() -> Callable[[], VoiceActivity] | None:
+def build_silero_factory() -> Callable[[], VoiceActivityDetector] | None:
     """Return what makes a stream's detector, or None where the model is missing: every window is decoded."""
     from echoic.engines.silero import SileroModel  # an optional part is imported where it is used
 
@@ -43,7 +43,7 @@ def build_silero_factory() -> Callable[[], VoiceActivity] | None:
         return None
 
 
-def build_scripted_factory() -> Callable[[], VoiceActivity]:
+def build_scripted_factory() -> Callable[[], VoiceActivityDetector]:
     """Return what makes a detector that takes every sound for speech, as the scripted recogniser needs it."""
     from echoic.engines.scripted import PlateauDetector  # for tests and load only
 
@@ -69,14 +69,16 @@ def build_add_on_services(settings: AddOnSettings) -> AddOnServices:
     folder = settings.speakers_audio_dir
     recordings = None if folder is None else Recordings(folder.expanduser(), settings.speakers_audio_days)
 
-    def missing_insights(wishes: InsightWishes) -> Missing | None:
+    def missing_insights(wishes: InsightOptions) -> Unavailable | None:
         found = insights.find_provider(wishes)
-        return _explain_missing("There will be no insights.", found) if isinstance(found, Missing) else None
+        return (
+            _explain_missing("There will be no insights.", found) if isinstance(found, Unavailable) else None
+        )
 
     return AddOnServices(
-        capabilities=Offers(
+        capabilities=Capabilities(
             diarization=missing,
-            storage=None if recordings else NO_STORAGE,
+            storage=None if recordings else STORAGE_UNAVAILABLE,
             insights=missing_insights,
         ),
         diarizer_pool=listeners,
@@ -85,16 +87,16 @@ def build_add_on_services(settings: AddOnSettings) -> AddOnServices:
     )
 
 
-def find_missing_diarizer(settings: AddOnSettings) -> Missing | None:
+def find_missing_diarizer(settings: AddOnSettings) -> Unavailable | None:
     """Return why speakers cannot be told apart, or None: they can."""
     if settings.speakers_diarizer == DIARIZER_OFF:
-        return Missing("Telling speakers apart is switched off on this server.")
+        return Unavailable("Telling speakers apart is switched off on this server.")
     missing = models.probe_diarizer(settings.speakers_diarizer, settings.speakers_model)
     return None if missing is None else _explain_missing("Speakers cannot be told apart.", missing)
 
 
-def _explain_missing(consequence: str, missing: Missing) -> Missing:
-    return Missing(f"{consequence} {missing.reason}", missing.install)
+def _explain_missing(consequence: str, missing: Unavailable) -> Unavailable:
+    return Unavailable(f"{consequence} {missing.reason}", missing.install)
 
 
 def build_quota_ledger(settings: Settings, metrics: Metrics) -> QuotaLedger:

@@ -13,7 +13,7 @@ from echoic.auth.authenticator import Authenticator
 from echoic.auth.network import AllowedOrigins
 from echoic.engines.models import build_standard_registry
 from echoic.engines.registry import Registry
-from echoic.interfaces.vad import VoiceActivity
+from echoic.interfaces.vad import VoiceActivityDetector
 from echoic.observability.metrics import Metrics
 from echoic.scheduling.engine_pool import EnginePool
 from echoic.server.build import build_add_on_services, build_silero_factory
@@ -32,7 +32,7 @@ class _CoreContext:
     def __init__(
         self,
         registry: Registry | None,
-        build_vad: Callable[[], VoiceActivity] | None,
+        build_vad: Callable[[], VoiceActivityDetector] | None,
         add_ons: AddOnSettings | None,
     ) -> None:
         self._registry = registry
@@ -57,7 +57,7 @@ class _CoreContext:
 
 def core_router(
     registry: Registry | None = None,
-    build_vad: Callable[[], VoiceActivity] | None = None,
+    build_vad: Callable[[], VoiceActivityDetector] | None = None,
     *,
     allowed_origins: str = "",
     add_ons: AddOnSettings | None = None,

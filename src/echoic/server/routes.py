@@ -14,7 +14,7 @@ from starlette.routing import WebSocketRoute
 from echoic.auth.authenticator import Authenticator
 from echoic.auth.identity import Identity, Scope
 from echoic.engines.registry import ModelStatus
-from echoic.errors import AccessRefused, ErrorCode, Missing, without_folders
+from echoic.errors import AccessRefused, ErrorCode, Unavailable, strip_folders
 from echoic.observability.metrics import CONTENT_TYPE
 from echoic.server.build import build_limits_body
 from echoic.server.core_router import CORE_PATH
@@ -30,8 +30,8 @@ from echoic.server.schemas import (
     render_refusal,
 )
 from echoic.server.stream.endpoint import EndpointContext, StreamEndpoint
-from echoic.session.config import Offers
-from echoic.session.insight_options import InsightWishes
+from echoic.session.config import Capabilities
+from echoic.session.insight_options import InsightOptions
 
 if TYPE_CHECKING:
     from echoic.server.app import ServerContext
@@ -116,7 +116,7 @@ def _add_status_routes(router: APIRouter, context: ServerContext) -> None:
         return build_limits_body(identity, standing, context.endpoint.streams)
 
 
-def _list_features(models: Iterable[ModelStatus], capabilities: Offers) -> dict[str, bool]:
+def _list_features(models: Iterable[ModelStatus], capabilities: Capabilities) -> dict[str, bool]:
     timed = any(model.available and model.word_timestamps for model in models)
     add_ons = {name: bool(one["available"]) for name, one in _describe_add_ons(capabilities).items()}
     return FEATURES | {"word_timestamps": timed} | add_ons
@@ -130,23 +130,23 @@ def _mark_given_up(models: Iterable[ModelStatus], given_up: Mapping[str, str]) -
     ]
 
 
-def _describe_add_ons(capabilities: Offers) -> dict[str, dict[str, object]]:
+def _describe_add_ons(capabilities: Capabilities) -> dict[str, dict[str, object]]:
     offered = {
-        "live_insights": capabilities.insights(InsightWishes()),
+        "live_insights": capabilities.insights(InsightOptions()),
         "speaker_diarization": capabilities.diarization,
         "audio_persistence": capabilities.storage,
     }
     return {name: _describe_add_on(missing) for name, missing in offered.items()}
 
 
-def _describe_add_on(missing: Missing | None) -> dict[str, object]:
+def _describe_add_on(missing: Unavailable | None) -> dict[str, object]:
     if missing is None:
         return {"available": True, "reason": None, "install": None}
-    return {"available": False, "reason": without_folders(missing.reason), "install": missing.install}
+    return {"available": False, "reason": strip_folders(missing.reason), "install": missing.install}
 
 
 def _describe_model(model: ModelStatus, *, loaded: bool) -> dict[str, object]:
-    reason = model.reason and without_folders(model.reason)
+    reason = model.reason and strip_folders(model.reason)
     return asdict(model) | {"reason": reason, "loaded": loaded}
 
 

@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from echoic.observability.logging import log_event
-from echoic.text.vocabulary import Style, Vocabulary, VocabularyProblem, parse_replacements, parse_terms
+from echoic.text.vocabulary import (
+    Vocabulary,
+    VocabularyError,
+    VocabularyPolicy,
+    parse_replacements,
+    parse_terms,
+)
 
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -31,16 +37,16 @@ def read_vocabulary_file(file: Path, parse: Callable[[str], _T]) -> _T:
             data = opened.read(_MAX_FILE_BYTES + 1)
     except OSError as error:
         reason = (error.strerror or "no reason is given").lower()
-        raise VocabularyProblem(f"a file that can be read ({reason})", str(file)) from error
+        raise VocabularyError(f"a file that can be read ({reason})", str(file)) from error
     if len(data) > _MAX_FILE_BYTES:
-        raise VocabularyProblem(f"of {_MAX_FILE_BYTES >> 20} MiB at most", str(file))
+        raise VocabularyError(f"of {_MAX_FILE_BYTES >> 20} MiB at most", str(file))
     try:
         return parse(data.decode())
     except UnicodeDecodeError:
-        raise VocabularyProblem("UTF-8 text", str(file)) from None
-    except VocabularyProblem as problem:
+        raise VocabularyError("UTF-8 text", str(file)) from None
+    except VocabularyError as problem:
         place = f"{file}, {problem.place}" if problem.place else str(file)
-        raise VocabularyProblem(problem.must, place) from None
+        raise VocabularyError(problem.must, place) from None
 
 
 @dataclass(slots=True)
@@ -74,12 +80,15 @@ class ServerVocabulary:
     """
 
     def __init__(
-        self, terms: Path | None = None, replacements: Path | None = None, policy: Style | None = None
+        self,
+        terms: Path | None = None,
+        replacements: Path | None = None,
+        policy: VocabularyPolicy | None = None,
     ) -> None:
         self._terms = _WatchedFile(terms) if terms else None
         self._replacements = _WatchedFile(replacements) if replacements else None
         #: The vocabulary of a session that begins now, as far as the files were read.
-        self.current = Vocabulary(style=policy or Style())
+        self.current = Vocabulary(style=policy or VocabularyPolicy())
         self._lock = asyncio.Lock()
 
     async def reload_changed_files(self) -> None:
@@ -93,7 +102,7 @@ class ServerVocabulary:
                 )
 
     def _reload_files(self, *, terms: bool, replacements: bool) -> Vocabulary:
-        house = self.current.house
+        house = self.current.server
         if terms and (found := _read_or_log(self._terms, parse_terms)) is not None:
             house = replace(house, terms=found)
         if replacements and (pairs := _read_or_log(self._replacements, parse_replacements)) is not None:
@@ -107,6 +116,6 @@ def _read_or_log(watched: _WatchedFile | None, parse: Callable[[str], _T]) -> _T
         return None
     try:
         return read_vocabulary_file(watched.file, parse)
-    except VocabularyProblem as problem:
+    except VocabularyError as problem:
         log_event(log, logging.WARNING, "vocabulary.unusable", file=str(watched.file), reason=str(problem))
         return None

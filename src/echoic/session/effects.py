@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from echoic.interfaces.diarizer import Sound
+from echoic.interfaces.diarizer import DiarizationChunk
 from echoic.interfaces.engine import ModelRequest, Window
 from echoic.protocol.frames import ServerFrame
 
@@ -34,50 +34,50 @@ class Decode:
         key: Unique within the session.
         window: What to decode.
         model: The name of the model, as in ``ModelAnswer.name``.
-        final: A final waits for it; False: a partial, after all finals.
+        is_final: A final waits for it; False: a partial, after all finals.
     """
 
     key: int
     window: Window
     model: str
-    final: bool
+    is_final: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Drop:
+class CancelDecodes:
     """These decodes are overtaken: whichever has not begun need not; answers to them are ignored."""
 
     keys: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Listen:
+class Diarize:
     """Find out who speaks; answer by ``Session.listened(key, …)`` with ``Voices``, or None: it failed.
 
     Attributes:
-        key: Unique within the session, among those of ``Listen`` and ``Review``.
-        sound: What to listen to.
+        key: Unique within the session, among those of ``Diarize`` and ``FinalizeDiarization``.
+        chunk: What to listen to.
     """
 
     key: int
-    sound: Sound
+    chunk: DiarizationChunk
 
 
 @dataclass(frozen=True, slots=True)
-class Review:
+class FinalizeDiarization:
     """Find out who spoke in the whole session; answer by ``Session.reviewed(key, …)`` with turns, or None.
 
     Attributes:
-        key: Unique within the session, among those of ``Listen`` and ``Review``.
-        carry: The ``carry`` of the last ``Voices``.
+        key: Unique within the session, among those of ``Diarize`` and ``FinalizeDiarization``.
+        state: The ``state`` of the last ``Voices``.
     """
 
     key: int
-    carry: object
+    state: object
 
 
 @dataclass(frozen=True, slots=True)
-class Store:
+class RecordAudio:
     """Keep more of the session's audio for the client.
 
     Attributes:
@@ -88,12 +88,12 @@ class Store:
 
 
 @dataclass(frozen=True, slots=True)
-class Unstore:
+class DiscardRecording:
     """Throw away what was stored."""
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
+class Continue:
     """There is audio left to work through: call ``Session.proceed`` once others had their turn."""
 
 
@@ -105,4 +105,15 @@ class Close:
     reason: str = ""
 
 
-Effect = Send | OpenModel | Decode | Drop | Listen | Review | Store | Unstore | Again | Close
+Effect = (
+    Send
+    | OpenModel
+    | Decode
+    | CancelDecodes
+    | Diarize
+    | FinalizeDiarization
+    | RecordAudio
+    | DiscardRecording
+    | Continue
+    | Close
+)

@@ -9,19 +9,25 @@ from itertools import accumulate, pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from echoic.audio.buffer import Tape
+from echoic.audio.buffer import AudioBuffer
 from echoic.audio.resample import Resampler
-from echoic.audio.vad import AllSpeech, Ear
-from echoic.interfaces.diarizer import Sound
-from echoic.interfaces.engine import DecodeOptions, Hypothesis, ModelAnswer, Window, WindowNeeds
-from echoic.interfaces.vad import VoiceActivity
+from echoic.audio.vad import AlwaysSpeech, SpeechDetector
+from echoic.interfaces.diarizer import DiarizationChunk
+from echoic.interfaces.engine import DecodeOptions, EngineRequirements, Hypothesis, OpenedModel, Window
+from echoic.interfaces.vad import VoiceActivityDetector
 from echoic.session.config import StreamConfig
-from echoic.session.decoding.local_agreement import UtteranceReading
-from echoic.session.decoding.overlap import PlainReading
-from echoic.session.decoding.stateful import CarriedReading
-from echoic.session.decoding.strategy import Answer, Cut, Piece, Reading, Spoken
-from echoic.session.segments import Segments, Span
-from echoic.session.speaker_tracking import Gatherer, Hearing
+from echoic.session.decoding.local_agreement import LocalAgreementStrategy
+from echoic.session.decoding.overlap import OverlapStrategy
+from echoic.session.decoding.stateful import StatefulStrategy
+from echoic.session.decoding.strategy import (
+    DecodingStrategy,
+    SegmentBounds,
+    TimedWord,
+    WindowResult,
+    WindowSpan,
+)
+from echoic.session.segments import SegmentClock, SegmentSpan
+from echoic.session.speaker_tracking import ChunkCollector, DiarizationRequest
 from echoic.text.replacements import Replacements
 from echoic.units import TIME_DECIMALS, rescale, to_seconds
 
@@ -29,19 +35,19 @@ from echoic.units import TIME_DECIMALS, rescale, to_seconds
 _PATIENCE = 1.0
 
 
-class Wording:
+class ReplacementBuffer:
     """Says the words of one stretch, segment by segment.
 
     What may be the beginning of a phrase that is to be replaced waits until it is known how it goes on.
     """
 
     def __init__(self) -> None:
-        self._held: list[Spoken] = []
+        self._held: list[TimedWord] = []
         self._held_since = 0.0
 
-    def say(
-        self, words: Sequence[Spoken], replacements: Replacements, end: float, *, flush: bool
-    ) -> list[Spoken]:
+    def apply_to_words(
+        self, words: Sequence[TimedWord], replacements: Replacements, end: float, *, flush: bool
+    ) -> list[TimedWord]:
         """Return what is to be said of a segment's words.
 
         Args:
@@ -55,310 +61,331 @@ class Wording:
         if words:
             self._held_since = end
         if not flush and replacements.has_phrases and end - self._held_since < _PATIENCE:
-            whole = replacements.unfinished([word.word for word in known])
+            whole = replacements.count_unfinished_words([word.text for word in known])
         self._held = known[whole:]
         return reworded(known[:whole], replacements)
 
-    def glimpse(self, words: Sequence[Spoken], replacements: Replacements) -> list[Spoken]:
+    def preview_words(self, words: Sequence[TimedWord], replacements: Replacements) -> list[TimedWord]:
         """Return what would be said of words that may still change."""
         return reworded([*self._held, *words], replacements)
 
 
-def reworded(words: Sequence[Spoken], replacements: Replacements) -> list[Spoken]:
+def reworded(words: Sequence[TimedWord], replacements: Replacements) -> list[TimedWord]:
     """Return words with what was meant in place of what was heard.
 
     As many words as before keep their times, one by one. More or fewer share the time of those whose place
     they take, each by its letters; their confidence is that of the least sure.
     """
-    said: list[Spoken] = []
+    said: list[TimedWord] = []
     done = 0
-    for edit in replacements.edits([word.word for word in words]) if replacements else ():
+    for edit in replacements.find_edits([word.text for word in words]) if replacements else ():
         said += words[done : edit.first]
         said += _put_in(words[edit.first : edit.end], edit.words)
         done = edit.end
     return [*said, *words[done:]]
 
 
-def _put_in(heard: Sequence[Spoken], meant: Sequence[str]) -> list[Spoken]:
+def _put_in(heard: Sequence[TimedWord], meant: Sequence[str]) -> list[TimedWord]:
     if len(heard) == len(meant):
-        return [replace(old, word=new) for old, new in zip(heard, meant, strict=True)]
+        return [replace(old, text=new) for old, new in zip(heard, meant, strict=True)]
     known = [word.confidence for word in heard if word.confidence is not None]
-    ends = heard[0].about and heard[-1].about and (heard[0].about[0], heard[-1].about[1])
-    like = replace(heard[0], confidence=min(known) if known else None, about=ends)
+    ends = heard[0].rough_span and heard[-1].rough_span and (heard[0].rough_span[0], heard[-1].rough_span[1])
+    like = replace(heard[0], confidence=min(known) if known else None, rough_span=ends)
     start, end = heard[0].start, heard[-1].end
     if start is None or end is None:
-        return [replace(like, word=word, start=None, end=None) for word in meant]
+        return [replace(like, text=word, start=None, end=None) for word in meant]
     whole = sum(len(word) for word in meant)
     edges = [start + (end - start) * part / whole for part in accumulate(map(len, meant), initial=0)]
     return [
-        replace(like, word=word, start=begins, end=ends)
+        replace(like, text=word, start=begins, end=ends)
         for word, (begins, ends) in zip(meant, pairwise(edges), strict=True)
     ]
 
 
 #: Hypotheses kept for windows that are asked for again: those of the last partials.
-_KNOWN = 8
+_MAX_CACHED_HYPOTHESES = 8
 
 
 @dataclass(slots=True)
-class Slot:
+class PendingWindow:
     """A planned window and what became of it.
 
     Attributes:
-        piece: Where the window lies on the tape.
+        span: Where the window lies on the tape.
         key: The decode under way, or None.
-        begins: Seconds on the session's clock of the window's first sample, once it was cut.
+        start_seconds: Seconds on the session's clock of the window's first sample, once it was cut.
         failures: How often its decode failed.
-        answer: What came back.
-        known: The answer was there before the window was planned.
+        result: What came back.
+        is_cached: The answer was there before the window was planned.
     """
 
-    piece: Piece
+    span: WindowSpan
     key: int | None = None
-    begins: float = 0.0
+    start_seconds: float = 0.0
     failures: int = 0
-    answer: Answer | None = None
-    known: bool = False
+    result: WindowResult | None = None
+    is_cached: bool = False
 
     @property
-    def begun(self) -> bool:
+    def is_started(self) -> bool:
         """Whether its decode is under way or done."""
-        return self.key is not None or self.answer is not None
+        return self.key is not None or self.result is not None
 
     @property
-    def lost(self) -> bool:
+    def is_lost(self) -> bool:
         """Whether its decode was given up, and no later window brings its words."""
-        return self.answer is not None and self.answer.hypothesis is None and self.piece.vital
+        return self.result is not None and self.result.hypothesis is None and self.span.is_vital
 
-    def settle(self, hypothesis: Hypothesis | None) -> None:
+    def set_hypothesis(self, hypothesis: Hypothesis | None) -> None:
         """Take the hypothesis, or None: the decode is given up."""
-        self.answer = Answer(self.piece, self.begins, hypothesis)
+        self.result = WindowResult(self.span, self.start_seconds, hypothesis)
 
 
 @dataclass(slots=True, eq=False)
-class Plan:
+class PendingSegment:
     """The windows of one segment or one partial.
 
     Attributes:
         span: The segment's place, in samples of the client's audio.
-        stretch: Where its audio is.
-        slots: Its windows.
+        pipeline: Where its audio is.
+        windows: Its windows.
         flush: Everything heard is to be said.
-        glimpse: It is for a partial.
-        edge: float32, what the resampler still held back when the plan was made; for these windows
-            it follows the tape's position ``edge_at``.
-        edge_at: The tape's end when the plan was made.
-        timed: Whether its words go out with their times.
+        for_partial: It is for a partial.
+        tail: float32, what the resampler still held back when the plan was made; for these windows
+            it follows the tape's position ``tail_position``.
+        tail_position: The tape's end when the plan was made.
+        has_word_times: Whether its words go out with their times.
         replacements: What is put in place of what in its words.
-        silent: It has no audio; only words that were held back are said.
-        hearing: Its sound on the way to the diarizer and back, or None: nobody asks who speaks.
+        is_silent: It has no audio; only words that were held back are said.
+        diarization: Its sound on the way to the diarizer and back, or None: nobody asks who speaks.
     """
 
-    span: Span
-    stretch: Stretch
-    slots: tuple[Slot, ...]
+    span: SegmentSpan
+    pipeline: RecognitionPipeline
+    windows: tuple[PendingWindow, ...]
     flush: bool
-    glimpse: bool
-    edge: NDArray[np.float32] = field(repr=False)
-    edge_at: int
-    timed: bool
+    for_partial: bool
+    tail: NDArray[np.float32] = field(repr=False)
+    tail_position: int
+    has_word_times: bool
     replacements: Replacements
-    silent: bool = False
-    hearing: Hearing | None = None
+    is_silent: bool = False
+    diarization: DiarizationRequest | None = None
 
     @property
-    def running(self) -> tuple[int, ...]:
+    def running_keys(self) -> tuple[int, ...]:
         """Keys of the decodes under way."""
-        return tuple(slot.key for slot in self.slots if slot.key is not None)
+        return tuple(slot.key for slot in self.windows if slot.key is not None)
 
     @property
-    def complete(self) -> list[Answer] | None:
+    def results(self) -> list[WindowResult] | None:
         """All answers, or None while some are missing."""
-        answers = [slot.answer for slot in self.slots if slot.answer is not None]
-        return answers if len(answers) == len(self.slots) else None
+        answers = [slot.result for slot in self.windows if slot.result is not None]
+        return answers if len(answers) == len(self.windows) else None
 
     @property
-    def ready(self) -> bool:
+    def is_ready(self) -> bool:
         """Whether its words are known, and who says them if anybody listens for that."""
-        return self.complete is not None and not (self.hearing and self.hearing.waits)
+        return self.results is not None and not (self.diarization and self.diarization.is_waiting)
 
     @property
-    def decoded(self) -> float:
+    def decoded_seconds(self) -> float:
         """Seconds of audio that it decodes."""
-        return self.stretch.decoded_seconds(self.slots)
+        return self.pipeline.count_decoded_seconds(self.windows)
 
 
-class Stretch:
+class RecognitionPipeline:
     """The audio of a session since its sample rate or its engine last changed.
 
     Args:
         config: The session's settings.
         model: The engine that decodes it.
-        voice: Makes the voice-activity detector, or None: everything is taken for speech.
+        build_detector: Makes the voice-activity detector, or None: everything is taken for speech.
         base: Seconds on the session's clock where the stretch begins.
     """
 
     def __init__(
         self,
         config: StreamConfig,
-        model: ModelAnswer,
-        voice: Callable[[], VoiceActivity] | None,
+        model: OpenedModel,
+        build_detector: Callable[[], VoiceActivityDetector] | None,
         base: float = 0.0,
     ) -> None:
         self.model = model
-        self.segments = Segments(config.sample_rate, config.chunk_duration, config.overlap_duration, base)
-        self._rate = model.needs.sample_rate or config.sample_rate
+        self.segments = SegmentClock(config.sample_rate, config.chunk_duration, config.overlap_duration, base)
+        self._rate = model.requirements.sample_rate or config.sample_rate
         self._resampler = Resampler(config.sample_rate, self._rate)
-        self._tape = Tape()
-        self._ear = Ear(voice(), self._rate, model.needs.longest) if voice else None
-        self.reading: Reading = self._reading(model.needs)
-        self._wording = Wording()
-        self._phrase_is_open = False
-        self._known: dict[tuple[int, int], Hypothesis] = {}
-        self._gatherer: Gatherer | None = None
-        self.take(config)
+        self._buffer = AudioBuffer()
+        self._speech_detector = (
+            SpeechDetector(build_detector(), self._rate, model.requirements.max_window_seconds)
+            if build_detector
+            else None
+        )
+        self.strategy: DecodingStrategy = self._build_strategy(model.requirements)
+        self._replacement_buffer = ReplacementBuffer()
+        self._has_open_phrase = False
+        self._cached_hypotheses: dict[tuple[int, int], Hypothesis] = {}
+        self._chunk_collector: ChunkCollector | None = None
+        self.apply_config(config)
 
-    def take(self, config: StreamConfig) -> None:
+    def apply_config(self, config: StreamConfig) -> None:
         """Use these settings for what is planned from here on, but for the sample rate and the windows."""
         words = config.vocabulary
         self.options = DecodeOptions(config.language, words.hotwords, words.prompt)
-        self.timed, self._replacements = config.word_timestamps, words.replacements
+        self.has_word_times, self._replacements = config.word_timestamps, words.replacements
 
-    def _reading(self, needs: WindowNeeds) -> Reading:
-        speech = self._ear.speech_between if self._ear else None
-        match needs.reading:
-            case "carried":
-                return CarriedReading(needs, self._rate, self._clock, speech)
-            case "utterance":
-                self._ear = self._ear or Ear(AllSpeech(), self._rate, needs.longest)
-                return UtteranceReading(self._ear, needs.step, needs.sure)
-            case "plain":
-                return PlainReading(self._rate, self._clock, speech, timed=needs.times)
+    def _build_strategy(self, needs: EngineRequirements) -> DecodingStrategy:
+        speech = self._speech_detector.has_speech if self._speech_detector else None
+        match needs.strategy:
+            case "stateful":
+                return StatefulStrategy(needs, self._rate, self._to_session_seconds, speech)
+            case "local_agreement":
+                self._speech_detector = self._speech_detector or SpeechDetector(
+                    AlwaysSpeech(), self._rate, needs.max_window_seconds
+                )
+                return LocalAgreementStrategy(
+                    self._speech_detector, needs.window_step_seconds, needs.min_confidence
+                )
+            case "overlap":
+                return OverlapStrategy(
+                    self._rate, self._to_session_seconds, speech, has_word_times=needs.has_word_times
+                )
 
-    def _clock(self, position: int) -> float:
+    def _to_session_seconds(self, position: int) -> float:
         """Return a position on the tape as seconds on the session's clock."""
         return round(self.segments.base + position / self._rate, TIME_DECIMALS)
 
-    def place(self, piece: Piece) -> tuple[float, float]:
+    def locate_window(self, piece: WindowSpan) -> tuple[float, float]:
         """Return where a window's new audio begins and where the window ends, on the session's clock."""
-        return self._clock(piece.new), self._clock(piece.end)
+        return self._to_session_seconds(piece.new_start), self._to_session_seconds(piece.end)
 
-    def hear(self, samples: NDArray[np.float32]) -> int:
+    def push_audio(self, samples: NDArray[np.float32]) -> int:
         """Take samples up to the end of the window that is due and return how many were taken."""
-        taken = samples[: self.segments.due - self.segments.heard]
+        taken = samples[: self.segments.next_end - self.segments.consumed]
         heard = self._resampler.push(taken)
-        self._tape.append(heard)
-        if self._ear:
-            self._ear.push(heard)
-        if self._gatherer:
-            self._gatherer.add(taken, heard)
-        self.segments.heard += len(taken)
+        self._buffer.append(heard)
+        if self._speech_detector:
+            self._speech_detector.push(heard)
+        if self._chunk_collector:
+            self._chunk_collector.push_audio(taken, heard)
+        self.segments.consumed += len(taken)
         return len(taken)
 
-    def gather(self, *, wanted: bool) -> None:
-        """Gather audio for ``sound`` from here on, or no more."""
-        if not wanted:
-            self._gatherer = None
-        elif self._gatherer is None:
-            self._gatherer = Gatherer(self.segments.rate, self._rate, self._tape.end)
+    def collect_chunks(self, *, enabled: bool) -> None:
+        """Gather audio for ``take_chunk`` from here on, or no more."""
+        if not enabled:
+            self._chunk_collector = None
+        elif self._chunk_collector is None:
+            self._chunk_collector = ChunkCollector(self.segments.rate, self._rate, self._buffer.end)
 
-    def sound(self, *, last: bool) -> Sound | None:
+    def take_chunk(self, *, is_last: bool) -> DiarizationChunk | None:
         """Return the audio gathered since the last call, and where there is speech in it."""
-        if self._gatherer is None:
+        if self._chunk_collector is None:
             return None
-        audio, begin, end = self._gatherer.take()
-        spoken = self._ear.spoken_between(begin, end) if self._ear else ((begin, end),)
-        here = self._gatherer.here
+        audio, begin, end = self._chunk_collector.take_audio()
+        spoken = self._speech_detector.find_speech(begin, end) if self._speech_detector else ((begin, end),)
+        here = self._chunk_collector.to_chunk_samples
         speech = tuple((here(start, begin), min(here(stop, begin), len(audio))) for start, stop in spoken)
-        return Sound(audio, self._clock(begin), speech, last=last)
+        return DiarizationChunk(audio, self._to_session_seconds(begin), speech, is_last=is_last)
 
     @property
-    def holds(self) -> bool:
+    def holds_words(self) -> bool:
         """Whether words of the segments before may still be unsaid."""
-        return self.reading.holds or self._phrase_is_open
+        return self.strategy.holds_words or self._has_open_phrase
 
-    def close_segment(self, *, flush: bool) -> Plan:
+    def close_segment(self, *, flush: bool) -> PendingSegment:
         """End the segment here and return the windows that its words are in."""
-        silent = not (self.segments.pending or self.reading.holds)
-        span = self.segments.close()
-        pieces = () if silent else self.reading.plan(self._cut(span, flush=flush))
-        self._phrase_is_open = not flush and self._replacements.has_phrases
-        plan = self._plan(span, pieces, flush=flush, glimpse=False)
-        plan.silent = silent
+        silent = not (self.segments.pending or self.strategy.holds_words)
+        span = self.segments.close_segment()
+        pieces = () if silent else self.strategy.plan_windows(self._segment_bounds(span, flush=flush))
+        self._has_open_phrase = not flush and self._replacements.has_phrases
+        plan = self._build_segment(span, pieces, flush=flush, glimpse=False)
+        plan.is_silent = silent
         return plan
 
-    def say(self, plan: Plan, answers: Sequence[Answer]) -> list[Spoken]:
+    def emit_words(self, plan: PendingSegment, answers: Sequence[WindowResult]) -> list[TimedWord]:
         """Return the words that are new with a segment, as they are to be said."""
-        words = [] if plan.silent else self.reading.say(answers, flush=plan.flush)
-        end = self.segments.seconds(plan.span.end)
-        return self._wording.say(words, plan.replacements, end, flush=plan.flush)
+        words = [] if plan.is_silent else self.strategy.emit_words(answers, flush=plan.flush)
+        end = self.segments.to_seconds(plan.span.end)
+        return self._replacement_buffer.apply_to_words(words, plan.replacements, end, flush=plan.flush)
 
-    def glimpse(self, plan: Plan, answers: Sequence[Answer]) -> list[Spoken]:
+    def preview_words(self, plan: PendingSegment, answers: Sequence[WindowResult]) -> list[TimedWord]:
         """Return the words heard beyond what was said, settled or not, as they would be said."""
-        return self._wording.glimpse(self.reading.glimpse(answers), plan.replacements)
+        return self._replacement_buffer.preview_words(self.strategy.preview_words(answers), plan.replacements)
 
-    def glance(self) -> Plan:
+    def plan_partial(self) -> PendingSegment:
         """Return the windows for a partial at what is heard."""
-        span = self.segments.span()
-        return self._plan(span, self.reading.look(self._cut(span, flush=False)), flush=False, glimpse=True)
+        span = self.segments.current_span()
+        return self._build_segment(
+            span,
+            self.strategy.plan_preview(self._segment_bounds(span, flush=False)),
+            flush=False,
+            glimpse=True,
+        )
 
-    def _cut(self, span: Span, *, flush: bool) -> Cut:
+    def _segment_bounds(self, span: SegmentSpan, *, flush: bool) -> SegmentBounds:
         rate = self.segments.rate
         shared = self.segments.overlap_at(span.end)
         places = (span.context, span.start, span.end, shared)
         context, start, end, shared = (rescale(samples, rate, self._rate) for samples in places)
-        return Cut(context, start, end, shared, flush=flush)
+        return SegmentBounds(context, start, end, shared, is_flush=flush)
 
-    def _plan(self, span: Span, pieces: tuple[Piece, ...], *, flush: bool, glimpse: bool) -> Plan:
-        slots = tuple(self._slot(piece) for piece in pieces)
-        edge = self._resampler.tail()
-        return Plan(span, self, slots, flush, glimpse, edge, self._tape.end, self.timed, self._replacements)
+    def _build_segment(
+        self, span: SegmentSpan, pieces: tuple[WindowSpan, ...], *, flush: bool, glimpse: bool
+    ) -> PendingSegment:
+        slots = tuple(self._build_window(piece) for piece in pieces)
+        edge = self._resampler.preview_tail()
+        return PendingSegment(
+            span, self, slots, flush, glimpse, edge, self._buffer.end, self.has_word_times, self._replacements
+        )
 
-    def _slot(self, piece: Piece) -> Slot:
-        slot = Slot(piece, begins=self._clock(piece.start))
-        if known := self._known.get((piece.start, piece.end)):
-            slot.settle(known)
-            slot.known = True
+    def _build_window(self, piece: WindowSpan) -> PendingWindow:
+        slot = PendingWindow(piece, start_seconds=self._to_session_seconds(piece.start))
+        if known := self._cached_hypotheses.get((piece.start, piece.end)):
+            slot.set_hypothesis(known)
+            slot.is_cached = True
         return slot
 
-    def remember(self, plan: Plan, slot: Slot, hypothesis: Hypothesis) -> None:
+    def cache_hypothesis(self, plan: PendingSegment, slot: PendingWindow, hypothesis: Hypothesis) -> None:
         """Keep a hypothesis for when its window is asked for again, if all its audio was on the tape."""
-        if self.reading.repeats and slot.piece.end <= plan.edge_at:
-            self._known[slot.piece.start, slot.piece.end] = hypothesis
-            if len(self._known) > _KNOWN:
-                del self._known[next(iter(self._known))]
+        if self.strategy.repeats_windows and slot.span.end <= plan.tail_position:
+            self._cached_hypotheses[slot.span.start, slot.span.end] = hypothesis
+            if len(self._cached_hypotheses) > _MAX_CACHED_HYPOTHESES:
+                del self._cached_hypotheses[next(iter(self._cached_hypotheses))]
 
-    def window(self, plan: Plan, slot: Slot) -> Window:
+    def cut_window(self, plan: PendingSegment, slot: PendingWindow) -> Window:
         """Cut a planned window from the tape."""
-        piece = slot.piece
-        start = max(piece.start, self._tape.start)
-        edge_from = min(max(start, plan.edge_at), piece.end)
-        audio = self._tape.read(start, edge_from) if start < plan.edge_at else np.empty(0, np.float32)
+        piece = slot.span
+        start = max(piece.start, self._buffer.start)
+        edge_from = min(max(start, plan.tail_position), piece.end)
+        audio = self._buffer.read(start, edge_from) if start < plan.tail_position else np.empty(0, np.float32)
         if piece.end > edge_from:
-            audio = np.concatenate([audio, plan.edge[edge_from - plan.edge_at : piece.end - plan.edge_at]])
-        slot.begins = self._clock(start)
+            audio = np.concatenate(
+                [audio, plan.tail[edge_from - plan.tail_position : piece.end - plan.tail_position]]
+            )
+        slot.start_seconds = self._to_session_seconds(start)
         return Window(
             audio,
             self._rate,
-            slot.begins,
-            left=max(piece.new - start, 0),
-            new=piece.right - max(piece.new, start),
-            right=piece.end - piece.right,
-            last=piece.last,
-            glimpse=plan.glimpse,
-            carry=self.reading.carry,
+            slot.start_seconds,
+            left_context=max(piece.new_start - start, 0),
+            new_samples=piece.new_end - max(piece.new_start, start),
+            right_context=piece.end - piece.new_end,
+            is_last=piece.is_last,
+            for_partial=plan.for_partial,
+            state=self.strategy.state,
             options=self.options,
         )
 
-    def decoded_seconds(self, slots: Iterable[Slot]) -> float:
+    def count_decoded_seconds(self, slots: Iterable[PendingWindow]) -> float:
         """Return the seconds of audio in these windows."""
-        samples = sum(slot.piece.end - max(slot.piece.start, 0) for slot in slots)
+        samples = sum(slot.span.end - max(slot.span.start, 0) for slot in slots)
         return to_seconds(samples, self._rate)
 
-    def forget(self, plans: Iterable[Plan]) -> None:
+    def discard_before_segments(self, plans: Iterable[PendingSegment]) -> None:
         """Drop audio that neither these plans nor a later one will ask for."""
-        places = [slot.piece.start for p in plans if p.stretch is self for slot in p.slots]
-        context = rescale(self.segments.span().context, self.segments.rate, self._rate)
-        self._tape.forget(min([*places, context, self.reading.needs_from]))
-        if self._ear:
-            self._ear.forget(min(context, self.reading.needs_from))
+        places = [slot.span.start for p in plans if p.pipeline is self for slot in p.windows]
+        context = rescale(self.segments.current_span().context, self.segments.rate, self._rate)
+        self._buffer.discard_before(min([*places, context, self.strategy.keep_from]))
+        if self._speech_detector:
+            self._speech_detector.discard_before(min(context, self.strategy.keep_from))

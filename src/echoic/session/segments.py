@@ -8,7 +8,7 @@ from echoic.units import TIME_DECIMALS, to_samples
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class SegmentSpan:
     """One window of a stream, in samples of the client's audio since its stretch began.
 
     Attributes:
@@ -22,7 +22,7 @@ class Span:
     end: int
 
 
-class Segments:
+class SegmentClock:
     """Says when the next window is due and where it lies.
 
     A *stretch* is audio at one sample rate; positions are samples since the stretch began, and
@@ -40,16 +40,16 @@ class Segments:
         self.base = base
         self._chunk = max(1, to_samples(chunk, rate))
         self._overlap = min(to_samples(overlap, rate), self._chunk - 1)
-        self.heard = 0
+        self.consumed = 0
         self.last_end = 0
 
-    def retune(self, chunk: float, overlap: float) -> None:
+    def set_durations(self, chunk: float, overlap: float) -> None:
         """Change the durations for the windows to come."""
         self._chunk = max(1, to_samples(chunk, self.rate))
         self._overlap = min(to_samples(overlap, self.rate), self._chunk - 1)
 
     @property
-    def due(self) -> int:
+    def next_end(self) -> int:
         """The sample at which the next window ends: the chunk at first, then chunk less overlap on."""
         first = self.last_end == 0 and self.base == 0
         return self.last_end + (self._chunk if first else self._chunk - self._overlap)
@@ -57,26 +57,26 @@ class Segments:
     @property
     def pending(self) -> int:
         """Samples heard since the last window ended."""
-        return self.heard - self.last_end
+        return self.consumed - self.last_end
 
-    def span(self) -> Span:
+    def current_span(self) -> SegmentSpan:
         """Return the window from the last one's end to what is heard."""
-        return Span(self.last_end - self.overlap_at(self.last_end), self.last_end, self.heard)
+        return SegmentSpan(self.last_end - self.overlap_at(self.last_end), self.last_end, self.consumed)
 
     def overlap_at(self, position: int) -> int:
         """Return the samples of context of a window whose new part begins at ``position``."""
         return min(self._overlap, position + to_samples(self.base, self.rate))
 
-    def close(self) -> Span:
+    def close_segment(self) -> SegmentSpan:
         """Return the same window and begin the next one after it."""
-        span = self.span()
-        self.last_end = self.heard
+        span = self.current_span()
+        self.last_end = self.consumed
         return span
 
-    def seconds(self, position: int) -> float:
+    def to_seconds(self, position: int) -> float:
         """Return ``position`` on the session's clock, rounded for the wire."""
         return round(self.base + position / self.rate, TIME_DECIMALS)
 
-    def duration(self, samples: int) -> float:
+    def to_duration(self, samples: int) -> float:
         """Return a length in seconds, rounded for the wire."""
         return round(samples / self.rate, TIME_DECIMALS)

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echoic.errors import CLOSE_NORMAL, DecodeFailed, ModelUnavailable, ProtocolError
-from echoic.interfaces.diarizer import Turn, Voices
-from echoic.interfaces.engine import Hypothesis, ModelAnswer, ModelRequest
-from echoic.interfaces.vad import VoiceActivity
+from echoic.interfaces.diarizer import DiarizationResult, SpeakerTurn
+from echoic.interfaces.engine import Hypothesis, ModelRequest, OpenedModel
+from echoic.interfaces.vad import VoiceActivityDetector
 from echoic.protocol.frames import (
     Audio,
     Auth,
@@ -27,22 +27,22 @@ from echoic.protocol.frames import (
     Status,
     Stop,
 )
-from echoic.protocol.pcm import read_samples
-from echoic.session.config import Offers, StreamConfig, read_config
-from echoic.session.effects import Again, Effect, OpenModel, Send, Store, Unstore
+from echoic.protocol.pcm import decode_pcm
+from echoic.session.config import Capabilities, StreamConfig, parse_config
+from echoic.session.effects import Continue, DiscardRecording, Effect, OpenModel, RecordAudio, Send
 from echoic.session.output_queue import (
-    Afresh,
-    Deliveries,
-    Goodbye,
-    Line,
-    Reply,
-    Summary,
-    TranscriptDue,
-    audio_bytes,
+    CloseAfter,
+    OutputQueue,
+    PendingDiarizationSummary,
+    PendingFrame,
+    PendingTranscript,
+    ResetDone,
+    SizedQueue,
+    count_audio_bytes,
 )
-from echoic.session.pipeline import Stretch
-from echoic.session.rendering import configured, error_frame, storage_failed, warnings
-from echoic.session.speaker_tracking import Hearing, Listening
+from echoic.session.pipeline import RecognitionPipeline
+from echoic.session.rendering import build_configured, build_error, build_storage_warning, build_warnings
+from echoic.session.speaker_tracking import DiarizationRequest, SpeakerTracker
 from echoic.units import to_samples
 
 
@@ -56,7 +56,7 @@ class State(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class EndRequest:
     """The driver's wish to end, which waits like a frame while the session is busy."""
 
     code: int
@@ -65,14 +65,14 @@ class End:
 
 #: Seconds of audio that one call works through before it asks to be called ``Again``: a message may
 #: hold minutes, and the voice-activity model would keep everyone else waiting.
-_BITE = 2.0
+_STEP_SECONDS = 2.0
 #: Frames other than audio, or replies to them, that may wait before a client should not be read further.
-_MOST_WAITING = 64
+_MAX_QUEUED_FRAMES = 64
 #: Audio frames that may wait; half a minute in messages of 20 ms.
-_MOST_AUDIO = 1_500
+_MAX_QUEUED_AUDIO = 1_500
 
 
-def _all(samples: int, _: int) -> int:
+def _grant_all(samples: int, _: int) -> int:
     return samples
 
 
@@ -80,97 +80,97 @@ class Session:
     """A stream of audio from its first frame to its close.
 
     Args:
-        voice: Makes the voice-activity detector of a stretch of audio, or None: no speech gate,
+        build_detector: Makes the voice-activity detector of a stretch of audio, or None: no speech gate,
             every window is decoded.
         defaults: The settings before any ``config`` frame.
         grant: Asked with a number of samples and their rate before they are heard: how many of them may be.
             None: not known yet, it is asked again after an ``Again``. Fewer: no more will ever be.
-        offers: What there is beside recognisers.
+        capabilities: What there is beside recognisers.
         recording: How the server calls the session's audio, where it is stored.
     """
 
     def __init__(
         self,
-        voice: Callable[[], VoiceActivity] | None = None,
+        build_detector: Callable[[], VoiceActivityDetector] | None = None,
         defaults: StreamConfig | None = None,
         grant: Callable[[int, int], int | None] | None = None,
-        offers: Offers | None = None,
+        capabilities: Capabilities | None = None,
         recording: str | None = None,
     ) -> None:
-        self._voice = voice
-        self._grant = grant or _all
+        self._build_detector = build_detector
+        self._grant = grant or _grant_all
         self._config = defaults or StreamConfig()
         self._state = State.LIVE
-        self._stretch: Stretch | None = None
-        self._asked: tuple[StreamConfig, tuple[str, ...] | None] | None = None
-        self._rest: NDArray[np.float32] | None = None
-        self._refused: ModelRequest | None = None
-        self._waiting: Line[ClientFrame | End] = Line(audio_bytes)
-        self._due = Deliveries()
-        self._partial_mark = 0
+        self._pipeline: RecognitionPipeline | None = None
+        self._pending_config: tuple[StreamConfig, tuple[str, ...] | None] | None = None
+        self._unprocessed: NDArray[np.float32] | None = None
+        self._unavailable_model: ModelRequest | None = None
+        self._queued_frames: SizedQueue[ClientFrame | EndRequest] = SizedQueue(count_audio_bytes)
+        self._output = OutputQueue()
+        self._last_partial = 0
         #: A partial is asked for at every so manieth place where one is due; finals do not depend on it.
-        self.partial_pace = 1
-        self._offers = offers or Offers()
+        self.partial_every = 1
+        self._capabilities = capabilities or Capabilities()
         #: How the server calls the session's audio, where it is stored.
         self.recording = recording
-        self._listening: Listening | None = None
-        self._listens = False
+        self._speaker_tracker: SpeakerTracker | None = None
+        self._diarizes = False
 
     # ---- what the driver calls
 
-    def receive(self, frame: ClientFrame | End) -> list[Effect]:
+    def receive(self, frame: ClientFrame | EndRequest) -> list[Effect]:
         """Take a client's frame and return what is to be done, in order."""
         handler = self._LEGAL.get((self._state, type(frame)))
         if handler is None:
             return []
-        return [*handler(self, frame), *self._advance()]
+        return [*handler(self, frame), *self._advance_output()]
 
-    def opened(self, answer: ModelAnswer | ModelUnavailable) -> list[Effect]:
+    def on_model_opened(self, answer: OpenedModel | ModelUnavailable) -> list[Effect]:
         """Take the answer to ``OpenModel``."""
-        if self._asked is None:
+        if self._pending_config is None:
             return []
-        (config, ignored), self._asked = self._asked, None
+        (config, ignored), self._pending_config = self._pending_config, None
         if isinstance(answer, ModelUnavailable):
-            self._due.add(Reply(error_frame(answer)))
-            if self._stretch is None:
-                self._refused = ModelRequest(config.model, config.variant)
-                self._drop_waiting_audio()
+            self._output.add_item(PendingFrame(build_error(answer)))
+            if self._pipeline is None:
+                self._unavailable_model = ModelRequest(config.model, config.variant)
+                self._drop_queued_audio()
         else:
-            self._begin(config, answer, ignored)
+            self._start_pipeline(config, answer, ignored)
         self._state = State.LIVE
-        return [*self._advance(), *self._work_through_waiting()]
+        return [*self._advance_output(), *self._process_queued()]
 
-    def proceed(self) -> list[Effect]:
+    def continue_audio(self) -> list[Effect]:
         """Go on with audio that was left over, after an ``Again``."""
-        if self._rest is None:
+        if self._unprocessed is None:
             return []
-        samples, self._rest = self._rest, None
+        samples, self._unprocessed = self._unprocessed, None
         self._state = State.LIVE
-        effects = [*self._hear(samples), *self._advance()]
-        return [*effects, *self._work_through_waiting()]
+        effects = [*self._push_audio(samples), *self._advance_output()]
+        return [*effects, *self._process_queued()]
 
-    def finished(self, key: int, outcome: Hypothesis | DecodeFailed) -> list[Effect]:
+    def on_decoded(self, key: int, outcome: Hypothesis | DecodeFailed) -> list[Effect]:
         """Take the answer to a ``Decode``; answers that nobody waits for any more are ignored."""
-        self._due.finished(key, outcome)
-        return self._advance()
+        self._output.on_decoded(key, outcome)
+        return self._advance_output()
 
-    def listened(self, key: int, voices: Voices | None) -> list[Effect]:
+    def on_diarized(self, key: int, voices: DiarizationResult | None) -> list[Effect]:
         """Take the answer to a ``Listen``; None: nobody could tell."""
-        return [*self._due.listened(key, voices), *self._advance()]
+        return [*self._output.on_diarized(key, voices), *self._advance_output()]
 
-    def reviewed(self, key: int, turns: tuple[Turn, ...] | None) -> list[Effect]:
+    def on_diarization_finalized(self, key: int, turns: tuple[SpeakerTurn, ...] | None) -> list[Effect]:
         """Take the answer to a ``Review``; None: nobody could tell."""
-        self._due.reviewed(key, turns)
-        return self._advance()
+        self._output.on_diarization_finalized(key, turns)
+        return self._advance_output()
 
-    def unstored(self) -> list[Effect]:
+    def on_recording_failed(self) -> list[Effect]:
         """Take note that the session's audio could not be stored."""
-        self.recording = self._due.recording = None
-        return [Send(storage_failed())]
+        self.recording = self._output.recording = None
+        return [Send(build_storage_warning())]
 
-    def end(self, code: int, error: Error | None = None) -> list[Effect]:
+    def end_stream(self, code: int, error: Error | None = None) -> list[Effect]:
         """Finalise what was heard, deliver it, send ``error`` if there is one, and close."""
-        return self.receive(End(code, error))
+        return self.receive(EndRequest(code, error))
 
     @property
     def config(self) -> StreamConfig:
@@ -178,86 +178,86 @@ class Session:
         return self._config
 
     @property
-    def ending(self) -> bool:
+    def is_ending(self) -> bool:
         """Whether it delivers what was heard and then closes, or has closed."""
         return self._state in (State.ENDING, State.CLOSED)
 
     @property
     def backlog(self) -> float:
         """Seconds of audio that finals are due for and that is not delivered yet."""
-        left = 0 if self._rest is None else len(self._rest)
-        queued = self._waiting.size / self._bytes_per_second
-        return self._due.seconds + left / self._config.sample_rate + queued
+        left = 0 if self._unprocessed is None else len(self._unprocessed)
+        queued = self._queued_frames.size / self._bytes_per_second
+        return self._output.pending_seconds + left / self._config.sample_rate + queued
 
     @property
     def progress(self) -> tuple[int, int]:
         """Microseconds of audio that finals came due for since the beginning, and those of them delivered."""
-        return self._due.progress
+        return self._output.progress
 
     @property
-    def full(self) -> bool:
+    def is_full(self) -> bool:
         """Whether so many frames or replies wait (for a model, for decodes) that no more should come."""
-        others = self._waiting.weightless + self._due.replies
-        return others > _MOST_WAITING or len(self._waiting) > _MOST_AUDIO
+        others = self._queued_frames.unsized_count + self._output.pending_replies
+        return others > _MAX_QUEUED_FRAMES or len(self._queued_frames) > _MAX_QUEUED_AUDIO
 
     # ---- frames
 
     def _on_config(self, frame: Config) -> Iterator[Effect]:
         try:
-            config, ignored = read_config(frame.values, self._config)
+            config, ignored = parse_config(frame.values, self._config)
         except ProtocolError as error:
-            yield Send(error_frame(error))
+            yield Send(build_error(error))
             return
         yield from self._close_segment(flush=True)
         request = ModelRequest(config.model, config.variant)
-        if self._stretch and request == ModelRequest(self._config.model, self._config.variant):
-            self._begin(config, self._stretch.model, ignored)
+        if self._pipeline and request == ModelRequest(self._config.model, self._config.variant):
+            self._start_pipeline(config, self._pipeline.model, ignored)
             return
-        yield from self._open(config, ignored)
+        yield from self._open_model(config, ignored)
 
     def _on_audio(self, frame: Audio) -> Iterator[Effect]:
         try:
-            samples = read_samples(frame.data, self._config.audio_format, self._config.channels)
+            samples = decode_pcm(frame.data, self._config.audio_format, self._config.channels)
         except ProtocolError as error:
-            yield Send(error_frame(error))
+            yield Send(build_error(error))
             return
-        if self._stretch is None:
-            if self._refused == ModelRequest(self._config.model, self._config.variant):
+        if self._pipeline is None:
+            if self._unavailable_model == ModelRequest(self._config.model, self._config.variant):
                 return  # the client was told; nothing has changed
-            self._waiting.appendleft(frame)  # before what came after it
-            yield from self._open(self._config, None)
+            self._queued_frames.appendleft(frame)  # before what came after it
+            yield from self._open_model(self._config, None)
             return
-        yield from self._hear(samples)
+        yield from self._push_audio(samples)
 
     def _on_commit(self, _: Commit) -> Iterator[Effect]:
         yield from self._close_segment(flush=True)
-        self._due.add(TranscriptDue(always=True))
-        if self._listening:
-            self._due.add(Summary(self._listening))
+        self._output.add_item(PendingTranscript(is_required=True))
+        if self._speaker_tracker:
+            self._output.add_item(PendingDiarizationSummary(self._speaker_tracker))
 
     def _on_reset(self, _: Reset) -> Iterator[Effect]:
         """Forget what no reply waits for: what was committed before is still delivered."""
-        self._partial_mark = 0
-        yield from self._due.forget()
-        if self._stretch:
-            self._stretch = Stretch(self._config, self._stretch.model, self._voice)
-            self._listen(self._stretch, afresh=True)
-        self._refused = None
-        self._due.add(Afresh())
-        if self._stores:
-            yield Unstore()
+        self._last_partial = 0
+        yield from self._output.discard_segments()
+        if self._pipeline:
+            self._pipeline = RecognitionPipeline(self._config, self._pipeline.model, self._build_detector)
+            self._configure_diarization(self._pipeline, afresh=True)
+        self._unavailable_model = None
+        self._output.add_item(ResetDone())
+        if self._records_audio:
+            yield DiscardRecording()
 
     def _on_stop(self, _: Stop) -> Iterator[Effect]:
-        return self._on_end(End(CLOSE_NORMAL))
+        return self._on_end(EndRequest(CLOSE_NORMAL))
 
-    def _on_end(self, end: End) -> Iterator[Effect]:
+    def _on_end(self, end: EndRequest) -> Iterator[Effect]:
         yield from self._close_segment(flush=True)
-        self._due.add(TranscriptDue(always=False))
-        if self._listening:
-            self._due.add(Summary(self._listening))
+        self._output.add_item(PendingTranscript(is_required=False))
+        if self._speaker_tracker:
+            self._output.add_item(PendingDiarizationSummary(self._speaker_tracker))
         if end.error:
-            self._due.add(Reply(end.error))
-        self._due.add(Goodbye(end.code))
+            self._output.add_item(PendingFrame(end.error))
+        self._output.add_item(CloseAfter(end.code))
         self._state = State.ENDING
 
     def _on_ping(self, _: Ping) -> list[Effect]:
@@ -266,124 +266,126 @@ class Session:
     def _on_auth(self, _: Auth) -> list[Effect]:
         return [Send(Status(state="authenticated"))]
 
-    def _wait(self, frame: ClientFrame | End) -> list[Effect]:
-        self._waiting.append(frame)
+    def _queue_frame(self, frame: ClientFrame | EndRequest) -> list[Effect]:
+        self._queued_frames.append(frame)
         return []
 
     # ---- models and settings
 
-    def _open(self, config: StreamConfig, ignored: tuple[str, ...] | None) -> Iterator[Effect]:
-        self._asked = (config, ignored)
+    def _open_model(self, config: StreamConfig, ignored: tuple[str, ...] | None) -> Iterator[Effect]:
+        self._pending_config = (config, ignored)
         self._state = State.BUSY
         yield OpenModel(ModelRequest(config.model, config.variant))
 
-    def _begin(self, config: StreamConfig, model: ModelAnswer, ignored: tuple[str, ...] | None) -> None:
-        old = self._stretch
+    def _start_pipeline(
+        self, config: StreamConfig, model: OpenedModel, ignored: tuple[str, ...] | None
+    ) -> None:
+        old = self._pipeline
         if old and old.model == model and self._config.sample_rate == config.sample_rate:
-            old.segments.retune(config.chunk_duration, config.overlap_duration)
-            old.take(config)
+            old.segments.set_durations(config.chunk_duration, config.overlap_duration)
+            old.apply_config(config)
         else:
-            base = old.segments.seconds(old.segments.heard) if old else 0.0
-            self._stretch = Stretch(config, model, self._voice, base)
+            base = old.segments.to_seconds(old.segments.consumed) if old else 0.0
+            self._pipeline = RecognitionPipeline(config, model, self._build_detector, base)
         self._config = config
-        if self._stretch:
-            self._listen(self._stretch)
+        if self._pipeline:
+            self._configure_diarization(self._pipeline)
         announce = not old or old.model != model
-        for warning in warnings(config, model, self._offers, announce=announce):
-            self._due.add(Reply(warning))
+        for warning in build_warnings(config, model, self._capabilities, announce=announce):
+            self._output.add_item(PendingFrame(warning))
         if ignored is not None:
-            self._due.add(Reply(configured(config, model, self._offers, ignored)))
+            self._output.add_item(PendingFrame(build_configured(config, model, self._capabilities, ignored)))
 
-    def _listen(self, stretch: Stretch, *, afresh: bool = False) -> None:
+    def _configure_diarization(self, stretch: RecognitionPipeline, *, afresh: bool = False) -> None:
         """Ask who speaks from here on, or do not, as the settings say."""
-        asked, offered = self._config.diarization, self._offers.diarization is None
+        asked, offered = self._config.diarization, self._capabilities.diarization is None
         if afresh:
-            self._listening = None
-        self._listens = asked is not None and offered
+            self._speaker_tracker = None
+        self._diarizes = asked is not None and offered
         if asked is not None and offered:
-            self._listening = self._listening or Listening(asked.speakers)
-            self._listening.wishes = asked.speakers
-        stretch.gather(wanted=self._listens or self._stores)
-        self._due.recording = self.recording if self._stores else None
+            self._speaker_tracker = self._speaker_tracker or SpeakerTracker(asked.speakers)
+            self._speaker_tracker.options = asked.speakers
+        stretch.collect_chunks(enabled=self._diarizes or self._records_audio)
+        self._output.recording = self.recording if self._records_audio else None
 
     @property
-    def _stores(self) -> bool:
+    def _records_audio(self) -> bool:
         asked = self._config.diarization
-        return asked is not None and asked.store_audio and self._offers.storage is None
+        return asked is not None and asked.store_audio and self._capabilities.storage is None
 
-    def _drop_waiting_audio(self) -> None:
-        while self._waiting and isinstance(self._waiting[0], Audio):
-            self._waiting.popleft()
+    def _drop_queued_audio(self) -> None:
+        while self._queued_frames and isinstance(self._queued_frames[0], Audio):
+            self._queued_frames.popleft()
 
-    def _work_through_waiting(self) -> list[Effect]:
+    def _process_queued(self) -> list[Effect]:
         effects: list[Effect] = []
-        while self._waiting and self._state is State.LIVE:
-            effects += self.receive(self._waiting.popleft())
+        while self._queued_frames and self._state is State.LIVE:
+            effects += self.receive(self._queued_frames.popleft())
         return effects
 
     # ---- audio
 
-    def _hear(self, samples: NDArray[np.float32]) -> Iterator[Effect]:
-        stretch = self._stretch
+    def _push_audio(self, samples: NDArray[np.float32]) -> Iterator[Effect]:
+        stretch = self._pipeline
         if stretch is None:
             return
-        bite = min(len(samples), to_samples(_BITE, stretch.segments.rate))
+        bite = min(len(samples), to_samples(_STEP_SECONDS, stretch.segments.rate))
         granted = self._grant(bite, stretch.segments.rate)
         if granted is None:
-            yield from self._leave_over(samples)
+            yield from self._defer_audio(samples)
             return
         samples, rest = samples[:granted], samples[bite:]
         if granted < bite:  # what comes after is not heard; the driver ends the stream
             rest = rest[:0]
-            self._waiting.keep(lambda item: isinstance(item, End))
+            self._queued_frames.retain_if(lambda item: isinstance(item, EndRequest))
         while len(samples):
-            samples = samples[stretch.hear(samples) :]
-            if stretch.segments.heard == stretch.segments.due:
+            samples = samples[stretch.push_audio(samples) :]
+            if stretch.segments.consumed == stretch.segments.next_end:
                 yield from self._close_segment(flush=False)
         if len(rest):
-            yield from self._leave_over(rest)
+            yield from self._defer_audio(rest)
         else:
-            yield from self._renew_partial(stretch)
+            yield from self._request_partial(stretch)
 
-    def _leave_over(self, samples: NDArray[np.float32]) -> Iterator[Effect]:
-        self._rest = samples
+    def _defer_audio(self, samples: NDArray[np.float32]) -> Iterator[Effect]:
+        self._unprocessed = samples
         self._state = State.BUSY
-        yield Again()
+        yield Continue()
 
     def _close_segment(self, *, flush: bool) -> Iterator[Effect]:
-        stretch = self._stretch
-        if stretch is None or not (stretch.segments.pending or (flush and stretch.holds)):
+        stretch = self._pipeline
+        if stretch is None or not (stretch.segments.pending or (flush and stretch.holds_words)):
             return
-        sound = stretch.sound(last=flush)  # before the reading forgets where there was speech
+        sound = stretch.take_chunk(is_last=flush)  # before the reading forgets where there was speech
         plan = stretch.close_segment(flush=flush)
-        if sound is not None and self._listening and self._listens:
-            plan.hearing = Hearing(self._listening, sound)
-        self._due.add(plan)
-        self._partial_mark = 0
-        if sound is not None and self._stores:
-            yield Store(sound.audio)
+        if sound is not None and self._speaker_tracker and self._diarizes:
+            plan.diarization = DiarizationRequest(self._speaker_tracker, sound)
+        self._output.add_item(plan)
+        self._last_partial = 0
+        if sound is not None and self._records_audio:
+            yield RecordAudio(sound.audio)
 
-    def _renew_partial(self, stretch: Stretch) -> Iterator[Effect]:
+    def _request_partial(self, stretch: RecognitionPipeline) -> Iterator[Effect]:
         """Ask for a partial if one is due; while finals are due, partials can wait."""
         config, segments = self._config, stretch.segments
         mark = segments.pending // max(1, to_samples(config.partial_interval, segments.rate))
         enough = segments.pending >= to_samples(config.min_partial_duration, segments.rate)
-        early = mark < self._partial_mark + self.partial_pace
-        if not config.enable_partial or early or not enough or self._due.finals:
+        early = mark < self._last_partial + self.partial_every
+        if not config.enable_partial or early or not enough or self._output.pending_finals:
             return
-        self._partial_mark = mark
-        yield from self._due.renew_partial(stretch.glance())
+        self._last_partial = mark
+        yield from self._output.replace_partial(stretch.plan_partial())
 
     @property
     def _bytes_per_second(self) -> int:
         return self._config.bytes_per_sample * self._config.sample_rate
 
-    def _advance(self) -> list[Effect]:
-        effects = self._due.advance()
-        if self._due.is_over:
+    def _advance_output(self) -> list[Effect]:
+        effects = self._output.advance_output()
+        if self._output.is_over:
             self._state = State.CLOSED
-        if self._stretch:
-            self._stretch.forget(self._due.plans)
+        if self._pipeline:
+            self._pipeline.discard_before_segments(self._output.pending_segments)
         return effects
 
     #: Which frame does what in which state; a missing pair is not legal there and is passed over.
@@ -395,13 +397,13 @@ class Session:
         (State.LIVE, Stop): _on_stop,
         (State.LIVE, Ping): _on_ping,
         (State.LIVE, Auth): _on_auth,
-        (State.LIVE, End): _on_end,
-        (State.BUSY, End): _wait,
-        (State.BUSY, Config): _wait,
-        (State.BUSY, Audio): _wait,
-        (State.BUSY, Commit): _wait,
-        (State.BUSY, Reset): _wait,
-        (State.BUSY, Stop): _wait,
+        (State.LIVE, EndRequest): _on_end,
+        (State.BUSY, EndRequest): _queue_frame,
+        (State.BUSY, Config): _queue_frame,
+        (State.BUSY, Audio): _queue_frame,
+        (State.BUSY, Commit): _queue_frame,
+        (State.BUSY, Reset): _queue_frame,
+        (State.BUSY, Stop): _queue_frame,
         (State.BUSY, Ping): _on_ping,
         (State.BUSY, Auth): _on_auth,
         (State.ENDING, Ping): _on_ping,

@@ -18,31 +18,31 @@ Words = tuple[str, ...]
 
 #: So many equal words in a row after a disagreement let it be passed over: the decoder will not settle
 #: it soon, and everything after it would wait.
-_SETTLED_RUN = 4
+_MIN_AGREED_RUN = 4
 
 
-class UtteranceText:
+class AgreedText:
     """The text of one utterance while it grows; what was said stays said, and is said once.
 
     Args:
-        said: Words at its beginning that were said already (see ``surplus``).
+        emitted: Words at its beginning that were said already (see ``find_surplus``).
     """
 
-    def __init__(self, said: Words = ()) -> None:
-        self._said = list(said)
-        self._before: Words | None = None
+    def __init__(self, emitted: Words = ()) -> None:
+        self._emitted = list(emitted)
+        self._previous: Words | None = None
 
     @property
-    def said(self) -> Words:
+    def emitted(self) -> Words:
         """The words said so far, in the spelling in which they were said."""
-        return tuple(self._said)
+        return tuple(self._emitted)
 
     @property
-    def before(self) -> Words | None:
-        """The decode that ``grow`` was given last, or None."""
-        return self._before
+    def previous_words(self) -> Words | None:
+        """The decode that ``add_hypothesis`` was given last, or None."""
+        return self._previous
 
-    def grow(self, words: Words, probe: Words | None, most: int | None = None) -> Words:
+    def add_hypothesis(self, words: Words, probe: Words | None, limit: int | None = None) -> Words:
         """Return the words that may be said now; they count as said.
 
         Said is what both decodes begin with; and, past a place where they differ, what both and the
@@ -51,53 +51,55 @@ class UtteranceText:
         Args:
             words: The decode of the utterance from its start up to now.
             probe: The decode from its start up to a moment before; None: there is none, say nothing.
-            most: How many of ``words`` may be said at most, those said before among them; None: all.
+            limit: How many of ``words`` may be said at most, those said before among them; None: all.
         """
-        before, self._before = self._before, words
+        before, self._previous = self._previous, words
         if probe is None:
             return ()
-        ahead = self.beyond(words)
-        earlier = self.beyond(probe)
-        count = _common(_keys(ahead), _keys(earlier))
+        ahead = self.words_beyond(words)
+        earlier = self.words_beyond(probe)
+        count = _count_common_prefix(_fold_words(ahead), _fold_words(earlier))
         if before is not None:
-            count = max(count, min(_settled(ahead, earlier), _settled(ahead, self.beyond(before))))
-        if most is not None:
-            count = max(0, min(count, most - (len(words) - len(ahead))))
-        return self._say(ahead[:count])
+            count = max(
+                count, min(_count_settled(ahead, earlier), _count_settled(ahead, self.words_beyond(before)))
+            )
+        if limit is not None:
+            count = max(0, min(count, limit - (len(words) - len(ahead))))
+        return self._emit_words(ahead[:count])
 
-    def close(self, words: Words) -> Words:
+    def close_utterance(self, words: Words) -> Words:
         """Return the words not yet said of ``words``, the decode of the whole utterance."""
-        return self._say(self.beyond(words))
+        return self._emit_words(self.words_beyond(words))
 
-    def surplus(self, words: Words) -> Words:
+    def find_surplus(self, words: Words) -> Words:
         """Return the words said that are not in ``words``, the decode up to where the utterance was cut.
 
         They were heard beyond the cut: the next utterance, which begins there, begins with them.
         """
-        return self.said[_place(_keys(words), _keys(self.said)) :]
+        return self.emitted[_align_prefix(_fold_words(words), _fold_words(self.emitted)) :]
 
-    def beyond(self, words: Words) -> Words:
+    def words_beyond(self, words: Words) -> Words:
         """Return what of ``words``, a decode from the utterance's start, comes after the words said.
 
         Case and punctuation do not count; where the decode has changed its mind about words
         already said, it is aligned to them by the least number of letters to change.
         """
-        return words[self.place(words) :]
+        return words[self.find_position(words) :]
 
-    def place(self, words: Words) -> int:
-        """Return after how many of ``words`` the words said end, as ``beyond`` sees it."""
-        return _place(_keys(self.said), _keys(words))
+    def find_position(self, words: Words) -> int:
+        """Return after how many of ``words`` the words said end, as ``words_beyond`` sees it."""
+        return _align_prefix(_fold_words(self.emitted), _fold_words(words))
 
-    def _say(self, words: Words) -> Words:
-        self._said += words
+    def _emit_words(self, words: Words) -> Words:
+        self._emitted += words
         return words
 
 
-def _keys(words: Words) -> Words:
+def _fold_words(words: Words) -> Words:
     return tuple("".join(sign for sign in word.casefold() if sign.isalnum()) for word in words)
 
 
-def _common(one: Words, other: Words) -> int:
+def _count_common_prefix(one: Words, other: Words) -> int:
     """Return how many words two texts share from their start."""
     for count, (left, right) in enumerate(zip(one, other, strict=False)):
         if left != right:
@@ -105,23 +107,23 @@ def _common(one: Words, other: Words) -> int:
     return min(len(one), len(other))
 
 
-def _settled(words: Words, other: Words) -> int:
+def _count_settled(words: Words, other: Words) -> int:
     """Return after how many of ``words`` the last long run ends that ``other`` has too."""
-    matcher = SequenceMatcher(None, _keys(words), _keys(other), autojunk=False)
-    runs = [block for block in matcher.get_matching_blocks() if block.size >= _SETTLED_RUN]
+    matcher = SequenceMatcher(None, _fold_words(words), _fold_words(other), autojunk=False)
+    runs = [block for block in matcher.get_matching_blocks() if block.size >= _MIN_AGREED_RUN]
     return runs[-1].a + runs[-1].size if runs else 0
 
 
-def _place(said: Words, words: Words) -> int:
+def _align_prefix(said: Words, words: Words) -> int:
     """Return after how many of ``words`` the part ends that is nearest to ``said``; the longest of equals."""
-    same = _common(said, words)
+    same = _count_common_prefix(said, words)
     rest = words[same:]
     ends = np.cumsum([0, *(len(word) for word in rest)])
-    costs = _changes("".join(said[same:]), "".join(rest))[ends]
+    costs = _edit_distances("".join(said[same:]), "".join(rest))[ends]
     return same + len(rest) - int(costs[::-1].argmin())
 
 
-def _changes(text: str, other: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _edit_distances(text: str, other: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """Return the edit distance of ``text`` to each beginning of ``other``, the empty one first."""
     letters = np.array(list(other), dtype="U1")
     steps = np.arange(len(other) + 1, dtype=np.int64)

@@ -20,9 +20,9 @@ from itertools import accumulate
 from types import MappingProxyType
 
 #: Signs that belong to the word they stand at: C++, C#, snake_case.
-_IN_WORDS = "_+#\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
+_WORD_CHARACTERS = "_+#\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
 #: Blocks of writing without spaces between words: Thai to Lao, Burmese, Khmer, kana, Han.
-_UNSPACED = (
+_UNSPACED_SCRIPTS = (
     (0x0E00, 0x0EFF),
     (0x1000, 0x109F),
     (0x1780, 0x17FF),
@@ -32,31 +32,37 @@ _UNSPACED = (
     (0x20000, 0x3FFFF),
 )
 #: Kinds of characters: letter, digit, space, what may stand inside a number, other sign, a word by itself.
-_LETTER, _DIGIT, _SPACE, _POINT, _SIGN, _ALONE = "wd .-l"
+_LETTER, _DIGIT, _SPACE, _POINT, _PUNCTUATION, _UNSPACED_LETTER = "wd .-l"
 #: An atom, in kinds: a word (a point between two digits is inside it), white space, or one character.
-_ATOM = re.compile(r"[wd]+(?:(?<=d)\.(?=d)[wd]+)*| +|.")
+_ATOM_PATTERN = re.compile(r"[wd]+(?:(?<=d)\.(?=d)[wd]+)*| +|.")
 
 
-class _Kinds(dict[int, str]):
+class _CharacterKinds(dict[int, str]):
     """The kind of each character, for ``str.translate``; those that are not in it are found anew."""
 
     def __missing__(self, code: int) -> str:
-        return _kind(chr(code))
+        return _classify_character(chr(code))
 
 
-def _kind(character: str) -> str:
+def _classify_character(character: str) -> str:
     if character.isspace():
         return _SPACE
-    if any(first <= ord(character) <= last for first, last in _UNSPACED):
-        return _ALONE
+    if any(first <= ord(character) <= last for first, last in _UNSPACED_SCRIPTS):
+        return _UNSPACED_LETTER
     if character.isdecimal():
         return _DIGIT
-    if character.isalnum() or character in _IN_WORDS or unicodedata.category(character).startswith("M"):
+    if (
+        character.isalnum()
+        or character in _WORD_CHARACTERS
+        or unicodedata.category(character).startswith("M")
+    ):
         return _LETTER
-    return _POINT if character in ".," else _SIGN
+    return _POINT if character in ".," else _PUNCTUATION
 
 
-_KINDS: Mapping[int, str] = MappingProxyType(_Kinds({code: _kind(chr(code)) for code in range(128)}))
+_CHARACTER_KINDS: Mapping[int, str] = MappingProxyType(
+    _CharacterKinds({code: _classify_character(chr(code)) for code in range(128)})
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +80,7 @@ class _Atom:
 
     @property
     def is_sign(self) -> bool:
-        return self.kind in (_SIGN, _POINT)
+        return self.kind in (_PUNCTUATION, _POINT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +105,7 @@ class _Match:
     meant: str
 
 
-class _Cut:
+class _AtomizedText:
     """A text's atoms as they are compared, joined again.
 
     Attributes:
@@ -119,37 +125,37 @@ class _Cut:
         self.ends = {end: number for number, end in enumerate(borders[1:])}
 
 
-class Glossary:
+class ReplacementTable:
     """What is heard and what was meant by it.
 
     Args:
-        meant: By what is heard. Neither is empty; white space counts as one space.
+        replacements: By what is heard. Neither is empty; white space counts as one space.
         case_sensitive: Whether capitals must be as they are written.
     """
 
-    def __init__(self, meant: Mapping[str, str], *, case_sensitive: bool = False) -> None:
-        self._sensitive = case_sensitive
-        self._meant: dict[str, str] = {}
+    def __init__(self, replacements: Mapping[str, str], *, case_sensitive: bool = False) -> None:
+        self._case_sensitive = case_sensitive
+        self._replacements: dict[str, str] = {}
         lengths: dict[str, set[int]] = {}
-        for heard, text in meant.items():
-            key = self._compared(" ".join(heard.split()))
-            self._meant[key] = text
+        for heard, text in replacements.items():
+            key = self._fold_case(" ".join(heard.split()))
+            self._replacements[key] = text
             lengths.setdefault(key[:1], set()).add(len(key))
         self._lengths = {first: sorted(found, reverse=True) for first, found in lengths.items()}
-        self._phrases = sorted(key for key in self._meant if " " in key)
+        self._phrases = sorted(key for key in self._replacements if " " in key)
 
-    def cut(self, text: str) -> _Cut:
+    def split_atoms(self, text: str) -> _AtomizedText:
         """Return a text's atoms as they are compared here."""
-        kinds = text.translate(_KINDS)
-        spans = (match.span() for match in _ATOM.finditer(kinds))
-        return _Cut(
+        kinds = text.translate(_CHARACTER_KINDS)
+        spans = (match.span() for match in _ATOM_PATTERN.finditer(kinds))
+        return _AtomizedText(
             [
-                _Atom(first, end, kinds[first], self._part(text[first:end], kinds[first]))
+                _Atom(first, end, kinds[first], self._normalize_part(text[first:end], kinds[first]))
                 for first, end in spans
             ]
         )
 
-    def longest(self, cut: _Cut, at: int) -> tuple[int, str] | None:
+    def find_longest_match(self, cut: _AtomizedText, at: int) -> tuple[int, str] | None:
         """Return up to where the longest goes that begins at an atom, and what was meant; None: none does."""
         atoms = cut.atoms
         if not _is_start(atoms, at):
@@ -158,12 +164,12 @@ class Glossary:
         for length in self._lengths.get(cut.text[start : start + 1], ()):
             last = cut.ends.get(start + length)
             if last is not None and _is_end(atoms, last):
-                meant = self._meant.get(cut.text[start : start + length])
+                meant = self._replacements.get(cut.text[start : start + length])
                 if meant is not None:
                     return last + 1, " ".join(meant.split())
         return None
 
-    def goes_on(self, cut: _Cut, at: int) -> bool:
+    def may_continue(self, cut: _AtomizedText, at: int) -> bool:
         """Return whether a phrase may begin at an atom that goes on behind the text's last word."""
         begun = cut.text[cut.starts[at] :] + " "
         place = bisect_right(self._phrases, begun)  # no phrase ends with a space, so none is just this
@@ -176,16 +182,16 @@ class Glossary:
         return bool(self._phrases)
 
     def __len__(self) -> int:
-        return len(self._meant)
+        return len(self._replacements)
 
-    def _part(self, text: str, kind: str) -> str:
-        return " " if kind == _SPACE else self._compared(text)
+    def _normalize_part(self, text: str, kind: str) -> str:
+        return " " if kind == _SPACE else self._fold_case(text)
 
-    def _compared(self, text: str) -> str:
+    def _fold_case(self, text: str) -> str:
         if text.isascii():
-            return text if self._sensitive else text.lower()
+            return text if self._case_sensitive else text.lower()
         text = unicodedata.normalize("NFC", text)
-        return text if self._sensitive else unicodedata.normalize("NFC", text.casefold())
+        return text if self._case_sensitive else unicodedata.normalize("NFC", text.casefold())
 
 
 class Replacements:
@@ -195,17 +201,17 @@ class Replacements:
         glossaries: All with capitals treated alike.
     """
 
-    def __init__(self, *glossaries: Glossary) -> None:
-        self._glossaries = tuple(one for one in glossaries if len(one))
+    def __init__(self, *glossaries: ReplacementTable) -> None:
+        self._tables = tuple(one for one in glossaries if len(one))
 
     def __bool__(self) -> bool:
-        return bool(self._glossaries)
+        return bool(self._tables)
 
     def replace_text(self, text: str) -> str:
         """Return a text with what was meant in place of what was heard; all around stays as it is."""
-        return _put_in(text, self._matches(text), 0, len(text))
+        return _apply_matches(text, self._find_matches(text), 0, len(text))
 
-    def edits(self, words: Sequence[str]) -> list[Edit]:
+    def find_edits(self, words: Sequence[str]) -> list[Edit]:
         """Return which of the words others take the place of; joined by spaces they are the text's.
 
         Args:
@@ -214,44 +220,44 @@ class Replacements:
         text = " ".join(words)
         ends = list(accumulate((len(word) + 1 for word in words), initial=0))
         edits: list[Edit] = []
-        for first, end, matches in _by_words(self._matches(text), ends):
-            new = _put_in(text, matches, ends[first], ends[end] - 1)
+        for first, end, matches in _group_by_words(self._find_matches(text), ends):
+            new = _apply_matches(text, matches, ends[first], ends[end] - 1)
             edits.append(Edit(first, end, tuple(new.split())))
         return edits
 
     @property
     def has_phrases(self) -> bool:
         """Whether something of several words is to be found."""
-        return any(one.has_phrases for one in self._glossaries)
+        return any(one.has_phrases for one in self._tables)
 
-    def unfinished(self, words: Sequence[str]) -> int:
+    def count_unfinished_words(self, words: Sequence[str]) -> int:
         """Return the first word that cannot be said before it is known what follows; their number if all can.
 
         Args:
-            words: As for ``edits``; there may be more to come.
+            words: As for ``find_edits``; there may be more to come.
         """
         text = " ".join(words)
-        cut = self._cut(text)
+        cut = self._split_atoms(text)
         matches: list[_Match] = []
-        for at, match in self._walk(cut):
+        for at, match in self._walk_matches(cut):
             if match is not None:
                 matches.append(match)
-            if any(one.goes_on(cut, at) for one in self._glossaries):
-                return _word_at(text, cut.atoms[at].start, matches)
+            if any(one.may_continue(cut, at) for one in self._tables):
+                return _find_word(text, cut.atoms[at].start, matches)
         return len(words)
 
-    def _matches(self, text: str) -> list[_Match]:
-        return [match for _, match in self._walk(self._cut(text)) if match is not None]
+    def _find_matches(self, text: str) -> list[_Match]:
+        return [match for _, match in self._walk_matches(self._split_atoms(text)) if match is not None]
 
-    def _cut(self, text: str) -> _Cut:
-        return self._glossaries[0].cut(text) if self._glossaries else _Cut(())
+    def _split_atoms(self, text: str) -> _AtomizedText:
+        return self._tables[0].split_atoms(text) if self._tables else _AtomizedText(())
 
-    def _walk(self, cut: _Cut) -> Iterator[tuple[int, _Match | None]]:
+    def _walk_matches(self, cut: _AtomizedText) -> Iterator[tuple[int, _Match | None]]:
         """Yield each atom at which something may begin, and what does."""
         atoms = cut.atoms
         at = 0
         while at < len(atoms):
-            ways = [way for one in self._glossaries if (way := one.longest(cut, at)) is not None]
+            ways = [way for one in self._tables if (way := one.find_longest_match(cut, at)) is not None]
             end, meant = max(ways, key=lambda way: way[0], default=(at + 1, ""))
             yield at, _Match(atoms[at].start, atoms[end - 1].end, meant) if ways else None
             at = end
@@ -267,7 +273,7 @@ def _is_end(atoms: Sequence[_Atom], at: int) -> bool:
     return not (atoms[at].is_sign and at + 1 < len(atoms) and atoms[at + 1].is_word)
 
 
-def _word_at(text: str, place: int, matches: Sequence[_Match]) -> int:
+def _find_word(text: str, place: int, matches: Sequence[_Match]) -> int:
     """Return the number of the word that holds a place, or of the first in a match that reaches into it."""
     for match in reversed(matches):
         start = text.rfind(" ", 0, place) + 1
@@ -276,7 +282,7 @@ def _word_at(text: str, place: int, matches: Sequence[_Match]) -> int:
     return text.count(" ", 0, place)
 
 
-def _put_in(text: str, matches: Iterable[_Match], start: int, end: int) -> str:
+def _apply_matches(text: str, matches: Iterable[_Match], start: int, end: int) -> str:
     """Return ``text[start:end]`` with its matches replaced."""
     parts: list[str] = []
     for match in matches:
@@ -285,7 +291,7 @@ def _put_in(text: str, matches: Iterable[_Match], start: int, end: int) -> str:
     return "".join((*parts, text[start:end]))
 
 
-def _by_words(matches: Iterable[_Match], ends: Sequence[int]) -> list[tuple[int, int, list[_Match]]]:
+def _group_by_words(matches: Iterable[_Match], ends: Sequence[int]) -> list[tuple[int, int, list[_Match]]]:
     """Return runs of words, from the first to the one after the last, and the matches that lie in each.
 
     Args:

@@ -11,33 +11,33 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from echoic.text.replacements import Glossary, Replacements
+from echoic.text.replacements import Replacements, ReplacementTable
 
 #: Terms that are told to a model by a prompt. Source: the protocol, section 8.
-MOST_IN_PROMPT: Final = 64
+MAX_PROMPT_TERMS: Final = 64
 #: The most terms and replacements, of a session or of the server, and of the characters of each.
-MOST_TERMS: Final = 1_000
-MOST_REPLACEMENTS: Final = 10_000
-LONGEST: Final = 200
+MAX_TERMS: Final = 1_000
+MAX_REPLACEMENTS: Final = 10_000
+MAX_TERM_LENGTH: Final = 200
 #: The most characters of all terms of a session, or of the server: an engine's tree of them stays small.
-MOST_TERM_CHARACTERS: Final = 20_000
+MAX_TOTAL_TERM_CHARACTERS: Final = 20_000
 #: A term's boost at most; 1 is the usual one.
-MOST_BOOST: Final = 10.0
-TEMPLATE: Final = "Domain terms: {terms}."
+MAX_BOOST: Final = 10.0
+PROMPT_TEMPLATE: Final = "Domain terms: {terms}."
 _BYTE_ORDER_MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
 
 
-class VocabularyProblem(ValueError):
+class VocabularyError(ValueError):
     """A vocabulary that cannot be used; it says nothing of what is in it.
 
     Args:
-        must: What it must be: "text of 1 to 200 characters".
-        place: Where: a key or an index, or a line; empty: the whole.
+        requirement: What it must be: "text of 1 to 200 characters".
+        location: Where: a key or an index, or a line; empty: the whole.
     """
 
-    def __init__(self, must: str, place: str = "") -> None:
-        super().__init__(f"{place} must be {must}" if place else f"it must be {must}")
-        self.must, self.place = must, place
+    def __init__(self, requirement: str, location: str = "") -> None:
+        super().__init__(f"{location} must be {requirement}" if location else f"it must be {requirement}")
+        self.must, self.place = requirement, location
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ NO_HOTWORDS: Final = Hotwords()
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class VocabularyEntries:
     """What one side brings: terms, and by what is heard what was meant."""
 
     terms: tuple[Hotword, ...] = ()
@@ -71,7 +71,7 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Style:
+class VocabularyPolicy:
     """How a server uses vocabularies.
 
     Attributes:
@@ -80,7 +80,7 @@ class Style:
         case_sensitive: Whether capitals must be as they are written.
     """
 
-    template: str | None = TEMPLATE
+    template: str | None = PROMPT_TEMPLATE
     replaces: bool = True
     case_sensitive: bool = False
 
@@ -90,49 +90,53 @@ class Vocabulary:
     """The vocabulary of a session; those with the same words are equal.
 
     Attributes:
-        house: What the server brings.
+        server: What the server brings.
         style: How it is used.
-        own: What the session brings.
+        session: What the session brings.
         hotwords: All terms, the session's first.
         replacements: What is put in place of what.
         prompt: What a model that takes a prompt is told, or None.
     """
 
-    house: Wish = Wish()
-    style: Style = Style()
-    own: Wish = Wish()
+    server: VocabularyEntries = VocabularyEntries()
+    style: VocabularyPolicy = VocabularyPolicy()
+    session: VocabularyEntries = VocabularyEntries()
     hotwords: Hotwords = field(init=False, compare=False, repr=False)
     replacements: Replacements = field(init=False, compare=False, repr=False)
     prompt: str | None = field(init=False, compare=False, repr=False)
-    _glossary: Glossary | None = field(default=None, compare=False, repr=False)
+    _glossary: ReplacementTable | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         terms: dict[str, Hotword] = {}
-        for one in (*self.own.terms, *self.house.terms):
+        for one in (*self.session.terms, *self.server.terms):
             terms.setdefault(one.term, one)
         found = tuple(terms.values())
         case = self.style.case_sensitive
-        house = self._glossary or Glossary(self.house.replacements, case_sensitive=case)
-        both = (Glossary(self.own.replacements, case_sensitive=case), house) if self.style.replaces else ()
+        house = self._glossary or ReplacementTable(self.server.replacements, case_sensitive=case)
+        both = (
+            (ReplacementTable(self.session.replacements, case_sensitive=case), house)
+            if self.style.replaces
+            else ()
+        )
         for name, value in (
             ("hotwords", Hotwords(found)),
             ("replacements", Replacements(*both)),
-            ("prompt", _prompt(found, self.style.template)),
+            ("prompt", _render_prompt(found, self.style.template)),
             ("_glossary", house),
         ):
             object.__setattr__(self, name, value)
 
-    def of_session(self, own: Wish) -> Vocabulary:
+    def with_session_entries(self, own: VocabularyEntries) -> Vocabulary:
         """Return the vocabulary of a session that brings this, and nothing it brought before."""
-        return replace(self, own=own)
+        return replace(self, session=own)
 
 
-def _prompt(terms: Iterable[Hotword], template: str | None) -> str | None:
-    first = [one.term for one in terms][:MOST_IN_PROMPT]
+def _render_prompt(terms: Iterable[Hotword], template: str | None) -> str | None:
+    first = [one.term for one in terms][:MAX_PROMPT_TERMS]
     return template.replace("{terms}", ", ".join(first)) if template and first else None
 
 
-def read_wish(value: object) -> Wish:
+def parse_vocabulary(value: object) -> VocabularyEntries:
     """Return what the object ``{"terms": […], "replacements": {…}}`` brings; either may be left out.
 
     Other keys mean nothing.
@@ -141,35 +145,35 @@ def read_wish(value: object) -> Wish:
         VocabularyProblem: It is something else; the place names the key.
     """
     if not isinstance(value, dict):
-        raise VocabularyProblem("an object with terms, replacements or both")
+        raise VocabularyError("an object with terms, replacements or both")
     terms, replacements = value.get("terms"), value.get("replacements")
-    return Wish(
-        () if terms is None else read_terms(terms),
-        {} if replacements is None else read_replacements(replacements),
+    return VocabularyEntries(
+        () if terms is None else check_terms(terms),
+        {} if replacements is None else check_replacements(replacements),
     )
 
 
-def read_terms(value: object) -> tuple[Hotword, ...]:
+def check_terms(value: object) -> tuple[Hotword, ...]:
     """Return the terms of a list: each text, or ``{"term": …, "boost": …}``; each counts once.
 
     Raises:
         VocabularyProblem: It is something else.
     """
     if not isinstance(value, list):
-        raise VocabularyProblem(f"a list of at most {MOST_TERMS} terms", "terms")
-    return _once(_hotword(one, f"terms[{number}]") for number, one in enumerate(value))
+        raise VocabularyError(f"a list of at most {MAX_TERMS} terms", "terms")
+    return _remove_duplicates(_check_hotword(one, f"terms[{number}]") for number, one in enumerate(value))
 
 
-def read_replacements(value: object) -> dict[str, str]:
+def check_replacements(value: object) -> dict[str, str]:
     """Return the replacements of an object: by what is heard what was meant.
 
     Raises:
         VocabularyProblem: It is something else.
     """
-    if not isinstance(value, dict) or len(value) > MOST_REPLACEMENTS:
-        raise VocabularyProblem(f"an object of at most {MOST_REPLACEMENTS} replacements", "replacements")
+    if not isinstance(value, dict) or len(value) > MAX_REPLACEMENTS:
+        raise VocabularyError(f"an object of at most {MAX_REPLACEMENTS} replacements", "replacements")
     return {
-        _text(heard, f"replacements[{number}]"): _text(meant, f"replacements[{number}]")
+        _check_text(heard, f"replacements[{number}]"): _check_text(meant, f"replacements[{number}]")
         for number, (heard, meant) in enumerate(value.items())
     }
 
@@ -183,13 +187,15 @@ def parse_terms(text: str) -> tuple[Hotword, ...]:
     text = text.removeprefix(_BYTE_ORDER_MARK)
     if not text.lstrip().startswith(("[", "{")):
         lines = enumerate(text.splitlines(), start=1)
-        return _once(Hotword(_text(line, f"line {number}")) for number, line in lines if line.strip())
-    value = _json(text)
+        return _remove_duplicates(
+            Hotword(_check_text(line, f"line {number}")) for number, line in lines if line.strip()
+        )
+    value = _parse_json(text)
     if isinstance(value, dict):
         if "terms" not in value:
-            raise VocabularyProblem('a JSON list of terms, or an object {"terms": […]}')
+            raise VocabularyError('a JSON list of terms, or an object {"terms": […]}')
         value = value["terms"]
-    return read_terms(value)
+    return check_terms(value)
 
 
 def parse_replacements(text: str) -> dict[str, str]:
@@ -202,25 +208,25 @@ def parse_replacements(text: str) -> dict[str, str]:
     """
     text = text.removeprefix(_BYTE_ORDER_MARK)
     if text.lstrip().startswith(("[", "{")):
-        return read_replacements(_json(text))
+        return check_replacements(_parse_json(text))
     pairs: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         if line.strip():
             heard, sign, meant = line.partition("=" if "=" in line else ",")
             if not sign:
-                raise VocabularyProblem("heard=meant or heard,meant", f"line {number}")
-            pairs[_text(heard, f"line {number}")] = _text(meant, f"line {number}")
-    return read_replacements(pairs)
+                raise VocabularyError("heard=meant or heard,meant", f"line {number}")
+            pairs[_check_text(heard, f"line {number}")] = _check_text(meant, f"line {number}")
+    return check_replacements(pairs)
 
 
-def _json(text: str) -> object:
+def _parse_json(text: str) -> object:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        raise VocabularyProblem("JSON, where it begins with [ or {") from None
+        raise VocabularyError("JSON, where it begins with [ or {") from None
 
 
-def _once(terms: Iterable[Hotword]) -> tuple[Hotword, ...]:
+def _remove_duplicates(terms: Iterable[Hotword]) -> tuple[Hotword, ...]:
     found: dict[str, Hotword] = {}
     characters = 0
     for one in terms:
@@ -228,27 +234,27 @@ def _once(terms: Iterable[Hotword]) -> tuple[Hotword, ...]:
             continue
         found[one.term] = one
         characters += len(one.term)
-        if characters > MOST_TERM_CHARACTERS:
-            raise VocabularyProblem(f"terms of at most {MOST_TERM_CHARACTERS} characters in all", "terms")
-        if len(found) > MOST_TERMS:
-            raise VocabularyProblem(f"a list of at most {MOST_TERMS} terms", "terms")
+        if characters > MAX_TOTAL_TERM_CHARACTERS:
+            raise VocabularyError(f"terms of at most {MAX_TOTAL_TERM_CHARACTERS} characters in all", "terms")
+        if len(found) > MAX_TERMS:
+            raise VocabularyError(f"a list of at most {MAX_TERMS} terms", "terms")
     return tuple(found.values())
 
 
-def _hotword(value: object, place: str) -> Hotword:
+def _check_hotword(value: object, place: str) -> Hotword:
     if not isinstance(value, dict):
-        return Hotword(_text(value, place))
+        return Hotword(_check_text(value, place))
     boost = value.get("boost", 1.0)
-    if isinstance(boost, bool) or not isinstance(boost, int | float) or not 0 <= boost <= MOST_BOOST:
-        raise VocabularyProblem(f"a number from 0 to {MOST_BOOST:g}", f"{place}.boost")
-    return Hotword(_text(value.get("term"), f"{place}.term"), float(boost))
+    if isinstance(boost, bool) or not isinstance(boost, int | float) or not 0 <= boost <= MAX_BOOST:
+        raise VocabularyError(f"a number from 0 to {MAX_BOOST:g}", f"{place}.boost")
+    return Hotword(_check_text(value.get("term"), f"{place}.term"), float(boost))
 
 
-def _text(value: object, place: str) -> str:
+def _check_text(value: object, place: str) -> str:
     """Return a text with single spaces; a number is text too."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         value = str(value)
     text = " ".join(value.split()) if isinstance(value, str) else ""
-    if not text or len(text) > LONGEST or not text.isprintable():
-        raise VocabularyProblem(f"text of 1 to {LONGEST} characters on one line", place)
+    if not text or len(text) > MAX_TERM_LENGTH or not text.isprintable():
+        raise VocabularyError(f"text of 1 to {MAX_TERM_LENGTH} characters on one line", place)
     return text

@@ -80,7 +80,13 @@ def in_pieces(window: Window, cuts: Sequence[int]) -> list[Window]:
     """Cut a window into windows that each see all of it."""
     edges = [0, *cuts, window.audio.size]
     return [
-        replace(window, left=first, new=last - first, right=edges[-1] - last, last=last == edges[-1])
+        replace(
+            window,
+            left_context=first,
+            new_samples=last - first,
+            right_context=edges[-1] - last,
+            is_last=last == edges[-1],
+        )
         for first, last in pairwise(edges)
     ]
 
@@ -88,9 +94,9 @@ def in_pieces(window: Window, cuts: Sequence[int]) -> list[Window]:
 def streamed(engine: ParakeetMlx, pieces: Sequence[Window]) -> list[tuple[str, float, float | None]]:
     heard, carry = [], None
     for piece in pieces:
-        [hypothesis] = engine.decode([replace(piece, carry=carry)])
+        [hypothesis] = engine.decode([replace(piece, state=carry)])
         heard += placed(hypothesis.committed)
-        carry = hypothesis.carry
+        carry = hypothesis.state
     return heard
 
 
@@ -207,7 +213,7 @@ def test_what_one_thread_loaded_and_another_began_a_third_goes_on_with(folder: P
     for window in windows()[:3]:
         first, second = in_pieces(window, [window.audio.size // 2])
         begun = elsewhere(engine, first)
-        ended = elsewhere(engine, replace(second, carry=begun.carry))
+        ended = elsewhere(engine, replace(second, state=begun.state))
         assert placed((*begun.committed, *ended.committed)) == placed(elsewhere(engine, window).committed)
 
 
@@ -295,7 +301,7 @@ def test_the_registry_loads_it_from_the_folder_that_is_set(folder: Path) -> None
         "parakeet-mlx"
     )
     assert engine.name == "parakeet-mlx"
-    assert engine.requirements.times
+    assert engine.requirements.has_word_times
     assert engine.max_concurrency == 1
 
 

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from echoic.diarization import models
 from echoic.errors import ModelUnavailable
-from echoic.interfaces.diarizer import SpeakerWishes
+from echoic.interfaces.diarizer import SpeakerOptions
 from support.tones import build_tones, diarize_in_pieces
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def test_a_carry_can_be_taken_up_twice(diarizer: Diarizer) -> None:
 
 
 def test_there_are_no_more_speakers_than_the_client_says(diarizer: Diarizer) -> None:
-    assert {*diarize_in_pieces(diarizer, TALK, options=SpeakerWishes(most=1)).speaker_order} == {0}
+    assert {*diarize_in_pieces(diarizer, TALK, options=SpeakerOptions(max_count=1)).speaker_order} == {0}
 
 
 def test_a_file_that_holds_none_is_unavailable(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("pyannote.metrics", reason="pyannote.metrics is not installed: make test-extras")
 
-from echoic.audio.vad import AllSpeech
+from echoic.audio.vad import AlwaysSpeech
 from echoic.evaluate.diarization import DiarizationErrors, LabeledTurn, measure_diarization
 from echoic.evaluate.manifest import ManifestEntry
 from echoic.evaluate.runner import EvalTarget, StreamResult, score_speakers
@@ -73,7 +73,7 @@ def test_speakers_of_a_stream_are_scored_as_they_came_and_as_the_summary_has_the
     heard = StreamResult(finals=[final(1, 0, (1.0, 3.0)), final(2, 0, (3.0, 5.0))], summaries=[summary])
     entry = ManifestEntry(2, tmp_path / "talk.wav", rttm_path=rttm)
     live, corrected = score_speakers(
-        EvalTarget("", AllSpeech, None), entry, np.zeros(96_000, np.float32), heard
+        EvalTarget("", AlwaysSpeech, None), entry, np.zeros(96_000, np.float32), heard
     )
     assert live is not None
     assert corrected is not None

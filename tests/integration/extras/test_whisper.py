@@ -68,7 +68,16 @@ def window(audio: NDArray[np.float32], language: str | None = None, *, last: boo
     samples = np.ascontiguousarray(audio, np.float32)
     samples.flags.writeable = False
     options = DecodeOptions(language)
-    return Window(samples, 16_000, 0.0, left=0, new=len(samples), right=0, last=last, options=options)
+    return Window(
+        samples,
+        16_000,
+        0.0,
+        left_context=0,
+        new_samples=len(samples),
+        right_context=0,
+        is_last=last,
+        options=options,
+    )
 
 
 def text_of(hypothesis: Hypothesis) -> str:
@@ -93,7 +102,7 @@ def found(*beginnings: str) -> list[BenchmarkRecording]:
 def test_it_reads_a_sentence(tiny: Whisper) -> None:
     [heard] = tiny.decode([window(commands()["what time is it in tokyo"])])
     assert text_of(heard) == "What time is it in Tokyo?"
-    assert (heard.committed, heard.carry) == ((), None)
+    assert (heard.committed, heard.state) == ((), None)
 
 
 def test_every_word_has_its_time_and_its_confidence(tiny: Whisper) -> None:
@@ -155,7 +164,13 @@ def test_more_than_thirty_seconds_are_read_piece_by_piece(tiny: Whisper) -> None
 
 def test_audio_at_another_rate_is_refused(tiny: Whisper) -> None:
     with pytest.raises(ValueError, match="16000 Hz"):
-        tiny.decode([Window(np.ones(8_000, np.float32), 8_000, 0.0, left=0, new=8_000, right=0)])
+        tiny.decode(
+            [
+                Window(
+                    np.ones(8_000, np.float32), 8_000, 0.0, left_context=0, new_samples=8_000, right_context=0
+                )
+            ]
+        )
 
 
 def test_it_knows_its_languages(tiny: Whisper, base: Whisper) -> None:
@@ -182,7 +197,7 @@ def test_a_session_s_terms_make_it_expect_words_and_no_other_session_s() -> None
     assert "Karol" in text_of(after)
     assert "Karol" not in text_of(before)
     assert said([before]) == said([again])
-    assert engine.requirements.terms == "prompt"
+    assert engine.requirements.hotword_support == "prompt"
     engine.close()
 
 
@@ -214,7 +229,7 @@ def test_a_server_finds_it_by_its_folder(tiny: Whisper, tmp_path: Path) -> None:
     choice = registry.resolve_model(ModelRequest("whisper-1", "standard"), fallback=False)
     engine = registry.load_engine(choice.model_id)
     [row] = [row for row in registry.describe_models() if row.id == choice.model_id]
-    assert (row.available, row.word_timestamps) == (True, engine.requirements.times)
+    assert (row.available, row.word_timestamps) == (True, engine.requirements.has_word_times)
     audio = window(commands()["what time is it in tokyo"])
     assert engine.decode([audio]) == tiny.decode([audio])
     engine.close()

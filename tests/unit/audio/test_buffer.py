@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from echoic.audio.buffer import Tape
+from echoic.audio.buffer import AudioBuffer
 
 
 def ramp(count: int, first: int = 0) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
@@ -20,7 +20,7 @@ class TapeAgainstAList(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.tape = Tape()
+        self.tape = AudioBuffer()
         self.held: list[float] = []
         self.start = 0
         self.next_value = 0
@@ -36,7 +36,7 @@ class TapeAgainstAList(RuleBasedStateMachine):
     @rule(share=st.floats(-0.1, 1.1))
     def forget(self, share: float) -> None:
         before = self.start + int(share * len(self.held))
-        self.tape.forget(before)
+        self.tape.discard_before(before)
         dropped = min(max(before - self.start, 0), len(self.held))
         self.held = self.held[dropped:]
         self.start += dropped
@@ -71,33 +71,33 @@ TestTapeAgainstAList.settings = settings(max_examples=60, stateful_step_count=30
 
 @pytest.mark.parametrize(("start", "end"), [(4, 10), (5, 16), (12, 8), (0, 20), (-1, 6)])
 def test_reading_what_is_not_held_says_what_is(start: int, end: int) -> None:
-    tape = Tape(5)
+    tape = AudioBuffer(5)
     tape.append(ramp(10))
     with pytest.raises(ValueError, match=f"Samples {start} to {end} were asked for; 5 to 15 are held."):
         tape.read(start, end)
 
 
 def test_what_was_read_does_not_change_when_the_tape_goes_on() -> None:
-    tape = Tape()
+    tape = AudioBuffer()
     tape.append(ramp(2000))
     samples = tape.read(1000, 2000)
-    tape.forget(1990)
+    tape.discard_before(1990)
     tape.append(-ramp(5000))
     assert samples.tolist() == ramp(1000, 1000).tolist()
 
 
 def test_only_mono_is_taped() -> None:
     with pytest.raises(ValueError, match="mono"):
-        Tape().append(np.zeros((2, 3), dtype=np.float32))
+        AudioBuffer().append(np.zeros((2, 3), dtype=np.float32))
 
 
 def test_a_rolling_window_keeps_its_memory_for_an_hour() -> None:
-    tape = Tape()
+    tape = AudioBuffer()
     message = np.zeros(1600, dtype=np.float32)
     largest = 0
     for _ in range(36_000):
         tape.append(message)
-        tape.forget(tape.end - 40_000)
+        tape.discard_before(tape.end - 40_000)
         largest = max(largest, tape.nbytes)
     assert tape.end == 57_600_000
     assert largest <= 2 * 4 * 41_600

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echoic.audio.vad import SpeechRules, SpeechTracker, Utterance
+from echoic.audio.vad import Utterance, UtteranceDetector, VadConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 FRAME = 10
 RATE = 100
 #: A pause of three frames, two frames of speech at least, one frame of padding.
-RULES = SpeechRules(begin=0.5, go_on=0.35, least=0.2, pause=0.3, padding=0.1, longest=2.0, search=1.0)
+RULES = VadConfig(begin=0.5, go_on=0.35, least=0.2, pause=0.3, padding=0.1, longest=2.0, search=1.0)
 
 
 class LevelVoice:
@@ -37,13 +37,13 @@ def sound(*levels: float) -> NDArray[np.float32]:
     return np.repeat(np.array(levels, dtype=np.float32), FRAME)
 
 
-def heard(*levels: float, rules: SpeechRules = RULES) -> SpeechTracker:
-    tracker = SpeechTracker(LevelVoice(), rules)
+def heard(*levels: float, rules: VadConfig = RULES) -> UtteranceDetector:
+    tracker = UtteranceDetector(LevelVoice(), rules)
     tracker.push(sound(*levels))
     return tracker
 
 
-def shown(tracker: SpeechTracker) -> list[Utterance]:
+def shown(tracker: UtteranceDetector) -> list[Utterance]:
     return list(tracker.utterances)
 
 
@@ -63,7 +63,7 @@ def test_speech_that_is_too_short_is_no_utterance() -> None:
     assert tracker.utterances == ()
     tracker.push(sound(0, 0, 0, 0))
     assert tracker.utterances == ()
-    assert tracker.speech_between(0, 60)
+    assert tracker.has_speech(0, 60)
 
 
 def test_weak_speech_goes_on_but_does_not_begin() -> None:
@@ -72,7 +72,7 @@ def test_weak_speech_goes_on_but_does_not_begin() -> None:
 
 
 def test_padding_never_reaches_into_the_utterance_before() -> None:
-    rules = SpeechRules(least=0.2, pause=0.3, padding=0.3)
+    rules = VadConfig(least=0.2, pause=0.3, padding=0.3)
     tracker = heard(1, 1, 0, 0, 0, 1, 1, rules=rules)
     assert tracker.utterances == (Utterance(0, 50), Utterance(50, None))
 
@@ -105,39 +105,39 @@ def test_close_ends_what_goes_on_even_if_it_is_short() -> None:
     tracker = heard(0, 0, 1)
     tracker.push(sound(1)[:4])
     assert shown(tracker) == []
-    tracker.close()
+    tracker.close_utterance()
     assert shown(tracker) == [Utterance(10, 34)]
-    tracker.close()
+    tracker.close_utterance()
     assert shown(tracker) == [Utterance(10, 34)]
 
 
 def test_close_without_speech_makes_no_utterance() -> None:
     tracker = heard(0, 0, 0)
-    tracker.close()
+    tracker.close_utterance()
     assert tracker.utterances == ()
 
 
 def test_speech_after_close_is_a_new_utterance_and_shares_no_sample() -> None:
     tracker = heard(1, 1)
-    tracker.close()
+    tracker.close_utterance()
     tracker.push(sound(1, 1, 0))
     assert tracker.utterances == (Utterance(0, 20), Utterance(20, None))
 
 
 def test_speech_between_knows_where_there_was_speech() -> None:
     tracker = heard(0, 1, 1, 0, 0, 0, 1)
-    assert not tracker.speech_between(0, 10)
-    assert tracker.speech_between(0, 11)
-    assert tracker.speech_between(29, 40)
-    assert not tracker.speech_between(30, 60)
+    assert not tracker.has_speech(0, 10)
+    assert tracker.has_speech(0, 11)
+    assert tracker.has_speech(29, 40)
+    assert not tracker.has_speech(30, 60)
 
 
 def test_forget_drops_what_is_over_and_keeps_what_goes_on() -> None:
     tracker = heard(1, 1, 0, 0, 0, 1, 1)
-    tracker.forget(30)
+    tracker.discard_before(30)
     assert tracker.utterances == (Utterance(40, None),)
-    assert not tracker.speech_between(0, 50)
-    assert tracker.speech_between(0, 70)
+    assert not tracker.has_speech(0, 50)
+    assert tracker.has_speech(0, 70)
 
 
 levels = st.lists(st.sampled_from([0.0, 0.4, 1.0]), min_size=1, max_size=80)
@@ -146,7 +146,7 @@ levels = st.lists(st.sampled_from([0.0, 0.4, 1.0]), min_size=1, max_size=80)
 @given(levels, st.lists(st.integers(min_value=0, max_value=60)), st.integers(min_value=0, max_value=9))
 def test_how_the_audio_is_cut_changes_nothing(heights: list[float], cuts: list[int], tail: int) -> None:
     audio = np.concatenate((sound(*heights), np.ones(tail, dtype=np.float32)))
-    whole, cut = SpeechTracker(LevelVoice(), RULES), SpeechTracker(LevelVoice(), RULES)
+    whole, cut = UtteranceDetector(LevelVoice(), RULES), UtteranceDetector(LevelVoice(), RULES)
     whole.push(audio)
     at = 0
     for size in cuts:
@@ -156,22 +156,22 @@ def test_how_the_audio_is_cut_changes_nothing(heights: list[float], cuts: list[i
     for _ in range(2):
         assert whole.utterances == cut.utterances
         assert whole.trailing_silence == cut.trailing_silence
-        assert whole.heard == cut.heard == len(audio)
+        assert whole.consumed == cut.consumed == len(audio)
         for start in range(0, len(audio), 7):
-            assert whole.speech_between(start, start + 5) == cut.speech_between(start, start + 5)
-        whole.close()
-        cut.close()
+            assert whole.has_speech(start, start + 5) == cut.has_speech(start, start + 5)
+        whole.close_utterance()
+        cut.close_utterance()
 
 
 @given(levels)
 def test_utterances_are_in_order_share_no_sample_and_hold_all_long_speech(heights: list[float]) -> None:
     tracker = heard(*heights)
-    tracker.close()
+    tracker.close_utterance()
     end = 0
     for utterance in tracker.utterances:
         assert utterance.end is not None
-        assert end <= utterance.start < utterance.end <= tracker.heard
-        assert tracker.speech_between(utterance.start, utterance.end)
+        assert end <= utterance.start < utterance.end <= tracker.consumed
+        assert tracker.has_speech(utterance.start, utterance.end)
         end = utterance.end
     for first in range(len(heights) - 2):
         if min(heights[first : first + 3]) == 1.0:

@@ -9,7 +9,7 @@ import pytest
 from echoic.diarization import models
 from echoic.diarization.embedding import CamPlusPlus
 from echoic.diarization.online import OnlineDiarizer
-from echoic.errors import Missing, ModelUnavailable
+from echoic.errors import ModelUnavailable, Unavailable
 
 SOURCE = str(Path(__file__).parents[3] / "src")
 
@@ -31,7 +31,7 @@ def test_a_missing_file_is_said_with_the_command_that_brings_it(
 ) -> None:
     monkeypatch.setattr(models, "EMBEDDING_FILE", tmp_path / "campplus.onnx")
     missing = models.probe_diarizer()
-    assert missing == Missing("The file campplus.onnx is missing.", models.REINSTALL_COMMAND)
+    assert missing == Unavailable("The file campplus.onnx is missing.", models.REINSTALL_COMMAND)
     with pytest.raises(ModelUnavailable, match=r"campplus\.onnx is missing"):
         models.load_diarizer()
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from echoic.diarization.identity import SpeakerClusteringConfig
 from echoic.diarization.online import DiarizerConfig, OnlineDiarizer
 from echoic.diarization.state import MAX_GROUPS, MAX_INTERVALS, DiarizerState
-from echoic.interfaces.diarizer import Sound, SpeakerWishes
+from echoic.interfaces.diarizer import DiarizationChunk, SpeakerOptions
 from support.tones import (
     SAMPLE_RATE,
     DiarizedAudio,
@@ -73,9 +73,9 @@ def test_somebody_whom_the_model_of_turns_hears_too_is_known_with_less_of_him() 
 
 def test_what_one_would_be_two_for_is_one_where_the_client_says_so() -> None:
     talk = build_tones([(0, 4.0), (2, 4.0), (4, 4.0)])
-    assert max(diarize_in_pieces(DIARIZER, talk, options=SpeakerWishes(count=1)).speaker_order) == 0
-    assert max(diarize_in_pieces(DIARIZER, talk, options=SpeakerWishes(most=2)).speaker_order) == 1
-    assert max(diarize_in_pieces(DIARIZER, talk, options=SpeakerWishes(most=9)).speaker_order) == 2
+    assert max(diarize_in_pieces(DIARIZER, talk, options=SpeakerOptions(count=1)).speaker_order) == 0
+    assert max(diarize_in_pieces(DIARIZER, talk, options=SpeakerOptions(max_count=2)).speaker_order) == 1
+    assert max(diarize_in_pieces(DIARIZER, talk, options=SpeakerOptions(max_count=9)).speaker_order) == 2
 
 
 @settings(max_examples=15, deadline=None)
@@ -152,9 +152,9 @@ def test_turns_change_where_the_voice_does_whatever_the_pieces() -> None:
 def test_a_piece_without_speech_is_not_listened_to() -> None:
     talk = build_tones([(0, 4.0)])
     carry = diarize_in_pieces(WITH_TURNS, talk).state
-    (voices,) = WITH_TURNS.diarize([Sound(talk[:SAMPLE_RATE], 4.0, (), carry=carry)])
+    (voices,) = WITH_TURNS.diarize([DiarizationChunk(talk[:SAMPLE_RATE], 4.0, (), state=carry)])
     assert voices.turns == ()
-    assert len(WITH_TURNS.finalize(voices.carry)) == 1
+    assert len(WITH_TURNS.finalize(voices.state)) == 1
 
 
 def test_pieces_that_are_too_short_to_tell_wait_for_more() -> None:

@@ -7,22 +7,22 @@ import pytest
 
 from echoic.diarization.scripted import ScriptedDiarizer
 from echoic.engines.scripted import draw_words
-from echoic.interfaces.diarizer import Sound, SpeakerWishes
+from echoic.interfaces.diarizer import DiarizationChunk, SpeakerOptions
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from echoic.interfaces.diarizer import Turn
+    from echoic.interfaces.diarizer import SpeakerTurn
 
-ANY = SpeakerWishes()
+ANY = SpeakerOptions()
 #: With ten words to a voice: the first, the second, the third.
 ONE, TWO, THREE = ["one", "two", "three"], ["golf", "hotel"], ["whiskey", "xray"]
 
 
 @dataclass(frozen=True)
 class Heard:
-    turns: list[Turn]
+    turns: list[SpeakerTurn]
     carry: object
 
     @property
@@ -33,17 +33,17 @@ class Heard:
 def hear(
     diarizer: ScriptedDiarizer,
     audio: NDArray[np.float32],
-    wishes: SpeakerWishes = ANY,
+    wishes: SpeakerOptions = ANY,
     piece: int = 24_000,
 ) -> Heard:
-    turns: list[Turn] = []
+    turns: list[SpeakerTurn] = []
     carry: object = None
     for start in range(0, audio.size, piece):
         part = audio[start : start + piece]
-        sound = Sound(part, start / 16_000, ((0, part.size),), carry=carry, wishes=wishes)
+        sound = DiarizationChunk(part, start / 16_000, ((0, part.size),), state=carry, options=wishes)
         (voices,) = diarizer.diarize([sound])
         turns += voices.turns
-        carry = voices.carry
+        carry = voices.state
     return Heard(turns, carry)
 
 
@@ -69,7 +69,7 @@ def test_a_voice_that_is_known_late_is_put_right_by_the_review() -> None:
 
 def test_there_are_no_more_speakers_than_the_client_says() -> None:
     diarizer = ScriptedDiarizer()
-    heard = hear(diarizer, draw_words([*ONE, *TWO, *THREE]), SpeakerWishes(most=2))
+    heard = hear(diarizer, draw_words([*ONE, *TWO, *THREE]), SpeakerOptions(max_count=2))
     assert set(heard.who) == {0, 1}
     assert {turn.speaker for turn in diarizer.finalize(heard.carry)} == {0, 1}
 

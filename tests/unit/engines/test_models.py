@@ -17,7 +17,7 @@ from echoic.engines.models import EngineSettings, build_standard_registry
 from echoic.engines.onnx_runtime import ExecutionProvider, list_providers, resolve_providers
 from echoic.engines.parakeet.engine import ParakeetOptions
 from echoic.engines.store.catalogue import EUROPEAN_LANGUAGES, MODEL_SOURCES
-from echoic.errors import ModelUnavailable, without_folders
+from echoic.errors import ModelUnavailable, strip_folders
 from echoic.interfaces.engine import ModelRequest
 from support.tiny_parakeet import TINY_PARAKEET_FOLDER
 
@@ -251,6 +251,6 @@ def test_no_seat_tells_a_client_which_folders_there_are(tmp_path: Path, damage: 
     for row in rows:
         with pytest.raises(ModelUnavailable) as refused:
             registry.resolve_model(ModelRequest(row.id, row.variant), fallback=False)
-        told = f"{refused.value.message} {refused.value.detail} {without_folders(str(row.reason))}"
+        told = f"{refused.value.message} {refused.value.detail} {strip_folders(str(row.reason))}"
         assert not any(folder in told for folder in ("smith", "brien", str(tmp_path.parent)))
         assert str(row.reason) in str(refused.value)

@@ -46,7 +46,7 @@ def beckett() -> NDArray[np.float32]:
 
 
 def window(audio: NDArray[np.float32], rate: int = RATE) -> Window:
-    return Window(audio, rate, start=0.0, left=0, new=len(audio), right=0)
+    return Window(audio, rate, start=0.0, left_context=0, new_samples=len(audio), right_context=0)
 
 
 def said(hypothesis: Hypothesis) -> str:
@@ -104,8 +104,12 @@ def test_another_sample_rate_is_refused(engine: Moonshine) -> None:
 
 def test_its_needs_are_whole_utterances(engine: Moonshine) -> None:
     assert engine.name == "moonshine-tiny-en"
-    assert (engine.requirements.reading, engine.requirements.sample_rate, engine.requirements.longest) == (
-        "utterance",
+    assert (
+        engine.requirements.strategy,
+        engine.requirements.sample_rate,
+        engine.requirements.max_window_seconds,
+    ) == (
+        "local_agreement",
         RATE,
         20.0,
     )

@@ -9,7 +9,7 @@ from echoic.engines import models
 from echoic.engines.models import EngineSettings, build_standard_registry
 from echoic.engines.registry import DEFAULT_MODEL, ModelSpec, Registry, resolve_model_id
 from echoic.engines.scripted import ScriptedEngine
-from echoic.errors import Missing, ModelUnavailable
+from echoic.errors import ModelUnavailable, Unavailable
 from echoic.interfaces.engine import ModelRequest
 from support.tiny_parakeet import TINY_PARAKEET_FOLDER
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def build_spec(name: str, missing: Missing | None = None) -> ModelSpec:
+def build_spec(name: str, missing: Unavailable | None = None) -> ModelSpec:
     return ModelSpec(name, name, "standard", lambda: missing, ScriptedEngine)
 
 
@@ -70,7 +70,7 @@ def test_parakeet_by_onnxruntime_is_there_with_a_folder_or_what_was_fetched(tmp_
         EngineSettings(parakeet_onnx_dir=TINY_PARAKEET_FOLDER, models_dir=tmp_path)
     )
     assert given.resolve_model(ModelRequest("parakeet-onnx", "onnx"), fallback=False).fallback_reason is None
-    assert given.load_engine("parakeet-onnx").requirements.reading == "carried"
+    assert given.load_engine("parakeet-onnx").requirements.strategy == "stateful"
     (tmp_path / "parakeet-tdt-0.6b-v2-onnx").symlink_to(TINY_PARAKEET_FOLDER)
     fetched = build_standard_registry(EngineSettings(models_dir=tmp_path))
     assert (
@@ -84,7 +84,7 @@ def test_each_parakeet_that_was_fetched_can_be_asked_for_by_its_name(tmp_path: P
     registry = build_standard_registry(EngineSettings(models_dir=tmp_path))
     answer = registry.resolve_model(ModelRequest("parakeet-tdt-0.6b-v2-onnx", "standard"), fallback=False)
     assert (answer.model_id, answer.fallback_reason) == ("parakeet-tdt-0.6b-v2-onnx", None)
-    assert registry.load_engine(answer.model_id).requirements.times
+    assert registry.load_engine(answer.model_id).requirements.has_word_times
     assert registry.list_languages(answer.model_id) == ("en",)
     with pytest.raises(ModelUnavailable) as refused:
         registry.resolve_model(ModelRequest("parakeet-tdt_ctc-110m-onnx", "standard"), fallback=False)
@@ -107,7 +107,7 @@ def test_the_status_knows_without_loading_which_models_give_times() -> None:
     assert {row.id for row in there} >= {"parakeet-onnx", "scripted"}
     for row in there:
         engine = registry.load_engine(row.id)
-        assert engine.requirements.times is row.word_timestamps, row.id
+        assert engine.requirements.has_word_times is row.word_timestamps, row.id
         engine.close()
 
 
@@ -185,7 +185,8 @@ def test_an_available_model_is_given_without_a_word() -> None:
 
 def test_an_unavailable_model_is_refused_with_its_reason_and_install_command() -> None:
     registry = Registry(
-        [build_spec("whisper", Missing("No wheel.", "pip install wheel")), build_spec("scripted")], "scripted"
+        [build_spec("whisper", Unavailable("No wheel.", "pip install wheel")), build_spec("scripted")],
+        "scripted",
     )
     with pytest.raises(ModelUnavailable) as refused:
         registry.resolve_model(ModelRequest("whisper-1", "standard"), fallback=False)
@@ -197,7 +198,7 @@ def test_an_unavailable_model_is_refused_with_its_reason_and_install_command() -
 
 
 def test_with_fallback_the_default_answers_and_says_why() -> None:
-    registry = Registry([build_spec("whisper", Missing("No wheel.")), build_spec("scripted")], "scripted")
+    registry = Registry([build_spec("whisper", Unavailable("No wheel.")), build_spec("scripted")], "scripted")
     choice = registry.resolve_model(ModelRequest("whisper", "standard"), fallback=True)
     assert choice.model_id == "scripted"
     assert choice.fallback_reason == (
@@ -207,7 +208,8 @@ def test_with_fallback_the_default_answers_and_says_why() -> None:
 
 def test_a_default_that_is_missing_too_is_no_fallback() -> None:
     registry = Registry(
-        [build_spec("whisper", Missing("No wheel.")), build_spec("scripted", Missing("Gone."))], "scripted"
+        [build_spec("whisper", Unavailable("No wheel.")), build_spec("scripted", Unavailable("Gone."))],
+        "scripted",
     )
     for name in ("whisper", "scripted"):
         with pytest.raises(ModelUnavailable) as refused:

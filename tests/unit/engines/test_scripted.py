@@ -18,7 +18,7 @@ from echoic.engines.scripted import (
     ScriptedEngine,
     draw_words,
 )
-from echoic.interfaces.engine import Window, WindowNeeds
+from echoic.interfaces.engine import EngineRequirements, Window
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,7 +29,9 @@ words_lists = st.lists(st.sampled_from(VOCABULARY), max_size=8)
 
 
 def whole(audio: NDArray[np.float32]) -> Window:
-    return Window(audio, 16_000, start=0.0, left=0, new=audio.size, right=0, last=True)
+    return Window(
+        audio, 16_000, start=0.0, left_context=0, new_samples=audio.size, right_context=0, is_last=True
+    )
 
 
 def texts(tokens: tuple[Token, ...]) -> list[str]:
@@ -75,17 +77,27 @@ def test_a_word_that_is_not_in_the_vocabulary_cannot_be_drawn() -> None:
 def test_a_word_cut_by_the_edge_is_committed_once() -> None:
     audio = draw_words(["seven"])
     engine = ScriptedEngine()
-    first = engine.decode([Window(audio, 16_000, 0.0, left=0, new=1_600, right=0)])[0]
-    rest = Window(audio, 16_000, 0.0, left=1_600, new=audio.size - 1_600, right=0, carry=first.carry)
+    first = engine.decode([Window(audio, 16_000, 0.0, left_context=0, new_samples=1_600, right_context=0)])[0]
+    rest = Window(
+        audio,
+        16_000,
+        0.0,
+        left_context=1_600,
+        new_samples=audio.size - 1_600,
+        right_context=0,
+        state=first.state,
+    )
     assert texts(first.committed) == ["seven"]
     assert first.committed[0].duration == pytest.approx(0.1)
     assert engine.decode([rest])[0].committed == ()
 
 
 def test_words_that_begin_in_the_right_context_are_volatile() -> None:
-    engine = ScriptedEngine(WindowNeeds("carried", left_context=0.5, right_context=0.4))
+    engine = ScriptedEngine(EngineRequirements("stateful", left_context=0.5, right_context=0.4))
     audio = draw_words(["one", "two"])
-    hypothesis = engine.decode([Window(audio, 16_000, 0.0, left=0, new=6_400, right=6_400)])[0]
+    hypothesis = engine.decode(
+        [Window(audio, 16_000, 0.0, left_context=0, new_samples=6_400, right_context=6_400)]
+    )[0]
     assert texts(hypothesis.committed) == ["one"]
     assert texts(hypothesis.volatile) == ["two"]
 
@@ -95,7 +107,7 @@ def test_words_that_begin_in_the_right_context_are_volatile() -> None:
     ("shown", "heard"), [(0.05, "eight"), (0.19, "eight"), (0.2, "seven"), (0.3, "seven")]
 )
 def test_an_engine_without_state_mishears_a_word_cut_by_the_edge(
-    needs: WindowNeeds, shown: float, heard: str
+    needs: EngineRequirements, shown: float, heard: str
 ) -> None:
     audio = draw_words(["one", "seven"])[: round(16_000 * (0.4 + shown))]
     assert texts(ScriptedEngine(needs).decode([whole(audio)])[0].volatile) == ["one", heard]

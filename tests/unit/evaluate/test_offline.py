@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from echoic.audio.vad import AllSpeech
+from echoic.audio.vad import AlwaysSpeech
 from echoic.engines.parakeet.onnx import ParakeetOnnx
 from echoic.engines.scripted import LOCAL_AGREEMENT, STATEFUL, PlateauDetector, ScriptedEngine, draw_words
 from echoic.evaluate.metrics import DeliveredWord, collect_delivered_words, measure_latencies
@@ -15,13 +15,13 @@ from support.tiny_parakeet import TINY_PARAKEET_FOLDER, read_recordings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from echoic.interfaces.engine import Hypothesis, Window, WindowNeeds
+    from echoic.interfaces.engine import EngineRequirements, Hypothesis, Window
 
 PAUSE = ("", 1.5)
 
 
 @pytest.mark.parametrize("needs", [STATEFUL, LOCAL_AGREEMENT])
-def test_each_utterance_has_its_words_and_its_place(needs: WindowNeeds) -> None:
+def test_each_utterance_has_its_words_and_its_place(needs: EngineRequirements) -> None:
     audio = draw_words([PAUSE, "one", "two", PAUSE, "three", PAUSE, "four", "five", PAUSE])
     found = transcribe_offline(ScriptedEngine(needs), PlateauDetector, audio)
     assert [passage.text for passage in found.utterances] == ["one two", "three", "four five"]
@@ -52,7 +52,7 @@ def test_nothing_and_silence_say_nothing() -> None:
 
 def test_without_a_detector_all_is_speech() -> None:
     audio, text = read_recordings()[0]
-    assert transcribe_offline(ParakeetOnnx(TINY_PARAKEET_FOLDER), AllSpeech, audio).text == text
+    assert transcribe_offline(ParakeetOnnx(TINY_PARAKEET_FOLDER), AlwaysSpeech, audio).text == text
 
 
 def test_a_passage_is_late_by_the_final_that_has_its_last_word() -> None:

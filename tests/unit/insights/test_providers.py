@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from echoic.errors import Missing
+from echoic.errors import Unavailable
 from echoic.insights.base import TranscriptSegment
 from echoic.insights.providers import InsightProviders, InsightSettings
 from echoic.insights.scheduler import InsightScheduler
-from echoic.session.insight_options import InsightWishes
+from echoic.session.insight_options import InsightOptions
 from support.loopback_llm import run_loopback_llm
 
 if TYPE_CHECKING:
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 LLM = InsightSettings(provider="llm", base_url="http://127.0.0.1:9/v1", model="small", models=("large",))
 
 
-def found(offer: InsightProviders, wishes: InsightWishes | None = None) -> InsightProvider:
-    provider = offer.find_provider(wishes or InsightWishes())
-    assert not isinstance(provider, Missing)
+def found(offer: InsightProviders, wishes: InsightOptions | None = None) -> InsightProvider:
+    provider = offer.find_provider(wishes or InsightOptions())
+    assert not isinstance(provider, Unavailable)
     return provider
 
 
-def missing(offer: InsightProviders, wishes: InsightWishes | None = None) -> Missing:
-    answer = offer.find_provider(wishes or InsightWishes())
-    assert isinstance(answer, Missing)
+def missing(offer: InsightProviders, wishes: InsightOptions | None = None) -> Unavailable:
+    answer = offer.find_provider(wishes or InsightOptions())
+    assert isinstance(answer, Unavailable)
     return answer
 
 
@@ -35,21 +35,23 @@ def test_by_default_rules_are_offered_and_nothing_else() -> None:
     offer = InsightProviders()
     assert (found(offer).name, found(offer).model) == ("rules", "extractive")
     assert found(offer) is found(offer)
-    assert "no language model" in missing(offer, InsightWishes(provider="llm")).reason
+    assert "no language model" in missing(offer, InsightOptions(provider="llm")).reason
 
 
 def test_a_language_model_is_offered_with_its_further_models_and_beside_rules() -> None:
     offer = InsightProviders(LLM)
     assert (found(offer).name, found(offer).model) == ("llm", "small")
-    assert found(offer, InsightWishes(model="large")).model == "large"
-    assert found(offer, InsightWishes(provider="rules")).name == "rules"
-    assert "not offered" in missing(offer, InsightWishes(model="huge")).reason
+    assert found(offer, InsightOptions(model="large")).model == "large"
+    assert found(offer, InsightOptions(provider="rules")).name == "rules"
+    assert "not offered" in missing(offer, InsightOptions(model="huge")).reason
 
 
 def test_what_is_switched_off_is_off_for_everybody() -> None:
     assert (
         "switched off"
-        in missing(InsightProviders(InsightSettings(provider="off")), InsightWishes(provider="rules")).message
+        in missing(
+            InsightProviders(InsightSettings(provider="off")), InsightOptions(provider="rules")
+        ).message
     )
 
 
@@ -69,10 +71,10 @@ def test_a_missing_package_is_explained(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_client_may_ask_for_longer_intervals_than_the_servers_and_not_for_shorter_ones() -> None:
     offer = InsightProviders(InsightSettings(interval=90, window_segments=6))
     assert offer.build_schedule() == offer.build_schedule(
-        InsightWishes(interval_seconds=5, window_segments=6)
+        InsightOptions(interval_seconds=5, window_segments=6)
     )
-    assert offer.build_schedule(InsightWishes(interval_seconds=300, window_segments=12)).interval == 300
-    assert offer.build_schedule(InsightWishes(window_segments=12)).min_segments == 12
+    assert offer.build_schedule(InsightOptions(interval_seconds=300, window_segments=12)).interval == 300
+    assert offer.build_schedule(InsightOptions(window_segments=12)).min_segments == 12
 
 
 @pytest.mark.parametrize("name", ["rules", "llm"])
@@ -80,7 +82,7 @@ async def test_a_watched_session_gets_its_final_insight(name: str) -> None:
     frames: list[Insight | InsightError] = []
     async with run_loopback_llm() as model:
         offer = InsightProviders(InsightSettings(provider="llm", base_url=model.address, model="small"))
-        watcher = offer.build_scheduler("s", InsightWishes(provider=name), frames.append)
+        watcher = offer.build_scheduler("s", InsightOptions(provider=name), frames.append)
         assert isinstance(watcher, InsightScheduler)
         watcher.on_final(TranscriptSegment(1, "Alice will send the report by Friday.", 0.0, 2.0))
         watcher.on_commit()

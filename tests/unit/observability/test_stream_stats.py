@@ -4,7 +4,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from echoic.errors import ErrorCode
-from echoic.interfaces.engine import ModelAnswer, WindowNeeds
+from echoic.interfaces.engine import EngineRequirements, OpenedModel
 from echoic.observability.metrics import Metrics
 from echoic.observability.stream_stats import StreamStats
 from echoic.protocol.frames import Commit, Error, Final, Partial, Reset, Warning  # the protocol's word
@@ -19,7 +19,7 @@ class Stream:
         self.metrics = Metrics()
         self.now = 0.0
         self.tally = StreamStats(self.metrics, clock=lambda: self.now)
-        self.tally.on_model_opened(ModelAnswer("m", WindowNeeds("carried", right_context=right)))
+        self.tally.on_model_opened(OpenedModel("m", EngineRequirements("stateful", right_context=right)))
 
     def hear(self, seconds: float) -> None:
         self.tally.grant_samples(round(seconds * RATE), RATE)
@@ -142,7 +142,7 @@ def test_the_end_says_what_was_heard_and_why_it_ended() -> None:
 def test_what_may_not_be_heard_is_not_counted() -> None:
     metrics = Metrics()
     tally = StreamStats(metrics, lambda samples, _: samples // 2)
-    tally.on_model_opened(ModelAnswer("m", WindowNeeds("carried")))
+    tally.on_model_opened(OpenedModel("m", EngineRequirements("stateful")))
     assert tally.grant_samples(RATE, RATE) == RATE // 2
     assert metrics.registry.get_sample_value("echoic_audio_seconds_total", {"model": "m"}) == 0.5
     assert StreamStats(metrics, lambda _, __: None).grant_samples(RATE, RATE) is None

@@ -8,7 +8,7 @@ from itertools import islice
 from echoic.errors import ErrorCode, ProtocolError
 from echoic.protocol.codec import decode_message
 from echoic.protocol.frames import Audio
-from echoic.protocol.pcm import read_samples
+from echoic.protocol.pcm import decode_pcm
 from support.garbage import generate_garbage
 
 
@@ -16,7 +16,7 @@ def outcome(message: str | bytes) -> str:
     try:
         frame = decode_message(message)
         if isinstance(frame, Audio):
-            read_samples(frame.data, "f32le", 1)
+            decode_pcm(frame.data, "f32le", 1)
     except ProtocolError as error:
         return error.code
     return type(frame).__name__

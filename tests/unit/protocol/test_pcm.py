@@ -10,29 +10,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echoic.errors import ErrorCode, ProtocolError
-from echoic.protocol.pcm import read_samples, write_samples
+from echoic.protocol.pcm import decode_pcm, encode_pcm
 
 FORMATS = st.sampled_from(["f32le", "s16le"])
 CHANNELS = st.integers(1, 8)
 
 
 def test_float_samples_are_little_endian() -> None:
-    assert read_samples(struct.pack("<3f", 0.5, -0.25, 1.0), "f32le", 1).tolist() == [0.5, -0.25, 1.0]
+    assert decode_pcm(struct.pack("<3f", 0.5, -0.25, 1.0), "f32le", 1).tolist() == [0.5, -0.25, 1.0]
 
 
 def test_int16_samples_are_divided_by_32768() -> None:
-    samples = read_samples(struct.pack("<4h", -32_768, 0, 16_384, 32_767), "s16le", 1)
+    samples = decode_pcm(struct.pack("<4h", -32_768, 0, 16_384, 32_767), "s16le", 1)
     assert samples.tolist() == [-1.0, 0.0, 0.5, 32_767 / 32_768]
 
 
 def test_values_beyond_full_scale_are_clipped() -> None:
-    assert read_samples(struct.pack("<4f", 3e38, -3e38, 1.5, -1.5), "f32le", 1).tolist() == [1, -1, 1, -1]
+    assert decode_pcm(struct.pack("<4f", 3e38, -3e38, 1.5, -1.5), "f32le", 1).tolist() == [1, -1, 1, -1]
 
 
 def test_channels_are_clipped_then_averaged() -> None:
     data = struct.pack("<6f", 0.5, -0.5, 1.0, 0.5, 3e38, 3e38)
-    assert read_samples(data, "f32le", 2).tolist() == [0.0, 0.75, 1.0]
-    assert read_samples(data, "f32le", 3).tolist() == pytest.approx([1 / 3, 2.5 / 3])
+    assert decode_pcm(data, "f32le", 2).tolist() == [0.0, 0.75, 1.0]
+    assert decode_pcm(data, "f32le", 3).tolist() == pytest.approx([1 / 3, 2.5 / 3])
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_a_length_that_is_not_whole_samples_is_bad_audio(
     length: int, audio_format: str, channels: int, step: int
 ) -> None:
     with pytest.raises(ProtocolError) as caught:
-        read_samples(bytes(length), audio_format, channels)
+        decode_pcm(bytes(length), audio_format, channels)
     assert caught.value.code is ErrorCode.BAD_AUDIO
     assert caught.value.message == f"This audio is {length} bytes long; it should be a multiple of {step}."
     assert caught.value.detail == {"length": length, "multiple_of": step}
@@ -52,14 +52,14 @@ def test_a_length_that_is_not_whole_samples_is_bad_audio(
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_a_value_that_is_no_number_is_bad_audio_and_named_by_its_place(value: float) -> None:
     with pytest.raises(ProtocolError, match="Sample 2 of this audio") as caught:
-        read_samples(struct.pack("<4f", 0, 0, value, 0), "f32le", 2)
+        decode_pcm(struct.pack("<4f", 0, 0, value, 0), "f32le", 2)
     assert caught.value.code is ErrorCode.BAD_AUDIO
 
 
 @pytest.mark.parametrize(("audio_format", "channels"), [("mp3", 1), ("f32le", 0), ("f32le", 9)])
 def test_a_format_that_no_config_allows_is_a_mistake_of_the_caller(audio_format: str, channels: int) -> None:
     with pytest.raises(ValueError, match="No audio format"):
-        read_samples(b"", audio_format, channels)
+        decode_pcm(b"", audio_format, channels)
 
 
 @given(data=st.binary(max_size=200), audio_format=FORMATS, channels=CHANNELS)
@@ -68,7 +68,7 @@ def test_any_bytes_are_samples_within_full_scale_or_bad_audio(
 ) -> None:
     step = {"f32le": 4, "s16le": 2}[audio_format] * channels
     try:
-        samples = read_samples(data, audio_format, channels)
+        samples = decode_pcm(data, audio_format, channels)
     except ProtocolError as error:
         assert error.code is ErrorCode.BAD_AUDIO  # either outcome is right
     else:
@@ -89,19 +89,19 @@ def test_samples_are_the_same_to_the_bit_however_the_bytes_are_cut(
     whole = np.array(values[: len(values) // channels * channels], dtype="<i2")
     raw = whole.tobytes() if audio_format == "s16le" else (whole / 30_000).astype("<f4").tobytes()
     place = min(cut * (len(raw) // max(len(whole), 1)) * channels, len(raw))
-    parts = [read_samples(part, audio_format, channels) for part in (raw[:place], raw[place:])]
-    assert np.array_equal(np.concatenate(parts), read_samples(raw, audio_format, channels))
+    parts = [decode_pcm(part, audio_format, channels) for part in (raw[:place], raw[place:])]
+    assert np.array_equal(np.concatenate(parts), decode_pcm(raw, audio_format, channels))
 
 
 @given(st.lists(st.floats(-1, 1, width=32), max_size=50))
 def test_what_is_written_is_read_back(values: list[float]) -> None:
     samples = np.array(values, dtype=np.float32)
-    assert np.array_equal(read_samples(write_samples(samples), "f32le", 1), samples)
+    assert np.array_equal(decode_pcm(encode_pcm(samples), "f32le", 1), samples)
 
 
 def test_what_is_read_shares_no_memory_with_the_message() -> None:
     message = bytearray(struct.pack("<2f", 0.5, 0.5))
-    samples = read_samples(bytes(message), "f32le", 1)
+    samples = decode_pcm(bytes(message), "f32le", 1)
     samples[0] = 0.25
     message[4:] = bytes(4)
     assert samples.tolist() == [0.25, 0.5]
@@ -109,4 +109,4 @@ def test_what_is_read_shares_no_memory_with_the_message() -> None:
 
 @pytest.mark.parametrize("audio_format", ["f32le", "s16le"])
 def test_no_bytes_are_no_samples(audio_format: str) -> None:
-    assert read_samples(b"", audio_format, 2).shape == (0,)
+    assert decode_pcm(b"", audio_format, 2).shape == (0,)

@@ -236,7 +236,9 @@ async def test_an_idle_desk_finds_that_the_store_goes_and_that_it_is_back(
 
 
 async def test_a_desk_whose_store_was_never_there_finds_it_at_once(caplog: pytest.LogCaptureFixture) -> None:
-    store: RedisQuotaStore = pytest.importorskip("echoic.quotas.redis").RedisQuotaStore("redis://127.0.0.1:1/0")
+    store: RedisQuotaStore = pytest.importorskip("echoic.quotas.redis").RedisQuotaStore(
+        "redis://127.0.0.1:1/0"
+    )
     desk = QuotaLedger(store, QuotaPolicy(TIERS, retry_interval=3600))
     running = asyncio.create_task(desk.run_renewals())
     async with asyncio.timeout(WAIT_SECONDS):

@@ -11,7 +11,7 @@ import pytest
 
 from echoic.diarization.scripted import ScriptedDiarizer
 from echoic.engines.scripted import VOCABULARY, draw_words
-from echoic.interfaces.diarizer import Sound, Turn, Voices
+from echoic.interfaces.diarizer import DiarizationChunk, DiarizationResult, SpeakerTurn
 from echoic.scheduling.diarizer_pool import DiarizerPool
 
 if TYPE_CHECKING:
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 ANN, BOB = VOCABULARY[0], VOCABULARY[10]
 
 
-def build_chunk(word: str = ANN) -> Sound:
+def build_chunk(word: str = ANN) -> DiarizationChunk:
     audio = draw_words([(word, 0.5)])
-    return Sound(audio, 0.0, ((0, len(audio)),))
+    return DiarizationChunk(audio, 0.0, ((0, len(audio)),))
 
 
 class DiarizerClient:
@@ -38,7 +38,7 @@ class DiarizerClient:
         self.answers[key] = outcome
         self.changed.set()
 
-    def submit_chunk(self, key: int, what: Sound) -> None:
+    def submit_chunk(self, key: int, what: DiarizationChunk) -> None:
         self.pool.submit_chunk(self, key, what, self.on_answer)
 
     async def wait_for_answers(self, count: int) -> dict[int, object]:
@@ -54,9 +54,9 @@ async def test_sounds_are_answered_in_their_order_and_a_review_after_them() -> N
     asked = DiarizerClient(listeners)
     asked.submit_chunk(1, build_chunk(ANN))
     (first,) = (await asked.wait_for_answers(1)).values()
-    assert isinstance(first, Voices)
+    assert isinstance(first, DiarizationResult)
     assert [turn.speaker for turn in first.turns] == [0]
-    listeners.submit_finalization(asked, 2, first.carry, asked.on_answer)
+    listeners.submit_finalization(asked, 2, first.state, asked.on_answer)
     review = (await asked.wait_for_answers(2))[2]
     assert isinstance(review, tuple)
     assert [turn.speaker for turn in review] == [0]
@@ -72,7 +72,7 @@ class CountingDiarizer(ScriptedDiarizer):
         self.calls: list[int] = []
         self.reached, self.go = threading.Event(), threading.Event()
 
-    def diarize(self, chunks: Sequence[Sound]) -> list[Voices]:
+    def diarize(self, chunks: Sequence[DiarizationChunk]) -> list[DiarizationResult]:
         self.calls.append(len(chunks))
         self.reached.set()
         assert self.go.wait(20)
@@ -88,7 +88,7 @@ async def test_what_gathers_meanwhile_goes_together() -> None:
     for key in range(1, 6):
         asked.submit_chunk(key, build_chunk(BOB))
     diarizer.go.set()
-    assert all(isinstance(one, Voices) for one in (await asked.wait_for_answers(6)).values())
+    assert all(isinstance(one, DiarizationResult) for one in (await asked.wait_for_answers(6)).values())
     assert diarizer.calls == [1, 5]
     await listeners.close()
 
@@ -108,7 +108,7 @@ async def test_those_for_whom_a_call_together_would_take_too_long_are_asked_abou
 
 async def test_one_bad_sound_costs_the_others_nothing() -> None:
     diarizer = CountingDiarizer()
-    bad = Sound(np.zeros(3, np.float32), 0.0, ((0, "x"),))  # type: ignore[arg-type]
+    bad = DiarizationChunk(np.zeros(3, np.float32), 0.0, ((0, "x"),))  # type: ignore[arg-type]
     listeners = DiarizerPool(lambda: diarizer)
     asked = DiarizerClient(listeners)
     asked.submit_chunk(0, build_chunk())
@@ -117,7 +117,7 @@ async def test_one_bad_sound_costs_the_others_nothing() -> None:
     asked.submit_chunk(2, bad)
     diarizer.go.set()
     answers = await asked.wait_for_answers(3)
-    assert isinstance(answers[1], Voices)
+    assert isinstance(answers[1], DiarizationResult)
     assert answers[2] is None
     await listeners.close()
 
@@ -157,7 +157,7 @@ async def test_what_is_asked_while_it_loads_waits_for_that_too() -> None:
     asked = DiarizerClient(listeners)
     asked.submit_chunk(1, build_chunk())
     asyncio.get_running_loop().call_later(1.6, go.set)
-    assert isinstance((await asked.wait_for_answers(1))[1], Voices)
+    assert isinstance((await asked.wait_for_answers(1))[1], DiarizationResult)
     await listeners.close()
 
 
@@ -167,7 +167,7 @@ async def test_sound_that_came_early_may_take_longer() -> None:
     asked = DiarizerClient(listeners)
     listeners.submit_chunk(asked, 1, build_chunk(), asked.on_answer, extra_seconds=20.0)
     asyncio.get_running_loop().call_later(0.1, diarizer.go.set)
-    assert isinstance((await asked.wait_for_answers(1))[1], Voices)
+    assert isinstance((await asked.wait_for_answers(1))[1], DiarizationResult)
     await listeners.close()
 
 
@@ -186,13 +186,13 @@ async def test_who_leaves_is_not_answered() -> None:
     await listeners.close()
 
 
-@pytest.mark.parametrize("wrong", [[], [Voices(()), Voices(())]])
-async def test_one_that_answers_too_little_or_too_much_has_failed(wrong: list[Voices]) -> None:
+@pytest.mark.parametrize("wrong", [[], [DiarizationResult(()), DiarizationResult(())]])
+async def test_one_that_answers_too_little_or_too_much_has_failed(wrong: list[DiarizationResult]) -> None:
     class Wrong(ScriptedDiarizer):
-        def diarize(self, chunks: Sequence[Sound]) -> list[Voices]:  # the signature
+        def diarize(self, chunks: Sequence[DiarizationChunk]) -> list[DiarizationResult]:  # the signature
             return wrong
 
-        def finalize(self, state: object) -> tuple[Turn, ...]:  # the signature
+        def finalize(self, state: object) -> tuple[SpeakerTurn, ...]:  # the signature
             raise ValueError
 
     listeners = DiarizerPool(Wrong)

@@ -10,8 +10,8 @@ import pytest
 from echoic.engines.models import build_standard_registry
 from echoic.engines.registry import ModelSpec, Registry
 from echoic.engines.scripted import OVERLAP, ScriptedEngine
-from echoic.errors import Missing, ModelUnavailable
-from echoic.interfaces.engine import ModelAnswer, ModelRequest
+from echoic.errors import ModelUnavailable, Unavailable
+from echoic.interfaces.engine import ModelRequest, OpenedModel
 from echoic.scheduling.engine_pool import EnginePool
 from echoic.scheduling.threads import call_soon_threadsafe
 from support.pool import (
@@ -40,8 +40,8 @@ async def test_a_model_is_loaded_once_however_many_ask_at_once() -> None:
     await wait_for_event(load.started)
     assert (engines.loaded_models, engines.loading_models) == ((), ("scripted",))
     load.finish_allowed.set()  # type: ignore[union-attr]  # given above
-    assert await asyncio.gather(*asking) == [ModelAnswer("scripted", OVERLAP)] * 50
-    assert await engines.open_model(SCRIPTED_REQUEST, fallback=False) == ModelAnswer("scripted", OVERLAP)
+    assert await asyncio.gather(*asking) == [OpenedModel("scripted", OVERLAP)] * 50
+    assert await engines.open_model(SCRIPTED_REQUEST, fallback=False) == OpenedModel("scripted", OVERLAP)
     assert load.load_count == 1
     assert (engines.loaded_models, engines.loading_models) == (("scripted",), ())
     await engines.close()
@@ -99,11 +99,11 @@ async def test_a_client_that_goes_away_does_not_take_the_load_from_another() -> 
 
 
 async def test_with_fallback_the_default_answers_for_a_model_that_is_missing() -> None:
-    missing = ModelSpec("whisper", "whisper", "standard", lambda: Missing("No wheel."), ScriptedEngine)
+    missing = ModelSpec("whisper", "whisper", "standard", lambda: Unavailable("No wheel."), ScriptedEngine)
     engines = EnginePool(build_scripted_registry(ScriptedEngine, missing))
     answer = await engines.open_model(ModelRequest("whisper", "standard"), fallback=True)
     assert answer.name == "scripted"
-    assert "No wheel." in str(answer.fallback)
+    assert "No wheel." in str(answer.fallback_reason)
     with pytest.raises(ModelUnavailable):
         await engines.open_model(ModelRequest("whisper", "standard"), fallback=False)
     await engines.close()
@@ -116,7 +116,7 @@ async def test_with_fallback_the_default_answers_for_a_model_that_does_not_load(
     engines = EnginePool(build_scripted_registry(ScriptedEngine, torn))
     answer = await engines.open_model(ModelRequest("whisper", "standard"), fallback=True)
     assert answer.name == "scripted"
-    assert "could not be loaded" in str(answer.fallback)
+    assert "could not be loaded" in str(answer.fallback_reason)
     with pytest.raises(ModelUnavailable):
         await engines.open_model(ModelRequest("whisper", "standard"), fallback=False)
     await engines.close()
@@ -135,7 +135,7 @@ async def test_with_fallback_one_after_the_other_is_tried_and_the_first_refusal_
     engines = EnginePool(table)
     answer = await engines.open_model(ModelRequest("asked", "standard"), fallback=True)
     assert answer.name == "scripted"
-    assert str(answer.fallback).startswith("The model 'asked' is not available here.")
+    assert str(answer.fallback_reason).startswith("The model 'asked' is not available here.")
     await engines.close()
     for seats in (torn, torn[:1]):
         engines = EnginePool(Registry(seats, "whisper", ("whisper",)))

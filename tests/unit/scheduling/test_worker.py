@@ -34,7 +34,7 @@ class ShortEngine(ScriptedEngine):
 
 def build_job(*words: str, key: int = 1, client: str = "ann", final: bool = True) -> DecodeJob:
     audio = draw_words(words)
-    return DecodeJob(client, key, Window(audio, 16_000, 0.0, 0, audio.size, 0, last=True), final)
+    return DecodeJob(client, key, Window(audio, 16_000, 0.0, 0, audio.size, 0, is_last=True), final)
 
 
 def build_raising_hook(error: BaseException) -> Callable[[], None]:

@@ -82,7 +82,7 @@ def ward() -> Iterator[HangingWorkers]:
 
 def build_job(client: str, word: str, *, final: bool = True) -> DecodeJob:
     audio = draw_words([word])
-    return DecodeJob(client, 1, Window(audio, 16_000, 0.0, 0, audio.size, 0, last=True), final)
+    return DecodeJob(client, 1, Window(audio, 16_000, 0.0, 0, audio.size, 0, is_last=True), final)
 
 
 def join_tokens(outcome: Hypothesis) -> str:

@@ -4,7 +4,7 @@ from fastapi import FastAPI
 
 from echoic.engines.registry import ModelSpec, Registry
 from echoic.engines.scripted import PlateauDetector, ScriptedEngine, draw_words
-from echoic.errors import Missing
+from echoic.errors import Unavailable
 from echoic.server.core_router import core_router
 from echoic.server.settings.addons import AddOnSettings
 from support.memory_socket import MemorySocket
@@ -14,7 +14,7 @@ CORE = "/core/parakeet/stream"
 
 def registry() -> Registry:
     gone = ModelSpec(
-        "parakeet-standard", "parakeet", "standard", lambda: Missing("It is not here."), ScriptedEngine
+        "parakeet-standard", "parakeet", "standard", lambda: Unavailable("It is not here."), ScriptedEngine
     )
     return Registry(
         [gone, ModelSpec("scripted", "scripted", "standard", lambda: None, ScriptedEngine)], "scripted"

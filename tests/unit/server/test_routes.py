@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from echoic.engines.models import build_standard_registry
 from echoic.engines.registry import ModelSpec, Registry
 from echoic.engines.scripted import ScriptedEngine, draw_words
-from echoic.errors import Missing
+from echoic.errors import Unavailable
 from echoic.interfaces.engine import ModelRequest
 from echoic.quotas.model import QuotaStoreUnavailable
 from echoic.server.app import build_app
@@ -41,7 +41,11 @@ async def browsing(app: FastAPI, **headers: str) -> AsyncIterator[httpx.AsyncCli
 
 async def test_status_tells_the_truth_about_every_model(start_app: StartApp) -> None:
     gone = ModelSpec(
-        "gone", "gone", "onnx", lambda: Missing("Its weights are missing.", "pip install x"), ScriptedEngine
+        "gone",
+        "gone",
+        "onnx",
+        lambda: Unavailable("Its weights are missing.", "pip install x"),
+        ScriptedEngine,
     )
     here = ModelSpec("here", "here", "standard", lambda: None, ScriptedEngine, languages=lambda: ("en",))
     app = await start_app(Registry([gone, here], "here"), preload_model="")
@@ -82,7 +86,7 @@ async def test_no_client_is_told_which_folders_there_are(start_app: StartApp) ->
         "parakeet-onnx",
         "parakeet",
         "onnx",
-        lambda: Missing("/srv/ann smith/p/a.onnx is empty."),
+        lambda: Unavailable("/srv/ann smith/p/a.onnx is empty."),
         ScriptedEngine,
     )
     here = ModelSpec("scripted", "scripted", "standard", lambda: None, ScriptedEngine)
@@ -130,7 +134,7 @@ async def test_a_preloaded_model_is_never_idle_and_another_is_once_its_streams_a
 async def test_word_timestamps_are_promised_only_if_a_model_that_is_there_gives_them(
     start_app: StartApp, *, here: bool
 ) -> None:
-    probe = (lambda: None) if here else (lambda: Missing("It is not here."))
+    probe = (lambda: None) if here else (lambda: Unavailable("It is not here."))
     timed = ModelSpec("timed", "timed", "standard", probe, ScriptedEngine, word_timestamps=True)
     bare = ModelSpec("bare", "bare", "standard", lambda: None, ScriptedEngine)
     app = await start_app(Registry([timed, bare], "bare"), preload_model="")
@@ -242,7 +246,7 @@ async def test_ready_means_that_the_default_model_is_loaded(start_app: StartApp)
 
 async def test_not_ready_says_what_is_waited_for(start_app: StartApp) -> None:
     missing = ModelSpec(
-        "scripted", "scripted", "standard", lambda: Missing("Its weights are missing."), ScriptedEngine
+        "scripted", "scripted", "standard", lambda: Unavailable("Its weights are missing."), ScriptedEngine
     )
     app = await start_app(Registry([missing], "scripted"))
     async with browsing(app) as client:
@@ -253,7 +257,7 @@ async def test_not_ready_says_what_is_waited_for(start_app: StartApp) -> None:
 
 async def test_while_a_model_loads_in_anothers_stead_it_is_named() -> None:
     gone = ModelSpec(
-        "parakeet-standard", "parakeet", "standard", lambda: Missing("It is not here."), ScriptedEngine
+        "parakeet-standard", "parakeet", "standard", lambda: Unavailable("It is not here."), ScriptedEngine
     )
     begun, allowed = threading.Event(), threading.Event()
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from echoic.engines.registry import DEFAULT_MODEL, ModelSpec, Registry
 from echoic.engines.scripted import ScriptedEngine
-from echoic.errors import Missing
+from echoic.errors import Unavailable
 from echoic.server.app import build_registry
 from echoic.server.process import _render_greeting
 from echoic.server.settings.groups import Settings
@@ -66,8 +66,8 @@ def test_any_parakeet_is_what_was_asked_for_by_that_name(tmp_path: Path) -> None
 async def test_the_log_and_the_greeting_say_it(
     start_app: Callable[..., Awaitable[FastAPI]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    def nothing_here() -> Missing:
-        return Missing("Its weights are not here.")
+    def nothing_here() -> Unavailable:
+        return Unavailable("Its weights are not here.")
 
     seats = [
         ModelSpec("parakeet-onnx", "parakeet", "onnx", nothing_here, ScriptedEngine),

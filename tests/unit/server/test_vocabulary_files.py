@@ -8,7 +8,7 @@ import pytest
 
 from echoic.server.settings.groups import SettingsError, load_settings
 from echoic.server.vocabulary_files import ServerVocabulary
-from echoic.text.vocabulary import TEMPLATE, Hotword
+from echoic.text.vocabulary import PROMPT_TEMPLATE, Hotword
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,4 +96,4 @@ def test_a_bad_file_stops_the_start_and_is_named(
 def test_an_empty_template_is_the_usual_one(tmp_path: Path) -> None:
     file = tmp_path / "echoic.ini"
     file.write_text("[STT-Settings]\ncustom_vocab_prompt_template =\n", "utf-8")
-    assert load_settings(file, {}).custom_vocab_prompt_template == TEMPLATE
+    assert load_settings(file, {}).custom_vocab_prompt_template == PROMPT_TEMPLATE

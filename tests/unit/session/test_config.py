@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from echoic.errors import ErrorCode, ProtocolError
-from echoic.session.config import StreamConfig, read_config
+from echoic.session.config import StreamConfig, parse_config
 
 DEFAULT = StreamConfig()
 
@@ -22,22 +22,22 @@ def test_the_defaults_are_those_of_the_protocol() -> None:
 
 
 def test_absent_and_null_keys_keep_what_is_in_force() -> None:
-    config, ignored = read_config({"chunk_duration": 4, "language": None}, StreamConfig(language="de"))
+    config, ignored = parse_config({"chunk_duration": 4, "language": None}, StreamConfig(language="de"))
     assert (config.chunk_duration, config.overlap_duration, config.language) == (4.0, 0.5, "de")
     assert ignored == ()
 
 
 def test_zero_is_zero() -> None:
-    config, _ = read_config({"overlap_duration": 0, "min_partial_duration": 0}, DEFAULT)
+    config, _ = parse_config({"overlap_duration": 0, "min_partial_duration": 0}, DEFAULT)
     assert (config.overlap_duration, config.min_partial_duration) == (0.0, 0.0)
 
 
 def test_unknown_keys_are_listed() -> None:
-    assert read_config({"zoom": 1, "audio": 2}, DEFAULT)[1] == ("audio", "zoom")
+    assert parse_config({"zoom": 1, "audio": 2}, DEFAULT)[1] == ("audio", "zoom")
 
 
 def test_an_overlap_that_nobody_asked_for_shrinks_into_a_short_chunk() -> None:
-    config, _ = read_config({"chunk_duration": 0.4}, DEFAULT)
+    config, _ = parse_config({"chunk_duration": 0.4}, DEFAULT)
     assert 0 < config.overlap_duration < 0.4
 
 
@@ -77,7 +77,7 @@ def test_an_overlap_that_nobody_asked_for_shrinks_into_a_short_chunk() -> None:
 )
 def test_a_bad_value_is_named(values: dict[str, object], field: str) -> None:
     with pytest.raises(ProtocolError) as caught:
-        read_config(values, DEFAULT)
+        parse_config(values, DEFAULT)
     assert caught.value.code is ErrorCode.INVALID_CONFIG
     name = "model_variant" if caught.value.detail["field"] == "variant" else caught.value.detail["field"]
     assert name == field
@@ -96,12 +96,12 @@ def test_a_bad_value_is_named(values: dict[str, object], field: str) -> None:
     ],
 )
 def test_an_explicit_variant_beats_the_suffix(model: str, variant: str | None, means: str) -> None:
-    assert read_config({"model": model, "model_variant": variant}, DEFAULT)[0].variant == means
+    assert parse_config({"model": model, "model_variant": variant}, DEFAULT)[0].variant == means
 
 
 def test_a_new_model_name_forgets_an_old_explicit_variant() -> None:
-    onnx, _ = read_config({"model_variant": "onnx"}, DEFAULT)
-    assert read_config({"model": "parakeet-mlx"}, onnx)[0].variant == "mlx"
+    onnx, _ = parse_config({"model_variant": "onnx"}, DEFAULT)
+    assert parse_config({"model": "parakeet-mlx"}, onnx)[0].variant == "mlx"
 
 
 @pytest.mark.parametrize(
@@ -115,6 +115,6 @@ def test_a_new_model_name_forgets_an_old_explicit_variant() -> None:
     ],
 )
 def test_add_ons_are_switched_by_a_boolean_or_an_object(value: object, enabled: bool) -> None:
-    config, _ = read_config({"insights": value, "diarize": value}, DEFAULT)
+    config, _ = parse_config({"insights": value, "diarize": value}, DEFAULT)
     asked = [config.insights is not None, config.diarization is not None]
     assert asked == [enabled, enabled]

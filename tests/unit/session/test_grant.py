@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from echoic.engines.scripted import PlateauDetector, ScriptedEngine
 from echoic.protocol.frames import Stop
-from echoic.session.effects import Again
+from echoic.session.effects import Continue
 from echoic.session.session import Session
 from support.play import SessionDriver, build_audio_frame, build_silence
 from support.strategies import spoken_words
@@ -42,7 +42,7 @@ def _heard(
     audio = speech.samples if purse else speech.samples[:samples]
     play.send({"type": "config", "enable_partial": False})
     play.push_in_messages(audio, sizes)
-    play.perform_effects(play.session.end(4003))
+    play.perform_effects(play.session.end_stream(4003))
     play.finish_all()
     assert play.close_code == 4003
     return play.frames
@@ -65,11 +65,11 @@ def test_what_waits_behind_audio_that_is_refused_is_not_heard_but_for_the_end() 
     play = SessionDriver(ScriptedEngine(), Session(grant=Purse(40_000, patience=0).grant))
     play.push_audio(build_silence(0.1))
     effects = play.session.receive(build_audio_frame(build_silence(4.0)))
-    assert Again() in effects
+    assert Continue() in effects
     assert play.session.receive(Stop()) == []
-    play.perform_effects([effect for effect in effects if effect != Again()])
-    play.perform_effects(play.session.proceed())
-    assert not play.session.ending
-    play.perform_effects(play.session.end(4003))
+    play.perform_effects([effect for effect in effects if effect != Continue()])
+    play.perform_effects(play.session.continue_audio())
+    assert not play.session.is_ending
+    play.perform_effects(play.session.end_stream(4003))
     play.finish_all()
     assert play.close_code == 4003

@@ -9,7 +9,7 @@ import pytest
 
 from echoic.engines.scripted import STATEFUL, ScriptedEngine, draw_words
 from echoic.errors import ModelUnavailable
-from echoic.interfaces.engine import ModelAnswer, WindowNeeds
+from echoic.interfaces.engine import EngineRequirements, OpenedModel
 from echoic.protocol.codec import decode_message
 from echoic.protocol.frames import Audio, Commit, Config, Reset, Warning  # the protocol's word
 from echoic.session.config import StreamConfig
@@ -101,7 +101,7 @@ def test_reset_forgets_decodes_that_are_under_way() -> None:
     late = play.open_decodes
     assert late
     assert play.send({"type": "reset"}) == [{"type": "status", "state": "reset"}]
-    assert all(not play.session.finished(d.key, play.engine.decode([d.window])[0]) for d in late)
+    assert all(not play.session.on_decoded(d.key, play.engine.decode([d.window])[0]) for d in late)
 
 
 def test_what_was_committed_before_a_reset_is_delivered_before_it() -> None:
@@ -203,10 +203,10 @@ def test_bad_audio_is_named_and_dropped_and_the_session_goes_on() -> None:
 
 
 def test_a_model_that_is_not_there_is_an_error_and_another_config_may_follow() -> None:
-    def answer(request: object) -> ModelAnswer | ModelUnavailable:
+    def answer(request: object) -> OpenedModel | ModelUnavailable:
         model = getattr(request, "model", "")
         if model == "whisper":
-            return ModelAnswer("whisper", WindowNeeds("plain"))
+            return OpenedModel("whisper", EngineRequirements("overlap"))
         return ModelUnavailable(model, "It is not installed.", "pip install it")
 
     play = SessionDriver(build_fixed_engine("foo"), model_resolver=answer)
@@ -234,9 +234,9 @@ def test_audio_that_no_model_hears_is_told_once_until_something_changes() -> Non
 
 
 def test_audio_is_heard_by_the_default_where_only_the_model_of_a_config_is_missing() -> None:
-    def answer(request: object) -> ModelAnswer | ModelUnavailable:
+    def answer(request: object) -> OpenedModel | ModelUnavailable:
         if getattr(request, "model", "") == "parakeet":
-            return ModelAnswer("parakeet", WindowNeeds("plain"))
+            return OpenedModel("parakeet", EngineRequirements("overlap"))
         return ModelUnavailable("whisper", "It is not installed.")
 
     play = SessionDriver(build_fixed_engine("foo"), model_resolver=answer)
@@ -245,9 +245,9 @@ def test_audio_is_heard_by_the_default_where_only_the_model_of_a_config_is_missi
 
 
 def test_a_model_that_is_not_there_leaves_the_old_one_at_work() -> None:
-    def answer(request: object) -> ModelAnswer | ModelUnavailable:
+    def answer(request: object) -> OpenedModel | ModelUnavailable:
         if getattr(request, "model", "") == "parakeet":
-            return ModelAnswer("parakeet", WindowNeeds("plain"))
+            return OpenedModel("parakeet", EngineRequirements("overlap"))
         return ModelUnavailable("whisper", "It is not installed.")
 
     play = SessionDriver(build_fixed_engine("foo"), model_resolver=answer)
@@ -260,7 +260,7 @@ def test_a_model_that_is_not_there_leaves_the_old_one_at_work() -> None:
 def test_a_fallback_is_announced_once_before_the_status() -> None:
     play = SessionDriver(
         build_fixed_engine("foo"),
-        model_resolver=lambda _: ModelAnswer("moonshine", WindowNeeds("plain"), "It stands in."),
+        model_resolver=lambda _: OpenedModel("moonshine", EngineRequirements("overlap"), "It stands in."),
     )
     warning, status = play.send({"type": "config", "model_variant": "onnx"})
     assert (warning["code"], warning["fallback"]) == ("model_fallback", True)
@@ -277,7 +277,7 @@ def test_what_comes_while_a_model_loads_waits_its_turn_but_ping_does_not() -> No
     assert session.backlog == pytest.approx(2.0)
     play.perform_effects(session.receive(decode_message('{"type": "ping"}')))
     play.perform_effects(session.receive(decode_message('{"type": "commit"}')))
-    play.perform_effects(session.opened(ModelAnswer("answering", WindowNeeds("plain"))))
+    play.perform_effects(session.on_model_opened(OpenedModel("answering", EngineRequirements("overlap"))))
     play.finish_all()
     assert [f["type"] for f in play.frames] == ["pong", "status", "final", "full_transcript"]
 
@@ -325,7 +325,7 @@ def test_a_partial_that_newer_audio_overtook_is_dropped() -> None:
     (waiting,) = play.open_decodes
     assert waiting.window.audio.size == 24_000
     play.perform_effects(play.session.receive(Audio(build_silence(0.5).tobytes())))
-    assert [d.final for d in play.open_decodes] == [True]
+    assert [d.is_final for d in play.open_decodes] == [True]
     play.finish_all()
     assert [f["type"] for f in play.frames] == ["final"]
 
@@ -341,7 +341,7 @@ def test_partials_come_less_often_where_the_pace_is_slower() -> None:
     counts = []
     for pace in (1, 2, 4, 8):
         play = SessionDriver(build_fixed_engine("foo"))
-        play.session.partial_pace = pace
+        play.session.partial_every = pace
         play.send({"type": "config", "chunk_duration": 4.1, "overlap_duration": 0})
         play.push_in_messages(build_silence(4.0), [1_600] * 40)
         counts.append(len(filter_frames(play.frames, "partial")))
@@ -369,7 +369,7 @@ def test_partials_can_be_switched_off() -> None:
 def test_an_end_from_outside_delivers_first() -> None:
     play = SessionDriver(build_fixed_engine("tail"))
     play.push_audio(build_silence(0.8))
-    play.perform_effects(play.session.end(1001))
+    play.perform_effects(play.session.end_stream(1001))
     play.finish_all()
     assert frame_texts(play.frames) == ["tail"]
     assert play.close_code == 1001
@@ -383,7 +383,7 @@ def test_a_long_message_is_worked_through_in_bites_and_loses_nothing() -> None:
     assert len(first) < 10
     assert session.backlog > 30
     play.perform_effects(first)
-    play.perform_effects(session.end(1001))
+    play.perform_effects(session.end_stream(1001))
     play.finish_all()
     assert [f["segment_end"] for f in filter_frames(play.frames, "final")][-1] == 40.1
 
@@ -391,7 +391,8 @@ def test_a_long_message_is_worked_through_in_bites_and_loses_nothing() -> None:
 def test_words_carry_times_where_the_engine_knows_them() -> None:
     engine = ScriptedEngine(STATEFUL)
     play = SessionDriver(
-        engine, model_resolver=lambda _: ModelAnswer("scripted", WindowNeeds("carried", times=True))
+        engine,
+        model_resolver=lambda _: OpenedModel("scripted", EngineRequirements("stateful", has_word_times=True)),
     )
     play.send({"type": "config", "word_timestamps": True})
     play.push_audio(draw_words(["one", ("", 1.0), "two"]))
@@ -417,9 +418,9 @@ def test_words_carry_times_where_the_engine_knows_them() -> None:
 def test_a_language_that_the_model_does_not_know_is_told(
     language: str | None, languages: tuple[str, ...], *, warned: bool
 ) -> None:
-    answer = ModelAnswer("small", WindowNeeds("plain"), languages=languages)
+    answer = OpenedModel("small", EngineRequirements("overlap"), languages=languages)
     session = Session()
     session.receive(Config({"language": language}))
-    sent = [effect.frame for effect in session.opened(answer) if isinstance(effect, Send)]
+    sent = [effect.frame for effect in session.on_model_opened(answer) if isinstance(effect, Send)]
     codes = [frame.code for frame in sent if isinstance(frame, Warning)]
     assert codes == (["language_unsupported"] if warned else [])

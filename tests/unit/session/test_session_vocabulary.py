@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from echoic.engines.scripted import LOCAL_AGREEMENT, STATEFUL, ScriptedEngine, draw_words
-from echoic.interfaces.engine import ModelAnswer, WindowNeeds
+from echoic.interfaces.engine import EngineRequirements, OpenedModel
 from echoic.session.config import StreamConfig
 from echoic.session.session import Session
-from echoic.text.vocabulary import Hotword, Style, Vocabulary, Wish
+from echoic.text.vocabulary import Hotword, Vocabulary, VocabularyEntries, VocabularyPolicy
 from support.play import SessionDriver, build_silence, filter_frames, frame_texts
 from support.speakers import TimedScripted, build_fixed_engine
 
@@ -25,8 +25,8 @@ def play(
     vocabulary: Vocabulary | None = None,
     terms: Literal["none", "prompt", "boost"] = "none",
 ) -> SessionDriver:
-    def model(_: ModelRequest) -> ModelAnswer:
-        return ModelAnswer("parrot", WindowNeeds("plain", sample_rate=None, terms=terms))
+    def model(_: ModelRequest) -> OpenedModel:
+        return OpenedModel("parrot", EngineRequirements("overlap", sample_rate=None, hotword_support=terms))
 
     defaults = StreamConfig(vocabulary=vocabulary or Vocabulary())
     return SessionDriver(build_fixed_engine(text), Session(defaults=defaults), model_resolver=model)
@@ -45,7 +45,7 @@ def test_finals_partials_and_the_transcript_say_what_was_meant() -> None:
 
 
 def test_what_the_server_brings_holds_without_a_config() -> None:
-    stream = play("iot", Vocabulary(Wish((), {"IOT": "IoT"})))
+    stream = play("iot", Vocabulary(VocabularyEntries((), {"IOT": "IoT"})))
     assert frame_texts(stream.push_audio(build_silence(2.0))) == ["IoT"]
 
 
@@ -80,18 +80,20 @@ def test_a_model_that_cannot_listen_for_terms_is_told_of_and_replacements_are_ma
 
 
 def test_nobody_is_warned_of_what_only_the_server_asked_for() -> None:
-    assert warned(play(vocabulary=Vocabulary(Wish((Hotword("a"),)))).send({"type": "config"})) == []
+    assert (
+        warned(play(vocabulary=Vocabulary(VocabularyEntries((Hotword("a"),)))).send({"type": "config"})) == []
+    )
 
 
 def test_a_model_that_reads_prompts_cannot_listen_where_prompts_are_switched_off() -> None:
     asked: dict[str, object] = {"type": "config", "vocabulary": {"terms": ["a"]}}
     assert warned(play(terms="prompt").send(asked)) == []
-    off = play(vocabulary=Vocabulary(style=Style(None)), terms="prompt")
+    off = play(vocabulary=Vocabulary(style=VocabularyPolicy(None)), terms="prompt")
     assert warned(off.send(asked)) == ["vocabulary_unavailable"]
 
 
 def test_it_is_told_where_replacements_are_switched_off() -> None:
-    stream = play("one", Vocabulary(style=Style(replaces=False)))
+    stream = play("one", Vocabulary(style=VocabularyPolicy(replaces=False)))
     frames = stream.send({"type": "config", "vocabulary": {"replacements": {"one": "1"}}})
     assert warned(frames) == ["vocabulary_unavailable"]
     assert frame_texts(stream.push_audio(build_silence(2.0))) == ["one"]

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from echoic.diarization.scripted import ScriptedDiarizer
 from echoic.engines.scripted import LOCAL_AGREEMENT, VOCABULARY, PlateauDetector, ScriptedEngine, draw_words
-from echoic.interfaces.engine import WindowNeeds
-from echoic.session.config import Offers
-from echoic.session.decoding.strategy import Spoken, spread
+from echoic.interfaces.engine import EngineRequirements
+from echoic.session.config import Capabilities
+from echoic.session.decoding.strategy import TimedWord, spread_words
 from echoic.session.session import Session
 from support.play import SessionDriver, filter_frames, frame_texts
 from support.strategies import spoken_words
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from support.play import Json
     from support.strategies import SpokenWords
 
-TIMED = WindowNeeds("carried", left_context=0.5, times=True)
+TIMED = EngineRequirements("stateful", left_context=0.5, has_word_times=True)
 ANN, BOB, CYD = VOCABULARY[0], VOCABULARY[10], VOCABULARY[20]
 
 
@@ -38,7 +38,9 @@ def playing(
     shuffle: int | None = None,
     **config: object,
 ) -> SessionDriver:
-    session = Session(PlateauDetector, offers=Offers(diarization=None, storage=None), recording="a.wav")
+    session = Session(
+        PlateauDetector, capabilities=Capabilities(diarization=None, storage=None), recording="a.wav"
+    )
     play = SessionDriver(
         engine or ScriptedEngine(TIMED),
         session,
@@ -74,7 +76,7 @@ def test_within_a_final_each_word_has_its_speaker() -> None:
     assert final["speaker_id"] == 0, "the one who says most"
 
 
-@pytest.mark.parametrize("engine", [ScriptedEngine, lambda: ScriptedEngine(WindowNeeds("plain"))])
+@pytest.mark.parametrize("engine", [ScriptedEngine, lambda: ScriptedEngine(EngineRequirements("overlap"))])
 def test_without_times_of_words_the_final_has_the_one_who_speaks_longest(
     engine: Callable[[], Engine],
 ) -> None:
@@ -239,7 +241,7 @@ def test_the_sound_that_is_listened_to_and_stored_is_the_audio_without_gap_or_do
 
 
 def test_a_client_rate_that_the_engine_takes_as_it_is_is_listened_to_all_the_same() -> None:
-    play = playing(ScriptedEngine(WindowNeeds("plain", sample_rate=None)), sample_rate=8_000)
+    play = playing(ScriptedEngine(EngineRequirements("overlap", sample_rate=None)), sample_rate=8_000)
     play.push_audio(draw_words([(ANN, 0.5), ("", 2.0), (BOB, 0.5), ("", 2.0)], rate=8_000))
     play.send({"type": "commit"})
     assert len(set(speakers(play.frames))) == 2
@@ -276,7 +278,7 @@ def test_words_without_times_are_told_apart_by_their_place_in_the_text() -> None
 
 
 def test_words_are_placed_by_their_letters() -> None:
-    placed = spread([Spoken("a"), Spoken("bcd"), Spoken("e", 7.0, 8.0)], 10.0, 18.0)
-    assert [word.about for word in placed] == [(10.0, 12.0), (12.0, 16.0), (16.0, 18.0)]
+    placed = spread_words([TimedWord("a"), TimedWord("bcd"), TimedWord("e", 7.0, 8.0)], 10.0, 18.0)
+    assert [word.rough_span for word in placed] == [(10.0, 12.0), (12.0, 16.0), (16.0, 18.0)]
     assert [word.middle for word in placed] == [11.0, 14.0, 7.5]
-    assert spread([], 0.0, 1.0) == []
+    assert spread_words([], 0.0, 1.0) == []

@@ -16,8 +16,8 @@ def test_texts_are_joined_by_single_spaces() -> None:
 def test_taking_it_begins_a_new_one() -> None:
     transcript = Transcript()
     transcript.add("one")
-    assert transcript.take() == "one"
-    assert transcript.take() == ""
+    assert transcript.take_text() == "one"
+    assert transcript.take_text() == ""
     transcript.add("two")
     assert transcript.text == "two"
 

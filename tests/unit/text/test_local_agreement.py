@@ -4,59 +4,63 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echoic.text.local_agreement import UtteranceText, Words
+from echoic.text.local_agreement import AgreedText, Words
 
 
 def words(text: str) -> Words:
     return tuple(text.split())
 
 
-def after(said: str) -> UtteranceText:
-    text = UtteranceText()
-    text.close(words(said))
+def after(said: str) -> AgreedText:
+    text = AgreedText()
+    text.close_utterance(words(said))
     return text
 
 
 def test_a_word_is_said_when_the_earlier_decode_has_it_too() -> None:
-    text = UtteranceText()
-    assert text.grow(words("And so my fell"), words("And so, my")) == words("And so my")
-    assert text.said == words("And so my")
+    text = AgreedText()
+    assert text.add_hypothesis(words("And so my fell"), words("And so, my")) == words("And so my")
+    assert text.emitted == words("And so my")
 
 
 def test_nothing_is_said_without_an_earlier_decode() -> None:
-    assert UtteranceText().grow(words("And so"), None) == ()
+    assert AgreedText().add_hypothesis(words("And so"), None) == ()
 
 
 def test_said_words_are_not_said_again_as_the_utterance_grows() -> None:
-    text = UtteranceText()
-    text.grow(words("And so my fell"), words("And so"))
-    assert text.grow(words("And so my fellow Americans"), words("and so my fellow a")) == words("my fellow")
+    text = AgreedText()
+    text.add_hypothesis(words("And so my fell"), words("And so"))
+    assert text.add_hypothesis(words("And so my fellow Americans"), words("and so my fellow a")) == words(
+        "my fellow"
+    )
 
 
 def test_case_and_punctuation_do_not_count() -> None:
-    text = UtteranceText()
-    assert text.grow(words("It was: the best."), words("it was the Best,")) == words("It was: the best.")
+    text = AgreedText()
+    assert text.add_hypothesis(words("It was: the best."), words("it was the Best,")) == words(
+        "It was: the best."
+    )
 
 
 def test_a_lasting_disagreement_is_passed_over_once_four_equal_words_follow() -> None:
-    text = UtteranceText()
+    text = AgreedText()
     before = words("gallege being cut by a")
-    assert text.grow(before, words("galley being cut")) == ()
+    assert text.add_hypothesis(before, words("galley being cut")) == ()
     now, probe = words("gallege being cut by a knife or"), words("galleach being cut by a knife")
-    assert text.grow(now, probe) == words("gallege being cut by a")
-    assert text.close(words("galley being cut by a knife")) == words("knife")
+    assert text.add_hypothesis(now, probe) == words("gallege being cut by a")
+    assert text.close_utterance(words("galley being cut by a knife")) == words("knife")
 
 
 def test_a_disagreement_stops_what_the_decode_before_did_not_have() -> None:
-    text = UtteranceText()
-    text.grow(words("gallege"), None)
-    assert text.grow(words("gallege being cut by a"), words("galleach being cut by a")) == ()
+    text = AgreedText()
+    text.add_hypothesis(words("gallege"), None)
+    assert text.add_hypothesis(words("gallege being cut by a"), words("galleach being cut by a")) == ()
 
 
 def test_the_close_says_the_rest() -> None:
     text = after("It was the")
-    assert text.close(words("It was the best of times.")) == words("best of times.")
-    assert text.said == words("It was the best of times.")
+    assert text.close_utterance(words("It was the best of times.")) == words("best of times.")
+    assert text.emitted == words("It was the best of times.")
 
 
 @pytest.mark.parametrize(
@@ -77,27 +81,27 @@ def test_the_close_says_the_rest() -> None:
 def test_the_rest_begins_after_what_was_said_also_where_the_decode_changed_its_mind(
     said: str, whole: str, rest: str
 ) -> None:
-    assert after(said).close(words(whole)) == words(rest)
+    assert after(said).close_utterance(words(whole)) == words(rest)
 
 
 @pytest.mark.parametrize(("most", "said"), [(None, "a b c"), (9, "a b c"), (2, "a b"), (1, "a"), (0, "")])
 def test_no_more_is_said_than_may_be_and_the_rest_in_the_end(most: int | None, said: str) -> None:
-    text = UtteranceText()
-    assert text.grow(words("a b c d"), words("a b c x"), most) == words(said)
-    assert text.said + text.close(words("a b c d e")) == words("a b c d e")
+    text = AgreedText()
+    assert text.add_hypothesis(words("a b c d"), words("a b c x"), most) == words(said)
+    assert text.emitted + text.close_utterance(words("a b c d e")) == words("a b c d e")
 
 
 def test_what_was_said_counts_among_what_may_be() -> None:
     text = after("a b")
-    assert text.grow(words("a b c d e"), words("a b c d e"), 3) == words("c")
-    assert text.grow(words("a b c d e"), words("a b c d e"), 1) == ()
+    assert text.add_hypothesis(words("a b c d e"), words("a b c d e"), 3) == words("c")
+    assert text.add_hypothesis(words("a b c d e"), words("a b c d e"), 1) == ()
 
 
 def test_beyond_says_nothing() -> None:
     text = after("It was")
-    assert text.beyond(words("It was the best")) == words("the best")
-    assert text.beyond(words("It was the best")) == words("the best")
-    assert text.said == words("It was")
+    assert text.words_beyond(words("It was the best")) == words("the best")
+    assert text.words_beyond(words("It was the best")) == words("the best")
+    assert text.emitted == words("It was")
 
 
 texts = st.lists(st.sampled_from(["a", "b", "c"]), max_size=8).map(tuple)
@@ -107,40 +111,40 @@ texts = st.lists(st.sampled_from(["a", "b", "c"]), max_size=8).map(tuple)
 def test_what_was_said_stays_said_and_is_the_sum_of_the_answers(
     growing: list[tuple[Words, Words | None]], whole: Words
 ) -> None:
-    text = UtteranceText()
+    text = AgreedText()
     said: Words = ()
     for decode, probe in growing:
-        said += text.grow(decode, probe)
-        assert text.said == said
-    assert text.said == said
-    said += text.close(whole)
-    assert text.said == said
+        said += text.add_hypothesis(decode, probe)
+        assert text.emitted == said
+    assert text.emitted == said
+    said += text.close_utterance(whole)
+    assert text.emitted == said
 
 
 @given(
     st.lists(st.integers(min_value=0, max_value=99), unique=True).map(lambda n: tuple(map(str, n))), st.data()
 )
 def test_decodes_that_never_change_their_mind_give_every_word_once(whole: Words, data: st.DataObject) -> None:
-    text = UtteranceText()
+    text = AgreedText()
     for end in sorted(data.draw(st.lists(st.integers(min_value=0, max_value=len(whole))))):
-        text.grow(whole[:end], whole[: data.draw(st.integers(min_value=0, max_value=end))])
-    text.close(whole)
-    assert text.said == whole
+        text.add_hypothesis(whole[:end], whole[: data.draw(st.integers(min_value=0, max_value=end))])
+    text.close_utterance(whole)
+    assert text.emitted == whole
 
 
 def test_words_said_beyond_a_cut_begin_the_next_utterance() -> None:
-    text = UtteranceText()
+    text = AgreedText()
     heard = ("we", "play", "back", "audio", "this", "tool", "allows")
-    assert text.grow((*heard, "you"), heard) == heard
+    assert text.add_hypothesis((*heard, "you"), heard) == heard
     until_the_cut = ("We", "play", "back", "audio.")
-    assert text.close(until_the_cut) == ()
-    assert text.surplus(until_the_cut) == ("this", "tool", "allows")
-    following = UtteranceText(text.surplus(until_the_cut))
-    assert following.beyond(("This", "tool", "allows", "you", "to")) == ("you", "to")
+    assert text.close_utterance(until_the_cut) == ()
+    assert text.find_surplus(until_the_cut) == ("this", "tool", "allows")
+    following = AgreedText(text.find_surplus(until_the_cut))
+    assert following.words_beyond(("This", "tool", "allows", "you", "to")) == ("you", "to")
 
 
 def test_an_utterance_that_ended_by_itself_leaves_nothing_over() -> None:
-    text = UtteranceText()
-    text.grow(("one", "two", "three"), ("one", "two"))
-    text.close(("one", "two", "three", "four"))
-    assert text.surplus(("one", "two", "three", "four")) == ()
+    text = AgreedText()
+    text.add_hypothesis(("one", "two", "three"), ("one", "two"))
+    text.close_utterance(("one", "two", "three", "four"))
+    assert text.find_surplus(("one", "two", "three", "four")) == ()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from echoic.text.overlap import without_loop
+from echoic.text.overlap import remove_loop
 
 
 @pytest.mark.parametrize(
@@ -17,4 +17,4 @@ from echoic.text.overlap import without_loop
     ],
 )
 def test_a_loop_is_kept_once(tokens: list[int], kept: list[int]) -> None:
-    assert without_loop(tokens) == kept
+    assert remove_loop(tokens) == kept

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echoic.text.overlap import FASTEST_WORDS_PER_SECOND, fold, repeated
+from echoic.text.overlap import FASTEST_WORDS_PER_SECOND, count_repeated_words, fold_word
 
 WORDS = st.lists(st.sampled_from(["a", "b", "A.", "b,", "C++", "…"]), max_size=12)
 OVERLAPS = st.floats(0, 10)
@@ -27,27 +27,27 @@ OVERLAPS = st.floats(0, 10)
     ],
 )
 def test_the_head_that_repeats_the_tail_is_counted(said: str, heard: str, count: int) -> None:
-    assert repeated(said.split(), heard.split(), 1.0) == count
+    assert count_repeated_words(said.split(), heard.split(), 1.0) == count
 
 
 def test_the_longest_repetition_wins() -> None:
-    assert repeated(["ha", "ha", "ha"], ["ha", "ha", "no"], 1.0) == 2
+    assert count_repeated_words(["ha", "ha", "ha"], ["ha", "ha", "no"], 1.0) == 2
 
 
 def test_a_window_is_never_all_repetition() -> None:
-    assert repeated(["foo"], ["foo"], 0.5) == 0
-    assert repeated(["a", "b"], ["a", "b"], 1.0) == 0
+    assert count_repeated_words(["foo"], ["foo"], 0.5) == 0
+    assert count_repeated_words(["a", "b"], ["a", "b"], 1.0) == 0
 
 
 def test_without_an_overlap_nothing_is_repeated() -> None:
-    assert repeated(["a", "b"], ["b", "c"], 0.0) == 0
+    assert count_repeated_words(["a", "b"], ["b", "c"], 0.0) == 0
 
 
 @given(WORDS, WORDS, OVERLAPS)
 def test_no_more_is_dropped_than_the_overlap_can_hold(
     said: list[str], heard: list[str], overlap: float
 ) -> None:
-    count = repeated(said, heard, overlap)
+    count = count_repeated_words(said, heard, overlap)
     assert 0 <= count <= math.ceil(overlap * FASTEST_WORDS_PER_SECOND)
     assert count < max(len(heard), 1)
     assert count <= len(said)
@@ -55,9 +55,9 @@ def test_no_more_is_dropped_than_the_overlap_can_hold(
 
 @given(WORDS, WORDS, OVERLAPS)
 def test_what_is_dropped_was_said_last(said: list[str], heard: list[str], overlap: float) -> None:
-    count = repeated(said, heard, overlap)
+    count = count_repeated_words(said, heard, overlap)
     tail = said[len(said) - count :]
-    assert [fold(word) for word in tail] == [fold(word) for word in heard[:count]]
+    assert [fold_word(word) for word in tail] == [fold_word(word) for word in heard[:count]]
 
 
 @given(WORDS, st.integers(0, 3), WORDS.filter(bool))
@@ -65,7 +65,7 @@ def test_a_window_that_repeats_few_words_and_goes_on_loses_none(
     said: list[str], again: int, new: list[str]
 ) -> None:
     tail = said[len(said) - again :] if again <= len(said) else []
-    assert repeated(said, [*tail, *new], 1.0) >= len(tail)
+    assert count_repeated_words(said, [*tail, *new], 1.0) >= len(tail)
 
 
 @pytest.mark.parametrize(
@@ -73,9 +73,9 @@ def test_a_window_that_repeats_few_words_and_goes_on_loses_none(
     [("Hello,", "hello"), ("“Ja!”", "ja"), ("C++", "c++"), ("Straße", "strasse"), ("…", "…"), ("3.5", "35")],
 )
 def test_spellings_of_a_heard_word_share_their_folding(word: str, folded: str) -> None:
-    assert fold(word) == folded
+    assert fold_word(word) == folded
 
 
 @given(st.text(min_size=1))
 def test_a_word_never_folds_to_nothing(word: str) -> None:
-    assert fold(word)
+    assert fold_word(word)

@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echoic.text.replacements import Edit, Glossary, Replacements
+from echoic.text.replacements import Edit, Replacements, ReplacementTable
 
 
 def replaced(text: str, meant: dict[str, str], *, case_sensitive: bool = False) -> str:
-    return Replacements(Glossary(meant, case_sensitive=case_sensitive)).replace_text(text)
+    return Replacements(ReplacementTable(meant, case_sensitive=case_sensitive)).replace_text(text)
 
 
 def edited(words: list[str], replacements: Replacements) -> list[str]:
     said: list[str] = []
     done = 0
-    for edit in replacements.edits(words):
+    for edit in replacements.find_edits(words):
         said += [*words[done : edit.first], *edit.words]
         done = edit.end
     return said + words[done:]
@@ -76,13 +76,15 @@ def test_capitals_count_if_they_are_to() -> None:
 
 
 def test_of_equally_long_ones_the_first_glossary_counts_and_else_the_longest() -> None:
-    both = Replacements(Glossary({"a": "own", "x y": "own"}), Glossary({"a": "house", "x y z": "house"}))
+    both = Replacements(
+        ReplacementTable({"a": "own", "x y": "own"}), ReplacementTable({"a": "house", "x y z": "house"})
+    )
     assert both.replace_text("a; x y; x y z") == "own; own; house"
 
 
 def test_an_edit_takes_whole_words_and_keeps_what_stands_around() -> None:
-    replacements = Replacements(Glossary({"phase or": "phasor", "a": "b c d"}))
-    assert replacements.edits(["(phase", "or)", "is", "a/a,", "a"]) == [
+    replacements = Replacements(ReplacementTable({"phase or": "phasor", "a": "b c d"}))
+    assert replacements.find_edits(["(phase", "or)", "is", "a/a,", "a"]) == [
         Edit(0, 2, ("(phasor)",)),
         Edit(3, 4, ("b", "c", "d/b", "c", "d,")),
         Edit(4, 5, ("b", "c", "d")),
@@ -90,14 +92,14 @@ def test_an_edit_takes_whole_words_and_keeps_what_stands_around() -> None:
 
 
 def test_matches_that_share_a_word_are_one_edit() -> None:
-    replacements = Replacements(Glossary({"a b": "x", "c d": "y"}))
-    assert replacements.edits(["a", "b/c", "d", "e"]) == [Edit(0, 3, ("x/y",))]
+    replacements = Replacements(ReplacementTable({"a b": "x", "c d": "y"}))
+    assert replacements.find_edits(["a", "b/c", "d", "e"]) == [Edit(0, 3, ("x/y",))]
 
 
 def test_without_anything_to_find_it_is_false() -> None:
     assert not Replacements()
-    assert not Replacements(Glossary({}), Glossary({}))
-    assert Replacements(Glossary({"a": "b"}))
+    assert not Replacements(ReplacementTable({}), ReplacementTable({}))
+    assert Replacements(ReplacementTable({"a": "b"}))
 
 
 heard = st.text("aAbB+.-\u0301é5 京", min_size=1, max_size=6).filter(str.strip)
@@ -113,14 +115,16 @@ def test_words_and_text_say_the_same(
     house: dict[str, str],
     case: bool,  # drawn
 ) -> None:
-    replacements = Replacements(Glossary(own, case_sensitive=case), Glossary(house, case_sensitive=case))
+    replacements = Replacements(
+        ReplacementTable(own, case_sensitive=case), ReplacementTable(house, case_sensitive=case)
+    )
     assert " ".join(edited(said, replacements)) == replacements.replace_text(" ".join(said))
 
 
 @given(words, tables)
 def test_edits_are_in_order_and_apart_and_never_empty(said: list[str], table: dict[str, str]) -> None:
     last = 0
-    for edit in Replacements(Glossary(table)).edits(said):
+    for edit in Replacements(ReplacementTable(table)).find_edits(said):
         assert last <= edit.first < edit.end <= len(said)
         assert edit.words
         assert all(word and not any(map(str.isspace, word)) for word in edit.words)
@@ -149,12 +153,12 @@ def test_long_ones_of_many_atoms_cost_a_few_megabytes_and_no_more_time_than_othe
     table = {"".join(drawn.choices(signs, k=200)): "x" for _ in range(4_800)}
     tracemalloc.start()
     try:
-        Replacements(Glossary(table))
+        Replacements(ReplacementTable(table))
         assert tracemalloc.get_traced_memory()[1] < 8 * 2**20
     finally:
         tracemalloc.stop()
     began = time.process_time()
-    replacements = Replacements(Glossary(table))
+    replacements = Replacements(ReplacementTable(table))
     assert time.process_time() - began < 0.5
     heard = next(iter(table))
     assert replacements.replace_text(f"{heard[:100]} {heard} {heard[1:]}") == f"{heard[:100]} x {heard[1:]}"
@@ -163,7 +167,7 @@ def test_long_ones_of_many_atoms_cost_a_few_megabytes_and_no_more_time_than_othe
 def test_ten_thousand_cost_what_one_costs() -> None:
     said = ["so", "that", "is", "what", "we", "said", "about", "it", "all", "and", "no", "more"]
     one, many = (
-        Replacements(Glossary({f"word{number} heard": "meant" for number in range(count)}))
+        Replacements(ReplacementTable({f"word{number} heard": "meant" for number in range(count)}))
         for count in (1, 10_000)
     )
 
@@ -172,7 +176,7 @@ def test_ten_thousand_cost_what_one_costs() -> None:
         for _ in range(20):
             began = time.process_time()
             for _ in range(20):
-                replacements.edits(said)
+                replacements.find_edits(said)
             best = min(best, time.process_time() - began)
         return best
 
@@ -200,15 +204,15 @@ def test_ten_thousand_cost_what_one_costs() -> None:
     ],
 )
 def test_words_wait_where_a_phrase_may_have_begun(meant: dict[str, str], words: str, first: int) -> None:
-    assert Replacements(Glossary(meant)).unfinished(words.split()) == first
+    assert Replacements(ReplacementTable(meant)).count_unfinished_words(words.split()) == first
 
 
 def test_words_wait_for_a_phrase_of_any_glossary_and_as_it_is_written_if_capitals_count() -> None:
-    both = Replacements(Glossary({"a": "b"}), Glossary({"new york": "NYC"}))
-    assert (both.has_phrases, both.unfinished(["new"])) == (True, 0)
-    strict = Replacements(Glossary({"New York": "NYC"}, case_sensitive=True))
-    assert (strict.unfinished(["new"]), strict.unfinished(["New"])) == (1, 0)
-    assert not Replacements(Glossary({"a": "new york"})).has_phrases
+    both = Replacements(ReplacementTable({"a": "b"}), ReplacementTable({"new york": "NYC"}))
+    assert (both.has_phrases, both.count_unfinished_words(["new"])) == (True, 0)
+    strict = Replacements(ReplacementTable({"New York": "NYC"}, case_sensitive=True))
+    assert (strict.count_unfinished_words(["new"]), strict.count_unfinished_words(["New"])) == (1, 0)
+    assert not Replacements(ReplacementTable({"a": "new york"})).has_phrases
 
 
 @given(
@@ -219,8 +223,8 @@ def test_words_wait_for_a_phrase_of_any_glossary_and_as_it_is_written_if_capital
 def test_what_need_not_wait_is_said_alike_whatever_follows(
     words: list[str], meant: dict[str, str], cut: int
 ) -> None:
-    replacements = Replacements(Glossary(meant))
-    first = replacements.unfinished(words[:cut])
+    replacements = Replacements(ReplacementTable(meant))
+    first = replacements.count_unfinished_words(words[:cut])
     assert edited(words[:first], replacements) + edited(words[first:], replacements) == edited(
         words, replacements
     )

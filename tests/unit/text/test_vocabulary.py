@@ -5,18 +5,18 @@ import json
 import pytest
 
 from echoic.text.vocabulary import (
-    LONGEST,
-    MOST_REPLACEMENTS,
-    MOST_TERM_CHARACTERS,
-    MOST_TERMS,
+    MAX_REPLACEMENTS,
+    MAX_TERM_LENGTH,
+    MAX_TERMS,
+    MAX_TOTAL_TERM_CHARACTERS,
     Hotword,
-    Style,
     Vocabulary,
-    VocabularyProblem,
-    Wish,
+    VocabularyEntries,
+    VocabularyError,
+    VocabularyPolicy,
     parse_replacements,
     parse_terms,
-    read_wish,
+    parse_vocabulary,
 )
 
 
@@ -69,17 +69,17 @@ def test_a_file_of_replacements_is_a_json_object_or_lines(text: str, pairs: dict
         ('[{"term": "secret", "boost": "high"}]', "terms[0].boost must be a number from 0 to 10"),
         ('[{"term": "secret", "boost": true}]', "terms[0].boost must be"),
         ('[{"boost": 1}]', "terms[0].term must be text"),
-        ("ok\n" + "secret" * LONGEST, "line 2 must be text of 1 to 200"),
+        ("ok\n" + "secret" * MAX_TERM_LENGTH, "line 2 must be text of 1 to 200"),
         ("ok\nsecret\x00", "line 2 must be text"),
-        ("\n".join(f"secret{n}" for n in range(MOST_TERMS + 1)), f"at most {MOST_TERMS} terms"),
+        ("\n".join(f"secret{n}" for n in range(MAX_TERMS + 1)), f"at most {MAX_TERMS} terms"),
         (
-            "\n".join(f"secret{n:{LONGEST - 6}}".replace(" ", "x") for n in range(101)),
-            f"at most {MOST_TERM_CHARACTERS} characters in all",
+            "\n".join(f"secret{n:{MAX_TERM_LENGTH - 6}}".replace(" ", "x") for n in range(101)),
+            f"at most {MAX_TOTAL_TERM_CHARACTERS} characters in all",
         ),
     ],
 )
 def test_bad_terms_are_told_by_their_place_and_not_by_what_they_say(text: str, said: str) -> None:
-    with pytest.raises(VocabularyProblem) as caught:
+    with pytest.raises(VocabularyError) as caught:
         parse_terms(text)
     assert said in str(caught.value)
     assert "secret" not in str(caught.value)
@@ -96,50 +96,58 @@ def test_bad_terms_are_told_by_their_place_and_not_by_what_they_say(text: str, s
         ('{"secret": ""}', "replacements[0] must be text"),
         ('{"a": "b", "secret": ["x"]}', "replacements[1] must be text"),
         (
-            "\n".join(f"secret{n}=x" for n in range(MOST_REPLACEMENTS + 1)),
-            f"at most {MOST_REPLACEMENTS} replacements",
+            "\n".join(f"secret{n}=x" for n in range(MAX_REPLACEMENTS + 1)),
+            f"at most {MAX_REPLACEMENTS} replacements",
         ),
     ],
 )
 def test_bad_replacements_are_told_by_their_place_and_not_by_what_they_say(text: str, said: str) -> None:
-    with pytest.raises(VocabularyProblem) as caught:
+    with pytest.raises(VocabularyError) as caught:
         parse_replacements(text)
     assert said in str(caught.value)
     assert "secret" not in str(caught.value)
 
 
 def test_a_session_s_words_come_before_the_server_s_and_take_the_place_of_its_own_before() -> None:
-    house = Vocabulary(Wish((Hotword("acme"), Hotword("beta", 2.0)), {"a": "house", "b": "house"}))
-    first = house.of_session(read_wish({"terms": ["gamma", {"term": "beta"}], "replacements": {"a": "own"}}))
+    house = Vocabulary(
+        VocabularyEntries((Hotword("acme"), Hotword("beta", 2.0)), {"a": "house", "b": "house"})
+    )
+    first = house.with_session_entries(
+        parse_vocabulary({"terms": ["gamma", {"term": "beta"}], "replacements": {"a": "own"}})
+    )
     assert first.hotwords.terms == (Hotword("gamma"), Hotword("beta"), Hotword("acme"))
     assert first.prompt == "Domain terms: gamma, beta, acme."
     assert first.replacements.replace_text("a b") == "own house"
-    second = first.of_session(read_wish({"replacements": {"b": "own"}}))
+    second = first.with_session_entries(parse_vocabulary({"replacements": {"b": "own"}}))
     assert names(second.hotwords.terms) == ["acme", "beta"]
     assert second.replacements.replace_text("a b") == "house own"
-    assert second.of_session(Wish()) == house
+    assert second.with_session_entries(VocabularyEntries()) == house
 
 
 def test_a_prompt_has_64_terms_at_most_and_may_be_switched_off() -> None:
-    wish = Wish(tuple(Hotword(f"t{number}") for number in range(70)))
-    told = Vocabulary(wish, Style("Say {terms}!")).prompt
+    wish = VocabularyEntries(tuple(Hotword(f"t{number}") for number in range(70)))
+    told = Vocabulary(wish, VocabularyPolicy("Say {terms}!")).prompt
     assert told == f"Say {', '.join(f't{number}' for number in range(64))}!"
-    assert Vocabulary(wish, Style(None)).prompt is None
+    assert Vocabulary(wish, VocabularyPolicy(None)).prompt is None
     assert Vocabulary().prompt is None
 
 
 def test_replacements_may_be_switched_off_for_all() -> None:
-    off = Vocabulary(Wish((), {"a": "b"}), Style(replaces=False)).of_session(Wish((), {"c": "d"}))
+    off = Vocabulary(
+        VocabularyEntries((), {"a": "b"}), VocabularyPolicy(replaces=False)
+    ).with_session_entries(VocabularyEntries((), {"c": "d"}))
     assert not off.replacements
 
 
 def test_capitals_count_for_a_session_if_they_count_for_the_server() -> None:
-    strict = Vocabulary(style=Style(case_sensitive=True)).of_session(Wish((), {"IOT": "IoT"}))
+    strict = Vocabulary(style=VocabularyPolicy(case_sensitive=True)).with_session_entries(
+        VocabularyEntries((), {"IOT": "IoT"})
+    )
     assert strict.replacements.replace_text("iot IOT") == "iot IoT"
 
 
 def test_vocabularies_with_the_same_words_are_equal_and_hotwords_are_themselves() -> None:
-    one, other = (Vocabulary(Wish((Hotword("a"),))) for _ in range(2))
+    one, other = (Vocabulary(VocabularyEntries((Hotword("a"),))) for _ in range(2))
     assert one == other
     assert one.hotwords != other.hotwords
-    assert one.of_session(Wish((), {"a": "b"})) != one
+    assert one.with_session_entries(VocabularyEntries((), {"a": "b"})) != one

@@ -70,7 +70,15 @@ def run_trial(files: OnnxModelFiles, audio: Sequence[NDArray[np.float32]]) -> Fo
     engine = Parakeet(model, ParakeetOptions())
     tokens = []
     for recording in audio:
-        window = Window(recording, SAMPLE_RATE, 0.0, left=0, new=recording.size, right=0, last=True)
+        window = Window(
+            recording,
+            SAMPLE_RATE,
+            0.0,
+            left_context=0,
+            new_samples=recording.size,
+            right_context=0,
+            is_last=True,
+        )
         (hypothesis,) = engine.decode([window])
         tokens.append(tuple(token.text for token in hypothesis.committed))
     networks = files.split_joint or ((files.joint,) if files.joint else ())

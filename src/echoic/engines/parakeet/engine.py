@@ -30,7 +30,7 @@ from echoic.engines.parakeet.features import (
     MelFeatures,
     count_frames,
 )
-from echoic.interfaces.engine import Hypothesis, Token, Window, WindowNeeds
+from echoic.interfaces.engine import EngineRequirements, Hypothesis, Token, Window
 
 #: Feature frames to a multiple of which a window is padded: two frames of the encoder.
 PADDING_MULTIPLE = 16
@@ -162,15 +162,15 @@ class Parakeet:
         return self._name
 
     @property
-    def requirements(self) -> WindowNeeds:
+    def requirements(self) -> EngineRequirements:
         """Contexts on both sides, at 16 kHz."""
-        return WindowNeeds(
-            "carried",
+        return EngineRequirements(
+            "stateful",
             sample_rate=SAMPLE_RATE,
             left_context=self._options.left_context,
             right_context=self._options.right_context,
-            times=True,
-            terms="boost" if self._decoder.can_bias else "none",
+            has_word_times=True,
+            hotword_support="boost" if self._decoder.can_bias else "none",
         )
 
     @property
@@ -238,7 +238,7 @@ class Parakeet:
     ) -> list[list[EmittedToken]]:
         """Return the tokens of each window's right context, of those that are to be shown."""
         suspected: list[list[EmittedToken]] = [[] for _ in windows]
-        shown = [number for number, window in enumerate(windows) if window.glimpse]
+        shown = [number for number, window in enumerate(windows) if window.for_partial]
         ahead = [
             frames[number][grid_windows[number].commit_end : grid_windows[number].end] for number in shown
         ]
@@ -255,16 +255,16 @@ class Parakeet:
     def _align_to_grid(self, window: Window) -> _GridWindow:
         if window.sample_rate != SAMPLE_RATE:
             raise ValueError(f"Parakeet reads {SAMPLE_RATE} Hz, not {window.sample_rate} Hz.")
-        carry = window.carry if isinstance(window.carry, _StreamState) else None
+        carry = window.state if isinstance(window.state, _StreamState) else None
         origin = window.start if carry is None else carry.grid_origin
         place = round((window.start - origin) * SAMPLE_RATE)
-        dropped = min(-place % self._frame_samples, window.left)
+        dropped = min(-place % self._frame_samples, window.left_context)
         base = round((place + dropped) / self._frame_samples)
         audio = window.audio[dropped:]
         end = -(-count_frames(len(audio)) * HOP_SAMPLES // self._frame_samples)
-        left = window.left - dropped
+        left = window.left_context - dropped
         first, state = self._resume_decoder(carry, base, left // self._frame_samples)
-        edge = end if window.last else (left + window.new) // self._frame_samples
+        edge = end if window.is_last else (left + window.new_samples) // self._frame_samples
         first = min(first, end)
         tree = self._term_tries.get_trie(window.options.hotwords) if self._decoder.can_bias else None
         return _GridWindow(audio, dropped, origin, base, first, min(max(edge, first), end), end, state, tree)
@@ -283,7 +283,7 @@ class Parakeet:
     def _build_stream_state(
         self, window: Window, grid_window: _GridWindow, decoder_state: object
     ) -> _StreamState:
-        if window.last:
+        if window.is_last:
             return _StreamState(window.start + len(window.audio) / SAMPLE_RATE, 0, decoder_state)
         return _StreamState(
             grid_window.grid_origin, grid_window.grid_frame + grid_window.commit_end, decoder_state

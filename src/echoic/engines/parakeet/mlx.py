@@ -105,7 +105,19 @@ class ParakeetMlx(Parakeet):
         """Decode a little noise, so that MLX compiles its kernels now and not in front of a client."""
         noise = np.random.default_rng(0).normal(0, 0.1, _WARM_UP_SAMPLES).astype(np.float32)
         try:
-            self.decode([Window(noise, SAMPLE_RATE, 0.0, left=0, new=_WARM_UP_SAMPLES, right=0, last=True)])
+            self.decode(
+                [
+                    Window(
+                        noise,
+                        SAMPLE_RATE,
+                        0.0,
+                        left_context=0,
+                        new_samples=_WARM_UP_SAMPLES,
+                        right_context=0,
+                        is_last=True,
+                    )
+                ]
+            )
         except (RuntimeError, ValueError) as failure:
             raise build_mlx_error(
                 f"MLX {mx.__version__} cannot run it on {mx.default_device()}.", None

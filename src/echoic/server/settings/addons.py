@@ -13,7 +13,13 @@ from echoic.diarization.models import DEFAULT_DIARIZER, DIARIZER_SPECS
 from echoic.insights.providers import InsightSettings, ProviderName
 from echoic.server.settings.sections import INSIGHTS, SPEAKERS, STT
 from echoic.server.vocabulary_files import read_vocabulary_file
-from echoic.text.vocabulary import TEMPLATE, Style, VocabularyProblem, parse_replacements, parse_terms
+from echoic.text.vocabulary import (
+    PROMPT_TEMPLATE,
+    VocabularyError,
+    VocabularyPolicy,
+    parse_replacements,
+    parse_terms,
+)
 
 #: What a server is told that is to tell nobody apart.
 DIARIZER_OFF = "off"
@@ -39,7 +45,7 @@ def _validate_vocabulary_file(parse: Callable[[str], object]) -> AfterValidator:
         file = file.expanduser()
         try:
             read_vocabulary_file(file, parse)
-        except VocabularyProblem as problem:
+        except VocabularyError as problem:
             raise PydanticCustomError("vocabulary", "{problem}", {"problem": str(problem)}) from problem
         return file
 
@@ -47,7 +53,7 @@ def _validate_vocabulary_file(parse: Callable[[str], object]) -> AfterValidator:
 
 
 def _parse_prompt_template(value: object) -> object:
-    return value if not isinstance(value, str) or value.strip() else TEMPLATE
+    return value if not isinstance(value, str) or value.strip() else PROMPT_TEMPLATE
 
 
 class AddOnSettings(BaseModel):
@@ -100,13 +106,15 @@ class AddOnSettings(BaseModel):
     ] = None
     custom_vocab_initial_prompt_enable: Annotated[bool, STT] = True
     custom_vocab_postprocess_enable: Annotated[bool, STT] = True
-    custom_vocab_prompt_template: Annotated[str, STT, BeforeValidator(_parse_prompt_template)] = TEMPLATE
+    custom_vocab_prompt_template: Annotated[str, STT, BeforeValidator(_parse_prompt_template)] = (
+        PROMPT_TEMPLATE
+    )
     custom_vocab_case_sensitive: Annotated[bool, STT] = False
 
     @property
-    def vocabulary_policy(self) -> Style:
+    def vocabulary_policy(self) -> VocabularyPolicy:
         """How vocabularies are used."""
-        return Style(
+        return VocabularyPolicy(
             self.custom_vocab_prompt_template if self.custom_vocab_initial_prompt_enable else None,
             replaces=self.custom_vocab_postprocess_enable,
             case_sensitive=self.custom_vocab_case_sensitive,

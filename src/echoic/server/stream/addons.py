@@ -13,7 +13,12 @@ from numpy.typing import NDArray
 from echoic.insights.base import TranscriptSegment
 from echoic.insights.providers import InsightProviders
 from echoic.insights.scheduler import InsightScheduler
-from echoic.interfaces.diarizer import SOUND_RATE, Sound, Turn, Voices
+from echoic.interfaces.diarizer import (
+    DIARIZATION_SAMPLE_RATE,
+    DiarizationChunk,
+    DiarizationResult,
+    SpeakerTurn,
+)
 from echoic.protocol import frames
 from echoic.protocol.frames import (
     Configured,
@@ -26,9 +31,9 @@ from echoic.protocol.frames import (
 )
 from echoic.scheduling.diarizer_pool import DiarizerPool
 from echoic.server.stream.recordings import Recording, Recordings
-from echoic.session.config import Offers
-from echoic.session.effects import Listen, Review, Store, Unstore
-from echoic.session.insight_options import InsightWishes
+from echoic.session.config import Capabilities
+from echoic.session.effects import Diarize, DiscardRecording, FinalizeDiarization, RecordAudio
+from echoic.session.insight_options import InsightOptions
 from echoic.session.session import Session
 
 #: Seconds that a client which said stop may wait for the last insight.
@@ -48,7 +53,7 @@ class AddOnServices:
         insight_providers: Who makes insights, or None: nobody.
     """
 
-    capabilities: Offers = field(default_factory=Offers)
+    capabilities: Capabilities = field(default_factory=Capabilities)
     diarizer_pool: DiarizerPool | None = None
     recordings: Recordings | None = None
     insight_providers: InsightProviders | None = None
@@ -88,28 +93,28 @@ class StreamAddOns:
         self._send_frame = send_frame
         self._run_step = run_step
         self._recording: Recording | None = None
-        self._insight_options: InsightWishes | None = None
+        self._insight_options: InsightOptions | None = None
         self._insight_scheduler: InsightScheduler | None = None
         self._pending_summaries = 0
         self._playback_end = float("-inf")
         self._held_insights: list[Insight | InsightError] = []
 
-    def execute_effect(self, effect: Listen | Review | Store | Unstore) -> None:
+    def execute_effect(self, effect: Diarize | FinalizeDiarization | RecordAudio | DiscardRecording) -> None:
         """Do what the session asks."""
         match effect:
-            case Listen(key, sound) if (listeners := self._services.diarizer_pool) is not None:
+            case Diarize(key, sound) if (listeners := self._services.diarizer_pool) is not None:
                 listeners.submit_chunk(
                     self, key, sound, self._on_diarized, extra_seconds=self._compute_seconds_ahead(sound)
                 )
-            case Review(key, carry) if (listeners := self._services.diarizer_pool) is not None:
+            case FinalizeDiarization(key, carry) if (listeners := self._services.diarizer_pool) is not None:
                 self._pending_summaries += 1
                 listeners.submit_finalization(self, key, carry, self._on_diarization_finalized)
-            case Store(audio):
+            case RecordAudio(audio):
                 self._record_audio(audio)
-            case Unstore():
+            case DiscardRecording():
                 if self._recording is not None:
                     self._recording.discard_audio()
-            case Listen() | Review():
+            case Diarize() | FinalizeDiarization():
                 pass  # no session is offered what there is not
             case _:
                 assert_never(effect)
@@ -181,17 +186,17 @@ class StreamAddOns:
         if self._recording is not None:
             self._recording.write(audio)
 
-    def _compute_seconds_ahead(self, chunk: Sound) -> float:
+    def _compute_seconds_ahead(self, chunk: DiarizationChunk) -> float:
         """Return the seconds by which sound came earlier than it would play: a file is in no hurry."""
         now = asyncio.get_running_loop().time()
-        self._playback_end = max(now, self._playback_end + len(chunk.audio) / SOUND_RATE)
+        self._playback_end = max(now, self._playback_end + len(chunk.audio) / DIARIZATION_SAMPLE_RATE)
         return min(self._playback_end - now, MAX_SECONDS_AHEAD)
 
-    def _on_diarized(self, key: int, result: Voices | None) -> None:
-        self._run_step(self._session.listened, key, result)
+    def _on_diarized(self, key: int, result: DiarizationResult | None) -> None:
+        self._run_step(self._session.on_diarized, key, result)
 
-    def _on_diarization_finalized(self, key: int, turns: tuple[Turn, ...] | None) -> None:
-        self._run_step(self._session.reviewed, key, turns)
+    def _on_diarization_finalized(self, key: int, turns: tuple[SpeakerTurn, ...] | None) -> None:
+        self._run_step(self._session.on_diarization_finalized, key, turns)
 
     def _on_summary_sent(self) -> None:
         """Tell of the insights that waited for the summary of their commit."""
@@ -208,4 +213,4 @@ class StreamAddOns:
             self._send_frame(frame)
 
     def _on_recording_failed(self) -> None:
-        self._run_step(self._session.unstored)
+        self._run_step(self._session.on_recording_failed)

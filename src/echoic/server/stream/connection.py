@@ -17,14 +17,14 @@ from echoic.errors import (
     CLOSE_CODES,
     CLOSE_GOING_AWAY,
     CLOSE_NORMAL,
-    CLOSE_TAKEN_UP,
+    CLOSE_RESUMED_ELSEWHERE,
     DecodeFailed,
     EchoicError,
     ErrorCode,
     ModelUnavailable,
     ProtocolError,
 )
-from echoic.interfaces.engine import Hypothesis, ModelAnswer, ModelRequest
+from echoic.interfaces.engine import Hypothesis, ModelRequest, OpenedModel
 from echoic.observability.logging import LogValue, format_raise_location, log_event
 from echoic.observability.stream_stats import StreamStats
 from echoic.protocol.codec import decode_message, encode_frame
@@ -48,19 +48,19 @@ from echoic.server.stream.resume import (
     parse_resume_request,
 )
 from echoic.server.stream.services import PeerDisconnected, StreamServices, StreamSlot, WebSocketPeer
-from echoic.session.config import read_config
+from echoic.session.config import parse_config
 from echoic.session.effects import (
-    Again,
+    CancelDecodes,
     Close,
+    Continue,
     Decode,
-    Drop,
+    Diarize,
+    DiscardRecording,
     Effect,
-    Listen,
+    FinalizeDiarization,
     OpenModel,
-    Review,
+    RecordAudio,
     Send,
-    Store,
-    Unstore,
 )
 from echoic.session.session import Session
 
@@ -129,7 +129,7 @@ class Connection:
         )
         self._audio_bucket = TokenBucket(services.limits.rates.audio_per_second, services.limits.backlog.high)
         self._read_timeout: asyncio.Timeout | None = None
-        self._opening_tasks: set[asyncio.Task[ModelAnswer]] = set()
+        self._opening_tasks: set[asyncio.Task[OpenedModel]] = set()
         self._quota_task: asyncio.Task[None] | None = None
         self._timers: dict[Callable[..., None], asyncio.TimerHandle] = {}
         self._last_message_at = 0.0
@@ -198,7 +198,7 @@ class Connection:
             self._start_timer(FAILED_CLOSE_SECONDS, self.close_now, code)
         else:
             self._close_when_stalled(code)
-        self._run_step(self._session.end, code, error)
+        self._run_step(self._session.end_stream, code, error)
 
     def close_now(self, code: int) -> None:
         """Close with ``code`` without delivering what still waits, but for the reason why."""
@@ -266,7 +266,7 @@ class Connection:
             if parse_resume_request(frame) is not None:
                 raise build_resume_error()  # here it is too late, and the endpoint knows of none
             with suppress(ProtocolError):  # the session tells it when it comes to it
-                self._requested_config, _ = read_config(frame.values, self._requested_config)
+                self._requested_config, _ = parse_config(frame.values, self._requested_config)
         if isinstance(frame, Audio):
             samples = len(frame.data) // self._requested_config.bytes_per_sample
             self._received_samples += samples
@@ -281,7 +281,7 @@ class Connection:
         marks = self._limits.backlog.cap_at(self._total_backlog.seconds_per_stream)
         return (
             self._backlog_hysteresis.update_level(self._session.backlog, marks)
-            or self._session.full
+            or self._session.is_full
             or self._outbox.is_congested
         )
 
@@ -300,7 +300,7 @@ class Connection:
             self._fail_stream(error)
         if self._quota is not None and self._quota.refusal is not None and not self._is_ending:
             self._report_error(self._quota.refusal)
-        if self._session.ending and not self._is_ending:  # the client said stop
+        if self._session.is_ending and not self._is_ending:  # the client said stop
             self._is_ending = True
             message = "What was heard last could not be decoded in time."
             self._final_error = Error(code=ErrorCode.INTERNAL_ERROR, message=message)
@@ -314,13 +314,13 @@ class Connection:
                 self._send_frame(frame)
             case Decode():
                 self._engines.submit_decode(self, effect, self._on_decoded)
-            case Drop(keys):
+            case CancelDecodes(keys):
                 self._engines.cancel_decodes(self, keys)
             case OpenModel(request):
                 self._open_model(request)
-            case Again():
+            case Continue():
                 self._schedule_proceed()
-            case Listen() | Review() | Store() | Unstore():
+            case Diarize() | FinalizeDiarization() | RecordAudio() | DiscardRecording():
                 self._addons.execute_effect(effect)
             case Close(code, reason):
                 self._is_ending = True
@@ -355,7 +355,7 @@ class Connection:
         self._closing_task.add_done_callback(part)
 
     def _on_decoded(self, key: int, outcome: Hypothesis | DecodeFailed) -> None:
-        self._run_step(self._session.finished, key, outcome)
+        self._run_step(self._session.on_decoded, key, outcome)
 
     def _open_model(self, request: ModelRequest) -> None:
         task = asyncio.get_running_loop().create_task(
@@ -368,7 +368,7 @@ class Connection:
         """Proceed in the loop's next round, so that others have their turn, and when audio can be paid."""
         loop = asyncio.get_running_loop()
         if self._quota is None or not self._quota.is_waiting:
-            loop.call_soon(self._run_step, self._session.proceed)
+            loop.call_soon(self._run_step, self._session.continue_audio)
             return
         self._quota_task = loop.create_task(self._quota.wait_for_grant())
         self._quota_task.add_done_callback(self._on_quota_ready)
@@ -378,20 +378,20 @@ class Connection:
             return
         error = task.exception()
         if error is None:
-            self._run_step(self._session.proceed)
+            self._run_step(self._session.continue_audio)
         else:
             self._fail_stream(error)
 
-    def _on_model_opened(self, task: asyncio.Task[ModelAnswer]) -> None:
+    def _on_model_opened(self, task: asyncio.Task[OpenedModel]) -> None:
         self._opening_tasks.discard(task)
         if task.cancelled():
             return
         error = task.exception()
         if error is None:
             self._stats.on_model_opened(task.result())
-            self._run_step(self._session.opened, task.result())
+            self._run_step(self._session.on_model_opened, task.result())
         elif isinstance(error, ModelUnavailable):
-            self._run_step(self._session.opened, error)
+            self._run_step(self._session.on_model_opened, error)
             self._requested_config = self._session.config
         else:
             self._fail_stream(error)
@@ -459,7 +459,7 @@ class Connection:
         now = asyncio.get_running_loop().time()
         lag = self._latency
         lag.record_progress(*self._session.progress, now)
-        self._session.partial_pace = lag.compute_partial_pace(now)
+        self._session.partial_every = lag.compute_partial_pace(now)
         if lag.detect_falling_behind(now) and not self._is_ending:
             seconds = math.ceil(1000 * lag.compute_lag(now)) / 1000  # up: it is more than the mark
             message = f"The server falls behind: finals come {seconds:.1f} s late, and partials less often."
@@ -560,4 +560,4 @@ async def _close_replaced_peer(peer: WebSocketPeer) -> None:
     reason = "Another connection took up this session."
     with suppress(OSError, RuntimeError, TimeoutError):
         async with asyncio.timeout(_REPLACED_CLOSE_SECONDS):
-            await peer.send({"type": "websocket.close", "code": CLOSE_TAKEN_UP, "reason": reason})
+            await peer.send({"type": "websocket.close", "code": CLOSE_RESUMED_ELSEWHERE, "reason": reason})

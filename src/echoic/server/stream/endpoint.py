@@ -13,7 +13,7 @@ from echoic.auth.identity import Identity, Scope
 from echoic.auth.network import AddressList, IpAddress
 from echoic.auth.revocation import RevocationMonitor
 from echoic.errors import CLOSE_CODES, AccessRefused, ErrorCode, ProtocolError
-from echoic.interfaces.vad import VoiceActivity
+from echoic.interfaces.vad import VoiceActivityDetector
 from echoic.observability.logging import bind_log_context, log_event
 from echoic.observability.stream_stats import StreamStats
 from echoic.protocol.codec import encode_frame
@@ -55,7 +55,7 @@ class EndpointContext:
 
     services: StreamServices
     streams: StreamAdmission
-    build_vad: Callable[[], VoiceActivity] | None = None
+    build_vad: Callable[[], VoiceActivityDetector] | None = None
     revocation_monitor: RevocationMonitor | None = None
     trusted_proxies: AddressList = field(default_factory=AddressList)
     resumable_sessions: ResumableSessions = field(default_factory=ResumableSessions)
@@ -216,7 +216,11 @@ class StreamEndpoint:
         defaults = StreamConfig(vocabulary=context.vocabulary.current)
         offers = context.services.addons.capabilities
         session = Session(
-            context.build_vad, defaults, tally.grant_samples, offers=offers, recording=f"{peer.name}.wav"
+            context.build_vad,
+            defaults,
+            tally.grant_samples,
+            capabilities=offers,
+            recording=f"{peer.name}.wav",
         )
         stay = StreamSlot(peer.name, context.resumable_sessions, identity.user, over)
         connection = Connection(

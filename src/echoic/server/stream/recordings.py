@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from echoic.interfaces.diarizer import SOUND_RATE
+from echoic.interfaces.diarizer import DIARIZATION_SAMPLE_RATE
 from echoic.observability.logging import log_event
 from echoic.scheduling.threads import call_soon_threadsafe
 
@@ -172,7 +172,7 @@ class Recording:
         file = wave.open(raw, "wb")  # closed by ``_end``
         file.setnchannels(1)
         file.setsampwidth(2)
-        file.setframerate(SOUND_RATE)
+        file.setframerate(DIARIZATION_SAMPLE_RATE)
         return raw, file
 
     def _on_written(self) -> None:

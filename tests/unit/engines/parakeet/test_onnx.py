@@ -84,14 +84,14 @@ def cut_at(
             window = replace(
                 build_whole_window(audio[first:last]),
                 start=start + first / 16_000,
-                left=done - first,
-                new=end - done,
-                right=last - end,
-                last=end == size,
-                carry=carry,
+                left_context=done - first,
+                new_samples=end - done,
+                right_context=last - end,
+                is_last=end == size,
+                state=carry,
             )
             [hypothesis] = engine.decode([window])
-            carry, done = hypothesis.carry, end
+            carry, done = hypothesis.state, end
             heard += placed(hypothesis.committed, window.start)
         return heard
 
@@ -194,14 +194,14 @@ def test_no_frame_is_walked_twice_or_left_out_however_windows_lie(cuts: list[int
         window = replace(
             build_whole_window(audio[first:end]),
             start=first / 16_000,
-            left=done - first,
-            new=end - done,
-            last=end == len(audio),
-            carry=carry,
+            left_context=done - first,
+            new_samples=end - done,
+            is_last=end == len(audio),
+            state=carry,
         )
         cut = engine._align_to_grid(window)  # the arithmetic itself
         walked.append((cut.grid_frame + cut.decode_start, cut.grid_frame + cut.commit_end))
-        carry, done = engine.decode([window])[0].carry, end
+        carry, done = engine.decode([window])[0].state, end
     assert walked[0][0] == 0
     assert all(before[1] == after[0] for before, after in pairwise(walked))
     assert walked[-1][1] == -(-(len(audio) // 160 * 160) // frame)
@@ -269,9 +269,9 @@ def test_silence_left_out_between_windows_does_not_disturb_what_follows(
     window = replace(
         build_whole_window(tape[start - 16_000 :]),
         start=(start - 16_000) / 16_000,
-        left=16_000,
-        new=len(tape) - start,
-        carry=first.carry,
+        left_context=16_000,
+        new_samples=len(tape) - start,
+        state=first.state,
     )
     [second] = engine.decode([window])
     assert join_tokens(first.committed) == text
@@ -282,12 +282,22 @@ def test_what_lies_in_the_right_context_is_suspected_and_said_later(engine: Para
     audio, text = read_recordings()[4]
     half = len(audio) // 2
     [first] = engine.decode(
-        [replace(build_whole_window(audio), new=half, right=len(audio) - half, last=False, glimpse=True)]
+        [
+            replace(
+                build_whole_window(audio),
+                new_samples=half,
+                right_context=len(audio) - half,
+                is_last=False,
+                for_partial=True,
+            )
+        ]
     )
     assert join_tokens((*first.committed, *first.volatile)) == text
     assert first.committed
     assert first.volatile
-    rest = replace(build_whole_window(audio), left=half, new=len(audio) - half, carry=first.carry)
+    rest = replace(
+        build_whole_window(audio), left_context=half, new_samples=len(audio) - half, state=first.state
+    )
     assert placed(engine.decode([rest])[0].committed) == placed(first.volatile)
 
 
@@ -300,7 +310,7 @@ def test_tokens_have_times_that_fit_and_confidences(engine: ParakeetOnnx) -> Non
 
 
 def test_silence_says_nothing_and_moves_on(engine: ParakeetOnnx) -> None:
-    silence = replace(build_whole_window(np.zeros(32_000, np.float32)), last=False)
+    silence = replace(build_whole_window(np.zeros(32_000, np.float32)), is_last=False)
     [hypothesis] = engine.decode([silence])
     assert hypothesis.committed == hypothesis.volatile == ()
 

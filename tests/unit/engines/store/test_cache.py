@@ -78,7 +78,7 @@ def test_a_model_is_fetched_by_name_and_can_be_loaded(hub: LoopbackHub, tmp_path
     assert not any(file.is_symlink() for file in folder.iterdir())
     assert hub.file_requests[-1][0] == ENCODER_FILE
     assert told[-1] == (ENCODER_FILE, len(hub.files[ENCODER_FILE]), len(hub.files[ENCODER_FILE]))
-    assert ParakeetOnnx(folder).requirements.times
+    assert ParakeetOnnx(folder).requirements.has_word_times
 
 
 def test_where_a_model_is_from_is_kept_beside_it(hub: LoopbackHub, tmp_path: Path) -> None:
@@ -320,7 +320,7 @@ def test_a_transfer_that_was_cut_off_goes_on(hub: LoopbackHub, tmp_path: Path, *
     hub.file_requests.clear()
     folder = download_from(hub, tmp_path)
     assert (JOINT_FILE, 100_000 if ranges else 0) in hub.file_requests
-    assert ParakeetOnnx(folder).requirements.times
+    assert ParakeetOnnx(folder).requirements.has_word_times
 
 
 def test_a_connection_that_breaks_now_and_then_is_asked_again_at_once(

@@ -15,7 +15,7 @@ from echoic.insights.scheduler import InsightScheduler
 from echoic.scheduling.diarizer_pool import DiarizerPool
 from echoic.server.stream.addons import AddOnServices
 from echoic.server.stream.recordings import Recordings
-from echoic.session.config import Offers
+from echoic.session.config import Capabilities
 from support.memory_socket import MemorySocket
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from echoic.insights.base import TranscriptSegment
     from echoic.insights.providers import InsightProviders
-    from echoic.interfaces.diarizer import Sound, Turn, Voices
+    from echoic.interfaces.diarizer import DiarizationChunk, DiarizationResult, SpeakerTurn
     from echoic.server.app import ServerContext
-    from echoic.session.insight_options import InsightWishes
+    from echoic.session.insight_options import InsightOptions
     from support.app_fixtures import StartApp
 
 ANN, BOB = VOCABULARY[0], VOCABULARY[10]
@@ -48,7 +48,7 @@ class Hanging(ScriptedDiarizer):
         super().__init__()
         self._go = go
 
-    def diarize(self, chunks: Sequence[Sound]) -> list[Voices]:
+    def diarize(self, chunks: Sequence[DiarizationChunk]) -> list[DiarizationResult]:
         self._go.wait(20)
         return super().diarize(chunks)
 
@@ -56,7 +56,7 @@ class Hanging(ScriptedDiarizer):
 class Slow(ScriptedDiarizer):
     """Takes a tenth of a second for anything."""
 
-    def diarize(self, chunks: Sequence[Sound]) -> list[Voices]:
+    def diarize(self, chunks: Sequence[DiarizationChunk]) -> list[DiarizationResult]:
         threading.Event().wait(0.1)
         return super().diarize(chunks)
 
@@ -64,7 +64,7 @@ class Slow(ScriptedDiarizer):
 class Failing(ScriptedDiarizer):
     """Always raises."""
 
-    def diarize(self, chunks: Sequence[Sound]) -> list[Voices]:
+    def diarize(self, chunks: Sequence[DiarizationChunk]) -> list[DiarizationResult]:
         raise MemoryError(len(chunks))
 
 
@@ -77,7 +77,7 @@ class Insights:
         self._summarize = distil
 
     def build_scheduler(
-        self, session: str, _: InsightWishes, on_insight: Callable[..., None]
+        self, session: str, _: InsightOptions, on_insight: Callable[..., None]
     ) -> InsightScheduler:
         return InsightScheduler(session, self, on_insight)
 
@@ -98,8 +98,8 @@ def furnish(app: FastAPI, shared: AddOnServices) -> None:
     object.__setattr__(house.endpoint.services, "addons", shared)
 
 
-def everything() -> Offers:
-    return Offers(diarization=None, storage=None, insights=lambda _: None)
+def everything() -> Capabilities:
+    return Capabilities(diarization=None, storage=None, insights=lambda _: None)
 
 
 async def talk(app: FastAPI, **config: object) -> list[dict[str, object]]:
@@ -174,7 +174,7 @@ async def test_a_disk_that_takes_nothing_costs_one_warning(start_app: StartApp, 
     (tmp_path / "file").touch()
     app = await start_app()
     plain = await talk(app)
-    furnish(app, AddOnServices(Offers(storage=None), recordings=Recordings(tmp_path / "file" / "x")))
+    furnish(app, AddOnServices(Capabilities(storage=None), recordings=Recordings(tmp_path / "file" / "x")))
     async with MemorySocket(app) as socket:
         socket.send({**CONFIG, "diarization": {"store_audio": True}})
         socket.send(TALK)
@@ -212,7 +212,7 @@ class Deliberate(ScriptedDiarizer):
         super().__init__()
         self._go = go
 
-    def finalize(self, state: object) -> tuple[Turn, ...]:
+    def finalize(self, state: object) -> tuple[SpeakerTurn, ...]:
         assert self._go.wait(20)
         return super().finalize(state)
 

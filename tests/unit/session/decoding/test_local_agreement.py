@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 
 from echoic.engines.scripted import LOCAL_AGREEMENT, VOCABULARY, PlateauDetector, ScriptedEngine, draw_words
-from echoic.interfaces.engine import Hypothesis, Token, Window, WindowNeeds
+from echoic.interfaces.engine import EngineRequirements, Hypothesis, Token, Window
 from echoic.session.config import StreamConfig
 from echoic.session.session import Session
 from support.play import SessionDriver, filter_frames, frame_texts
 from support.speakers import FunctionEngine, TimedScripted
 
 #: Like an engine whose windows all cost the same.
-STEPPED = replace(LOCAL_AGREEMENT, step=1.5)
+STEPPED = replace(LOCAL_AGREEMENT, window_step_seconds=1.5)
 
 
 class TimedUtterances(TimedScripted):
     @property
-    def requirements(self) -> WindowNeeds:
-        return replace(STEPPED, times=True)
+    def requirements(self) -> EngineRequirements:
+        return replace(STEPPED, has_word_times=True)
 
 
 def _spoken(count: int) -> list[str]:
@@ -31,7 +31,9 @@ def _spoken(count: int) -> list[str]:
 @pytest.mark.parametrize("size", [1_600, 10**9])
 @pytest.mark.parametrize("count", [40, 75, 150])
 @pytest.mark.parametrize("needs", [LOCAL_AGREEMENT, STEPPED], ids=["", "stepped"])
-def test_speech_without_a_pause_is_said_once_and_whole(needs: WindowNeeds, count: int, size: int) -> None:
+def test_speech_without_a_pause_is_said_once_and_whole(
+    needs: EngineRequirements, count: int, size: int
+) -> None:
     words = _spoken(count)
     audio = draw_words(words, word_seconds=0.3, gap_seconds=0.1)
     play = SessionDriver(ScriptedEngine(needs), Session(PlateauDetector))
@@ -65,7 +67,9 @@ def test_a_gap_is_named_by_the_utterance_that_is_lost() -> None:
 @pytest.mark.parametrize("more", [1, 300, 2_000])
 def test_audio_that_the_resampler_still_holds_is_decoded_too(rate: int, more: int) -> None:
     config = StreamConfig(sample_rate=rate, overlap_duration=0.0)
-    play = SessionDriver(FunctionEngine(lambda _: "word", WindowNeeds("plain")), Session(None, config))
+    play = SessionDriver(
+        FunctionEngine(lambda _: "word", EngineRequirements("overlap")), Session(None, config)
+    )
     play.push_audio(np.full(2 * rate, 0.5, np.float32))
     play.send({"type": "commit"})
     play.push_audio(np.full(more, 0.5, np.float32))
@@ -93,12 +97,12 @@ def test_partials_do_not_repeat_what_was_said_before_a_cut() -> None:
 def test_an_utterance_that_goes_on_is_decoded_at_its_steps_only(step: float, *, partials: bool) -> None:
     words, config = _spoken(28), StreamConfig(enable_partial=partials)
     play = SessionDriver(
-        ScriptedEngine(replace(LOCAL_AGREEMENT, step=step)), Session(PlateauDetector, config)
+        ScriptedEngine(replace(LOCAL_AGREEMENT, window_step_seconds=step)), Session(PlateauDetector, config)
     )
     play.push_in_messages(draw_words([("", 0.4), *words, ("", 2.0)]), [1_600] * 160)
     windows = [decode.window for decode in play.requested_decodes]
-    over = [window for window in windows if window.last]
-    lengths = [len(window.audio) for window in windows if not window.last]
+    over = [window for window in windows if window.is_last]
+    lengths = [len(window.audio) for window in windows if not window.is_last]
     assert len(over) == 1
     assert set(lengths) <= set(range(round(step * 16_000), 13 * 16_000, round(step * 16_000)))
     assert len(lengths) <= 13 / step
@@ -133,7 +137,9 @@ def test_a_word_that_is_not_sure_and_what_follows_wait_for_the_end_of_the_uttera
         return Hypothesis(volatile=tuple(tokens))
 
     for sure, early in ((0.3, "0 1 2 3 4 5"), (0.5, "0 1 2")):
-        play = SessionDriver(FunctionEngine(answer, replace(STEPPED, sure=sure)), Session(PlateauDetector))
+        play = SessionDriver(
+            FunctionEngine(answer, replace(STEPPED, min_confidence=sure)), Session(PlateauDetector)
+        )
         play.push_audio(draw_words(["one"] * 20))
         assert " ".join(frame_texts(play.frames)).startswith(early)
         assert ("3" in " ".join(frame_texts(play.frames)).split()) == (sure < 0.4)

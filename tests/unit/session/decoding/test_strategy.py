@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from echoic.engines.scripted import LOCAL_AGREEMENT, STATEFUL, PlateauDetector, ScriptedEngine, draw_words
-from echoic.interfaces.engine import WindowNeeds
+from echoic.interfaces.engine import EngineRequirements
 from echoic.session.session import Session
 from support.play import SessionDriver, build_silence, frame_texts
 from support.speakers import TimedScripted
@@ -58,7 +58,7 @@ def test_an_utterance_begins_at_the_same_sample_however_late_it_shows() -> None:
 
 
 def test_a_carried_word_is_not_held_back_for_right_context_once_there_is_silence() -> None:
-    needs = WindowNeeds("carried", left_context=1.0, right_context=1.5)
+    needs = EngineRequirements("stateful", left_context=1.0, right_context=1.5)
     audio = draw_words(["", "one", "two", ("", 4.0)])
     spoken = (np.flatnonzero(audio)[-1] + 1) / 16_000
 
@@ -74,7 +74,7 @@ def test_a_carried_word_is_not_held_back_for_right_context_once_there_is_silence
 
 
 def test_a_partial_shows_words_that_wait_for_their_right_context() -> None:
-    play = SessionDriver(ScriptedEngine(WindowNeeds("carried", left_context=1.0, right_context=1.5)))
+    play = SessionDriver(ScriptedEngine(EngineRequirements("stateful", left_context=1.0, right_context=1.5)))
     play.push_in_messages(draw_words(["", "one", "two"]), [1_600] * 20)
     shown = [frame["text"] for frame in play.frames if frame["type"] == "partial"]
     assert shown == ["one", "one two"]
