@@ -29,12 +29,11 @@ _STREAMS = """
 import asyncio, sys
 from echoic.errors import AccessRefused
 from echoic.quotas.ledger import QuotaLedger, QuotaPolicy
-from echoic.auth.identity import Identity
 from echoic.quotas.redis import RedisQuotaStore
 from echoic.quotas.tiers import Tiers
 
 url, prefix, frame, streams = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-tiers = Tiers().over({"small": {"daily_minutes": 1, "concurrent_streams": streams}})
+tiers = Tiers().with_overrides({"small": {"daily_minutes": 1, "concurrent_streams": streams}})
 
 async def main():
     store = RedisQuotaStore(url, prefix=prefix, patience=20.0)
@@ -44,21 +43,21 @@ async def main():
     heard = most = 0
     while True:
         try:
-            account = await desk.open(Identity("ann", "small"))
+            account = await desk.open_stream("ann", "small")
         except AccessRefused as refusal:
             if refusal.detail["quota"] == "daily_minutes":
                 break
             most = max(most, int(refusal.detail["used"]))
             continue
         for _ in range(40):
-            while (granted := account.grant(frame, 16_000)) is None:
-                await account.ready()
+            while (granted := account.grant_audio(frame, 16_000)) is None:
+                await account.wait_for_grant()
             heard += granted
-            usage = await store.usage("ann")
-            most = max(most, usage.active)
-            assert 0 <= usage.used <= 60_000_000
-        await desk.leave(account)
-    assert not desk.is_away
+            usage = await store.read_usage("ann")
+            most = max(most, usage.active_streams)
+            assert 0 <= usage.used_microseconds <= 60_000_000
+        await desk.close_stream(account)
+    assert not desk.is_store_unavailable
     await desk.close()
     print(heard, most)
 
@@ -74,8 +73,8 @@ from echoic.quotas.redis import RedisQuotaStore
 async def main():
     store = RedisQuotaStore(sys.argv[1], prefix=sys.argv[2])
     place = StreamLease("ann", "victim")
-    assert (await store.acquire(place, TierLimits(streams=1), float(sys.argv[3]))).admitted
-    await store.charge(Charge(place, 0, 1_000_000, 1_000_000))
+    assert (await store.acquire_lease(place, TierLimits(max_streams=1), float(sys.argv[3]))).is_admitted
+    await store.charge_audio(Charge(place, 0, 1_000_000, 1_000_000))
     print("ready", flush=True)
     await asyncio.sleep(1000)
 

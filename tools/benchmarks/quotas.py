@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from echoic.auth.identity import Identity
 from echoic.evaluate.metrics import percentile
 from echoic.quotas.ledger import QuotaLedger
 from echoic.quotas.memory import MemoryQuotaStore
@@ -96,8 +95,8 @@ async def _measure_grants(make: OpenQuotaStore, tier: str, message: float, secon
     """Return the figures of streams that are granted what they say, each a user of its own."""
     store = CountingQuotaStore(make())
     desk = QuotaLedger(store)  # type: ignore[arg-type]  # it has all of a store's methods
-    who = [Identity(f"{tier}-{message}-{number}-{time.time_ns()}", tier) for number in range(STREAMS)]
-    accounts = [await desk.open_stream(one) for one in who]
+    who = [(f"{tier}-{message}-{number}-{time.time_ns()}", tier) for number in range(STREAMS)]
+    accounts = [await desk.open_stream(*one) for one in who]
     rounds = round(seconds / message)
     calls: list[float] = []
     empty = await _measure_cpu([], message, rounds, [])

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import Final
 
-from echoic.auth.identity import Identity
 from echoic.errors import AccessRefused
 from echoic.quotas.model import (
     LeaseResult,
@@ -97,16 +96,16 @@ class QuotaLedger:
 
     # ---- streams
 
-    async def open_stream(self, identity: Identity) -> StreamQuota:
+    async def open_stream(self, user: str, tier: str) -> StreamQuota:
         """Return the account of a new stream.
 
         Raises:
             AccessRefused: ``quota_exceeded``: its user has as many streams as allowed, or no minutes left.
         """
-        allowance = self._policy.tiers.resolve_limits(identity.tier)
-        place = StreamLease(identity.user, token_hex(8))
+        allowance = self._policy.tiers.resolve_limits(tier)
+        place = StreamLease(user, token_hex(8))
         admission = await self._acquire_lease(place, allowance)
-        refusal = self._find_refusal(identity.user, allowance, admission)
+        refusal = self._find_refusal(user, allowance, admission)
         if refusal is not None:
             raise self._count_refusal(refusal)
         account = StreamQuota(self, place, allowance, is_admitted=admission is not None)
@@ -120,9 +119,9 @@ class QuotaLedger:
         task.add_done_callback(lambda _: self._closing.pop(quota, None))
         return task
 
-    async def inspect_status(self, identity: Identity) -> QuotaStatus:
+    async def inspect_status(self, user: str, tier: str) -> QuotaStatus:
         """Return what a user may and uses."""
-        user, allowance = identity.user, self._policy.tiers.resolve_limits(identity.tier)
+        allowance = self._policy.tiers.resolve_limits(tier)
         here = self._find_user_quotas(user)
         if not self.is_store_unavailable:
             try:

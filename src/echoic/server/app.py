@@ -217,7 +217,7 @@ def _build_context(settings: Settings, registry: Registry, tracing: Tracing | No
     metrics.streams_behind.set_function(lambda: streams.behind_count)
     metrics.is_full.set_function(lambda: streams.is_full)
     metrics.add_collector(EngineMetricsCollector(engines))
-    entrance = build_access_control(settings, metrics.count_credential)
+    entrance = build_access_control(settings, settings.host, metrics.count_credential)
     bounds = OutboxLimits(
         settings.send_queue_frames, settings.send_queue_bytes, settings.send_timeout_seconds
     )

@@ -112,7 +112,7 @@ def _add_status_routes(router: APIRouter, context: ServerContext) -> None:
             identity = await _authenticate_request(guard, context, request, Scope.READ)
         except AccessRefused as refusal:
             return render_refusal(refusal)
-        standing = await context.ledger.inspect_status(identity)
+        standing = await context.ledger.inspect_status(identity.user, identity.tier)
         return build_limits_body(identity, standing, context.endpoint.streams)
 
 

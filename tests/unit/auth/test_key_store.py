@@ -283,7 +283,7 @@ async def test_why_a_database_cannot_be_reached_is_named_without_its_address() -
     await store.close()
 
 
-@pytest.mark.parametrize("step", ["open", "look"])
+@pytest.mark.parametrize("step", ["open", "check_access"])
 async def test_a_file_that_is_something_else_is_named(tmp_path: Path, step: str) -> None:
     file = tmp_path / "cert.pem"
     file.write_text("-----BEGIN CERTIFICATE-----")

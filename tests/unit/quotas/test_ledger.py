@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from echoic.auth.identity import Identity
 from echoic.errors import AccessRefused
 from echoic.quotas.ledger import QuotaLedger, QuotaPolicy
 from echoic.quotas.memory import MemoryQuotaStore
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 RATE = 16_000
 SECOND = 1_000_000
-ANN = Identity("ann", "small")
+ANN = ("ann", "small")
 #: Twelve seconds of audio, two streams.
 TIERS = Tiers().with_overrides({"small": {"daily_minutes": 0.2, "concurrent_streams": 2}})
 
@@ -51,7 +50,7 @@ async def hear(account: StreamQuota, samples: int, rate: int = RATE) -> int:
 async def test_exactly_the_minutes_of_the_day_are_heard(
     desk: QuotaLedger, store: QuotaStore, refusals: list[str], frame: int
 ) -> None:
-    account = await desk.open_stream(ANN)
+    account = await desk.open_stream(*ANN)
     heard = 0
     while account.refusal is None:
         heard += await hear(account, frame)
@@ -66,11 +65,11 @@ async def test_exactly_the_minutes_of_the_day_are_heard(
 
 
 async def test_what_was_heard_is_billed_and_nothing_else(desk: QuotaLedger, store: QuotaStore) -> None:
-    account = await desk.open_stream(ANN)
+    account = await desk.open_stream(*ANN)
     for rate in (44_100, 8_000):
         for _ in range(150):
             assert await hear(account, rate // 100, rate) == rate // 100
-    standing = await desk.inspect_status(ANN)
+    standing = await desk.inspect_status(*ANN)
     assert (standing.active_streams, standing.used_microseconds) == (1, 3 * SECOND)
     await desk.close_stream(account)
     assert await store.read_usage("ann") == QuotaUsage(0, 3 * SECOND)
@@ -79,7 +78,7 @@ async def test_what_was_heard_is_billed_and_nothing_else(desk: QuotaLedger, stor
 async def test_streams_of_a_user_share_the_minutes_and_never_exceed_them(
     desk: QuotaLedger, store: QuotaStore
 ) -> None:
-    accounts = [await desk.open_stream(ANN), await desk.open_stream(ANN)]
+    accounts = [await desk.open_stream(*ANN), await desk.open_stream(*ANN)]
     heard = [0, 0]
 
     async def stream(number: int) -> None:
@@ -96,57 +95,57 @@ async def test_streams_of_a_user_share_the_minutes_and_never_exceed_them(
 async def test_one_stream_too_many_is_refused_and_admitted_when_another_just_left(
     desk: QuotaLedger, refusals: list[str]
 ) -> None:
-    first, _ = await desk.open_stream(ANN), await desk.open_stream(ANN)
+    first, _ = await desk.open_stream(*ANN), await desk.open_stream(*ANN)
     with pytest.raises(AccessRefused) as refused:
-        await desk.open_stream(ANN)
+        await desk.open_stream(*ANN)
     assert refused.value.detail == {"quota": "concurrent_streams", "limit": 2, "used": 2}
-    assert not (await desk.inspect_status(ANN)).can_open_stream
+    assert not (await desk.inspect_status(*ANN)).can_open_stream
     leaving = desk.close_stream(first)
-    await desk.open_stream(ANN)
+    await desk.open_stream(*ANN)
     await leaving
     assert refusals == ["concurrent_streams"]
 
 
 async def test_who_has_used_up_the_day_is_not_let_in(desk: QuotaLedger) -> None:
-    account = await desk.open_stream(ANN)
+    account = await desk.open_stream(*ANN)
     await hear(account, 30 * RATE)
     with pytest.raises(AccessRefused) as refused:
-        await desk.open_stream(ANN)
+        await desk.open_stream(*ANN)
     assert refused.value.detail == {"quota": "daily_minutes", "limit": 0.2, "used": 0.2}
-    assert not (await desk.inspect_status(ANN)).can_open_stream
+    assert not (await desk.inspect_status(*ANN)).can_open_stream
 
 
 async def test_without_limits_nothing_is_refused_and_all_is_counted(
     desk: QuotaLedger, store: QuotaStore
 ) -> None:
-    local = Identity("local", "local")
-    account = await desk.open_stream(local)
+    local = ("local", "local")
+    account = await desk.open_stream(*local)
     assert await hear(account, 3_600 * RATE) == 3_600 * RATE
     await desk.close_stream(account)
     assert await store.read_usage("local") == QuotaUsage(0, 3_600 * SECOND)
 
 
 async def test_a_stop_settles_every_account(desk: QuotaLedger, store: QuotaStore) -> None:
-    await hear(await desk.open_stream(ANN), RATE)
-    await hear(await desk.open_stream(ANN), RATE // 2)
+    await hear(await desk.open_stream(*ANN), RATE)
+    await hear(await desk.open_stream(*ANN), RATE // 2)
     tasks = [desk.close_stream(account) for account in tuple(desk._open_quotas)]  # as ``close`` does
     await asyncio.gather(*tasks)
     assert await store.read_usage("ann") == QuotaUsage(0, 3 * SECOND // 2)
 
 
 async def test_many_streams_that_end_at_once_are_all_billed(desk: QuotaLedger, store: QuotaStore) -> None:
-    users = [Identity(f"user{number}", "premium") for number in range(150)]
-    accounts = await asyncio.gather(*(desk.open_stream(user) for user in users for _ in range(2)))
+    users = [(f"user{number}", "premium") for number in range(150)]
+    accounts = await asyncio.gather(*(desk.open_stream(*user) for user in users for _ in range(2)))
     heard = await asyncio.gather(*(hear(account, 3 * RATE) for account in accounts))
     assert heard == [3 * RATE] * 300
     await asyncio.gather(*map(desk.close_stream, accounts))
     assert not desk.is_store_unavailable
-    usages = await asyncio.gather(*(store.read_usage(user.user) for user in users))
+    usages = await asyncio.gather(*(store.read_usage(user) for user, _ in users))
     assert usages == [QuotaUsage(0, 6 * SECOND)] * 150
 
 
 async def test_who_gives_up_waiting_leaves_nothing_behind(desk: QuotaLedger) -> None:
-    account = await desk.open_stream(ANN)
+    account = await desk.open_stream(*ANN)
     if account.grant_audio(RATE, RATE) is None:
         before = asyncio.all_tasks()
         waiting = asyncio.create_task(account.wait_for_grant())
@@ -165,22 +164,22 @@ async def test_a_silent_stream_keeps_its_place_as_long_as_its_process_lives(stor
         QuotaLedger(store, QuotaPolicy(one, lease_ttl=ttl)),
     )
     renewing = asyncio.create_task(desk.run_renewals())
-    await desk.open_stream(ANN)
+    await desk.open_stream(*ANN)
     loop = asyncio.get_running_loop()
     end = loop.time() + 1.5 * ttl
     while loop.time() < end:
         with pytest.raises(AccessRefused):
-            await other.open_stream(ANN)
+            await other.open_stream(*ANN)
         await asyncio.sleep(ttl / 10)
     renewing.cancel()
     while (await store.read_usage("ann")).active_streams:  # the end of a lease has no event
         await asyncio.sleep(ttl / 10)
-    await other.open_stream(ANN)
+    await other.open_stream(*ANN)
     await asyncio.gather(desk.close(), other.close())
 
 
 async def test_a_store_at_hand_costs_a_message_no_time_worth_speaking_of() -> None:
-    account = await QuotaLedger(MemoryQuotaStore()).open_stream(Identity("ann", "standard"))
+    account = await QuotaLedger(MemoryQuotaStore()).open_stream("ann", "standard")
     begun = time.process_time()
     for _ in range(5_000):
         account.grant_audio(320, RATE)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from echoic.auth.identity import Identity
 from echoic.errors import AccessRefused
 from echoic.quotas.ledger import QuotaLedger, QuotaPolicy
 from echoic.quotas.model import QuotaUsage
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
     from echoic.quotas.redis import RedisQuotaStore
 
-ANN = Identity("ann", "team")
+ANN = ("ann", "team")
 TIERS = Tiers().with_overrides({"team": {"daily_minutes": 1, "concurrent_streams": 2}})
 #: Three seconds.
 LENT = 3 * SECOND
@@ -63,7 +62,7 @@ async def until(true: Callable[[], bool]) -> None:
 async def test_streams_that_run_go_on_and_are_billed_once_when_it_is_back(
     desk: QuotaLedger, store: RedisQuotaStore, server: ValkeyServer
 ) -> None:
-    stays, leaves = await desk.open_stream(ANN), await desk.open_stream(ANN)
+    stays, leaves = await desk.open_stream(*ANN), await desk.open_stream(*ANN)
     for account in (stays, leaves):
         await hear(account, RATE)
     server.kill()
@@ -75,7 +74,7 @@ async def test_streams_that_run_go_on_and_are_billed_once_when_it_is_back(
     server.start()
     await desk.renew_leases()
     assert not desk.is_store_unavailable
-    standing = await desk.inspect_status(ANN)
+    standing = await desk.inspect_status(*ANN)
     assert (standing.active_streams, standing.used_microseconds) == (1, 22 * SECOND)
     await desk.renew_leases()
     await desk.close_stream(stays)
@@ -86,11 +85,11 @@ async def test_new_streams_hear_what_is_lent_and_pay_it_back(
     desk: QuotaLedger, store: RedisQuotaStore, server: ValkeyServer
 ) -> None:
     server.kill()
-    first, second = await desk.open_stream(ANN), await desk.open_stream(ANN)
+    first, second = await desk.open_stream(*ANN), await desk.open_stream(*ANN)
     with pytest.raises(AccessRefused) as many:
-        await desk.open_stream(ANN)
+        await desk.open_stream(*ANN)
     assert many.value.detail == {"quota": "concurrent_streams", "limit": 2, "used": 2}
-    standing = await desk.inspect_status(ANN)
+    standing = await desk.inspect_status(*ANN)
     assert (standing.active_streams, standing.used_microseconds, standing.can_open_stream) == (2, None, False)
     assert await hear(first, 2 * RATE) == 2 * RATE
     assert await hear(second, 2 * RATE) == RATE
@@ -98,7 +97,7 @@ async def test_new_streams_hear_what_is_lent_and_pay_it_back(
     assert second.refusal.detail == {"quota": "daily_minutes", "limit": 0.05, "used": 0.05}
     await desk.close_stream(second)
     with pytest.raises(AccessRefused) as spent:
-        await desk.open_stream(ANN)
+        await desk.open_stream(*ANN)
     assert spent.value.detail["quota"] == "daily_minutes"
     server.start()
     await desk.renew_leases()
@@ -110,7 +109,7 @@ async def test_new_streams_hear_what_is_lent_and_pay_it_back(
 async def test_what_was_heard_beyond_the_limit_is_billed_and_then_the_stream_ends(
     desk: QuotaLedger, store: RedisQuotaStore, server: ValkeyServer
 ) -> None:
-    account = await desk.open_stream(ANN)
+    account = await desk.open_stream(*ANN)
     await hear(account, RATE)
     server.kill()
     for _ in range(70):
@@ -127,14 +126,14 @@ async def test_what_was_heard_beyond_the_limit_is_billed_and_then_the_stream_end
 async def test_whenever_it_is_killed_every_sample_is_billed_exactly_once(
     desk: QuotaLedger, store: RedisQuotaStore, server: ValkeyServer
 ) -> None:
-    user = Identity("bob", "premium")
+    user = ("bob", "premium")
     heard = 0
     stop = asyncio.Event()
 
     async def streams() -> None:
         nonlocal heard
         while not stop.is_set():
-            account = await desk.open_stream(user)
+            account = await desk.open_stream(*user)
             for number in range(50):
                 heard += await hear(account, 1_000 + number)
                 await asyncio.sleep(0)
@@ -167,7 +166,7 @@ async def test_whenever_it_is_killed_every_sample_is_billed_exactly_once(
 async def test_one_that_does_not_answer_counts_as_away_and_delays_no_audio(
     desk: QuotaLedger, store: RedisQuotaStore, server: ValkeyServer
 ) -> None:
-    account = await desk.open_stream(ANN)
+    account = await desk.open_stream(*ANN)
     await hear(account, RATE)
     server.freeze()
     frames = 0
@@ -185,7 +184,7 @@ async def test_one_that_does_not_answer_counts_as_away_and_delays_no_audio(
 
 async def test_the_desk_finds_out_by_itself(desk: QuotaLedger, server: ValkeyServer) -> None:
     running = asyncio.create_task(desk.run_renewals())
-    account = await desk.open_stream(ANN)
+    account = await desk.open_stream(*ANN)
     await hear(account, RATE)
     server.kill()
     await desk.renew_leases()
@@ -194,13 +193,13 @@ async def test_the_desk_finds_out_by_itself(desk: QuotaLedger, server: ValkeySer
     async with asyncio.timeout(WAIT_SECONDS):
         await until(lambda: not desk.is_store_unavailable)
     running.cancel()
-    assert (await desk.inspect_status(ANN)).used_microseconds == SECOND
+    assert (await desk.inspect_status(*ANN)).used_microseconds == SECOND
 
 
 async def test_a_server_that_forgot_everything_learns_of_running_streams(
     desk: QuotaLedger, store: RedisQuotaStore
 ) -> None:
-    account = await desk.open_stream(ANN)
+    account = await desk.open_stream(*ANN)
     await hear(account, RATE)
     await store._client.flushall()  # the fault
     await desk.renew_leases()
@@ -214,10 +213,10 @@ async def test_a_server_that_forgot_everything_learns_of_running_streams(
 async def test_places_that_are_taken_meanwhile_end_no_stream(
     desk: QuotaLedger, store: RedisQuotaStore
 ) -> None:
-    accounts = [await desk.open_stream(ANN), await desk.open_stream(ANN)]
+    accounts = [await desk.open_stream(*ANN), await desk.open_stream(*ANN)]
     await store._client.flushall()  # the fault
     other = QuotaLedger(store, QuotaPolicy(TIERS))
-    await other.open_stream(ANN)
+    await other.open_stream(*ANN)
     await desk.renew_leases()
     assert (await store.read_usage("ann")).active_streams == 2
     assert [await hear(account, RATE) for account in accounts] == [RATE, RATE]

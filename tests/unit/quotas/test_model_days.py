@@ -65,12 +65,12 @@ async def test_days_that_are_over_are_forgotten_with_everything_of_them() -> Non
 
 async def test_in_redis_every_key_expires_and_only_days_beside_today_are_kept(valkey: ValkeyServer) -> None:
     store = pytest.importorskip("echoic.quotas.redis").RedisQuotaStore(valkey.url, prefix="days:")
-    redis, today = store._redis, int(time.time() // DAY)  # a look behind
+    redis, today = store._client, int(time.time() // DAY)  # a look behind
     days = "days:{ann}:days"
     await redis.hset(days, mapping={str(today - 1): 5, str(today - 9): 7, str(today + 9): 7})
-    assert await store.usage("ann") == QuotaUsage(0, 0)
-    await store.acquire(ANNA, ONE, 60.0)
-    assert await store.charge(Charge(ANNA, 0, 0, 3)) == ChargeResult(3, 3)
+    assert await store.read_usage("ann") == QuotaUsage(0, 0)
+    await store.acquire_lease(ANNA, ONE, 60.0)
+    assert await store.charge_audio(Charge(ANNA, 0, 0, 3)) == ChargeResult(3, 3)
     assert {int(day) for day in await redis.hkeys(days)} <= {today - 1, today, today + 1}
     keys = [key async for key in redis.scan_iter("days:*")]
     assert len(keys) == 3
@@ -80,10 +80,10 @@ async def test_in_redis_every_key_expires_and_only_days_beside_today_are_kept(va
 
 async def test_what_a_dead_stream_had_paid_is_forgotten_with_its_place(valkey: ValkeyServer) -> None:
     store = pytest.importorskip("echoic.quotas.redis").RedisQuotaStore(valkey.url, prefix="dead:")
-    await store.acquire(ANNA, ONE, 0.01)
-    await store.charge(Charge(ANNA, 0, 0, 3))
+    await store.acquire_lease(ANNA, ONE, 0.01)
+    await store.charge_audio(Charge(ANNA, 0, 0, 3))
     heir = StreamLease("ann", "heir")
-    while not (await store.acquire(heir, ONE, 60.0)).admitted:
+    while not (await store.acquire_lease(heir, ONE, 60.0)).is_admitted:
         pass
-    assert await store._redis.hlen("dead:{ann}:paid") == 0  # a look behind
+    assert await store._client.hlen("dead:{ann}:paid") == 0  # a look behind
     await store.close()

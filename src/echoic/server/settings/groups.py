@@ -18,10 +18,9 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from echoic.auth.access import build_access_control
-from echoic.auth.keys import KeyStoreUnavailable, parse_key_digest
+from echoic.auth.access import validate_access
+from echoic.auth.keys import parse_key_digest
 from echoic.auth.network import AddressList, AllowedOrigins
-from echoic.auth.tokens import JwtUnavailable
 from echoic.engines.onnx_runtime import ExecutionProvider  # pydantic reads the annotations
 from echoic.quotas.tiers import parse_tier_overrides, parse_tier_setting
 from echoic.server.settings.addons import AddOnSettings, validate_add_ons
@@ -433,15 +432,6 @@ def _validate_exposure(settings: Settings) -> Iterator[str]:
         yield "[Auth] status_needs_key: there is no key that could be asked for."
 
 
-def _validate_auth(settings: Settings) -> Iterator[str]:
-    if settings.jwt_secret is not None and settings.jwt_public_key_file is not None:
-        yield "Tokens are signed by [Auth] jwt_secret or by jwt_public_key_file's owner: set one of the two."
-    try:
-        build_access_control(settings)
-    except (KeyStoreUnavailable, JwtUnavailable) as problem:
-        yield f"[Auth] {problem.message}"
-
-
 def _validate_tls(settings: Settings) -> Iterator[str]:
     cert, key = settings.tls_cert_file, settings.tls_key_file
     if cert is None:
@@ -463,7 +453,7 @@ _CREDENTIAL_SETTINGS: Final = frozenset({"api_key", "keys_db", "jwt_secret", "jw
 #: What is looked at of several settings together, unless one of these names is among the unusable.
 _CROSS_CHECKS: Final[tuple[tuple[frozenset[str], Callable[[Settings], Iterable[str]]], ...]] = (
     (_CREDENTIAL_SETTINGS | {"host", "allow_open_network"}, _validate_exposure),
-    (frozenset(), _validate_auth),
+    (frozenset(), lambda settings: validate_access(settings, settings.host)),
     (frozenset({"tls_cert_file", "tls_key_file"}), _validate_tls),
     (frozenset({"insights_provider", "insights_base_url", "insights_model"}), validate_add_ons),
     (

@@ -135,7 +135,7 @@ class StreamEndpoint:
     async def _run_with_quota(
         self, ledger: QuotaLedger, identity: Identity, peer: WebSocketPeer, context: EndpointContext
     ) -> None:
-        account = await ledger.open_stream(identity)
+        account = await ledger.open_stream(identity.user, identity.tier)
         leaving: list[asyncio.Task[None]] = []
 
         def leave() -> None:
