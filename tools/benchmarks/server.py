@@ -13,7 +13,7 @@ import gc
 import socket
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from starlette.routing import Route, WebSocketRoute
 
@@ -30,14 +30,13 @@ from echoic.server.stream.connection import Connection
 from echoic.session.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping, Sequence
+    from collections.abc import Sequence
 
     from starlette.requests import Request
     from starlette.responses import JSONResponse
+    from starlette.types import Receive, Scope, Send
 
     from echoic.interfaces.engine import Window
-    from echoic.server.stream.outbox import AsgiSend
-    from echoic.server.stream.services import AsgiReceive
 
 STATE_PATH = "/benchmarks/state"
 BARE_PATH = "/benchmarks/bare"
@@ -61,7 +60,7 @@ def _build_hypothesis(window: Window) -> Hypothesis:
 class BareApp:
     """Accepts a WebSocket and reads it, as an ASGI application."""
 
-    async def __call__(self, _: MutableMapping[str, Any], receive: AsgiReceive, send: AsgiSend) -> None:
+    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
         """Serve one WebSocket."""
         await receive()
         await send({"type": "websocket.accept"})
@@ -72,7 +71,7 @@ class BareApp:
 class EchoApp:
     """Accepts a WebSocket and sends back each message, as an ASGI application."""
 
-    async def __call__(self, _: MutableMapping[str, Any], receive: AsgiReceive, send: AsgiSend) -> None:
+    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
         """Serve one WebSocket."""
         await receive()
         await send({"type": "websocket.accept"})
@@ -104,7 +103,7 @@ def main() -> None:
         max_sessions=5_000,
         log_level="error",
     )
-    set_up_logging(settings)
+    set_up_logging(settings.log_level, settings.log_format)
     kind = FreeEngine if given.engine == "free" else ScriptedEngine
     engine = kind(
         _READINGS[given.reading],

@@ -11,15 +11,14 @@ import logging
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from traceback import extract_tb
-from typing import TYPE_CHECKING, cast
+from typing import Literal, cast
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-if TYPE_CHECKING:
-    from echoic.server.settings.groups import Settings
-
 LogValue = str | int | float | bool | None
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["text", "json"]
 
 
 def log_event(log: logging.Logger, level: int, name: str, **values: LogValue) -> None:
@@ -87,16 +86,16 @@ def _escape_unprintable(value: object) -> object:
     return value
 
 
-def set_up_logging(settings: Settings) -> None:
+def set_up_logging(log_level: LogLevel, log_format: LogFormat) -> None:
     """Send our events, and the warnings of all libraries below us, to the standard error.
 
     The web server's own lines below that are left out: they name the query, in which there may be a key, and
     at the lowest level they hold the messages themselves.
     """
     handler = logging.StreamHandler()
-    handler.setFormatter(build_log_formatter(as_json=settings.log_format == "json"))
+    handler.setFormatter(build_log_formatter(as_json=log_format == "json"))
     # asyncio warns of every write to a client that is gone, which is nothing to act on.
-    own = settings.log_level.upper()
+    own = log_level.upper()
     others = "ERROR" if own == "ERROR" else "WARNING"
     for name, level in {"": others, "echoic": own, "uvicorn": others, "asyncio": "ERROR"}.items():
         logger = logging.getLogger(name)

@@ -6,13 +6,15 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import Final
 
 from echoic.errors import AccessRefused
 from echoic.quotas.model import (
+    Charge,
+    ChargeResult,
     LeaseResult,
     QuotaStore,
     QuotaStoreUnavailable,
@@ -67,6 +69,19 @@ class QuotaStatus:
     can_open_stream: bool
 
 
+class QuotaObserver:
+    """Follows the round trips to a store of quotas, e.g. for traces; this base class ignores them."""
+
+    def observe_call(self, name: str, **numbers: int) -> AbstractContextManager[None]:  # noqa: ARG002  # for subclasses
+        """Return a context for one call of the store.
+
+        Args:
+            name: ``acquire``, ``renew``, ``release``, ``charge`` or ``usage``.
+            **numbers: Facts about the call.
+        """
+        return nullcontext()
+
+
 class QuotaLedger:
     """Admits streams, keeps their leases, and bridges the time when the store is away.
 
@@ -76,10 +91,14 @@ class QuotaLedger:
     Args:
         store: Where use is kept.
         policy: How streams are counted.
+        observer: Follows the calls of the store; None: nothing does.
     """
 
-    def __init__(self, store: QuotaStore, policy: QuotaPolicy | None = None) -> None:
+    def __init__(
+        self, store: QuotaStore, policy: QuotaPolicy | None = None, observer: QuotaObserver | None = None
+    ) -> None:
         self.store = store
+        self._observer = observer or QuotaObserver()
         #: Set while the store is away.
         self.store_unavailable = asyncio.Event()
         self._policy = policy or QuotaPolicy()
@@ -125,7 +144,8 @@ class QuotaLedger:
         here = self._find_user_quotas(user)
         if not self.is_store_unavailable:
             try:
-                usage = await self.store.read_usage(user)
+                with self._observer.observe_call("usage"):
+                    usage = await self.store.read_usage(user)
             except QuotaStoreUnavailable as away:
                 self.on_store_unavailable(away)
             else:
@@ -154,7 +174,8 @@ class QuotaLedger:
         accounts = list(self._open_quotas)
         places = [(account.lease, account.tier_limits) for account in accounts]
         try:
-            held = await self.store.renew_leases(places, self._policy.lease_ttl)
+            with self._observer.observe_call("renew", places=len(places)):
+                held = await self.store.renew_leases(places, self._policy.lease_ttl)
         except QuotaStoreUnavailable as away:
             self.on_store_unavailable(away)
             return
@@ -174,6 +195,16 @@ class QuotaLedger:
             await self.store.close()
 
     # ---- what accounts need
+
+    async def charge_audio(self, charge: Charge) -> ChargeResult:
+        """Charge audio in the store; see ``QuotaStore.charge_audio``."""
+        with self._observer.observe_call("charge"):
+            return await self.store.charge_audio(charge)
+
+    async def release_lease(self, lease: StreamLease) -> None:
+        """Release a lease in the store; see ``QuotaStore.release_lease``."""
+        with self._observer.observe_call("release"):
+            await self.store.release_lease(lease)
 
     def on_store_unavailable(self, reason: QuotaStoreUnavailable) -> None:
         """Note that the store is away."""
@@ -211,17 +242,21 @@ class QuotaLedger:
         if self.is_store_unavailable:
             return None
         try:
-            answer = await self.store.acquire_lease(lease, tier_limits, self._policy.lease_ttl)
+            answer = await self._request_lease(lease, tier_limits)
             leaving = [task for account, task in self._closing.items() if account.lease.user == lease.user]
             if (
                 not answer.is_admitted and leaving
             ):  # what was just closed may free a place, or give minutes back
                 await asyncio.wait(leaving)
-                answer = await self.store.acquire_lease(lease, tier_limits, self._policy.lease_ttl)
+                answer = await self._request_lease(lease, tier_limits)
         except QuotaStoreUnavailable as away:
             self.on_store_unavailable(away)
             return None
         return answer
+
+    async def _request_lease(self, lease: StreamLease, tier_limits: TierLimits) -> LeaseResult:
+        with self._observer.observe_call("acquire"):
+            return await self.store.acquire_lease(lease, tier_limits, self._policy.lease_ttl)
 
     def _find_refusal(
         self, user: str, tier_limits: TierLimits, admission: LeaseResult | None

@@ -74,6 +74,12 @@ class LedgerProtocol(Protocol):
     def store_unavailable(self) -> asyncio.Event:
         """Set while the store is away."""
 
+    async def charge_audio(self, charge: Charge) -> ChargeResult:
+        """Charge audio in the store."""
+
+    async def release_lease(self, lease: StreamLease) -> None:
+        """Release a lease in the store."""
+
     def on_store_unavailable(self, reason: QuotaStoreUnavailable) -> None:
         """Note that it is."""
 
@@ -158,8 +164,8 @@ class StreamQuota:
         """
         async with self._charge_lock:
             self._is_closed = True
-            self._apply_result(await self._ledger.store.charge_audio(self._build_charge(0)))
-            await self._ledger.store.release_lease(self.lease)
+            self._apply_result(await self._ledger.charge_audio(self._build_charge(0)))
+            await self._ledger.release_lease(self.lease)
 
     @property
     def prepaid(self) -> int:
@@ -217,9 +223,7 @@ class StreamQuota:
                 return True
             least = self._pending_cost
             try:
-                receipt = await self._ledger.store.charge_audio(
-                    self._build_charge(least + PREPAID_MICROSECONDS)
-                )
+                receipt = await self._ledger.charge_audio(self._build_charge(least + PREPAID_MICROSECONDS))
             except QuotaStoreUnavailable as away:
                 self._ledger.on_store_unavailable(away)
                 return False

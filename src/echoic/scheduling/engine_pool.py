@@ -15,7 +15,15 @@ from echoic.errors import DecodeFailed, ModelUnavailable
 from echoic.interfaces.engine import Engine, Hypothesis, ModelRequest, OpenedModel
 from echoic.scheduling.fair_queue import DecodeJob
 from echoic.scheduling.threads import call_soon_threadsafe, run_in_daemon_thread, trim_heap
-from echoic.scheduling.worker import BatchResult, Failure, HealthPolicy, ModelStats, Worker, attempt_call
+from echoic.scheduling.worker import (
+    BatchResult,
+    DecodeObserver,
+    Failure,
+    HealthPolicy,
+    ModelStats,
+    Worker,
+    attempt_call,
+)
 from echoic.session.effects import Decode
 
 
@@ -65,6 +73,8 @@ class EnginePool:
         call_later: Callable[[float, Callable[[], None]], CancellableTimer] | None = None,
     ) -> None:
         self._registry = registry
+        #: Follows what is opened and decoded from now on.
+        self.observer = DecodeObserver()
         self._max_concurrency = max_concurrency
         self._close_timeout = close_timeout
         self._idle_seconds, self._call_later, self._hang_seconds = idle_seconds, call_later, hang_seconds
@@ -138,7 +148,10 @@ class EnginePool:
                 choice = await self._call_in_thread(choice.model_id, stand_in)
         self._release_models(client, *(name for name in self._clients_by_model if name != choice.model_id))
         languages = self._languages.get(choice.model_id, ())
-        return OpenedModel(choice.model_id, worker.engine.requirements, choice.fallback_reason, languages)
+        opened = OpenedModel(choice.model_id, worker.engine.requirements, choice.fallback_reason, languages)
+        if client is not None:
+            self.observer.on_model_opened(client, opened)
+        return opened
 
     def submit_decode(
         self, client: Hashable, decode: Decode, on_done: Callable[[int, Hypothesis | DecodeFailed], None]
@@ -161,6 +174,7 @@ class EnginePool:
         if decode.key in mine:
             raise ValueError(f"key {decode.key} is already waited for")
         mine[decode.key] = _PendingDecode(decode.model, job, on_done)
+        self.observer.on_submit(client, decode)
         if self._is_closed:
             asyncio.get_running_loop().call_soon(self._answer_job, job, DecodeFailed())
         else:
@@ -173,16 +187,20 @@ class EnginePool:
             worker.remove_jobs(client, dropped)
         mine = self._pending.get(client, {})
         for key in dropped:
-            mine.pop(key, None)
+            if mine.pop(key, None) is not None:
+                self.observer.on_done(client, key, None)
         if not mine:
             self._pending.pop(client, None)
 
     def remove_client(self, client: Hashable) -> None:
         """Forget everything of the client; it keeps no model any more."""
-        if self._pending.pop(client, None):
+        if pending := self._pending.pop(client, None):
             for worker in self._workers.values():
                 worker.remove_client(client)
+            for key in pending:
+                self.observer.on_done(client, key, None)
         self._release_models(client, *self._clients_by_model)
+        self.observer.on_client_removed(client)
 
     async def close(self, *, finish: bool = False) -> None:
         """Stop all models; may be called twice.
@@ -291,6 +309,7 @@ class EnginePool:
             self._max_concurrency,
             lambda batch: call_soon_threadsafe(loop, lambda: self._deliver_batch(batch)),
             HealthPolicy(functools.partial(self._registry.load_engine, name), self._hang_seconds),
+            self.observer,
         )
         worker.start()
         self._workers[name], self._languages[name] = worker, languages
@@ -332,6 +351,7 @@ class EnginePool:
         del mine[job.key]
         if not mine:
             del self._pending[job.client]
+        self.observer.on_done(job.client, job.key, outcome)
         waiting.on_done(job.key, outcome)
 
 

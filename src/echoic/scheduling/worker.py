@@ -9,12 +9,14 @@ import time
 from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from echoic.errors import DecodeFailed
-from echoic.interfaces.engine import Engine, Hypothesis
+from echoic.interfaces.engine import Engine, Hypothesis, OpenedModel, Window
 from echoic.scheduling.fair_queue import DecodeJob, FairQueue
+from echoic.session.effects import Decode
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -91,6 +93,32 @@ def attempt_call(call: Callable[[], _T]) -> _T | Failure:
         return Failure(error)
 
 
+_ObserveBatch = Callable[[Sequence[Window]], AbstractContextManager[None]]
+
+
+class DecodeObserver:
+    """Follows models being opened and windows being decoded, e.g. for traces; this base class ignores them.
+
+    All methods are called on the event loop, except ``observe_batch``. None may raise.
+    """
+
+    def on_model_opened(self, client: Hashable, opened: OpenedModel) -> None:
+        """Called in the task that opened a model for ``client``."""
+
+    def on_submit(self, client: Hashable, decode: Decode) -> None:
+        """Called before a window is queued."""
+
+    def on_done(self, client: Hashable, key: int, outcome: Hypothesis | DecodeFailed | None) -> None:
+        """Called before the client gets the outcome of a decode; None: the decode was cancelled."""
+
+    def on_client_removed(self, client: Hashable) -> None:
+        """Called after the decodes of a client were cancelled and the client was removed."""
+
+    def observe_batch(self, model: str, windows: Sequence[Window]) -> AbstractContextManager[None]:  # noqa: ARG002  # for subclasses
+        """Return a context in which a worker's thread decodes these windows together."""
+        return nullcontext()
+
+
 @dataclass(frozen=True, slots=True)
 class HealthPolicy:
     """What is done for an engine that is not well.
@@ -149,6 +177,7 @@ class Worker:
         max_concurrency: The most threads; the engine may allow fewer.
         on_batch: Called in a worker's thread with each finished batch; must not raise.
         health: What is done for an engine that hangs or always fails.
+        observer: Follows the batches; None: nothing does.
     """
 
     def __init__(
@@ -158,8 +187,10 @@ class Worker:
         max_concurrency: int,
         on_batch: Callable[[BatchResult], None],
         health: HealthPolicy = HealthPolicy(),
+        observer: DecodeObserver | None = None,
     ) -> None:
         self.name = name
+        self._observer = observer or DecodeObserver()
         self.engine = engine
         self._on_batch = on_batch
         self._health = health
@@ -290,12 +321,15 @@ class Worker:
         if not jobs:
             return False
         began = time.perf_counter()
-        outcomes = decode_jobs(self.engine, jobs)
+        outcomes = decode_jobs(self.engine, jobs, self._observe_batch)
         if self._should_reload(outcomes) and self._reload_engine(worker_thread):
-            outcomes = decode_jobs(self.engine, jobs)
+            outcomes = decode_jobs(self.engine, jobs, self._observe_batch)
         if self._record_batch(worker_thread, outcomes, time.perf_counter() - began):
             self._on_batch(BatchResult(jobs, outcomes))
         return not worker_thread.is_abandoned
+
+    def _observe_batch(self, windows: Sequence[Window]) -> AbstractContextManager[None]:
+        return self._observer.observe_batch(self.name, windows)
 
     def _take_jobs(self, worker_thread: _WorkerThread) -> list[DecodeJob]:
         """Wait for jobs and return what has gathered; nothing if the worker closes."""
@@ -458,24 +492,34 @@ class Worker:
         return True
 
 
-def decode_jobs(engine: Engine, jobs: Sequence[DecodeJob]) -> list[Hypothesis | DecodeFailed]:
+def decode_jobs(
+    engine: Engine,
+    jobs: Sequence[DecodeJob],
+    observe_batch: _ObserveBatch = lambda _: nullcontext(),
+) -> list[Hypothesis | DecodeFailed]:
     """Return one outcome for each job: decoded together, or each alone if that fails.
 
     So one bad window costs the others nothing but time. A window that was alone already is not tried again
     here; whether to ask once more is for the session to say.
     """
-    together = attempt_call(lambda: _decode_together(engine, jobs))
+    together = attempt_call(lambda: _decode_together(engine, jobs, observe_batch))
     if not isinstance(together, Failure):
         return [*together]
     if len(jobs) > 1:
-        return [outcome for job in jobs for outcome in decode_jobs(engine, [job])]
+        return [outcome for job in jobs for outcome in decode_jobs(engine, [job], observe_batch)]
     failure = DecodeFailed()
     failure.__cause__ = together.error
     return [failure]
 
 
-def _decode_together(engine: Engine, jobs: Sequence[DecodeJob]) -> list[Hypothesis]:
-    hypotheses = engine.decode([job.window for job in jobs])
+def _decode_together(
+    engine: Engine,
+    jobs: Sequence[DecodeJob],
+    observe_batch: _ObserveBatch,
+) -> list[Hypothesis]:
+    windows = [job.window for job in jobs]
+    with observe_batch(windows):
+        hypotheses = engine.decode(windows)
     if len(hypotheses) != len(jobs):
         raise ValueError(f"{len(hypotheses)} hypotheses for {len(jobs)} windows")
     return hypotheses

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -30,12 +30,14 @@ from echoic.server.build import (
     build_scripted_factory,
     build_silero_factory,
 )
+from echoic.server.core_router import CORE_PATH
 from echoic.server.middleware import AllowedAddressMiddleware, AllowedHostMiddleware, RefusalLog
 from echoic.server.routes import STREAM_PATH, build_api_router
 from echoic.server.settings.groups import Settings
 from echoic.server.startup_checks import find_unmet_settings
 from echoic.server.static import build_page_router
 from echoic.server.stream.admission import StreamAdmission
+from echoic.server.stream.connection import Connection
 from echoic.server.stream.endpoint import EndpointContext
 from echoic.server.stream.flow_control import TotalBacklog, WaterMarks
 from echoic.server.stream.outbox import OutboxLimits
@@ -143,9 +145,8 @@ def build_app(
     app.include_router(build_api_router(house))
     app.include_router(build_page_router(house.access.authenticator.origins))
     if house.tracing is not None:
-        traced = import_module("echoic.observability.tracing")
-        paths = traced.list_stream_paths(STREAM_PATH)
-        app.add_middleware(traced.TracingMiddleware, tracer=house.tracing.tracer, paths=paths)
+        middleware = import_module("echoic.observability.tracing").TracingMiddleware
+        app.add_middleware(middleware, tracer=house.tracing.tracer, paths=(STREAM_PATH, CORE_PATH))
     if house.access.allowed_hosts.names is not None:
         app.add_middleware(
             AllowedHostMiddleware,
@@ -199,17 +200,16 @@ def _build_tracing(settings: Settings) -> Tracing | None:
 
 
 def _build_context(settings: Settings, registry: Registry, tracing: Tracing | None) -> ServerContext:
-    made = EnginePool if tracing is None else tracing.build_engine_pool
-    engines = made(
+    engines = EnginePool(
         registry,
         max_concurrency=settings.worker_threads,
         idle_seconds=settings.model_idle_seconds,
         hang_seconds=settings.decode_timeout_seconds,
     )
+    if tracing is not None:
+        engines.observer = tracing.build_decode_observer(_get_stream_name)
     metrics = Metrics()
-    desk = build_quota_ledger(settings, metrics)
-    if tracing is not None and settings.redis_url is not None:
-        tracing.trace_quotas(desk)
+    desk = build_quota_ledger(settings, metrics, None if tracing is None else tracing.build_quota_observer())
     waters = TotalBacklog(settings.total_backlog_marks)
     streams = StreamAdmission(settings.max_sessions, waters, settings.retry_after_seconds)
     metrics.active_streams.set_function(lambda: len(streams))
@@ -254,6 +254,10 @@ def _build_context(settings: Settings, registry: Registry, tracing: Tracing | No
         ledger=desk,
         tracing=tracing,
     )
+
+
+def _get_stream_name(client: Hashable) -> str | None:
+    return client.name if isinstance(client, Connection) else None
 
 
 async def _preload_model(context: ServerContext) -> None:

@@ -14,7 +14,7 @@ from echoic.insights.providers import InsightProviders
 from echoic.interfaces.vad import VoiceActivityDetector
 from echoic.observability.logging import log_event
 from echoic.observability.metrics import Metrics
-from echoic.quotas.ledger import QuotaLedger, QuotaPolicy, QuotaStatus
+from echoic.quotas.ledger import QuotaLedger, QuotaObserver, QuotaPolicy, QuotaStatus
 from echoic.quotas.memory import MemoryQuotaStore
 from echoic.quotas.model import QuotaStore, from_minutes, to_minutes
 from echoic.quotas.tiers import Tiers
@@ -99,12 +99,15 @@ def _explain_missing(consequence: str, missing: Unavailable) -> Unavailable:
     return Unavailable(f"{consequence} {missing.reason}", missing.install)
 
 
-def build_quota_ledger(settings: Settings, metrics: Metrics) -> QuotaLedger:
+def build_quota_ledger(
+    settings: Settings, metrics: Metrics, observer: QuotaObserver | None = None
+) -> QuotaLedger:
     """Return where the streams of a server are counted.
 
     Args:
         settings: Of the server.
         metrics: Which count refusals.
+        observer: Follows the calls of a store of quotas that is shared; None: nothing does.
     """
     terms = QuotaPolicy(
         tiers=Tiers().with_overrides(settings.tier_limits),
@@ -112,7 +115,9 @@ def build_quota_ledger(settings: Settings, metrics: Metrics) -> QuotaLedger:
         failopen_microseconds=from_minutes(settings.failopen_cap_minutes),
         count_refusal=metrics.count_quota_refusal,
     )
-    desk = QuotaLedger(_build_quota_store(settings.redis_url), terms)
+    desk = QuotaLedger(
+        _build_quota_store(settings.redis_url), terms, observer if settings.redis_url is not None else None
+    )
     metrics.quota_store_away.set_function(lambda: desk.is_store_unavailable)
     return desk
 

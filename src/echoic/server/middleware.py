@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
+
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from echoic.auth.network import AddressList, AllowedHosts, IpAddress, find_client_address
 from echoic.errors import CLOSE_CODES, ErrorCode
 from echoic.observability.logging import log_event
 from echoic.protocol.codec import encode_frame
 from echoic.protocol.frames import Error
-from echoic.server.stream.outbox import AsgiSend
-from echoic.server.stream.services import AsgiReceive
-
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +74,7 @@ class AllowedAddressMiddleware:
         self._allowed = allowed
         self._proxies = proxies
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: AsgiReceive, send: AsgiSend) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or WebSocket (ASGI)."""
         address = None if scope["type"] == "lifespan" else find_request_address(scope, self._proxies)
         if scope["type"] == "lifespan" or address in self._allowed:
@@ -87,9 +84,7 @@ class AllowedAddressMiddleware:
             await send_forbidden(scope, receive, send, _ADDRESS_NOT_ALLOWED)
 
 
-async def send_forbidden(
-    scope: MutableMapping[str, Any], receive: AsgiReceive, send: AsgiSend, message: str
-) -> None:
+async def send_forbidden(scope: Scope, receive: Receive, send: Send, message: str) -> None:
     """Answer a request or a WebSocket (ASGI) by the error ``forbidden`` with this sentence."""
     frame = encode_frame(Error(code=ErrorCode.FORBIDDEN, message=message))
     if scope["type"] != "websocket":
@@ -105,7 +100,7 @@ async def send_forbidden(
         await send({"type": "websocket.close", "code": code, "reason": ""})
 
 
-def find_request_address(scope: MutableMapping[str, Any], trusted_proxies: AddressList) -> IpAddress | None:
+def find_request_address(scope: Scope, trusted_proxies: AddressList) -> IpAddress | None:
     """Return where a request (ASGI) comes from; None: that cannot be told.
 
     Args:
@@ -139,7 +134,7 @@ class AllowedHostMiddleware:
         self._proxies = proxies
         self._refusals = refusals
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: AsgiReceive, send: AsgiSend) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or WebSocket (ASGI)."""
         if scope["type"] == "lifespan" or self._is_host_allowed(scope):
             await self._app(scope, receive, send)
@@ -147,6 +142,6 @@ class AllowedHostMiddleware:
             self._refusals.log_refusal(ErrorCode.FORBIDDEN, find_request_address(scope, self._proxies))
             await send_forbidden(scope, receive, send, _HOST_NOT_ALLOWED)
 
-    def _is_host_allowed(self, scope: MutableMapping[str, Any]) -> bool:
+    def _is_host_allowed(self, scope: Scope) -> bool:
         named = (value.decode("latin-1") for name, value in scope["headers"] if name == b"host")
         return all(map(self._hosts.is_allowed, named))

@@ -46,7 +46,7 @@ def serve(settings: Settings, registry: Registry | None = None) -> None:
     Raises:
         SystemExit: The address cannot be listened on, or the store of keys cannot be opened (status 1).
     """
-    set_up_logging(settings)
+    set_up_logging(settings.log_level, settings.log_format)
     try:
         listener = _open_listener(settings)
     except OSError as error:

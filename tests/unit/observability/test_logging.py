@@ -24,17 +24,17 @@ WRONG = "wrong-9920-key"
 #: A server below which a library warns.
 COMPLAINING = """
 import logging, os, warnings
-from echoic.server import run
+from echoic.server import process
 from echoic.server.settings.groups import load_settings
 
-class Complaining(run.EchoicServer):
+class Complaining(process.EchoicServer):
     def run(self, sockets):
         logging.getLogger("opentelemetry.exporter").warning("Transient error, retrying in %d s.", 1)
         warnings.warn("an old way")
         super().run(sockets)
 
-run.EchoicServer = Complaining
-run.serve(load_settings(None, os.environ))
+process.EchoicServer = Complaining
+process.serve(load_settings(None, os.environ))
 """
 WORDS = ["alpha", "bravo", "charlie", "delta"]
 

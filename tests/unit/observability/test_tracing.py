@@ -13,10 +13,12 @@ import pytest
 from pydantic import ValidationError
 from websockets.asyncio.client import connect
 
+from echoic.auth.identity import Identity
 from echoic.engines.registry import ModelSpec, Registry
 from echoic.engines.scripted import ScriptedEngine, draw_words
+from echoic.quotas.ledger import QuotaLedger
 from echoic.quotas.memory import MemoryQuotaStore
-from echoic.quotas.model import Charge, QuotaStoreUnavailable, StreamLease, TierLimits
+from echoic.quotas.model import Charge, QuotaStoreUnavailable
 from echoic.server.app import build_app
 from echoic.server.settings.groups import Settings
 from support.live import STREAM_PATH, ServerProcess
@@ -36,7 +38,7 @@ pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from echoic.observability.tracing import TracedQuotaStore, Tracing
+from echoic.observability.tracing import Tracing
 
 WORDS = [("alpha", 1.0), ("bravo", 1.0), ("charlie", 1.0), ("delta", 1.0)]
 KEY = "a-key-that-nobody-may-see"
@@ -106,9 +108,7 @@ async def test_a_stream_its_windows_and_their_batches_are_spans() -> None:
         (decode,) = children(spans["echoic.decode"], window)
         assert window.start_time <= wait.end_time == decode.start_time <= decode.end_time <= window.end_time  # type: ignore[operator]
     assert sum(facts(batch)["echoic.windows"] for batch in spans["echoic.batch"]) >= len(decoded)
-    house = app.state.context
-    assert not house.endpoint.services.engines._window_traces  # nothing is kept
-    assert not house.endpoint.services.engines._stream_contexts
+    assert app.state.context.endpoint.services.engines.observer.is_idle  # no span is kept
 
 
 async def test_no_attribute_says_what_was_said_or_by_whom() -> None:
@@ -139,26 +139,25 @@ async def test_of_streams_that_are_not_followed_there_is_nothing() -> None:
     assert not app.state.spans.get_finished_spans()
 
 
-async def test_round_trips_to_a_store_of_quotas_are_spans() -> None:
-    class Away(MemoryQuotaStore):
+async def test_calls_of_the_quota_store_are_spans() -> None:
+    class FailingStore(MemoryQuotaStore):
         async def charge_audio(self, charge: Charge) -> ChargeResult:
             raise QuotaStoreUnavailable(f"of {charge.lease.user}")
 
     spans = InMemorySpanExporter()
-    store = TracedQuotaStore(Away(), Tracing(SimpleSpanProcessor(spans)).tracer)
-    place, allowance = StreamLease("anna", "lease"), TierLimits(None, 2)
-    assert (await store.acquire_lease(place, allowance, 30.0)).is_admitted
-    assert await store.renew_leases([(place, allowance)], 30.0) == [True]
-    with pytest.raises(QuotaStoreUnavailable):
-        await store.charge_audio(Charge(place, 0, 0, 1))
-    await store.release_lease(place)
-    assert (await store.read_usage("anna")).active_streams == 0
-    await store.close()
-    told = spans.get_finished_spans()
-    steps = ("acquire", "renew", "charge", "release", "usage")
-    assert [span.name for span in told] == [f"echoic.quota.{step}" for step in steps]
-    assert facts(told[2]) == {"error.type": "QuotaStoreUnavailable"}
-    assert "anna" not in " ".join(span.to_json() for span in told)
+    observer = Tracing(SimpleSpanProcessor(spans)).build_quota_observer()
+    ledger = QuotaLedger(FailingStore(), observer=observer)
+    stream = await ledger.open_stream(Identity("anna", "standard"))
+    await ledger.inspect_status(Identity("anna", "standard"))
+    await ledger.renew_leases()
+    await ledger.release_lease(stream.lease)
+    await ledger.close_stream(stream)
+    names = ("acquire", "usage", "renew", "release", "charge")
+    finished = spans.get_finished_spans()
+    assert [span.name for span in finished] == [f"echoic.quota.{name}" for name in names]
+    assert facts(finished[2]) == {"echoic.places": 1}
+    assert facts(finished[4]) == {"error.type": "QuotaStoreUnavailable"}
+    assert "anna" not in " ".join(span.to_json() for span in finished)
 
 
 class Collector:

@@ -22,6 +22,7 @@ from echoic.auth.access import validate_access
 from echoic.auth.keys import parse_key_digest
 from echoic.auth.network import AddressList, AllowedOrigins
 from echoic.engines.onnx_runtime import ExecutionProvider  # pydantic reads the annotations
+from echoic.observability.logging import LogFormat, LogLevel
 from echoic.quotas.tiers import parse_tier_overrides, parse_tier_setting
 from echoic.server.settings.addons import AddOnSettings, validate_add_ons
 from echoic.server.settings.load import LoadSettings, validate_load
@@ -209,8 +210,8 @@ class Settings(LoadSettings, AddOnSettings):
     scripted_engine: Annotated[bool, SERVER] = False
     tls_cert_file: Annotated[Path | None, SERVER, AfterValidator(_expand_home)] = None
     tls_key_file: Annotated[Path | None, SERVER, AfterValidator(_expand_home)] = None
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], SERVER] = "info"
-    log_format: Annotated[Literal["text", "json"], SERVER] = "text"
+    log_level: Annotated[LogLevel, SERVER] = "info"
+    log_format: Annotated[LogFormat, SERVER] = "text"
     traces_endpoint: Annotated[
         str | None, SERVER, BeforeValidator(_validate_collector_url), Field(repr=False)
     ] = None

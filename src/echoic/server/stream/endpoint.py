@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+
+from starlette.types import Receive, Send
+from starlette.types import Scope as AsgiScope
 
 from echoic.auth.authenticator import Authenticator
 from echoic.auth.identity import Identity, Scope
@@ -23,10 +25,8 @@ from echoic.quotas.stream_quota import StreamQuota
 from echoic.server.middleware import find_request_address
 from echoic.server.stream.admission import StreamAdmission
 from echoic.server.stream.connection import Connection
-from echoic.server.stream.outbox import AsgiSend
 from echoic.server.stream.resume import ResumableSessions, ResumeRequest, read_resume_request
 from echoic.server.stream.services import (
-    AsgiReceive,
     PeerDisconnected,
     StreamServices,
     StreamSlot,
@@ -93,7 +93,7 @@ class StreamEndpoint:
         self._fallback = fallback
         self._ledger = ledger
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: AsgiReceive, send: AsgiSend) -> None:
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Serve one WebSocket (ASGI)."""
         await receive()  # websocket.connect
         try:
@@ -108,7 +108,7 @@ class StreamEndpoint:
 
     async def _serve_client(
         self,
-        scope: MutableMapping[str, Any],
+        scope: AsgiScope,
         address: IpAddress | None,
         peer: WebSocketPeer,
         context: EndpointContext,
@@ -167,7 +167,7 @@ class StreamEndpoint:
         await session.serve_peer(peer)
 
     async def _authenticate_client(
-        self, scope: MutableMapping[str, Any], address: IpAddress | None, peer: WebSocketPeer
+        self, scope: AsgiScope, address: IpAddress | None, peer: WebSocketPeer
     ) -> Identity:
         self._authenticator.check_origin(scope["headers"])
         identity = await self._authenticator.authenticate_request(scope, Scope.STREAM, address)

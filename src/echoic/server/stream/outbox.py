@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
+
+from starlette.types import Send
 
 from echoic.protocol.codec import encode_frame
 from echoic.protocol.frames import Partial, Pong, ServerFrame
 from echoic.server.stream.resume import ReplayBuffer
-
-AsgiSend = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 #: RFC 6455, section 5.5: a close frame carries 125 bytes at most, two of them the code.
 _REASON_BYTES: Final = 123
@@ -62,7 +62,7 @@ class Outbox:
         "requested_close",
     )
 
-    def __init__(self, send: AsgiSend | None, limits: OutboxLimits, on_changed: Callable[[], None]) -> None:
+    def __init__(self, send: Send | None, limits: OutboxLimits, on_changed: Callable[[], None]) -> None:
         self._send = send
         self._limits = limits
         self._on_changed = on_changed
@@ -117,7 +117,7 @@ class Outbox:
         if self.replay_buffer is not None:
             self.replay_buffer.start_holding()
 
-    def attach_client(self, send: AsgiSend, first_frames: Iterable[str] = ()) -> None:
+    def attach_client(self, send: Send, first_frames: Iterable[str] = ()) -> None:
         """Write to this client from now on, first these frames."""
         self.clear_queue()
         self._send, self.close_code = send, None

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from secrets import token_hex
-from typing import Any
+
+from starlette.types import Message, Receive, Send
 
 from echoic.observability.metrics import Metrics
 from echoic.scheduling.engine_pool import EnginePool
 from echoic.server.stream.addons import AddOnServices
 from echoic.server.stream.flow_control import TotalBacklog, WaterMarks
-from echoic.server.stream.outbox import CLOSE_ABNORMAL, AsgiSend, OutboxLimits
+from echoic.server.stream.outbox import CLOSE_ABNORMAL, OutboxLimits
 from echoic.server.stream.resume import ResumableSessions
-
-AsgiReceive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
 class PeerDisconnected(Exception):
@@ -76,8 +75,8 @@ class WebSocketPeer:
         name: Its id in logs.
     """
 
-    receive: AsgiReceive
-    send: AsgiSend
+    receive: Receive
+    send: Send
     name: str = field(default_factory=lambda: token_hex(6))
 
     async def receive_message(self) -> str | bytes:
@@ -94,11 +93,11 @@ class WebSocketPeer:
 
     def with_pending_message(self, message: str | bytes) -> WebSocketPeer:
         """Return the same client, whose next message is this one again."""
-        again: list[MutableMapping[str, Any]] = [
+        again: list[Message] = [
             {"type": "websocket.receive", "text" if isinstance(message, str) else "bytes": message}
         ]
 
-        async def receive() -> MutableMapping[str, Any]:
+        async def receive() -> Message:
             return again.pop() if again else await self.receive()
 
         return WebSocketPeer(receive, self.send, self.name)
