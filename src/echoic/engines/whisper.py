@@ -1,8 +1,8 @@
-"""OpenAI's Whisper by faster-whisper (CTranslate2): whole utterances, one encoding and one decoding each.
+"""OpenAI's Whisper on faster-whisper (CTranslate2): decodes whole utterances.
 
-Whisper was made for 30 s: shorter audio is followed by silence up to there, and its encoder costs the same
-whatever was said. Here the silence is cut short on a processor (``Tuning.spare``), and the session is asked
-not to decode a growing utterance too often (``Tuning.step``): docs/decisions/0010.
+Whisper was trained on 30 s: shorter audio is padded with silence up to there, and the encoder costs the same
+for any length. On a CPU the padding is shortened (``WhisperOptions.partial_context``), and the session
+decodes a growing utterance less often (``WhisperOptions.decode_interval``): docs/decisions/0010.
 Source: Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision",
 https://arxiv.org/abs/2212.04356; the limits on silence and repetition are those of its reference code,
 https://github.com/openai/whisper.
@@ -26,93 +26,93 @@ from faster_whisper.transcribe import merge_punctuations
 from numpy.typing import NDArray
 
 from echoic.engines.whisper_files import WHISPER_MODEL_ID, build_whisper_error, inspect_whisper_folder
+from echoic.engines.windows import check_sample_rate, is_silent
 from echoic.interfaces.engine import DecodeOptions, EngineRequirements, Hypothesis, Token, Window
 from echoic.text.overlap import remove_loop
 
-#: What the encoder made of a window: CTranslate2's own array.
+#: Encoder output for one window, an array of CTranslate2.
 _EncodedAudio: TypeAlias = Any
 
 SAMPLE_RATE = 16_000
-#: Samples of the longest piece it can be given.
+#: Samples of the longest audio that one encoding takes.
 MAX_PIECE_SAMPLES = 30 * SAMPLE_RATE
-#: Feature frames a second, and the most of them.
+#: Feature frames per second, and the most of one encoding.
 FRAMES_PER_SECOND = 100
 MAX_FRAMES = 3_000
-#: Seconds that the encoder is given on a processor of an utterance that goes on.
+#: Seconds of encoder input on a CPU while an utterance goes on.
 CPU_CONTEXT_SECONDS = 15.0
-#: Seconds of the longest utterance that is asked for.
+#: Seconds of the longest utterance.
 MAX_UTTERANCE_SECONDS = 20.0
-#: Samples below which there is nothing to read.
+#: Samples of the shortest window that is decoded: 0.1 s.
 MIN_SAMPLES = SAMPLE_RATE // 10
-#: The loudest sample of a window that holds nothing: three steps of 16-bit audio.
-SILENCE_PEAK = 1e-4
-#: A window is silent if it probably is and its words are improbable: Whisper's own two limits.
+#: A window has no speech above the first limit if its words are below the second: Whisper's own limits.
 MAX_NO_SPEECH_PROBABILITY, MIN_LOG_PROBABILITY = 0.6, -1.0
-#: Text that shrinks so far when it is compressed repeats itself: Whisper's own limit.
+#: Text with a higher compression ratio is a repetition: Whisper's own limit.
 MAX_COMPRESSION_RATIO = 2.4
-#: Tokens of the text; Whisper's decoder knows 448 places, half of them for what comes before.
+#: The most tokens of one text: half of the decoder's 448 positions; the other half is for the prompt.
 MAX_TOKENS = 224
-#: Speech in any language needs fewer tokens than this; the decoder loops on audio that it cannot read.
+#: Limit on tokens: more than speech in any language needs. On unintelligible audio the decoder may loop.
 TOKENS_PER_SECOND, MIN_TOKENS = 12, 16
-#: Punctuation that belongs to the next word, and to the one before.
+#: Punctuation that is joined to the next word, and to the previous word.
 OPENING_PUNCTUATION = "\"'\N{LEFT DOUBLE QUOTATION MARK}\N{INVERTED QUESTION MARK}([{-"
 CLOSING_PUNCTUATION = (
     "\"'.\N{IDEOGRAPHIC FULL STOP},\N{FULLWIDTH COMMA}!\N{FULLWIDTH EXCLAMATION MARK}?"
     "\N{FULLWIDTH QUESTION MARK}:\N{FULLWIDTH COLON}\N{RIGHT DOUBLE QUOTATION MARK})]}\N{IDEOGRAPHIC COMMA}"
 )
-#: Seconds of what the encoder makes one frame of.
+#: Seconds of one encoder frame.
 FRAME_SECONDS = 0.02
-#: Digits of times and confidences.
+#: Decimal places of times and confidences.
 DECIMALS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class WhisperOptions:
-    """What may be set.
+    """Options of a Whisper engine."""
 
-    Attributes:
-        device: ``cpu``, ``cuda``, or ``auto``: a CUDA device where there is one.
-        cores: Cores that one call uses on a processor.
-        max_concurrency: The most calls at the same time.
-        beam_size: Beams of the search; 1 takes the most probable token each time.
-        partial_context: Seconds that the encoder is given at least of an utterance that goes on; None: 15 on a
-            processor, else all that it was trained on.
-        final_context: The same of one that is over; 30: what it was trained on.
-        trailing_silence: Seconds of silence that it is given after the audio at least.
-        decode_interval: Seconds between two decodes of an utterance that goes on, at least.
-        min_confidence: Confidence below which a word, and what follows it, waits for the end of its utterance.
-        prompt: Text that the decoder takes for what was said before, where a session has none; None: nothing.
-    """
-
+    #: ``cpu``, ``cuda``, or ``auto``: a CUDA device if there is one.
     device: str = "auto"
+    #: Cores that one call uses on a CPU.
     cores: int = 1
+    #: The most calls at the same time.
     max_concurrency: int = 2
+    #: Beams of the search; 1 is a greedy search.
     beam_size: int = 5
+    #: Seconds of encoder input, at least, while an utterance goes on; None: 15 on a CPU, else
+    #: ``final_context``.
     partial_context: float | None = None
+    #: Seconds of encoder input, at least, once an utterance is over; 30 is what Whisper was trained on.
     final_context: float = 30.0
+    #: Seconds of silence after the audio, at least.
     trailing_silence: float = 1.0
+    #: Seconds between two decodes of an utterance that goes on, at least.
     decode_interval: float = 1.5
+    #: Confidence below which a word, and all words after it, wait for the end of the utterance.
     min_confidence: float = 0.5
+    #: Text for the decoder to continue, if a session has none; None: no text.
     prompt: str | None = None
 
 
 class Whisper:
-    """Whisper from a folder in CTranslate2's layout (``engines.base.Engine``).
+    """Whisper from a folder in CTranslate2's layout (implements ``Engine``).
 
     Args:
-        folder: Where its files are.
-        name: Its id.
-        options: What may be set.
+        folder: The folder of the model.
+        name: The id of the model.
+        options: Options of the engine.
 
     Raises:
-        ModelUnavailable: Something is missing, broken, or of another model.
+        ModelUnavailable: A file is missing, broken, or of another model.
     """
+
+    #: On a CPU a batch is no cheaper than single windows.
+    max_batch_size = 1
 
     def __init__(
         self, folder: Path, name: str = WHISPER_MODEL_ID, options: WhisperOptions = WhisperOptions()
     ) -> None:
         inspect_whisper_folder(folder, name)
-        self._name, self._options = name, options
+        self.name, self._options = name, options
+        self.max_concurrency = options.max_concurrency
         device = _resolve_device(options.device)
         try:
             self._model = WhisperModel(
@@ -127,18 +127,16 @@ class Whisper:
             raise build_whisper_error(
                 f"The model in {folder} is broken, or not for this version.", name
             ) from error
-        usual = CPU_CONTEXT_SECONDS if device == "cpu" else options.final_context
-        self._partial_context = usual if options.partial_context is None else options.partial_context
-        self._languages = tuple(self._model.supported_languages)
-
-    @property
-    def name(self) -> str:
-        """The model's own name."""
-        return self._name
+        default_context = CPU_CONTEXT_SECONDS if device == "cpu" else options.final_context
+        self._partial_context = (
+            default_context if options.partial_context is None else options.partial_context
+        )
+        #: English only, or the hundred languages of the multilingual models.
+        self.languages: tuple[str, ...] = tuple(self._model.supported_languages)
 
     @property
     def requirements(self) -> EngineRequirements:
-        """Whole utterances at 16 kHz, not decoded too often while they grow."""
+        """Whole utterances at 16 kHz; a pause between decodes while they grow."""
         return EngineRequirements(
             strategy="local_agreement",
             sample_rate=SAMPLE_RATE,
@@ -148,21 +146,6 @@ class Whisper:
             has_word_times=True,
             hotword_support="prompt",
         )
-
-    @property
-    def languages(self) -> tuple[str, ...]:
-        """English only, or the hundred it was trained on."""
-        return self._languages
-
-    @property
-    def max_batch_size(self) -> int:
-        """One: on a processor it is no cheaper to decode windows together."""
-        return 1
-
-    @property
-    def max_concurrency(self) -> int:
-        """The most ``decode`` calls at the same time."""
-        return self._options.max_concurrency
 
     def decode(self, windows: Sequence[Window]) -> list[Hypothesis]:
         """Return the words of each window with their times; silence has none.
@@ -177,13 +160,12 @@ class Whisper:
         self._model.model.unload_model()
 
     def _decode_window(self, window: Window) -> Hypothesis:
-        if window.sample_rate != SAMPLE_RATE:
-            raise ValueError(f"Whisper reads {SAMPLE_RATE} Hz, not {window.sample_rate} Hz.")
+        check_sample_rate(window, SAMPLE_RATE, "Whisper")
         audio = np.ascontiguousarray(window.audio, dtype=np.float32)
-        room = self._options.final_context if window.is_last else self._partial_context
+        min_context = self._options.final_context if window.is_last else self._partial_context
         pieces = [
             self._decode_piece(
-                audio[start : start + MAX_PIECE_SAMPLES], room, window.options, start / SAMPLE_RATE
+                audio[start : start + MAX_PIECE_SAMPLES], min_context, window.options, start / SAMPLE_RATE
             )
             for start in range(0, len(audio), MAX_PIECE_SAMPLES)
         ]
@@ -192,55 +174,56 @@ class Whisper:
     def _decode_piece(
         self, audio: NDArray[np.float32], min_context: float, options: DecodeOptions, offset: float
     ) -> list[Token]:
-        """Return the words of 30 s at most, times counted from ``offset`` seconds before its start."""
-        if len(audio) < MIN_SAMPLES or float(np.abs(audio).max()) < SILENCE_PEAK:
+        """Return the words of up to 30 s of audio that begins ``offset`` seconds after the window."""
+        if is_silent(audio, MIN_SAMPLES):
             return []
-        heard = self._encode_audio(audio, min_context)
-        speaks = self._build_tokenizer(heard, options.language)
-        said = self._generate_tokens(heard, speaks, options.prompt, len(audio) / SAMPLE_RATE)
-        return self._align_words(heard, speaks, said, (len(audio) / SAMPLE_RATE, offset))
+        seconds = len(audio) / SAMPLE_RATE
+        encoded = self._encode_audio(audio, min_context)
+        tokenizer = self._build_tokenizer(encoded, options.language)
+        token_ids = self._generate_tokens(encoded, tokenizer, options.prompt, seconds)
+        return self._align_words(encoded, tokenizer, token_ids, (seconds, offset))
 
     def _encode_audio(self, audio: NDArray[np.float32], min_context: float) -> _EncodedAudio:
-        """Return what the encoder makes of the audio and the silence that is put behind it."""
+        """Return the encoder output for the audio and the silence that is appended to it."""
         features = self._model.feature_extractor(audio)[:, :MAX_FRAMES]
         frames = features.shape[1]
-        wanted = max(min_context, frames / FRAMES_PER_SECOND + self._options.trailing_silence)
-        room = min(MAX_FRAMES, round(wanted * FRAMES_PER_SECOND))
-        return self._model.encode(np.pad(features, ((0, 0), (0, max(0, room - frames)))))
+        seconds = max(min_context, frames / FRAMES_PER_SECOND + self._options.trailing_silence)
+        padded = min(MAX_FRAMES, round(seconds * FRAMES_PER_SECOND))
+        return self._model.encode(np.pad(features, ((0, 0), (0, max(0, padded - frames)))))
 
     def _build_tokenizer(self, encoded: _EncodedAudio, language_hint: str | None) -> Tokenizer:
-        """Return the tokenizer of the language that is hinted at and known, else of the most probable one."""
-        many = self._model.model.is_multilingual
+        """Return the tokenizer of the hinted language if the model knows it, else of the likeliest one."""
+        multilingual = self._model.model.is_multilingual
         language = (language_hint or "").lower().replace("_", "-").partition("-")[0]
-        if language not in self._languages:
-            language = self._model.model.detect_language(encoded)[0][0][0][2:-2] if many else "en"
-        return Tokenizer(self._model.hf_tokenizer, many, task="transcribe", language=language)
+        if language not in self.languages:
+            language = self._model.model.detect_language(encoded)[0][0][0][2:-2] if multilingual else "en"
+        return Tokenizer(self._model.hf_tokenizer, multilingual, task="transcribe", language=language)
 
     def _generate_tokens(
         self, encoded: _EncodedAudio, tokenizer: Tokenizer, prompt: str | None, seconds: float
     ) -> list[int]:
-        """Return the tokens of the text; none if there probably is no speech, a loop once."""
-        before = self._encode_prompt(tokenizer, prompt or self._options.prompt)
-        room = min(MAX_TOKENS, MIN_TOKENS + int(seconds * TOKENS_PER_SECOND))
-        start = [*before, *tokenizer.sot_sequence, tokenizer.no_timestamps]
-        [answer] = self._model.model.generate(
+        """Return the tokens of the text; none without speech, and a repetition only once."""
+        prompt_tokens = self._encode_prompt(tokenizer, prompt or self._options.prompt)
+        max_tokens = min(MAX_TOKENS, MIN_TOKENS + int(seconds * TOKENS_PER_SECOND))
+        start = [*prompt_tokens, *tokenizer.sot_sequence, tokenizer.no_timestamps]
+        [result] = self._model.model.generate(
             encoded,
             [start],
             beam_size=self._options.beam_size,
-            max_length=len(start) + room,
+            max_length=len(start) + max_tokens,
             return_scores=True,
             return_no_speech_prob=True,
         )
-        said = list(answer.sequences_ids[0])
-        probability = answer.scores[0] * len(said) / (len(said) + 1)
-        if answer.no_speech_prob > MAX_NO_SPEECH_PROBABILITY and probability < MIN_LOG_PROBABILITY:
+        tokens = list(result.sequences_ids[0])
+        log_probability = result.scores[0] * len(tokens) / (len(tokens) + 1)
+        if result.no_speech_prob > MAX_NO_SPEECH_PROBABILITY and log_probability < MIN_LOG_PROBABILITY:
             return []
-        if _is_repetitive(tokenizer.decode(said)):
-            said = remove_loop(said)
-        return [] if _is_repetitive(tokenizer.decode(said)) else said
+        if _is_repetitive(tokenizer.decode(tokens)):
+            tokens = remove_loop(tokens)
+        return [] if _is_repetitive(tokenizer.decode(tokens)) else tokens
 
     def _encode_prompt(self, tokenizer: Tokenizer, prompt: str | None) -> list[int]:
-        """Return the tokens that tell the decoder what came before: the prompt's last ones, or none."""
+        """Return the last tokens of the prompt as the previous text of the decoder; none without a prompt."""
         if not prompt or not prompt.strip():
             return []
         tokens = tokenizer.encode(f" {prompt.strip()}")
@@ -253,22 +236,22 @@ class Whisper:
         token_ids: list[int],
         seconds_and_offset: tuple[float, float],
     ) -> list[Token]:
-        """Return the words with times and confidences, by which frames the decoder looked at for each.
+        """Return the words with times and confidences, from the decoder's cross-attention.
 
-        What it says again once the audio is over it says of the silence behind it: that is left out.
+        Words that begin after the end of the audio are dropped: they are repetitions in the padding.
         """
-        seconds, begins = seconds_and_offset
-        room = 2 * int(encoded.shape[1])
-        words = self._model.find_alignment(tokenizer, [token_ids], encoded, room)[0] if token_ids else []
+        seconds, offset = seconds_and_offset
+        frames = 2 * int(encoded.shape[1])
+        words = self._model.find_alignment(tokenizer, [token_ids], encoded, frames)[0] if token_ids else []
         merge_punctuations(words, OPENING_PUNCTUATION, CLOSING_PUNCTUATION)
         end = math.floor(seconds * 10**DECIMALS) / 10**DECIMALS
         tokens: list[Token] = []
-        at = 0.0
+        start = 0.0
         for word in words:
             if word["word"].strip() and word["start"] < end - FRAME_SECONDS:
-                at = min(max(at, float(word["start"])), end)
-                long = max(0.0, min(float(word["end"]), end) - at)
-                numbers = (begins + at, long, float(word["probability"]))
+                start = min(max(start, float(word["start"])), end)
+                duration = max(0.0, min(float(word["end"]), end) - start)
+                numbers = (offset + start, duration, float(word["probability"]))
                 tokens.append(Token(word["word"], *(round(number, DECIMALS) for number in numbers)))
         return tokens
 

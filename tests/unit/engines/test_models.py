@@ -228,7 +228,7 @@ def test_a_provider_that_is_not_offered_makes_the_model_unavailable_with_what_br
     if "cuda" in list_providers():
         pytest.skip("it is offered here")
     reason, install = find_missing(registry, "parakeet-onnx")
-    assert str(reason).startswith("The installed onnxruntime cannot compute by cuda; it offers cpu")
+    assert str(reason).startswith("The installed onnxruntime does not support cuda; it supports cpu")
     assert "onnxruntime-gpu" in str(install)
 
 

@@ -125,7 +125,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.bin").write_bytes(b"")
     found = inspect_weights(tmp_path)
     assert not found.is_available
-    assert found.reason == "Missing among its weights: encoder_model.ort, decoder_model_merged.ort."
+    assert found.reason == "Missing weights: encoder_model.ort, decoder_model_merged.ort."
     assert found.install == "pip install moonshine-voice==0.0.73"
     with pytest.raises(ModelUnavailable, match="encoder_model"):
         Moonshine(tmp_path)

@@ -102,10 +102,10 @@ def test_a_file_that_is_missing_is_named_with_the_command_that_brings_it(tmp_pat
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("config.json", b"{", "it is not JSON"),
-        ("model.bin", b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
-        ("model.bin", b"\x06", "broken, or not of CTranslate2's format"),
-        ("model.bin", bytes(100), "broken, or not of CTranslate2's format"),
+        ("config.json", b"{", "is not JSON"),
+        ("model.bin", b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
+        ("model.bin", b"\x06", "broken, or not in CTranslate2's format"),
+        ("model.bin", bytes(100), "broken, or not in CTranslate2's format"),
         (
             "model.bin",
             build_whisper_files("TransformerSpec")["model.bin"],

@@ -45,7 +45,7 @@ def test_each_setting_that_cannot_be_met_is_told_with_what_stands_in(tmp_path: P
     (told,) = sentences(tmp_path, DEFAULT_MODEL, preload_model="parakeet-onnx")
     assert told == f"parakeet-onnx: Its weights are not here.{instead}"
     (told,) = sentences(tmp_path, onnx_provider="tensorrt")
-    assert told.startswith("parakeet-onnx: The installed onnxruntime cannot compute by tensorrt")
+    assert told.startswith("parakeet-onnx: The installed onnxruntime does not support tensorrt")
     (told,) = sentences(tmp_path, whisper_model="base")
     assert told.startswith("whisper: ")
 
