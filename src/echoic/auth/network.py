@@ -1,9 +1,4 @@
-"""Names that a server is called by: those of the public domain system anyone may point at any address.
-
-A page of ``evil.example`` whose name is made to mean ``127.0.0.1`` once it is loaded counts as the server's
-own for the browser, and reads what it answers (DNS rebinding). What the browser cannot change is the ``Host``
-that it sends: the name that it asked for.
-"""
+"""Client addresses, allowed ``Host`` headers (against DNS rebinding) and allowed origins."""
 
 from __future__ import annotations
 
@@ -13,85 +8,44 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-#: Names under these are not in the public domain system.
-#: Source: RFC 6761 (localhost), 6762 (local), 8375 (home.arpa); ICANN 2024 (internal).
-_PRIVATE_SUFFIXES: Final = (".localhost", ".local", ".home.arpa", ".internal", ".lan")
-
-
-@dataclass(frozen=True, slots=True)
-class AllowedHosts:
-    """The names that a server answers to: addresses, names that only its own network knows, and these.
-
-    Attributes:
-        names: In lower case, without ports; None: any.
-    """
-
-    names: frozenset[str] | None = frozenset()
-
-    def is_allowed(self, host: str) -> bool:
-        """Return whether a request with this ``Host`` is meant for it."""
-        if self.names is None:
-            return True
-        name = _parse_host_name(host)
-        return name is not None and (name in self.names or _is_private_name(name))
-
-
-def is_loopback_name(name: str) -> bool:
-    """Return whether a host's name, or its address without brackets, means the very machine that asks."""
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
-
-
-def _parse_host_name(host: str) -> str | None:
-    try:
-        parts = urlsplit(f"//{host.strip().lower()}")
-        _ = parts.port  # which must be a number
-    except ValueError:
-        return None
-    is_place = not (parts.path or parts.query or parts.fragment or parts.username)
-    return parts.hostname.rstrip(".") if is_place and parts.hostname else None
-
-
-def _is_private_name(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return "." not in name or name.endswith(_PRIVATE_SUFFIXES)
-    return True
-
-
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+#: Suffixes of names that public DNS does not resolve.
+#: Source: RFC 6761 (localhost), 6762 (local), 8375 (home.arpa); ICANN 2024 (internal).
+_PRIVATE_SUFFIXES: Final = (".localhost", ".local", ".home.arpa", ".internal", ".lan")
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+_ANY_ORIGIN: Final = "*"
+_ORIGIN_FORMAT_HINT: Final = (
+    "write scheme and host without a path, separated by commas, as in https://a.example, "
+    "https://b.example:8443; a single * allows any origin"
+)
+
+
+# ---- addresses
 
 
 @dataclass(frozen=True, slots=True)
 class AddressList:
-    """Addresses, one by one and as networks.
+    """A list of addresses and networks."""
 
-    Attributes:
-        networks: An address alone is a network of one.
-    """
-
+    #: The networks; a single address is a network of one.
     networks: tuple[IpNetwork, ...] = ()
 
     @classmethod
     def from_text(cls, text: str) -> AddressList:
-        """Return the networks in a list such as ``192.0.2.7, 10.0.0.0/8, fd00::/8``.
+        """Parse a list such as ``192.0.2.7, 10.0.0.0/8, fd00::/8``.
 
         Raises:
-            ValueError: Something in it is neither an address nor a network.
+            ValueError: An item is neither an address nor a network.
         """
-        found = []
+        networks = []
         for item in filter(None, (item.strip() for item in text.split(","))):
             try:
-                found.append(ipaddress.ip_network(item))
+                networks.append(ipaddress.ip_network(item))
             except ValueError:
                 raise ValueError(f"{item!r} is neither an address nor a network such as 10.0.0.0/8") from None
-        return cls(tuple(found))
+        return cls(tuple(networks))
 
     def __bool__(self) -> bool:
         return bool(self.networks)
@@ -101,7 +55,11 @@ class AddressList:
 
 
 def parse_address(text: str) -> IpAddress | None:
-    """Return the address that ``text`` is, without its port; IPv4 in IPv6 as IPv4. None: it is none."""
+    """Parse an address with or without a port; an IPv4-mapped IPv6 address becomes IPv4.
+
+    Returns:
+        The address, or None if the text is not one.
+    """
     host = text.strip()
     if host.startswith("["):
         host = host[1:].partition("]")[0]
@@ -118,15 +76,15 @@ def parse_address(text: str) -> IpAddress | None:
 def find_client_address(
     peer: str | None, forwarded: Iterable[str], trusted_proxies: AddressList
 ) -> IpAddress | None:
-    """Return where a request comes from; None: that cannot be told.
+    """Return the address of a request's client, or None if it is unknown.
 
-    ``X-Forwarded-For`` counts only as far as proxies that are trusted wrote it: read from its end, the first
-    address that is none of theirs is the client's. What stands before it anyone may have written.
+    ``X-Forwarded-For`` is read from its end: the first address that is not a trusted proxy is the client's. A
+    client may have written anything that stands before it.
 
     Args:
         peer: The address at the other end of the connection.
         forwarded: The values of ``X-Forwarded-For``, in the order of the headers.
-        trusted_proxies: Those that are trusted.
+        trusted_proxies: Proxies whose ``X-Forwarded-For`` is believed.
     """
     address = parse_address(peer or "")
     hops = [hop for value in forwarded for hop in value.split(",")]
@@ -135,57 +93,95 @@ def find_client_address(
     return address
 
 
-_DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
-_ANY_ORIGIN = "*"
-_FORMAT_HINT = (
-    "scheme and name without a path, commas between several, as in https://a.example, "
-    "https://b.example:8443; * alone is any"
-)
+# ---- hosts
+
+
+@dataclass(frozen=True, slots=True)
+class AllowedHosts:
+    """The ``Host`` headers that a server accepts: addresses, private names, and listed names.
+
+    After DNS rebinding the browser lets a page of ``evil.example`` read what the server answers. Its requests
+    still carry ``Host: evil.example``, which a page cannot change.
+    """
+
+    #: Further accepted names, in lower case and without ports; None: every host is accepted.
+    names: frozenset[str] | None = frozenset()
+
+    def is_allowed(self, host: str) -> bool:
+        """Return whether a ``Host`` header is accepted."""
+        if self.names is None:
+            return True
+        name = _parse_host_name(host)
+        return name is not None and (name in self.names or _is_private_name(name))
+
+
+def is_loopback_name(name: str) -> bool:
+    """Return whether a host name, or an address without brackets, is a loopback one."""
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _parse_host_name(host: str) -> str | None:
+    try:
+        parts = urlsplit(f"//{host.strip().lower()}")
+        _ = parts.port  # raises ValueError if it is not a number
+    except ValueError:
+        return None
+    is_bare = not (parts.path or parts.query or parts.fragment or parts.username)
+    return parts.hostname.rstrip(".") if is_bare and parts.hostname else None
+
+
+def _is_private_name(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return "." not in name or name.endswith(_PRIVATE_SUFFIXES)
+    return True
+
+
+# ---- origins
 
 
 @dataclass(frozen=True, slots=True)
 class AllowedOrigins:
-    """Pages that may.
+    """The origins whose pages may use the server; its own origin is always allowed."""
 
-    Attributes:
-        allowed: Origins such as ``https://example.org`` beside the server's own; ``*``: any.
-        allow_loopback: Whether pages that the user's own machine serves may too, at any port.
-    """
-
+    #: Further origins, in lower case; ``*`` is any.
     allowed: frozenset[str] = frozenset()
+    #: Whether pages of loopback hosts are allowed too.
     allow_loopback: bool = False
 
     @classmethod
     def from_text(cls, text: str, *, allow_loopback: bool = False) -> AllowedOrigins:
-        """Return the origins in a list such as ``https://a.example, https://b.example:8443``.
-
-        Args:
-            text: The list.
-            allow_loopback: Whether pages of the user's own machine may too.
+        """Parse a list such as ``https://a.example, https://b.example:8443``.
 
         Raises:
-            ValueError: Something in it is no origin.
+            ValueError: An item is not an origin.
         """
         items = [item.strip().lower().rstrip("/") for item in text.split(",")]
         for item in filter(None, items):
             if item not in (_ANY_ORIGIN, "null") and _parse_origin(item) is None:
-                raise ValueError(f"{item!r} is no origin: {_FORMAT_HINT}")
+                raise ValueError(f"{item!r} is not an origin: {_ORIGIN_FORMAT_HINT}")
         return cls(frozenset(filter(None, items)), allow_loopback)
 
     @property
     def host_names(self) -> frozenset[str] | None:
-        """The names in them, without ports; None: any."""
+        """The host names of the listed origins, without ports; None: any."""
         if _ANY_ORIGIN in self.allowed:
             return None
-        places = [place for place in map(_parse_origin, self.allowed) if place is not None]
-        return frozenset(name for _, name, _ in places)
+        origins = (origin for origin in map(_parse_origin, self.allowed) if origin is not None)
+        return frozenset(name for _, name, _ in origins)
 
     def is_allowed(self, origin: str | None, host: str | None) -> bool:
-        """Return whether a request may.
+        """Return whether a request may use the server.
 
         Args:
-            origin: Its ``Origin``; None: it comes from no browser.
-            host: Its ``Host``, which names the server's own pages.
+            origin: The ``Origin`` header; None: the request does not come from a browser.
+            host: The ``Host`` header, which names the server's own origin.
         """
         if origin is None or _ANY_ORIGIN in self.allowed:
             return True
@@ -198,18 +194,18 @@ class AllowedOrigins:
 
 
 def _is_same_origin(origin: str, host: str | None) -> bool:
-    place = _parse_origin(origin)
-    if place is None or not host:
+    parsed = _parse_origin(origin)
+    if parsed is None or not host:
         return False
-    scheme, *rest = place
-    # The scheme of the request is not known behind a proxy that ends TLS; the page's stands for it.
-    ours = _parse_origin(f"{scheme}://{host.strip().lower()}")
-    return ours is not None and list(ours[1:]) == rest
+    scheme, *address = parsed
+    # Behind a proxy that terminates TLS the request's scheme is unknown: assume the page's.
+    own = _parse_origin(f"{scheme}://{host.strip().lower()}")
+    return own is not None and list(own[1:]) == address
 
 
 def _is_loopback_origin(origin: str) -> bool:
-    place = _parse_origin(origin)
-    return place is not None and is_loopback_name(place[1])
+    parsed = _parse_origin(origin)
+    return parsed is not None and is_loopback_name(parsed[1])
 
 
 def _parse_origin(origin: str) -> tuple[str, str, int] | None:

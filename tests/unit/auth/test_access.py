@@ -316,7 +316,7 @@ def test_settings_of_the_entrance_that_cannot_be_used_are_told(tmp_path: Path) -
         "https://a.example/app",
     ):
         (told,) = problems(allowed_origins=wrong)
-        assert "is no origin" in told
+        assert "is not an origin" in told
         assert "https://a.example, https://b.example:8443" in told
     assert "32 bytes" in problems(jwt_secret="x" * 31)[0]
     assert "cannot be read" in problems(jwt_public_key_file=str(tmp_path / "gone.pem"))[0]
