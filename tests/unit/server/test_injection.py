@@ -394,4 +394,4 @@ async def test_a_credential_of_any_bytes_is_only_wrong(start_app: StartApp, tmp_
         assert frame["code"] == "unauthorized"
     guard = app.state.context.access.authenticator
     with pytest.raises(AccessRefused):
-        await guard.identify("\ud800" * 10, None)
+        await guard.authenticate_key("\ud800" * 10, None)
