@@ -341,7 +341,7 @@ def _build_app(settings: Mapping[str, object], folder: Path) -> tuple[FastAPI, S
 
 
 def _get_streams(app: FastAPI) -> StreamAdmission:
-    streams: StreamAdmission = app.state.context.endpoint.streams
+    streams: StreamAdmission = app.state.context.services.streams
     return streams
 
 

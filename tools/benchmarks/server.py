@@ -23,7 +23,8 @@ from echoic.engines.registry import ModelSpec, Registry
 from echoic.engines.scripted import LOCAL_AGREEMENT, STATEFUL, DecodeCost, ScriptedEngine
 from echoic.interfaces.engine import Hypothesis, Token
 from echoic.observability.logging import set_up_logging
-from echoic.server.app import ServerContext, build_app
+from echoic.server.app import build_app
+from echoic.server.context import ServerContext
 from echoic.server.process import EchoicServer
 from echoic.server.settings.groups import Settings
 from echoic.server.stream.connection import Connection
@@ -126,13 +127,13 @@ async def _report_state(request: Request) -> JSONResponse:
     """Answer with what the server holds just now."""
     from starlette.responses import JSONResponse  # the name is only a type above
 
-    house: ServerContext = request.app.state.context
+    context: ServerContext = request.app.state.context
     gc.collect()
     kinds = [type(thing) for thing in gc.get_objects()]
-    load = house.endpoint.services.engines.collect_stats()
+    load = context.services.engines.collect_stats()
     return JSONResponse(
         {
-            "streams": len(house.endpoint.streams),
+            "streams": len(context.services.streams),
             "sessions": kinds.count(Session),
             "connections": kinds.count(Connection),
             "queued": sum(one.queued_finals + one.queued_partials for one in load),

@@ -6,14 +6,13 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
 import echoic
-from echoic.auth.access import AccessControl, build_access_control
+from echoic.auth.access import build_access_control
 from echoic.auth.network import AddressList
 from echoic.auth.revocation import RevocationMonitor
 from echoic.engines.models import EngineSettings, build_standard_registry
@@ -22,7 +21,6 @@ from echoic.errors import ModelUnavailable
 from echoic.interfaces.engine import ModelRequest
 from echoic.observability.logging import log_event
 from echoic.observability.metrics import EngineMetricsCollector, Metrics
-from echoic.quotas.ledger import QuotaLedger
 from echoic.scheduling.engine_pool import EnginePool
 from echoic.server.build import (
     build_add_on_services,
@@ -30,15 +28,15 @@ from echoic.server.build import (
     build_scripted_factory,
     build_silero_factory,
 )
+from echoic.server.context import ModelReadiness, ServerContext
 from echoic.server.core_router import CORE_PATH
-from echoic.server.middleware import AllowedAddressMiddleware, AllowedHostMiddleware, RefusalLog
+from echoic.server.middleware import AllowedAddressMiddleware, AllowedHostMiddleware
 from echoic.server.routes import STREAM_PATH, build_api_router
 from echoic.server.settings.groups import Settings
 from echoic.server.startup_checks import find_unmet_settings
 from echoic.server.static import build_page_router
 from echoic.server.stream.admission import StreamAdmission
 from echoic.server.stream.connection import Connection
-from echoic.server.stream.endpoint import EndpointContext
 from echoic.server.stream.flow_control import TotalBacklog, WaterMarks
 from echoic.server.stream.outbox import OutboxLimits
 from echoic.server.stream.resume import ResumableSessions, ResumePolicy
@@ -51,50 +49,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class ModelReadiness:
-    """Whether the model that streams get by default can transcribe."""
-
-    def __init__(self) -> None:
-        #: What is waited for, or why it failed, in a sentence; None: ready.
-        self.waits_for: str | None = "The server is starting."
-        #: The id of the model that streams get by default, once it is loaded.
-        self.model: str | None = None
-        #: Set when the default model is loaded, or will not be.
-        self.settled = asyncio.Event()
-        #: Sentences about settings of models that cannot be met.
-        self.unmet_settings: tuple[str, ...] = ()
-
-    def mark_settled(self, problem: str | None = None) -> None:
-        """Note that it is ready, or why it will not be."""
-        self.waits_for = problem
-        self.settled.set()
-
-
-@dataclass(frozen=True, slots=True)
-class ServerContext:
-    """Everything that one server holds; ``app.state.context``.
-
-    Attributes:
-        settings: What it was told.
-        registry: The models there are.
-        access: Who may.
-        endpoint: What its streams share.
-        readiness: Whether it can transcribe.
-        ledger: Where streams are counted.
-        tracing: Where spans are sent, or None: nowhere.
-        refusal_log: Where requests that are refused are noted.
-    """
-
-    settings: Settings
-    registry: Registry
-    access: AccessControl
-    endpoint: EndpointContext
-    readiness: ModelReadiness
-    ledger: QuotaLedger
-    tracing: Tracing | None = None
-    refusal_log: RefusalLog = field(default_factory=RefusalLog)
-
-
 def build_app(
     settings: Settings, registry: Registry | None = None, tracing: Tracing | None = None
 ) -> FastAPI:
@@ -105,31 +59,31 @@ def build_app(
         registry: The models there are; None: all of this version.
         tracing: Where spans are sent; None: where the settings say.
     """
-    house = _build_context(
+    context = _build_context(
         settings, registry or build_registry(settings), tracing or _build_tracing(settings)
     )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with house.access.open_key_store():
+        async with context.access.open_key_store():
             tasks = {
-                asyncio.create_task(_preload_model(house)),
-                asyncio.create_task(house.ledger.run_renewals()),
+                asyncio.create_task(_preload_model(context)),
+                asyncio.create_task(context.ledger.run_renewals()),
             }
-            if house.endpoint.revocation_monitor is not None:
-                tasks.add(asyncio.create_task(house.endpoint.revocation_monitor.run_checks()))
-            addons = house.endpoint.services.addons
+            if context.services.revocation_monitor is not None:
+                tasks.add(asyncio.create_task(context.services.revocation_monitor.run_checks()))
+            addons = context.services.addons
             if addons.recordings is not None:
                 tasks.add(asyncio.create_task(addons.recordings.run_sweeps()))
             yield
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-            await house.ledger.close()
+            await context.ledger.close()
             await addons.close()
-            await house.endpoint.services.engines.close()
-            if house.tracing is not None:
-                await asyncio.to_thread(house.tracing.close)
+            await context.services.engines.close()
+            if context.tracing is not None:
+                await asyncio.to_thread(context.tracing.close)
 
     # The interactive documentation would be loaded from other people's servers, and a redirect to the path
     # without its last slash would lead to whatever server the request's Host names.
@@ -141,26 +95,26 @@ def build_app(
         redirect_slashes=False,
         lifespan=lifespan,
     )
-    app.state.context = house
-    app.include_router(build_api_router(house))
-    app.include_router(build_page_router(house.access.authenticator.origins))
-    if house.tracing is not None:
+    app.state.context = context
+    app.include_router(build_api_router(context))
+    app.include_router(build_page_router(context.access.authenticator.origins))
+    if context.tracing is not None:
         middleware = import_module("echoic.observability.tracing").TracingMiddleware
-        app.add_middleware(middleware, tracer=house.tracing.tracer, paths=(STREAM_PATH, CORE_PATH))
-    if house.access.allowed_hosts.names is not None:
+        app.add_middleware(middleware, tracer=context.tracing.tracer, paths=(STREAM_PATH, CORE_PATH))
+    if context.access.allowed_hosts.names is not None:
         app.add_middleware(
             AllowedHostMiddleware,
-            hosts=house.access.allowed_hosts,
-            proxies=house.endpoint.trusted_proxies,
-            refusals=house.refusal_log,
+            hosts=context.access.allowed_hosts,
+            proxies=context.services.trusted_proxies,
+            refusals=context.refusal_log,
         )
     if settings.allowed_addresses is not None:
         allowed = AddressList.from_text(settings.allowed_addresses)
         app.add_middleware(
             AllowedAddressMiddleware,
             allowed=allowed,
-            proxies=house.endpoint.trusted_proxies,
-            refusals=house.refusal_log,
+            proxies=context.services.trusted_proxies,
+            refusals=context.refusal_log,
         )
     return app
 
@@ -237,14 +191,20 @@ def _build_context(settings: Settings, registry: Registry, tracing: Tracing | No
         settings=settings,
         registry=registry,
         access=entrance,
-        endpoint=EndpointContext(
-            StreamServices(engines, metrics, limits, build_add_on_services(settings), total_backlog=waters),
+        services=StreamServices(
+            engines,
+            metrics,
+            limits,
             streams,
-            build_scripted_factory() if settings.scripted_engine else build_silero_factory(),
-            RevocationMonitor(entrance.key_store) if entrance.key_store is not None else None,
-            AddressList.from_text(settings.trusted_proxies or ""),
-            kept,
-            ServerVocabulary(
+            addons=build_add_on_services(settings),
+            total_backlog=waters,
+            build_vad=build_scripted_factory() if settings.scripted_engine else build_silero_factory(),
+            revocation_monitor=RevocationMonitor(entrance.key_store)
+            if entrance.key_store is not None
+            else None,
+            trusted_proxies=AddressList.from_text(settings.trusted_proxies or ""),
+            resumable_sessions=kept,
+            vocabulary=ServerVocabulary(
                 settings.custom_vocab_terms_file,
                 settings.custom_vocab_replacements_file,
                 settings.vocabulary_policy,
@@ -269,8 +229,8 @@ async def _preload_model(context: ServerContext) -> None:
     ready.waits_for = f"The model {settings.preload_model!r} is being looked for."
     request = ModelRequest(settings.preload_model, "")
     try:
-        # The house keeps it: what ``/readyz`` promised stays true.
-        answer = await context.endpoint.services.engines.open_model(
+        # ``context.readiness`` keeps the model open, so that it is never unloaded: ``/readyz`` stays true.
+        answer = await context.services.engines.open_model(
             request, fallback=settings.streaming_fallback, client=context.readiness
         )
     except ModelUnavailable as error:

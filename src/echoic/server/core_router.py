@@ -19,15 +19,16 @@ from echoic.scheduling.engine_pool import EnginePool
 from echoic.server.build import build_add_on_services, build_silero_factory
 from echoic.server.settings.addons import AddOnSettings
 from echoic.server.stream.admission import StreamAdmission
-from echoic.server.stream.endpoint import EndpointContext, StreamEndpoint
+from echoic.server.stream.endpoint import StreamEndpoint
+from echoic.server.stream.flow_control import TotalBacklog
 from echoic.server.stream.services import StreamLimits, StreamServices
 
 CORE_PATH: Final = "/core/parakeet/stream"
 _MAX_STREAMS: Final = 200
 
 
-class _CoreContext:
-    """The service of one included router: made for the first stream, gone when the application stops."""
+class _CoreServices:
+    """The services of one included router, built for its first stream and closed with the application."""
 
     def __init__(
         self,
@@ -38,21 +39,27 @@ class _CoreContext:
         self._registry = registry
         self._build_vad = build_vad
         self._add_ons = add_ons or AddOnSettings()
-        self._context: EndpointContext | None = None
+        self._services: StreamServices | None = None
 
-    def get_context(self) -> EndpointContext:
-        if self._context is None:
-            engines = EnginePool(self._registry or build_standard_registry())
-            means = StreamServices(engines, Metrics(), StreamLimits(), build_add_on_services(self._add_ons))
-            streams = StreamAdmission(_MAX_STREAMS, means.total_backlog)
-            self._context = EndpointContext(means, streams, self._build_vad or build_silero_factory())
-        return self._context
+    def get_services(self) -> StreamServices:
+        if self._services is None:
+            backlog = TotalBacklog()
+            self._services = StreamServices(
+                EnginePool(self._registry or build_standard_registry()),
+                Metrics(),
+                StreamLimits(),
+                StreamAdmission(_MAX_STREAMS, backlog),
+                addons=build_add_on_services(self._add_ons),
+                total_backlog=backlog,
+                build_vad=self._build_vad or build_silero_factory(),
+            )
+        return self._services
 
     async def close(self) -> None:
-        service, self._context = self._context, None
-        if service is not None:
-            await service.services.addons.close()
-            await service.services.engines.close()
+        services, self._services = self._services, None
+        if services is not None:
+            await services.addons.close()
+            await services.engines.close()
 
 
 def core_router(
@@ -77,7 +84,7 @@ def core_router(
     Raises:
         ValueError: Something in ``allowed_origins`` is no origin.
     """
-    core = _CoreContext(registry, build_vad, add_ons)
+    core = _CoreServices(registry, build_vad, add_ons)
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:
@@ -87,6 +94,6 @@ def core_router(
     router = APIRouter(lifespan=lifespan)
     guard = Authenticator(origins=AllowedOrigins.from_text(allowed_origins, allow_loopback=True))
     router.routes.append(
-        WebSocketRoute(CORE_PATH, StreamEndpoint(core.get_context, guard), name="core_stream")
+        WebSocketRoute(CORE_PATH, StreamEndpoint(core.get_services, guard), name="core_stream")
     )
     return router

@@ -19,7 +19,8 @@ from echoic.auth.keys import KeyStoreUnavailable
 from echoic.engines.registry import Registry
 from echoic.observability.logging import LogValue, log_event, set_up_logging
 from echoic.protocol.codec import MAX_MESSAGE_BYTES
-from echoic.server.app import ServerContext, build_app
+from echoic.server.app import build_app
+from echoic.server.context import ServerContext
 from echoic.server.routes import STREAM_PATH
 from echoic.server.settings.groups import Settings, is_loopback
 from echoic.server.uvicorn_protocols import BoundedWebSocketProtocol, TimedHttpProtocol
@@ -102,7 +103,7 @@ class EchoicServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let the streams deliver what they heard, then stop."""
-        await self._context.endpoint.streams.drain(self._context.settings.drain_seconds)
+        await self._context.services.streams.drain(self._context.settings.drain_seconds)
         if self._greeting_task is not None:
             self._greeting_task.cancel()
         await super().shutdown(sockets)
@@ -147,7 +148,7 @@ def _build_started_event(context: ServerContext, port: int) -> dict[str, LogValu
     tls = "s" if settings.tls_cert_file else ""
     return {
         "url": f"ws{tls}://{_format_address(settings, port)}{STREAM_PATH}",
-        "models": " ".join(context.endpoint.services.engines.loaded_models),
+        "models": " ".join(context.services.engines.loaded_models),
         "waits_for": context.readiness.waits_for,
         "asks_for_key": settings.is_key_required,
     }
@@ -159,7 +160,7 @@ def _render_greeting(context: ServerContext, port: int) -> Iterator[str]:
     if context.readiness.waits_for is not None:
         yield f"echoic cannot transcribe yet: {context.readiness.waits_for}"
     else:
-        yield f"echoic is ready ({', '.join(context.endpoint.services.engines.loaded_models) or 'no model loaded yet'})."
+        yield f"echoic is ready ({', '.join(context.services.engines.loaded_models) or 'no model loaded yet'})."
     for sentence in context.readiness.unmet_settings:
         yield f"  {sentence}"
     tls = "s" if settings.tls_cert_file else ""

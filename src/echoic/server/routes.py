@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
@@ -17,6 +17,7 @@ from echoic.engines.registry import ModelStatus
 from echoic.errors import AccessRefused, ErrorCode, Unavailable, strip_folders
 from echoic.observability.metrics import CONTENT_TYPE
 from echoic.server.build import build_limits_body
+from echoic.server.context import ServerContext
 from echoic.server.core_router import CORE_PATH
 from echoic.server.middleware import find_request_address
 from echoic.server.schemas import (
@@ -29,12 +30,10 @@ from echoic.server.schemas import (
     build_text_refusal_schemas,
     render_refusal,
 )
-from echoic.server.stream.endpoint import EndpointContext, StreamEndpoint
+from echoic.server.stream.endpoint import StreamEndpoint
+from echoic.server.stream.services import StreamServices
 from echoic.session.config import Capabilities
 from echoic.session.insight_options import InsightOptions
-
-if TYPE_CHECKING:
-    from echoic.server.app import ServerContext
 
 STREAM_PATH: Final = "/api/v1/audio/stream/transcribe"
 STATUS_PATH: Final = "/api/v1/audio/stream/status"
@@ -64,11 +63,11 @@ def build_api_router(context: ServerContext) -> APIRouter:
 
 
 def _build_stream_routes(context: ServerContext) -> list[WebSocketRoute]:
-    def service() -> EndpointContext:
-        return context.endpoint
+    def get_services() -> StreamServices:
+        return context.services
 
     unified = StreamEndpoint(
-        service,
+        get_services,
         context.access.authenticator,
         fallback=context.settings.streaming_fallback,
         ledger=context.ledger,
@@ -76,7 +75,7 @@ def _build_stream_routes(context: ServerContext) -> list[WebSocketRoute]:
     routes = [WebSocketRoute(STREAM_PATH, unified, name="stream")]
     if context.settings.should_serve_core:
         pages_only = Authenticator(origins=context.access.authenticator.origins)
-        routes.append(WebSocketRoute(CORE_PATH, StreamEndpoint(service, pages_only), name="core_stream"))
+        routes.append(WebSocketRoute(CORE_PATH, StreamEndpoint(get_services, pages_only), name="core_stream"))
     return routes
 
 
@@ -88,7 +87,7 @@ def _add_status_routes(router: APIRouter, context: ServerContext) -> None:
         """Tell which models there are, and what the streams can do."""
         if asks and (refusal := await _find_refusal(guard, context, request, None)) is not None:
             return refusal
-        engines = context.endpoint.services.engines
+        engines = context.services.engines
         found = await run_in_threadpool(context.registry.describe_models)
         models, loaded = _mark_given_up(found, engines.hung_models), engines.loaded_models
         available = [model.id for model in models if model.available]
@@ -96,9 +95,9 @@ def _add_status_routes(router: APIRouter, context: ServerContext) -> None:
             "status": "available" if available else "unavailable",
             "available_models": available,
             "websocket_endpoint": STREAM_PATH,
-            "supported_features": _list_features(models, context.endpoint.services.addons.capabilities),
+            "supported_features": _list_features(models, context.services.addons.capabilities),
             "models": [_describe_model(model, loaded=model.id in loaded) for model in models],
-            "add_ons": _describe_add_ons(context.endpoint.services.addons.capabilities),
+            "add_ons": _describe_add_ons(context.services.addons.capabilities),
         }
 
     @router.get(
@@ -113,7 +112,7 @@ def _add_status_routes(router: APIRouter, context: ServerContext) -> None:
         except AccessRefused as refusal:
             return render_refusal(refusal)
         standing = await context.ledger.inspect_status(identity.user, identity.tier)
-        return build_limits_body(identity, standing, context.endpoint.streams)
+        return build_limits_body(identity, standing, context.services.streams)
 
 
 def _list_features(models: Iterable[ModelStatus], capabilities: Capabilities) -> dict[str, bool]:
@@ -163,7 +162,7 @@ def _build_auth_schema(authenticator: Authenticator | None) -> dict[str, Any]:
 async def _authenticate_request(
     authenticator: Authenticator, context: ServerContext, request: Request, scope: Scope | None
 ) -> Identity:
-    address = find_request_address(request.scope, context.endpoint.trusted_proxies)
+    address = find_request_address(request.scope, context.services.trusted_proxies)
     try:
         identity = await authenticator.authenticate_request(request.scope, scope, address)
         if identity is None:
@@ -188,9 +187,9 @@ async def _find_refusal(
 
 async def _find_unready_reason(context: ServerContext) -> str | None:
     """Return what is waited for: the default model (or what is loaded in its stead), or the stores."""
-    if context.endpoint.streams.is_draining:
+    if context.services.streams.is_draining:
         return "The server is about to stop."
-    engines, default = context.endpoint.services.engines, context.readiness.model
+    engines, default = context.services.engines, context.readiness.model
     if default is not None and default in engines.hung_models:
         return f"The model {default!r}: {engines.hung_models[default]}"
     loading = engines.loading_models
@@ -225,9 +224,9 @@ def _add_health_routes(router: APIRouter, context: ServerContext) -> None:
         return {
             "status": "not ready" if waits_for is not None else "degraded" if is_away else "ready",
             "waits_for": waits_for,
-            "models": list(context.endpoint.services.engines.loaded_models),
+            "models": list(context.services.engines.loaded_models),
             "quota_store": "away" if is_away else "reachable",
-            "full": context.endpoint.streams.is_full,
+            "full": context.services.streams.is_full,
         }
 
     guard = context.access.metrics_authenticator
@@ -240,4 +239,4 @@ def _add_health_routes(router: APIRouter, context: ServerContext) -> None:
         """Tell what is counted, for Prometheus."""
         if (refusal := await _find_refusal(guard, context, request, None)) is not None:
             return refusal
-        return Response(context.endpoint.services.metrics.render_text(), media_type=CONTENT_TYPE)
+        return Response(context.services.metrics.render_text(), media_type=CONTENT_TYPE)

@@ -65,7 +65,7 @@ async def exported() -> dict[str, list[dict[str, str]]]:
             socket.send({"type": "stop"})
             await socket.receive_until("full_transcript")
             await socket.wait_until_ended()
-        text = app.state.context.endpoint.services.metrics.render_text().decode()
+        text = app.state.context.services.metrics.render_text().decode()
     found: dict[str, list[dict[str, str]]] = {}
     for family in text_string_to_metric_families(text):
         found.setdefault(family.name, [])  # counters with labels have no sample before they count

@@ -137,7 +137,7 @@ async def test_a_key_that_was_revoked_while_the_server_runs_opens_nothing(
         assert await other.revoke_key(key.id)
         await other.close()
         assert "revoked" in await refused(app, "unauthorized", 4401, headers={"x-api-key": key.text})
-        await app.state.context.endpoint.revocation_monitor.end_revoked_streams()
+        await app.state.context.services.revocation_monitor.end_revoked_streams()
         frames = await running.receive_until("close")
     assert [frame["code"] for frame in frames if frame["type"] in {"error", "close"}] == [
         "unauthorized",
@@ -183,7 +183,7 @@ async def test_a_store_that_goes_away_is_told_and_lets_running_streams_go_on(
             part.write_bytes(b"no database " * 400)
         await app.state.context.access.key_store.close()  # a new connection sees it
         await refused(app, "server_busy", 1013, headers={"x-api-key": key.text})
-        await app.state.context.endpoint.revocation_monitor.end_revoked_streams()
+        await app.state.context.services.revocation_monitor.end_revoked_streams()
         running.send({"type": "ping"})
         assert await running.receive_frame() == PONG
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as client:
@@ -426,10 +426,10 @@ async def test_a_session_that_was_taken_up_lasts_as_long_as_the_key_that_took_it
         socket.send({"type": "config", "resume": status["resume_token"], "received": status["seq"]})
         assert (await socket.receive_frame())["state"] == "resumed"
         await house.access.key_store.revoke_key(first.id)
-        await house.endpoint.revocation_monitor.end_revoked_streams()
+        await house.services.revocation_monitor.end_revoked_streams()
         socket.send({"type": "ping"})
         assert (await socket.receive_frame())["type"] == "pong"
         await house.access.key_store.revoke_key(second.id)
-        await house.endpoint.revocation_monitor.end_revoked_streams()
+        await house.services.revocation_monitor.end_revoked_streams()
         assert (await socket.receive_until("error"))[-1]["code"] == "unauthorized"
         assert await socket.receive_frame() == {"type": "close", "code": 4401}

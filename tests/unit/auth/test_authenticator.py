@@ -120,7 +120,7 @@ async def test_a_client_that_leaves_before_its_key_leaves_nothing_behind(app: Fa
     async with MemorySocket(app) as socket:
         socket.disconnect()
         await socket.wait_until_ended()
-    assert len(app.state.context.endpoint.streams) == 0
+    assert len(app.state.context.services.streams) == 0
     assert len(asyncio.all_tasks()) == 2  # this one, and the one that renews leases
 
 

@@ -108,7 +108,7 @@ async def test_a_stream_its_windows_and_their_batches_are_spans() -> None:
         (decode,) = children(spans["echoic.decode"], window)
         assert window.start_time <= wait.end_time == decode.start_time <= decode.end_time <= window.end_time  # type: ignore[operator]
     assert sum(facts(batch)["echoic.windows"] for batch in spans["echoic.batch"]) >= len(decoded)
-    assert app.state.context.endpoint.services.engines.observer.is_idle  # no span is kept
+    assert app.state.context.services.engines.observer.is_idle  # no span is kept
 
 
 async def test_no_attribute_says_what_was_said_or_by_whom() -> None:

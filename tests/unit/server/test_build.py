@@ -148,11 +148,11 @@ async def test_however_a_stream_ends_its_place_is_free_and_what_it_heard_is_bill
                 socket.send({"type": "stop"})
                 await until_closed(socket)
             case "fault":
-                (connection,) = app.state.context.endpoint.streams._open_streams  # the fault
+                (connection,) = app.state.context.services.streams._open_streams  # the fault
                 connection._fail_stream(RuntimeError())  # the same
                 await until_closed(socket)
             case "drain":
-                await app.state.context.endpoint.streams.drain(20)
+                await app.state.context.services.streams.drain(20)
     body = await limits(app)
     assert (body["active_streams"], body["used_today_minutes"]) == (0, pytest.approx(1 / 60, abs=1e-6))
 

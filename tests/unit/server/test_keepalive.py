@@ -71,7 +71,7 @@ async def test_a_client_that_answers_no_ping_and_says_nothing_is_gone(start_app:
         client = await asyncio.to_thread(RawWebSocket, place, STREAM_PATH)
         await asyncio.to_thread(pings, client, 1)
         async with asyncio.timeout(WAIT_SECONDS):
-            await house_of(app).endpoint.streams.wait_until_empty()
+            await house_of(app).services.streams.wait_until_empty()
         client.reset_connection()
 
 
@@ -132,7 +132,7 @@ async def test_a_ping_behind_audio_that_waits_is_answered(start_app: StartApp) -
             assert heard.payload == b"there?"
 
         await asyncio.to_thread(talk)
-        (stream,) = house_of(app).endpoint.streams._open_streams  # nobody else knows it
+        (stream,) = house_of(app).services.streams._open_streams  # nobody else knows it
         assert stream._received_samples < 100_000  # what was taken; the rest waits
         doors.open.set()
         client.reset_connection()

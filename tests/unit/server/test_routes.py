@@ -94,7 +94,7 @@ async def test_no_client_is_told_which_folders_there_are(start_app: StartApp) ->
     async with browsing(app) as client:
         status = (await client.get(f"{API}/status")).json()
     assert status["models"][0]["reason"] == "a.onnx is empty."
-    answer = await app.state.context.endpoint.services.engines.open_model(
+    answer = await app.state.context.services.engines.open_model(
         ModelRequest("parakeet-onnx", "onnx"), fallback=True
     )
     assert answer.fallback == (
@@ -123,8 +123,8 @@ async def test_a_preloaded_model_is_never_idle_and_another_is_once_its_streams_a
             stream.send({"type": "config", "model": "other"})
             while (await stream.receive_frame()).get("state") != "configured":
                 pass
-            assert set(house.endpoint.services.engines.loaded) == {"kept", "other"}
-        while "other" in house.endpoint.services.engines.loaded:  # rounds of the loop
+            assert set(house.services.engines.loaded) == {"kept", "other"}
+        while "other" in house.services.engines.loaded:  # rounds of the loop
             await asyncio.sleep(0)
         ready = await client.get("/readyz")
     assert (ready.status_code, ready.json()["models"]) == (200, ["kept"])
@@ -240,7 +240,7 @@ async def test_ready_means_that_the_default_model_is_loaded(start_app: StartApp)
         assert (await client.get("/healthz")).status_code == 200
         ready = await client.get("/readyz")
         assert (ready.status_code, ready.json()["models"]) == (200, ["scripted"])
-        app.state.context.endpoint.streams.is_draining = True
+        app.state.context.services.streams.is_draining = True
         assert (await client.get("/readyz")).status_code == 503
 
 
@@ -339,9 +339,7 @@ async def test_two_applications_in_a_process_share_nothing(start_app: StartApp) 
         for each in (socket, another):
             each.send({"type": "ping"})
             assert await each.receive_frame() == {"type": "pong"}
-        assert (
-            one.state.context.endpoint.services.metrics.registry.get_sample_value("echoic_streams_total") == 1
-        )
+        assert one.state.context.services.metrics.registry.get_sample_value("echoic_streams_total") == 1
 
 
 async def test_the_page_and_its_files_come_with_a_strict_policy(app: FastAPI) -> None:

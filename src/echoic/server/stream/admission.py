@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from typing import Protocol
 
 from echoic.errors import CLOSE_GOING_AWAY, AccessRefused, ErrorCode
-from echoic.server.stream.connection import Connection
 from echoic.server.stream.flow_control import TotalBacklog
 
 #: Seconds that streams which are cut off have to send their close.
 _FORCED_CLOSE_SECONDS = 2.0
+
+
+class OpenStream(Protocol):
+    """An open stream, as admission control sees it."""
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether its finals are late."""
+
+    def end_stream(self, code: int) -> None:
+        """Deliver what was heard, then close with ``code``."""
+
+    def close_now(self, code: int) -> None:
+        """Close with ``code`` at once."""
 
 
 class StreamAdmission:
@@ -29,7 +43,7 @@ class StreamAdmission:
         self.retry_after = retry_after
         self._total_backlog = total_backlog or TotalBacklog()
         self.is_draining = False
-        self._open_streams: set[Connection] = set()
+        self._open_streams: set[OpenStream] = set()
         self._is_empty = asyncio.Event()
         self._is_empty.set()
 
@@ -72,12 +86,12 @@ class StreamAdmission:
                 retry_after=self.retry_after,
             )
 
-    def add_stream(self, connection: Connection) -> None:
+    def add_stream(self, connection: OpenStream) -> None:
         """Count a stream as open."""
         self._open_streams.add(connection)
         self._is_empty.clear()
 
-    def remove_stream(self, connection: Connection) -> None:
+    def remove_stream(self, connection: OpenStream) -> None:
         """Count it no more."""
         self._open_streams.discard(connection)
         if not self._open_streams:

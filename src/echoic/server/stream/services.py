@@ -1,4 +1,4 @@
-"""What a stream is given: its client, what all streams share, and how much it may take."""
+"""The client of a stream, the services that all streams of a server share, and the limits of one stream."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ from secrets import token_hex
 
 from starlette.types import Message, Receive, Send
 
+from echoic.auth.network import AddressList
+from echoic.auth.revocation import RevocationMonitor
+from echoic.interfaces.vad import VoiceActivityDetector
 from echoic.observability.metrics import Metrics
 from echoic.scheduling.engine_pool import EnginePool
 from echoic.server.stream.addons import AddOnServices
+from echoic.server.stream.admission import StreamAdmission
 from echoic.server.stream.flow_control import TotalBacklog, WaterMarks
 from echoic.server.stream.outbox import CLOSE_ABNORMAL, OutboxLimits
 from echoic.server.stream.resume import ResumableSessions
+from echoic.server.vocabulary_files import ServerVocabulary
 
 
 class PeerDisconnected(Exception):
@@ -122,17 +127,27 @@ class StreamSlot:
 
 @dataclass(frozen=True, slots=True)
 class StreamServices:
-    """What every stream of a server shares.
+    """The services that all streams of a server share."""
 
-    Attributes:
-        engines: Decode.
-        metrics: Count.
-        limits: Of each stream.
-        total_backlog: What all of them wait for.
-    """
-
+    #: Decodes the windows of the streams.
     engines: EnginePool
+    #: Counts what the streams do.
     metrics: Metrics
+    #: The limits of each stream.
     limits: StreamLimits
+    #: The open streams; admits new ones.
+    streams: StreamAdmission
+    #: Diarization, insights and recordings.
     addons: AddOnServices = field(default_factory=AddOnServices)
+    #: The undecoded audio of all streams.
     total_backlog: TotalBacklog = field(default_factory=TotalBacklog)
+    #: Builds the voice-activity detector of a stream; None: every window is decoded.
+    build_vad: Callable[[], VoiceActivityDetector] | None = None
+    #: Ends streams whose keys are revoked; None: there is no key store.
+    revocation_monitor: RevocationMonitor | None = None
+    #: Proxies whose ``X-Forwarded-For`` is trusted.
+    trusted_proxies: AddressList = field(default_factory=AddressList)
+    #: Sessions that lost their connection and may be resumed.
+    resumable_sessions: ResumableSessions = field(default_factory=ResumableSessions)
+    #: The server's own vocabulary, which every session starts with.
+    vocabulary: ServerVocabulary = field(default_factory=ServerVocabulary)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from echoic.insights.base import TranscriptSegment
     from echoic.insights.providers import InsightProviders
     from echoic.interfaces.diarizer import DiarizationChunk, DiarizationResult, SpeakerTurn
-    from echoic.server.app import ServerContext
+    from echoic.server.context import ServerContext
     from echoic.session.insight_options import InsightOptions
     from support.app_fixtures import StartApp
 
@@ -95,7 +95,7 @@ class Insights:
 
 def furnish(app: FastAPI, shared: AddOnServices) -> None:
     house: ServerContext = app.state.context
-    object.__setattr__(house.endpoint.services, "addons", shared)
+    object.__setattr__(house.services, "addons", shared)
 
 
 def everything() -> Capabilities:
@@ -291,7 +291,7 @@ async def test_a_client_that_goes_away_takes_everything_with_it(start_app: Start
         socket.send(TALK)
         await socket.receive_until("final")
     house: ServerContext = app.state.context
-    assert len(house.endpoint.streams) == 0
-    listeners = house.endpoint.services.addons.diarizer_pool
+    assert len(house.services.streams) == 0
+    listeners = house.services.addons.diarizer_pool
     assert listeners is not None
     assert listeners.pending_count == 0

@@ -217,11 +217,11 @@ async def test_an_over_long_message_in_place_of_the_key_opens_nothing(
         assert (await socket.receive_frame())["code"] == "unauthorized"
         assert await socket.receive_frame() == {"type": "close", "code": 4401}
         await socket.wait_until_ended()
-    assert len(house_of(app).endpoint.streams) == 0
+    assert len(house_of(app).services.streams) == 0
 
 
 async def test_clients_that_want_in_while_it_is_full_cost_those_that_are_in_nothing(app: FastAPI) -> None:
-    house_of(app).endpoint.streams.max_streams = 1
+    house_of(app).services.streams.max_streams = 1
     async with MemorySocket(app) as first, AsyncExitStack() as crowd:
         for _ in range(50):
             one = await crowd.enter_async_context(MemorySocket(app))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-    from echoic.server.app import ServerContext
+    from echoic.server.context import ServerContext
     from support.app_fixtures import StartApp
 
 CONFIG: dict[str, object] = {"type": "config", "model": "scripted"}
@@ -57,11 +57,11 @@ def house_of(app: FastAPI) -> ServerContext:
 
 
 def metric(app: FastAPI, name: str, **labels: str) -> float:
-    return house_of(app).endpoint.services.metrics.registry.get_sample_value(name, labels) or 0.0
+    return house_of(app).services.metrics.registry.get_sample_value(name, labels) or 0.0
 
 
 def assert_nothing_is_left(app: FastAPI, *, tasks: int = 2) -> None:
-    service = house_of(app).endpoint
+    service = house_of(app).services
     assert len(service.streams) == 0
     assert not service.services.engines._pending  # what leaks there is seen nowhere else
     assert metric(app, "echoic_streams_active") == 0
@@ -212,7 +212,7 @@ async def test_a_client_that_takes_nothing_for_too_long_is_gone(start_app: Start
         socket.may_read.clear()
         socket.send({"type": "ping"})
         async with asyncio.timeout(WAIT_SECONDS):
-            await house_of(app).endpoint.streams.wait_until_empty()
+            await house_of(app).services.streams.wait_until_empty()
     assert metric(app, "echoic_closes_total", code="1006") == 1
     assert_nothing_is_left(app)
 
@@ -252,7 +252,7 @@ async def test_one_stream_more_than_allowed_is_told_that_the_server_is_busy(star
 
 
 async def test_draining_delivers_what_was_heard_and_refuses_the_new(app: FastAPI) -> None:
-    streams = house_of(app).endpoint.streams
+    streams = house_of(app).services.streams
     async with MemorySocket(app) as socket:
         socket.send(CONFIG | {"enable_partial": False})
         await socket.receive_until("status")
@@ -276,7 +276,7 @@ async def test_draining_cuts_off_what_does_not_end_in_time(start_app: StartApp) 
         await socket.receive_until("status")
         socket.send(draw_words([("alpha", 3.0)]).tobytes())
         await asyncio.to_thread(doors.reached.wait, WAIT_SECONDS)
-        await house_of(app).endpoint.streams.drain(0.02)
+        await house_of(app).services.streams.drain(0.02)
         assert await socket.receive_frame() == {"type": "close", "code": 1001}
         await socket.wait_until_ended()
         doors.open.set()
@@ -289,12 +289,12 @@ async def test_a_fault_in_the_server_is_told_to_this_client_alone(
         raise ZeroDivisionError("said in confidence")
 
     async with MemorySocket(app) as other, MemorySocket(app) as socket:
-        house_of(app).endpoint.services.metrics.count_received = broken  # type: ignore[method-assign,assignment]
+        house_of(app).services.metrics.count_received = broken  # type: ignore[method-assign,assignment]
         socket.send({"type": "ping"})
         assert (await socket.receive_frame())["code"] == "internal_error"
         assert await socket.receive_frame() == {"type": "close", "code": 1011}
         await socket.wait_until_ended()
-        del house_of(app).endpoint.services.metrics.count_received
+        del house_of(app).services.metrics.count_received
         other.send({"type": "ping"})
         assert await other.receive_frame() == {"type": "pong"}
     assert "stream.broken" in caplog.text
@@ -317,7 +317,7 @@ async def test_an_error_that_another_task_caused_bears_the_clients_address_in_th
         async with MemorySocket(app) as socket:
             socket.send(CONFIG)
             await socket.receive_until("status")
-            (stream,) = house_of(app).endpoint.streams._open_streams  # nobody else hands it out
+            (stream,) = house_of(app).services.streams._open_streams  # nobody else hands it out
             error = Error(code=ErrorCode.UNAUTHORIZED, message="This API key is gone.")
             Context().run(stream.end_stream, 4401, error)
             await socket.receive_until("close")
@@ -381,7 +381,7 @@ async def test_a_stop_that_takes_long_is_finished(start_app: StartApp) -> None:
     app = await start_app(
         Registry([ModelSpec("scripted", "scripted", "standard", lambda: None, lambda: slow)])
     )
-    object.__setattr__(house_of(app).endpoint.services.limits, "closing", 2.0)  # frozen, and no setting
+    object.__setattr__(house_of(app).services.limits, "closing", 2.0)  # frozen, and no setting
     async with MemorySocket(app) as socket:
         socket.send(CONFIG | {"enable_partial": False})
         await socket.receive_until("status")
@@ -395,7 +395,7 @@ async def test_a_stop_that_takes_long_is_finished(start_app: StartApp) -> None:
 async def test_a_stop_that_cannot_be_finished_ends_all_the_same(start_app: StartApp) -> None:
     doors = Doors()
     app = await start_app(doors.registry())
-    object.__setattr__(house_of(app).endpoint.services.limits, "closing", 0.1)  # frozen, and no setting
+    object.__setattr__(house_of(app).services.limits, "closing", 0.1)  # frozen, and no setting
     async with MemorySocket(app) as socket:
         socket.send(CONFIG)
         await socket.receive_until("status")

@@ -61,7 +61,7 @@ async def begun(socket: MemorySocket, *messages: dict[str, object] | bytes) -> d
 
 async def emptied(app: FastAPI) -> None:
     async with asyncio.timeout(WAIT_SECONDS):
-        await house_of(app).endpoint.streams.wait_until_empty()
+        await house_of(app).services.streams.wait_until_empty()
 
 
 async def left(app: FastAPI) -> None:
@@ -91,7 +91,7 @@ async def test_a_session_decodes_while_it_waits_and_keeps_what_it_says(start_app
 async def test_silent_connections_that_may_have_come_for_a_session_are_bounded(start_app: StartApp) -> None:
     places = asyncio.Semaphore(1)
     app = await start_app()
-    endpoint = StreamEndpoint(lambda: house_of(app).endpoint, Authenticator(pending_connections=places))
+    endpoint = StreamEndpoint(lambda: house_of(app).services, Authenticator(pending_connections=places))
     async with MemorySocket(app) as first:
         await begun(first)
         async with MemorySocket(endpoint) as silent:
@@ -110,7 +110,7 @@ async def test_more_sessions_than_may_wait_end_with_their_connections(start_app:
         kept = await begun(first)
     async with MemorySocket(app) as second:
         status = await begun(second)
-    assert len(house_of(app).endpoint.streams) == 1
+    assert len(house_of(app).services.streams) == 1
     for one, answer in ((status, "error"), (kept, "status")):
         async with MemorySocket(app) as socket:
             socket.send(wish(one))
@@ -145,7 +145,7 @@ async def test_draining_finalises_sessions_that_wait_and_does_not_wait_for_their
     async with MemorySocket(app) as socket:
         await begun(socket, AUDIO)
     async with asyncio.timeout(WAIT_SECONDS):
-        await house_of(app).endpoint.streams.drain(WAIT_SECONDS)
+        await house_of(app).services.streams.drain(WAIT_SECONDS)
     assert metric(app, "echoic_closes_total", code="1001") == 1
     assert metric(app, "echoic_frames_total", direction="out", type="full_transcript") == 1
     await left(app)
@@ -156,8 +156,8 @@ async def test_draining_cuts_off_a_session_that_waits_and_is_not_decoded_in_time
     app = await start_app(doors.registry())
     async with MemorySocket(app) as socket:
         await begun(socket, draw_words([("alpha", 3.0)]).tobytes())
-    await house_of(app).endpoint.streams.drain(0.02)
-    assert len(house_of(app).endpoint.streams) == 0
+    await house_of(app).services.streams.drain(0.02)
+    assert len(house_of(app).services.streams) == 0
     doors.open.set()
 
 
