@@ -18,7 +18,7 @@ RATE = 16_000
 async def speak(stream: Stream, enough: asyncio.Event) -> None:
     """Send what the microphone hears until it is enough, then have the rest delivered."""
     try:
-        import sounddevice  # missing, it is missed by whoever speaks
+        import sounddevice  # noqa: PLC0415  # missing, it is missed by whoever speaks
     except ImportError:
         raise OSError("The microphone needs sounddevice: pip install sounddevice") from None
     loop, heard = asyncio.get_running_loop(), asyncio.Queue[np.ndarray]()

@@ -188,7 +188,7 @@ class InMemoryServer:
 
     async def wait_until_empty(self) -> None:
         """Wait."""
-        await _get_streams(self._app)._is_empty.wait()  # no other event says so
+        await _get_streams(self._app)._is_empty.wait()  # noqa: SLF001  # no other event says so
 
     async def wait_until_preloaded(self) -> None:
         """Wait."""
@@ -269,7 +269,7 @@ class RealSocketServer:
 
     async def wait_until_empty(self) -> None:
         """Wait."""
-        await self._run_in_loop(_get_streams(self._app)._is_empty.wait())  # no other event says so
+        await self._run_in_loop(_get_streams(self._app)._is_empty.wait())  # noqa: SLF001  # no other event says so
 
     async def wait_until_preloaded(self) -> None:
         """Wait."""

@@ -91,7 +91,7 @@ class Blocking:
 
 
 @asynccontextmanager
-async def by_threads(url: str, **options: Any) -> AsyncIterator[Line]:
+async def by_threads(url: str, **options: Any) -> AsyncIterator[Line]:  # noqa: ANN401
     stream = await asyncio.to_thread(partial(blocking.connect, url, **options))
     with stream:
         yield Blocking(stream)
@@ -100,7 +100,7 @@ async def by_threads(url: str, **options: Any) -> AsyncIterator[Line]:
 async def transcribed_by_threads(
     url: str,
     audio: Iterable[NDArray[Any]] | str,
-    **options: Any,
+    **options: Any,  # noqa: ANN401
 ) -> list[Final]:
     return await asyncio.to_thread(partial(blocking.transcribe, url, audio, **options))
 

@@ -51,20 +51,20 @@ def scripted(needs: EngineRequirements) -> Callable[[Path], Engine]:
 
 
 def by_nemo(folder: Path) -> Engine:
-    from echoic.engines.parakeet.nemo import ParakeetNemo  # not installed everywhere
+    from echoic.engines.parakeet.nemo import ParakeetNemo  # noqa: PLC0415  # not installed everywhere
 
     return ParakeetNemo(write_nemo_file(folder), COVERED)
 
 
 def by_mlx(folder: Path) -> Engine:
-    from echoic.engines.parakeet.mlx import ParakeetMlx  # not installed everywhere
+    from echoic.engines.parakeet.mlx import ParakeetMlx  # noqa: PLC0415  # not installed everywhere
 
     return ParakeetMlx(write_mlx_folder(folder), COVERED)
 
 
 def by_whisper(_: Path) -> Engine:
-    from echoic.engines.whisper import Whisper  # the same
-    from echoic.engines.whisper import WhisperOptions as WhisperTuning  # not installed everywhere
+    from echoic.engines.whisper import Whisper  # the same  # noqa: PLC0415  # only where it is installed
+    from echoic.engines.whisper import WhisperOptions as WhisperTuning  # noqa: PLC0415  # not installed everywhere
 
     return Whisper(
         fetch_weights(TINY_ENGLISH), options=WhisperTuning(partial_context=10.0, final_context=10.0)

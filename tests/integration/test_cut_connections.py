@@ -77,7 +77,7 @@ async def _cut(proxy: CuttableProxy, cuts: random.Random, *, at_once: bool = Fal
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_cuts_at_random_moments_change_no_final(place: str, seed: int) -> None:
-    chance = random.Random(seed)  # a test's choices
+    chance = random.Random(seed)  # a test's choices  # noqa: S311  # the same tapes each time
     audio = draw_words([(chance.choice(WORDS), chance.uniform(0.2, 0.6)) for _ in range(80)])
     finals, transcript, _ = await spoken(place, audio, "scripted")
     assert len(finals) > 10
@@ -93,7 +93,7 @@ async def test_cuts_at_random_moments_change_no_final(place: str, seed: int) -> 
 async def test_they_change_none_of_the_embedded_models() -> None:
     assert FOLDER is not None
     (recording,) = filter_by_name(load_recordings(FOLDER), "librispeech_test_other__1688-142285-0001")
-    chance = random.Random(0)  # a test's choices
+    chance = random.Random(0)  # noqa: S311  # a test's choices
     with ServerProcess(scripted_engine="no", preload_model="") as server:
         place = server.address
         finals, transcript, _ = await spoken(place, recording.load_audio(), "moonshine-tiny-en")

@@ -125,7 +125,7 @@ async def test_garbage_is_answered_and_leaves_nothing_behind() -> None:
         assert await transcribed(place) == "one two three"
         counted = await empty(place)
         assert server.process.poll() is None
-        print(  # the figures of a long run
+        print(  # noqa: T201  # the figures of a long run
             f"\n{tally.sent} messages in {seconds:.1f} s, {tally.sent / seconds:.0f} a second; "
             f"resident {before:.1f} MiB before, {after:.1f} after; "
             f"errors {dict(tally.errors.most_common())}; frames {dict(tally.frames.most_common())}"

@@ -71,7 +71,7 @@ async def told(place: str, acts: list[Act], cuts: random.Random | None = None) -
         return told, proxy.connection_count
 
 
-async def do(stream: Stream, kind: str, what: Any) -> list[str]:  # samples, or what JSON may be
+async def do(stream: Stream, kind: str, what: Any) -> list[str]:  # noqa: ANN401  # samples, or what JSON may be
     match kind:
         case "send":
             await stream.send(what)
@@ -105,7 +105,7 @@ async def test_new_beginnings_at_random_moments_change_nothing(
     place: str, seed: int, rates: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pasts, "REPLAY_LEAD", 6.0)  # short: the session is not heard again from its beginning
-    chance = random.Random(seed)  # a test's choices
+    chance = random.Random(seed)  # a test's choices  # noqa: S311  # the same tapes each time
     acts = build_acts(chance, rates)
     unbroken, _ = await told(place, acts)
     again, connections = await told(place, acts, chance)

@@ -287,7 +287,9 @@ FRAMES: st.SearchStrategy[Json | bytes] = st.sampled_from(
 
 @given(st.lists(FRAMES, max_size=12), st.lists(FRAMES, max_size=6), st.booleans())
 def test_nothing_follows_the_close(
-    before: list[Json | bytes], after: list[Json | bytes], stop: bool
+    before: list[Json | bytes],
+    after: list[Json | bytes],
+    stop: bool,  # noqa: FBT001  # Hypothesis draws it
 ) -> None:  # Hypothesis draws it
     play = SessionDriver(ScriptedEngine())
     for frame in before:
@@ -390,7 +392,7 @@ def test_an_hour_of_audio_is_held_for_less_than_a_minute(
         play.frames.clear()
         play.requested_decodes.clear()
         heard += len(message)
-        stretch = play.session._pipeline  # what it holds is seen nowhere else
+        stretch = play.session._pipeline  # noqa: SLF001  # what it holds is seen nowhere else
         assert stretch
-        longest = max(longest, stretch._buffer.nbytes)  # the same
+        longest = max(longest, stretch._buffer.nbytes)  # noqa: SLF001  # the same
     assert longest < 60 * rate * 4

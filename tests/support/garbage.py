@@ -87,7 +87,7 @@ def generate_garbage(seed: int) -> Iterator[Message]:
     ``stop`` is never among them, so a session that lives at the end has borne them all. Each is less
     than 1 MiB long; a message of 8 MiB ends a session and is a test of its own.
     """
-    rng = random.Random(seed)  # test data
+    rng = random.Random(seed)  # noqa: S311  # test data
     while True:
         yield rng.choice(_BUILDERS)(rng)
 

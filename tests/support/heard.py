@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from echoic.client import connect
-from echoic.protocol.frames import Error, Final, Partial, Warning  # the protocol's word
+from echoic.protocol.frames import Error, Final, Partial, Warning  # noqa: A004  # the protocol's word
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -53,7 +53,7 @@ async def stream_audio(
     before_piece: Callable[[int], Awaitable[None]] | None = None,
     *,
     piece_count: int = 50,
-    **config: Any,  # what JSON may be
+    **config: Any,  # noqa: ANN401  # what JSON may be
 ) -> ReceivedFrames:
     """Stream audio in pieces, commit halfway, and return what came.
 

@@ -45,7 +45,7 @@ class ServerProcess:
         env |= {"PYTHONPATH": os.pathsep.join(sys.path)}
         env |= {"ECHOIC_" + name.upper(): value for name, value in given.items()}
         # Not a pipe: one that nobody reads would stop a server that logs much.
-        self._log = tempfile.TemporaryFile("w+")  # closed with the process
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed with the process
         self.process = subprocess.Popen(
             [*wrapper, sys.executable, "-c", program],
             stdout=subprocess.PIPE,

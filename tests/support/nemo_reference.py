@@ -97,7 +97,7 @@ class ReferenceResult(NamedTuple):
 def suppress_warnings(function: Wrapped) -> Wrapped:
     """Return ``function`` without its warnings, which are about training and export."""
 
-    def wrapped(*args: Any, **kwargs: Any) -> Any:  # whatever it is
+    def wrapped(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # whatever it is
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return function(*args, **kwargs)

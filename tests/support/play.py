@@ -67,7 +67,7 @@ class SessionDriver:
         self.requested_decodes: list[Decode] = []
         self.decoded_seconds = 0.0
         self._model_resolver = model_resolver
-        self._shuffle_rng = None if shuffle_seed is None else random.Random(shuffle_seed)  # a test's order
+        self._shuffle_rng = None if shuffle_seed is None else random.Random(shuffle_seed)  # noqa: S311  # a test's order
         self._pending: dict[int, Decode | Diarize | FinalizeDiarization] = {}
         self.diarizer = diarizer
         self.recorded_audio: list[NDArray[np.float32]] = []
@@ -146,7 +146,7 @@ class SessionDriver:
         self.decoded_seconds += len(decode.window.audio) / decode.window.sample_rate
         try:
             outcome = self.engine.decode([decode.window])[0]
-        except Exception:  # as the worker does
+        except Exception:  # as the worker does  # noqa: BLE001  # a job in the writer, which writes for all sessions
             self.perform_effects(self.session.on_decoded(key, DecodeFailed()))
         else:
             self.perform_effects(self.session.on_decoded(key, outcome))

@@ -54,7 +54,7 @@ class CliTerminal:
             [sys.executable, "-m", "echoic.cli", *args],
             env=build_environment(TERM="xterm-256color", **(env or {})),
             stdin=stdin,
-            preexec_fn=prepare,  # nothing else runs threads here
+            preexec_fn=prepare,  # noqa: PLW1509  # nothing else runs threads here
         )
         os.close(other_end)
         self.output = ""

@@ -117,7 +117,7 @@ async def visiting(
     options: Mapping[str, object] = SCRIPTED,
     expects: str = "",
     flags: Sequence[str] = (),
-    **context: Any,  # what the browser takes
+    **context: Any,  # noqa: ANN401  # what the browser takes
 ) -> AsyncIterator[Visit]:
     """Yield a visit to a page; at its end nothing may have been amiss.
 

@@ -218,7 +218,7 @@ async def cut(proxy: CuttableProxy, saying: Saying, chance: random.Random) -> No
 
 @pytest.mark.parametrize("seed", range(2))
 async def test_cuts_change_no_final(programs: Path, place: str, seed: int) -> None:
-    chance = random.Random(seed)  # a test's choices
+    chance = random.Random(seed)  # a test's choices  # noqa: S311  # the same tapes each time
     words = chosen(chance, 60)
     expected = await (await Saying().begin(programs, place, words, 0)).told()
     async with open_proxy(place) as (proxy, through):
@@ -233,7 +233,7 @@ async def test_cuts_change_no_final(programs: Path, place: str, seed: int) -> No
 
 
 async def test_a_server_that_stopped_in_peace_is_begun_with_anew(programs: Path) -> None:
-    words = chosen(random.Random(7), 60)  # a test's choices
+    words = chosen(random.Random(7), 60)  # noqa: S311  # a test's choices
     with run_restartable_server() as server:
         saying = await Saying().begin(programs, server.address, words, 20)
         await saying.halfway.wait()

@@ -128,7 +128,7 @@ def assert_alike(broken: Acting, unbroken: Acting) -> None:
 async def test_new_beginnings_at_random_moments_change_nothing(
     programs: Path, place: str, seed: int, rates: tuple[int, ...]
 ) -> None:
-    chance = random.Random(seed)  # a test's choices
+    chance = random.Random(seed)  # a test's choices  # noqa: S311  # the same tapes each time
     acts = build_acts(chance, rates, LONG)
     form: dict[str, Any] = {"audio_format": chance.choice(("f32le", "s16le"))}
     unbroken = await (await Acting().begin(programs, place, acts, **form)).ended()
@@ -150,7 +150,7 @@ async def test_new_beginnings_at_random_moments_change_nothing(
 async def test_a_server_that_is_killed_and_started_again_costs_no_word(
     programs: Path, places: tuple[int, ...]
 ) -> None:
-    chance = random.Random(places[0])  # a test's choices
+    chance = random.Random(places[0])  # noqa: S311  # a test's choices
     acts = [act for act in build_acts(chance, (16_000,), LONG) if act[0] != "reset"]
     with run_restartable_server(**FREE) as server:
         unbroken = await (await Acting().begin(programs, server.address, acts)).ended()
@@ -169,7 +169,7 @@ async def test_a_server_that_is_killed_and_started_again_costs_no_word(
 async def test_windows_after_a_commit_and_a_long_silence_fall_where_they_fell(
     programs: Path, place: str
 ) -> None:
-    chance, rate = random.Random(0), 16_000  # a test's choices
+    chance, rate = random.Random(0), 16_000  # noqa: S311  # a test's choices
     first, more = (
         draw_words([(chance.choice(WORDS), chance.uniform(0.2, 0.6)) for _ in range(count)], rate=rate)
         for count in (20, 30)

@@ -49,7 +49,7 @@ class StepTimer:
 
 def measure(*, quick: bool) -> None:
     """Measure, print and save."""
-    from web.browsing import CHROMIUM  # tests are on the path by now
+    from web.browsing import CHROMIUM  # noqa: PLC0415  # tests are on the path by now
 
     if quick or CHROMIUM is None:
         print("  Skipped: it installs everything anew, and wants a Chromium.")
@@ -57,7 +57,7 @@ def measure(*, quick: bool) -> None:
     steps = StepTimer()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "echoic"
-        subprocess.run(["git", "clone", "--quiet", str(report.ROOT), str(place)], check=True)
+        subprocess.run(["git", "clone", "--quiet", str(report.ROOT), str(place)], check=True)  # noqa: S607
         steps.mark_done("git clone")
         program = _start_server(place)
         try:
@@ -94,9 +94,9 @@ def _read_lines(program: subprocess.Popen[str]) -> Iterator[str]:
 
 
 async def _time_page_visit(address: str, folder: Path, steps: StepTimer) -> None:
-    from playwright.async_api import expect  # of the tests' packages
+    from playwright.async_api import expect  # noqa: PLC0415  # of the tests' packages
 
-    from web.browsing import RATE, spoken, visiting
+    from web.browsing import RATE, spoken, visiting  # noqa: PLC0415
 
     recording = find_demo_recording()
     if recording is None:

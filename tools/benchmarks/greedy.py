@@ -105,8 +105,8 @@ def _decode_tokens(decoder: TokenDecoder, frames: Sequence[NDArray[np.float32]])
 
 
 def _load_onnx_asr(form: Path) -> Callable[[Sequence[NDArray[np.float32]]], list[list[int]]]:
-    import onnx_asr  # only for this comparison
-    import onnxruntime as ort  # the same
+    import onnx_asr  # noqa: PLC0415  # only for this comparison
+    import onnxruntime as ort  # noqa: PLC0415  # the same
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
@@ -114,13 +114,13 @@ def _load_onnx_asr(form: Path) -> Callable[[Sequence[NDArray[np.float32]]], list
     loaded: Any = onnx_asr.load_model(
         "nemo-conformer-tdt", form, sess_options=options, providers=["CPUExecutionProvider"]
     )
-    model = loaded.asr if hasattr(loaded, "asr") else loaded._asr  # its loop has no other door
+    model = loaded.asr if hasattr(loaded, "asr") else loaded._asr  # noqa: SLF001  # its loop has no other door
 
     def decoded(frames: Sequence[NDArray[np.float32]]) -> list[list[int]]:
         return [
             list(answer[0])
             for lane in frames
-            for answer in model._decoding(lane[None], np.array([len(lane)]))  # the same
+            for answer in model._decoding(lane[None], np.array([len(lane)]))  # noqa: SLF001  # the same
         ]
 
     return decoded

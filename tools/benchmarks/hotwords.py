@@ -91,7 +91,7 @@ def measure(*, quick: bool) -> None:
 
 
 def _measure_replacements() -> list[dict[str, Cell]]:
-    chance = random.Random(1)  # a benchmark's words
+    chance = random.Random(1)  # noqa: S311  # a benchmark's words
     said = ["so", "that", "is", "what", "we", "said", "about", "it", "all", "and", "no", "more"]
     rows: list[list[Cell]] = []
     for count in (1, 100, 10_000):
@@ -118,7 +118,7 @@ def _make_up_word(chance: random.Random) -> str:
 
 
 def _measure_tiny_parakeet(*, quick: bool) -> list[dict[str, Cell]]:
-    from tools.training import sentences as world  # only where espeak-ng is
+    from tools.training import sentences as world  # noqa: PLC0415  # only where espeak-ng is
 
     known = (*world.NAMES, *world.CITIES, *world.FOODS, *world.DAYS)
     engine = ParakeetOnnx(TINY)
@@ -134,10 +134,10 @@ def _measure_tiny_parakeet(*, quick: bool) -> list[dict[str, Cell]]:
 
 
 def _synthesize_cases(noise: float, count: int, known: Sequence[str]) -> Iterator[HotwordCase]:
-    from tools.training.sentences import draw_random_words  # as above
-    from tools.training.voices import Synthesiser, draw_voice  # as above
+    from tools.training.sentences import draw_random_words  # noqa: PLC0415  # as above
+    from tools.training.voices import Synthesiser, draw_voice  # noqa: PLC0415  # as above
 
-    chance, hiss, voice = random.Random(91), np.random.default_rng(91), Synthesiser()  # as above
+    chance, hiss, voice = random.Random(91), np.random.default_rng(91), Synthesiser()  # noqa: S311  # as above
     for _ in range(count):
         said = draw_random_words(chance)
         speech = np.pad(
@@ -153,7 +153,7 @@ def _measure_whisper(*, quick: bool) -> list[dict[str, Cell]]:
     if folder is None or find_spec("faster_whisper") is None:
         print("  Skipped: no recordings, or the extra whisper is not installed.")
         return []
-    from echoic.engines.whisper import Whisper  # only where it is installed
+    from echoic.engines.whisper import Whisper  # noqa: PLC0415  # only where it is installed
 
     with (folder / "manifest.tsv").open(encoding="utf-8", newline="") as file:
         found = [row for row in csv.DictReader(file, delimiter="\t") if row["rare_words"]]
@@ -174,7 +174,7 @@ def _measure_whisper(*, quick: bool) -> list[dict[str, Cell]]:
 def _find_whisper_weights() -> Path:
     if told := os.environ.get(WHISPER):
         return Path(told)
-    from support.whisper_weights import BASE, fetch_weights  # only where nobody told
+    from support.whisper_weights import BASE, fetch_weights  # noqa: PLC0415  # only where nobody told
 
     return fetch_weights(BASE)
 
@@ -191,7 +191,7 @@ def _score_cases(
 ) -> list[list[Cell]]:
     rows: list[list[Cell]] = []
     for extra in extras:
-        chance, missed, wrong = random.Random(5), TermErrors(), EditCounts()  # as above
+        chance, missed, wrong = random.Random(5), TermErrors(), EditCounts()  # noqa: S311  # as above
         began = time.process_time()
         for case in cases:
             heard = _transcribe_audio(engine, case.audio, case.build_vocabulary(extra, others, chance))
@@ -259,7 +259,7 @@ def _decode_lanes(decoder: TokenDecoder, frames: Sequence[Audio], trees: dict[in
 
 def _make_up_terms(pieces: Sequence[str], count: int) -> Hotwords:
     """Return made-up terms of four pieces each."""
-    chance = random.Random(3)  # as above
+    chance = random.Random(3)  # noqa: S311  # as above
     first = [one for one in pieces if one.startswith(" ")]
     rest = [one for one in pieces if one and not one.startswith(" ")]
     made = (chance.choice(first) + "".join(chance.choices(rest, k=3)) for _ in range(count))

@@ -96,11 +96,11 @@ class _ClientProtocol(asyncio.Protocol):
         self._upgraded = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)  # a TCP connection writes
+        assert isinstance(transport, asyncio.WriteTransport)  # noqa: S101  # a TCP connection writes
         self.transport = transport
         transport.write(self._request)
 
-    def connection_lost(self, error: Exception | None) -> None:  # asyncio's signature
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002  # asyncio's signature
         for waits in (self.ready, self.done):
             if not waits.done():
                 waits.set_exception(ConnectionResetError("the server closed a stream"))

@@ -140,7 +140,7 @@ def _score_streamed(
 
 
 def _build_recording(seed: int) -> LongRecording:
-    chance = random.Random(seed)  # the same tapes each time
+    chance = random.Random(seed)  # noqa: S311  # the same tapes each time
     parts: list[NDArray[np.float32]] = []
     passages: list[ReferenceUtterance] = []
     now = 0.0

@@ -96,7 +96,7 @@ class BenchmarkServer:
     @property
     def open_file_count(self) -> int:
         """How many files and sockets it has open."""
-        return len(os.listdir(self._build_proc_path("fd")))  # a count is all that is wanted
+        return len(os.listdir(self._build_proc_path("fd")))  # noqa: PTH208  # a count is all that is wanted
 
     def read_state(self) -> dict[str, int]:
         """Return what it holds: streams, sessions, connections, queued and running windows, tasks."""
@@ -111,7 +111,7 @@ class BenchmarkServer:
             TimeoutError: It has not within half a minute.
         """
         async with asyncio.timeout(30):
-            while (await asyncio.to_thread(self.read_state))["streams"] != streams:  # another process
+            while (await asyncio.to_thread(self.read_state))["streams"] != streams:  # noqa: ASYNC110  # another process
                 await asyncio.sleep(0.05)
 
     def _build_proc_path(self, name: str) -> Path:

@@ -28,7 +28,7 @@ def render_cell(cell: Cell) -> str:
     return f"{cell:,}" if isinstance(cell, int) else cell
 
 
-def render_verdict(good: bool) -> str:  # the one thing it says
+def render_verdict(good: bool) -> str:  # noqa: FBT001  # the one thing it says
     """Return ``render_verdict``, or a ``NO`` that is not overlooked."""
     return "yes" if good else "NO"
 

@@ -125,7 +125,7 @@ def main() -> None:
 
 async def _report_state(request: Request) -> JSONResponse:
     """Answer with what the server holds just now."""
-    from starlette.responses import JSONResponse  # the name is only a type above
+    from starlette.responses import JSONResponse  # noqa: PLC0415  # the name is only a type above
 
     context: ServerContext = request.app.state.context
     gc.collect()

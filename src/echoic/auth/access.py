@@ -141,7 +141,7 @@ def build_access_control(
     if settings.api_key is not None:
         backends.append(SingleKeyBackend(settings.api_key))
     if settings.keys_db is not None:
-        from echoic.auth.key_store import KeyDatabase  # imports SQLAlchemy
+        from echoic.auth.key_store import KeyDatabase  # imports SQLAlchemy  # noqa: PLC0415  # takes a moment, and only some want it
 
         store = KeyDatabase(settings.keys_db)
         store_backend = KeyStoreBackend(store)

@@ -58,13 +58,17 @@ class UtcSeconds(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(
-        self, value: datetime | None, dialect: Dialect
+        self,
+        value: datetime | None,
+        dialect: Dialect,  # noqa: ARG002  # SQLAlchemy's signature
     ) -> int | None:  # SQLAlchemy's signature
         """Return the seconds of a moment with a zone."""
         return None if value is None else int(value.timestamp())
 
     def process_result_value(
-        self, value: int | None, dialect: Dialect
+        self,
+        value: int | None,
+        dialect: Dialect,  # noqa: ARG002  # SQLAlchemy's signature
     ) -> datetime | None:  # SQLAlchemy's signature
         """Return the moment, in UTC."""
         return None if value is None else datetime.fromtimestamp(value, UTC)

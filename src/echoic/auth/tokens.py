@@ -81,7 +81,7 @@ class JwtBackend:
         """
         if len(credential) > _MAX_TOKEN_LENGTH or credential.count(".") != _JWT_DOTS:
             return None
-        import jwt  # an optional part
+        import jwt  # noqa: PLC0415  # an optional part
 
         try:
             claims = jwt.decode(
@@ -123,8 +123,8 @@ def _build_refusal(message: str) -> AccessRefused:
 
 
 def _check_public_rsa_key(pem: bytes) -> None:
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey  # an optional part
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key  # the same
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey  # noqa: PLC0415  # an optional part
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key  # noqa: PLC0415  # the same
 
     try:
         key = load_pem_public_key(pem)

@@ -35,7 +35,7 @@ class NormalizerChoice(StrEnum):
     NONE = "none"
 
 
-def run_evaluation(  # each is an option of the command
+def run_evaluation(  # noqa: PLR0913  # each is an option of the command
     manifest: Annotated[
         Path,
         typer.Argument(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 #: Seconds it may take to answer.
 _TIMEOUT_SECONDS = 4.0
 #: Where a server that listens everywhere is found.
-_LOOPBACK_HOSTS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # nothing listens here
+_LOOPBACK_HOSTS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # nothing listens here
 _SERVER_ERROR_STATUS = 500
 
 

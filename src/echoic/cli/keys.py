@@ -35,7 +35,7 @@ AnyTierOption = Annotated[
 
 
 @app.command()
-def create(  # each is an option of the command
+def create(  # noqa: PLR0913  # each is an option of the command
     user: UserArgument,
     *,
     tier: Annotated[

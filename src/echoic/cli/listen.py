@@ -32,7 +32,7 @@ class RawEncoding(StrEnum):
 
 
 @with_stream_options
-def transcribe_live(  # each is an option of the command
+def transcribe_live(  # noqa: PLR0913  # each is an option of the command
     source: Annotated[
         str | None,
         typer.Argument(metavar="[-]", help="-: sound from standard input, raw or WAV.", show_default=False),

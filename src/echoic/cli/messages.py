@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from echoic.client import ConnectionState, ReceivedFrame, ServerError
-from echoic.protocol.frames import Error, Warning  # the protocol's word
+from echoic.protocol.frames import Error, Warning  # noqa: A004  # the protocol's word
 
 
 def suggest_fix(error: ServerError) -> str:

@@ -160,7 +160,7 @@ async def _wait_for_piece(inbox: asyncio.Queue[NDArray[np.float32] | None]) -> N
         return None
 
 
-def _import_sounddevice() -> Any:  # it ships no types
+def _import_sounddevice() -> Any:  # noqa: ANN401  # it ships no types
     try:
         import sounddevice
     except ModuleNotFoundError:

@@ -32,7 +32,7 @@ def fetch_models(address: str, key: str | None) -> list[dict[str, object]]:
         ValueError: That is no address.
     """
     url = resolve_status_url(address)
-    request = Request(url, headers={"Authorization": f"Bearer {key}"} if key else {})  # http(s) only
+    request = Request(url, headers={"Authorization": f"Bearer {key}"} if key else {})  # noqa: S310  # http(s) only
     opener = build_opener(ProxyHandler({})) if urlsplit(url).hostname in LOOPBACK_HOSTS else build_opener()
     try:
         with opener.open(request, timeout=_REQUEST_TIMEOUT) as answer:

@@ -34,7 +34,7 @@ def run() -> None:
     app(prog_name="echoic")
 
 
-def _print_version(wanted: bool) -> None:  # typer calls it so
+def _print_version(wanted: bool) -> None:  # noqa: FBT001  # typer calls it so
     if wanted:
         typer.echo(f"echoic {echoic.__version__}")
         raise typer.Exit

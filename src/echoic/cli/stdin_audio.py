@@ -219,7 +219,7 @@ class StdinAudio:
 def _resolve_encoding(header: WaveHeader) -> str:
     if header.is_float:
         return f"f{header.bits}le"
-    return "u8" if header.bits == 8 else f"s{header.bits}le"  # bits of a byte
+    return "u8" if header.bits == 8 else f"s{header.bits}le"  # noqa: PLR2004  # bits of a byte
 
 
 def _read_pipe_exactly(descriptor: int, size: int) -> bytes:

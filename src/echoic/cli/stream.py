@@ -21,7 +21,7 @@ _SAMPLE_RATE = 16_000
 
 
 @with_stream_options
-def stream_file(  # each is an option of the command
+def stream_file(  # noqa: PLR0913  # each is an option of the command
     file: Annotated[Path, typer.Argument(metavar="FILE", help="An audio or video file.")],
     *,
     url: UrlOption = None,

@@ -50,7 +50,7 @@ class _TranscribeJob:
 
 
 @with_stream_options
-def transcribe_files(  # each is an option of the command
+def transcribe_files(  # noqa: PLR0913  # each is an option of the command
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE…", help="Audio or video files.", show_default=False)
     ],
@@ -189,7 +189,7 @@ async def _stream_file(
     """Take what comes of a file into ``transcript``; once anything is there, Ctrl-C leaves time to write it."""
     from echoic.cli.messages import CONNECTION_MESSAGES
     from echoic.cli.streaming import StreamRequest, run_stream
-    from echoic.client import Error, Final, ServerError, Warning
+    from echoic.client import Error, Final, ServerError, Warning  # noqa: A004  # the protocol's word
     from echoic.client.pacing import pace_audio
     from echoic.media import read_audio
 

@@ -52,7 +52,7 @@ def _try_replace(target: Path, data: bytes) -> bool:
             raise
         return False
     try:
-        with open(number, "wb") as file:  # it is open by its number
+        with open(number, "wb") as file:  # noqa: PTH123  # it is open by its number
             file.write(data)
             file.flush()
             os.fsync(number)  # else a machine that loses power has neither

@@ -27,7 +27,7 @@ from echoic.protocol.frames import (
     Partial,
     SegmentSpeaker,
     Speaker,
-    Warning,
+    Warning,  # noqa: A004  # the protocol's word
     Word,
 )
 

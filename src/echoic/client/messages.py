@@ -24,7 +24,7 @@ from echoic.protocol.frames import (
     Resumed,
     ServerFrame,
     Status,
-    Warning,
+    Warning,  # noqa: A004  # the protocol's word
 )
 
 #: A frame whose type this version knows, or the JSON object of one that it does not.

@@ -297,7 +297,7 @@ class FrameReplayFilter:
 
     # ---- what is heard
 
-    def shift_times(self, body: Any) -> None:  # what JSON may be
+    def shift_times(self, body: Any) -> None:  # noqa: ANN401  # what JSON may be
         """Bring the times and ids in a server's frame to the clock of the first session."""
         if isinstance(body, list):
             for one in body:

@@ -17,7 +17,7 @@ from echoic.client.errors import ServerError
 from echoic.client.messages import ReceivedFrame, parse_frame
 from echoic.client.replay import FrameReplayFilter
 from echoic.errors import ErrorCode
-from echoic.protocol.frames import Configured, Error, Pong, Resumed, Warning  # the protocol's word
+from echoic.protocol.frames import Configured, Error, Pong, Resumed, Warning  # noqa: A004  # the protocol's word
 
 #: Close codes after which a session may still be there: lost without a close, not heard of for too long, or
 #: ended by something in between.
@@ -191,7 +191,7 @@ class ResumableTransport:
                 if clock() > self._retry_deadline:
                     raise ServerError("closed", "The connection to the server was lost.", close_code=1006)
                 await asyncio.sleep(
-                    self._retry_pause * random.uniform(0.5, 1.0)
+                    self._retry_pause * random.uniform(0.5, 1.0)  # noqa: S311  # spreads clients, no secret
                 )  # spreads clients, no secret
             self._retry_pause = min(2 * self._retry_pause or _MIN_RETRY_SECONDS, _MAX_RETRY_SECONDS)
             told = await self._try_reconnect()

@@ -209,7 +209,7 @@ class Stream:
 
     async def _request_answer(
         self, frame: Mapping[str, object], kind: type
-    ) -> Any:  # an instance of ``kind``
+    ) -> Any:  # an instance of ``kind``  # noqa: ANN401  # the same
         answer = asyncio.get_running_loop().create_future()
         self._pending_answers.setdefault(kind, deque()).append(answer)
         await self._send_message(_encode_json(frame))
@@ -352,7 +352,7 @@ class Stream:
 
 
 def _read_audio(source: Path | str | BinaryIO, rate: int, chunk: float) -> Iterator[NDArray[np.float32]]:
-    from echoic.media import read_audio  # PyAV takes a while to load, and few send files
+    from echoic.media import read_audio  # noqa: PLC0415  # PyAV takes a while to load, and few send files
 
     return read_audio(source, rate, chunk)
 

@@ -104,16 +104,16 @@ def _probe_embedded(_: Path | None) -> Unavailable | None:
 
 
 def _load_embedded(_: Path | None) -> Diarizer:
-    from echoic.diarization.embedding import CamPlusPlus  # a seat imports when asked
-    from echoic.diarization.online import OnlineDiarizer  # the same
-    from echoic.diarization.segmentation import PyanNet  # the same
+    from echoic.diarization.embedding import CamPlusPlus  # noqa: PLC0415  # a seat imports when asked
+    from echoic.diarization.online import OnlineDiarizer  # noqa: PLC0415  # the same
+    from echoic.diarization.segmentation import PyanNet  # noqa: PLC0415  # the same
 
     return OnlineDiarizer(CamPlusPlus(EMBEDDING_FILE), PyanNet(SEGMENTATION_FILE))
 
 
 def _load_light(_: Path | None) -> Diarizer:
-    from echoic.diarization.embedding import CamPlusPlus  # a seat imports when asked
-    from echoic.diarization.online import OnlineDiarizer  # the same
+    from echoic.diarization.embedding import CamPlusPlus  # noqa: PLC0415  # a seat imports when asked
+    from echoic.diarization.online import OnlineDiarizer  # noqa: PLC0415  # the same
 
     return OnlineDiarizer(CamPlusPlus(EMBEDDING_FILE), name=LIGHT_DIARIZER)
 
@@ -123,9 +123,9 @@ def _probe_pyannote(model: Path | None) -> Unavailable | None:
 
 
 def _load_pyannote(model: Path | None) -> Diarizer:
-    from echoic.diarization.online import OnlineDiarizer  # the same
-    from echoic.diarization.pyannote import CONFIG, NAME, PyannoteEmbedder  # the same
-    from echoic.diarization.segmentation import PyanNet  # the same
+    from echoic.diarization.online import OnlineDiarizer  # noqa: PLC0415  # the same
+    from echoic.diarization.pyannote import CONFIG, NAME, PyannoteEmbedder  # noqa: PLC0415  # the same
+    from echoic.diarization.segmentation import PyanNet  # noqa: PLC0415  # the same
 
     return OnlineDiarizer(PyannoteEmbedder(_require_model(model)), PyanNet(SEGMENTATION_FILE), CONFIG, NAME)
 
@@ -135,7 +135,7 @@ def _probe_sortformer(model: Path | None) -> Unavailable | None:
 
 
 def _load_sortformer(model: Path | None) -> Diarizer:
-    from echoic.diarization.sortformer import SortformerDiarizer  # the same
+    from echoic.diarization.sortformer import SortformerDiarizer  # noqa: PLC0415  # the same
 
     return SortformerDiarizer(_require_model(model))
 
@@ -165,7 +165,7 @@ def _require_model(model: Path | None) -> Path:
 
 
 def _load_scripted(_: Path | None) -> Diarizer:
-    from echoic.diarization.scripted import ScriptedDiarizer  # the same
+    from echoic.diarization.scripted import ScriptedDiarizer  # noqa: PLC0415  # the same
 
     return ScriptedDiarizer()
 

@@ -67,8 +67,8 @@ class SortformerDiarizer:
     def __init__(self, file: Path) -> None:
         with warnings.catch_warnings():  # NeMo's, of what its own libraries will no longer do
             warnings.simplefilter("ignore")
-            import torch  # an extra
-            from nemo.collections.asr.models import SortformerEncLabelModel  # the same
+            import torch  # an extra  # noqa: PLC0415  # only where the shapes are built
+            from nemo.collections.asr.models import SortformerEncLabelModel  # noqa: PLC0415  # the same
 
             try:
                 model = SortformerEncLabelModel.restore_from(str(file), map_location="cpu")

@@ -61,7 +61,7 @@ class _QueuedCall(Generic[_T]):
     def execute(self) -> None:
         try:
             self.future.set_result(self._function())
-        except BaseException as failure:  # raised again where it was asked for
+        except BaseException as failure:  # noqa: BLE001  # raised again where it was asked for
             self.future.set_exception(failure)
 
 

@@ -160,7 +160,7 @@ def _build_nemo_spec(settings: EngineSettings) -> ModelSpec:
         )
 
     def check_weights() -> Path:
-        from echoic.engines.parakeet.nemo_files import inspect_nemo_model  # a seat imports when asked
+        from echoic.engines.parakeet.nemo_files import inspect_nemo_model  # noqa: PLC0415  # a seat imports when asked
 
         check_extra_installed("nemo")
         if (model := find_weights()) is None:
@@ -171,7 +171,7 @@ def _build_nemo_spec(settings: EngineSettings) -> ModelSpec:
         return model
 
     def load_engine() -> Engine:
-        from echoic.engines.parakeet.nemo import ParakeetNemo, TorchOptions  # the same
+        from echoic.engines.parakeet.nemo import ParakeetNemo, TorchOptions  # noqa: PLC0415  # the same
 
         return ParakeetNemo(
             check_weights(), settings.parakeet_options, TorchOptions(settings.device, cores=settings.cores)
@@ -220,7 +220,7 @@ def _build_onnx_spec(
         return folder
 
     def load_engine() -> Engine:
-        from echoic.engines.parakeet.onnx import ParakeetOnnx  # a seat imports when asked
+        from echoic.engines.parakeet.onnx import ParakeetOnnx  # noqa: PLC0415  # a seat imports when asked
 
         folder = check_weights()
         return ParakeetOnnx(folder, settings.parakeet_options, _build_onnx_options(settings, folder))
@@ -230,7 +230,7 @@ def _build_onnx_spec(
 
 
 def _build_onnx_options(settings: EngineSettings, folder: Path) -> OnnxOptions:
-    from echoic.engines.parakeet.onnx import OnnxOptions  # a seat imports its engine when asked
+    from echoic.engines.parakeet.onnx import OnnxOptions  # noqa: PLC0415  # a seat imports its engine when asked
 
     by = onnx_runtime.resolve_providers(settings.onnx_provider, onnx_runtime.list_providers())
     quantization = settings.quantization
@@ -249,7 +249,7 @@ def _build_mlx_spec(settings: EngineSettings) -> ModelSpec:
         )
 
     def check_weights() -> Path:
-        from echoic.engines.parakeet import mlx_files as files  # a seat imports when asked
+        from echoic.engines.parakeet import mlx_files as files  # noqa: PLC0415  # a seat imports when asked
 
         files.check_mlx_libraries()
         if (folder := find_weights()) is None:
@@ -258,7 +258,7 @@ def _build_mlx_spec(settings: EngineSettings) -> ModelSpec:
         return folder
 
     def load_engine() -> Engine:
-        from echoic.engines.parakeet.mlx import ParakeetMlx  # the same
+        from echoic.engines.parakeet.mlx import ParakeetMlx  # the same  # noqa: PLC0415  # not installed everywhere
 
         return ParakeetMlx(check_weights(), settings.parakeet_options)
 
@@ -299,7 +299,7 @@ def _build_whisper_spec(
         return whisper_files.inspect_whisper_folder(folder, name)
 
     def load_engine() -> Engine:
-        from echoic.engines.whisper import Whisper, WhisperOptions  # a seat imports its engine when asked
+        from echoic.engines.whisper import Whisper, WhisperOptions  # noqa: PLC0415  # a seat imports its engine when asked
 
         return Whisper(
             check_weights(), name, WhisperOptions(settings.device, settings.cores, settings.max_concurrency)
@@ -318,7 +318,7 @@ def _build_moonshine_spec(settings: EngineSettings) -> ModelSpec:
         if find_spec("onnxruntime") is None:
             return MISSING_RUNTIME
         try:
-            from echoic.engines import moonshine  # a seat imports its engine when asked
+            from echoic.engines import moonshine  # noqa: PLC0415  # a seat imports its engine when asked
         except ImportError:
             return Unavailable("The package onnxruntime is installed but cannot be imported.")
         found = moonshine.inspect_weights()
@@ -327,7 +327,7 @@ def _build_moonshine_spec(settings: EngineSettings) -> ModelSpec:
         return Unavailable(found.reason or "Its weights are missing.", found.install)
 
     def load_engine() -> Engine:
-        from echoic.engines.moonshine import Moonshine  # the same
+        from echoic.engines.moonshine import Moonshine  # noqa: PLC0415  # the same
 
         return Moonshine(max_concurrency=settings.max_concurrency)
 
@@ -342,6 +342,6 @@ def _build_moonshine_spec(settings: EngineSettings) -> ModelSpec:
 
 
 def _load_scripted() -> Engine:
-    from echoic.engines.scripted import ScriptedEngine  # a seat imports its engine when asked
+    from echoic.engines.scripted import ScriptedEngine  # noqa: PLC0415  # a seat imports its engine when asked
 
     return ScriptedEngine()

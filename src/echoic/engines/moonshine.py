@@ -163,7 +163,7 @@ def parse_pieces(data: bytes) -> tuple[bytes, ...]:
     while position < len(data):
         length = data[position]
         position += 1
-        if length >= 128:  # the high bit: a second byte follows
+        if length >= 128:  # the high bit: a second byte follows  # noqa: PLR2004  # the bit that says a second byte follows
             length += 128 * data[position] - 128
             position += 1
         pieces.append(data[position : position + length])
@@ -183,7 +183,7 @@ def _build_unavailable(reason: str) -> MoonshineAvailability:
 
 
 def _is_control_piece(piece: bytes) -> bool:
-    return piece.startswith(b"<") and piece.endswith(b">") and len(piece) > 2  # "<>" is text
+    return piece.startswith(b"<") and piece.endswith(b">") and len(piece) > 2  # noqa: PLR2004  # "<>" is text
 
 
 def _build_empty_cache() -> dict[str, NDArray[np.generic]]:

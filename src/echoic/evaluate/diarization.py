@@ -141,8 +141,8 @@ def measure_diarization(
         collar: Seconds around each border of the reference, half before and half after, that do not count.
         count_overlap: Whether places where two speak at once count.
     """
-    from pyannote.core import Segment, Timeline  # an optional part is imported where it is used
-    from pyannote.metrics.diarization import DiarizationErrorRate  # the same
+    from pyannote.core import Segment, Timeline  # noqa: PLC0415  # an optional part is imported where it is used
+    from pyannote.metrics.diarization import DiarizationErrorRate  # noqa: PLC0415  # the same
 
     metric = DiarizationErrorRate(collar=collar, skip_overlap=not count_overlap)
     whole = Timeline([Segment(0.0, seconds)])
@@ -156,7 +156,7 @@ def measure_diarization(
 
 
 def _to_annotation(turns: Iterable[LabeledTurn]) -> Annotation:
-    from pyannote.core import Annotation, Segment  # the same
+    from pyannote.core import Annotation, Segment  # noqa: PLC0415  # the same
 
     found = Annotation()
     for number, turn in enumerate(turns):

@@ -45,7 +45,7 @@ from echoic.evaluate.offline import SAMPLE_RATE, OfflineTranscript, find_utteran
 from echoic.interfaces.engine import DecodeOptions, Engine
 from echoic.interfaces.vad import VoiceActivityDetector
 from echoic.media import UnreadableAudio, read_audio
-from echoic.protocol.frames import DiarizationSummary, Error, Final, Warning  # the protocol's word
+from echoic.protocol.frames import DiarizationSummary, Error, Final, Warning  # noqa: A004  # the protocol's word
 from echoic.scheduling.worker import Failure, attempt_call
 from echoic.server.app import build_registry
 from echoic.server.build import build_scripted_factory, build_silero_factory

@@ -98,7 +98,7 @@ def _schedule_cues(groups: Sequence[list[_CuePiece]]) -> list[tuple[int, int]]:
         end = max(
             end, int(min(start + max(MIN_CUE_MS, letters * READING_MS_PER_CHARACTER), room))
         )  # lengthened
-        start = max(min(start, end - MIN_CUE_MS), start - MAX_EARLY_START_MS, before)
+        start = max(min(start, end - MIN_CUE_MS), start - MAX_EARLY_START_MS, before)  # noqa: PLW2901
         found[at], before = (start, end), end
     return found
 

@@ -93,7 +93,7 @@ def render_insight(insight: Insight) -> str:
 
 
 def _escape_srt(lines: Sequence[str]) -> str:
-    return "\n".join(lines).replace("-->", "→").replace("<", "‹").replace(">", "›")  # no tag
+    return "\n".join(lines).replace("-->", "→").replace("<", "‹").replace(">", "›")  # noqa: RUF001  # no tag
 
 
 def _render_timestamp(milliseconds: int, separator: str) -> str:

@@ -17,7 +17,7 @@ TURN_PAUSE_SECONDS = 2.5
 #: Of more than the former nobody is taken to be the speaker who is not told.
 LONG_TURN_CHARACTERS = 420
 MAX_TURN_CHARACTERS = 1500
-_SENTENCE_END_PATTERN = re.compile(r"[.?!…。？！][\"'”’)]*\Z")  # those of Chinese and Japanese
+_SENTENCE_END_PATTERN = re.compile(r"[.?!…。？！][\"'”’)]*\Z")  # noqa: RUF001  # those of Chinese and Japanese
 #: Words whose full stop ends no sentence, and initials; "I." is seldom one.
 _ABBREVIATION_PATTERN = re.compile(r"(?<![\w.])(?:Mr|Mrs|Ms|Dr|St|Prof|vs|[A-HJ-Z])\.\Z")
 _NUMBER_ABBREVIATION_PATTERN = re.compile(r"(?<![\w.])No\.\Z")

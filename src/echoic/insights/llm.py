@@ -63,7 +63,7 @@ class LlmProvider:
                 problem = outcome
                 if pause is None or self._now + pause >= deadline:
                     break
-                await asyncio.sleep(pause * random.uniform(0.75, 1.25))  # not all at once
+                await asyncio.sleep(pause * random.uniform(0.75, 1.25))  # noqa: S311  # not all at once
         raise InsightFailed(problem)
 
     async def close(self) -> None:

@@ -76,7 +76,7 @@ class InsightProviders:
             return Unavailable("They are switched off on this server.")
         if name == "llm":
             return self._find_llm(options.model or self._settings.model)
-        from echoic.insights.rules.summary import RuleProvider  # only where insights are wanted
+        from echoic.insights.rules.summary import RuleProvider  # noqa: PLC0415  # only where insights are wanted
 
         return self._providers.setdefault(("rules", ""), RuleProvider())
 
@@ -126,7 +126,7 @@ class InsightProviders:
         if find_spec(_CLIENT_PACKAGE) is None:
             return Unavailable(f"The package {_CLIENT_PACKAGE} is not installed.", _INSTALL_COMMAND)
         if ("llm", model) not in self._providers:
-            from echoic.insights.llm import LlmProvider  # imports the package
+            from echoic.insights.llm import LlmProvider  # noqa: PLC0415  # imports the package
 
             self._providers["llm", model] = LlmProvider(plan, model)
         return self._providers["llm", model]

@@ -171,7 +171,7 @@ class Resumed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Warning:  # the protocol's word
+class Warning:  # noqa: A001  # the protocol's word
     """``warning``: something is less than was asked for; never ends anything."""
 
     type: Literal["warning"] = "warning"

@@ -183,7 +183,7 @@ class RedisQuotaStore:
         paid, used = await self._run_script(CHARGE_SCRIPT, keys, charge.lease.lease_id, *totals)
         return ChargeResult(paid, used)
 
-    def charge_audio_now(self, charge: Charge) -> ChargeResult | None:  # the Protocol's
+    def charge_audio_now(self, charge: Charge) -> ChargeResult | None:  # noqa: ARG002  # the Protocol's
         """See ``QuotaStore.charge_now``; always None."""
         return None
 

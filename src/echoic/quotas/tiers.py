@@ -100,7 +100,7 @@ def parse_tier_overrides(value: object) -> TierOverrides:
 
 def _parse_tier(tier: str, keys: object) -> dict[str, float | None]:
     if not isinstance(keys, Mapping):
-        raise ValueError(f"the limits of {tier!r} should be an object")  # a setting's value
+        raise ValueError(f"the limits of {tier!r} should be an object")  # noqa: TRY004  # a setting's value
     found: dict[str, float | None] = {}
     for key, limit in keys.items():
         if key in TIER_LIMIT_NAMES:

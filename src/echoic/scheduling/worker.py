@@ -89,7 +89,7 @@ def attempt_call(call: Callable[[], _T]) -> _T | Failure:
     """
     try:
         return call()
-    except BaseException as error:  # the door; nothing is lost, it becomes a value
+    except BaseException as error:  # noqa: BLE001  # the door; nothing is lost, it becomes a value
         return Failure(error)
 
 
@@ -302,7 +302,9 @@ class Worker:
         )
 
     def _run_thread(
-        self, worker_thread: _WorkerThread, reload_first: bool
+        self,
+        worker_thread: _WorkerThread,
+        reload_first: bool,  # noqa: FBT001  # a thread's target has no keywords
     ) -> None:  # a thread's target has no keywords
         if reload_first:
             self._reload_engine(worker_thread)

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 def build_silero_factory() -> Callable[[], VoiceActivityDetector] | None:
     """Return what makes a stream's detector, or None where the model is missing: every window is decoded."""
-    from echoic.engines.silero import SileroModel  # an optional part is imported where it is used
+    from echoic.engines.silero import SileroModel  # noqa: PLC0415  # an optional part is imported where it is used
 
     try:
         return SileroModel().build_detector
@@ -45,7 +45,7 @@ def build_silero_factory() -> Callable[[], VoiceActivityDetector] | None:
 
 def build_scripted_factory() -> Callable[[], VoiceActivityDetector]:
     """Return what makes a detector that takes every sound for speech, as the scripted recogniser needs it."""
-    from echoic.engines.scripted import PlateauDetector  # for tests and load only
+    from echoic.engines.scripted import PlateauDetector  # noqa: PLC0415  # for tests and load only
 
     return PlateauDetector
 

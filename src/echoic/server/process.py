@@ -108,7 +108,7 @@ class EchoicServer(uvicorn.Server):
             self._greeting_task.cancel()
         await super().shutdown(sockets)
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # signal's signature
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # signal's signature
         """Stop at the first signal; end at once at the second."""
         if self.should_exit:
             os._exit(128 + sig)
@@ -139,7 +139,7 @@ def _open_listener(settings: Settings) -> socket.socket:
 
 
 def _format_address(settings: Settings, port: int) -> str:
-    host = settings.host if settings.host not in ("0.0.0.0", "::") else "localhost"  # compared only
+    host = settings.host if settings.host not in ("0.0.0.0", "::") else "localhost"  # noqa: S104  # compared only
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

@@ -25,7 +25,7 @@ class TimedHttpProtocol(H11Protocol):
     #: Seconds from the connection, or the first byte of a later request, to the end of its headers.
     request_timeout: ClassVar[float] = 10.0
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # as uvicorn's
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # as uvicorn's
         super().__init__(*args, **kwargs)
         self._timer: asyncio.TimerHandle | None = None
 
@@ -101,7 +101,7 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
     else waiting.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # as uvicorn's
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # as uvicorn's
         super().__init__(*args, **kwargs)
         self.conn = CompliantServerProtocol(
             extensions=self.conn.available_extensions,

@@ -132,7 +132,7 @@ def test_the_environments_make_settings_that_can_be_used() -> None:
     image = given([word for line in instructions("ENV") for word in line.split() if "ECHOIC_" in word])
     compose = COMPOSE["services"]["server"]["environment"]
     together = load_settings(None, image | compose)
-    assert (together.host, together.is_key_required) == ("0.0.0.0", True)  # within the container
+    assert (together.host, together.is_key_required) == ("0.0.0.0", True)  # noqa: S104  # within the container
     service = load_settings(None, given(unit()["Environment"]))
     assert service.is_key_required
 

@@ -256,7 +256,7 @@ def test_a_program_whose_threads_came_and_went_ends_well(folder: Path) -> None:
 
 def test_decoding_leaves_the_loaded_networks_as_they_were(folder: Path) -> None:
     engine = ParakeetMlx(folder, COVERED, EXACT)
-    encoder = engine._encoder._encoder  # type: ignore[attr-defined]  # looked at, not changed
+    encoder = engine._encoder._encoder  # type: ignore[attr-defined]  # looked at, not changed  # noqa: SLF001  # watched, not replaced
     before = [(id(layer.self_attn), id(layer.conv)) for layer in encoder.layers]
     for piece in in_pieces(windows()[4], [9_000, 20_000]):
         engine.decode([piece])

@@ -125,7 +125,7 @@ def test_a_device_that_is_not_there_is_told(file: Path) -> None:
 
 
 def test_no_call_changes_the_model(file: Path) -> None:
-    from echoic.engines.parakeet.nemo_modules import load_nemo_model  # it imports NeMo
+    from echoic.engines.parakeet.nemo_modules import load_nemo_model  # noqa: PLC0415  # it imports NeMo
 
     engine = ParakeetNemo(file, COVERED)
     window = build_whole_window(read_recordings()[2][0])

@@ -48,7 +48,7 @@ class Lattice:
 
     @suppress_warnings
     def by_nemo(self, monkeypatch: pytest.MonkeyPatch) -> torch.Tensor:
-        from nemo.collections.asr.losses.rnnt_pytorch import TDTLossPytorch  # with its warnings
+        from nemo.collections.asr.losses.rnnt_pytorch import TDTLossPytorch  # noqa: PLC0415  # with its warnings
 
         monkeypatch.setattr(torch.Tensor, "cuda", lambda tensor, *_: tensor)  # it moves what it makes there
         theirs = TDTLossPytorch(blank=PIECES, durations=list(DURATIONS), reduction="none", sigma=SIGMA)
@@ -109,7 +109,7 @@ def test_ctc_is_dearer_where_tokens_must_come_late() -> None:
 def test_a_window_says_the_words_that_lie_inside_but_for_an_eighth_of_their_beginning() -> None:
     words = tuple(PlacedWord(str(number), 1_000 * number + 100, 1_000 * number + 900) for number in range(40))
     tape = TrainingWindow(np.arange(41_000, dtype=np.float32), words)
-    chance = random.Random(3)  # a test's chance
+    chance = random.Random(3)  # a test's chance  # noqa: S311  # as above
     for _ in range(200):
         window = cut_window(tape, 7_777, chance)
         begin = int(window.audio[0])

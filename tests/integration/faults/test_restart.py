@@ -46,7 +46,7 @@ async def broken(
 
 
 def drawn(seed: int, words: int) -> NDArray[np.float32]:
-    chance = random.Random(seed)  # a test's choices
+    chance = random.Random(seed)  # a test's choices  # noqa: S311  # the same tapes each time
     return draw_words([(chance.choice(WORDS), chance.uniform(0.2, 0.6)) for _ in range(words)])
 
 

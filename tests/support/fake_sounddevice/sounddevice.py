@@ -39,7 +39,7 @@ class _Default:
 default = _Default()
 
 
-def query_devices(device: int | str | None = None, kind: str | None = None) -> Any:
+def query_devices(device: int | str | None = None, kind: str | None = None) -> Any:  # noqa: ANN401
     every = [
         {
             "name": name,
@@ -83,7 +83,7 @@ def check_input_settings(
 class InputStream:
     """Calls back from a thread of its own, with an array that it uses again, faster than it sounds."""
 
-    def __init__(  # as the real one
+    def __init__(  # noqa: PLR0913, PLR0917  # as the real one
         self,
         samplerate: float | None = None,
         blocksize: int | None = None,

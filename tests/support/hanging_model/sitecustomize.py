@@ -16,4 +16,4 @@ def hang() -> NoReturn:
 
 
 address.DEFAULT_SERVER = "ws://127.0.0.1:1"
-models._load_scripted = hang  # what its seat calls
+models._load_scripted = hang  # noqa: SLF001  # what its seat calls

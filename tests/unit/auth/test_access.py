@@ -334,7 +334,7 @@ def test_settings_of_the_entrance_that_cannot_be_used_are_told(tmp_path: Path) -
 
 def test_keys_or_tokens_open_the_network_as_the_one_key_does(file: Path) -> None:
     for asks in ({"keys_db": str(file)}, {"jwt_secret": SIGNS}):
-        assert load_settings(None, {}, host="0.0.0.0", **asks).is_key_required  # nothing listens
+        assert load_settings(None, {}, host="0.0.0.0", **asks).is_key_required  # noqa: S104  # nothing listens
 
 
 async def test_no_secret_is_in_a_log_an_error_or_a_repr(

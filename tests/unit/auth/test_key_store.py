@@ -90,7 +90,7 @@ async def test_a_key_that_there_is_not_is_looked_for_by_the_same_steps_as_one_th
     new, _ = await store.create_key("anna")
     done: list[tuple[object, int]] = []
     event.listen(
-        store._sql_engine.sync_engine,  # what it really does
+        store._sql_engine.sync_engine,  # noqa: SLF001  # what it really does
         "after_cursor_execute",
         lambda *given: done.append((given[2], len(given[3]))),
     )
@@ -106,7 +106,7 @@ async def test_the_look_up_answers_one_row_whether_there_is_a_key_or_not(
     new, _ = await filed.create_key("anna")
     statements: list[tuple[str, Any]] = []
     event.listen(
-        filed._sql_engine.sync_engine,  # what it really asks
+        filed._sql_engine.sync_engine,  # noqa: SLF001  # what it really asks
         "before_cursor_execute",
         lambda *given: statements.append((given[2], given[3])),
     )

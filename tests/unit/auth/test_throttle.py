@@ -93,7 +93,7 @@ def test_what_is_remembered_is_bounded(slow: AuthThrottle, monkeypatch: pytest.M
     for number in range(1000):
         slow.record_failure(ip_address(number))
         slow.record_success(f"key {number}")
-    assert (len(slow._failures), len(slow._known_good)) == (100, 100)  # what it holds
+    assert (len(slow._failures), len(slow._known_good)) == (100, 100)  # noqa: SLF001  # what it holds
 
 
 def test_what_is_wrong_and_what_was_not_looked_at_is_counted(watch: Watch) -> None:

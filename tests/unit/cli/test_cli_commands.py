@@ -169,7 +169,7 @@ def test_a_file_that_is_none_is_a_sentence(runner: CliRunner, tmp_path: Path, co
 
 
 def test_settings_that_cannot_be_used_are_all_named(runner: CliRunner) -> None:
-    done = runner.invoke(app, ["serve", "--host", "0.0.0.0"], env={"ECHOIC_LOG_LEVEL": "loud"})  # refused
+    done = runner.invoke(app, ["serve", "--host", "0.0.0.0"], env={"ECHOIC_LOG_LEVEL": "loud"})  # noqa: S104  # refused
     assert done.exit_code == 2
     assert "ECHOIC_LOG_LEVEL" in done.stderr
 
@@ -218,7 +218,7 @@ def test_doctor_looks_at_the_port_of_the_settings_although_others_are_wrong(runn
 
 
 def test_doctor_says_what_serve_would_of_a_network_without_a_key(runner: CliRunner) -> None:
-    rows = rows_of_doctor(runner, "--host", "0.0.0.0", "--port", "0")  # looked at only
+    rows = rows_of_doctor(runner, "--host", "0.0.0.0", "--port", "0")  # noqa: S104  # looked at only
     assert "no API key is set" in rows["settings"]["found"]
 
 

@@ -43,7 +43,7 @@ def run(*args: str, **more: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-def figures(file: Path) -> Any:  # JSON
+def figures(file: Path) -> Any:  # noqa: ANN401  # JSON
     return json.loads(file.read_text("utf-8"))
 
 

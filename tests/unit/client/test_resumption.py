@@ -256,7 +256,7 @@ async def test_closing_does_not_wait_for_a_connection() -> None:
     async with serve_connections(parts) as url:
         async with connect(url):
             async with asyncio.timeout(WAIT_SECONDS):
-                while not parts.wishes:  # the server's side of it
+                while not parts.wishes:  # noqa: ASYNC110  # the server's side of it
                     await asyncio.sleep(0.005)
         never.set()
 

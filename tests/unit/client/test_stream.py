@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from echoic.client import ServerError, connect, connector, transcribe
-from echoic.protocol.frames import Error, Final, FullTranscript, Partial, Warning  # the protocol's word
+from echoic.protocol.frames import Error, Final, FullTranscript, Partial, Warning  # noqa: A004  # the protocol's word
 from support.fake_server import (
     CONFIGURED_FRAME,
     FakePeer,

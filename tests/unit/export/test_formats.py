@@ -335,7 +335,7 @@ def test_names_are_escaped_as_each_format_wants_it() -> None:
         build_final("No.", 6, 8, speaker=" \n"),
     ]
     assert render_srt(finals) == (
-        "1\n00:00:00,000 --> 00:00:02,000\nA ‹i› & B → C: Yes.\n\n2\n00:00:06,000 --> 00:00:08,000\n- No.\n"
+        "1\n00:00:00,000 --> 00:00:02,000\nA ‹i› & B → C: Yes.\n\n2\n00:00:06,000 --> 00:00:08,000\n- No.\n"  # noqa: RUF001
     )
     assert render_vtt(finals) == (
         "WEBVTT\n\n00:00:00.000 --> 00:00:02.000\n<v A &lt;i&gt; &amp; B --&gt; C>Yes.\n\n"

@@ -246,7 +246,7 @@ def test_a_reset_forgets_what_was_said_and_what_is_being_made() -> None:
 
 
 @pytest.mark.parametrize("committed", [True, False])
-def test_after_the_end_no_frame_comes_and_nothing_runs(committed: bool) -> None:  # a case
+def test_after_the_end_no_frame_comes_and_nothing_runs(committed: bool) -> None:  # noqa: FBT001  # a case
     async def story() -> Room:
         room = Room(Scripted(seconds=10))
         await room.talk(93)

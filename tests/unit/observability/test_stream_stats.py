@@ -7,7 +7,7 @@ from echoic.errors import ErrorCode
 from echoic.interfaces.engine import EngineRequirements, OpenedModel
 from echoic.observability.metrics import Metrics
 from echoic.observability.stream_stats import StreamStats
-from echoic.protocol.frames import Commit, Error, Final, Partial, Reset, Warning  # the protocol's word
+from echoic.protocol.frames import Commit, Error, Final, Partial, Reset, Warning  # noqa: A004  # the protocol's word
 
 RATE = 16_000
 

@@ -191,7 +191,7 @@ class Collector:
 
 
 async def test_a_server_sends_them_to_a_collector() -> None:
-    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (  # only here
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (  # noqa: PLC0415  # only here
         ExportTraceServiceRequest,
     )
 

@@ -46,7 +46,7 @@ from echoic.protocol.frames import (
     Speaker,
     Status,
     Stop,
-    Warning,
+    Warning,  # noqa: A004  # the protocol's word
     Word,
 )
 
@@ -476,7 +476,7 @@ def test_any_bytes_are_a_frame_or_refused(message: bytes) -> None:
 
 @given(JSON | MESSAGE_LIKE, st.booleans())
 @settings(max_examples=200)
-def test_any_json_is_a_frame_or_refused(value: object, ascii_only: bool) -> None:  # drawn
+def test_any_json_is_a_frame_or_refused(value: object, ascii_only: bool) -> None:  # noqa: FBT001  # drawn
     only_refuses(json.dumps(value, ensure_ascii=ascii_only))
 
 
@@ -498,7 +498,7 @@ def test_every_frame_of_the_server_has_its_json() -> None:
 def test_a_frame_becomes_its_json(frame: ServerFrame, expected: dict[str, object]) -> None:
     text = encode_frame(frame)
     assert json.loads(text) == expected
-    assert list(json.loads(text))[0] == "type"  # the order matters to a reader
+    assert list(json.loads(text))[0] == "type"  # noqa: RUF015  # the order matters to a reader
 
 
 @pytest.mark.parametrize("frame", [frame for frame, _ in FRAMES.values() if not isinstance(frame, Error)])

@@ -70,7 +70,7 @@ def test_any_bytes_are_samples_within_full_scale_or_bad_audio(
     try:
         samples = decode_pcm(data, audio_format, channels)
     except ProtocolError as error:
-        assert error.code is ErrorCode.BAD_AUDIO  # either outcome is right
+        assert error.code is ErrorCode.BAD_AUDIO  # noqa: PT017  # either outcome is right
     else:
         assert samples.dtype == np.float32
         assert samples.shape == (len(data) // step,)

@@ -128,7 +128,7 @@ async def test_without_limits_nothing_is_refused_and_all_is_counted(
 async def test_a_stop_settles_every_account(desk: QuotaLedger, store: QuotaStore) -> None:
     await hear(await desk.open_stream(*ANN), RATE)
     await hear(await desk.open_stream(*ANN), RATE // 2)
-    tasks = [desk.close_stream(account) for account in tuple(desk._open_quotas)]  # as ``close`` does
+    tasks = [desk.close_stream(account) for account in tuple(desk._open_quotas)]  # noqa: SLF001  # as ``close`` does
     await asyncio.gather(*tasks)
     assert await store.read_usage("ann") == QuotaUsage(0, 3 * SECOND // 2)
 
@@ -172,7 +172,7 @@ async def test_a_silent_stream_keeps_its_place_as_long_as_its_process_lives(stor
             await other.open_stream(*ANN)
         await asyncio.sleep(ttl / 10)
     renewing.cancel()
-    while (await store.read_usage("ann")).active_streams:  # the end of a lease has no event
+    while (await store.read_usage("ann")).active_streams:  # noqa: ASYNC110  # the end of a lease has no event
         await asyncio.sleep(ttl / 10)
     await other.open_stream(*ANN)
     await asyncio.gather(desk.close(), other.close())

@@ -55,7 +55,7 @@ async def desk(store: RedisQuotaStore) -> AsyncIterator[QuotaLedger]:
 
 
 async def until(true: Callable[[], bool]) -> None:
-    while not true():  # what is waited for has no event
+    while not true():  # noqa: ASYNC110  # what is waited for has no event
         await asyncio.sleep(0)
 
 
@@ -201,7 +201,7 @@ async def test_a_server_that_forgot_everything_learns_of_running_streams(
 ) -> None:
     account = await desk.open_stream(*ANN)
     await hear(account, RATE)
-    await store._client.flushall()  # the fault
+    await store._client.flushall()  # noqa: SLF001  # the fault
     await desk.renew_leases()
     assert (await store.read_usage("ann")).active_streams == 1
     for _ in range(5):
@@ -214,7 +214,7 @@ async def test_places_that_are_taken_meanwhile_end_no_stream(
     desk: QuotaLedger, store: RedisQuotaStore
 ) -> None:
     accounts = [await desk.open_stream(*ANN), await desk.open_stream(*ANN)]
-    await store._client.flushall()  # the fault
+    await store._client.flushall()  # noqa: SLF001  # the fault
     other = QuotaLedger(store, QuotaPolicy(TIERS))
     await other.open_stream(*ANN)
     await desk.renew_leases()

@@ -58,14 +58,14 @@ async def test_days_that_are_over_are_forgotten_with_everything_of_them() -> Non
         await store.charge_audio(Charge(place, 0, 0, 10))
         await store.release_lease(place)
         wall.now += DAY
-    assert len(store._used_by_day) <= 2  # what leaks there is seen nowhere else
-    assert not store._paid_by_lease  # the same
-    assert not store._expiry_by_user  # the same
+    assert len(store._used_by_day) <= 2  # noqa: SLF001  # what leaks there is seen nowhere else
+    assert not store._paid_by_lease  # noqa: SLF001  # the same
+    assert not store._expiry_by_user  # noqa: SLF001  # the same
 
 
 async def test_in_redis_every_key_expires_and_only_days_beside_today_are_kept(valkey: ValkeyServer) -> None:
     store = pytest.importorskip("echoic.quotas.redis").RedisQuotaStore(valkey.url, prefix="days:")
-    redis, today = store._client, int(time.time() // DAY)  # a look behind
+    redis, today = store._client, int(time.time() // DAY)  # noqa: SLF001  # a look behind
     days = "days:{ann}:days"
     await redis.hset(days, mapping={str(today - 1): 5, str(today - 9): 7, str(today + 9): 7})
     assert await store.read_usage("ann") == QuotaUsage(0, 0)
@@ -85,5 +85,5 @@ async def test_what_a_dead_stream_had_paid_is_forgotten_with_its_place(valkey: V
     heir = StreamLease("ann", "heir")
     while not (await store.acquire_lease(heir, ONE, 60.0)).is_admitted:
         pass
-    assert await store._client.hlen("dead:{ann}:paid") == 0  # a look behind
+    assert await store._client.hlen("dead:{ann}:paid") == 0  # noqa: SLF001  # a look behind
     await store.close()

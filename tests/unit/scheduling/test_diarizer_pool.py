@@ -189,10 +189,10 @@ async def test_who_leaves_is_not_answered() -> None:
 @pytest.mark.parametrize("wrong", [[], [DiarizationResult(()), DiarizationResult(())]])
 async def test_one_that_answers_too_little_or_too_much_has_failed(wrong: list[DiarizationResult]) -> None:
     class Wrong(ScriptedDiarizer):
-        def diarize(self, chunks: Sequence[DiarizationChunk]) -> list[DiarizationResult]:  # the signature
+        def diarize(self, chunks: Sequence[DiarizationChunk]) -> list[DiarizationResult]:  # noqa: ARG002  # the signature
             return wrong
 
-        def finalize(self, state: object) -> tuple[SpeakerTurn, ...]:  # the signature
+        def finalize(self, state: object) -> tuple[SpeakerTurn, ...]:  # noqa: ARG002  # the signature
             raise ValueError
 
     listeners = DiarizerPool(Wrong)

@@ -91,7 +91,7 @@ class QueueOfManyClients(RuleBasedStateMachine):
         self.next_key = 0
 
     @rule(client=st.sampled_from(CLIENTS), final=st.booleans())
-    def put(self, client: str, final: bool) -> None:  # Hypothesis passes it by name
+    def put(self, client: str, final: bool) -> None:  # noqa: FBT001  # Hypothesis passes it by name
         one = build_job(client, self.next_key, final=final)
         self.next_key += 1
         self.queue.push(one)

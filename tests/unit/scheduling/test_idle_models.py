@@ -112,7 +112,7 @@ async def test_a_model_that_is_asked_for_while_it_is_unloaded_is_loaded_after_th
     await engines.open_model(SCRIPTED_REQUEST, fallback=False)
     timers.run_all()
     asking = asyncio.create_task(engines.open_model(SCRIPTED_REQUEST, fallback=False, client="ann"))
-    while not engines.loading_models:  # rounds of the loop, no time
+    while not engines.loading_models:  # noqa: ASYNC110  # rounds of the loop, no time
         await asyncio.sleep(0)
     assert load.load_count == 1
     engine.allowed.set()
@@ -204,7 +204,7 @@ async def test_the_log_says_what_was_unloaded_and_nothing_of_who_had_it(
     stream.set("ann's")
     await engines.open_model(SCRIPTED_REQUEST, fallback=False, client="ann")
     engines.remove_client("ann")
-    while engines.loaded_models:  # the loop's own timer is what is looked at
+    while engines.loaded_models:  # noqa: ASYNC110  # the loop's own timer is what is looked at
         await asyncio.sleep(0.001)
     log.removeHandler(lines_of)
     assert lines == [("engine_unloaded", {"model": "scripted", "idle": 0.001}, "none")]
@@ -238,7 +238,7 @@ async def test_a_client_that_went_away_while_its_model_was_loaded_does_not_keep_
     engines.remove_client("ann")
     asking.cancel()
     load.finish_allowed.set()  # type: ignore[union-attr]  # given above
-    while not engines.loaded_models:  # rounds of the loop, no time
+    while not engines.loaded_models:  # noqa: ASYNC110  # rounds of the loop, no time
         await asyncio.sleep(0)
     timers.run_all()
     assert engines.loaded_models == ()

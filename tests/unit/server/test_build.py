@@ -148,8 +148,8 @@ async def test_however_a_stream_ends_its_place_is_free_and_what_it_heard_is_bill
                 socket.send({"type": "stop"})
                 await until_closed(socket)
             case "fault":
-                (connection,) = app.state.context.services.streams._open_streams  # the fault
-                connection._fail_stream(RuntimeError())  # the same
+                (connection,) = app.state.context.services.streams._open_streams  # noqa: SLF001  # the fault
+                connection._fail_stream(RuntimeError())  # noqa: SLF001  # the same
                 await until_closed(socket)
             case "drain":
                 await app.state.context.services.streams.drain(20)

@@ -336,7 +336,7 @@ async def test_no_user_can_reach_the_quotas_of_another_by_a_name() -> None:
                     await store.acquire_lease(StreamLease(name, f"lease {number}"), one, 60)
                 ).is_admitted, name
             assert [(await store.read_usage(name)).active_streams for name in names] == [1] * len(names)
-            keys = [key.decode() async for key in store._client.scan_iter()]  # what it really keeps
+            keys = [key.decode() async for key in store._client.scan_iter()]  # noqa: SLF001  # what it really keeps
         finally:
             await store.close()
     tags = {key.partition("{")[2].partition("}")[0] for key in keys}

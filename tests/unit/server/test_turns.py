@@ -56,7 +56,7 @@ class Listener:
         self.heard: list[str] = []
         self.over = asyncio.Event()
 
-    async def __call__(self, _scope: object, receive: Any, send: Any) -> None:  # as ASGI has it
+    async def __call__(self, _scope: object, receive: Any, send: Any) -> None:  # noqa: ANN401  # as ASGI has it
         await receive()
         await send({"type": "websocket.accept"})
         while True:

@@ -114,7 +114,7 @@ def test_a_new_model_name_forgets_an_old_explicit_variant() -> None:
         ({"enabled": False}, False),
     ],
 )
-def test_add_ons_are_switched_by_a_boolean_or_an_object(value: object, enabled: bool) -> None:
+def test_add_ons_are_switched_by_a_boolean_or_an_object(value: object, enabled: bool) -> None:  # noqa: FBT001
     config, _ = parse_config({"insights": value, "diarize": value}, DEFAULT)
     asked = [config.insights is not None, config.diarization is not None]
     assert asked == [enabled, enabled]

@@ -11,7 +11,7 @@ from echoic.engines.scripted import STATEFUL, ScriptedEngine, draw_words
 from echoic.errors import ModelUnavailable
 from echoic.interfaces.engine import EngineRequirements, OpenedModel
 from echoic.protocol.codec import decode_message
-from echoic.protocol.frames import Audio, Commit, Config, Reset, Warning  # the protocol's word
+from echoic.protocol.frames import Audio, Commit, Config, Reset, Warning  # noqa: A004  # the protocol's word
 from echoic.session.config import StreamConfig
 from echoic.session.effects import Send
 from echoic.session.session import Session

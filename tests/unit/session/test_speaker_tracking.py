@@ -220,7 +220,7 @@ def test_the_sound_that_is_listened_to_and_stored_is_the_audio_without_gap_or_do
     starts: list[float] = []
 
     class Noting(ScriptedDiarizer):
-        def diarize(self, chunks):  # type: ignore[no-untyped-def]
+        def diarize(self, chunks):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
             heard.extend(sound.audio for sound in chunks)
             starts.extend(sound.start for sound in chunks)
             return super().diarize(chunks)

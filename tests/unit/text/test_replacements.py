@@ -46,7 +46,7 @@ def edited(words: list[str], replacements: Replacements) -> list[str]:
         ({"C++": "cpp"}, "I like C++, c++; not C++11 (C++).", "I like cpp, cpp; not C++11 (cpp)."),
         ({"C": "sea"}, "C, C++ and C# C.", "sea, C++ and C# sea."),
         ({".NET": "dot net"}, "ASP.NET .NET, .Net", "ASP.NET dot net, dot net"),
-        ({"α-helix": "alpha helix"}, "the Α-Helix of α-helixes", "the alpha helix of α-helixes"),  # Greek
+        ({"α-helix": "alpha helix"}, "the Α-Helix of α-helixes", "the alpha helix of α-helixes"),  # noqa: RUF001  # Greek
         # whole words, whatever the writing
         ({"art": "X"}, "art party smart art's art-house Art", "X party smart X's X-house X"),
         ({"caf": "X"}, "caf\u00e9 cafe\u0301 caf", "caf\u00e9 cafe\u0301 X"),
@@ -113,7 +113,7 @@ def test_words_and_text_say_the_same(
     said: list[str],
     own: dict[str, str],
     house: dict[str, str],
-    case: bool,  # drawn
+    case: bool,  # noqa: FBT001  # drawn
 ) -> None:
     replacements = Replacements(
         ReplacementTable(own, case_sensitive=case), ReplacementTable(house, case_sensitive=case)
@@ -149,7 +149,7 @@ def test_nothing_is_replaced_inside_words(said: list[str]) -> None:
 
 @pytest.mark.parametrize("signs", ["!?-;:*()", "一丁七丈三上下不"])
 def test_long_ones_of_many_atoms_cost_a_few_megabytes_and_no_more_time_than_others(signs: str) -> None:
-    drawn = Random(1)  # the same each time
+    drawn = Random(1)  # noqa: S311  # the same each time
     table = {"".join(drawn.choices(signs, k=200)): "x" for _ in range(4_800)}
     tracemalloc.start()
     try:

@@ -86,7 +86,7 @@ class GraphRewriter:
         output: str,
         *,
         domain: str = "",
-        **attributes: Any,  # whatever the operator has
+        **attributes: Any,  # noqa: ANN401  # whatever the operator has
     ) -> str:
         """Add a node; return its output."""
         name = f"{output}_{kind}"

@@ -43,7 +43,7 @@ class TokenDecoder(Protocol):
         """Whether it can listen for terms; else ``favours`` in ``decode`` mean nothing."""
 
     @property
-    def initial_state(self) -> Any:  # each decoder's own
+    def initial_state(self) -> Any:  # noqa: ANN401  # each decoder's own
         """The state of a lane that has heard nothing."""
 
     def decode(
@@ -60,7 +60,7 @@ class TokenDecoder(Protocol):
             biases: What each listens for, or None; with it a lane has its edge, and frames after that.
         """
 
-    def skip_frames(self, state: Any, count: int) -> Any:  # each decoder's own
+    def skip_frames(self, state: Any, count: int) -> Any:  # noqa: ANN401  # each decoder's own
         """Return the state after frames that nobody looked at."""
 
 
@@ -89,7 +89,7 @@ class CtcDecoder:
         self,
         lane_frames: Sequence[NDArray[np.float32]],
         states: Sequence[int],
-        biases: Sequence[None] | None = None,  # it cannot
+        biases: Sequence[None] | None = None,  # noqa: ARG002  # it cannot
     ) -> list[tuple[list[EmittedToken], int]]:
         """Return the tokens of each lane and the last frame's token.
 

@@ -71,7 +71,7 @@ class ParakeetNemo(Parakeet):
         parts = inspect_nemo_model(model_path)
         with _silence_nemo():
             try:
-                from echoic.engines.parakeet import nemo_modules as modules  # takes seconds
+                from echoic.engines.parakeet import nemo_modules as modules  # noqa: PLC0415  # takes seconds
             except ImportError as failure:
                 missing = failure.name or "a part of it"
                 raise build_nemo_error(

@@ -236,11 +236,11 @@ class _SkipWeightInitialization(TorchFunctionMode):  # type: ignore[misc]  # tor
 
     def __torch_function__(
         self,
-        function: Any,  # torch's own interface
-        types: Any,  # the same
+        function: Any,  # noqa: ANN401  # torch's own interface
+        types: Any,  # noqa: ANN401  # the same
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
-    ) -> Any:  # the same
+    ) -> Any:  # noqa: ANN401  # the same
         named = kwargs or {}
         if getattr(function, "__module__", None) == "torch.nn.init":
             return args[0] if args else named["tensor"]

@@ -198,7 +198,7 @@ def _build_transducer(
         )
         _check_dimensions(files, encoder, cut.frame_width, cut.output_count)
         return SplitTransducer(cut, blank, lookahead=lookahead, max_symbols=files.max_symbols)
-    assert files.joint is not None  # ``look_through`` found one of both
+    assert files.joint is not None  # noqa: S101  # ``look_through`` found one of both
     network = _FusedNetwork(
         _load_session(files.joint, onnx_options, _FUSED_INTERFACE, "decoder_joint"), blank
     )

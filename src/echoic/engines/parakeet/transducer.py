@@ -160,7 +160,7 @@ class Transducer:
         """Return the state after frames that nobody looked at."""
         return replace(state, frames_to_skip=max(0, state.frames_to_skip - count))
 
-    def _limit_lookahead(self, lane_count: int) -> int:  # a network may look less far for many lanes
+    def _limit_lookahead(self, lane_count: int) -> int:  # noqa: ARG002  # a network may look less far for many lanes
         """Return the most frames of a lane that a step with so many lanes asks about."""
         return self._lookahead
 

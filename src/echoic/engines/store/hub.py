@@ -99,7 +99,7 @@ class Hub:
         Raises:
             HubRefusal: It cannot be reached, or answers with an error, or not with a list of files.
         """
-        from huggingface_hub import HfApi  # only whoever fetches needs it
+        from huggingface_hub import HfApi  # noqa: PLC0415  # only whoever fetches needs it
 
         with _translate_network_errors(repository):
             try:
@@ -161,8 +161,8 @@ class Hub:
     @contextmanager
     def _open_download(self, snapshot: RepoSnapshot, file: RemoteFile, offset: int) -> Iterator[Any]:
         """Open a file from ``offset`` on; the library leaves the key out where it is sent elsewhere."""
-        from huggingface_hub import get_session, hf_hub_url  # only whoever fetches needs it
-        from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # the same
+        from huggingface_hub import get_session, hf_hub_url  # noqa: PLC0415  # only whoever fetches needs it
+        from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # noqa: PLC0415  # the same
 
         address = hf_hub_url(
             snapshot.repository, file.path, revision=snapshot.revision, endpoint=self._endpoint
@@ -197,7 +197,7 @@ def matches_digest(path: Path, digest: str) -> bool:
     return found.hexdigest() == digest
 
 
-def _parse_remote_file(row: Any) -> RemoteFile:  # of a library whose types changed over time
+def _parse_remote_file(row: Any) -> RemoteFile:  # noqa: ANN401  # of a library whose types changed over time
     digest = row.lfs.sha256 if row.lfs else row.blob_id
     if not isinstance(row.size, int) or not isinstance(digest, str):
         raise TypeError("without size or digest")
@@ -207,7 +207,7 @@ def _parse_remote_file(row: Any) -> RemoteFile:  # of a library whose types chan
 @contextmanager
 def _translate_network_errors(repository: str) -> Iterator[None]:
     """Turn what the library and its network raise into refusals; errors of the disk pass."""
-    from huggingface_hub import errors  # only whoever fetches needs it
+    from huggingface_hub import errors  # noqa: PLC0415  # only whoever fetches needs it
 
     # The errors of the network, whichever library stands below this release.
     networks = cast("tuple[type[Exception], ...]", errors.HfHubHTTPError.__bases__)

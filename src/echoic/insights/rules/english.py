@@ -23,7 +23,7 @@ _NAMES_IN_S: Final = read_word_set("names_in_s")
 
 def plain(text: str) -> str:
     """Return a sentence without hesitation, with a typewriter's apostrophes."""
-    return _FILLERS.sub("", text.replace("’", "'")).strip()  # a typographer's apostrophe
+    return _FILLERS.sub("", text.replace("’", "'")).strip()  # noqa: RUF001  # a typographer's apostrophe
 
 
 def strip_fillers(text: str) -> str:

@@ -15,7 +15,7 @@ import stopwordsiso
 from echoic.insights.rules.sentences import Sentence
 from echoic.insights.rules.word_lists import read_word_set
 
-_WORD_PATTERN: Final = re.compile(r"[^\W_]+(?:['’\-.+#][^\W_]+)*[+#]*")  # a typographer's apostrophe
+_WORD_PATTERN: Final = re.compile(r"[^\W_]+(?:['’\-.+#][^\W_]+)*[+#]*")  # noqa: RUF001  # a typographer's apostrophe
 #: Scripts that put no space between words: they are not counted.
 _UNSPACED_SCRIPTS: Final = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
 #: Words from which the language is told.
@@ -107,7 +107,7 @@ class KeywordCounts:
         return stems
 
     def _is_topic_word(self, word: str) -> bool:
-        plain = word.replace("’", "'")  # a typographer's apostrophe
+        plain = word.replace("’", "'")  # noqa: RUF001  # a typographer's apostrophe
         return (
             len(plain) >= _MIN_WORD_LENGTH
             and plain not in self._stop_words

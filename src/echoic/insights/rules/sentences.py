@@ -19,8 +19,8 @@ _MIN_CLAUSE_WORDS: Final = 5
 _MAX_CLAUSE_WORDS: Final = 28
 #: Words of a sentence above which its punctuation is not believed.
 _MAX_SENTENCE_WORDS: Final = 80
-_SENTENCE_END: Final = re.compile(r"[.!?…]+[\"'”’)]?(?=\s|$)|[。！？]")  # as Chinese and Japanese write them
-_QUOTES: Final = "\"'”’)"  # a typographer's
+_SENTENCE_END: Final = re.compile(r"[.!?…]+[\"'”’)]?(?=\s|$)|[。！？]")  # noqa: RUF001  # as Chinese and Japanese write them
+_QUOTES: Final = "\"'”’)"  # noqa: RUF001  # a typographer's
 #: What ends with a full stop and no sentence.
 _ABBREVIATIONS: Final = read_word_set("abbreviations")
 #: Words that begin a clause wherever they stand (English, as all that follows).

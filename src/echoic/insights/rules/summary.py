@@ -162,7 +162,9 @@ class RuleProvider:
         import_module(_NOTES_MODULE)
 
     async def summarize(
-        self, segments: Sequence[TranscriptSegment], stage: InsightStage
+        self,
+        segments: Sequence[TranscriptSegment],
+        stage: InsightStage,  # noqa: ARG002  # the Protocol's
     ) -> Findings:  # the Protocol's
         """See ``Provider.distil``; computed in a thread, one talk at a time."""
         async with self._semaphore:

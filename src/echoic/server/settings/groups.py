@@ -256,7 +256,7 @@ class Settings(LoadSettings, AddOnSettings):
     ready_needs_quotas: Annotated[bool | None, QUOTA] = None
     tier_limits: Annotated[
         dict[str, dict[str, float | None]], QUOTA, BeforeValidator(parse_tier_overrides)
-    ] = {}  # pydantic copies it
+    ] = {}  # noqa: RUF012  # pydantic copies it
 
     @property
     def should_serve_core(self) -> bool:

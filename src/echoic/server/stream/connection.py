@@ -35,7 +35,7 @@ from echoic.protocol.frames import (  # the protocol's word
     Error,
     Resumed,
     ServerFrame,
-    Warning,
+    Warning,  # noqa: A004  # the protocol's word
 )
 from echoic.quotas.stream_quota import StreamQuota
 from echoic.server.stream.addons import StreamAddOns
@@ -296,7 +296,7 @@ class Connection:
                 self._execute_effect(effect)
         except ProtocolError as error:
             self._report_error(error)
-        except Exception as error:  # the connection's edge: the client is told, the others go on
+        except Exception as error:  # the connection's edge: the client is told, the others go on  # noqa: BLE001  # an add-on's call: the stream goes on without it
             self._fail_stream(error)
         if self._quota is not None and self._quota.refusal is not None and not self._is_ending:
             self._report_error(self._quota.refusal)

@@ -150,7 +150,7 @@ class Recording:
     def _run_guarded(self, job: Callable[[], None]) -> None:
         try:
             job()
-        except Exception:  # a job in the writer, which writes for all sessions
+        except Exception:  # noqa: BLE001  # a job in the writer, which writes for all sessions
             with suppress(Exception):
                 self._close_file()
             call_soon_threadsafe(self._loop, self._mark_failed)
@@ -169,7 +169,7 @@ class Recording:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._path.touch(mode=0o600)
         raw = self._path.open("wb")
-        file = wave.open(raw, "wb")  # closed by ``_end``
+        file = wave.open(raw, "wb")  # noqa: SIM115  # closed by ``_end``
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(DIARIZATION_SAMPLE_RATE)

@@ -143,7 +143,7 @@ class FinishedSession:
         self._requested_close = requested_close
         self._frames: list[str] = []
 
-    def try_resume(self, peer: WebSocketPeer, last_received: int) -> bool:  # Resumable's signature
+    def try_resume(self, peer: WebSocketPeer, last_received: int) -> bool:  # noqa: ARG002  # Resumable's signature
         """Look whether the frames after ``last_received`` are there."""
         frames = self._replay_buffer.find_frames_after(last_received)
         self._frames = frames or []

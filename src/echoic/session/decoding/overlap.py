@@ -68,7 +68,10 @@ class OverlapStrategy:
         return self._plan_window(cut, cut.end)
 
     def emit_words(
-        self, answers: Sequence[WindowResult], *, flush: bool
+        self,
+        answers: Sequence[WindowResult],
+        *,
+        flush: bool,  # noqa: ARG002  # the plan knows it
     ) -> list[TimedWord]:  # the plan knows it
         """Return the window's words less those that were said with the window before."""
         words, self._last_word_time = self._find_new_words(answers)

@@ -186,7 +186,7 @@ def test_a_tree_is_made_once_and_kept_as_long_as_its_terms_are() -> None:
     assert trees.get_trie(Hotwords()) is None
     del words
     gc.collect()
-    assert len(trees._by_hotwords) == 0  # what is forgotten can be seen nowhere else
+    assert len(trees._by_hotwords) == 0  # noqa: SLF001  # what is forgotten can be seen nowhere else
 
 
 def test_equal_terms_of_two_sessions_share_a_tree() -> None:

@@ -25,7 +25,7 @@ def sound(seconds: float, seed: int = 0) -> NDArray[np.float32]:
 @pytest.mark.parametrize("bands", [80, 128])
 @pytest.mark.parametrize("samples", [480, 1_599, 16_000, 50_001])
 def test_they_are_those_that_nemo_makes(bands: int, samples: int) -> None:
-    from onnx_asr.preprocessors.numpy_preprocessor import (  # optional
+    from onnx_asr.preprocessors.numpy_preprocessor import (  # noqa: PLC0415  # optional
         NemoPreprocessorNumpy,
     )
 

@@ -107,7 +107,7 @@ def test_it_hears_what_is_said(engine: ParakeetOnnx) -> None:
 
 @pytest.mark.skipif(find_spec("onnx_asr") is None, reason="onnx-asr is not installed")
 def test_tokens_and_times_are_those_of_onnx_asr(engine: ParakeetOnnx) -> None:
-    import onnx_asr  # optional
+    import onnx_asr  # optional  # noqa: PLC0415  # only for this comparison
 
     theirs = onnx_asr.load_model(
         "nemo-conformer-tdt", TINY_PARAKEET_FOLDER, quantization="fp16", providers=["CPUExecutionProvider"]
@@ -133,13 +133,13 @@ def test_windows_of_nearly_one_length_are_encoded_together_and_heard_alike(
     windows = [build_whole_window(audio[:size]) for size in (62_500, 63_000, 64_000)]
     alone = [engine.decode([window])[0].committed for window in windows]
     sizes: list[int] = []
-    encode = engine._encoder.encode  # watched, not replaced
+    encode = engine._encoder.encode  # noqa: SLF001  # watched, not replaced
 
     def watched(features: MelFeatures) -> Sequence[EncoderFrames]:
         sizes.append(len(features.frame_counts))
         return encode(features)
 
-    monkeypatch.setattr(engine._encoder, "encode", watched)  # the same
+    monkeypatch.setattr(engine._encoder, "encode", watched)  # noqa: SLF001  # the same
     assert [one.committed for one in engine.decode(windows)] == alone
     assert sizes == [3]
 
@@ -150,13 +150,13 @@ def test_a_call_of_the_encoder_gets_a_minute_of_audio_at_most_and_answers_stay(
     windows = [build_whole_window(joined(20)[:400_000])] * 5
     alone = engine.decode(windows[:1])[0].committed
     sizes: list[int] = []
-    encode = engine._encoder.encode  # watched, not replaced
+    encode = engine._encoder.encode  # noqa: SLF001  # watched, not replaced
 
     def watched(features: MelFeatures) -> Sequence[EncoderFrames]:
         sizes.append(len(features.frame_counts))
         return encode(features)
 
-    monkeypatch.setattr(engine._encoder, "encode", watched)  # the same
+    monkeypatch.setattr(engine._encoder, "encode", watched)  # noqa: SLF001  # the same
     assert [one.committed for one in engine.decode(windows)] == [alone] * 5
     assert sizes == [2, 2, 1]
 
@@ -199,7 +199,7 @@ def test_no_frame_is_walked_twice_or_left_out_however_windows_lie(cuts: list[int
             is_last=end == len(audio),
             state=carry,
         )
-        cut = engine._align_to_grid(window)  # the arithmetic itself
+        cut = engine._align_to_grid(window)  # noqa: SLF001  # the arithmetic itself
         walked.append((cut.grid_frame + cut.decode_start, cut.grid_frame + cut.commit_end))
         carry, done = engine.decode([window])[0].state, end
     assert walked[0][0] == 0

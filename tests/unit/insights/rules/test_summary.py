@@ -218,7 +218,7 @@ def test_a_sentence_does_not_go_over_a_change_of_speakers_or_a_pause() -> None:
 
 def test_hours_of_talk_take_a_time_that_grows_with_their_length_alone() -> None:
     lines = [line for name in ("launch", "standup", "lecture", "interview") for line in _lines(name)]
-    pick = random.Random(1)  # a test's order
+    pick = random.Random(1)  # noqa: S311  # a test's order
     short, long = (parse_finals("\n".join(pick.choices(lines, k=count))) for count in (100, 1000))
     assert _seconds(long) < 25 * _seconds(short) + 0.1
     found = notes(long)

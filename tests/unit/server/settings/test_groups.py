@@ -115,7 +115,7 @@ def test_a_key_may_be_given_as_its_digest() -> None:
     assert "0123" not in told
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])  # refused
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])  # noqa: S104  # refused
 def test_without_a_key_only_loopback_is_served_unless_told_by_name(host: str) -> None:
     (told,) = problems_of(host=host)
     assert "allow_open_network" in told

@@ -63,7 +63,7 @@ def metric(app: FastAPI, name: str, **labels: str) -> float:
 def assert_nothing_is_left(app: FastAPI, *, tasks: int = 2) -> None:
     service = house_of(app).services
     assert len(service.streams) == 0
-    assert not service.services.engines._pending  # what leaks there is seen nowhere else
+    assert not service.services.engines._pending  # noqa: SLF001  # what leaks there is seen nowhere else
     assert metric(app, "echoic_streams_active") == 0
     assert len(asyncio.all_tasks()) == tasks  # this one, and the one that renews leases
 
@@ -317,7 +317,7 @@ async def test_an_error_that_another_task_caused_bears_the_clients_address_in_th
         async with MemorySocket(app) as socket:
             socket.send(CONFIG)
             await socket.receive_until("status")
-            (stream,) = house_of(app).services.streams._open_streams  # nobody else hands it out
+            (stream,) = house_of(app).services.streams._open_streams  # noqa: SLF001  # nobody else hands it out
             error = Error(code=ErrorCode.UNAUTHORIZED, message="This API key is gone.")
             Context().run(stream.end_stream, 4401, error)
             await socket.receive_until("close")

@@ -172,7 +172,7 @@ async def test_a_session_whose_client_takes_nothing_waits_for_a_better_connectio
         socket.send({"type": "commit"})
         await quiet(socket)
         async with asyncio.timeout(WAIT_SECONDS):
-            while not metric(app, "echoic_streams_waiting"):  # a gauge sets no event
+            while not metric(app, "echoic_streams_waiting"):  # noqa: ASYNC110  # a gauge sets no event
                 await asyncio.sleep(0.005)
         async with MemorySocket(app) as other:
             other.send(wish(status))
