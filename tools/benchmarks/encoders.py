@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from echoic.engines.optimize.search import ROW_FORM
+from echoic.engines.optimize.optimizer import ROW_FORM
 from tools.benchmarks import report
 from tools.benchmarks.true_shapes import (
     ensure_optimized,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from echoic.engines.optimize.search import ROW_FORM
+from echoic.engines.optimize.optimizer import ROW_FORM
 from echoic.engines.parakeet.onnx import OnnxOptions, load_onnx_model
 from echoic.engines.parakeet.onnx_files import JOINT_STEM, SPLIT_STEMS, inspect_onnx_folder
 from tools.benchmarks import report

@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime as ort
 
 from echoic.engines.optimize.manifest import MANIFEST_FILE
-from echoic.engines.optimize.search import BLOCK_FORM, FORM_BLOCK_SIZES, ROW_FORM, optimize_model
+from echoic.engines.optimize.optimizer import ROW_FORM, optimize_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,11 +36,11 @@ def find_shape_folders() -> list[Path]:
 
 
 def ensure_optimized(folder: Path) -> Path:
-    """Return the folder after a look that both forms which ``echoic models optimize`` makes are there.
+    """Return the folder, with the form that ``echoic models optimize`` makes.
 
-    Nothing is chosen of them: on random weights no form hears what another hears.
+    The form is not compared: with random weights no quantized model recognizes the original's tokens.
     """
-    if not all((folder / f"encoder-model.{form}.onnx").is_file() for form in FORM_BLOCK_SIZES):
+    if not (folder / f"encoder-model.{ROW_FORM}.onnx").is_file():
         optimize_model(folder, force=True, keep_all=True, on_step=lambda sentence: print(f"  {sentence}"))
         (folder / MANIFEST_FILE).unlink()
     return folder
@@ -57,7 +57,7 @@ def open_session(file: Path) -> ort.InferenceSession:
 
 def find_encoders(folder: Path) -> dict[str, Path]:
     """Return the encoders by what they are: full precision, the usual int8, ours."""
-    names = {"fp32": "", "usual int8": ".int8", ROW_FORM: f".{ROW_FORM}", BLOCK_FORM: f".{BLOCK_FORM}"}
+    names = {"fp32": "", "usual int8": ".int8", ROW_FORM: f".{ROW_FORM}"}
     files = {name: folder / f"encoder-model{suffix}.onnx" for name, suffix in names.items()}
     return {name: file for name, file in files.items() if file.is_file()}
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from echoic.engines.optimize.search import OptimizeResult
+    from echoic.engines.optimize.optimizer import OptimizeResult
 
 _INSTALL_COMMAND = "pip install 'echoic[optimize]'"
 #: Seconds of a recording that are heard in one go, and of all recordings together.
@@ -42,8 +42,8 @@ def optimize_parakeet(
 ) -> None:
     """Make a faster form of Parakeet for this machine; the originals stay."""
     try:
-        from echoic.engines.optimize.search import OptimizeError
-        from echoic.engines.optimize.search import optimize_model as made_faster
+        from echoic.engines.optimize.optimizer import OptimizeError
+        from echoic.engines.optimize.optimizer import optimize_model as made_faster
     except ImportError:
         exit_with_error(f"This wants the package onnx: {_INSTALL_COMMAND}")
     from echoic.errors import ModelUnavailable

@@ -65,7 +65,7 @@ def test_a_model_that_was_optimized_is_not_optimized_again_unasked(copy: Path) -
 
 def test_without_onnx_the_command_says_how_to_get_it(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
-    monkeypatch.delitem(sys.modules, "echoic.engines.optimize.search", raising=False)
+    monkeypatch.delitem(sys.modules, "echoic.engines.optimize.optimizer", raising=False)
     done = CliRunner().invoke(app, ["models", "optimize", str(copy)])
     assert done.exit_code == 1
     assert "pip install 'echoic[optimize]'" in done.output

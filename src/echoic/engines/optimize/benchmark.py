@@ -1,4 +1,4 @@
-"""Trying out a form of a Parakeet on this machine: what a window costs, and which tokens it hears."""
+"""Measures the encoder's speed and the recognized tokens of a Parakeet in ONNX on this machine."""
 
 from __future__ import annotations
 
@@ -17,53 +17,49 @@ from echoic.engines.parakeet.onnx import OnnxOptions, load_onnx_model
 from echoic.engines.parakeet.onnx_files import OnnxModelFiles
 from echoic.interfaces.engine import Window
 
-#: Seconds of a window and windows together that the encoder is timed with.
+#: Seconds of a window and windows per batch that the encoder is timed with.
 BENCHMARK_CASES = ((2.5, 1), (2.5, 4), (5.0, 4))
 _REPEATS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class FormTrial:
-    """What came of trying out a form.
-
-    Attributes:
-        encoder: Its encoder's file.
-        size: Bytes of that, large tensors beside it included.
-        milliseconds: Of one core for one window, for each of ``BENCHMARK_CASES``.
-        tokens: What was heard in each recording.
-        networks: The names of its decoding networks' files.
-    """
+class ModelTrial:
+    """Measurements of one set of model files."""
 
     encoder: Path
     size: int
+    """Bytes of the encoder, external tensors included."""
     milliseconds: tuple[float, ...]
+    """Processor time per window, one for each of ``BENCHMARK_CASES``."""
     tokens: tuple[tuple[str, ...], ...]
+    """Recognized tokens of each recording."""
     networks: tuple[str, ...] = ()
+    """Names of the decoding networks' files."""
 
     @property
     def is_split(self) -> bool:
-        """Whether its decoding networks were cut."""
+        """Whether the decoding networks are three files."""
         return len(self.networks) > 1
 
-    def compare_cost(self, other: FormTrial) -> float:
-        """Return the time this takes for each unit of time that ``other`` takes, over all cases."""
+    def compare_cost(self, other: ModelTrial) -> float:
+        """Return this trial's time divided by the other's: the geometric mean over all cases."""
         return float(np.exp(np.mean(np.log(np.divide(self.milliseconds, other.milliseconds)))))
 
-    def measure_agreement(self, other: FormTrial) -> float | None:
-        """Return how much of the tokens is the same, 0..1; None: nobody heard anything."""
+    def measure_agreement(self, other: ModelTrial) -> float | None:
+        """Return the share of equal tokens, 0..1, or None if neither recognized anything."""
         mine, theirs = ([token for one in trial.tokens for token in one] for trial in (self, other))
         return SequenceMatcher(None, mine, theirs, autojunk=False).ratio() if mine or theirs else None
 
 
-def run_trial(files: OnnxModelFiles, audio: Sequence[NDArray[np.float32]]) -> FormTrial:
-    """Load a form, time its encoder and let it hear recordings; it is released again.
+def run_trial(files: OnnxModelFiles, audio: Sequence[NDArray[np.float32]]) -> ModelTrial:
+    """Load a model, time its encoder, transcribe recordings and release the model.
 
     Args:
-        files: The form.
-        audio: float32, 16 kHz, -1..1; each is heard as one window.
+        files: The model's files.
+        audio: Recordings, float32, 16 kHz, -1..1; each is decoded as one window.
 
     Raises:
-        ModelUnavailable: It cannot be loaded.
+        ModelUnavailable: The model cannot be loaded.
     """
     model = load_onnx_model(files, OnnxOptions())
     times = tuple(_measure_milliseconds(model.encoder, files.bands, *case) for case in BENCHMARK_CASES)
@@ -83,26 +79,27 @@ def run_trial(files: OnnxModelFiles, audio: Sequence[NDArray[np.float32]]) -> Fo
         tokens.append(tuple(token.text for token in hypothesis.committed))
     networks = files.split_joint or ((files.joint,) if files.joint else ())
     names = tuple(file.name for file in networks)
-    return FormTrial(files.encoder, measure_graph_size(files.encoder), times, tuple(tokens), names)
+    return ModelTrial(files.encoder, measure_graph_size(files.encoder), times, tuple(tokens), names)
 
 
 def measure_graph_size(file: Path) -> int:
-    """Return the bytes of a graph, large tensors beside it included."""
+    """Return the bytes of an ONNX file, external tensors included."""
     return sum(one.stat().st_size for one in (file, file.with_name(f"{file.name}.data")) if one.is_file())
 
 
 def _measure_milliseconds(encoder: ParakeetEncoder, bands: int, seconds: float, windows: int) -> float:
-    """Return what a window costs, the least of some tries: noise that comes and goes, like speech."""
+    """Return the processor time per window: the least of several runs on noise."""
     frames = round(seconds * SAMPLE_RATE / HOP_SAMPLES / PADDING_MULTIPLE) * PADDING_MULTIPLE
     noise = np.random.default_rng(0).normal(size=(windows, bands, frames)).astype(np.float32)
-    whole = [
-        MelFeatures(noise[first:end], np.full(end - first, frames, np.int64))
-        for first, end in ([(0, windows)] if encoder.can_batch else [(n, n + 1) for n in range(windows)])
+    batch_size = windows if encoder.can_batch else 1
+    batches = [
+        MelFeatures(noise[first : first + batch_size], np.full(batch_size, frames, np.int64))
+        for first in range(0, windows, batch_size)
     ]
     least = np.inf
     for _ in range(_REPEATS):
         began = time.process_time()
-        for features in whole:
+        for features in batches:
             encoder.encode(features)
         least = min(least, time.process_time() - began)
     return float(1000 * least / windows)

@@ -1,54 +1,49 @@
-"""What ``echoic models optimize`` chose for a folder, and of which files: ``optimized.json`` beside them.
+"""Reads and writes ``optimized.json``: a folder's optimized files and the checksums of their sources.
 
-The forms that were made here are taken only as this says, so a form that was rejected, or was made of files
-that are no longer there, is never loaded by itself.
+By default only files that the manifest names are loaded. So a rejected file is never loaded, and neither is
+one whose source has been replaced since.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+
+import msgspec
 
 MANIFEST_FILE = "optimized.json"
 
 
 @dataclass(frozen=True, slots=True)
 class FileDigest:
-    """What a file is known by.
-
-    Attributes:
-        size: Its bytes.
-        changed: When it was written, in nanoseconds; with the same size and time it is the same file.
-        digest: Its SHA-256, which a copy has too.
-    """
+    """Identifies the content of a file."""
 
     size: int
+    """Bytes."""
     changed: int
+    """Modification time in nanoseconds. A file with the same size and time is taken as unchanged."""
     digest: str
+    """SHA-256 in hex; compared when the time differs, as it does for a copy."""
 
 
 @dataclass(frozen=True, slots=True)
 class OptimizedManifest:
-    """What was chosen.
-
-    Attributes:
-        encoder: The encoder's file, or the original's if nothing was better; empty: nothing can be known.
-        networks: The files of the decoding networks: one, or three if they were cut, none with ``ctc``.
-        sources: What the forms were made of, by the files' names.
-    """
+    """The content of ``optimized.json``."""
 
     encoder: str
+    """Name of the encoder's file: the optimized one or the original. Empty: the manifest is unreadable."""
     networks: tuple[str, ...]
+    """Names of the decoding networks: one file, three if they were split, none for a CTC model."""
     sources: Mapping[str, FileDigest]
+    """The files that the optimized ones were made from, by name."""
 
     def matches_folder(self, folder: Path) -> bool:
-        """Return whether what the forms were made of is still there, or is not there at all."""
+        """Return whether every source in ``folder`` is unchanged. A missing source counts as unchanged."""
         return bool(self.encoder) and all(
-            _is_unchanged(folder / name, mark) for name, mark in self.sources.items()
+            _is_unchanged(folder / name, known) for name, known in self.sources.items()
         )
 
 
@@ -56,51 +51,49 @@ _UNREADABLE_MANIFEST = OptimizedManifest("", (), {})
 
 
 def read_optimized_manifest(folder: Path) -> OptimizedManifest | None:
-    """Return what was chosen for a folder; None: nothing was; one that cannot be read fits nothing."""
+    """Return the manifest of a folder, or None if there is none.
+
+    An unreadable manifest, or one that names files outside of the folder, matches no folder.
+    """
     try:
-        data = json.loads((folder / MANIFEST_FILE).read_bytes())
-        names = [data["encoder"], *data["networks"], *data["sources"]]
-        if any(Path(name).name != name for name in names):
-            return _UNREADABLE_MANIFEST
-        sources = {name: FileDigest(**mark) for name, mark in data["sources"].items()}
-        return OptimizedManifest(data["encoder"], tuple(data["networks"]), sources)
+        found = msgspec.json.decode((folder / MANIFEST_FILE).read_bytes(), type=OptimizedManifest)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, UnicodeDecodeError, msgspec.DecodeError):
         return _UNREADABLE_MANIFEST
+    names = (found.encoder, *found.networks, *found.sources)
+    return found if all(Path(name).name == name for name in names) else _UNREADABLE_MANIFEST
 
 
 def write_optimized_manifest(manifest: OptimizedManifest, folder: Path) -> Path:
-    """Write what was chosen and return where it stands."""
+    """Write the manifest to ``folder`` and return its path."""
     file = folder / MANIFEST_FILE
-    file.write_text(json.dumps(asdict(manifest), indent=2) + "\n", "utf-8")
+    file.write_bytes(msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
     return file
 
 
 def digest_files(files: Iterable[Path]) -> dict[str, FileDigest]:
-    """Return what files are known by, and those with their large tensors, by their names."""
+    """Return the digests of ONNX files and of their external tensors (``NAME.data``), by file name."""
     found = {}
     for file in (one for graph in files for one in (graph, graph.with_name(f"{graph.name}.data"))):
         if file.is_file():
-            state = file.stat()
-            digest = _hash_file(file, state.st_size, state.st_mtime_ns)
-            found[file.name] = FileDigest(state.st_size, state.st_mtime_ns, digest)
+            stat = file.stat()
+            digest = _hash_file(file, stat.st_size, stat.st_mtime_ns)
+            found[file.name] = FileDigest(stat.st_size, stat.st_mtime_ns, digest)
     return found
 
 
 def _is_unchanged(file: Path, known: FileDigest) -> bool:
     if not file.is_file():
         return True
-    state = file.stat()
-    if state.st_size != known.size:
+    stat = file.stat()
+    if stat.st_size != known.size:
         return False
-    return (
-        state.st_mtime_ns == known.changed or _hash_file(file, known.size, state.st_mtime_ns) == known.digest
-    )
+    return stat.st_mtime_ns == known.changed or _hash_file(file, known.size, stat.st_mtime_ns) == known.digest
 
 
 @lru_cache(maxsize=16)
 def _hash_file(file: Path, _size: int, _changed: int) -> str:
-    """Return a file's SHA-256; it is read once for each size and time, since that takes seconds."""
+    """Return a file's SHA-256. Cached by size and time, because hashing gigabytes takes seconds."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
