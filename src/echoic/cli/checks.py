@@ -243,7 +243,7 @@ def inspect_optimized_forms(settings: "Settings") -> list[CheckResult]:
         outdated = inspect_onnx_folder(place).outdated_reason if place else ""
     except ModelUnavailable:  # which the model's own check says
         return []
-    found, _, again = outdated.partition(" Make them anew: ")
+    found, _, again = outdated.partition(" Make them again: ")
     return [CheckResult("optimized forms", "note", found, again)] if found else []
 
 

@@ -1,8 +1,8 @@
-"""A model of NVIDIA NeMo on the disk: where its parts lie, and what its configuration says it is.
+"""Locates the parts of a NeMo model on disk, and reads the architecture from its configuration.
 
 A ``.nemo`` file is an uncompressed tar archive of ``model_config.yaml``, ``model_weights.ckpt`` and the
-tokenizer's files; the same files may lie in a folder. The vocabulary stands in the configuration, so the
-tokenizer is not read. Nothing here imports NeMo or torch.
+tokenizer's files; the same files may lie in a folder. The configuration contains the vocabulary, so the
+tokenizer is not read. This module does not import NeMo or torch.
 Source: https://github.com/NVIDIA/NeMo, ``core/connectors/save_restore_connector.py``.
 """
 
@@ -16,17 +16,17 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Literal
 
-from echoic.engines.model_files import find_defect
+from echoic.engines.model_files import FolderCheck
 from echoic.engines.parakeet.features import HOP_SAMPLES, SAMPLE_RATE, WINDOW_SAMPLES
 from echoic.engines.parakeet.onnx_files import HeadKind, render_piece
 from echoic.errors import ModelUnavailable
 
 NEMO_MODEL_ID = "parakeet-standard"
-#: The commands that bring the libraries, and a model.
+#: The commands that install the libraries, and download a model.
 NEMO_INSTALL_COMMAND = "pip install 'echoic[nemo]'"
 NEMO_DOWNLOAD_COMMAND = "echoic models get parakeet-tdt-0.6b-v3-nemo"
 NEMO_CONFIG_FILE, NEMO_WEIGHTS_FILE = "model_config.yaml", "model_weights.ckpt"
-#: What can be read, by the last part of the configuration's ``target``: which heads it has.
+#: Supported models: their heads by the last part of ``target`` in the configuration.
 TARGET_HEADS: Mapping[str, tuple[Literal["transducer", "ctc"], ...]] = MappingProxyType(
     {
         "EncDecRNNTBPEModel": ("transducer",),
@@ -34,7 +34,7 @@ TARGET_HEADS: Mapping[str, tuple[Literal["transducer", "ctc"], ...]] = MappingPr
         "EncDecCTCModelBPE": ("ctc",),
     }
 )
-#: What the features must be, by the key of the configuration's ``preprocessor``; left out means the same.
+#: Required values of ``preprocessor`` in the configuration; a missing key means the required value.
 REQUIRED_PREPROCESSOR: Mapping[str, object] = MappingProxyType(
     {
         "sample_rate": SAMPLE_RATE,
@@ -46,7 +46,8 @@ REQUIRED_PREPROCESSOR: Mapping[str, object] = MappingProxyType(
         "frame_splicing": 1,
     }
 )
-#: Tokens at one frame where the configuration leaves it open. Source: NeMo's published configurations.
+#: The most tokens at one encoder frame, unless the configuration sets it.
+#: Source: NeMo's published configurations.
 DEFAULT_MAX_SYMBOLS = 10
 _GZIP_MAGIC = b"\x1f\x8b"
 
@@ -55,26 +56,23 @@ DecodingHead = Literal["transducer", "ctc"]
 
 @dataclass(frozen=True, slots=True)
 class NemoModelFiles:
-    """Where a model's parts lie.
+    """The location of a model's parts."""
 
-    Attributes:
-        path: The archive, or the folder.
-        config: The name in it of the configuration.
-        weights: The same of the weights.
-        is_archive: True if ``path`` is an archive.
-    """
-
+    #: The archive, or the folder.
     path: Path
+    #: The name of the configuration in it.
     config: str
+    #: The name of the weights in it.
     weights: str
+    #: Whether ``path`` is an archive.
     is_archive: bool
 
     @contextmanager
     def open_part(self, part: str) -> Iterator[IO[bytes]]:
-        """Open one of the parts, seekable.
+        """Open one of the parts as a seekable file.
 
         Raises:
-            ModelUnavailable: The archive is cut off.
+            ModelUnavailable: The archive is truncated.
         """
         if not self.is_archive:
             with (self.path / part).open("rb") as opened:
@@ -83,7 +81,7 @@ class NemoModelFiles:
         try:
             with tarfile.open(self.path, "r:") as archive:
                 member = archive.extractfile(part)
-                assert member is not None  # noqa: S101  # ``look_at`` saw that it is a file
+                assert member is not None  # noqa: S101  # ``inspect_nemo_model`` checked that it is a file
                 yield member
         except tarfile.ReadError as failure:
             raise _build_truncated_error(self.path) from failure
@@ -91,35 +89,32 @@ class NemoModelFiles:
 
 @dataclass(frozen=True, slots=True)
 class ParakeetArchitecture:
-    """What a configuration says.
+    """The architecture that a configuration describes."""
 
-    Attributes:
-        kind: Its head, or of two the one that is to be used.
-        pieces: The vocabulary as text, a leading space where a word starts; the blank is not in it.
-        durations: Frames that each duration means; none where it says nothing of durations.
-        bands: Mel bands that it wants.
-        subsampling: Feature frames to one frame of the encoder.
-        max_symbols: Tokens at one frame after which the next one is taken.
-        module_configs: By the prefix of their weights the modules to build, with their arguments.
-    """
-
+    #: The head; of a hybrid the one to use.
     kind: HeadKind
+    #: The vocabulary as text, a leading space at the start of a word; without the blank.
     pieces: tuple[str, ...]
+    #: Encoder frames of each duration output; empty if the model predicts no durations.
     durations: tuple[int, ...]
+    #: Mel bands of the features.
     bands: int
+    #: Feature frames per encoder frame.
     subsampling: int
+    #: The most tokens at one encoder frame.
     max_symbols: int
+    #: The arguments of each module to build, by the prefix of its weights.
     module_configs: Mapping[str, Mapping[str, object]]
 
 
 def inspect_nemo_model(model: Path) -> NemoModelFiles:
-    """Return where the parts of a model lie; no weights are read.
+    """Return the location of a model's parts; reads no weights.
 
     Args:
-        model: A ``.nemo`` file, a folder with one in it, or a folder of its unpacked files.
+        model: A ``.nemo`` file, a folder that holds one, or a folder of its unpacked files.
 
     Raises:
-        ModelUnavailable: Something is missing or unusable: what, and what to do.
+        ModelUnavailable: A file is missing or unusable.
     """
     if model.is_dir():
         if (model / NEMO_CONFIG_FILE).exists():
@@ -128,36 +123,34 @@ def inspect_nemo_model(model: Path) -> NemoModelFiles:
             return NemoModelFiles(model, NEMO_CONFIG_FILE, NEMO_WEIGHTS_FILE, is_archive=False)
         files = sorted(model.glob("*.nemo"))
         if len(files) != 1:
-            many = (
+            content = (
                 f"{len(files)} .nemo files; name one of them"
                 if files
                 else f"no .nemo file and no {NEMO_CONFIG_FILE}"
             )
-            raise build_nemo_error(f"The folder {model} holds {many}.")
+            raise build_nemo_error(f"The folder {model} holds {content}.")
         (model,) = files
     _check_file(model)
     return _inspect_archive(model)
 
 
 def read_architecture(config: Mapping[str, object], head: DecodingHead | None = None) -> ParakeetArchitecture:
-    """Return what a configuration says.
+    """Return the architecture that a configuration describes.
 
     Args:
-        config: What stands in ``model_config.yaml``, resolved.
-        head: The head to use of a hybrid; None: the transducer, where there is one.
+        config: The content of ``model_config.yaml``, resolved.
+        head: The head of a hybrid to use; None: the transducer, if there is one.
 
     Raises:
-        ModelUnavailable: It is not a Parakeet's, or not one that can be read: which, and why.
+        ModelUnavailable: The model is not a Parakeet, or of an unsupported kind.
     """
     target = str(config.get("target", "nothing")).rpartition(".")[2]
     heads = TARGET_HEADS.get(target)
     if heads is None:
-        raise build_nemo_error(
-            f"It is a {target} of NeMo's; those that can be read are {', '.join(TARGET_HEADS)}."
-        )
+        raise build_nemo_error(f"The model is a {target} of NeMo. Supported are {', '.join(TARGET_HEADS)}.")
     chosen = head or heads[0]
     if chosen not in heads:
-        raise build_nemo_error(f"It is a {target}, which has no {chosen} head.")
+        raise build_nemo_error(f"The model is a {target}, which has no {chosen} head.")
     _check_preprocessor(_read_section(config, "preprocessor"))
     encoder = _check_encoder(_read_section(config, "encoder"))
     shape = (
@@ -176,12 +169,12 @@ def read_architecture(config: Mapping[str, object], head: DecodingHead | None = 
 
 
 def build_nemo_error(reason: str, install: str | None = NEMO_DOWNLOAD_COMMAND) -> ModelUnavailable:
-    """Return the refusal of a model with the command that brings a good one, or what else would help."""
+    """Return the error for a model that cannot be used, with the command that helps, if there is one."""
     return ModelUnavailable(NEMO_MODEL_ID, reason, install)
 
 
 _DecoderShape = tuple[
-    "HeadKind", tuple[int, ...], "Sequence[object]", int, "Mapping[str, Mapping[str, object]]"
+    HeadKind, tuple[int, ...], Sequence[object], int, Mapping[str, Mapping[str, object]]
 ]  # kind, durations, vocabulary, max_symbols, parts
 
 
@@ -192,7 +185,9 @@ def _read_transducer(config: Mapping[str, object]) -> _DecoderShape:
     extra = joint.get("num_extra_outputs", 0) or 0
     durations = _read_durations(config) if extra else ()
     if len(durations) != extra:
-        raise build_nemo_error(f"Its joint network says {extra} durations, but {list(durations)} are named.")
+        raise build_nemo_error(
+            f"Its joint network predicts {extra} durations, but the configuration names {list(durations)}."
+        )
     decoding = config.get("decoding")
     greedy = decoding.get("greedy") if isinstance(decoding, dict) else None
     most = greedy.get("max_symbols") if isinstance(greedy, dict) else None
@@ -216,7 +211,7 @@ def _check_preprocessor(found: Mapping[str, object]) -> None:
     for key, wanted in REQUIRED_PREPROCESSOR.items():
         if found.get(key, wanted) != wanted:
             raise build_nemo_error(
-                f"Its features are made otherwise: {key} is {found[key]!r} and not {wanted!r}"
+                f"Its features differ from Parakeet's: {key} is {found[key]!r} and not {wanted!r}"
                 + (" (a model for cache-aware streaming)." if found.get("normalize") == "NA" else ".")
             )
 
@@ -226,10 +221,12 @@ def _check_encoder(found: Mapping[str, object]) -> Mapping[str, object]:
     style = found.get("att_context_style", "regular")
     if style != "regular" or found.get("causal_downsampling"):
         raise build_nemo_error(
-            f"Its encoder is for cache-aware streaming (att_context_style {style!r}), which is not read yet."
+            f"Its encoder is for cache-aware streaming (att_context_style {style!r}), which is not supported."
         )
     if found.get("reduction"):
-        raise build_nemo_error("Its encoder reduces frames a second time, as no Parakeet does.")
+        raise build_nemo_error(
+            "Its encoder reduces frames a second time (reduction), which no Parakeet does."
+        )
     return found
 
 
@@ -245,13 +242,13 @@ def _read_durations(config: Mapping[str, object]) -> tuple[int, ...]:
         found = part.get(key) if isinstance(part, dict) else None
         if isinstance(found, list) and found and all(isinstance(one, int) and one >= 0 for one in found):
             return tuple(found)
-    raise build_nemo_error("Its configuration does not name the durations that it says.")
+    raise build_nemo_error("Its configuration does not name the durations that it predicts.")
 
 
 def _read_vocabulary(part: Mapping[str, object], size: int | None) -> Sequence[object]:
     vocabulary = part.get("vocabulary")
     if not isinstance(vocabulary, list) or len(vocabulary) != (size or len(vocabulary)):
-        raise build_nemo_error("Its configuration does not hold the vocabulary.")
+        raise build_nemo_error("Its configuration does not contain the vocabulary.")
     return vocabulary
 
 
@@ -266,17 +263,13 @@ def _read_positive_integer(config: Mapping[str, object], key: str) -> int:
     found = config.get(key)
     if not isinstance(found, int) or found < 1:
         raise build_nemo_error(
-            f"Its configuration says {key} = {found!r}, which is not a whole number above 0."
+            f"Its configuration sets {key} = {found!r}, which is not a whole number above 0."
         )
     return found
 
 
 def _check_file(file: Path) -> None:
-    if not file.is_file():
-        raise build_nemo_error(f"There is no file {file}.")
-    if reason := find_defect(file):
-        raise build_nemo_error(reason)
-    with file.open("rb") as opened:
+    with FolderCheck(build_nemo_error).require_file(file).open("rb") as opened:
         beginning = opened.read(len(_GZIP_MAGIC))
     if beginning == _GZIP_MAGIC:
         raise build_nemo_error(
@@ -292,7 +285,7 @@ def _inspect_archive(file: Path) -> NemoModelFiles:
     except tarfile.ReadError as failure:
         if tarfile.is_tarfile(file):
             raise _build_truncated_error(file) from failure
-        raise build_nemo_error(f"{file} is not a .nemo file: those are tar archives.") from failure
+        raise build_nemo_error(f"{file} is not a .nemo file: it is not a tar archive.") from failure
     names = {
         part: name
         for name in files
@@ -301,9 +294,9 @@ def _inspect_archive(file: Path) -> NemoModelFiles:
     }
     for part in (NEMO_CONFIG_FILE, NEMO_WEIGHTS_FILE):
         if part not in names:
-            raise build_nemo_error(f"{file} is not a .nemo file: there is no {part} in it.")
+            raise build_nemo_error(f"{file} is not a .nemo file: it does not contain {part}.")
     return NemoModelFiles(file, names[NEMO_CONFIG_FILE], names[NEMO_WEIGHTS_FILE], is_archive=True)
 
 
 def _build_truncated_error(file: Path) -> ModelUnavailable:
-    return build_nemo_error(f"{file} is cut off: fetch it again.")
+    return build_nemo_error(f"{file} is cut off: download it again.")

@@ -96,16 +96,16 @@ def build_remover(name: str) -> Callable[[Path], object]:
         (build_remover("model.safetensors"), r"model\.safetensors is missing in"),
         (build_writer("config.json", b"{"), "is not JSON"),
         (build_writer("config.json", b"[]"), "is not a JSON object"),
-        (build_writer("config.json", b"{}"), "It is a nothing of NeMo's"),
+        (build_writer("config.json", b"{}"), "The model is a nothing of NeMo"),
         (
             build_config_writer(target="nemo.collections.asr.models.EncDecMultiTaskModel"),
-            "It is a EncDecMultiTaskModel",
+            "The model is a EncDecMultiTaskModel",
         ),
         (build_config_writer(preprocessor={"features": 80, "normalize": "NA"}), "cache-aware streaming"),
         (build_config_writer(preprocessor={"features": "many"}), "which is not a whole number"),
         (
             build_config_writer(joint={"_target_": "RNNTJoint", "num_classes": 4, "vocabulary": ["one"]}),
-            "does not hold the vocabulary",
+            "does not contain the vocabulary",
         ),
         (build_config_writer(**HYBRID, model_defaults={}), "hybrid of RNNT and CTC"),
         (build_writer("model.safetensors", b""), "is empty"),
@@ -118,11 +118,11 @@ def build_remover(name: str) -> Callable[[Path], object]:
         (build_writer("model.safetensors", build_safetensors()[:40]), "is not a safetensors file"),
         (
             build_writer("model.safetensors", build_safetensors()[:-10]),
-            r"is cut off or damaged: it has \d+ bytes of \d+",
+            r"is cut off or damaged: it has \d+ of \d+ bytes",
         ),
         (
             build_writer("model.safetensors", build_safetensors() + b"more"),
-            r"is cut off or damaged: it has \d+ bytes of \d+",
+            r"is cut off or damaged: it has \d+ of \d+ bytes",
         ),
     ],
 )
@@ -141,7 +141,7 @@ def test_a_folder_that_cannot_be_used_says_why_and_what_to_do(
     [("win32", "AMD64"), ("darwin", "x86_64"), ("linux", "armv7l"), ("freebsd", "amd64")],
 )
 def test_where_mlx_does_not_run_nothing_is_to_be_installed(system: str, machine: str) -> None:
-    with pytest.raises(ModelUnavailable, match="not for this machine") as refused:
+    with pytest.raises(ModelUnavailable, match="does not support this machine") as refused:
         check_mlx_libraries(system, machine)
     assert refused.value.install is None
 
@@ -152,7 +152,7 @@ def test_where_mlx_does_not_run_nothing_is_to_be_installed(system: str, machine:
         ({"mlx"}, "The package mlx is not installed"),
         ({"parakeet_mlx"}, "The package parakeet-mlx is not installed"),
         ({"mlx", "parakeet_mlx"}, "The packages mlx and parakeet-mlx are not installed"),
-        (set(), "without the one that computes"),
+        (set(), "without its backend"),
     ],
 )
 def test_what_is_not_installed_is_named_with_the_command(

@@ -109,14 +109,14 @@ def test_what_is_missing_or_broken_is_named_with_the_next_step(tmp_path: Path) -
     (tmp_path / "bare").mkdir()
     told = {
         "cut": "is cut off",
-        "noise.nemo": "those are tar archives",
+        "noise.nemo": "it is not a tar archive",
         "empty.nemo": "is empty",
         "pointer.nemo": "git lfs pull",
         "old.nemo": "unpack it",
-        "other.nemo": f"there is no {NEMO_WEIGHTS_FILE} in it",
-        "half": f"There is no file {tmp_path / 'half' / NEMO_WEIGHTS_FILE}",
+        "other.nemo": f"does not contain {NEMO_WEIGHTS_FILE}",
+        "half": f"{NEMO_WEIGHTS_FILE} is missing in {tmp_path / 'half'}",
         "bare": "no .nemo file and no",
-        "nothing": "There is no file",
+        "nothing": "nothing is missing in",
         ".": "6 .nemo files; name one",
     }
     for name, reason in told.items():
@@ -164,7 +164,7 @@ def test_a_ctc_model_has_its_head_for_a_decoder() -> None:
             {"target": "nemo.collections.asr.models.label_models.EncDecSpeakerLabelModel"},
             "EncDecSpeakerLabel",
         ),
-        ({"target": None}, "It is a None"),
+        ({"target": None}, "The model is a None"),
         ({"preprocessor__normalize": "NA"}, "cache-aware streaming"),
         ({"preprocessor__sample_rate": 8_000}, "sample_rate is 8000 and not 16000"),
         ({"preprocessor__features": None}, "features = None"),
@@ -173,10 +173,10 @@ def test_a_ctc_model_has_its_head_for_a_decoder() -> None:
         ({"encoder": None}, "no section 'encoder'"),
         ({"encoder__reduction": "pooling"}, "reduces frames a second time"),
         ({"decoder___target_": f"{MODULES}.StatelessTransducerDecoder"}, "StatelessTransducerDecoder"),
-        ({"joint__num_extra_outputs": 4}, "says 4 durations, but [0, 1, 2, 3, 4]"),
+        ({"joint__num_extra_outputs": 4}, "predicts 4 durations, but the configuration names [0, 1, 2, 3, 4]"),
         ({"model_defaults": {}}, "does not name the durations"),
-        ({"joint__vocabulary": None}, "does not hold the vocabulary"),
-        ({"joint__num_classes": 5}, "does not hold the vocabulary"),
+        ({"joint__vocabulary": None}, "does not contain the vocabulary"),
+        ({"joint__num_classes": 5}, "does not contain the vocabulary"),
     ],
 )
 def test_what_is_no_parakeet_is_refused_and_told_why(changes: dict[str, object], told: str) -> None:
