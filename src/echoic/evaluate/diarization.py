@@ -1,9 +1,8 @@
-"""Who speaks when, as RTTM files tell it.
+"""Diarization error rates of transcripts against RTTM references.
 
-Source: NIST, "The 2009 (RT-09) Rich Transcription Meeting Recognition Evaluation Plan", appendix A.
+Source of the format: NIST, "The 2009 (RT-09) Rich Transcription Meeting Recognition Evaluation Plan",
+appendix A.
 """
-
-from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,22 +13,26 @@ from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
-from echoic.protocol.frames import DiarizationSummary, Final
+from echoic.evaluate.counts import Summable, percentage
+from echoic.protocol.frames import DiarizationSummary, Final, SegmentSpeaker
 
 if TYPE_CHECKING:
     from pyannote.core import Annotation
 
-#: The place of a line's fields.
+#: Fields of an RTTM line, from 0.
 _FILE_FIELD, _START_FIELD, _SECONDS_FIELD, _SPEAKER_FIELD = 1, 3, 4, 7
+#: Longest pause between two words of one speaker within a turn.
+#: Source: the 0.5 s of pauses in NIST's evaluation plans for rich transcription.
+MAX_PAUSE_SECONDS = 0.5
 
 
 class InvalidReferenceFile(ValueError):
-    """A file of references that cannot be used; the message is a sentence that names file and line."""
+    """A reference file or manifest is unusable; the message names the file and the line."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabeledTurn:
-    """One speaker from ``start`` to ``end``, in seconds; turns may overlap."""
+    """One speaker talking from ``start`` to ``end``, in seconds; turns may overlap."""
 
     start: float
     end: float
@@ -37,12 +40,12 @@ class LabeledTurn:
 
 
 def read_rttm(path: Path) -> tuple[LabeledTurn, ...]:
-    """Return a recording's turns in order of their beginnings.
+    """Return the speaker turns of a recording, sorted by start.
 
-    A file may tell of several recordings: then the lines that bear this file's own name count.
+    If the file describes several recordings, the lines named like the file itself count.
 
     Raises:
-        BadReference: The file cannot be read, a line is not as it should be, or none is about this recording.
+        InvalidReferenceFile: The file cannot be read, has an invalid line, or no turn of this recording.
     """
     turns: dict[str, list[LabeledTurn]] = {}
     for number, line in enumerate(read_lines(path), 1):
@@ -53,15 +56,15 @@ def read_rttm(path: Path) -> tuple[LabeledTurn, ...]:
             )
     found = turns.get(path.stem) or (next(iter(turns.values())) if len(turns) == 1 else None)
     if found is None:
-        raise InvalidReferenceFile(f"{path} says of nobody when they speak in {path.stem}.")
+        raise InvalidReferenceFile(f"{path} has no SPEAKER lines for {path.stem}.")
     return tuple(sorted(found, key=lambda turn: (turn.start, turn.end)))
 
 
 def read_lines(path: Path) -> list[str]:
-    """Return the lines of a file in UTF-8.
+    """Return the lines of a UTF-8 file.
 
     Raises:
-        BadReference: It cannot be read, or is in another coding.
+        InvalidReferenceFile: The file cannot be read or is not UTF-8.
     """
     try:
         data = path.read_bytes()
@@ -84,43 +87,29 @@ def _parse_turn(path: Path, number: int, fields: list[str]) -> LabeledTurn:
             fields[_SPEAKER_FIELD],
         )
     except (IndexError, ValueError):
-        raise InvalidReferenceFile(f"{path}, line {number}: not a line of RTTM.") from None
+        raise InvalidReferenceFile(f"{path}, line {number}: not an RTTM line.") from None
     if not (math.isfinite(start) and math.isfinite(seconds)) or start < 0 or seconds < 0:
-        raise InvalidReferenceFile(f"{path}, line {number}: no such time.")
+        raise InvalidReferenceFile(f"{path}, line {number}: start and duration must be seconds from 0.")
     return LabeledTurn(start, start + seconds, speaker)
 
 
-#: Seconds between two words of a speaker that still are his: annotators hear no pause in them.
-#: Source: the 0.5 s of pauses in NIST's evaluation plans for rich transcription.
-MAX_PAUSE_SECONDS = 0.5
-
-
 @dataclass(frozen=True, slots=True)
-class DiarizationErrors:
-    """Seconds that are missed, taken for speech, and given to the wrong speaker, of ``total`` spoken."""
+class DiarizationErrors(Summable):
+    """Seconds of missed speech, false alarms and confused speakers, of ``total`` seconds of speech."""
 
     missed: float = 0.0
     false_alarm: float = 0.0
     confusion: float = 0.0
     total: float = 0.0
 
-    def __add__(self, other: DiarizationErrors) -> DiarizationErrors:
-        return DiarizationErrors(
-            self.missed + other.missed,
-            self.false_alarm + other.false_alarm,
-            self.confusion + other.confusion,
-            self.total + other.total,
-        )
-
     @property
     def rate(self) -> float:
-        """The diarization error rate in percent; of nothing spoken, 0."""
-        wrong = self.missed + self.false_alarm + self.confusion
-        return 100.0 * wrong / self.total if self.total else 0.0
+        """The diarization error rate (DER) in percent; 0 without speech."""
+        return percentage(self.missed + self.false_alarm + self.confusion, self.total)
 
 
 def can_measure_diarization() -> bool:
-    """Return whether the package that measures is there."""
+    """Return whether pyannote.metrics is installed."""
     return find_spec("pyannote") is not None and find_spec("pyannote.metrics") is not None
 
 
@@ -132,17 +121,17 @@ def measure_diarization(
     collar: float = 0.0,
     count_overlap: bool = True,
 ) -> DiarizationErrors:
-    """Return the errors of turns; what the hypothesis calls its speakers does not matter.
+    """Return the diarization errors of a hypothesis; speakers are matched optimally, whatever their names.
 
     Args:
-        reference: Who speaks when.
-        hypothesis: Who is said to.
-        seconds: Length of the recording; what lies beyond does not count.
-        collar: Seconds around each border of the reference, half before and half after, that do not count.
-        count_overlap: Whether places where two speak at once count.
+        reference: The true turns.
+        hypothesis: The recognized turns.
+        seconds: Length of the recording; later turns do not count.
+        collar: Seconds around each reference boundary that do not count, half before and half after.
+        count_overlap: Whether overlapping speech counts.
     """
-    from pyannote.core import Segment, Timeline  # noqa: PLC0415  # an optional part is imported where it is used
-    from pyannote.metrics.diarization import DiarizationErrorRate  # noqa: PLC0415  # the same
+    from pyannote.core import Segment, Timeline  # noqa: PLC0415  # optional package
+    from pyannote.metrics.diarization import DiarizationErrorRate  # noqa: PLC0415  # optional package
 
     metric = DiarizationErrorRate(collar=collar, skip_overlap=not count_overlap)
     whole = Timeline([Segment(0.0, seconds)])
@@ -155,8 +144,8 @@ def measure_diarization(
     )
 
 
-def _to_annotation(turns: Iterable[LabeledTurn]) -> Annotation:
-    from pyannote.core import Annotation, Segment  # noqa: PLC0415  # the same
+def _to_annotation(turns: Iterable[LabeledTurn]) -> "Annotation":
+    from pyannote.core import Annotation, Segment  # noqa: PLC0415  # optional package
 
     found = Annotation()
     for number, turn in enumerate(turns):
@@ -166,7 +155,7 @@ def _to_annotation(turns: Iterable[LabeledTurn]) -> Annotation:
 
 
 def clip_turns(turns: Iterable[LabeledTurn], start: float, seconds: float) -> tuple[LabeledTurn, ...]:
-    """Return what of the turns lies in a part of the recording, in the part's own seconds."""
+    """Cut turns to the part of a recording from ``start`` on; times count from the start of the part."""
     moved = (replace(turn, start=turn.start - start, end=turn.end - start) for turn in turns)
     inside = (replace(turn, start=max(turn.start, 0.0), end=min(turn.end, seconds)) for turn in moved)
     return tuple(turn for turn in inside if turn.end > turn.start)
@@ -175,11 +164,11 @@ def clip_turns(turns: Iterable[LabeledTurn], start: float, seconds: float) -> tu
 def turns_from_finals(
     finals: Iterable[Final], speech: Sequence[tuple[float, float]]
 ) -> tuple[LabeledTurn, ...]:
-    """Return who is said to speak when: by the finals' words, or where those bear no times by their places.
+    """Return the speaker turns of finals, from word times or, without those, from segment times.
 
     Args:
-        finals: With their speakers, in order.
-        speech: Where somebody speaks, in seconds; a final without words' times counts there only.
+        finals: Finals with speakers, in order.
+        speech: Spans of speech in seconds; a final without word times counts only inside them.
     """
     turns: list[LabeledTurn] = []
     for turn in (turn for final in finals for turn in _iterate_final_turns(final, speech)):
@@ -205,23 +194,24 @@ def _iterate_final_turns(final: Final, speech: Sequence[tuple[float, float]]) ->
 
 
 def apply_corrections(finals: Iterable[Final], summary: DiarizationSummary) -> list[Final]:
-    """Return the finals with the speakers that a summary gives them.
+    """Return the finals with the speakers that the summary corrects.
 
-    It says who speaks in a final: the words of the one who was thought to are the other's then.
+    The summary names one speaker per final. Words of the final's earlier speaker move to the corrected one;
+    words of other speakers stay.
     """
-    speakers = {one.segment_id: one for one in summary.speaker_map}
-    found: list[Final] = []
-    for final in finals:
-        now = speakers.get(final.segment_id)
-        if now is None or now.speaker_id == final.speaker_id:
-            found.append(final)
-            continue
-        words = final.words
-        if words is not UNSET:
-            before = final.speaker_id
-            words = tuple(
-                replace(word, speaker_id=now.speaker_id) if word.speaker_id == before else word
-                for word in words
-            )
-        found.append(replace(final, speaker_id=now.speaker_id, speaker_label=now.speaker_label, words=words))
-    return found
+    corrections = {one.segment_id: one for one in summary.speaker_map}
+    return [_correct_speaker(final, corrections.get(final.segment_id)) for final in finals]
+
+
+def _correct_speaker(final: Final, correction: SegmentSpeaker | None) -> Final:
+    if correction is None or correction.speaker_id == final.speaker_id:
+        return final
+    words = final.words
+    if words is not UNSET:
+        words = tuple(
+            replace(word, speaker_id=correction.speaker_id) if word.speaker_id == final.speaker_id else word
+            for word in words
+        )
+    return replace(
+        final, speaker_id=correction.speaker_id, speaker_label=correction.speaker_label, words=words
+    )

@@ -1,53 +1,44 @@
-"""Scores of transcripts: word error rates, and what is doubled or lost where texts are joined.
+"""Word error rates, seam errors, latencies, and the score of an evaluation that they add up to.
 
-Both sides go through one normalisation and nothing else; unless another is named it is ``normalise``: lower
-case, no punctuation. Numbers and abbreviations stay as they are written ("mr" is not "mister").
+Reference and hypothesis go through the same normalizer and nothing else. The default is ``normalize_text``:
+lower case, no punctuation. It leaves numbers and abbreviations alone ("mr" is not "mister").
 """
-
-from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import jiwer
 
+from echoic.evaluate.counts import Summable, percentage
 from echoic.evaluate.diarization import DiarizationErrors
 from echoic.evaluate.manifest import ManifestEntry
 from echoic.evaluate.normalize import TextNormalizer, normalize_text
 
-#: Words that fit into the second before a boundary; an engine without times gives no better measure.
+#: Words within which an error counts as near a boundary: about one second of speech.
 _NEAR_WORDS = 3
+#: Decimals of figures in JSON.
+_DECIMALS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class EditCounts:
-    """Edits that turn a reference into a hypothesis, and the reference's number of words (or letters)."""
+class EditCounts(Summable):
+    """Edits that turn a reference into a hypothesis, and the length of the reference in words or letters."""
 
     substitutions: int = 0
     deletions: int = 0
     insertions: int = 0
     reference_length: int = 0
 
-    def __add__(self, other: EditCounts) -> EditCounts:
-        return EditCounts(
-            self.substitutions + other.substitutions,
-            self.deletions + other.deletions,
-            self.insertions + other.insertions,
-            self.reference_length + other.reference_length,
-        )
-
     @property
     def rate(self) -> float:
-        """The word error rate in percent; of an empty reference, 0."""
-        edits = self.substitutions + self.deletions + self.insertions
-        return 100.0 * edits / self.reference_length if self.reference_length else 0.0
+        """The error rate in percent; 0 for an empty reference."""
+        return percentage(self.substitutions + self.deletions + self.insertions, self.reference_length)
 
 
 def count_word_errors(
     reference: str, hypothesis: str, normalizer: TextNormalizer = normalize_text
 ) -> EditCounts:
-    """Return the edits of words between two texts, both normalised."""
+    """Return the word edits between two texts, both normalized."""
     expected, found = normalizer(reference), normalizer(hypothesis)
     if not expected:
         return EditCounts(insertions=len(found))
@@ -58,7 +49,7 @@ def count_word_errors(
 def count_character_errors(
     reference: str, hypothesis: str, normalizer: TextNormalizer = normalize_text
 ) -> EditCounts:
-    """Return the edits of letters between two texts, both normalised; a space between words is a letter."""
+    """Return the character edits between two texts, both normalized; spaces between words count."""
     expected, found = " ".join(normalizer(reference)), " ".join(normalizer(hypothesis))
     if not expected:
         return EditCounts(insertions=len(found))
@@ -67,31 +58,30 @@ def count_character_errors(
 
 
 @dataclass(frozen=True, slots=True)
-class TermErrors:
-    """How many places of a reference have a certain term, and at how many of them it was not heard."""
+class TermErrors(Summable):
+    """How often given terms occur in a reference, and how many of these occurrences the hypothesis lacks."""
 
     occurrences: int = 0
     missed: int = 0
 
-    def __add__(self, other: TermErrors) -> TermErrors:
-        return TermErrors(self.occurrences + other.occurrences, self.missed + other.missed)
-
     @property
     def rate(self) -> float:
-        """The share missed in percent; of no places, 0."""
-        return 100.0 * self.missed / self.occurrences if self.occurrences else 0.0
+        """The missed share in percent; 0 without occurrences."""
+        return percentage(self.missed, self.occurrences)
 
 
 def count_term_errors(
     reference: str, hypothesis: str, wanted: Iterable[str], normalizer: TextNormalizer = normalize_text
 ) -> TermErrors:
-    """Return how many of the wanted terms in the reference the hypothesis lacks; word for word, in place.
+    """Count the occurrences of terms in the reference and those that the hypothesis misses.
+
+    An occurrence is found if every word of it is aligned to an equal word.
 
     Args:
-        reference: What was said.
-        hypothesis: What was heard.
-        wanted: Terms of one word or several; those that the reference has not do not count.
-        normalizer: The normalisation.
+        reference: The reference text.
+        hypothesis: The recognized text.
+        wanted: Terms of one or more words; those that the reference does not have do not count.
+        normalizer: Splits both texts and the terms into words.
     """
     expected, found = normalizer(reference), normalizer(hypothesis)
     places = align_words(expected, found)
@@ -105,7 +95,7 @@ def count_term_errors(
 
 
 def align_words(expected: Sequence[str], found: Sequence[str]) -> list[int | None]:
-    """Return for each expected word the index of the found word it is aligned to, None if it is missing."""
+    """Return for each expected word the index of the found word aligned to it, or None if it is missing."""
     places: list[int | None] = [None] * len(expected)
     if not expected or not found:
         return places
@@ -117,38 +107,24 @@ def align_words(expected: Sequence[str], found: Sequence[str]) -> list[int | Non
 
 
 @dataclass(frozen=True, slots=True)
-class SeamErrors:
-    """What joining segments did to a transcript, against one that was decoded without joins.
-
-    Attributes:
-        boundaries: How many joins there are.
-        doubled: Words that were added and repeat one of the three words before or after them.
-        added: Other words that were added near a join.
-        lost: Words that are missing near a join.
-    """
+class SeamErrors(Summable):
+    """Errors near segment boundaries, against a transcript that was decoded without boundaries."""
 
     boundaries: int = 0
+    #: Inserted words that repeat one of the three words before or after them.
     doubled: int = 0
+    #: Other words inserted near a boundary.
     added: int = 0
+    #: Words missing near a boundary.
     lost: int = 0
-
-    def __add__(self, other: SeamErrors) -> SeamErrors:
-        return SeamErrors(
-            self.boundaries + other.boundaries,
-            self.doubled + other.doubled,
-            self.added + other.added,
-            self.lost + other.lost,
-        )
 
 
 def count_seam_errors(offline_text: str, segments: Iterable[str]) -> SeamErrors:
-    """Return what is doubled, added and lost in joined segments near their boundaries.
-
-    Near is within three words of a boundary, about a second of speech.
+    """Count words doubled, added and lost within three words of a segment boundary.
 
     Args:
-        offline_text: The same audio's transcript without joins.
-        segments: The texts that were joined.
+        offline_text: The transcript of the same audio, decoded without boundaries.
+        segments: The texts of the segments, in order.
     """
     found, edges = _join_segments(segments)
     expected = normalize_text(offline_text)
@@ -194,7 +170,7 @@ def percentile(values: Sequence[float], percent: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class ReferenceUtterance:
-    """What is said in one go: its place in seconds, and its words if they are known."""
+    """An utterance from ``start`` to ``end`` in seconds, with its text; empty if unknown."""
 
     start: float
     end: float
@@ -203,17 +179,17 @@ class ReferenceUtterance:
 
 @dataclass(frozen=True, slots=True)
 class DeliveredWord:
-    """A word of the transcript and the second of audio at whose hearing its final came."""
+    """A word of the transcript, and the time in seconds of audio at which its final arrived."""
 
     word: str
     delivered_at: float
 
 
 def collect_delivered_words(finals: Iterable[tuple[str, float]]) -> list[DeliveredWord]:
-    """Return the transcript's words.
+    """Return the words of the finals with their arrival times.
 
     Args:
-        finals: Each one's text, and the second of audio at which it came.
+        finals: Text and arrival time in seconds of audio of each final.
     """
     return [DeliveredWord(word, at) for text, at in finals for word in normalize_text(text)]
 
@@ -221,71 +197,46 @@ def collect_delivered_words(finals: Iterable[tuple[str, float]]) -> list[Deliver
 def measure_latencies(
     utterances: Sequence[ReferenceUtterance], words: Sequence[DeliveredWord]
 ) -> list[float]:
-    """Return for each passage the seconds from its end to the final that completes it.
+    """Return for each utterance the seconds from its end to the final that completes it.
 
-    The final that completes it is the one with the last word that aligns to the passage. Silence at the end
-    of a passage counts as passage; a passage of which nothing was heard is left out.
+    That is the final with the last word that aligns to the utterance. Silence at the end of an utterance
+    belongs to it. An utterance without an aligned word has no latency.
     """
-    expected = [normalize_text(passage.text) for passage in utterances]
+    expected = [normalize_text(utterance.text) for utterance in utterances]
     places = align_words([word for text in expected for word in text], [one.word for one in words])
-    late, first = [], 0
-    for passage, text in zip(utterances, expected, strict=True):
+    latencies, first = [], 0
+    for utterance, text in zip(utterances, expected, strict=True):
         found = [place for place in places[first : first + len(text)] if place is not None]
         first += len(text)
         if found:
-            late.append(words[found[-1]].delivered_at - passage.end)
-    return late
-
-
-#: Digits of figures in JSON.
-_DECIMALS = 3
+            latencies.append(words[found[-1]].delivered_at - utterance.end)
+    return latencies
 
 
 @dataclass(frozen=True, slots=True)
-class EvaluationScore:
-    """Figures; what cannot be told is None.
-
-    Attributes:
-        recording_count: How many.
-        audio_seconds: Their length.
-        processing_seconds: Seconds that it took to transcribe them.
-        word_errors: Edits of words, where the manifest says what is said.
-        character_errors: Edits of letters.
-        term_errors: Terms that the manifest names, and how many of them were not heard.
-        seam_errors: What joining segments did, against the same model's text without joins.
-        latencies: For each utterance, seconds from its end to the final that completes it.
-        live_diarization: Speakers as the finals gave them.
-        final_diarization: Speakers as the summary at the end corrects them.
-    """
+class EvaluationScore(Summable):
+    """Figures of one or more recordings; None: not measured."""
 
     recording_count: int = 0
     audio_seconds: float = 0.0
+    #: Seconds spent on transcribing.
     processing_seconds: float = 0.0
     word_errors: EditCounts | None = None
     character_errors: EditCounts | None = None
+    #: Errors in the rare words that the manifest lists.
     term_errors: TermErrors | None = None
+    #: Against the text of the same model without segment boundaries.
     seam_errors: SeamErrors | None = None
+    #: For each utterance, seconds from its end to the final that completes it.
     latencies: tuple[float, ...] = ()
+    #: Errors of the speakers as the finals carried them.
     live_diarization: DiarizationErrors | None = None
+    #: Errors of the speakers as the summary at the end corrects them.
     final_diarization: DiarizationErrors | None = None
-
-    def __add__(self, other: EvaluationScore) -> EvaluationScore:
-        return EvaluationScore(
-            self.recording_count + other.recording_count,
-            self.audio_seconds + other.audio_seconds,
-            self.processing_seconds + other.processing_seconds,
-            _add_optional(self.word_errors, other.word_errors),
-            _add_optional(self.character_errors, other.character_errors),
-            _add_optional(self.term_errors, other.term_errors),
-            _add_optional(self.seam_errors, other.seam_errors),
-            self.latencies + other.latencies,
-            _add_optional(self.live_diarization, other.live_diarization),
-            _add_optional(self.final_diarization, other.final_diarization),
-        )
 
     @property
     def realtime_factor(self) -> float:
-        """Seconds spent on a second of audio; NaN of no audio."""
+        """Processing seconds per second of audio; NaN without audio."""
         return self.processing_seconds / self.audio_seconds if self.audio_seconds else float("nan")
 
 
@@ -297,15 +248,15 @@ def score_recording(
     processing_seconds: float,
     offline_text: str | None = None,
 ) -> EvaluationScore:
-    """Return what the texts of a recording are worth.
+    """Compare the transcript of one recording with its manifest entry.
 
     Args:
-        entry: What the manifest says of it.
-        texts: What was said, segment by segment.
-        normalizer: What is made of both sides before they are compared.
+        entry: The manifest entry.
+        texts: The recognized texts, segment by segment.
+        normalizer: Splits both texts into comparable words.
         audio_seconds: Length of the recording.
-        processing_seconds: Seconds that it took.
-        offline_text: The same model's text without joins, for the seams; None: there is none.
+        processing_seconds: Seconds spent on transcribing it.
+        offline_text: The text of the same model without boundaries, for seam errors; None: skip them.
     """
     joined = count_seam_errors(offline_text, texts) if offline_text is not None else None
     if entry.reference is None:
@@ -326,7 +277,7 @@ def score_recording(
 
 
 def to_json(scores: EvaluationScore) -> dict[str, object]:
-    """Return figures as they stand in JSON: rates in percent, times in seconds; null: it cannot be told."""
+    """Return a score as JSON: rates in percent, times in seconds, null for what was not measured."""
     words, chars, rare = scores.word_errors, scores.character_errors, scores.term_errors
     return {
         "recordings": scores.recording_count,
@@ -352,15 +303,6 @@ def to_json(scores: EvaluationScore) -> dict[str, object]:
         "der": _describe_diarization(scores.live_diarization),
         "der_corrected": _describe_diarization(scores.final_diarization),
     }
-
-
-_Summable = TypeVar("_Summable", EditCounts, SeamErrors, TermErrors, DiarizationErrors)
-
-
-def _add_optional(one: _Summable | None, other: _Summable | None) -> _Summable | None:
-    if one is None or other is None:
-        return other if one is None else one
-    return one + other
 
 
 def _round_rate(of: EditCounts | TermErrors | DiarizationErrors | None) -> float | None:

@@ -1,12 +1,10 @@
-"""What is made of a text before it is compared: case and punctuation should seldom count as errors."""
-
-from __future__ import annotations
+"""Normalizes texts before comparison, so that case and punctuation do not count as errors."""
 
 import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-#: Returns the words of a text.
+#: Splits a text into comparable words.
 TextNormalizer = Callable[[str], list[str]]
 
 _APOSTROPHES = str.maketrans({"\N{RIGHT SINGLE QUOTATION MARK}": "'", "\N{MODIFIER LETTER APOSTROPHE}": "'"})
@@ -30,7 +28,7 @@ _LONG_FORMS: Mapping[str, str] = MappingProxyType(
         "let's": "let us",
     }
 )
-#: Endings of what is spoken as one word and written as one or two.
+#: Contracted endings and their long forms.
 _CONTRACTIONS: Mapping[str, str] = MappingProxyType(
     {"n't": " not", "'re": " are", "'ve": " have", "'ll": " will", "'m": " am"}
 )
@@ -38,7 +36,7 @@ _SPOKEN_SIGNS = str.maketrans({"&": " and ", "%": " percent ", "$": " dollars ",
 _ONES = """
 zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
 seventeen eighteen nineteen
-""".split()  # a list of twenty strings is no easier to read
+""".split()  # noqa: SIM905  # shorter than a list of twenty strings
 _TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 _SCALES = ((1_000_000, "million"), (1_000, "thousand"), (100, "hundred"))
 _ORDINALS: Mapping[str, str] = MappingProxyType(
@@ -52,23 +50,23 @@ _ORDINALS: Mapping[str, str] = MappingProxyType(
         "twelve": "twelfth",
     }
 )
-#: Numbers of more digits are read digit by digit.
+#: Longer numbers are spelled digit by digit.
 _MAX_SPOKEN_DIGITS = 9
 _TWENTY, _HUNDRED = 20, 100
 
 
 def normalize_text(text: str) -> list[str]:
-    """Return the words of ``text``: lower case, punctuation off, an apostrophe inside a word kept."""
+    """Return the words of ``text`` in lower case without punctuation; apostrophes inside words stay."""
     return _WORD.findall(text.translate(_APOSTROPHES).lower())
 
 
 def split_whitespace(text: str) -> list[str]:
-    """Return what stands between spaces: case and punctuation count."""
+    """Split ``text`` at white space; case and punctuation stay."""
     return text.split()
 
 
 def normalize_english(text: str) -> list[str]:
-    """Return the words of English as they are spoken: numbers, abbreviations and contractions in full."""
+    """Return the words of English ``text`` with numbers, abbreviations and contractions spelled out."""
     plain = text.translate(_SPOKEN_SIGNS)
     plain = _NUMBER.sub(lambda found: found[0].replace(",", ""), plain)
     return [part for word in normalize_text(plain) for part in _spell_out(word).split()]

@@ -1,19 +1,17 @@
-"""What an evaluation prints and writes."""
+"""Renders evaluation results as tables, as sentences about failures, and as JSON."""
 
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import typer
-
 import echoic
-from echoic.cli.options import print_error, print_table
 from echoic.evaluate.manifest import ManifestEntry
 from echoic.evaluate.metrics import EvaluationScore, percentile, to_json
 from echoic.evaluate.runner import ModelResult, RecordingResult, render_source_name
 
-#: Headings, and what stands below them for a score; empty where nothing can be told.
+#: Headings and the renderers of their cells; a cell is empty if the figure was not measured.
 _SCORE_COLUMNS: tuple[tuple[str, Callable[[EvaluationScore], str]], ...] = (
     ("Audio s", lambda one: f"{one.audio_seconds:.0f}"),
     ("Words", lambda one: str(one.word_errors.reference_length) if one.word_errors else ""),
@@ -31,65 +29,77 @@ _SCORE_COLUMNS: tuple[tuple[str, Callable[[EvaluationScore], str]], ...] = (
 )
 
 
-def print_results(results: Sequence[ModelResult], folder: Path, *, per_recording: bool) -> None:
-    """Print the figures of all models, those of each recording before if wanted, and on stderr what failed.
+@dataclass(frozen=True, slots=True)
+class ScoreTable:
+    """A table of scores; empty columns are left out."""
+
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def list_failures(results: Iterable[ModelResult], folder: Path) -> list[str]:
+    """Return a sentence for each recording and each model that failed.
 
     Args:
         results: One for each model.
         folder: Of the manifest.
-        per_recording: Whether each recording has its lines.
     """
+    sentences = []
     for one in results:
         for row in one.recordings:
             if row.error:
-                print_error(
-                    f"{_render_line_prefix(row)}{render_source_name(row.source, folder)}: {row.error}"
-                )
+                name = render_source_name(row.source, folder)
+                sentences.append(f"{_render_line_prefix(row)}{name}: {row.error}")
         if one.problem:
-            print_error(f"{one.name}: {one.problem}")
-    if per_recording:
-        scores = [
-            ((render_source_name(row.source, folder), one.name), row.streamed_score, row.offline_score)
-            for one in results
-            for row in one.recordings
-        ]
-        _print_scores(("Recording", "Model"), scores)
-        typer.echo()
-    _print_scores(
-        ("Model", "Done"),
-        [((one.name, one.completed_count), one.streamed_score, one.offline_score) for one in results],
-    )
+            sentences.append(f"{one.name}: {one.problem}")
+    return sentences
 
 
-def write_results(results: Iterable[ModelResult], manifest: Path, normaliser: str, file: Path) -> None:
-    """Write everything as JSON.
+def build_recording_table(results: Iterable[ModelResult], folder: Path) -> ScoreTable:
+    """Return a table with the scores of each recording under each model."""
+    scores = [
+        ((render_source_name(row.source, folder), one.name), row.streamed_score, row.offline_score)
+        for one in results
+        for row in one.recordings
+    ]
+    return _build_table(("Recording", "Model"), scores)
+
+
+def build_model_table(results: Iterable[ModelResult]) -> ScoreTable:
+    """Return a table with the total scores of each model."""
+    scores = [((one.name, one.completed_count), one.streamed_score, one.offline_score) for one in results]
+    return _build_table(("Model", "Done"), scores)
+
+
+def write_results(results: Iterable[ModelResult], manifest: Path, normalizer: str, file: Path) -> None:
+    """Write all results as JSON.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: The file cannot be written.
     """
     body = {
         "echoic": echoic.__version__,
         "manifest": str(manifest),
-        "normalizer": normaliser,
+        "normalizer": normalizer,
         "models": [_to_model_json(one, manifest.parent) for one in results],
     }
     file.write_text(json.dumps(body, ensure_ascii=False, indent=1) + "\n", "utf-8")
 
 
-def _print_scores(
-    heads: tuple[str, ...],
-    scores: Sequence[tuple[tuple[str, ...], EvaluationScore | None, EvaluationScore | None]],
-) -> None:
-    """Print two lines for each name, streamed and offline; columns with nothing in them are left out."""
-    lines = [
-        [*names, way, *(show(one) for _, show in _SCORE_COLUMNS)]
-        for names, streamed, whole in scores
-        for way, one in (("streamed", streamed), ("offline", whole))
-        if one is not None and one.recording_count
+def _build_table(
+    key_headings: tuple[str, ...],
+    scores: Iterable[tuple[tuple[str, ...], EvaluationScore | None, EvaluationScore | None]],
+) -> ScoreTable:
+    """Return a table with a streamed and an offline row for each key."""
+    rows = [
+        [*key, way, *(render(score) for _, render in _SCORE_COLUMNS)]
+        for key, streamed, offline in scores
+        for way, score in (("streamed", streamed), ("offline", offline))
+        if score is not None and score.recording_count
     ]
-    headings = [*heads, "", *(heading for heading, _ in _SCORE_COLUMNS)]
-    kept = [at for at in range(len(headings)) if at <= len(heads) or any(line[at] for line in lines)]
-    print_table([headings[at] for at in kept], [[line[at] for at in kept] for line in lines], unbroken=heads)
+    headings = [*key_headings, "", *(heading for heading, _ in _SCORE_COLUMNS)]
+    kept = [at for at in range(len(headings)) if at <= len(key_headings) or any(row[at] for row in rows)]
+    return ScoreTable([headings[at] for at in kept], [[row[at] for at in kept] for row in rows])
 
 
 def _render_delay(one: EvaluationScore, percent: int) -> str:

@@ -1,9 +1,9 @@
-"""Where models are evaluated: a server of one's own or another's, and this machine's models beside it."""
+"""Evaluates models: streams recordings to a server and decodes them offline for comparison."""
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add
@@ -11,15 +11,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from echoic.audio.vad import AlwaysSpeech
-from echoic.cli.local import load_local_settings, run_local_server
-from echoic.cli.messages import NoticeRenderer
-from echoic.cli.options import print_error
-from echoic.cli.streaming import StreamRequest, run_stream
-from echoic.client import ReceivedFrame, ServerError, resolve_stream_url
+from echoic.client import ReceivedFrame, ServerError, Stream, connect
 from echoic.client.pacing import pace_audio
 from echoic.engines.registry import Registry
 from echoic.errors import ModelUnavailable
@@ -45,30 +38,33 @@ from echoic.evaluate.offline import SAMPLE_RATE, OfflineTranscript, find_utteran
 from echoic.interfaces.engine import DecodeOptions, Engine
 from echoic.interfaces.vad import VoiceActivityDetector
 from echoic.media import UnreadableAudio, read_audio
-from echoic.protocol.frames import DiarizationSummary, Error, Final, Warning  # noqa: A004  # the protocol's word
+from echoic.protocol.frames import DiarizationSummary, Error, Final
+from echoic.protocol.frames import Warning as WarningFrame
 from echoic.scheduling.worker import Failure, attempt_call
-from echoic.server.app import build_registry
-from echoic.server.build import build_scripted_factory, build_silero_factory
-from echoic.server.settings.groups import Settings
 from echoic.session.config import StreamConfig, parse_config
+
+#: Seconds of audio in a message: at the pace of speech as from a microphone, otherwise a quick size.
+_REAL_TIME_PIECE_SECONDS, _FAST_PIECE_SECONDS = 0.1, 0.5
+#: Utterances in the last seconds of a recording have no latency: the end of the stream delivers them at once.
+_TAIL_SECONDS = 2.0
+_NOT_DONE_MESSAGE = "Skipped: the model or the server is unavailable."
+#: Error codes after which the remaining recordings are skipped as well.
+_FATAL_CODES = frozenset({"model_unavailable", "unreachable", "untrusted", "unauthorized", "forbidden"})
 
 
 @dataclass(frozen=True, slots=True)
 class EvalTarget:
-    """A server, and what there is without one.
+    """A server to stream to, and the local parts for decoding offline."""
 
-    Attributes:
-        address: The URL of the server's stream endpoint.
-        build_detector: Makes the detector that says where somebody speaks.
-        registry: The models for decoding offline; None: that is not wanted.
-    """
-
+    #: URL of the stream endpoint.
     address: str
+    #: Creates the voice activity detector that finds utterances.
     build_detector: Callable[[], VoiceActivityDetector]
+    #: Models for decoding offline; None: do not decode offline.
     registry: Registry | None
 
     def find_engine(self, name: str) -> Engine | None:
-        """Return the engine of a model's id, or None where it cannot be had or is not wanted."""
+        """Return the local engine of a model, or None if it is unavailable or not wanted."""
         if self.registry is None:
             return None
         try:
@@ -77,83 +73,33 @@ class EvalTarget:
             return None
 
 
-@contextmanager
-def open_target(url: str | None, config: Path | None, *, offline: bool) -> Iterator[EvalTarget]:
-    """Yield the place; a server of one's own and its models are gone after the block.
-
-    Args:
-        url: Another's server, or None.
-        config: A file with settings, or None.
-        offline: Whether models are wanted without a server.
-
-    Raises:
-        SettingsError: The file's settings or the environment's cannot be used.
-        ValueError: The URL is none.
-        RuntimeError: The server for this command did not start.
-    """
-    settings = load_local_settings(config)
-    registry = build_registry(settings).cache_loads()
-    beside = registry if offline else None
-    if url is not None:
-        yield EvalTarget(resolve_stream_url(url), _choose_detector(settings), beside)
-        return
-    with run_local_server(config, lambda _: registry) as address:
-        yield EvalTarget(address, _choose_detector(settings), beside)
-
-
-def _choose_detector(settings: Settings) -> Callable[[], VoiceActivityDetector]:
-    """Return the detector that the server has."""
-    return build_scripted_factory() if settings.scripted_engine else build_silero_factory() or AlwaysSpeech
-
-
-#: Seconds of audio in a message: in real time as from a microphone, else what is quick.
-_REAL_TIME_PIECE_SECONDS, _FAST_PIECE_SECONDS = 0.1, 0.5
-#: Seconds at a recording's end whose utterances do not count as delayed: its end delivers them at once.
-_TAIL_SECONDS = 2.0
-_NOT_DONE_MESSAGE = "Not done: the model or the server cannot be had."
-#: What keeps every recording from being transcribed, not only this one.
-_FATAL_CODES = frozenset({"model_unavailable", "unreachable", "untrusted", "unauthorized", "forbidden"})
-
-
 @dataclass(frozen=True, slots=True)
 class EvalConfig:
-    """How one model is evaluated.
+    """Options of the evaluation of one model."""
 
-    Attributes:
-        stream_config: Keys of the ``stream_config`` frame that are the same for all recordings.
-        normaliser: What is made of texts before they are compared.
-        api_key: The server's key.
-        real_time: Whether recordings are streamed at the pace of speech.
-        bias_rare_words: Whether each recording's rare words are terms of its vocabulary.
-    """
-
+    #: Keys of the ``config`` frame, the same for all recordings.
     stream_config: Mapping[str, object]
-    normaliser: TextNormalizer
+    normalizer: TextNormalizer
     api_key: str | None = field(default=None, repr=False)
+    #: Stream at the pace of speech.
     real_time: bool = False
+    #: Add each recording's rare words to its vocabulary.
     bias_rare_words: bool = False
 
 
 @dataclass(slots=True)
 class RecordingResult:
-    """What came of one row of the manifest.
-
-    Attributes:
-        source: The row.
-        model: The id of the model that answered; empty: none did.
-        error: Why it failed, in sentences; empty: it did not.
-        audio_seconds: Length of the recording.
-        streamed_score: Figures of the stream; None: it failed.
-        offline_score: Figures without streaming; None: there are none.
-        streamed_text: What was said in the stream.
-        offline_text: What was said without.
-    """
+    """The outcome of one row of the manifest."""
 
     source: ManifestEntry | InvalidRow
+    #: Id of the model that transcribed; empty if none did.
     model: str = ""
+    #: Sentences about failures; empty if there was none.
     error: str = ""
     audio_seconds: float = 0.0
+    #: Score of the stream; None if it failed.
     streamed_score: EvaluationScore | None = None
+    #: Score of decoding offline; None if that failed or was not wanted.
     offline_score: EvaluationScore | None = None
     streamed_text: str = ""
     offline_text: str | None = None
@@ -161,110 +107,106 @@ class RecordingResult:
 
 @dataclass(slots=True)
 class StreamResult:
-    """What came of a stream; ``came[i]`` is the second of audio at which ``finals[i]`` was there."""
+    """The frames of one stream."""
 
     model: str = ""
     elapsed_seconds: float = 0.0
     finals: list[Final] = field(default_factory=list)
+    #: For each final, the time of its arrival in seconds of audio.
     arrival_times: list[float] = field(default_factory=list)
     summaries: list[DiarizationSummary] = field(default_factory=list)
+    #: Messages of error frames.
     problems: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class ModelResult:
-    """What came of a model.
+    """The outcome of one model."""
 
-    Attributes:
-        requested_model: The model that was asked for, or None: whichever the server gives.
-        recordings: What came of each row of the manifest, in order; fewer if it was interrupted.
-        problem: Why it ended early, in a sentence; empty: it did not.
-        is_interrupted: Ctrl-C ended it.
-    """
-
+    #: The requested model; None: the server's default.
     requested_model: str | None
+    #: One result per row of the manifest, in order; fewer after an interruption.
     recordings: list[RecordingResult] = field(default_factory=list)
+    #: Why the evaluation ended early, as a sentence; empty if it did not.
     problem: str = ""
+    #: Whether Ctrl-C ended the evaluation.
     is_interrupted: bool = False
 
     @property
     def name(self) -> str:
-        """The id of the model that answered, else what was asked for."""
+        """The id of the model that transcribed, or else the requested one."""
         return next((row.model for row in self.recordings if row.model), self.requested_model or "")
 
     @property
     def streamed_score(self) -> EvaluationScore:
-        """The sum of all streams."""
-        return reduce(
-            add, [row.streamed_score for row in self.recordings if row.streamed_score], EvaluationScore()
-        )
+        """The total of all streams."""
+        return _add_scores(row.streamed_score for row in self.recordings)
 
     @property
     def offline_score(self) -> EvaluationScore:
-        """The sum of what was decoded without streaming."""
-        return reduce(
-            add, [row.offline_score for row in self.recordings if row.offline_score], EvaluationScore()
-        )
+        """The total of all recordings decoded offline."""
+        return _add_scores(row.offline_score for row in self.recordings)
 
     @property
     def completed_count(self) -> str:
-        """How many recordings of all were transcribed."""
+        """The number of transcribed recordings, as "3 of 4"."""
         return f"{self.streamed_score.recording_count} of {len(self.recordings)}"
 
     @property
     def has_failed(self) -> bool:
-        """Whether anything went wrong."""
+        """Whether any recording failed or the evaluation ended early."""
         return bool(self.problem) or any(row.error for row in self.recordings)
 
 
+def _add_scores(scores: Iterable[EvaluationScore | None]) -> EvaluationScore:
+    return reduce(add, [score for score in scores if score], EvaluationScore())
+
+
 def evaluate_model(
-    eval_config: EvalConfig, target: EvalTarget, sources: Sequence[ManifestEntry | InvalidRow]
+    eval_config: EvalConfig,
+    target: EvalTarget,
+    sources: Sequence[ManifestEntry | InvalidRow],
+    on_frame: Callable[[ReceivedFrame], None],
+    on_done: Callable[[], None],
 ) -> ModelResult:
-    """Return what came of all rows; a model or server that cannot be had ends it with the rest undone."""
-    asked = eval_config.stream_config.get("model")
-    found, notices = (
-        ModelResult(asked if isinstance(asked, str) else None),
-        NoticeRenderer(dict(eval_config.stream_config)),
-    )
+    """Evaluate one model on all rows of a manifest.
+
+    If the model or the server is unavailable, the remaining rows are marked as skipped.
+
+    Args:
+        eval_config: The model and the options.
+        target: Where to stream to and what to decode offline with.
+        sources: The rows of the manifest.
+        on_frame: Called with each frame that is no final, summary or error, such as warnings.
+        on_done: Called after each row.
+    """
+    requested = eval_config.stream_config.get("model")
+    result = ModelResult(requested if isinstance(requested, str) else None)
     try:
-        with _show_progress(len(sources), found.name) as advance:
-            for source in sources:
-                found.recordings.append(_evaluate_recording(eval_config, target, source, notices))
-                advance()
+        for source in sources:
+            result.recordings.append(_evaluate_recording(eval_config, target, source, on_frame))
+            on_done()
     except ServerError as error:
-        found.problem = str(error)
-        undone = sources[len(found.recordings) :]
-        found.recordings += [
+        result.problem = str(error)
+        result.recordings += [
             RecordingResult(one, error=one.reason if isinstance(one, InvalidRow) else _NOT_DONE_MESSAGE)
-            for one in undone
+            for one in sources[len(result.recordings) :]
         ]
     except KeyboardInterrupt:
-        found.is_interrupted = True
-    return found
-
-
-@contextmanager
-def _show_progress(rows: int, name: str) -> Iterator[Callable[[], None]]:
-    """Show a bar on a terminal's stderr; yield what moves it on by a row."""
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(name, total=rows)
-        yield lambda: progress.update(task, advance=1)
+        result.is_interrupted = True
+    return result
 
 
 def _evaluate_recording(
-    eval_config: EvalConfig, target: EvalTarget, source: ManifestEntry | InvalidRow, notices: NoticeRenderer
+    eval_config: EvalConfig,
+    target: EvalTarget,
+    source: ManifestEntry | InvalidRow,
+    on_frame: Callable[[ReceivedFrame], None],
 ) -> RecordingResult:
-    """Return what came of a row; what goes wrong with it is in the row.
+    """Return the result of one row; its failures are recorded in the result.
 
     Raises:
-        ServerError: The server or the model cannot be had at all.
+        ServerError: The server or the model is unavailable for all recordings.
     """
     row = RecordingResult(source)
     if isinstance(source, InvalidRow):
@@ -272,37 +214,46 @@ def _evaluate_recording(
         return row
     try:
         audio = _read_recording(source)
-        heard = asyncio.run(_stream_recording(eval_config, target.address, source, audio, notices))
-    except ServerError as error:
-        if error.code in _FATAL_CODES:
+        streamed = asyncio.run(_stream_recording(eval_config, target.address, source, audio, on_frame))
+    except (ServerError, UnreadableAudio) as error:
+        if isinstance(error, ServerError) and error.code in _FATAL_CODES:
             raise
         row.error = str(error)
         return row
-    except UnreadableAudio as error:
-        row.error = str(error)
-        return row
-    row.audio_seconds, row.model = len(audio) / SAMPLE_RATE, heard.model
-    whole = _decode_offline(eval_config, target, source, audio, row)
-    texts = [final.text for final in heard.finals]
-    row.streamed_text = " ".join(texts)
-    figures = score_recording(
-        source, texts, eval_config.normaliser, row.audio_seconds, heard.elapsed_seconds, row.offline_text
-    )
-    if whole is not None:
-        words = collect_delivered_words(zip(texts, heard.arrival_times, strict=True))
-        passages = [one for one in whole.utterances if one.end <= row.audio_seconds - _TAIL_SECONDS]
-        figures = replace(figures, latencies=tuple(measure_latencies(passages, words)))
+    row.audio_seconds, row.model = len(audio) / SAMPLE_RATE, streamed.model
+    row.streamed_text = " ".join(final.text for final in streamed.finals)
+    offline = _decode_offline(eval_config, target, source, audio, row)
+    row.streamed_score = _score_stream(eval_config, source, row, streamed, offline)
     try:
-        live, later = score_speakers(target, source, audio, heard)
-        figures = replace(figures, live_diarization=live, final_diarization=later)
+        live, corrected = score_speakers(target, source, audio, streamed)
+        row.streamed_score = replace(row.streamed_score, live_diarization=live, final_diarization=corrected)
     except InvalidReferenceFile as error:
-        heard.problems.append(str(error))
-    row.streamed_score, row.error = figures, " ".join([*heard.problems, row.error]).strip()
+        streamed.problems.append(str(error))
+    row.error = " ".join([*streamed.problems, row.error]).strip()
     return row
 
 
+def _score_stream(
+    eval_config: EvalConfig,
+    entry: ManifestEntry,
+    row: RecordingResult,
+    streamed: StreamResult,
+    offline: OfflineTranscript | None,
+) -> EvaluationScore:
+    texts = [final.text for final in streamed.finals]
+    score = score_recording(
+        entry, texts, eval_config.normalizer, row.audio_seconds, streamed.elapsed_seconds, row.offline_text
+    )
+    if offline is None:
+        return score
+    words = collect_delivered_words(zip(texts, streamed.arrival_times, strict=True))
+    last = row.audio_seconds - _TAIL_SECONDS
+    utterances = [one for one in offline.utterances if one.end <= last]
+    return replace(score, latencies=tuple(measure_latencies(utterances, words)))
+
+
 def _read_recording(entry: ManifestEntry) -> NDArray[np.float32]:
-    """Return the samples of a recording, or of the part of it that is meant."""
+    """Return the samples of a recording, cut to the entry's offset and duration."""
     audio = np.concatenate([*read_audio(entry.path, SAMPLE_RATE), np.zeros(0, np.float32)])
     start = round(entry.offset * SAMPLE_RATE)
     end = len(audio) if entry.duration is None else start + round(entry.duration * SAMPLE_RATE)
@@ -316,49 +267,72 @@ async def _stream_recording(
     address: str,
     entry: ManifestEntry,
     audio: NDArray[np.float32],
-    notices: NoticeRenderer,
+    on_frame: Callable[[ReceivedFrame], None],
 ) -> StreamResult:
-    heard, begun = StreamResult(), 0.0
-    speed = 1.0 if eval_config.real_time else None
-    size = round((_REAL_TIME_PIECE_SECONDS if eval_config.real_time else _FAST_PIECE_SECONDS) * SAMPLE_RATE)
+    result = StreamResult()
+    config = _build_stream_config(eval_config, entry)
+    async with connect(address, key=eval_config.api_key, patience=0.0, **config) as stream:
+        began = time.perf_counter()
+        sending = asyncio.create_task(_send_audio(stream, audio, real_time=eval_config.real_time))
+        try:
+            async for frame in stream:
+                elapsed = time.perf_counter() - began if eval_config.real_time else None
+                if not _record_frame(frame, result, elapsed):
+                    _check_fallback(frame, config)
+                    on_frame(frame)
+        finally:
+            sending.cancel()
+            await asyncio.wait([sending])
+        if not sending.cancelled():
+            sending.result()
+    result.model = stream.configured.active_model
+    result.elapsed_seconds = time.perf_counter() - began
+    return result
 
-    def pieces() -> Iterator[NDArray[np.float32]]:
-        nonlocal begun
-        begun = time.perf_counter()
-        yield from (audio[at : at + size] for at in range(0, len(audio), size))
 
-    def show(frame: ReceivedFrame) -> None:
-        if isinstance(frame, Final):
-            heard.finals.append(frame)
-            heard.arrival_times.append(
-                time.perf_counter() - begun if eval_config.real_time else frame.segment_end
-            )
-        elif isinstance(frame, DiarizationSummary):
-            heard.summaries.append(frame)
-        elif (
-            isinstance(frame, Warning)
-            and frame.code == "model_fallback"
-            and "model" in eval_config.stream_config
-        ):
-            raise ServerError(
-                "model_unavailable", f"{frame.message} Its words are not measured for the other's."
-            )
-        elif isinstance(frame, Error):
-            heard.problems.append(frame.message)
-        elif (sentence := notices.render_notice(frame)) is not None:
-            print_error(sentence)
+async def _send_audio(stream: Stream, audio: NDArray[np.float32], *, real_time: bool) -> None:
+    size = round((_REAL_TIME_PIECE_SECONDS if real_time else _FAST_PIECE_SECONDS) * SAMPLE_RATE)
+    pieces = (audio[at : at + size] for at in range(0, len(audio), size))
+    try:
+        with suppress(ServerError):  # reading the stream raises the same error
+            async for piece in pace_audio(pieces, SAMPLE_RATE, 1.0 if real_time else None):
+                await stream.send(piece)
+            await stream.stop()
+    finally:
+        await stream.close()  # ends the reading if sending failed
 
-    paced_pieces = pace_audio(pieces(), SAMPLE_RATE, speed)
-    talk = StreamRequest(
-        paced_pieces,
-        show,
-        lambda _: None,
-        api_key=eval_config.api_key,
-        config=_build_stream_config(eval_config, entry),
-    )
-    heard.model = await run_stream(address, talk, asyncio.Event())
-    heard.elapsed_seconds = time.perf_counter() - begun
-    return heard
+
+def _record_frame(frame: ReceivedFrame, result: StreamResult, elapsed_seconds: float | None) -> bool:
+    """Add a final, summary or error to the result; return False for other frames.
+
+    Args:
+        frame: The frame.
+        result: Collects the frames.
+        elapsed_seconds: Time since streaming began; None: take the end of the segment as arrival time.
+    """
+    match frame:
+        case Final():
+            result.finals.append(frame)
+            result.arrival_times.append(frame.segment_end if elapsed_seconds is None else elapsed_seconds)
+        case DiarizationSummary():
+            result.summaries.append(frame)
+        case Error(message=message):
+            result.problems.append(message)
+        case _:
+            return False
+    return True
+
+
+def _check_fallback(frame: ReceivedFrame, config: Mapping[str, object]) -> None:
+    """Refuse to measure another model than the requested one.
+
+    Raises:
+        ServerError: The server fell back to another model.
+    """
+    if isinstance(frame, WarningFrame) and frame.code == "model_fallback" and "model" in config:
+        raise ServerError(
+            "model_unavailable", f"{frame.message} The evaluation measures only the requested model."
+        )
 
 
 def _build_stream_config(eval_config: EvalConfig, entry: ManifestEntry) -> dict[str, object]:
@@ -379,50 +353,56 @@ def _decode_offline(
     audio: NDArray[np.float32],
     row: RecordingResult,
 ) -> OfflineTranscript | None:
-    """Decode a recording without streaming and put its figures into the row."""
+    """Decode a recording without streaming and add text and score to the row."""
     engine = target.find_engine(row.model)
     if engine is None:
         return None
     config, _ = parse_config(_build_stream_config(eval_config, entry), StreamConfig())
-    words = config.vocabulary
-    options = DecodeOptions(config.language, words.hotwords, words.prompt)
-    begun = time.perf_counter()
-    found = attempt_call(lambda: transcribe_offline(engine, target.build_detector, audio, options))
-    spent = time.perf_counter() - begun
-    if isinstance(found, Failure):
-        if not isinstance(found.error, Exception):
-            raise found.error
-        row.error = "Without streaming it could not be decoded."
+    vocabulary = config.vocabulary
+    options = DecodeOptions(config.language, vocabulary.hotwords, vocabulary.prompt)
+    began = time.perf_counter()
+    decoded = attempt_call(lambda: transcribe_offline(engine, target.build_detector, audio, options))
+    elapsed = time.perf_counter() - began
+    if isinstance(decoded, Failure):
+        if not isinstance(decoded.error, Exception):
+            raise decoded.error
+        row.error = "Decoding offline failed."
         return None
-    passages = [replace(one, text=words.replacements.replace_text(one.text)) for one in found.utterances]
-    found = OfflineTranscript(tuple(passages))
-    row.offline_text = found.text
-    row.offline_score = score_recording(entry, [found.text], eval_config.normaliser, row.audio_seconds, spent)
-    return found
+    transcript = OfflineTranscript(
+        tuple(replace(one, text=vocabulary.replacements.replace_text(one.text)) for one in decoded.utterances)
+    )
+    row.offline_text = transcript.text
+    row.offline_score = score_recording(
+        entry, [transcript.text], eval_config.normalizer, row.audio_seconds, elapsed
+    )
+    return transcript
 
 
 def score_speakers(
     target: EvalTarget, entry: ManifestEntry, audio: NDArray[np.float32], result: StreamResult
 ) -> tuple[DiarizationErrors | None, DiarizationErrors | None]:
-    """Return the errors of the speakers as they came, and as the summary has them; None: nobody can tell."""
+    """Return the diarization errors of the live finals and of the finals corrected by the summary.
+
+    Both are None without a reference, without a summary or without pyannote.metrics.
+    """
     if entry.rttm_path is None or not result.summaries or not can_measure_diarization():
         return None, None
     seconds = len(audio) / SAMPLE_RATE
     turns = clip_turns(read_rttm(entry.rttm_path), entry.offset, seconds)
     found = find_utterances(target.build_detector, audio, seconds)
     speech = [(one.start / SAMPLE_RATE, (one.end or len(audio)) / SAMPLE_RATE) for one in found]
-    later = result.finals
+    corrected = result.finals
     for summary in result.summaries:
-        later = apply_corrections(later, summary)
-    live, after = (
+        corrected = apply_corrections(corrected, summary)
+    live_errors, corrected_errors = (
         measure_diarization(turns, turns_from_finals(finals, speech), seconds)
-        for finals in (result.finals, later)
+        for finals in (result.finals, corrected)
     )
-    return live, after
+    return live_errors, corrected_errors
 
 
 def render_source_name(source: ManifestEntry | InvalidRow, folder: Path) -> str:
-    """Return what a row is called in a table: its path as the manifest has it, or its line."""
+    """Return the name of a row in tables: its path relative to the manifest's folder, or its line."""
     if isinstance(source, InvalidRow):
         return f"line {source.line_number}"
     try:

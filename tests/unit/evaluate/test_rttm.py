@@ -25,7 +25,7 @@ def test_a_file_for_several_recordings_tells_of_the_one_that_it_is_named_after(t
     file.write_text(LINE.format(0, 1, "A") + LINE.replace("talk", "other").format(2, 1, "B"))
     assert read_rttm(file) == (LabeledTurn(0, 1, "A"),)
     moved = file.rename(tmp_path / "third.rttm")
-    with pytest.raises(InvalidReferenceFile, match="says of nobody"):
+    with pytest.raises(InvalidReferenceFile, match="no SPEAKER lines"):
         read_rttm(moved)
 
 
