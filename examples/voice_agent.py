@@ -40,7 +40,7 @@ async def answer(stream: Stream, silent: float) -> None:
 
 async def main(file: Path, server: str) -> None:
     """Let a file talk to the agent."""
-    ear = UtteranceDetector(SileroModel().build_detector(), VadConfig(pause=PAUSE))
+    ear = UtteranceDetector(SileroModel().build_detector(), VadConfig(pause_seconds=PAUSE))
     async with connect(server, sample_rate=SAMPLE_RATE, enable_partial=False) as stream:
         async for piece in pace_audio(read_audio(file, SAMPLE_RATE, CHUNK_SECONDS), SAMPLE_RATE):
             await stream.send(piece)

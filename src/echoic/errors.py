@@ -57,13 +57,6 @@ CLOSE_CODES: Mapping[ErrorCode, int | None] = MappingProxyType(
     }
 )
 
-#: A stream that ended as the client asked.
-CLOSE_NORMAL = 1000
-#: The server goes away after it has delivered what it heard.
-CLOSE_GOING_AWAY = 1001
-#: Another connection took up the session of this one.
-CLOSE_RESUMED_ELSEWHERE = 4409
-
 
 class EchoicError(Exception):
     """Something a person can be told: a code, a sentence, and named details.

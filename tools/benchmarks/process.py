@@ -13,7 +13,7 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from echoic.server.routes import STREAM_PATH
+from echoic.protocol.constants import STREAM_PATH
 from tools.benchmarks.report import ROOT
 from tools.benchmarks.server import BARE_PATH, ECHO_PATH, STATE_PATH
 

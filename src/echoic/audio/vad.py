@@ -19,22 +19,22 @@ class VadConfig:
     """How probabilities become utterances; measured with Silero and Moonshine, docs/decisions/0005.
 
     Attributes:
-        begin: Probability from which a frame begins speech.
-        go_on: Probability from which a frame goes on with speech that has begun.
-        least: Seconds from the first to the last speech below which there is no utterance.
-        pause: Seconds without speech that end an utterance.
-        padding: Seconds of audio that an utterance has before its first and after its last speech.
-        longest: Seconds of speech after which an utterance is cut.
-        search: Seconds before that moment in which the quietest place is looked for.
+        start_threshold: Probability from which a frame begins speech.
+        continue_threshold: Probability from which a frame goes on with speech that has begun.
+        min_speech_seconds: Seconds from the first to the last speech below which there is no utterance.
+        pause_seconds: Seconds without speech that end an utterance.
+        padding_seconds: Seconds of audio that an utterance has before its first and after its last speech.
+        max_seconds: Seconds of speech after which an utterance is cut.
+        split_search_seconds: Seconds before that moment in which the quietest place is looked for.
     """
 
-    begin: float = 0.5
-    go_on: float = 0.35
-    least: float = 0.25
-    pause: float = 0.6
-    padding: float = 0.2
-    longest: float = 20.0
-    search: float = 5.0
+    start_threshold: float = 0.5
+    continue_threshold: float = 0.35
+    min_speech_seconds: float = 0.25
+    pause_seconds: float = 0.6
+    padding_seconds: float = 0.2
+    max_seconds: float = 20.0
+    split_search_seconds: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class UtteranceDetector:
         self._closed_until = 0
         self._speech_spans: list[tuple[int, int]] = []
         self._recent_probabilities: deque[float] = deque(
-            maxlen=self._to_samples(self.config.search) // self._frame_samples
+            maxlen=self._to_samples(self.config.split_search_seconds) // self._frame_samples
         )
 
     @property
@@ -84,10 +84,10 @@ class UtteranceDetector:
     def utterances(self) -> tuple[Utterance, ...]:
         """The utterances that are over and not forgotten, then the one that goes on, in their order.
 
-        Speech shows once it has lasted for ``least`` seconds.
+        Speech shows once it has lasted for ``min_speech_seconds`` seconds.
         """
         if self._utterance_start is None or self._last_speech_end - self._utterance_start < self._to_samples(
-            self.config.least
+            self.config.min_speech_seconds
         ):
             return tuple(self._closed)
         return (*self._closed, Utterance(self._pad_start(self._utterance_start), None))
@@ -134,15 +134,17 @@ class UtteranceDetector:
         """Hear one frame."""
         start, self._processed = self._processed, self._processed + self._frame_samples
         self._recent_probabilities.append(probability)
-        if probability >= (self.config.begin if self._utterance_start is None else self.config.go_on):
+        if probability >= (
+            self.config.start_threshold if self._utterance_start is None else self.config.continue_threshold
+        ):
             self._extend_speech(start)
         elif (
             self._utterance_start is not None
-            and self._processed - self._last_speech_end >= self._to_samples(self.config.pause)
+            and self._processed - self._last_speech_end >= self._to_samples(self.config.pause_seconds)
         ):
             self._end_at_pause(self._utterance_start)
         if self._utterance_start is not None and self._processed - self._utterance_start >= self._to_samples(
-            self.config.longest
+            self.config.max_seconds
         ):
             self._split_utterance(self._utterance_start)
 
@@ -157,7 +159,7 @@ class UtteranceDetector:
 
     def _end_at_pause(self, first: int) -> None:
         """The speech from ``first`` on is over; what was too short is no utterance."""
-        if self._last_speech_end - first >= self._to_samples(self.config.least):
+        if self._last_speech_end - first >= self._to_samples(self.config.min_speech_seconds):
             self._close_utterance(first, min(self._pad_end(), self._processed))
         self._utterance_start = None
 
@@ -179,10 +181,10 @@ class UtteranceDetector:
         return self._processed - back * self._frame_samples + self._frame_samples // 2
 
     def _pad_end(self) -> int:
-        return self._last_speech_end + self._to_samples(self.config.padding)
+        return self._last_speech_end + self._to_samples(self.config.padding_seconds)
 
     def _pad_start(self, first: int) -> int:
-        return max(self._closed_until, first - self._to_samples(self.config.padding))
+        return max(self._closed_until, first - self._to_samples(self.config.padding_seconds))
 
     def _to_samples(self, seconds: float) -> int:
         return to_samples(seconds, self._detector.sample_rate)
@@ -211,9 +213,11 @@ class SpeechDetector:
     def __init__(self, detector: VoiceActivityDetector, rate: int, max_utterance_seconds: float) -> None:
         self.rate = rate
         self._detector_rate = detector.sample_rate
-        rules = VadConfig(longest=max_utterance_seconds)
+        rules = VadConfig(max_seconds=max_utterance_seconds)
         self._utterance_detector = UtteranceDetector(detector, rules)
-        unseen = to_samples(rules.least + rules.pause + rules.padding, detector.sample_rate)
+        unseen = to_samples(
+            rules.min_speech_seconds + rules.pause_seconds + rules.padding_seconds, detector.sample_rate
+        )
         self._lookback = unseen + 2 * detector.frame_samples
         self._resampler = Resampler(rate, detector.sample_rate)
 

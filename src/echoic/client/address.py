@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
+from echoic.protocol.constants import STATUS_PATH, STREAM_PATH
+
 #: Where ``echoic serve`` listens when nothing else is said.
 DEFAULT_SERVER = "ws://127.0.0.1:8000"
-STREAM_PATH = "/api/v1/audio/stream/transcribe"
-STATUS_PATH = "/api/v1/audio/stream/status"
 #: Hosts that no proxy leads to.
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 

@@ -21,7 +21,8 @@ from echoic.client.messages import ReceivedFrame, encode_samples, parse_frame
 from echoic.client.pacing import CHUNK_SECONDS, pace_audio
 from echoic.client.replay import FrameReplayFilter
 from echoic.client.resumption import RESUMABLE_CODES, ResumableTransport
-from echoic.errors import CLOSE_CODES, CLOSE_NORMAL, ErrorCode
+from echoic.errors import CLOSE_CODES, ErrorCode
+from echoic.protocol.constants import CLOSE_NORMAL
 from echoic.protocol.frames import Configured, Error, FullTranscript, Pong, Status
 
 #: Seconds of a file in a message that nobody waits for.

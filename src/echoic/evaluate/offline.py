@@ -69,7 +69,7 @@ def find_utterances(
     build_detector: Callable[[], VoiceActivityDetector], audio: NDArray[np.float32], max_seconds: float
 ) -> tuple[Utterance, ...]:
     """Return where somebody speaks, as the session hears it, in samples."""
-    tracker = UtteranceDetector(build_detector(), VadConfig(longest=max_seconds))
+    tracker = UtteranceDetector(build_detector(), VadConfig(max_seconds=max_seconds))
     tracker.push(audio)
     tracker.close_utterance()
     return tracker.utterances

@@ -10,7 +10,8 @@ from math import inf
 from msgspec import UNSET
 
 from echoic.export import turns
-from echoic.export.turns import ends_sentence, to_speaker_label
+from echoic.export.turns import ends_sentence
+from echoic.protocol.constants import to_speaker_label
 from echoic.protocol.frames import Final, Word
 
 #: Characters of a line and lines of a cue. Source: Netflix Timed Text Style Guide, general requirements.

@@ -9,6 +9,7 @@ from itertools import groupby
 
 from msgspec import UNSET
 
+from echoic.protocol.constants import to_speaker_label
 from echoic.protocol.frames import Final, Word
 
 #: Seconds of silence after which a paragraph ends.
@@ -130,11 +131,6 @@ def _split_by_speaker(final: Final) -> Iterator[_SpeakerPart]:
         return
     for speaker, said in groupby(words, speaker_of):
         yield labelled(" ".join(word.word for word in said), speaker)
-
-
-def to_speaker_label(speaker: int) -> str:
-    """Return the protocol's label of a speaker."""
-    return f"SPEAKER_{speaker:02}"
 
 
 def _collapse_whitespace(text: str) -> str:

@@ -21,8 +21,9 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 import echoic
-from echoic.errors import CLOSE_CODES, CLOSE_GOING_AWAY, CLOSE_NORMAL, ErrorCode
+from echoic.errors import CLOSE_CODES, ErrorCode
 from echoic.protocol import frames
+from echoic.protocol.constants import CLOSE_GOING_AWAY, CLOSE_NORMAL
 from echoic.protocol.frames import ClientFrame, Error, ServerFrame
 from echoic.scheduling.engine_pool import EnginePool
 from echoic.scheduling.worker import DECODE_TIME_BOUNDS

@@ -21,6 +21,7 @@ from echoic.errors import ModelUnavailable
 from echoic.interfaces.engine import ModelRequest
 from echoic.observability.logging import log_event
 from echoic.observability.metrics import EngineMetricsCollector, Metrics
+from echoic.protocol.constants import CORE_PATH, STREAM_PATH
 from echoic.scheduling.engine_pool import EnginePool
 from echoic.server.build import (
     build_add_on_services,
@@ -29,9 +30,8 @@ from echoic.server.build import (
     build_silero_factory,
 )
 from echoic.server.context import ModelReadiness, ServerContext
-from echoic.server.core_router import CORE_PATH
 from echoic.server.middleware import AllowedAddressMiddleware, AllowedHostMiddleware
-from echoic.server.routes import STREAM_PATH, build_api_router
+from echoic.server.routes import build_api_router
 from echoic.server.settings.groups import Settings
 from echoic.server.startup_checks import find_unmet_settings
 from echoic.server.static import build_page_router

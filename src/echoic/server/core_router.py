@@ -15,6 +15,7 @@ from echoic.engines.models import build_standard_registry
 from echoic.engines.registry import Registry
 from echoic.interfaces.vad import VoiceActivityDetector
 from echoic.observability.metrics import Metrics
+from echoic.protocol.constants import CORE_PATH
 from echoic.scheduling.engine_pool import EnginePool
 from echoic.server.build import build_add_on_services, build_silero_factory
 from echoic.server.settings.addons import AddOnSettings
@@ -23,7 +24,6 @@ from echoic.server.stream.endpoint import StreamEndpoint
 from echoic.server.stream.flow_control import TotalBacklog
 from echoic.server.stream.services import StreamLimits, StreamServices
 
-CORE_PATH: Final = "/core/parakeet/stream"
 _MAX_STREAMS: Final = 200
 
 

@@ -19,9 +19,9 @@ from echoic.auth.keys import KeyStoreUnavailable
 from echoic.engines.registry import Registry
 from echoic.observability.logging import LogValue, log_event, set_up_logging
 from echoic.protocol.codec import MAX_MESSAGE_BYTES
+from echoic.protocol.constants import STREAM_PATH
 from echoic.server.app import build_app
 from echoic.server.context import ServerContext
-from echoic.server.routes import STREAM_PATH
 from echoic.server.settings.groups import Settings, is_loopback
 from echoic.server.uvicorn_protocols import BoundedWebSocketProtocol, TimedHttpProtocol
 

@@ -16,9 +16,9 @@ from echoic.auth.identity import Identity, Scope
 from echoic.engines.registry import ModelStatus
 from echoic.errors import AccessRefused, ErrorCode, Unavailable, strip_folders
 from echoic.observability.metrics import CONTENT_TYPE
+from echoic.protocol.constants import CORE_PATH, LIMITS_PATH, STATUS_PATH, STREAM_PATH
 from echoic.server.build import build_limits_body
 from echoic.server.context import ServerContext
-from echoic.server.core_router import CORE_PATH
 from echoic.server.middleware import find_request_address
 from echoic.server.schemas import (
     HealthResponse,
@@ -34,10 +34,6 @@ from echoic.server.stream.endpoint import StreamEndpoint
 from echoic.server.stream.services import StreamServices
 from echoic.session.config import Capabilities
 from echoic.session.insight_options import InsightOptions
-
-STREAM_PATH: Final = "/api/v1/audio/stream/transcribe"
-STATUS_PATH: Final = "/api/v1/audio/stream/status"
-LIMITS_PATH: Final = "/api/v1/audio/stream/limits"
 
 #: What every server of this version does, whichever models there are.
 FEATURES: Final = {

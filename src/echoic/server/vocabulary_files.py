@@ -45,8 +45,8 @@ def read_vocabulary_file(file: Path, parse: Callable[[str], _T]) -> _T:
     except UnicodeDecodeError:
         raise VocabularyError("UTF-8 text", str(file)) from None
     except VocabularyError as problem:
-        place = f"{file}, {problem.place}" if problem.place else str(file)
-        raise VocabularyError(problem.must, place) from None
+        place = f"{file}, {problem.location}" if problem.location else str(file)
+        raise VocabularyError(problem.requirement, place) from None
 
 
 @dataclass(slots=True)
@@ -88,7 +88,7 @@ class ServerVocabulary:
         self._terms = _WatchedFile(terms) if terms else None
         self._replacements = _WatchedFile(replacements) if replacements else None
         #: The vocabulary of a session that begins now, as far as the files were read.
-        self.current = Vocabulary(style=policy or VocabularyPolicy())
+        self.current = Vocabulary(policy=policy or VocabularyPolicy())
         self._lock = asyncio.Lock()
 
     async def reload_changed_files(self) -> None:
@@ -107,7 +107,7 @@ class ServerVocabulary:
             house = replace(house, terms=found)
         if replacements and (pairs := _read_or_log(self._replacements, parse_replacements)) is not None:
             house = replace(house, replacements=pairs)
-        return Vocabulary(house, self.current.style)
+        return Vocabulary(house, self.current.policy)
 
 
 def _read_or_log(watched: _WatchedFile | None, parse: Callable[[str], _T]) -> _T | None:

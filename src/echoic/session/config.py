@@ -228,8 +228,8 @@ def _read_vocabulary(name: str, value: object) -> VocabularyEntries:
     try:
         return parse_vocabulary(value)
     except VocabularyError as problem:
-        place = f"{name}.{problem.place}" if problem.place else name
-        raise build_config_error(place, problem.must, None) from None
+        place = f"{name}.{problem.location}" if problem.location else name
+        raise build_config_error(place, problem.requirement, None) from None
 
 
 _READERS: Mapping[str, tuple[str, Callable[[str, object], object]]] = {

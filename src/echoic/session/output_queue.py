@@ -148,7 +148,7 @@ def count_microseconds(item: OutputItem) -> int:
     """Return how much audio waits with an item; never 0 for a plan, whose decodes are waited for."""
     if not isinstance(item, PendingSegment):
         return 0
-    seconds = to_seconds(item.span.end - item.span.start, item.pipeline.segments.rate)
+    seconds = to_seconds(item.span.end - item.span.start, item.pipeline.clock.rate)
     return max(1, round(MICROSECONDS_PER_SECOND * seconds))
 
 
@@ -341,7 +341,7 @@ class OutputQueue:
         """Return who says these words, of the final that is about to be sent."""
         if plan.diarization is None or not plan.diarization.is_answered:
             return ()
-        at = plan.pipeline.segments
+        at = plan.pipeline.clock
         return plan.diarization.tracker.label_words(
             self._final_count, words, at.to_seconds(plan.span.start), at.to_seconds(plan.span.end)
         )

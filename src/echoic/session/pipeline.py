@@ -63,14 +63,14 @@ class ReplacementBuffer:
         if not flush and replacements.has_phrases and end - self._held_since < _PATIENCE:
             whole = replacements.count_unfinished_words([word.text for word in known])
         self._held = known[whole:]
-        return reworded(known[:whole], replacements)
+        return replace_words(known[:whole], replacements)
 
     def preview_words(self, words: Sequence[TimedWord], replacements: Replacements) -> list[TimedWord]:
         """Return what would be said of words that may still change."""
-        return reworded([*self._held, *words], replacements)
+        return replace_words([*self._held, *words], replacements)
 
 
-def reworded(words: Sequence[TimedWord], replacements: Replacements) -> list[TimedWord]:
+def replace_words(words: Sequence[TimedWord], replacements: Replacements) -> list[TimedWord]:
     """Return words with what was meant in place of what was heard.
 
     As many words as before keep their times, one by one. More or fewer share the time of those whose place
@@ -212,7 +212,7 @@ class RecognitionPipeline:
         base: float = 0.0,
     ) -> None:
         self.model = model
-        self.segments = SegmentClock(config.sample_rate, config.chunk_duration, config.overlap_duration, base)
+        self.clock = SegmentClock(config.sample_rate, config.chunk_duration, config.overlap_duration, base)
         self._rate = model.requirements.sample_rate or config.sample_rate
         self._resampler = Resampler(config.sample_rate, self._rate)
         self._buffer = AudioBuffer()
@@ -253,7 +253,7 @@ class RecognitionPipeline:
 
     def _to_session_seconds(self, position: int) -> float:
         """Return a position on the tape as seconds on the session's clock."""
-        return round(self.segments.base + position / self._rate, TIME_DECIMALS)
+        return round(self.clock.base + position / self._rate, TIME_DECIMALS)
 
     def locate_window(self, piece: WindowSpan) -> tuple[float, float]:
         """Return where a window's new audio begins and where the window ends, on the session's clock."""
@@ -261,14 +261,14 @@ class RecognitionPipeline:
 
     def push_audio(self, samples: NDArray[np.float32]) -> int:
         """Take samples up to the end of the window that is due and return how many were taken."""
-        taken = samples[: self.segments.next_end - self.segments.consumed]
+        taken = samples[: self.clock.next_end - self.clock.consumed]
         heard = self._resampler.push(taken)
         self._buffer.append(heard)
         if self._speech_detector:
             self._speech_detector.push(heard)
         if self._chunk_collector:
             self._chunk_collector.push_audio(taken, heard)
-        self.segments.consumed += len(taken)
+        self.clock.consumed += len(taken)
         return len(taken)
 
     def collect_chunks(self, *, enabled: bool) -> None:
@@ -276,7 +276,7 @@ class RecognitionPipeline:
         if not enabled:
             self._chunk_collector = None
         elif self._chunk_collector is None:
-            self._chunk_collector = ChunkCollector(self.segments.rate, self._rate, self._buffer.end)
+            self._chunk_collector = ChunkCollector(self.clock.rate, self._rate, self._buffer.end)
 
     def take_chunk(self, *, is_last: bool) -> DiarizationChunk | None:
         """Return the audio gathered since the last call, and where there is speech in it."""
@@ -295,8 +295,8 @@ class RecognitionPipeline:
 
     def close_segment(self, *, flush: bool) -> PendingSegment:
         """End the segment here and return the windows that its words are in."""
-        silent = not (self.segments.pending or self.strategy.holds_words)
-        span = self.segments.close_segment()
+        silent = not (self.clock.pending or self.strategy.holds_words)
+        span = self.clock.close_segment()
         pieces = () if silent else self.strategy.plan_windows(self._segment_bounds(span, flush=flush))
         self._has_open_phrase = not flush and self._replacements.has_phrases
         plan = self._build_segment(span, pieces, flush=flush, glimpse=False)
@@ -306,7 +306,7 @@ class RecognitionPipeline:
     def emit_words(self, plan: PendingSegment, answers: Sequence[WindowResult]) -> list[TimedWord]:
         """Return the words that are new with a segment, as they are to be said."""
         words = [] if plan.is_silent else self.strategy.emit_words(answers, flush=plan.flush)
-        end = self.segments.to_seconds(plan.span.end)
+        end = self.clock.to_seconds(plan.span.end)
         return self._replacement_buffer.apply_to_words(words, plan.replacements, end, flush=plan.flush)
 
     def preview_words(self, plan: PendingSegment, answers: Sequence[WindowResult]) -> list[TimedWord]:
@@ -315,7 +315,7 @@ class RecognitionPipeline:
 
     def plan_partial(self) -> PendingSegment:
         """Return the windows for a partial at what is heard."""
-        span = self.segments.current_span()
+        span = self.clock.current_span()
         return self._build_segment(
             span,
             self.strategy.plan_preview(self._segment_bounds(span, flush=False)),
@@ -324,8 +324,8 @@ class RecognitionPipeline:
         )
 
     def _segment_bounds(self, span: SegmentSpan, *, flush: bool) -> SegmentBounds:
-        rate = self.segments.rate
-        shared = self.segments.overlap_at(span.end)
+        rate = self.clock.rate
+        shared = self.clock.overlap_at(span.end)
         places = (span.context, span.start, span.end, shared)
         context, start, end, shared = (rescale(samples, rate, self._rate) for samples in places)
         return SegmentBounds(context, start, end, shared, is_flush=flush)
@@ -385,7 +385,7 @@ class RecognitionPipeline:
     def discard_before_segments(self, plans: Iterable[PendingSegment]) -> None:
         """Drop audio that neither these plans nor a later one will ask for."""
         places = [slot.span.start for p in plans if p.pipeline is self for slot in p.windows]
-        context = rescale(self.segments.current_span().context, self.segments.rate, self._rate)
+        context = rescale(self.clock.current_span().context, self.clock.rate, self._rate)
         self._buffer.discard_before(min([*places, context, self.strategy.keep_from]))
         if self._speech_detector:
             self._speech_detector.discard_before(min(context, self.strategy.keep_from))

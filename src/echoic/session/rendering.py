@@ -10,11 +10,12 @@ from msgspec import UNSET, UnsetType
 from echoic.errors import EchoicError, ErrorCode
 from echoic.interfaces.engine import OpenedModel
 from echoic.protocol import frames
+from echoic.protocol.constants import to_speaker_label
 from echoic.protocol.frames import Configured, Error, Final, Partial, Word
 from echoic.session.config import Capabilities, StreamConfig
 from echoic.session.decoding.strategy import TimedWord
 from echoic.session.pipeline import PendingSegment
-from echoic.session.speaker_tracking import find_main_speaker, speaker_label
+from echoic.session.speaker_tracking import find_main_speaker
 from echoic.text.vocabulary import Vocabulary
 from echoic.units import TIME_DECIMALS
 
@@ -35,7 +36,7 @@ def build_final(
         words: Its words.
         speakers: Who says each of them; empty: nobody listened for that.
     """
-    span, at = plan.span, plan.pipeline.segments
+    span, at = plan.span, plan.pipeline.clock
     speaker = find_main_speaker(speakers, words) if speakers else None
     timed = _build_words(words, speakers) if plan.has_word_times else UNSET
     since, until = _rough_bounds(words) if plan.has_word_times and timed is UNSET else (UNSET, UNSET)
@@ -54,7 +55,7 @@ def build_final(
         spoken_start=since,
         spoken_end=until,
         speaker_id=UNSET if speaker is None else speaker,
-        speaker_label=UNSET if speaker is None else speaker_label(speaker),
+        speaker_label=UNSET if speaker is None else to_speaker_label(speaker),
     )
 
 
@@ -83,7 +84,7 @@ def _rough_bounds(words: Sequence[TimedWord]) -> tuple[float, float] | tuple[Uns
 
 def build_partial(plan: PendingSegment, segment_id: int, words: Sequence[TimedWord]) -> Partial:
     """Return the partial of what is heard since the last window."""
-    span, at = plan.span, plan.pipeline.segments
+    span, at = plan.span, plan.pipeline.clock
     return Partial(
         text=join_words(words),
         segment_id=segment_id,
@@ -102,7 +103,7 @@ def build_error(error: EchoicError) -> Error:
 def build_decode_error(plan: PendingSegment) -> Error:
     """Return the frame that names the gap a failed decode leaves."""
     lost = [plan.pipeline.locate_window(slot.span) for slot in plan.windows if slot.is_lost]
-    context = plan.pipeline.segments.to_seconds(plan.span.context)
+    context = plan.pipeline.clock.to_seconds(plan.span.context)
     start, end = min(context, *(start for start, _ in lost)), max(end for _, end in lost)
     return Error(
         code=ErrorCode.DECODE_FAILED,

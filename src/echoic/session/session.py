@@ -10,10 +10,11 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from echoic.errors import CLOSE_NORMAL, DecodeFailed, ModelUnavailable, ProtocolError
+from echoic.errors import DecodeFailed, ModelUnavailable, ProtocolError
 from echoic.interfaces.diarizer import DiarizationResult, SpeakerTurn
 from echoic.interfaces.engine import Hypothesis, ModelRequest, OpenedModel
 from echoic.interfaces.vad import VoiceActivityDetector
+from echoic.protocol.constants import CLOSE_NORMAL
 from echoic.protocol.frames import (
     Audio,
     Auth,
@@ -282,10 +283,10 @@ class Session:
     ) -> None:
         old = self._pipeline
         if old and old.model == model and self._config.sample_rate == config.sample_rate:
-            old.segments.set_durations(config.chunk_duration, config.overlap_duration)
+            old.clock.set_durations(config.chunk_duration, config.overlap_duration)
             old.apply_config(config)
         else:
-            base = old.segments.to_seconds(old.segments.consumed) if old else 0.0
+            base = old.clock.to_seconds(old.clock.consumed) if old else 0.0
             self._pipeline = RecognitionPipeline(config, model, self._build_detector, base)
         self._config = config
         if self._pipeline:
@@ -329,8 +330,8 @@ class Session:
         stretch = self._pipeline
         if stretch is None:
             return
-        bite = min(len(samples), to_samples(_STEP_SECONDS, stretch.segments.rate))
-        granted = self._grant(bite, stretch.segments.rate)
+        bite = min(len(samples), to_samples(_STEP_SECONDS, stretch.clock.rate))
+        granted = self._grant(bite, stretch.clock.rate)
         if granted is None:
             yield from self._defer_audio(samples)
             return
@@ -340,7 +341,7 @@ class Session:
             self._queued_frames.retain_if(lambda item: isinstance(item, EndRequest))
         while len(samples):
             samples = samples[stretch.push_audio(samples) :]
-            if stretch.segments.consumed == stretch.segments.next_end:
+            if stretch.clock.consumed == stretch.clock.next_end:
                 yield from self._close_segment(flush=False)
         if len(rest):
             yield from self._defer_audio(rest)
@@ -354,7 +355,7 @@ class Session:
 
     def _close_segment(self, *, flush: bool) -> Iterator[Effect]:
         stretch = self._pipeline
-        if stretch is None or not (stretch.segments.pending or (flush and stretch.holds_words)):
+        if stretch is None or not (stretch.clock.pending or (flush and stretch.holds_words)):
             return
         sound = stretch.take_chunk(is_last=flush)  # before the reading forgets where there was speech
         plan = stretch.close_segment(flush=flush)
@@ -367,7 +368,7 @@ class Session:
 
     def _request_partial(self, stretch: RecognitionPipeline) -> Iterator[Effect]:
         """Ask for a partial if one is due; while finals are due, partials can wait."""
-        config, segments = self._config, stretch.segments
+        config, segments = self._config, stretch.clock
         mark = segments.pending // max(1, to_samples(config.partial_interval, segments.rate))
         enough = segments.pending >= to_samples(config.min_partial_duration, segments.rate)
         early = mark < self._last_partial + self.partial_every

@@ -17,6 +17,7 @@ from echoic.interfaces.diarizer import (
     SpeakerOptions,
     SpeakerTurn,
 )
+from echoic.protocol.constants import to_speaker_label
 from echoic.protocol.frames import SegmentSpeaker, Speaker
 from echoic.session.decoding.strategy import TimedWord
 from echoic.units import rescale
@@ -30,11 +31,6 @@ _MAX_FAILURES = 3
 #: Seconds of audio of that while; each is twice as long as the one before, until an answer comes.
 _PAUSE_SECONDS = 30.0
 _MAX_PAUSE_SECONDS = 480.0
-
-
-def speaker_label(speaker: int) -> str:
-    """Return a speaker's name on the wire."""
-    return f"SPEAKER_{speaker:02d}"
 
 
 class ChunkCollector:
@@ -208,10 +204,10 @@ class SpeakerTracker:
         for segment in self._segments:
             better = _longest_speaker(review, segment.start, segment.end) if review else None
             speaker = segment.speaker if better is None else better
-            mapped.append(SegmentSpeaker(segment.id, speaker, speaker_label(speaker)))
+            mapped.append(SegmentSpeaker(segment.id, speaker, to_speaker_label(speaker)))
         self._segments.clear()
         ids = sorted(seen | {one.speaker_id for one in mapped})
-        return tuple(mapped), tuple(Speaker(one, speaker_label(one)) for one in ids)
+        return tuple(mapped), tuple(Speaker(one, to_speaker_label(one)) for one in ids)
 
     def _speaker_at(self, moment: float) -> int | None:
         near = min(self._turns, key=lambda turn: _distance_to_turn(turn, moment), default=None)

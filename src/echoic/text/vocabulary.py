@@ -37,7 +37,7 @@ class VocabularyError(ValueError):
 
     def __init__(self, requirement: str, location: str = "") -> None:
         super().__init__(f"{location} must be {requirement}" if location else f"it must be {requirement}")
-        self.must, self.place = requirement, location
+        self.requirement, self.location = requirement, location
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Vocabulary:
 
     Attributes:
         server: What the server brings.
-        style: How it is used.
+        policy: How it is used.
         session: What the session brings.
         hotwords: All terms, the session's first.
         replacements: What is put in place of what.
@@ -99,29 +99,29 @@ class Vocabulary:
     """
 
     server: VocabularyEntries = VocabularyEntries()
-    style: VocabularyPolicy = VocabularyPolicy()
+    policy: VocabularyPolicy = VocabularyPolicy()
     session: VocabularyEntries = VocabularyEntries()
     hotwords: Hotwords = field(init=False, compare=False, repr=False)
     replacements: Replacements = field(init=False, compare=False, repr=False)
     prompt: str | None = field(init=False, compare=False, repr=False)
-    _glossary: ReplacementTable | None = field(default=None, compare=False, repr=False)
+    _server_table: ReplacementTable | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         terms: dict[str, Hotword] = {}
         for one in (*self.session.terms, *self.server.terms):
             terms.setdefault(one.term, one)
         found = tuple(terms.values())
-        case = self.style.case_sensitive
-        house = self._glossary or ReplacementTable(self.server.replacements, case_sensitive=case)
+        case = self.policy.case_sensitive
+        house = self._server_table or ReplacementTable(self.server.replacements, case_sensitive=case)
         both = (
             (ReplacementTable(self.session.replacements, case_sensitive=case), house)
-            if self.style.replaces
+            if self.policy.replaces
             else ()
         )
         for name, value in (
             ("hotwords", Hotwords(found)),
             ("replacements", Replacements(*both)),
-            ("prompt", _render_prompt(found, self.style.template)),
+            ("prompt", _render_prompt(found, self.policy.template)),
             ("_glossary", house),
         ):
             object.__setattr__(self, name, value)

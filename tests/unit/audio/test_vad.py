@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 FRAME = 10
 RATE = 100
 #: A pause of three frames, two frames of speech at least, one frame of padding.
-RULES = VadConfig(begin=0.5, go_on=0.35, least=0.2, pause=0.3, padding=0.1, longest=2.0, search=1.0)
+RULES = VadConfig(
+    start_threshold=0.5,
+    continue_threshold=0.35,
+    min_speech_seconds=0.2,
+    pause_seconds=0.3,
+    padding_seconds=0.1,
+    max_seconds=2.0,
+    split_search_seconds=1.0,
+)
 
 
 class LevelVoice:
@@ -72,7 +80,7 @@ def test_weak_speech_goes_on_but_does_not_begin() -> None:
 
 
 def test_padding_never_reaches_into_the_utterance_before() -> None:
-    rules = VadConfig(least=0.2, pause=0.3, padding=0.3)
+    rules = VadConfig(min_speech_seconds=0.2, pause_seconds=0.3, padding_seconds=0.3)
     tracker = heard(1, 1, 0, 0, 0, 1, 1, rules=rules)
     assert tracker.utterances == (Utterance(0, 50), Utterance(50, None))
 

@@ -30,7 +30,6 @@ SOURCE = str(Path(__file__).parents[3] / "src")
 STATUS = """
 import asyncio, json, sys, httpx
 from echoic.server.app import build_app
-from echoic.server.routes import STATUS_PATH
 from echoic.server.settings.groups import Settings
 
 async def ask():

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echoic.session.decoding.strategy import TimedWord
-from echoic.session.pipeline import reworded
+from echoic.session.pipeline import replace_words
 from echoic.text.replacements import Replacements, ReplacementTable
 
 NEW_YORK = [
@@ -22,7 +22,7 @@ def by(meant: dict[str, str]) -> Replacements:
 
 
 def test_as_many_words_keep_their_times_one_by_one() -> None:
-    assert reworded(NEW_YORK, by({"new york": "New York"})) == [
+    assert replace_words(NEW_YORK, by({"new york": "New York"})) == [
         NEW_YORK[0],
         TimedWord("New", 0.3, 0.5, 0.8),
         TimedWord("York.", 0.5, 1.0, 0.6),
@@ -30,21 +30,23 @@ def test_as_many_words_keep_their_times_one_by_one() -> None:
 
 
 def test_fewer_words_take_the_time_of_all_and_the_confidence_of_the_least_sure() -> None:
-    assert reworded(NEW_YORK, by({"new york": "NYC"})) == [NEW_YORK[0], TimedWord("NYC.", 0.3, 1.0, 0.6)]
+    assert replace_words(NEW_YORK, by({"new york": "NYC"})) == [NEW_YORK[0], TimedWord("NYC.", 0.3, 1.0, 0.6)]
 
 
 def test_more_words_share_the_time_by_their_letters() -> None:
-    said = reworded([TimedWord("nyc", 1.0, 2.0, 0.5)], by({"nyc": "a bcd"}))
+    said = replace_words([TimedWord("nyc", 1.0, 2.0, 0.5)], by({"nyc": "a bcd"}))
     assert said == [TimedWord("a", 1.0, 1.25, 0.5), TimedWord("bcd", 1.25, 2.0, 0.5)]
 
 
 def test_words_without_times_have_none_afterwards() -> None:
-    said = reworded([TimedWord("new"), TimedWord("york", 1.0, 2.0)], by({"new york": "NYC", "york": "x"}))
+    said = replace_words(
+        [TimedWord("new"), TimedWord("york", 1.0, 2.0)], by({"new york": "NYC", "york": "x"})
+    )
     assert said == [TimedWord("NYC")]
 
 
 def test_without_replacements_words_are_as_they_were() -> None:
-    assert reworded(NEW_YORK, Replacements()) == NEW_YORK
+    assert replace_words(NEW_YORK, Replacements()) == NEW_YORK
 
 
 timed = st.lists(
@@ -66,7 +68,7 @@ def test_times_stay_in_order_and_inside_and_the_text_is_the_words_joined(
     for text, gap, length in drawn:
         words.append(TimedWord(text, now + gap, now + gap + length, 0.5))
         now += gap + length
-    said = reworded(words, by(table))
+    said = replace_words(words, by(table))
     assert " ".join(one.text for one in said) == by(table).replace_text(" ".join(one.text for one in words))
     edges = [edge for one in said for edge in (one.start or 0.0, one.end or 0.0)]
     assert all(later >= earlier - 1e-9 for earlier, later in pairwise(edges))

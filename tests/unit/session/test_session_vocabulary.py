@@ -88,12 +88,12 @@ def test_nobody_is_warned_of_what_only_the_server_asked_for() -> None:
 def test_a_model_that_reads_prompts_cannot_listen_where_prompts_are_switched_off() -> None:
     asked: dict[str, object] = {"type": "config", "vocabulary": {"terms": ["a"]}}
     assert warned(play(terms="prompt").send(asked)) == []
-    off = play(vocabulary=Vocabulary(style=VocabularyPolicy(None)), terms="prompt")
+    off = play(vocabulary=Vocabulary(policy=VocabularyPolicy(None)), terms="prompt")
     assert warned(off.send(asked)) == ["vocabulary_unavailable"]
 
 
 def test_it_is_told_where_replacements_are_switched_off() -> None:
-    stream = play("one", Vocabulary(style=VocabularyPolicy(replaces=False)))
+    stream = play("one", Vocabulary(policy=VocabularyPolicy(replaces=False)))
     frames = stream.send({"type": "config", "vocabulary": {"replacements": {"one": "1"}}})
     assert warned(frames) == ["vocabulary_unavailable"]
     assert frame_texts(stream.push_audio(build_silence(2.0))) == ["one"]

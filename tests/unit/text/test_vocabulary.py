@@ -140,7 +140,7 @@ def test_replacements_may_be_switched_off_for_all() -> None:
 
 
 def test_capitals_count_for_a_session_if_they_count_for_the_server() -> None:
-    strict = Vocabulary(style=VocabularyPolicy(case_sensitive=True)).with_session_entries(
+    strict = Vocabulary(policy=VocabularyPolicy(case_sensitive=True)).with_session_entries(
         VocabularyEntries((), {"IOT": "IoT"})
     )
     assert strict.replacements.replace_text("iot IOT") == "iot IoT"

@@ -6,7 +6,8 @@ import asyncio
 from contextlib import suppress
 from typing import Protocol
 
-from echoic.errors import CLOSE_GOING_AWAY, AccessRefused, ErrorCode
+from echoic.errors import AccessRefused, ErrorCode
+from echoic.protocol.constants import CLOSE_GOING_AWAY
 from echoic.server.stream.flow_control import TotalBacklog
 
 #: Seconds that streams which are cut off have to send their close.

@@ -13,21 +13,18 @@ from typing import ParamSpec, assert_never
 
 from msgspec import UNSET
 
-from echoic.errors import (
-    CLOSE_CODES,
-    CLOSE_GOING_AWAY,
-    CLOSE_NORMAL,
-    CLOSE_RESUMED_ELSEWHERE,
-    DecodeFailed,
-    EchoicError,
-    ErrorCode,
-    ModelUnavailable,
-    ProtocolError,
-)
+from echoic.errors import CLOSE_CODES, DecodeFailed, EchoicError, ErrorCode, ModelUnavailable, ProtocolError
 from echoic.interfaces.engine import Hypothesis, ModelRequest, OpenedModel
 from echoic.observability.logging import LogValue, format_raise_location, log_event
 from echoic.observability.stream_stats import StreamStats
 from echoic.protocol.codec import decode_message, encode_frame
+from echoic.protocol.constants import (
+    CLOSE_ABNORMAL,
+    CLOSE_GOING_AWAY,
+    CLOSE_INTERNAL_ERROR,
+    CLOSE_NORMAL,
+    CLOSE_RESUMED_ELSEWHERE,
+)
 from echoic.protocol.frames import (  # the protocol's word
     Audio,
     Config,
@@ -40,7 +37,7 @@ from echoic.protocol.frames import (  # the protocol's word
 from echoic.quotas.stream_quota import StreamQuota
 from echoic.server.stream.addons import StreamAddOns
 from echoic.server.stream.flow_control import Hysteresis, LatencyMonitor, TokenBucket
-from echoic.server.stream.outbox import CLOSE_ABNORMAL, Outbox
+from echoic.server.stream.outbox import Outbox
 from echoic.server.stream.resume import (
     FinishedSession,
     ReplayBuffer,
@@ -68,8 +65,6 @@ P = ParamSpec("P")
 
 log = logging.getLogger(__name__)
 
-#: The close code of ``internal_error``.
-CLOSE_INTERNAL_ERROR = 1011
 #: Seconds that a session which failed may take to deliver what it can.
 FAILED_CLOSE_SECONDS = 5.0
 #: Close codes by which a client says that it does not want to come back.

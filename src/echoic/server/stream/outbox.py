@@ -11,13 +11,12 @@ from typing import Final
 from starlette.types import Send
 
 from echoic.protocol.codec import encode_frame
+from echoic.protocol.constants import CLOSE_ABNORMAL
 from echoic.protocol.frames import Partial, Pong, ServerFrame
 from echoic.server.stream.resume import ReplayBuffer
 
 #: RFC 6455, section 5.5: a close frame carries 125 bytes at most, two of them the code.
 _REASON_BYTES: Final = 123
-#: The close code of a connection that was lost without one.
-CLOSE_ABNORMAL: Final = 1006
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,12 @@ from echoic.auth.network import AddressList
 from echoic.auth.revocation import RevocationMonitor
 from echoic.interfaces.vad import VoiceActivityDetector
 from echoic.observability.metrics import Metrics
+from echoic.protocol.constants import CLOSE_ABNORMAL
 from echoic.scheduling.engine_pool import EnginePool
 from echoic.server.stream.addons import AddOnServices
 from echoic.server.stream.admission import StreamAdmission
 from echoic.server.stream.flow_control import TotalBacklog, WaterMarks
-from echoic.server.stream.outbox import CLOSE_ABNORMAL, OutboxLimits
+from echoic.server.stream.outbox import OutboxLimits
 from echoic.server.stream.resume import ResumableSessions
 from echoic.server.vocabulary_files import ServerVocabulary
 
