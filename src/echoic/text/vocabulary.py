@@ -122,7 +122,7 @@ class Vocabulary:
             ("hotwords", Hotwords(found)),
             ("replacements", Replacements(*both)),
             ("prompt", _render_prompt(found, self.policy.template)),
-            ("_glossary", house),
+            ("_server_table", house),
         ):
             object.__setattr__(self, name, value)
 
