@@ -37,10 +37,10 @@ from echoic.server.startup_checks import find_unmet_settings
 from echoic.server.static import build_page_router
 from echoic.server.stream.admission import StreamAdmission
 from echoic.server.stream.connection import Connection
-from echoic.server.stream.flow_control import TotalBacklog, WaterMarks
+from echoic.server.stream.flow_control import ReadRates, TotalBacklog, WaterMarks
 from echoic.server.stream.outbox import OutboxLimits
 from echoic.server.stream.resume import ResumableSessions, ResumePolicy
-from echoic.server.stream.services import ReadRates, StreamLimits, StreamServices
+from echoic.server.stream.services import StreamLimits, StreamServices
 from echoic.server.vocabulary_files import ServerVocabulary
 
 if TYPE_CHECKING:

@@ -22,12 +22,11 @@ from echoic.quotas.ledger import QuotaLedger
 from echoic.quotas.stream_quota import StreamQuota
 from echoic.server.middleware import find_request_address
 from echoic.server.stream.connection import Connection
+from echoic.server.stream.peer import PeerDisconnected, WebSocketPeer
 from echoic.server.stream.resume import ResumeRequest, read_resume_request
 from echoic.server.stream.services import (
-    PeerDisconnected,
     StreamServices,
     StreamSlot,
-    WebSocketPeer,
 )
 from echoic.session.config import StreamConfig
 from echoic.session.session import Session

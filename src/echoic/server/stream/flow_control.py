@@ -1,71 +1,86 @@
-"""A token bucket that is asked how long to wait, and refuses nothing."""
+"""Flow control: rates, backpressure by water marks, and the lag of finals."""
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Final
 
-#: Seconds' worth that is gathered before somebody who took too much goes on: fewer and longer waits.
-_MIN_REFILL_SECONDS = 0.05
+from echoic.server.stream.outbox import Outbox
+from echoic.session.session import Session
+
+#: Seconds of tokens that must gather before an overdrawn bucket lets go: fewer and longer waits.
+_MIN_REFILL_SECONDS: Final = 0.05
+_MICROSECONDS: Final = 1_000_000
+#: Partials come half as often for each such part of the high mark that the lag reaches.
+_PACE_STEPS: Final = 4
+#: The slowest pace of partials is one in ``2 ** _MAX_PACE_EXPONENT``.
+_MAX_PACE_EXPONENT: Final = 6
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRates:
+    """The fastest that a client is read; 0: no limit."""
+
+    messages_per_second: float = 500.0
+    #: Seconds of audio per second.
+    audio_per_second: float = 30.0
 
 
 class TokenBucket:
-    """Fills at a constant rate, up to its size; taking more than it holds has to be waited for afterwards.
+    """A token bucket that may be overdrawn: taking too many tokens makes the next wait longer.
 
-    Source: the token bucket of traffic shaping, as in RFC 2697 but with debts: what came cannot be sent back.
+    Source: the token bucket of traffic shaping (RFC 2697), with debts, as a message that came cannot be sent back.
 
     Args:
-        rate: What flows in each second; 0: there is no limit.
-        size: What it holds, and holds at first.
+        rate: Tokens that flow in per second; 0: no limit.
+        size: The most tokens the bucket holds; it starts full.
     """
 
-    __slots__ = ("_at", "_level", "_rate", "_size")
+    __slots__ = ("_level", "_rate", "_size", "_updated_at")
 
     def __init__(self, rate: float, size: float) -> None:
         self._rate = rate
         self._level = self._size = size
-        self._at = 0.0
+        self._updated_at = 0.0
 
     def take_tokens(self, amount: float, now: float) -> None:
-        """Take ``amount``; ``now`` is in seconds of a clock that does not go back."""
+        """Take ``amount`` tokens; ``now`` is in seconds of a monotonic clock."""
         self._refill_tokens(now)
         self._level -= amount
 
     def compute_wait(self, now: float) -> float:
-        """Return the seconds until more should be taken; 0: at once."""
+        """Return the seconds to wait before more tokens are taken; 0: none."""
         if not self._rate:
             return 0.0
         self._refill_tokens(now)
         return 0.0 if self._level >= 0 else _MIN_REFILL_SECONDS - self._level / self._rate
 
     def _refill_tokens(self, now: float) -> None:
-        self._level = min(self._size, self._level + self._rate * (now - self._at))
-        self._at = now
+        self._level = min(self._size, self._level + self._rate * (now - self._updated_at))
+        self._updated_at = now
 
 
 @dataclass(frozen=True, slots=True)
 class WaterMarks:
-    """Two levels, in seconds.
+    """Two thresholds with hysteresis between them, in seconds."""
 
-    Attributes:
-        high: Above it there is too much.
-        low: Below it there is no longer; less than ``high``, so that nothing stops and goes at every step.
-    """
-
+    #: A level above this is too high.
     high: float
+    #: A level that was too high stays so until it is not above this; less than ``high``.
     low: float
 
     def cap_at(self, ceiling: float) -> WaterMarks:
-        """Return marks in the same proportion, the high one not above ``ceiling``."""
+        """Return marks of the same proportion whose high mark is at most ``ceiling``."""
         if ceiling >= self.high:
             return self
         return WaterMarks(ceiling, ceiling * self.low / self.high)
 
 
 class Hysteresis:
-    """Whether a level is too high, once it was above the high mark and until it is below the low one."""
+    """Remembers whether a level is too high: from above the high mark until at or below the low mark."""
 
     __slots__ = ("is_high",)
 
@@ -73,16 +88,16 @@ class Hysteresis:
         self.is_high = False
 
     def update_level(self, level: float, marks: WaterMarks) -> bool:
-        """Return whether it is too high now that it is at ``level``."""
+        """Return whether ``level`` is too high."""
         self.is_high = level > (marks.low if self.is_high else marks.high)
         return self.is_high
 
 
 class TotalBacklog:
-    """The audio that all streams of a server wait for.
+    """Sums the undecoded audio of all streams of a server.
 
     Args:
-        marks: Of the sum; None: ten minutes, and half of it.
+        marks: Water marks of the sum; None: 600 and 300 seconds.
     """
 
     def __init__(self, marks: WaterMarks | None = None) -> None:
@@ -93,25 +108,25 @@ class TotalBacklog:
 
     @property
     def seconds(self) -> float:
-        """Seconds of audio heard that finals are due for."""
+        """Seconds of undecoded audio, all streams together."""
         return self._total_seconds
 
     @property
     def is_high(self) -> bool:
-        """Whether there is too much of it."""
+        """Whether the sum is too high."""
         return self._hysteresis.is_high
 
     @property
     def seconds_per_stream(self) -> float:
-        """Seconds that each stream may have now; infinite while there is not too much in all.
+        """Seconds of undecoded audio that each stream may have now; infinite while the sum is not too high.
 
-        Above the high mark those that wait for more than an equal share of what the low mark allows are read
-        no further, so that streams that keep to real time go on.
+        While the sum is too high, streams above an equal share of the low mark are read no further, so that
+        streams that keep up with real time go on.
         """
         return self.marks.low / len(self._seconds_by_stream) if self.is_high else float("inf")
 
     def update_stream(self, stream: Hashable, seconds: float) -> None:
-        """Note what a stream waits for."""
+        """Set the undecoded audio of a stream."""
         before = self._seconds_by_stream.get(stream, 0.0)
         if before == seconds:
             return
@@ -123,20 +138,14 @@ class TotalBacklog:
         self._hysteresis.update_level(self._total_seconds, self.marks)
 
 
-_MICROSECONDS: Final = 1_000_000
-#: At each quarter of the high mark partials come half as often; at this pace hardly at all.
-_PACE_STEPS: Final = 4
-_MAX_PACE_EXPONENT: Final = 6
-
-
 class LatencyMonitor:
-    """Compares when finals came due with when they were delivered.
+    """Measures how late finals are delivered after they were due.
 
-    The due times of audio that comes faster than real time are those it would have had in real time: a file
-    that is decoded in less time than it plays is never late, however fast it was sent.
+    Audio that arrives faster than real time is due when it would have arrived in real time. So a file that is
+    decoded in less time than it plays is never late, however fast it was sent.
 
     Args:
-        marks: Above the high one the stream has fallen behind, below the low one it has recovered.
+        marks: Above the high mark the stream has fallen behind, below the low mark it has recovered.
     """
 
     def __init__(self, marks: WaterMarks) -> None:
@@ -145,16 +154,16 @@ class LatencyMonitor:
         self._last_due = 0
         self._last_due_at = float("-inf")
         self._last_lag = self._last_lag_at = 0.0
-        #: Whether it has fallen behind.
+        #: Whether the stream has fallen behind.
         self.is_behind = False
 
     def record_progress(self, due: int, delivered: int, now: float) -> None:
-        """Note how far a stream is.
+        """Record the progress of a stream.
 
         Args:
-            due: Microseconds of audio that finals came due for so far.
-            delivered: Those of them that were delivered.
-            now: Seconds of a clock that does not go back.
+            due: Microseconds of audio that finals are due for so far.
+            delivered: Microseconds of audio whose finals were delivered.
+            now: Seconds of a monotonic clock.
         """
         if due > self._last_due:
             self._last_due_at = max(now, self._last_due_at + (due - self._last_due) / _MICROSECONDS)
@@ -164,25 +173,124 @@ class LatencyMonitor:
             self._last_lag, self._last_lag_at = now - self._due.popleft()[1], now
 
     def compute_lag(self, now: float) -> float:
-        """Return how late the final is that is due, or the last one was, less the time since; the larger."""
+        """Return the lag of the stream in seconds.
+
+        The lag is that of the oldest final still due, or that of the last delivered final minus the time since then,
+        whichever is larger.
+        """
         last = max(0.0, self._last_lag - (now - self._last_lag_at))
         return max(last, now - self._due[0][1]) if self._due else last
 
     def detect_falling_behind(self, now: float) -> bool:
-        """Return whether the stream has fallen behind just now: once until it has recovered."""
-        lag = self.compute_lag(now)
-        before = self.is_behind
-        self.is_behind = lag > (self._marks.low if before else self._marks.high)
-        return self.is_behind and not before
+        """Update ``is_behind``; return whether it has just become true."""
+        was_behind = self.is_behind
+        self.is_behind = self.compute_lag(now) > (self._marks.low if was_behind else self._marks.high)
+        return self.is_behind and not was_behind
 
     def compute_partial_pace(self, now: float) -> int:
-        """Return how much rarer partials should be: 1, and twice as much at each quarter of the high mark."""
+        """Return how much rarer partials should be: 1, doubled at each quarter of the high mark."""
         quarters = int(self.compute_lag(now) * _PACE_STEPS / self._marks.high)
         return 1 << min(quarters, _MAX_PACE_EXPONENT)
 
     @property
     def next_check_at(self) -> float | None:
-        """When it will have fallen behind, or recovered, if nothing happens till then; None: neither."""
+        """When ``is_behind`` will change if nothing is delivered until then, or None: it will not."""
         if self.is_behind:
             return self._last_lag_at + max(0.0, self._last_lag - self._marks.low) if not self._due else None
         return self._due[0][1] + self._marks.high if self._due else None
+
+
+class FlowControl:
+    """Decides when the client of one stream is read, and measures the lag of the stream.
+
+    What a client sends while it is not read stays in its connection, and TCP makes the client wait: no message is
+    lost.
+
+    Args:
+        session: The stream's session.
+        outbox: The stream's send queue.
+        total_backlog: Undecoded audio of all streams.
+        backlog: Water marks of the stream's undecoded audio.
+        lag_marks: Water marks of the stream's lag.
+        rates: The fastest that the client is read.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        outbox: Outbox,
+        total_backlog: TotalBacklog,
+        *,
+        backlog: WaterMarks,
+        lag_marks: WaterMarks,
+        rates: ReadRates,
+    ) -> None:
+        self._session = session
+        self._outbox = outbox
+        self._total_backlog = total_backlog
+        self._marks = backlog
+        self._hysteresis = Hysteresis()
+        self._latency = LatencyMonitor(lag_marks)
+        self._messages = TokenBucket(rates.messages_per_second, 2 * rates.messages_per_second)
+        self._audio = TokenBucket(rates.audio_per_second, backlog.high)
+        self._changed = asyncio.Event()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the stream's finals come late."""
+        return self._latency.is_behind
+
+    @property
+    def is_congested(self) -> bool:
+        """Whether too much is undecoded or unsent for the client to be read."""
+        marks = self._marks.cap_at(self._total_backlog.seconds_per_stream)
+        return (
+            self._hysteresis.update_level(self._session.backlog, marks)
+            or self._session.is_full
+            or self._outbox.is_congested
+        )
+
+    @property
+    def next_check_at(self) -> float | None:
+        """When ``update`` should be called next if nothing happens until then, or None."""
+        return self._latency.next_check_at
+
+    async def wait_for_room(self) -> None:
+        """Wait while the stream is congested or the client has exceeded its rates."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            while self.is_congested:
+                self._changed.clear()
+                await self._changed.wait()
+            now = clock()
+            pause = max(self._messages.compute_wait(now), self._audio.compute_wait(now))
+            if not pause:
+                return
+            await asyncio.sleep(pause)
+
+    def notify_changed(self) -> None:
+        """Let ``wait_for_room`` look again."""
+        self._changed.set()
+
+    def count_message(self, now: float) -> None:
+        """Count a message of the client."""
+        self._messages.take_tokens(1, now)
+
+    def count_audio(self, seconds: float, now: float) -> None:
+        """Count audio of the client."""
+        self._audio.take_tokens(seconds, now)
+
+    def update(self, now: float) -> float | None:
+        """Take account of the session's progress.
+
+        Returns:
+            The lag in seconds if the stream has just fallen behind, else None.
+        """
+        self._total_backlog.update_stream(self, self._session.backlog)
+        self._latency.record_progress(*self._session.progress, now)
+        self._session.partial_every = self._latency.compute_partial_pace(now)
+        return self._latency.compute_lag(now) if self._latency.detect_falling_behind(now) else None
+
+    def stop(self) -> None:
+        """Take the stream out of the total backlog."""
+        self._total_backlog.update_stream(self, 0.0)

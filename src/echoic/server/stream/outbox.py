@@ -13,10 +13,11 @@ from starlette.types import Send
 from echoic.protocol.codec import encode_frame
 from echoic.protocol.constants import CLOSE_ABNORMAL
 from echoic.protocol.frames import Partial, Pong, ServerFrame
-from echoic.server.stream.resume import ReplayBuffer
 
 #: RFC 6455, section 5.5: a close frame carries 125 bytes at most, two of them the code.
 _REASON_BYTES: Final = 123
+#: Characters that each kept frame counts in addition to its own.
+_FRAME_OVERHEAD: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,67 @@ class OutboxLimits:
     max_frames: int = 256
     max_characters: int = 2**20
     send_seconds: float = 30.0
+
+
+class ReplayBuffer:
+    """Numbers the frames sent to a client from 1, and keeps the latest of them for a client that resumes.
+
+    Args:
+        max_size: Characters of frames to keep.
+    """
+
+    __slots__ = ("_frames", "_held_size", "_last_discarded", "_max_size", "_size", "last_number")
+
+    def __init__(self, max_size: int) -> None:
+        self._max_size = max_size
+        self._frames: deque[tuple[int, str]] = deque()
+        self._size = self._last_discarded = 0
+        self._held_size: int | None = None
+        #: The number of the last frame.
+        self.last_number = 0
+
+    @property
+    def has_overflowed(self) -> bool:
+        """Whether more than ``max_size`` was added since ``start_holding``."""
+        return self._held_size is not None and self._held_size > self._max_size
+
+    def add_frame(self, text: str, *, keep: bool) -> str:
+        """Return a frame's JSON with its number.
+
+        Args:
+            text: The frame as a JSON object.
+            keep: Whether a client that resumes needs it, e.g. not a partial.
+        """
+        self.last_number += 1
+        text = f'{text[:-1]},"seq":{self.last_number}}}'
+        if keep:
+            self._frames.append((self.last_number, text))
+            self._size += len(text) + _FRAME_OVERHEAD
+            if self._held_size is None:
+                self._discard_excess()
+            else:
+                self._held_size += len(text) + _FRAME_OVERHEAD
+        return text
+
+    def find_frames_after(self, last_received: int) -> list[str] | None:
+        """Return the kept frames after number ``last_received``, or None if any was discarded or the number is wrong."""
+        if not self._last_discarded <= last_received <= self.last_number:
+            return None
+        return [text for number, text in self._frames if number > last_received]
+
+    def start_holding(self) -> None:
+        """Discard nothing until ``stop_holding``, as there is no client that receives what is added."""
+        self._held_size = 0
+
+    def stop_holding(self) -> None:
+        """Discard what exceeds ``max_size``, from now on."""
+        self._held_size = None
+        self._discard_excess()
+
+    def _discard_excess(self) -> None:
+        while self._size > self._max_size:
+            self._last_discarded, text = self._frames.popleft()
+            self._size -= len(text) + _FRAME_OVERHEAD
 
 
 class Outbox:

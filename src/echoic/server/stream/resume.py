@@ -1,136 +1,70 @@
-"""Sessions that outlive their connections: who may take them up again, and what was sent to them."""
+"""Sessions that outlive their connections: registry, tokens and resume requests."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hmac import compare_digest
 from secrets import token_urlsafe
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
+
+from msgspec import UNSET
 
 from echoic.errors import ErrorCode, ProtocolError
 from echoic.protocol.codec import decode_message, encode_frame
-from echoic.protocol.frames import Config, Resumed
+from echoic.protocol.frames import Config, Configured, Resumed
+from echoic.server.stream.outbox import Outbox, ReplayBuffer
+from echoic.server.stream.peer import WebSocketPeer
 
-if TYPE_CHECKING:
-    from echoic.server.stream.services import WebSocketPeer
-
-#: Characters that a kept frame counts beyond its own.
-_FRAME_OVERHEAD: Final = 128
-#: Random bytes of a token.
+#: Random bytes of a resume token.
 _TOKEN_BYTES: Final = 32
-#: Seconds within which a client whose user has sessions kept is expected to say which one it wants.
+#: Seconds to wait for the first message of a client whose user has resumable sessions.
 _RESUME_REQUEST_SECONDS: Final = 5.0
-#: What can go wrong with a client that is gone.
+#: Seconds that a client may take to receive the rest of a finished session.
+_REPLAY_SECONDS: Final = 5.0
+#: What sending to a client that has disconnected raises.
 _CLIENT_GONE_ERRORS: Final = (OSError, RuntimeError, TimeoutError)
 
 
 @dataclass(frozen=True, slots=True)
 class ResumePolicy:
-    """How long sessions are kept without a client, and how much of them.
+    """How long and how many sessions are kept without a client."""
 
-    Attributes:
-        wait_seconds: How long one waits for its client; 0: no session is kept.
-        max_sessions: The most that wait at the same time.
-        max_characters: Characters of frames that are kept of each, twice while it waits.
-    """
-
+    #: Seconds that a session waits for its client; 0: no session can be resumed.
     wait_seconds: float = 30.0
+    #: The most sessions that wait at the same time.
     max_sessions: int = 64
+    #: Characters of frames that are kept of each session; twice as many while it waits.
     max_characters: int = 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class ResumeRequest:
-    """A client's wish to take up a session.
+    """A client's request to resume a session."""
 
-    Attributes:
-        token: The session's.
-        last_received: The ``seq`` of the last frame that it has.
-    """
-
+    #: The session's resume token.
     token: str
+    #: The ``seq`` of the last frame that the client has received.
     last_received: int
 
 
-class ReplayBuffer:
-    """The frames sent to one client, numbered from 1, as far back as they are kept.
-
-    Args:
-        max_size: Characters that are kept.
-    """
-
-    __slots__ = ("_frames", "_held_size", "_last_discarded", "_max_size", "_size", "last_number")
-
-    def __init__(self, max_size: int) -> None:
-        self._max_size = max_size
-        self._frames: deque[tuple[int, str]] = deque()
-        self._size = self._last_discarded = 0
-        self._held_size: int | None = None
-        #: The number of the last frame.
-        self.last_number = 0
-
-    @property
-    def has_overflowed(self) -> bool:
-        """Whether more came since ``start_holding`` than is kept."""
-        return self._held_size is not None and self._held_size > self._max_size
-
-    def add_frame(self, text: str, *, keep: bool) -> str:
-        """Return a frame's JSON with its number.
-
-        Args:
-            text: The frame's JSON object.
-            keep: Whether it is needed later: a partial that was missed is not.
-        """
-        self.last_number += 1
-        text = f'{text[:-1]},"seq":{self.last_number}}}'
-        if keep:
-            self._frames.append((self.last_number, text))
-            self._size += len(text) + _FRAME_OVERHEAD
-            if self._held_size is None:
-                self._discard_excess()
-            else:
-                self._held_size += len(text) + _FRAME_OVERHEAD
-        return text
-
-    def find_frames_after(self, last_received: int) -> list[str] | None:
-        """Return the frames after the one of this number, or None: they are not there, or it never was."""
-        if not self._last_discarded <= last_received <= self.last_number:
-            return None
-        return [text for number, text in self._frames if number > last_received]
-
-    def start_holding(self) -> None:
-        """Forget nothing for a while: nobody receives what is added."""
-        self._held_size = 0
-
-    def stop_holding(self) -> None:
-        """Forget what is too much again."""
-        self._held_size = None
-        self._discard_excess()
-
-    def _discard_excess(self) -> None:
-        while self._size > self._max_size:
-            self._last_discarded, text = self._frames.popleft()
-            self._size -= len(text) + _FRAME_OVERHEAD
-
-
 class ResumableSession(Protocol):
-    """A session that can be taken up, or what is left of one."""
+    """A session that can be resumed, or the rest of a finished one."""
 
     def try_resume(self, peer: WebSocketPeer, last_received: int) -> bool:
-        """Go on with this client, which has the frames up to ``last_received``; False: that cannot be."""
+        """Attach a client that has the frames up to ``last_received``; return whether that was possible."""
 
     async def serve_peer(self, peer: WebSocketPeer) -> None:
-        """Serve it until it is gone or the session is over."""
+        """Serve the client until it disconnects or the session is over."""
 
 
 class FinishedSession:
-    """What is left of a session that is over: frames that its client may not have.
+    """The frames of a finished session that its client may not have received.
 
     Args:
-        resumed: What the client is told first.
+        resumed: The first frame for a client that resumes.
         replay_buffer: The frames.
         requested_close: The close code and reason.
     """
@@ -143,17 +77,17 @@ class FinishedSession:
         self._requested_close = requested_close
         self._frames: list[str] = []
 
-    def try_resume(self, peer: WebSocketPeer, last_received: int) -> bool:  # noqa: ARG002  # Resumable's signature
-        """Look whether the frames after ``last_received`` are there."""
+    def try_resume(self, peer: WebSocketPeer, last_received: int) -> bool:  # noqa: ARG002  # of the Protocol
+        """Return whether all frames after ``last_received`` are kept."""
         frames = self._replay_buffer.find_frames_after(last_received)
         self._frames = frames or []
         return frames is not None
 
     async def serve_peer(self, peer: WebSocketPeer) -> None:
-        """Send them, and close."""
+        """Send the frames and close."""
         code, reason = self._requested_close
         with suppress(*_CLIENT_GONE_ERRORS):
-            async with asyncio.timeout(_RESUME_REQUEST_SECONDS):
+            async with asyncio.timeout(_REPLAY_SECONDS):
                 for text in (encode_frame(self._resumed_frame), *self._frames):
                     await peer.send({"type": "websocket.send", "text": text})
                 await peer.send({"type": "websocket.close", "code": code, "reason": reason})
@@ -168,10 +102,10 @@ class _SessionEntry:
 
 
 class ResumableSessions:
-    """The sessions of a server that can be taken up again, by their names.
+    """The sessions of a server that can be resumed, by their ids.
 
     Args:
-        policy: How long, and how many.
+        policy: How long and how many sessions are kept.
     """
 
     def __init__(self, policy: ResumePolicy | None = None) -> None:
@@ -186,20 +120,20 @@ class ResumableSessions:
         return sum(entry.is_waiting for entry in self._entries.values())
 
     def add_session(self, name: str, user: str, session: ResumableSession) -> str:
-        """Make a session one that can be taken up, by its user alone; return the token."""
+        """Let ``user`` resume a session; return the resume token."""
         secret = token_urlsafe(_TOKEN_BYTES)
         self._entries[name] = _SessionEntry(user, secret.encode(), session)
         self._sessions_by_user[user] += 1
         return f"{name}.{secret}"
 
     def forget_session(self, name: str) -> None:
-        """Make it one no more."""
+        """Remove a session, if it is there: it cannot be resumed any more."""
         entry = self._entries.pop(name, None)
         if entry is not None:
             self._sessions_by_user -= Counter((entry.user,))
 
     def try_wait(self, name: str) -> bool:
-        """Return whether the session may wait for its client, and count it."""
+        """Count a session as waiting for its client; return False if too many wait already."""
         entry = self._entries.get(name)
         if entry is None or self.waiting_count >= self.policy.max_sessions:
             return False
@@ -207,7 +141,7 @@ class ResumableSessions:
         return True
 
     def keep_finished(self, name: str, finished: FinishedSession) -> None:
-        """Keep what is left of a session that is over, for as long as one waits."""
+        """Keep the rest of a finished session for ``wait_seconds``."""
         entry = self._entries.get(name)
         if entry is None:
             return
@@ -218,14 +152,14 @@ class ResumableSessions:
             self._forget_finished(self._finished_names[0])
 
     def has_sessions(self, user: str) -> bool:
-        """Return whether this user has any."""
+        """Return whether the user has any session that can be resumed."""
         return self._sessions_by_user[user] > 0
 
     def resume_session(self, request: ResumeRequest, user: str, peer: WebSocketPeer) -> ResumableSession:
-        """Let a client go on with the session that it wants.
+        """Attach a client to the session it asks for, and return the session.
 
         Raises:
-            ProtocolError: ``build_resume_error``.
+            ProtocolError: ``resume_failed``: there is no such session of this user, or frames are missing.
         """
         name, _, secret = request.token.partition(".")
         entry = self._entries.get(name)
@@ -243,17 +177,104 @@ class ResumableSessions:
             self.forget_session(name)
 
 
+class StreamResumption:
+    """Makes one stream resumable: counts received messages, keeps sent frames, and registers the session.
+
+    Args:
+        name: The stream's id.
+        user: The id of the user whose stream it is.
+        sessions: The server's resumable sessions.
+        outbox: The stream's send queue; numbers and keeps frames while the stream is resumable.
+        session: The session to register.
+    """
+
+    def __init__(
+        self, name: str, user: str, sessions: ResumableSessions, outbox: Outbox, session: ResumableSession
+    ) -> None:
+        self._name = name
+        self._user = user
+        self._sessions = sessions
+        self._outbox = outbox
+        self._session = session
+        self._token = ""
+        self._received_messages = self._received_samples = 0
+
+    @property
+    def wait_seconds(self) -> float:
+        """Seconds that the session waits for its client."""
+        return self._sessions.policy.wait_seconds
+
+    @property
+    def has_overflowed(self) -> bool:
+        """Whether more frames came without a client than can be kept."""
+        buffer = self._outbox.replay_buffer
+        return buffer is not None and buffer.has_overflowed
+
+    def count_message(self) -> None:
+        """Count a message of the client."""
+        self._received_messages += 1
+
+    def count_samples(self, samples: int) -> None:
+        """Count samples in a message of the client."""
+        self._received_samples += samples
+
+    def update_status(self, frame: Configured) -> Configured:
+        """Make the stream resumable, or not, as the client configured it.
+
+        Returns:
+            The status frame with what the client needs to resume.
+        """
+        if frame.resumable is UNSET or not self.wait_seconds:
+            self._sessions.forget_session(self._name)
+            self._outbox.replay_buffer = None
+            return frame if frame.resumable is UNSET else replace(frame, resumable=False)
+        if self._outbox.replay_buffer is None:
+            self._outbox.replay_buffer = ReplayBuffer(self._sessions.policy.max_characters)
+            self._token = self._sessions.add_session(self._name, self._user, self._session)
+        return replace(frame, session=self._name, resume_token=self._token, resume_seconds=self.wait_seconds)
+
+    def find_missed_frames(self, last_received: int) -> list[str] | None:
+        """Return the JSON frames for a client that resumes, or None if not all are kept.
+
+        Args:
+            last_received: The ``seq`` of the last frame that the client has received.
+        """
+        buffer = self._outbox.replay_buffer
+        frames = None if buffer is None else buffer.find_frames_after(last_received)
+        return None if frames is None else [encode_frame(self._build_resumed_frame()), *frames]
+
+    def try_wait(self) -> bool:
+        """Return whether the session may wait for its client, and count it as waiting."""
+        return self._outbox.replay_buffer is not None and self._sessions.try_wait(self._name)
+
+    def finish(self) -> None:
+        """Keep the frames that the client may not have received, if the stream was closed properly."""
+        buffer, close = self._outbox.replay_buffer, self._outbox.requested_close
+        if buffer is not None and close is not None:
+            finished = FinishedSession(self._build_resumed_frame(), buffer, close)
+            self._sessions.keep_finished(self._name, finished)
+        else:
+            self._sessions.forget_session(self._name)
+
+    def _build_resumed_frame(self) -> Resumed:
+        return Resumed(
+            session=self._name,
+            received_messages=self._received_messages,
+            received_samples=self._received_samples,
+        )
+
+
 def build_resume_error() -> ProtocolError:
-    """Return the error for a wish that cannot be fulfilled."""
+    """Return the error for a session that cannot be resumed."""
     return ProtocolError(
         ErrorCode.RESUME_FAILED,
-        "There is no session that this could take up: it is over, it waited too long, or token or frame "
-        "number are wrong. Connect again with a config without resume and send the audio anew.",
+        "The session cannot be resumed: it is over, has waited too long, or the token or frame number is wrong. "
+        "Connect again, configure without `resume`, and send the audio again.",
     )
 
 
 def parse_resume_request(frame: Config) -> ResumeRequest | None:
-    """Return the wish that a config is, or None: it is a config."""
+    """Return the resume request in a config frame, or None for an ordinary config frame."""
     token, received = frame.values.get("resume"), frame.values.get("received", 0)
     if token is None:
         return None
@@ -263,19 +284,23 @@ def parse_resume_request(frame: Config) -> ResumeRequest | None:
 
 
 async def read_resume_request(peer: WebSocketPeer) -> tuple[ResumeRequest | None, WebSocketPeer]:
-    """Return what a client's first message wishes, and the client; a message that is no wish is put back.
+    """Read the first message of a client.
+
+    Returns:
+        The resume request in the message, or None, and the peer to go on with: it receives every other message
+        again.
 
     Raises:
-        Disconnected: The client went away.
+        PeerDisconnected: The client has disconnected.
     """
     try:
         async with asyncio.timeout(_RESUME_REQUEST_SECONDS):
             message = await peer.receive_message()
     except TimeoutError:
         return None, peer
-    wish = None
+    request = None
     if isinstance(message, str):
         with suppress(ProtocolError):
             frame = decode_message(message)
-            wish = parse_resume_request(frame) if isinstance(frame, Config) else None
-    return wish, peer if wish is not None else peer.with_pending_message(message)
+            request = parse_resume_request(frame) if isinstance(frame, Config) else None
+    return request, peer if request is not None else peer.with_pending_message(message)

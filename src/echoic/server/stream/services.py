@@ -1,128 +1,54 @@
-"""The client of a stream, the services that all streams of a server share, and the limits of one stream."""
+"""The services that all streams of a server share, and the limits of each stream."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from secrets import token_hex
-
-from starlette.types import Message, Receive, Send
 
 from echoic.auth.network import AddressList
 from echoic.auth.revocation import RevocationMonitor
 from echoic.interfaces.vad import VoiceActivityDetector
 from echoic.observability.metrics import Metrics
-from echoic.protocol.constants import CLOSE_ABNORMAL
 from echoic.scheduling.engine_pool import EnginePool
 from echoic.server.stream.addons import AddOnServices
 from echoic.server.stream.admission import StreamAdmission
-from echoic.server.stream.flow_control import TotalBacklog, WaterMarks
+from echoic.server.stream.flow_control import ReadRates, TotalBacklog, WaterMarks
 from echoic.server.stream.outbox import OutboxLimits
 from echoic.server.stream.resume import ResumableSessions
 from echoic.server.vocabulary_files import ServerVocabulary
 
 
-class PeerDisconnected(Exception):
-    """The client went away.
-
-    Args:
-        code: Its close code.
-    """
-
-    def __init__(self, code: int) -> None:
-        super().__init__(code)
-        self.code = code
-
-
-@dataclass(frozen=True, slots=True)
-class ReadRates:
-    """How fast a client is read; 0: as fast as it sends.
-
-    Attributes:
-        messages_per_second: A second.
-        audio_per_second: Seconds of audio a second.
-    """
-
-    messages_per_second: float = 500.0
-    audio_per_second: float = 30.0
-
-
 @dataclass(frozen=True, slots=True)
 class StreamLimits:
-    """What one stream may take; times in seconds.
+    """Limits of one stream; times in seconds."""
 
-    Attributes:
-        backlog: Seconds of audio heard and not yet decoded above which the client is not read, and below
-            which it is again.
-        idle_seconds: A client that says nothing for so long is told ``idle_timeout``.
-        closing_seconds: An ended stream is cut off if for so long it delivers nothing more of what it heard.
-        max_seconds: A stream that lasts so long is told ``time_limit``; 0: it may last forever.
-        outbox: How much may wait for a slow client.
-        rates: How fast it is read.
-        lag_marks: The lag of finals that is told as ``falling_behind``, and at which it is over.
-    """
-
+    #: Undecoded audio above which the client is read no further, and below which reading resumes.
     backlog: WaterMarks = field(default_factory=lambda: WaterMarks(30.0, 22.5))
+    #: A client that sends nothing for this long gets ``idle_timeout``.
     idle_seconds: float = 300.0
+    #: An ending stream is cut off when it delivers no further result for this long.
     closing_seconds: float = 60.0
+    #: A stream that lasts this long gets ``time_limit``; 0: no limit.
     max_seconds: float = 0.0
+    #: Size of the send queue of a slow client.
     outbox: OutboxLimits = field(default_factory=OutboxLimits)
+    #: The fastest that a client is read.
     rates: ReadRates = field(default_factory=ReadRates)
+    #: Lag of finals at which the client gets ``falling_behind``, and at which the stream has recovered.
     lag_marks: WaterMarks = field(default_factory=lambda: WaterMarks(4.0, 2.0))
 
 
 @dataclass(frozen=True, slots=True)
-class WebSocketPeer:
-    """The client's end of an accepted WebSocket, as ASGI gives it.
-
-    Attributes:
-        receive: ASGI's.
-        send: ASGI's.
-        name: Its id in logs.
-    """
-
-    receive: Receive
-    send: Send
-    name: str = field(default_factory=lambda: token_hex(6))
-
-    async def receive_message(self) -> str | bytes:
-        """Return the next message.
-
-        Raises:
-            Disconnected: There will be none.
-        """
-        message = await self.receive()
-        if message["type"] == "websocket.disconnect":
-            raise PeerDisconnected(message.get("code") or CLOSE_ABNORMAL)
-        text: str | None = message.get("text")
-        return text if text is not None else bytes(message.get("bytes") or b"")
-
-    def with_pending_message(self, message: str | bytes) -> WebSocketPeer:
-        """Return the same client, whose next message is this one again."""
-        again: list[Message] = [
-            {"type": "websocket.receive", "text" if isinstance(message, str) else "bytes": message}
-        ]
-
-        async def receive() -> Message:
-            return again.pop() if again else await self.receive()
-
-        return WebSocketPeer(receive, self.send, self.name)
-
-
-@dataclass(frozen=True, slots=True)
 class StreamSlot:
-    """A stream's place in its server.
+    """A stream's place in its server."""
 
-    Attributes:
-        name: The stream's id, in logs too.
-        resumable_sessions: The sessions that can be taken up again.
-        user: Whose stream it is.
-        on_closed: Called once, with the close code, when the stream is over.
-    """
-
+    #: The stream's id, as in the log.
     name: str
+    #: The server's sessions that can be resumed.
     resumable_sessions: ResumableSessions
+    #: The id of the user whose stream it is.
     user: str
+    #: Called once, with the close code, when the stream is over.
     on_closed: Callable[[int], None]
 
 

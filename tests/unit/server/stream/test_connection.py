@@ -63,7 +63,7 @@ def metric(app: FastAPI, name: str, **labels: str) -> float:
 def assert_nothing_is_left(app: FastAPI, *, tasks: int = 2) -> None:
     service = house_of(app).services
     assert len(service.streams) == 0
-    assert not service.services.engines._pending  # noqa: SLF001  # what leaks there is seen nowhere else
+    assert not service.engines._pending  # noqa: SLF001  # what leaks there is seen nowhere else
     assert metric(app, "echoic_streams_active") == 0
     assert len(asyncio.all_tasks()) == tasks  # this one, and the one that renews leases
 
@@ -381,7 +381,7 @@ async def test_a_stop_that_takes_long_is_finished(start_app: StartApp) -> None:
     app = await start_app(
         Registry([ModelSpec("scripted", "scripted", "standard", lambda: None, lambda: slow)])
     )
-    object.__setattr__(house_of(app).services.limits, "closing", 2.0)  # frozen, and no setting
+    object.__setattr__(house_of(app).services.limits, "closing_seconds", 2.0)  # frozen, and no setting
     async with MemorySocket(app) as socket:
         socket.send(CONFIG | {"enable_partial": False})
         await socket.receive_until("status")
@@ -395,7 +395,7 @@ async def test_a_stop_that_takes_long_is_finished(start_app: StartApp) -> None:
 async def test_a_stop_that_cannot_be_finished_ends_all_the_same(start_app: StartApp) -> None:
     doors = Doors()
     app = await start_app(doors.registry())
-    object.__setattr__(house_of(app).services.limits, "closing", 0.1)  # frozen, and no setting
+    object.__setattr__(house_of(app).services.limits, "closing_seconds", 0.1)  # frozen, and no setting
     async with MemorySocket(app) as socket:
         socket.send(CONFIG)
         await socket.receive_until("status")

@@ -17,9 +17,9 @@ from echoic.protocol.frames import Resumed
 from echoic.server.app import build_app
 from echoic.server.settings.groups import Settings
 from echoic.server.stream.endpoint import StreamEndpoint
+from echoic.server.stream.outbox import ReplayBuffer
 from echoic.server.stream.resume import (
     FinishedSession,
-    ReplayBuffer,
     ResumableSessions,
     ResumePolicy,
     ResumeRequest,
@@ -322,7 +322,7 @@ async def test_what_is_left_of_sessions_is_bounded() -> None:
         kept.keep_finished(str(number), tail)
     peer: Any = None
     assert kept.resume_session(ResumeRequest(tokens[-1], 0), "anna", peer)
-    with pytest.raises(Exception, match="no session"):
+    with pytest.raises(Exception, match="cannot be resumed"):
         kept.resume_session(ResumeRequest(tokens[0], 0), "anna", peer)
     assert kept.has_sessions("anna")
     for number in range(5):
