@@ -13,7 +13,6 @@ import pytest
 from pydantic import ValidationError
 from websockets.asyncio.client import connect
 
-from echoic.auth.identity import Identity
 from echoic.engines.registry import ModelSpec, Registry
 from echoic.engines.scripted import ScriptedEngine, draw_words
 from echoic.quotas.ledger import QuotaLedger

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from echoic.errors import CLOSE_GOING_AWAY, ErrorCode
+from echoic.errors import ErrorCode
+from echoic.protocol.constants import CLOSE_GOING_AWAY
 from echoic.protocol.frames import Error
 from echoic.server.stream.flow_control import FlowControl
 from echoic.server.stream.services import StreamLimits
@@ -17,7 +18,7 @@ FAILED_CLOSE_SECONDS: Final = 5.0
 
 
 class StreamTimers:
-    """Ends a stream that is idle, lasts too long, or stalls while it ends; runs the connection's other timers.
+    """Ends a stream that is idle, lasts too long, or stalls while it ends; runs all its timers.
 
     Args:
         limits: The stream's limits.
@@ -88,9 +89,7 @@ class StreamTimers:
         if self._flow.is_congested or silent < limit:
             self.start_timer(max(limit - silent, limit / 2), self._check_idle)
             return
-        message = (
-            f"The client sent nothing for {limit:g} s. Send a ping now and then to keep the stream open."
-        )
+        message = f"The client sent nothing for {limit:g} s. Send pings to keep a stream open."
         self._end_stream(CLOSE_GOING_AWAY, Error(code=ErrorCode.IDLE_TIMEOUT, message=message))
 
     def _on_max_duration(self) -> None:
