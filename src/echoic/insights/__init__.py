@@ -1,1 +1,1 @@
-"""What a talk comes down to: found by rules, or by a language model, beside the stream."""
+"""Insights: summary, topics, action items and decisions, by rules or a language model."""

@@ -1,60 +1,89 @@
-"""The seam to whatever finds out what a talk comes down to."""
+"""The interface of insight providers, and the server's settings of insights."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from echoic.protocol.frames import ActionItem
 
-__all__ = ["ActionItem", "Findings", "InsightFailed", "InsightProvider", "InsightStage", "TranscriptSegment"]
+__all__ = [
+    "ActionItem",
+    "Findings",
+    "InsightFailed",
+    "InsightProvider",
+    "InsightSettings",
+    "InsightStage",
+    "ProviderName",
+    "TranscriptSegment",
+]
 
-#: ``live``: while the talk goes on; ``final``: after a commit, about everything since the one before.
+ProviderName = Literal["rules", "llm", "off"]
+#: ``live``: while the stream runs; ``final``: after a commit, about everything since the previous commit.
 InsightStage = Literal["live", "final"]
 
 
 @dataclass(frozen=True, slots=True)
-class TranscriptSegment:
-    """A final with words in it.
+class InsightSettings:
+    """A server's settings of insights."""
 
-    Attributes:
-        segment_id: Its id.
-        text: What was said.
-        start: Seconds on the session's clock at which its segment begins.
-        end: And ends.
-        speaker: The label of who spoke, or None: nobody knows.
-    """
+    #: The default provider; ``off``: insights are disabled.
+    provider: ProviderName = "rules"
+    #: The base URL of the OpenAI-compatible endpoint, often ``…/v1``.
+    base_url: str | None = None
+    #: The endpoint's API key, or None.
+    api_key: str | None = field(default=None, repr=False)
+    #: The default model's name at the endpoint.
+    model: str = ""
+    #: Further models that clients may request.
+    models: tuple[str, ...] = ()
+    #: The minimum number of seconds from one insight to the next live one.
+    interval: float = 90.0
+    #: The minimum number of finals that a live insight covers.
+    window_segments: int = 6
+    #: The maximum number of seconds for one insight, retries included.
+    timeout: float = 30.0
+    #: The maximum length of a prompt's transcript, at four bytes per token.
+    input_tokens: int = 16_000
+    #: The maximum length of the model's answer, in tokens.
+    output_tokens: int = 1_500
+    #: The maximum number of concurrent requests to the model, over all sessions.
+    parallel: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptSegment:
+    """A final that has words."""
 
     segment_id: int
     text: str
+    #: Seconds on the session's clock.
     start: float
+    #: Seconds on the session's clock.
     end: float
+    #: The speaker's label, or None if unknown.
     speaker: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What was found; each may be empty, which says that nothing was found and no more.
+    """The content of an insight. An empty list means that nothing was found, not that there was nothing."""
 
-    Attributes:
-        summary: Sentences, in the order of the talk.
-        action_items: What is to be done, and by whom.
-        decisions: What was decided, a sentence each.
-        topics: What it was about, the weightiest first.
-    """
-
+    #: Sentences, in the order of the talk.
     summary: tuple[str, ...] = ()
     action_items: tuple[ActionItem, ...] = ()
+    #: One sentence per decision.
     decisions: tuple[str, ...] = ()
+    #: The most important first.
     topics: tuple[str, ...] = ()
 
 
 class InsightFailed(Exception):
-    """Findings that could not be had.
+    """An insight could not be made.
 
     Args:
-        message: Why, in a sentence of ours for the person at the client.
+        message: The reason, as a sentence for the client's user.
     """
 
     def __init__(self, message: str) -> None:
@@ -63,33 +92,33 @@ class InsightFailed(Exception):
 
 
 class InsightProvider(Protocol):
-    """Finds out what a talk comes down to; one for all sessions, so it keeps nothing of any."""
+    """Summarizes transcripts; shared by all sessions and without state of any."""
 
     @property
     def name(self) -> str:
-        """The ``provider`` of insights."""
+        """The value of ``provider`` in insight frames."""
 
     @property
     def model(self) -> str:
-        """Their ``model``."""
+        """The value of ``model`` in insight frames."""
 
     @property
     def max_bytes(self) -> int:
-        """The most of a talk that it reads at once, in bytes of UTF-8."""
+        """The maximum length of a transcript, in bytes of UTF-8."""
 
     def warm_up(self) -> None:
-        """Load what it needs, if that was not done; blocks, and ``summarize`` does it by itself in a thread."""
+        """Load lazily imported modules now; blocks. Otherwise ``summarize`` loads them in a thread."""
 
     async def summarize(self, segments: Sequence[TranscriptSegment], stage: InsightStage) -> Findings:
-        """Return what was found in a stretch of talk; may be cancelled at any time.
+        """Summarize a part of a transcript; may be cancelled at any time.
 
         Args:
-            segments: What was said, in order, at least one; not more than ``max_bytes``.
-            stage: What for.
+            segments: Consecutive segments, at least one, with at most ``max_bytes`` of text.
+            stage: The stage of the insight.
 
         Raises:
-            InsightFailed: It could not be had.
+            InsightFailed: The provider has no result.
         """
 
     async def close(self) -> None:
-        """Give back what it holds; nothing is asked of it afterwards."""
+        """Release connections; the provider is not used afterwards."""

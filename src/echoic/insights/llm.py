@@ -9,29 +9,28 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Final, cast
 
-from echoic.insights.base import Findings, InsightFailed, InsightStage, TranscriptSegment
+from echoic.insights.base import Findings, InsightFailed, InsightSettings, InsightStage, TranscriptSegment
 from echoic.insights.prompt import BadResponse, RequestFormat, build_messages, parse_findings
-from echoic.insights.providers import InsightSettings
 
-if TYPE_CHECKING:
-    from echoic.insights.openai_client import Endpoint, LlmRefusal
+if TYPE_CHECKING:  # imports OpenAI's client
+    from echoic.insights.openai_client import LlmClient, LlmRefusal
 
 log = logging.getLogger(__name__)
 
-#: Bytes of UTF-8 that count as a token: a little less than English takes, about what other scripts do.
+#: Bytes of UTF-8 per token: a little less than English has, about what other scripts have.
 _BYTES_PER_TOKEN: Final = 4
-#: Seconds, more or less, before the second try and the third.
+#: Seconds before the second and the third attempt, with a jitter.
 _RETRY_DELAYS: Final = (0.5, 1.5)
-#: Ways to ask that are tried, one after the other, until the server takes one.
+#: The maximum number of request formats that are tried per attempt.
 _MAX_FORMATS: Final = 6
 
 
 class LlmProvider:
-    """Asks a language model; what goes wrong for a moment is tried again, within the time there is.
+    """Requests insights from a language model; retries temporary failures within the timeout.
 
     Args:
-        settings: Where it is, and what it may cost.
-        model: Its name there.
+        settings: The endpoint and its limits.
+        model: The model's name at the endpoint.
     """
 
     name: Final = "llm"
@@ -41,33 +40,33 @@ class LlmProvider:
         self.max_bytes = settings.input_tokens * _BYTES_PER_TOKEN
         self._settings = settings
         self._request_format = RequestFormat(model, settings.output_tokens)
-        self._client: Endpoint | None = None
+        self._client: LlmClient | None = None
         self._open_lock = asyncio.Lock()
         self._semaphore = asyncio.Semaphore(settings.parallel)
         self._blocked_until = 0.0
 
     def warm_up(self) -> None:
-        """See ``Provider.load``."""
+        """See ``InsightProvider.warm_up``."""
         if self._client is None:
             self._client = _build_client(self._settings)
 
     async def summarize(self, segments: Sequence[TranscriptSegment], stage: InsightStage) -> Findings:
-        """See ``Provider.distil``."""
+        """See ``InsightProvider.summarize``."""
         deadline = self._now + self._settings.timeout
         async with self._semaphore:
-            for pause in (*_RETRY_DELAYS, None):
+            for delay in (*_RETRY_DELAYS, None):
                 await self._wait_until_unblocked(deadline)
                 outcome = await self._request_findings(segments, stage)
                 if not isinstance(outcome, str):
                     return outcome
                 problem = outcome
-                if pause is None or self._now + pause >= deadline:
+                if delay is None or self._now + delay >= deadline:
                     break
-                await asyncio.sleep(pause * random.uniform(0.75, 1.25))  # noqa: S311  # not all at once
+                await asyncio.sleep(delay * random.uniform(0.75, 1.25))  # noqa: S311  # jitter, not a secret
         raise InsightFailed(problem)
 
     async def close(self) -> None:
-        """See ``Provider.close``."""
+        """See ``InsightProvider.close``."""
         if self._client is not None:
             await self._client.close()
 
@@ -76,35 +75,39 @@ class LlmProvider:
         return asyncio.get_running_loop().time()
 
     async def _wait_until_unblocked(self, deadline: float) -> None:
-        """Wait as long as the server asked everybody to, if that is within the time there is."""
+        """Wait until the server's last ``Retry-After`` has passed, if that is before the deadline."""
         wait = self._blocked_until - self._now
         if self._blocked_until >= deadline:
-            raise InsightFailed(f"The language model's server asks to be left alone for {wait:.0f} s.")
+            raise InsightFailed(f"The language model's server accepts no requests for {wait:.0f} s.")
         if wait > 0:
             await asyncio.sleep(wait)
 
     async def _request_findings(
         self, segments: Sequence[TranscriptSegment], stage: InsightStage
     ) -> Findings | str:
-        """Return what the model found, or in a sentence what is worth another try."""
-        endpoint = await self._open_client()
-        asking = self._request_format
+        """Return the findings, or the reason of a temporary failure as a sentence."""
+        client = await self._open_client()
+        request_format = self._request_format
         for _ in range(_MAX_FORMATS):
-            answer = await endpoint.request_answer(asking, build_messages(segments, stage))
+            answer = await client.request_answer(request_format, build_messages(segments, stage))
             if isinstance(answer, str):
-                self._request_format = asking
+                self._request_format = request_format
                 try:
                     return parse_findings(answer)
-                except BadResponse as unusable:
-                    return unusable.message
-            plainer = asking.simplify_after(answer) if answer.is_format_problem else None
-            if plainer is None:
+                except BadResponse as problem:
+                    return problem.message
+            simpler = request_format.simplify(answer.body) if answer.is_format_problem else None
+            if simpler is None:
                 return self._handle_refusal(answer)
-            asking = plainer
-        return "The language model's server takes none of the ways to ask it."
+            request_format = simpler
+        return "The language model's server supports none of the request formats."
 
     def _handle_refusal(self, refusal: LlmRefusal) -> str:
-        """Return a refusal that may be over soon, and note until when."""
+        """Return the message of a temporary refusal; record its ``Retry-After``.
+
+        Raises:
+            InsightFailed: The refusal is permanent.
+        """
         values = {"status": refusal.status, "kind": refusal.exception_name, "model": self.model}
         log.info("insight.refused", extra={"event_values": values})
         if not refusal.is_temporary:
@@ -113,13 +116,13 @@ class LlmProvider:
             self._blocked_until = max(self._blocked_until, self._now + refusal.retry_after)
         return refusal.message
 
-    async def _open_client(self) -> Endpoint:
+    async def _open_client(self) -> LlmClient:
         async with self._open_lock:
-            if self._client is None:  # the client's import and its certificates take a while
+            if self._client is None:  # importing the client and loading its certificates is slow
                 self._client = await asyncio.to_thread(_build_client, self._settings)
         return self._client
 
 
-def _build_client(settings: InsightSettings) -> Endpoint:
+def _build_client(settings: InsightSettings) -> LlmClient:
     module = import_module("echoic.insights.openai_client")
-    return cast("Endpoint", module.Endpoint(settings.base_url, settings.api_key, settings.timeout))
+    return cast("LlmClient", module.LlmClient(settings.base_url, settings.api_key, settings.timeout))

@@ -1,4 +1,4 @@
-"""An OpenAI-compatible endpoint, by OpenAI's client (the extra ``insights``)."""
+"""A client of an OpenAI-compatible endpoint (the extra ``insights``)."""
 
 from __future__ import annotations
 
@@ -22,70 +22,59 @@ from openai import (
 from echoic.insights.base import InsightFailed
 from echoic.insights.prompt import RequestFormat
 
-#: What the client wants as a key where the server wants none.
+#: OpenAI's client requires a key even if the server does not.
 _PLACEHOLDER_KEY: Final = "none"
-#: Statuses that say that something in the request is not known there.
+#: Statuses of a server that does not support a parameter of the request.
 _FORMAT_STATUSES: Final = frozenset({400, 404, 415, 422, 501})
-#: Statuses that pass, beside those of 500 and more.
+#: Temporary statuses below 500.
 _TEMPORARY_STATUSES: Final = frozenset({408, 409, 425, 429})
 _SERVER_ERROR: Final = 500
 _REDIRECT_STATUSES: Final = range(300, 400)
-#: Seconds that a server may have itself left alone at most.
+#: The maximum ``Retry-After`` that is respected, in seconds.
 _MAX_RETRY_AFTER: Final = 300.0
-#: Bytes of an answer that are read; notes of a talk are a few thousand.
+#: The maximum size of an answer; the usual one has a few thousand bytes.
 _MAX_RESPONSE_BYTES: Final = 2**20
 _STATUS_MESSAGES: Final[Mapping[int, str]] = {
-    401: "The language model's server does not take the key.",
-    403: "The language model's server does not take the key.",
-    404: "The language model's server knows no such model or address.",
-    413: "The talk is too long for the language model.",
-    429: "The language model's server has too much to do.",
+    401: "The language model's server rejects the API key.",
+    403: "The language model's server rejects the API key.",
+    404: "The language model's server has no such model or path.",
+    413: "The transcript is too long for the language model.",
+    429: "The language model's server is overloaded.",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class LlmRefusal:
-    """What a server answered instead of an answer.
+    """A request that failed."""
 
-    Attributes:
-        status: Of HTTP; 0: there was no answer.
-        exception_name: The exception's name, for the log.
-        message: A sentence of ours.
-        retry_after: Seconds that it asks to be left alone; 0: it does not say.
-        body: What it wrote; never shown.
-    """
-
+    #: The HTTP status; 0: there was no response.
     status: int
+    #: The exception's class, for the log.
     exception_name: str
+    #: The reason, as a sentence without text of the response.
     message: str
+    #: The server's ``Retry-After`` in seconds; 0: none.
     retry_after: float = 0.0
+    #: The response's body; never logged.
     body: str = ""
 
     @property
     def is_temporary(self) -> bool:
-        """Whether another try may succeed."""
+        """Whether a retry may succeed."""
         return not self.status or self.status in _TEMPORARY_STATUSES or self.status >= _SERVER_ERROR
 
     @property
     def is_format_problem(self) -> bool:
-        """Whether a plainer way to ask may succeed."""
+        """Whether a request with fewer parameters may succeed."""
         return self.status in _FORMAT_STATUSES
-
-    def mentions_parameter(self, parameter: str) -> bool:
-        """Return whether it is about this parameter."""
-        return parameter in self.body
 
 
 class _ResponseTooLarge(Exception):
-    """An answer of more bytes than are read, or packed so that nobody knows how many it has."""
+    """A response over the maximum size, or a compressed one, whose size is unknown."""
 
 
 class _BoundedBody(httpx.AsyncByteStream):
-    """The body of an answer, up to so many bytes.
-
-    Raises:
-        _TooMuch: It has more.
-    """
+    """A response body that raises ``_ResponseTooLarge`` beyond ``_MAX_RESPONSE_BYTES``."""
 
     def __init__(self, body: httpx.AsyncByteStream) -> None:
         self._body = body
@@ -99,29 +88,29 @@ class _BoundedBody(httpx.AsyncByteStream):
             yield part
 
     async def aclose(self) -> None:
-        """Let go of the connection."""
+        """Release the connection."""
         await self._body.aclose()
 
 
 async def _limit_response(response: httpx.Response) -> None:
-    """Have no more read of an answer than ``_MAX_RESPONSE_BYTES``."""
+    """Limit a response to ``_MAX_RESPONSE_BYTES`` (an event hook of httpx)."""
     if response.headers.get("content-encoding", "identity") != "identity":
         raise _ResponseTooLarge
     if isinstance(response.stream, httpx.AsyncByteStream):
         response.stream = _BoundedBody(response.stream)
 
 
-class Endpoint:
-    """Asks one server; making it takes long enough to be done in a thread.
+class LlmClient:
+    """A client of one server; blocks while it is created.
 
     Args:
-        base_url: Where it is.
-        api_key: Its key, or None.
-        timeout: Seconds that the server may be silent.
+        base_url: The base URL of the endpoint.
+        api_key: The API key, or None.
+        timeout: Seconds without data after which a request fails.
     """
 
     def __init__(self, base_url: str, api_key: str | None, timeout: float) -> None:
-        # At debug level the client logs what it sends, which is what people said.
+        # At debug level the client would log requests, and so transcripts.
         logging.getLogger("openai").setLevel(logging.WARNING)
         self._client = AsyncOpenAI(
             base_url=base_url,
@@ -129,7 +118,7 @@ class Endpoint:
             timeout=timeout,
             max_retries=0,
             default_headers={"Accept-Encoding": "identity"},
-            # What people said goes to the address in the settings and to no other.
+            # Transcripts are sent to the configured address only: no redirects.
             http_client=DefaultAsyncHttpxClient(
                 base_url=base_url,
                 timeout=timeout,
@@ -141,12 +130,12 @@ class Endpoint:
     async def request_answer(
         self, request_format: RequestFormat, messages: list[dict[str, str]]
     ) -> str | LlmRefusal:
-        """Return what the model answered, or that the server refused.
+        """Return the model's answer, or why the request failed.
 
         Raises:
-            InsightFailed: The model does not want to answer.
+            InsightFailed: A retry would fail too: the model declines, or the answer is too long.
         """
-        create: Any = self._client.chat.completions.create  # its parameters are typed one by one
+        create: Any = self._client.chat.completions.create  # its overloads do not accept **kwargs
         try:
             answer = await create(messages=messages, **request_format.parameters)
         except APIStatusError as error:
@@ -154,12 +143,12 @@ class Endpoint:
         except APITimeoutError as error:
             return LlmRefusal(0, type(error).__name__, "The language model's server does not answer.")
         except _ResponseTooLarge:
-            raise InsightFailed("The language model's server answers more than is read.") from None
+            raise InsightFailed("The language model's answer is too long.") from None
         except APIConnectionError as error:
             return LlmRefusal(0, type(error).__name__, "The language model's server cannot be reached.")
-        except (APIError, ValueError, TypeError) as error:  # an answer that is none
+        except (APIError, ValueError, TypeError) as error:  # a malformed response
             return LlmRefusal(
-                0, type(error).__name__, "The language model's server answers in no form known here."
+                0, type(error).__name__, "The language model's server sent a malformed response."
             )
         return _extract_text(answer)
 
@@ -169,19 +158,19 @@ class Endpoint:
 
 
 def _extract_text(answer: object) -> str | LlmRefusal:
-    """Return the text of a completion, whatever a server may have left out of it."""
+    """Return the text of a completion; servers may omit any of its fields."""
     choices = getattr(answer, "choices", None)
     if not isinstance(choices, list) or not choices:
-        return LlmRefusal(0, "empty", "The language model said nothing.")
+        return LlmRefusal(0, "empty", "The language model's answer is empty.")
     choice = choices[0]
     message = getattr(choice, "message", None)
     if getattr(message, "refusal", None) or getattr(choice, "finish_reason", None) == "content_filter":
-        raise InsightFailed("The language model declines to take notes of this talk.")
+        raise InsightFailed("The language model declines to summarize this transcript.")
     text = getattr(message, "content", None)
     if getattr(choice, "finish_reason", None) == "length" and not str(text or "").rstrip().endswith(
         ("}", "`")
     ):
-        raise InsightFailed("The language model's answer is longer than it may be.")
+        raise InsightFailed("The language model's answer exceeds the token limit.")
     return text if isinstance(text, str) else ""
 
 
@@ -189,11 +178,11 @@ def _build_refusal(error: APIStatusError) -> LlmRefusal:
     status = error.status_code
     if status in _REDIRECT_STATUSES:
         message = (
-            "The language model's server is elsewhere: its address in the settings is not the right one."
+            "The language model's server redirects requests. Set [Insights] base_url to its final address."
         )
         return LlmRefusal(status, type(error).__name__, message)
     message = _STATUS_MESSAGES.get(
-        status, f"The language model's server refuses the request (status {status})."
+        status, f"The language model's server rejects the request (status {status})."
     )
     return LlmRefusal(
         status, type(error).__name__, message, _parse_retry_after(error.response.headers), str(error.body)
@@ -201,13 +190,13 @@ def _build_refusal(error: APIStatusError) -> LlmRefusal:
 
 
 def _parse_retry_after(headers: Mapping[str, str]) -> float:
-    """Return the seconds of ``Retry-After``, a number or the distance to a date; so many are enough.
+    """Return ``Retry-After`` in seconds, at most ``_MAX_RETRY_AFTER``; 0 if it is missing or invalid.
 
     Source: RFC 9110, section 10.2.3.
     """
     value = headers.get("retry-after", "").strip()
     try:
-        return min(max(0.0, float(value)), _MAX_RETRY_AFTER)  # in this order what is no number is 0
+        return min(max(0.0, float(value)), _MAX_RETRY_AFTER)  # this order turns NaN into 0
     except ValueError:
         pass
     try:

@@ -1,4 +1,4 @@
-"""What a language model answered: found in its text, held to its form, kept within bounds."""
+"""The language model's prompt, request parameters and answer format; parses and validates answers."""
 
 from __future__ import annotations
 
@@ -7,23 +7,20 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
 from echoic.insights.base import ActionItem, Findings, InsightStage, TranscriptSegment
 
-if TYPE_CHECKING:
-    from echoic.insights.openai_client import LlmRefusal
-
-#: Items of each kind, and characters of each: a display's room, whatever a model writes.
+#: The maximum number of items per list, and of characters per item.
 _MAX_ITEMS: Final = 20
 _MAX_ITEM_CHARS: Final = 500
-#: Characters of an answer that are looked at, and places in it where its object may begin.
+#: The maximum number of characters of an answer that are parsed, and of positions where its object may start.
 _MAX_ANSWER_CHARS: Final = 200_000
 _MAX_OBJECT_STARTS: Final = 50
 _STRING_ARRAY: Final = {"type": "array", "items": {"type": "string"}}
-#: The form of an answer, as JSON Schema; within what strict modes of servers know.
+#: The answer's JSON Schema, limited to keywords that strict modes support.
 ANSWER_SCHEMA: Final[dict[str, object]] = {
     "type": "object",
     "properties": {
@@ -47,10 +44,10 @@ _THINK_BLOCK: Final = re.compile(r"<think>.*?</think>", re.DOTALL | re.IGNORECAS
 
 
 class BadResponse(Exception):
-    """An answer that says nothing in the form that was asked for.
+    """A language model's answer that does not have the requested format.
 
     Args:
-        message: What is wrong with it, in a sentence of ours.
+        message: The reason, as a sentence without text of the answer.
     """
 
     def __init__(self, message: str) -> None:
@@ -71,19 +68,19 @@ class _FindingsJson(msgspec.Struct):
 
 
 def parse_findings(text: str) -> Findings:
-    """Return the findings that a model's answer holds.
+    """Parse a language model's answer.
 
     Args:
-        text: JSON, or text with a JSON object in it.
+        text: JSON, or text that contains a JSON object.
 
     Raises:
-        Unusable: There is no such object in it, or not of that form.
+        BadResponse: The text contains no such object, or one of another format.
     """
     found = _parse_object(_THINK_BLOCK.sub("", text[:_MAX_ANSWER_CHARS]))
     try:
         answer = msgspec.convert(found, _FindingsJson)
     except msgspec.ValidationError:
-        raise BadResponse("The language model's answer has not the form that was asked for.") from None
+        raise BadResponse("The language model's answer does not have the requested format.") from None
     return Findings(
         summary=_clean_texts(answer.summary),
         action_items=tuple(_build_action_items(answer.action_items)),
@@ -95,7 +92,7 @@ def parse_findings(text: str) -> Findings:
 def _parse_object(text: str) -> dict[str, object]:
     decoder = json.JSONDecoder()
     starts = (match.start() for match in re.finditer(r"\{", text))
-    wrong = "is no JSON"
+    problem = "is not JSON"
     for start, _ in zip(starts, range(_MAX_OBJECT_STARTS), strict=False):
         try:
             found, _ = decoder.raw_decode(text, start)
@@ -103,9 +100,9 @@ def _parse_object(text: str) -> dict[str, object]:
             continue
         if isinstance(found, dict) and found.keys() & set(_FindingsJson.__struct_fields__):
             return found
-        wrong = "has not the form that was asked for"
+        problem = "does not have the requested format"
     raise BadResponse(
-        f"The language model's answer {wrong}." if text.strip() else "The language model said nothing."
+        f"The language model's answer {problem}." if text.strip() else "The language model's answer is empty."
     )
 
 
@@ -116,17 +113,17 @@ def _build_action_items(items: Iterable[_ActionItemJson]) -> Iterator[ActionItem
 
 
 def _clean_texts(texts: Iterable[str]) -> tuple[str, ...]:
-    """Return the texts without those that are empty or said before."""
+    """Return the cleaned texts without empty ones and duplicates."""
     return tuple(dict.fromkeys(clean for text in list(texts)[:_MAX_ITEMS] if (clean := _clean_text(text))))
 
 
 def _clean_text(text: str) -> str:
-    """Return a text on one line, of characters that can be seen, and not too long."""
+    """Return a text as one line of printable characters, shortened to the maximum length."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text[: 2 * _MAX_ITEM_CHARS]).split())
     return line if len(line) <= _MAX_ITEM_CHARS else f"{line[: _MAX_ITEM_CHARS - 1].rstrip()}…"
 
 
-#: How the answer's form is asked for: by its schema, as any JSON object, or in words alone.
+#: How the answer's format is requested: by schema, as any JSON object, or by the prompt alone.
 AnswerFormat = Literal["json_schema", "json_object", "text"]
 _SIMPLER_FORMATS: Final[Mapping[AnswerFormat, AnswerFormat]] = {
     "json_schema": "json_object",
@@ -158,40 +155,40 @@ _TASK_PROMPTS: Final[Mapping[InsightStage, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class RequestFormat:
-    """A way to ask, by what the server was found to take.
+    """The parameters of a request, adapted to what the server supports."""
 
-    Attributes:
-        model: The model's name.
-        max_tokens: The most that it may answer.
-        answer_format: How the answer's form is asked for.
-        limit_parameter: The name by which the server knows the limit of tokens.
-        has_temperature: Whether it may be told one.
-    """
-
+    #: The model's name.
     model: str
+    #: The maximum length of the answer, in tokens.
     max_tokens: int
     answer_format: AnswerFormat = "json_schema"
+    #: The parameter that limits the answer's length.
     limit_parameter: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    #: Whether the request sets a temperature.
     has_temperature: bool = True
 
     @property
     def parameters(self) -> dict[str, object]:
-        """What the request has beside the messages."""
-        found: dict[str, object] = {"model": self.model, self.limit_parameter: self.max_tokens}
+        """The request without its messages."""
+        parameters: dict[str, object] = {"model": self.model, self.limit_parameter: self.max_tokens}
         if self.has_temperature:
-            found["temperature"] = _TEMPERATURE
+            parameters["temperature"] = _TEMPERATURE
         if self.answer_format == "json_schema":
             schema = {"name": "insight", "strict": True, "schema": ANSWER_SCHEMA}
-            found["response_format"] = {"type": "json_schema", "json_schema": schema}
+            parameters["response_format"] = {"type": "json_schema", "json_schema": schema}
         elif self.answer_format == "json_object":
-            found["response_format"] = {"type": "json_object"}
-        return found
+            parameters["response_format"] = {"type": "json_object"}
+        return parameters
 
-    def simplify_after(self, refusal: LlmRefusal) -> RequestFormat | None:
-        """Return the way to ask after this one was refused, or None: there is none."""
-        if refusal.mentions_parameter("max_tokens") and self.limit_parameter == "max_tokens":
+    def simplify(self, error_body: str) -> RequestFormat | None:
+        """Return the next simpler format after the server rejected this one, or None if there is none.
+
+        Args:
+            error_body: The server's answer; it may mention the unsupported parameter.
+        """
+        if "max_tokens" in error_body and self.limit_parameter == "max_tokens":
             return replace(self, limit_parameter="max_completion_tokens")
-        if refusal.mentions_parameter("temperature") and self.has_temperature:
+        if "temperature" in error_body and self.has_temperature:
             return replace(self, has_temperature=False)
         return (
             replace(self, answer_format=_SIMPLER_FORMATS[self.answer_format])
@@ -201,9 +198,9 @@ class RequestFormat:
 
 
 def build_messages(segments: Sequence[TranscriptSegment], stage: InsightStage) -> list[dict[str, str]]:
-    """Return the messages that ask for notes of what was said.
+    """Return the messages of a request.
 
-    The transcript stands in one message of its own; nothing in it can close the tag it stands in.
+    The transcript is in a message of its own. It contains no ``<`` or ``>``, so it cannot close its tag.
     """
     body = "\n".join(_render_turns(segments))
     return [
@@ -213,6 +210,8 @@ def build_messages(segments: Sequence[TranscriptSegment], stage: InsightStage) -
 
 
 def _render_turns(segments: Sequence[TranscriptSegment]) -> Iterator[str]:
-    for speaker, turn in groupby(segments, key=lambda one: one.speaker):
-        text = " ".join(" ".join(one.text.split()) for one in turn).replace("<", " ").replace(">", " ")
+    for speaker, turn in groupby(segments, key=lambda segment: segment.speaker):
+        text = (
+            " ".join(" ".join(segment.text.split()) for segment in turn).replace("<", " ").replace(">", " ")
+        )
         yield f"{speaker}: {text}" if speaker else text

@@ -1,4 +1,4 @@
-"""What was said since the last commit, as much of it as a provider reads at once."""
+"""Schedules a session's insights: live ones at intervals, a final one after each commit."""
 
 from __future__ import annotations
 
@@ -13,103 +13,97 @@ from typing import Final
 from echoic.insights.base import Findings, InsightFailed, InsightProvider, InsightStage, TranscriptSegment
 from echoic.protocol.frames import Insight, InsightError, InsightSource
 
-#: Bytes that a final takes beside its words: its speaker, a line's end.
+log = logging.getLogger(__name__)
+
+#: Bytes of a final in a prompt beside its text and speaker.
 _OVERHEAD_BYTES: Final = 16
+#: The maximum number of commits that wait for their insight.
+_MAX_PENDING_JOBS: Final = 4
+_FAILED_MESSAGE: Final = "The insight could not be made."
 
 
 class TranscriptWindow:
-    """Keeps the newest finals, and knows which of them no insight has seen.
+    """The newest finals since the last commit, and which of them an insight has covered.
 
     Args:
-        max_bytes: Bytes of UTF-8 that are kept; one final is kept however long it is.
+        max_bytes: The maximum total size, in bytes of UTF-8; the newest final is always kept.
     """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._segments: deque[TranscriptSegment] = deque()
         self._size_bytes = 0
-        self._seen_segment_id = 0
+        self._covered_segment_id = 0
 
     @property
     def segments(self) -> tuple[TranscriptSegment, ...]:
-        """Everything that is kept, in order."""
+        """All kept finals, in order."""
         return tuple(self._segments)
 
     @property
-    def has_unseen(self) -> bool:
-        """Whether there is a final that no insight has seen."""
-        return bool(self._segments) and self._segments[-1].segment_id > self._seen_segment_id
+    def has_new(self) -> bool:
+        """Whether no insight has covered the newest final."""
+        return bool(self._segments) and self._segments[-1].segment_id > self._covered_segment_id
 
     def append_segment(self, segment: TranscriptSegment) -> None:
-        """Keep a final, and forget the oldest that there is no room for."""
+        """Append a final; drop the oldest ones beyond the maximum size."""
         self._segments.append(segment)
         self._size_bytes += _measure_segment(segment)
         while self._size_bytes > self._max_bytes and len(self._segments) > 1:
             self._size_bytes -= _measure_segment(self._segments.popleft())
 
     def select_window(self, min_segments: int) -> tuple[TranscriptSegment, ...]:
-        """Return the finals that no insight has seen, and before them as many as make ``min_segments``."""
-        news = sum(said.segment_id > self._seen_segment_id for said in self._segments)
-        skipped = max(len(self._segments) - max(news, min_segments), 0)
+        """Return the new finals, preceded by older ones up to ``min_segments`` in total."""
+        new_count = sum(segment.segment_id > self._covered_segment_id for segment in self._segments)
+        skipped = max(len(self._segments) - max(new_count, min_segments), 0)
         return tuple(islice(self._segments, skipped, None))
 
-    def mark_seen(self, segment_id: int) -> None:
-        """Note that an insight has seen everything up to this final."""
-        self._seen_segment_id = max(self._seen_segment_id, segment_id)
+    def mark_covered(self, segment_id: int) -> None:
+        """Record that an insight has covered everything up to this final."""
+        self._covered_segment_id = max(self._covered_segment_id, segment_id)
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Drop all finals."""
         self._segments.clear()
-        self._size_bytes = self._seen_segment_id = 0
+        self._size_bytes = self._covered_segment_id = 0
 
 
 def _measure_segment(segment: TranscriptSegment) -> int:
     return len(segment.text.encode()) + len(segment.speaker or "") + _OVERHEAD_BYTES
 
 
-log = logging.getLogger(__name__)
-
-#: Commits whose insights may wait while another is being made.
-_MAX_PENDING_JOBS: Final = 4
-_FAILED_MESSAGE: Final = "The insight could not be made."
-
-
 @dataclass(frozen=True, slots=True)
 class InsightSchedule:
-    """When insights are made.
+    """When a session's insights are made."""
 
-    Attributes:
-        interval: Seconds that pass at least from one insight to the next live one, and from the first words
-            to the first.
-        min_segments: A live insight looks at what is new since the last, and at this many finals at least.
-        timeout: Seconds that one may take, repeats and all.
-    """
-
+    #: The minimum number of seconds from the first words, or from one insight, to the next live one.
     interval: float = 90.0
+    #: The minimum number of finals that a live insight covers.
     min_segments: int = 6
+    #: The maximum number of seconds for one insight, retries included.
     timeout: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class _InsightJob:
-    """An insight to be made; ``segment_count`` counts the session's finals until then."""
+    """A requested insight."""
 
     stage: InsightStage
     segments: Sequence[TranscriptSegment]
+    #: The number of the session's finals at the time of the request.
     segment_count: int
 
 
 class InsightScheduler:
-    """Makes a session's insights: live ones from time to time, a final one after each commit.
+    """Makes a session's insights: live ones at intervals, a final one after each commit; one at a time.
 
-    Every method but ``wait_for_final`` returns at once and none raises. One insight is made at a time. All of it runs
-    on the event loop it is called from, and goes by its clock.
+    Runs on the caller's event loop, by its clock. No method raises, and only ``wait_for_final`` waits.
 
     Args:
-        session: The session's name; the ids of insights begin with it.
-        provider: Makes them.
+        session: The session's name, which starts the ids of its insights.
+        provider: The provider.
         on_insight: Called with each frame, on the event loop; never after ``stop`` or ``wait_for_final``.
-        schedule: When.
+        schedule: The schedule.
     """
 
     def __init__(
@@ -133,7 +127,7 @@ class InsightScheduler:
         self._is_stopped = self._is_live_paused = False
 
     def resume_live(self, provider: InsightProvider, schedule: InsightSchedule) -> None:
-        """Make insights by another provider, or at another pace, from here on."""
+        """Use another provider and schedule from now on."""
         self._provider, self._schedule = provider, schedule
         self._is_live_paused = False
         if self._next_live_at is not None:
@@ -141,7 +135,7 @@ class InsightScheduler:
             self._schedule_live()
 
     def pause_live(self) -> None:
-        """Make no more live insights until ``resume_live``; final ones that were asked for are still made."""
+        """Make no live insights until ``resume_live``; requested final ones are still made."""
         self._is_live_paused = True
         self._stop_timer()
         if self._current_job is not None and self._current_job.stage == "live":
@@ -149,7 +143,7 @@ class InsightScheduler:
             self._start_next()
 
     def on_final(self, segment: TranscriptSegment) -> None:
-        """Note a final that went out."""
+        """Add a final that the client received."""
         if self._is_stopped or not segment.text.strip():
             return
         self._segment_count += 1
@@ -159,23 +153,23 @@ class InsightScheduler:
         self._schedule_live()
 
     def on_commit(self) -> None:
-        """Make the final insight about everything since the last commit, if anything was said."""
+        """Request the final insight about everything since the last commit, if there are words."""
         if self._is_stopped or not self._transcript.segments:
             return
         if len(self._pending_jobs) >= _MAX_PENDING_JOBS:
             self._pending_jobs.popleft()
             self._on_insight(
-                InsightError(stage="final", message="Commits came faster than insights can be made.")
+                InsightError(stage="final", message="Commits arrive faster than insights can be made.")
             )
         self._pending_jobs.append(_InsightJob("final", self._transcript.segments, self._segment_count))
         self._transcript.clear()
         self._stop_timer()
         if self._current_job is not None and self._current_job.stage == "live":
-            self._cancel_task()  # the final one covers it
+            self._cancel_task()  # the final insight covers its segments
         self._start_next()
 
     def reset(self) -> None:
-        """Forget everything: what was said, and insights that are being made."""
+        """Drop the transcript and cancel all insights."""
         self._stop_timer()
         self._pending_jobs.clear()
         self._cancel_task()
@@ -184,12 +178,12 @@ class InsightScheduler:
         self._next_live_at = None
 
     def stop(self) -> None:
-        """Make no more insights and tell of none; what is being made is given up."""
+        """Cancel all insights; send no more frames."""
         self._is_stopped = True
         self.reset()
 
     async def wait_for_final(self, seconds: float) -> None:
-        """Wait at most ``seconds`` for the final insights that were asked for; then it has ended."""
+        """Wait at most ``seconds`` for the requested final insights, then stop."""
         try:
             async with asyncio.timeout(seconds):
                 while (
@@ -209,15 +203,15 @@ class InsightScheduler:
         return asyncio.get_running_loop().time()
 
     def _schedule_live(self) -> None:
-        """Set the timer for the next live insight, if something is new and nothing is being made."""
-        idle = self._is_stopped or self._is_live_paused or self._timer or self._task
-        if idle or not self._transcript.has_unseen or self._next_live_at is None:
+        """Set the timer of the next live insight, if there are new finals and no insight is being made."""
+        is_blocked = self._is_stopped or self._is_live_paused or self._timer or self._task
+        if is_blocked or not self._transcript.has_new or self._next_live_at is None:
             return
         self._timer = asyncio.get_running_loop().call_at(max(self._next_live_at, self._now), self._start_live)
 
     def _start_live(self) -> None:
         self._timer = None
-        if not self._task and self._transcript.has_unseen:
+        if not self._task and self._transcript.has_new:
             self._start_job(
                 _InsightJob(
                     "live", self._transcript.select_window(self._schedule.min_segments), self._segment_count
@@ -225,7 +219,7 @@ class InsightScheduler:
             )
 
     def _start_next(self) -> None:
-        """Begin what waits, else wait for the time of the next live insight."""
+        """Start the next pending job, or schedule the next live insight."""
         if self._is_stopped or self._task:
             return
         if self._pending_jobs:
@@ -252,11 +246,11 @@ class InsightScheduler:
         except Exception as error:  # noqa: BLE001  # an add-on's call: the stream goes on without it
             log.warning("insight.broken", extra={"event_values": {"kind": type(error).__name__}})
             frame = InsightError(stage=job.stage, message=_FAILED_MESSAGE)
-        if self._task is not asyncio.current_task():  # given up, although the provider went on
+        if self._task is not asyncio.current_task():  # cancelled, although the provider finished
             return
         self._task = self._current_job = None
         if job.stage == "live" and isinstance(frame, Insight):
-            self._transcript.mark_seen(job.segments[-1].segment_id)
+            self._transcript.mark_covered(job.segments[-1].segment_id)
         self._on_insight(frame)
         self._start_next()
 

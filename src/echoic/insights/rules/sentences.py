@@ -1,4 +1,4 @@
-"""A talk as sentences: by punctuation where the recogniser writes any, else by what clauses begin with."""
+"""Splits a transcript into sentences: at punctuation, or else at words that start clauses."""
 
 from __future__ import annotations
 
@@ -10,110 +10,107 @@ from typing import Final
 from echoic.insights.base import TranscriptSegment
 from echoic.insights.rules.word_lists import read_word_set
 
-#: Seconds without a final after which a sentence is over.
+#: A pause of more seconds between two finals ends a sentence.
 _MAX_PAUSE_SECONDS: Final = 1.0
-#: One sentence end in so many words, at least, is punctuation; less is none.
+#: A transcript is punctuated if it has at least one sentence end per this many words.
 _MAX_WORDS_PER_END: Final = 60
-#: Words of a clause without punctuation before another may begin, and at most.
+#: The length of a clause in a transcript without punctuation.
 _MIN_CLAUSE_WORDS: Final = 5
 _MAX_CLAUSE_WORDS: Final = 28
-#: Words of a sentence above which its punctuation is not believed.
+#: A longer sentence is split into clauses: its punctuation is incomplete.
 _MAX_SENTENCE_WORDS: Final = 80
-_SENTENCE_END: Final = re.compile(r"[.!?…]+[\"'”’)]?(?=\s|$)|[。！？]")  # noqa: RUF001  # as Chinese and Japanese write them
-_QUOTES: Final = "\"'”’)"  # noqa: RUF001  # a typographer's
-#: What ends with a full stop and no sentence.
+_SENTENCE_END: Final = re.compile(r"[.!?…]+[\"'”’)]?(?=\s|$)|[。！？]")  # noqa: RUF001  # Chinese and Japanese
+_CLOSING_QUOTES: Final = "\"'”’)"  # noqa: RUF001  # typographic ones
+_QUESTION_MARKS: Final = ("?", "？")  # noqa: RUF001  # the second is Chinese and Japanese
 _ABBREVIATIONS: Final = read_word_set("abbreviations")
-#: Words that begin a clause wherever they stand (English, as all that follows).
-_CLAUSE_STARTERS: Final = read_word_set("marks")
-#: Words that begin one after some others.
-_SUBJECT_STARTERS: Final = read_word_set("beginners")
-#: Words that begin one where a word of the second list follows.
-_CONDITIONAL_STARTERS: Final = read_word_set("perhaps")
-_STARTER_FOLLOWERS: Final = read_word_set("followers")
+#: Words that always start a clause (English, like the following lists).
+_CLAUSE_STARTERS: Final = read_word_set("clause_starters")
+#: Words that start a clause after ``_MIN_CLAUSE_WORDS``.
+_SUBJECT_STARTERS: Final = read_word_set("subject_starters")
+#: Words that do so only before one of ``_STARTER_FOLLOWERS``.
+_CONDITIONAL_STARTERS: Final = read_word_set("conditional_starters")
+_STARTER_FOLLOWERS: Final = read_word_set("starter_followers")
+#: Words after which the clause goes on.
+_CLAUSE_CONTINUERS: Final = read_word_set("clause_continuers")
 
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A sentence, or a clause where no punctuation tells.
-
-    Attributes:
-        text: As it was said.
-        speaker: Who said it, or None.
-        is_question: It ends with a question mark.
-        has_end_mark: It ends with punctuation.
-    """
+    """A sentence, or a clause of a transcript without punctuation."""
 
     text: str
+    #: The speaker's label, or None if unknown.
     speaker: str | None = None
     is_question: bool = False
+    #: Whether the text ends with punctuation.
     has_end_mark: bool = True
 
     @property
     def words(self) -> list[str]:
-        """Its words."""
+        """The words of the text."""
         return self.text.split()
 
 
 def split_sentences(segments: Sequence[TranscriptSegment]) -> list[Sentence]:
-    """Return a talk's sentences in order; none goes over a change of speakers or a long pause."""
+    """Split a transcript into sentences, in order; none spans a change of speakers or a long pause."""
     turns = list(_iterate_turns(segments))
-    found: list[Sentence] = []
-    ends = sum(len(_SENTENCE_END.findall(text)) for text, _ in turns)
-    by_marks = ends * _MAX_WORDS_PER_END >= sum(text.count(" ") + 1 for text, _ in turns)
+    sentences: list[Sentence] = []
+    end_count = sum(len(_SENTENCE_END.findall(text)) for text, _ in turns)
+    is_punctuated = end_count * _MAX_WORDS_PER_END >= sum(text.count(" ") + 1 for text, _ in turns)
     for text, speaker in turns:
-        for piece in _split_by_punctuation(text) if by_marks else (text,):
-            whole = by_marks and piece.count(" ") < _MAX_SENTENCE_WORDS
-            found += (
-                _build_sentence(one, speaker)
-                for one in ((piece,) if whole else _split_by_clauses(piece))
-                if one
-            )
-    return found
+        for part in _split_by_punctuation(text) if is_punctuated else (text,):
+            is_sentence = is_punctuated and part.count(" ") < _MAX_SENTENCE_WORDS
+            clauses = (part,) if is_sentence else _split_by_clauses(part)
+            sentences += (_build_sentence(clause, speaker) for clause in clauses if clause)
+    return sentences
 
 
 def _iterate_turns(segments: Sequence[TranscriptSegment]) -> Iterator[tuple[str, str | None]]:
-    """Yield what one speaker says without a pause, and who."""
+    """Yield the uninterrupted text of one speaker, and the speaker's label."""
     words: list[str] = []
-    for number, one in enumerate(segments):
-        words += one.text.split()
-        following = segments[number + 1] if number + 1 < len(segments) else None
+    for index, segment in enumerate(segments):
+        words += segment.text.split()
+        following = segments[index + 1] if index + 1 < len(segments) else None
         if (
             following is None
-            or following.speaker != one.speaker
-            or following.start - one.end > _MAX_PAUSE_SECONDS
+            or following.speaker != segment.speaker
+            or following.start - segment.end > _MAX_PAUSE_SECONDS
         ):
             if words:
-                yield " ".join(words), one.speaker
+                yield " ".join(words), segment.speaker
             words = []
 
 
 def _build_sentence(text: str, speaker: str | None) -> Sentence:
-    mark = text.rstrip(_QUOTES)[-1:]
+    end_mark = text.rstrip(_CLOSING_QUOTES)[-1:]
     return Sentence(
-        text, speaker, is_question=mark in ("?", "？"), has_end_mark=bool(_SENTENCE_END.search(text[-2:]))
+        text,
+        speaker,
+        is_question=end_mark in _QUESTION_MARKS,
+        has_end_mark=bool(_SENTENCE_END.search(text[-2:])),
     )
 
 
 def _split_by_punctuation(text: str) -> Iterator[str]:
     start = 0
     for end in _SENTENCE_END.finditer(text):
-        if end[0] == "." and _is_abbreviation(text[start : end.start()]):
+        if end[0] == "." and _ends_with_abbreviation(text[start : end.start()]):
             continue
         yield text[start : end.end()].strip()
         start = end.end()
     yield text[start:].strip()
 
 
-def _is_abbreviation(before: str) -> bool:
-    last = before.rpartition(" ")[2].lower().lstrip("(\"'")
+def _ends_with_abbreviation(text: str) -> bool:
+    last = text.rpartition(" ")[2].lower().lstrip("(\"'")
     return last in _ABBREVIATIONS or (len(last) == 1 and last.isalpha() and last != "i")
 
 
 def _split_by_clauses(text: str) -> Iterator[str]:
     clause: list[str] = []
     words = text.split()
-    for place, word in enumerate(words):
-        if clause and (_starts_clause(words, place, clause) or len(clause) >= _MAX_CLAUSE_WORDS):
+    for index, word in enumerate(words):
+        if clause and (_starts_clause(words, index, clause) or len(clause) >= _MAX_CLAUSE_WORDS):
             yield " ".join(clause)
             clause = []
         clause.append(word)
@@ -121,6 +118,7 @@ def _split_by_clauses(text: str) -> Iterator[str]:
 
 
 def _starts_clause(words: Sequence[str], index: int, clause: Sequence[str]) -> bool:
+    """Return whether a word starts a clause after the words of ``clause``."""
     word = words[index].lower()
     if word in _CLAUSE_STARTERS:
         return clause[-1].lower() not in _CLAUSE_STARTERS
@@ -128,7 +126,3 @@ def _starts_clause(words: Sequence[str], index: int, clause: Sequence[str]) -> b
         return False
     following = words[index + 1].lower() if index + 1 < len(words) else ""
     return word in _SUBJECT_STARTERS or (word in _CONDITIONAL_STARTERS and following in _STARTER_FOLLOWERS)
-
-
-#: Words after which a subject goes on with the clause and begins none (English).
-_CLAUSE_CONTINUERS: Final = read_word_set("open")

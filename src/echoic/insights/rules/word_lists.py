@@ -1,4 +1,4 @@
-"""The lists of words that the rules go by, in ``words.toml``."""
+"""Loads the word lists of the rules from ``words.toml``."""
 
 from __future__ import annotations
 
@@ -8,13 +8,8 @@ from importlib.resources import files
 
 
 def read_word_set(name: str) -> frozenset[str]:
-    """Return a list's words."""
+    """Return the words of a list."""
     return frozenset(_load_word_lists()[name].split())
-
-
-def read_phrases(name: str) -> tuple[str, ...]:
-    """Return a list of phrases that commas separate, in its order."""
-    return tuple(" ".join(phrase.split()) for phrase in _load_word_lists()[name].split(","))
 
 
 @cache

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretSt
 from pydantic_core import PydanticCustomError
 
 from echoic.diarization.models import DEFAULT_DIARIZER, DIARIZER_SPECS
-from echoic.insights.providers import InsightSettings, ProviderName
+from echoic.insights.base import InsightSettings, ProviderName
 from echoic.server.settings.sections import INSIGHTS, SPEAKERS, STT
 from echoic.server.vocabulary_files import read_vocabulary_file
 from echoic.text.vocabulary import (
