@@ -11,7 +11,7 @@ from echoic.errors import Unavailable
 from echoic.insights.base import InsightProvider, InsightSettings
 from echoic.insights.scheduler import InsightSchedule, InsightScheduler
 from echoic.protocol.frames import Insight, InsightError
-from echoic.session.insight_options import InsightOptions
+from echoic.session.config import InsightOptions
 
 #: The optional package of the provider ``llm``.
 _CLIENT_PACKAGE: Final = "openai"

@@ -23,8 +23,7 @@ from echoic.server.settings.addons import DIARIZER_OFF, AddOnSettings
 from echoic.server.stream.addons import AddOnServices
 from echoic.server.stream.admission import StreamAdmission
 from echoic.server.stream.recordings import Recordings
-from echoic.session.config import STORAGE_UNAVAILABLE, Capabilities
-from echoic.session.insight_options import InsightOptions
+from echoic.session.config import STORAGE_UNAVAILABLE, Capabilities, InsightOptions
 
 if TYPE_CHECKING:
     from echoic.server.settings.groups import Settings

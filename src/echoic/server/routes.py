@@ -32,8 +32,7 @@ from echoic.server.schemas import (
 )
 from echoic.server.stream.endpoint import StreamEndpoint
 from echoic.server.stream.services import StreamServices
-from echoic.session.config import Capabilities
-from echoic.session.insight_options import InsightOptions
+from echoic.session.config import Capabilities, InsightOptions
 
 #: What every server of this version does, whichever models there are.
 FEATURES: Final = {

@@ -9,7 +9,7 @@ from echoic.errors import Unavailable
 from echoic.insights.base import InsightProvider, InsightSettings, TranscriptSegment
 from echoic.insights.providers import InsightProviders
 from echoic.insights.scheduler import InsightScheduler
-from echoic.session.insight_options import InsightOptions
+from echoic.session.config import InsightOptions
 from support.loopback_llm import run_loopback_llm
 
 if TYPE_CHECKING:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import pytest
 
 from echoic.errors import ErrorCode, ProtocolError
-from echoic.session.config import StreamConfig, parse_config
+from echoic.session.config import InsightOptions, StreamConfig, parse_config
 
 DEFAULT = StreamConfig()
+
+
+def _parse_insights(value: object) -> InsightOptions | None:
+    return parse_config({"insights": value}, DEFAULT)[0].insights
 
 
 def test_the_defaults_are_those_of_the_protocol() -> None:
@@ -118,3 +122,56 @@ def test_add_ons_are_switched_by_a_boolean_or_an_object(value: object, enabled: 
     config, _ = parse_config({"insights": value, "diarize": value}, DEFAULT)
     asked = [config.insights is not None, config.diarization is not None]
     assert asked == [enabled, enabled]
+
+
+@pytest.mark.parametrize("value", [True, {}, {"enabled": True}, {"enabled": None, "provider": None}])
+def test_insights_may_be_requested_with_defaults(value: object) -> None:
+    assert _parse_insights(value) == InsightOptions()
+
+
+@pytest.mark.parametrize("value", [False, {"enabled": False}, {"enabled": False, "interval_seconds": 0}])
+def test_insights_may_be_switched_off(value: object) -> None:
+    assert _parse_insights(value) is None
+
+
+def test_all_insight_options_are_parsed() -> None:
+    value = {"interval_seconds": 120, "window_segments": 12.0, "provider": " LLM ", "model": " small "}
+    assert _parse_insights(value) == InsightOptions(120.0, 12, "llm", "small")
+
+
+def test_insight_keys_have_second_names() -> None:
+    value = {"summary_interval_seconds": 120, "context_window_segments": 12}
+    assert _parse_insights(value) == InsightOptions(120.0, 12)
+
+
+@pytest.mark.parametrize(
+    ("value", "field"),
+    [
+        ("yes", "insights"),
+        (1, "insights"),
+        ([], "insights"),
+        ({"enabled": 1}, "insights.enabled"),
+        ({"interval_seconds": 0}, "insights.interval_seconds"),
+        ({"interval_seconds": "90"}, "insights.interval_seconds"),
+        ({"interval_seconds": True}, "insights.interval_seconds"),
+        ({"interval_seconds": float("nan")}, "insights.interval_seconds"),
+        ({"summary_interval_seconds": -1}, "insights.summary_interval_seconds"),
+        ({"window_segments": 0}, "insights.window_segments"),
+        ({"window_segments": 1.5}, "insights.window_segments"),
+        ({"provider": "openai"}, "insights.provider"),
+        ({"model": " "}, "insights.model"),
+        ({"model": "m" * 200}, "insights.model"),
+    ],
+)
+def test_an_invalid_insight_option_is_named(value: object, field: str) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        _parse_insights(value)
+    assert caught.value.code == ErrorCode.INVALID_CONFIG
+    assert caught.value.detail["field"] == field
+
+
+def test_unknown_insight_keys_are_ignored_and_listed() -> None:
+    value = {"style": "short", "model": "m", "base_url": "http://elsewhere"}
+    assert _parse_insights(value) == InsightOptions(model="m")
+    assert parse_config({"insights": value}, DEFAULT)[1] == ("insights.base_url", "insights.style")
+    assert parse_config({"insights": True}, DEFAULT)[1] == ()

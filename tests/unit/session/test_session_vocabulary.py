@@ -129,7 +129,7 @@ def phrases(play: SessionDriver, *, chunk: float = 0.8, overlap: float = 0.0, **
 @pytest.mark.parametrize(
     "engine",
     [TimedScripted(), ScriptedEngine(STATEFUL), ScriptedEngine(LOCAL_AGREEMENT)],
-    ids=lambda e: e.requirements.reading,
+    ids=lambda e: e.requirements.strategy,
 )
 @pytest.mark.parametrize("chunk", [0.7, 0.8, 0.9, 1.0, 1.2, 5.0])
 def test_a_phrase_is_found_wherever_its_finals_are_parted(engine: ScriptedEngine, chunk: float) -> None:

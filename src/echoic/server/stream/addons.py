@@ -31,9 +31,8 @@ from echoic.protocol.frames import (
 )
 from echoic.scheduling.diarizer_pool import DiarizerPool
 from echoic.server.stream.recordings import Recording, Recordings
-from echoic.session.config import Capabilities
+from echoic.session.config import Capabilities, InsightOptions
 from echoic.session.effects import Diarize, DiscardRecording, FinalizeDiarization, RecordAudio
-from echoic.session.insight_options import InsightOptions
 from echoic.session.session import Session
 
 #: Seconds that a client which said stop may wait for the last insight.

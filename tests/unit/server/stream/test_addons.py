@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from echoic.insights.providers import InsightProviders
     from echoic.interfaces.diarizer import DiarizationChunk, DiarizationResult, SpeakerTurn
     from echoic.server.context import ServerContext
-    from echoic.session.insight_options import InsightOptions
+    from echoic.session.config import InsightOptions
     from support.app_fixtures import StartApp
 
 ANN, BOB = VOCABULARY[0], VOCABULARY[10]
