@@ -1,7 +1,7 @@
 """OpenTelemetry traces of streams, windows, batches and calls of the quota store (extra ``otel``).
 
-Spans hold ids as they are in the log, models, durations, sizes and codes. They never hold audio, text, keys or users.
-An exception is recorded by its type alone.
+Spans hold ids as they are in the log, models, durations, sizes and codes. They never hold audio, text, keys
+or users. An exception is recorded by its type alone.
 """
 
 from __future__ import annotations

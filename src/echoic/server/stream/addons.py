@@ -1,4 +1,4 @@
-"""What one stream has beside its recogniser: who speaks, its audio on disk, what it comes down to."""
+"""Add-ons of a stream: diarization, recording and insights."""
 
 from __future__ import annotations
 
@@ -35,30 +35,27 @@ from echoic.session.config import Capabilities, InsightOptions
 from echoic.session.effects import Diarize, DiscardRecording, FinalizeDiarization, RecordAudio
 from echoic.session.session import Session
 
-#: Seconds that a client which said stop may wait for the last insight.
+#: Seconds that the close of a stopped stream waits for the last insight.
 LAST_INSIGHT_SECONDS: Final = 10.0
-#: Seconds that a final may wait longer for who speaks in it, where its sound came earlier than it plays.
+#: Additional seconds, at most, that a final waits for its speakers if its audio came faster than real time.
 MAX_SECONDS_AHEAD: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class AddOnServices:
-    """What all streams of a server share beside recognisers.
+    """The add-ons that all streams of a server share; None: not available."""
 
-    Attributes:
-        capabilities: What there is, and why not.
-        diarizer_pool: The diarizer, or None.
-        recordings: Where audio is stored, or None.
-        insight_providers: Who makes insights, or None: nobody.
-    """
-
+    #: The available add-ons, and why others are not available.
     capabilities: Capabilities = field(default_factory=Capabilities)
+    #: Runs the diarizer.
     diarizer_pool: DiarizerPool | None = None
+    #: Stores audio on disk.
     recordings: Recordings | None = None
+    #: Builds the insights of sessions.
     insight_providers: InsightProviders | None = None
 
     async def close(self) -> None:
-        """Give back what they hold."""
+        """Close all add-ons."""
         if self.diarizer_pool is not None:
             await self.diarizer_pool.close()
         if self.recordings is not None:
@@ -68,14 +65,14 @@ class AddOnServices:
 
 
 class StreamAddOns:
-    """One stream's share of them. None of it can delay a frame or end the stream.
+    """Runs the add-ons of one stream; a failing add-on neither delays a frame nor ends the stream.
 
     Args:
-        services: What all streams share.
-        name: The stream's.
-        session: The stream's.
+        services: The add-ons of the server.
+        name: The stream's id.
+        session: The stream's session.
         send_frame: Sends a frame to the client.
-        run_step: Takes a step of the session and carries out what it asks.
+        run_step: Calls a method of the session and carries out the effects it returns.
     """
 
     def __init__(
@@ -99,27 +96,27 @@ class StreamAddOns:
         self._held_insights: list[Insight | InsightError] = []
 
     def execute_effect(self, effect: Diarize | FinalizeDiarization | RecordAudio | DiscardRecording) -> None:
-        """Do what the session asks."""
+        """Carry out an effect of the session."""
         match effect:
-            case Diarize(key, sound) if (listeners := self._services.diarizer_pool) is not None:
-                listeners.submit_chunk(
-                    self, key, sound, self._on_diarized, extra_seconds=self._compute_seconds_ahead(sound)
+            case Diarize(key, chunk) if (pool := self._services.diarizer_pool) is not None:
+                pool.submit_chunk(
+                    self, key, chunk, self._on_diarized, extra_seconds=self._compute_seconds_ahead(chunk)
                 )
-            case FinalizeDiarization(key, carry) if (listeners := self._services.diarizer_pool) is not None:
+            case FinalizeDiarization(key, state) if (pool := self._services.diarizer_pool) is not None:
                 self._pending_summaries += 1
-                listeners.submit_finalization(self, key, carry, self._on_diarization_finalized)
+                pool.submit_finalization(self, key, state, self._on_diarization_finalized)
             case RecordAudio(audio):
                 self._record_audio(audio)
             case DiscardRecording():
                 if self._recording is not None:
                     self._recording.discard_audio()
             case Diarize() | FinalizeDiarization():
-                pass  # no session is offered what there is not
+                pass  # not available, so no session asks for it
             case _:
                 assert_never(effect)
 
     def on_frame_sent(self, frame: ServerFrame) -> None:
-        """Take note of a frame that goes out."""
+        """Pass a frame that was sent on to the add-ons."""
         if isinstance(frame, Configured):
             self._on_configured(frame)
         if isinstance(frame, DiarizationSummary):
@@ -143,16 +140,16 @@ class StreamAddOns:
 
     @property
     def has_pending_insights(self) -> bool:
-        """Whether an insight may still come of what was said."""
+        """Whether an insight may still follow."""
         return self._insight_scheduler is not None
 
     async def finish_insights(self) -> None:
-        """Wait a little for the last insight."""
+        """Wait for the last insight, for ``LAST_INSIGHT_SECONDS`` at most."""
         if self._insight_scheduler is not None:
             await self._insight_scheduler.wait_for_final(LAST_INSIGHT_SECONDS)
 
     def close(self) -> None:
-        """Let go of everything; nothing is told any more."""
+        """Stop the stream's add-ons; no frame is sent afterwards."""
         if self._services.diarizer_pool is not None:
             self._services.diarizer_pool.remove_client(self)
         if self._recording is not None:
@@ -163,18 +160,18 @@ class StreamAddOns:
     def _on_configured(self, frame: Configured) -> None:
         if frame.diarization and self._services.diarizer_pool is not None:
             self._services.diarizer_pool.start_loading()
-        wishes = self._session.config.insights if frame.insights else None
-        if wishes == self._insight_options:
+        options = self._session.config.insights if frame.insights else None
+        if options == self._insight_options:
             return
-        self._insight_options = wishes
-        insights = self._services.insight_providers
-        if self._insight_scheduler is not None and (wishes is None or insights is None):
+        self._insight_options = options
+        providers = self._services.insight_providers
+        if self._insight_scheduler is not None and (options is None or providers is None):
             self._insight_scheduler.pause_live()
-        elif self._insight_scheduler is not None and wishes is not None and insights is not None:
-            insights.update_scheduler(self._insight_scheduler, wishes)
-        elif wishes is not None and insights is not None:
-            watcher = insights.build_scheduler(self._name, wishes, self._on_insight)
-            self._insight_scheduler = watcher if isinstance(watcher, InsightScheduler) else None
+        elif self._insight_scheduler is not None and options is not None and providers is not None:
+            providers.update_scheduler(self._insight_scheduler, options)
+        elif options is not None and providers is not None:
+            scheduler = providers.build_scheduler(self._name, options, self._on_insight)
+            self._insight_scheduler = scheduler if isinstance(scheduler, InsightScheduler) else None
 
     def _record_audio(self, audio: NDArray[np.float32]) -> None:
         if self._recording is None and self._services.recordings is not None:
@@ -186,7 +183,7 @@ class StreamAddOns:
             self._recording.write(audio)
 
     def _compute_seconds_ahead(self, chunk: DiarizationChunk) -> float:
-        """Return the seconds by which sound came earlier than it would play: a file is in no hurry."""
+        """Return the seconds that a chunk came earlier than in real time; its final may wait longer."""
         now = asyncio.get_running_loop().time()
         self._playback_end = max(now, self._playback_end + len(chunk.audio) / DIARIZATION_SAMPLE_RATE)
         return min(self._playback_end - now, MAX_SECONDS_AHEAD)
@@ -198,14 +195,14 @@ class StreamAddOns:
         self._run_step(self._session.on_diarization_finalized, key, turns)
 
     def _on_summary_sent(self) -> None:
-        """Tell of the insights that waited for the summary of their commit."""
+        """Send the insights that were held back until the diarization summary of their commit."""
         self._pending_summaries = max(0, self._pending_summaries - 1)
         held, self._held_insights = self._held_insights, []
         for frame in held:
             self._send_frame(frame)
 
     def _on_insight(self, frame: Insight | InsightError) -> None:
-        """Tell of an insight; not before the summary of the same commit."""
+        """Send an insight, but not before the diarization summary of the same commit."""
         if self._pending_summaries:
             self._held_insights.append(frame)
         else:

@@ -1,4 +1,4 @@
-"""The streams that are open: who may come in, how many there are, and how they all end."""
+"""Admission control: limits the open streams of a server, and drains them when the server stops."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from echoic.errors import AccessRefused, ErrorCode
 from echoic.protocol.constants import CLOSE_GOING_AWAY
 from echoic.server.stream.flow_control import TotalBacklog
 
-#: Seconds that streams which are cut off have to send their close.
+#: Seconds that streams have to send their close frame after ``close_now``.
 _FORCED_CLOSE_SECONDS = 2.0
 
 
@@ -19,10 +19,10 @@ class OpenStream(Protocol):
 
     @property
     def is_behind(self) -> bool:
-        """Whether its finals are late."""
+        """Whether the stream's finals come late."""
 
     def end_stream(self, code: int) -> None:
-        """Deliver what was heard, then close with ``code``."""
+        """Deliver the results of the audio so far, then close with ``code``."""
 
     def close_now(self, code: int) -> None:
         """Close with ``code`` at once."""
@@ -32,9 +32,9 @@ class StreamAdmission:
     """The open streams of a server.
 
     Args:
-        max_streams: Streams at the same time.
-        total_backlog: The audio that they wait for; while there is too much of it nobody else is let in.
-        retry_after: Seconds after which somebody who was turned away may try again.
+        max_streams: The most streams at the same time.
+        total_backlog: Undecoded audio of all streams; while it is too high, new streams are refused.
+        retry_after: Seconds after which a refused client should try again.
     """
 
     def __init__(
@@ -53,47 +53,47 @@ class StreamAdmission:
 
     @property
     def behind_count(self) -> int:
-        """How many have fallen behind real time."""
+        """Open streams that have fallen behind real time."""
         return sum(connection.is_behind for connection in tuple(self._open_streams))
 
     @property
     def is_full(self) -> bool:
-        """Whether nobody else is let in for now."""
+        """Whether new streams are refused for now."""
         return len(self) >= self.max_streams or self._total_backlog.is_high
 
     def check_admission(self) -> None:
-        """Return if one more stream may be opened.
+        """Check that one more stream may be opened.
 
         Raises:
-            AccessRefused: The server is full, or about to stop; ``retry_after`` says when to come again.
+            AccessRefused: ``server_busy`` or ``draining``, with ``retry_after`` in seconds.
         """
         if self.is_draining:
             raise AccessRefused(
                 ErrorCode.DRAINING,
-                "The server is about to stop. Please connect again later.",
+                "The server is stopping. Connect again later.",
                 retry_after=self.retry_after,
             )
         if len(self) >= self.max_streams:
             raise AccessRefused(
                 ErrorCode.SERVER_BUSY,
-                f"The server has {self.max_streams} streams, as many as it may. Please try again later.",
+                f"The server has reached its limit of {self.max_streams} streams. Try again later.",
                 limit=self.max_streams,
                 retry_after=self.retry_after,
             )
         if self._total_backlog.is_high:
             raise AccessRefused(
                 ErrorCode.SERVER_BUSY,
-                "The server has more audio to decode than it can keep up with. Please try again later.",
+                "The server is overloaded: too much audio waits to be decoded. Try again later.",
                 retry_after=self.retry_after,
             )
 
     def add_stream(self, connection: OpenStream) -> None:
-        """Count a stream as open."""
+        """Add an open stream."""
         self._open_streams.add(connection)
         self._is_empty.clear()
 
     def remove_stream(self, connection: OpenStream) -> None:
-        """Count it no more."""
+        """Remove a stream that is over."""
         self._open_streams.discard(connection)
         if not self._open_streams:
             self._is_empty.set()
@@ -103,10 +103,10 @@ class StreamAdmission:
         await self._is_empty.wait()
 
     async def drain(self, seconds: float) -> None:
-        """Refuse new streams, let the open ones deliver what they heard, and wait until they are gone.
+        """Refuse new streams, let the open ones deliver their results, and wait until all are closed.
 
         Args:
-            seconds: After these a stream that is still open is cut off.
+            seconds: Streams that are still open after this time are closed at once.
         """
         self.is_draining = True
         for connection in tuple(self._open_streams):

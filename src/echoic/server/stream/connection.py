@@ -57,7 +57,7 @@ log = logging.getLogger(__name__)
 _NORMAL_CLOSE_CODES: Final = (CLOSE_NORMAL, CLOSE_GOING_AWAY)
 #: Seconds that the close of a replaced connection may take.
 _REPLACED_CLOSE_SECONDS: Final = 2.0
-#: Seconds for which messages that have already arrived are processed before other streams get their turn.
+#: Seconds for which messages that have already arrived are processed before other streams have a turn.
 _READ_TURN_SECONDS: Final = 0.001
 #: Seconds between two checks of the lag, at least, while nothing else happens.
 _MIN_LAG_CHECK_SECONDS: Final = 0.01
@@ -181,7 +181,7 @@ class Connection:
         self._peer, self._log_context = peer, copy_context()
 
     async def _read_until_gone(self, peer: WebSocketPeer) -> int:
-        """Read messages until the client disconnects or ``_stop_reading`` is called; return the close code."""
+        """Read messages until the client disconnects or ``_stop_reading``; return the close code."""
         try:
             async with asyncio.timeout(None) as timeout:  # expires at once in ``_stop_reading``
                 self._read_timeout = timeout
@@ -301,7 +301,7 @@ class Connection:
         self._run_step(self._session.on_decoded, key, outcome)
 
     def _schedule_continue(self) -> None:
-        """Continue in the next round of the event loop, after other streams, or once the audio is paid for."""
+        """Continue in the next round of the event loop, or once the audio is paid for."""
         if self._quota is None or not self._quota.is_waiting:
             asyncio.get_running_loop().call_soon(self._run_step, self._session.continue_audio)
         else:

@@ -1,4 +1,4 @@
-"""A WebSocket endpoint as a bare ASGI application: lets the client in, then drives its stream."""
+"""ASGI application of a stream endpoint: authenticates and admits a client, then runs its stream."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from echoic.errors import CLOSE_CODES, AccessRefused, ErrorCode, ProtocolError
 from echoic.observability.logging import bind_log_context, log_event
 from echoic.observability.stream_stats import StreamStats
 from echoic.protocol.codec import encode_frame
+from echoic.protocol.constants import CLOSE_INTERNAL_ERROR
 from echoic.protocol.frames import Error, Status
 from echoic.quotas.ledger import QuotaLedger
 from echoic.quotas.stream_quota import StreamQuota
@@ -36,20 +37,20 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _QuotaHandle:
-    """A stream's account, and what gives it back."""
+    """A stream's quota, and the function that settles and releases it."""
 
     quota: StreamQuota
     release: Callable[[], None]
 
 
 class StreamEndpoint:
-    """Serves streams.
+    """Serves WebSocket streams.
 
     Args:
-        get_services: Called for each stream, in the running server.
-        authenticator: Who may.
-        fallback: Whether another model may answer when the one asked for cannot.
-        ledger: Where streams and their minutes are counted; None: nobody counts them.
+        get_services: Returns the server's services; called for each stream, in the running event loop.
+        authenticator: Authenticates the clients; None: every client is let in.
+        fallback: Whether another model may stand in for one that is unavailable.
+        ledger: Enforces the quotas of users; None: there are no quotas.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class StreamEndpoint:
             address = find_request_address(scope, services.trusted_proxies)
             with bind_log_context(stream=peer.name, address=str(address)):
                 await self._serve_client(scope, address, peer, services)
-        except (PeerDisconnected, OSError):  # gone before there was a stream
+        except (PeerDisconnected, OSError):  # disconnected before the stream began
             return
 
     async def _serve_client(
@@ -87,13 +88,11 @@ class StreamEndpoint:
     ) -> None:
         try:
             identity = await self._authenticate_client(scope, address, peer)
-            if services.resumable_sessions.has_sessions(
-                identity.user
-            ):  # such a user may have come for one of them
+            if services.resumable_sessions.has_sessions(identity.user):
                 async with self._authenticator.hold_pending_connection():
-                    wish, peer = await read_resume_request(peer)
-                if wish is not None:
-                    await self._resume_stream(wish, identity, peer, services)
+                    request, peer = await read_resume_request(peer)
+                if request is not None:
+                    await self._resume_stream(request, identity, peer, services)
                     return
             await services.vocabulary.reload_changed_files()
             services.streams.check_admission()
@@ -107,22 +106,22 @@ class StreamEndpoint:
     async def _run_with_quota(
         self, ledger: QuotaLedger, identity: Identity, peer: WebSocketPeer, services: StreamServices
     ) -> None:
-        account = await ledger.open_stream(identity.user, identity.tier)
-        leaving: list[asyncio.Task[None]] = []
+        quota = await ledger.open_stream(identity.user, identity.tier)
+        settlements: list[asyncio.Task[None]] = []
 
-        def leave() -> None:
-            leaving.append(ledger.close_stream(account))
+        def release() -> None:
+            settlements.append(ledger.close_stream(quota))
 
         try:
-            services.streams.check_admission()  # others may have come in meanwhile
+            services.streams.check_admission()  # again: other streams may have been opened meanwhile
         except AccessRefused:
-            leave()
+            release()
             raise
         try:
-            await self._run_stream(identity, peer, services, _QuotaHandle(account, leave))
+            await self._run_stream(identity, peer, services, _QuotaHandle(quota, release))
         finally:
-            if leaving:  # else the session waits for another client
-                await asyncio.shield(leaving[0])
+            if settlements:  # empty while the session waits for its client
+                await asyncio.shield(settlements[0])
 
     async def _resume_stream(
         self, request: ResumeRequest, identity: Identity, peer: WebSocketPeer, services: StreamServices
@@ -132,9 +131,8 @@ class StreamEndpoint:
         except ProtocolError as error:
             raise AccessRefused(error.code, error.message) from None
         if services.revocation_monitor is not None and isinstance(session, Connection):
-            services.revocation_monitor.follow_stream(
-                session, identity
-            )  # it lasts as long as the key that was presented last
+            # From now on the stream depends on the key that was presented last.
+            services.revocation_monitor.follow_stream(session, identity)
         services.metrics.resumed_streams.inc()
         await session.serve_peer(peer)
 
@@ -156,7 +154,7 @@ class StreamEndpoint:
         if refusal.code is ErrorCode.SERVER_BUSY:
             detail = {"retry_after": services.streams.retry_after, **detail}
         frame = Error(code=refusal.code, message=refusal.message, detail=detail)
-        code = CLOSE_CODES[refusal.code] or 1011
+        code = CLOSE_CODES[refusal.code] or CLOSE_INTERNAL_ERROR
         services.metrics.count_sent(frame)
         services.metrics.count_close(code)
         log_event(log, logging.WARNING, "stream.refused", code=refusal.code)
@@ -170,36 +168,36 @@ class StreamEndpoint:
         services: StreamServices,
         quota_handle: _QuotaHandle | None = None,
     ) -> None:
-        metrics = services.metrics
-        account = quota_handle.quota if quota_handle else None
-        who = {"user": identity.user, "key": identity.key_id}
+        quota = quota_handle.quota if quota_handle else None
+        stats = StreamStats(services.metrics, quota.grant_audio if quota else None)
+        owner = {"user": identity.user, "key": identity.key_id}
 
-        def over(code: int) -> None:
+        def on_closed(code: int) -> None:
             services.streams.remove_stream(connection)
             if services.revocation_monitor is not None:
                 services.revocation_monitor.forget_stream(connection)
-            log_event(
-                log, logging.INFO, "stream.closed", stream=peer.name, **who, **tally.summarize_end(code)
-            )
+            summary = stats.summarize_end(code)
+            log_event(log, logging.INFO, "stream.closed", stream=peer.name, **owner, **summary)
             if quota_handle is not None:
                 quota_handle.release()
 
-        tally = StreamStats(metrics, account.grant_audio if account else None)
-        defaults = StreamConfig(vocabulary=services.vocabulary.current)
-        offers = services.addons.capabilities
-        session = Session(
-            services.build_vad,
-            defaults,
-            tally.grant_samples,
-            capabilities=offers,
-            recording=f"{peer.name}.wav",
-        )
-        stay = StreamSlot(peer.name, services.resumable_sessions, identity.user, over)
-        connection = Connection(session, services, stay, fallback=self._fallback, stats=tally, quota=account)
+        slot = StreamSlot(peer.name, services.resumable_sessions, identity.user, on_closed)
+        session = _build_session(services, stats, peer.name)
+        connection = Connection(session, services, slot, fallback=self._fallback, stats=stats, quota=quota)
         services.streams.add_stream(connection)
         if services.revocation_monitor is not None:
             services.revocation_monitor.follow_stream(connection, identity)
-        metrics.opened_streams.inc()
-        log_event(log, logging.INFO, "stream.opened", **who, open=len(services.streams))
+        services.metrics.opened_streams.inc()
+        log_event(log, logging.INFO, "stream.opened", **owner, open=len(services.streams))
         connection.start(peer)
         await connection.serve_peer(peer)
+
+
+def _build_session(services: StreamServices, stats: StreamStats, name: str) -> Session:
+    return Session(
+        services.build_vad,
+        StreamConfig(vocabulary=services.vocabulary.current),
+        stats.grant_samples,
+        capabilities=services.addons.capabilities,
+        recording=f"{name}.wav",
+    )

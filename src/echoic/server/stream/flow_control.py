@@ -32,7 +32,7 @@ class ReadRates:
 class TokenBucket:
     """A token bucket that may be overdrawn: taking too many tokens makes the next wait longer.
 
-    Source: the token bucket of traffic shaping (RFC 2697), with debts, as a message that came cannot be sent back.
+    Source: the token bucket of traffic shaping (RFC 2697). Debts are allowed: messages cannot be sent back.
 
     Args:
         rate: Tokens that flow in per second; 0: no limit.
@@ -141,8 +141,8 @@ class TotalBacklog:
 class LatencyMonitor:
     """Measures how late finals are delivered after they were due.
 
-    Audio that arrives faster than real time is due when it would have arrived in real time. So a file that is
-    decoded in less time than it plays is never late, however fast it was sent.
+    Audio that arrives faster than real time is due when it would have arrived in real time. So a file that
+    is decoded in less time than it plays is never late, however fast it was sent.
 
     Args:
         marks: Above the high mark the stream has fallen behind, below the low mark it has recovered.
@@ -175,8 +175,8 @@ class LatencyMonitor:
     def compute_lag(self, now: float) -> float:
         """Return the lag of the stream in seconds.
 
-        The lag is that of the oldest final still due, or that of the last delivered final minus the time since then,
-        whichever is larger.
+        The larger of two: the lag of the oldest final still due, and the lag of the last delivered final
+        minus the time since then.
         """
         last = max(0.0, self._last_lag - (now - self._last_lag_at))
         return max(last, now - self._due[0][1]) if self._due else last
@@ -203,8 +203,8 @@ class LatencyMonitor:
 class FlowControl:
     """Decides when the client of one stream is read, and measures the lag of the stream.
 
-    What a client sends while it is not read stays in its connection, and TCP makes the client wait: no message is
-    lost.
+    What a client sends while it is not read stays in its connection, and TCP makes the client wait. No
+    message is lost.
 
     Args:
         session: The stream's session.

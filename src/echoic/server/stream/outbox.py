@@ -1,4 +1,4 @@
-"""What waits to be sent to one client: bounded, in order, written by one task while there is something."""
+"""Send queue of one client, bounded and in order; keeps sent frames for a client that resumes."""
 
 from __future__ import annotations
 
@@ -22,16 +22,13 @@ _FRAME_OVERHEAD: Final = 128
 
 @dataclass(frozen=True, slots=True)
 class OutboxLimits:
-    """How much may wait for a slow client, and how long it may take nothing.
+    """Size of the send queue of a slow client."""
 
-    Attributes:
-        max_frames: Frames.
-        max_characters: Characters of JSON.
-        send_seconds: A single send may take this long; then the client counts as gone.
-    """
-
+    #: The queue is full at so many frames.
     max_frames: int = 256
+    #: The queue is full at so many characters of JSON.
     max_characters: int = 2**20
+    #: The client counts as gone when it does not take a frame for this long.
     send_seconds: float = 30.0
 
 
@@ -76,7 +73,7 @@ class ReplayBuffer:
         return text
 
     def find_frames_after(self, last_received: int) -> list[str] | None:
-        """Return the kept frames after number ``last_received``, or None if any was discarded or the number is wrong."""
+        """Return the frames after number ``last_received``, or None if one was discarded or never sent."""
         if not self._last_discarded <= last_received <= self.last_number:
             return None
         return [text for number, text in self._frames if number > last_received]
@@ -97,16 +94,15 @@ class ReplayBuffer:
 
 
 class Outbox:
-    """The frames on their way to one client, or, while there is none, into the record alone.
+    """Queues the frames for one client, or only keeps them while there is no client.
 
-    Partials are left out while it is full; nothing else ever is. From when it is full until it is half empty
-    it asks, by ``is_congested``, that the client be read no further, so that what is still to come is bounded by
-    what was already heard.
+    A full queue drops partials and no other frame. It is congested from when it is full until it is half
+    empty. The client should not be read meanwhile, so that the audio already received bounds the queue.
 
     Args:
-        send: ASGI's ``send`` of an accepted connection, or None: ``attach_client`` brings it.
-        limits: How much may wait.
-        on_changed: Called when there is room again, and when it is over (``close_code`` is set).
+        send: ASGI's ``send`` of an accepted connection, or None until ``attach_client`` is called.
+        limits: Size of the queue.
+        on_changed: Called when the queue is no longer congested, and when ``close_code`` is set.
     """
 
     __slots__ = (
@@ -131,18 +127,18 @@ class Outbox:
         self._queued_characters = 0
         self._is_congested = False
         self._writer_task: asyncio.Task[None] | None = None
-        #: The close code once the connection is closed or found lost; None while it is open.
+        #: The close code of the connection; None while it is open.
         self.close_code: int | None = None
-        #: Partials that were left out.
+        #: Partials that were dropped.
         self.dropped_partials = 0
-        #: The code and reason of the close, once it is asked for.
+        #: The code and reason that ``close`` was called with.
         self.requested_close: tuple[int, str] | None = None
-        #: Where frames are numbered and kept; None: they are not.
+        #: Numbers and keeps the frames; None: the stream is not resumable.
         self.replay_buffer: ReplayBuffer | None = None
 
     @property
     def is_full(self) -> bool:
-        """Whether as much waits as may."""
+        """Whether the queue has reached a limit."""
         return (
             len(self._queued) >= self._limits.max_frames
             or self._queued_characters >= self._limits.max_characters
@@ -150,21 +146,21 @@ class Outbox:
 
     @property
     def is_congested(self) -> bool:
-        """Whether it was full and is not half empty yet."""
+        """Whether the queue was full and is not half empty yet."""
         return self._is_congested
 
     def push_frame(self, frame: ServerFrame) -> None:
-        """Queue a frame; a partial that finds it full is left out."""
+        """Queue a frame; a full queue drops a partial."""
         if self.is_full and isinstance(frame, Partial):
             self.dropped_partials += 1
             return
         text = encode_frame(frame)
-        if self.replay_buffer is not None:  # who takes the session up later needs neither partials nor pongs
+        if self.replay_buffer is not None:  # partials and pongs are not replayed
             text = self.replay_buffer.add_frame(text, keep=not isinstance(frame, Partial | Pong))
         self._push_item(text)
 
     def close(self, code: int, reason: str = "") -> None:
-        """Close the connection with ``close_code`` once everything queued is sent."""
+        """Close the connection with ``code`` once all queued frames are sent."""
         self.requested_close = (code, reason.encode()[:_REASON_BYTES].decode(errors="ignore"))
         if self._send is None:
             self._mark_closed(code)
@@ -172,14 +168,14 @@ class Outbox:
             self._push_item(self.requested_close)
 
     def detach_client(self) -> None:
-        """Write nothing until there is another client; what comes is kept in the record."""
+        """Send nothing until another client is attached; frames are kept in the replay buffer."""
         self.clear_queue()
         self._send = self.close_code = None
         if self.replay_buffer is not None:
             self.replay_buffer.start_holding()
 
     def attach_client(self, send: Send, first_frames: Iterable[str] = ()) -> None:
-        """Write to this client from now on, first these frames."""
+        """Send to this client from now on, ``first_frames`` (JSON) before all others."""
         self.clear_queue()
         self._send, self.close_code = send, None
         for text in first_frames:
@@ -190,12 +186,12 @@ class Outbox:
             self.replay_buffer.stop_holding()
 
     def stop(self) -> None:
-        """Write nothing more; the connection is over."""
+        """Send nothing more; the connection is over."""
         self.close_code = CLOSE_ABNORMAL if self.close_code is None else self.close_code
         self.clear_queue()
 
     def clear_queue(self) -> None:
-        """Drop what waits, also what is being written."""
+        """Drop all queued frames, and cancel the send that is under way."""
         self._queued.clear()
         self._queued_characters = 0
         self._is_congested = False
@@ -209,9 +205,7 @@ class Outbox:
         self._queued.append(item)
         self._queued_characters += len(item) if isinstance(item, str) else 0
         self._is_congested = self._is_congested or self.is_full
-        if (
-            self._writer_task is None
-        ):  # a task only while there is something to write: an idle stream has none
+        if self._writer_task is None:  # an idle stream has no writer task
             self._writer_task = asyncio.get_running_loop().create_task(self._write_queued())
 
     async def _write_queued(self) -> None:
@@ -222,10 +216,10 @@ class Outbox:
                 if self._is_congested and self._is_half_empty:
                     self._is_congested = False
                     self._on_changed()
-        except (OSError, RuntimeError, TimeoutError):  # gone, closed by the transport, or it takes nothing
+        except (OSError, RuntimeError, TimeoutError):  # the client is gone, or takes nothing
             self._mark_closed(CLOSE_ABNORMAL)
         finally:
-            if self._writer_task is asyncio.current_task():  # a writer that was given up may have a successor
+            if self._writer_task is asyncio.current_task():  # not a cancelled writer that was replaced
                 self._writer_task = None
 
     @property

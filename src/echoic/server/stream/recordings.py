@@ -1,4 +1,4 @@
-"""Sessions' audio on disk, for those who asked for it: one folder, one writer, and an end to it."""
+"""Stores the audio of sessions as WAV files, and removes expired files."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from echoic.scheduling.threads import call_soon_threadsafe
 
 log = logging.getLogger(__name__)
 
-#: The names of recordings: those of streams.
+#: File names of recordings: the id of a stream. Other files in the folder are never removed.
 _RECORDING_NAME: Final = re.compile(r"[0-9a-f]{12}\.wav")
-#: Pieces of audio of one session that may wait for the disk; a minute or so.
+#: Writes of one session that may be pending, about a minute of audio; a slower disk fails the recording.
 _MAX_PENDING_WRITES: Final = 64
-#: Seconds from one look for old files to the next.
+#: Seconds between two sweeps for expired files.
 _SWEEP_SECONDS: Final = 3600.0
 _DAY_SECONDS: Final = 86_400.0
-#: Seconds that the end of the server waits for the disk.
+#: Seconds that ``close`` waits for pending writes.
 _CLOSE_SECONDS: Final = 5.0
 
 
 class Recordings:
-    """The folder of all sessions' audio. One thread writes, so that a slow disk holds up no stream.
+    """The folder with the recordings of all sessions; one thread writes, so a slow disk delays no stream.
 
     Args:
-        folder: Made if it is missing, readable by its owner alone.
-        retention_days: After so many a file is removed; 0: never.
+        folder: Created if it is missing, readable by its owner alone.
+        retention_days: Days after which a file is removed; 0: never.
     """
 
     def __init__(self, folder: Path, retention_days: float = 7.0) -> None:
@@ -52,11 +52,11 @@ class Recordings:
         self._open_recordings: weakref.WeakSet[Recording] = weakref.WeakSet()
 
     def open_recording(self, name: str, on_failed: Callable[[], None]) -> Recording:
-        """Return a session's recording; nothing is written before there is audio.
+        """Return the recording of a session; the file is created with the first audio.
 
         Args:
-            name: Its file's.
-            on_failed: Called once, on the event loop, if it cannot be written.
+            name: The file name.
+            on_failed: Called once, on the event loop, if the file cannot be written.
         """
         if self._thread is None:
             self._thread = threading.Thread(target=self._run_jobs, name="echoic-recordings", daemon=True)
@@ -66,13 +66,13 @@ class Recordings:
         return recording
 
     async def run_sweeps(self) -> None:
-        """Remove old files until cancelled."""
+        """Remove expired files every hour, until cancelled."""
         while True:
             await asyncio.to_thread(self.remove_expired)
             await asyncio.sleep(_SWEEP_SECONDS)
 
     def remove_expired(self) -> None:
-        """Remove the recordings that are too old, and nothing else that lies there."""
+        """Remove expired recordings, and no other file."""
         if not self._retention_days:
             return
         oldest = time.time() - self._retention_days * _DAY_SECONDS
@@ -83,7 +83,7 @@ class Recordings:
                     log_event(log, logging.INFO, "recording.removed", recording=path.name)
 
     async def close(self) -> None:
-        """Write what waits, and close what is open."""
+        """Finish pending writes and close all open files."""
         if self._thread is not None:
             for recording in self._open_recordings:
                 recording.close()
@@ -96,12 +96,12 @@ class Recordings:
 
 
 class Recording:
-    """One session's audio: WAV, 16 kHz, mono, 16 bits; whole at every moment.
+    """One session's WAV file, 16 kHz, mono, 16 bits; its header is valid after every write.
 
     Args:
-        path: Where.
-        submit_job: Takes a job for the writer's thread.
-        on_failed: Called once, on the event loop, if it cannot be written.
+        path: The file.
+        submit_job: Queues a job for the writer's thread.
+        on_failed: Called once, on the event loop, if the file cannot be written.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class Recording:
 
     @property
     def name(self) -> str:
-        """Its file's name."""
+        """The file name."""
         return self._path.name
 
     def write(self, audio: NDArray[np.float32]) -> None:
@@ -132,11 +132,11 @@ class Recording:
         self._submit_job(lambda: self._run_guarded(lambda: self._append_audio(audio)))
 
     def discard_audio(self) -> None:
-        """Throw away what was written; what comes is written from the beginning."""
+        """Delete the file; later audio starts a new file."""
         self._submit_job(lambda: self._run_guarded(self._remove_file))
 
     def close(self) -> None:
-        """Write nothing more."""
+        """Close the file after the pending writes."""
         self._submit_job(lambda: self._run_guarded(self._close_file))
 
     def _mark_failed(self) -> None:
@@ -162,14 +162,14 @@ class Recording:
         if self._raw_file is None or self._wave_file is None:
             self._raw_file, self._wave_file = self._create_file()
         samples = np.clip(np.rint(audio * 32767.0), -32768, 32767).astype("<i2")
-        self._wave_file.writeframes(samples.tobytes())  # and mends the header
+        self._wave_file.writeframes(samples.tobytes())  # also updates the header
         self._raw_file.flush()
 
     def _create_file(self) -> tuple[BufferedWriter, wave.Wave_write]:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._path.touch(mode=0o600)
         raw = self._path.open("wb")
-        file = wave.open(raw, "wb")  # noqa: SIM115  # closed by ``_end``
+        file = wave.open(raw, "wb")  # noqa: SIM115  # closed by ``_close_file``
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(DIARIZATION_SAMPLE_RATE)

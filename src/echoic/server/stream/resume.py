@@ -268,8 +268,8 @@ def build_resume_error() -> ProtocolError:
     """Return the error for a session that cannot be resumed."""
     return ProtocolError(
         ErrorCode.RESUME_FAILED,
-        "The session cannot be resumed: it is over, has waited too long, or the token or frame number is wrong. "
-        "Connect again, configure without `resume`, and send the audio again.",
+        "The session cannot be resumed: it is over, it has waited too long, or the token or the frame number "
+        "is wrong. Connect again, configure without `resume`, and send the audio again.",
     )
 
 
@@ -287,8 +287,8 @@ async def read_resume_request(peer: WebSocketPeer) -> tuple[ResumeRequest | None
     """Read the first message of a client.
 
     Returns:
-        The resume request in the message, or None, and the peer to go on with: it receives every other message
-        again.
+        The resume request in the message, or None, and the peer to go on with, which receives any other
+        message again.
 
     Raises:
         PeerDisconnected: The client has disconnected.
