@@ -1,13 +1,13 @@
-"""Parakeet (TDT, RNNT and CTC) by Apple's MLX, with the networks that parakeet-mlx defines.
+"""Parakeet (TDT, RNNT and CTC) on Apple's MLX, with the networks of parakeet-mlx.
 
-Of parakeet-mlx only the networks are taken. Its features have a frame or two more than those that the model
-was trained with, and its stream changes the attention of the loaded model for as long as it is open: neither
-would do for several sessions on one model.
+Only the networks of parakeet-mlx are used. Its features have a frame or two more than those that the model
+was trained with, and its streaming mode changes the attention of the loaded model while a stream is open:
+neither works for several sessions on one model.
 
-MLX computes late, and only the thread that asked for an array can compute it. So all that outlives a call
-(weights, and what a session carries from window to window) is computed before the call ends. Each thread that
-asked gets a stream with a thread behind it that outlives the first, and the program may be aborted at its end
-for that; so an engine asks from one thread, which takes leave of its streams before it ends.
+MLX evaluates arrays lazily, and only in the thread that created them. So everything that outlives a call
+(weights, decoder states) is evaluated before the call ends. MLX also starts a background thread for each
+thread that uses it, and these may abort the program at its exit. So an engine uses MLX from one thread, which
+releases its MLX streams before it ends.
 Source: https://github.com/senstella/parakeet-mlx; https://github.com/ml-explore/mlx.
 """
 
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import mlx.core as mx
 import numpy as np
@@ -32,64 +32,69 @@ from echoic.engines.parakeet.decoder import CtcDecoder, EncoderFrames, TokenDeco
 from echoic.engines.parakeet.engine import Parakeet, ParakeetModel, ParakeetOptions
 from echoic.engines.parakeet.features import SAMPLE_RATE, MelFeatures
 from echoic.engines.parakeet.mlx_files import MLX_MODEL_ID, MlxModelFiles, build_mlx_error, inspect_mlx_folder
-from echoic.engines.parakeet.nemo_files import DecodingHead
-from echoic.engines.parakeet.transducer import LOOKAHEAD, DecoderLane, Transducer
+from echoic.engines.parakeet.nemo_files import DecodingHead, ParakeetArchitecture
+from echoic.engines.parakeet.transducer import (
+    LOOKAHEAD,
+    BaseJointOutput,
+    CachingNetwork,
+    DecoderLane,
+    Prediction,
+    Transducer,
+    decode_durations,
+)
 from echoic.interfaces.engine import Hypothesis, Window
 
-#: Samples of the noise that a loaded model is tried on: one second.
+#: Samples of the noise that a loaded model decodes as a test: one second.
 _WARM_UP_SAMPLES = SAMPLE_RATE
-#: What parakeet-mlx and MLX raise of a configuration or weights that they cannot use.
+#: Errors that parakeet-mlx and MLX raise for an unusable configuration or unusable weights.
 _LOAD_ERRORS = (DaciteError, ValueError, RuntimeError, TypeError, KeyError, AttributeError, AssertionError)
 
 
 @dataclass(frozen=True, slots=True)
 class MlxOptions:
-    """How MLX runs.
+    """Options of MLX."""
 
-    Attributes:
-        precision: The encoder's; None: ``bfloat16`` on a GPU and ``float32`` on a CPU. The networks that
-            decode are small and always have ``float32``.
-        allow_batching: Encode and decode windows together; None: on a CPU only. A GPU may add up in another order
-            when it has more to add up, so what it says of a window could depend on those beside it.
-        head: The head to use of a hybrid; None: the transducer, where there is one.
-    """
-
+    #: Precision of the encoder; None: ``bfloat16`` on a GPU and ``float32`` on a CPU. The small decoding
+    #: networks always use ``float32``.
     precision: Literal["bfloat16", "float16", "float32"] | None = None
+    #: Whether to encode and decode windows in batches; None: on a CPU only. A GPU may add numbers in another
+    #: order for larger arrays, so the output for a window could depend on the rest of its batch.
     allow_batching: bool | None = None
+    #: The head of a hybrid to use; None: the transducer, if there is one.
     head: DecodingHead | None = None
 
 
 class ParakeetMlx(Parakeet):
-    """Parakeet from a folder for MLX (``engines.base.Engine``).
+    """Parakeet from a folder for MLX (implements ``Engine``).
 
-    It runs on MLX's default device, in a thread of its own, and so one call after the other.
+    It runs on MLX's default device, in its own thread, so calls run one after the other.
 
     Args:
-        folder: In the layout of ``parakeet_mlx_files``.
-        options: What may be set of every Parakeet, but for ``threads``; None: all as usual.
-        mlx_options: How MLX runs.
+        folder: In the layout of ``mlx_files``.
+        options: Options of every Parakeet; ``max_concurrency`` has no effect. None: the defaults.
+        mlx_options: Options of MLX.
 
     Raises:
-        ModelUnavailable: Something is missing, broken, or does not fit together.
-        ValueError: A left context of less than one frame.
+        ModelUnavailable: A file is missing or broken, or the files do not belong together.
+        ValueError: The left context is less than one frame.
     """
 
     def __init__(
         self, folder: Path, options: ParakeetOptions | None = None, mlx_options: MlxOptions = MlxOptions()
     ) -> None:
         files = inspect_mlx_folder(folder, mlx_options.head)
-        with ExitStack() as undo:
+        with ExitStack() as cleanup:
             self._executor = DaemonExecutor("echoic-mlx", _release_mlx_resources)
-            undo.callback(self._executor.shutdown)
+            cleanup.callback(self._executor.shutdown)
             super().__init__(
                 self._executor.run_call(_load_mlx_model, files, mlx_options),
                 replace(options or ParakeetOptions(), max_concurrency=1),
             )
             self._warm_up()
-            undo.pop_all()
+            cleanup.pop_all()
 
     def decode(self, windows: Sequence[Window]) -> list[Hypothesis]:
-        """Return the tokens of each window's new part, and as volatile those of its right context.
+        """Return the tokens of each window: the new part as committed, the right context as volatile.
 
         Raises:
             ValueError: A window is not at 16 kHz.
@@ -97,12 +102,12 @@ class ParakeetMlx(Parakeet):
         return self._executor.run_call(super().decode, windows)
 
     def close(self) -> None:
-        """Release the weights, and the memory that MLX keeps for later."""
+        """Release the weights and MLX's memory cache."""
         self._executor.run_call(super().close)
         self._executor.shutdown()
 
     def _warm_up(self) -> None:
-        """Decode a little noise, so that MLX compiles its kernels now and not in front of a client."""
+        """Decode a second of noise, so that MLX compiles its kernels before the first request."""
         noise = np.random.default_rng(0).normal(0, 0.1, _WARM_UP_SAMPLES).astype(np.float32)
         try:
             self.decode(
@@ -125,9 +130,9 @@ class ParakeetMlx(Parakeet):
 
 
 class _MlxEncoder:
-    """The encoder (``parakeet.Encoder``), and what can be computed of all frames at once.
+    """The encoder and the next layer, which depends on frames only (implements ``ParakeetEncoder``).
 
-    That is the first layer of the joint network, or a whole CTC head.
+    That layer is the first of the joint network, or a whole CTC head.
     """
 
     def __init__(self, network: nn.Module, kind: str, *, can_batch: bool) -> None:
@@ -138,10 +143,9 @@ class _MlxEncoder:
         self._returns_numpy = kind == "ctc"
 
     def encode(self, features: MelFeatures) -> Sequence[EncoderFrames]:
-        """Return float32, shape ``(frames, width)`` for each window: arrays of MLX, or of numpy with CTC.
+        """Return float32, shape ``(frames, width)`` for each window: MLX arrays, or numpy arrays with CTC.
 
-        MLX's encoder knows no padding, so a window has its own frames only, and is computed together with
-        those that have as many.
+        The encoder does not support padding, so a batch holds only windows with the same number of frames.
         """
         frames: list[EncoderFrames] = [None] * len(features.frame_counts)
         for count in np.unique(features.frame_counts).tolist():
@@ -154,28 +158,13 @@ class _MlxEncoder:
         return frames
 
 
-class _MlxPrediction(NamedTuple):
-    """What the prediction network makes of a lane's token.
+class _MlxNetwork(CachingNetwork):
+    """The prediction network and the joint network."""
 
-    Attributes:
-        projected: What the joint network adds to each frame, shape ``(joint width,)``.
-        predictor_state: The prediction network's state after the token: hidden and cell, a row for each layer.
-    """
-
-    projected: mx.array
-    predictor_state: tuple[mx.array, mx.array]
-
-
-class _MlxNetwork:
-    """Prediction and joint network (``transducer.Network``).
-
-    Only a token makes the prediction network run; all lanes go through the joint network together.
-    """
-
-    def __init__(self, network: nn.Module, blank: int, durations: Sequence[int]) -> None:
-        self._blank, self._durations = blank, durations
+    def __init__(self, network: nn.Module, blank: int, duration_values: Sequence[int]) -> None:
+        self._blank, self._duration_values = blank, duration_values
         self._embedding = network.decoder.prediction["embed"]
-        # The layers themselves: parakeet-mlx's stack of them takes several lanes for moments of one.
+        # The single layers: the stack of parakeet-mlx would treat several lanes as a sequence.
         self._lstm_layers = network.decoder.prediction["dec_rnn"].lstm
         self._prediction_projection, self._joint_layers = network.joint.pred, network.joint.joint_net
 
@@ -185,91 +174,94 @@ class _MlxNetwork:
         mx.eval(zeros)
         return zeros, zeros
 
-    def score_frames(self, frames: Sequence[mx.array], lanes: Sequence[DecoderLane]) -> _MlxJointOutput:
-        """Return what the frames of each lane say after its token."""
-        fresh = [lane for lane in lanes if lane.prediction is None]
-        if fresh:
-            self._update_predictions(fresh)
-        ahead = [lane.prediction for lane in lanes if isinstance(lane.prediction, _MlxPrediction)]
-        joined = _stack_frames(frames) + mx.stack([one.projected for one in ahead])[:, None]
-        for layer in self._joint_layers:
-            joined = layer(joined)
-        return _MlxJointOutput(joined, self._blank, self._durations, ahead)
-
-    def _update_predictions(self, lanes: Sequence[DecoderLane]) -> None:
-        """Run the prediction network for lanes with a new token."""
+    def _predict(self, lanes: Sequence[DecoderLane]) -> list[Prediction]:
+        """Return a projection of shape ``(joint width,)``, and a state of hidden and cell, for each lane."""
         tokens = mx.array([lane.last_token for lane in lanes])
-        said = self._embedding(mx.minimum(tokens, self._blank - 1)) * (tokens != self._blank)[:, None]
+        output = self._embedding(mx.minimum(tokens, self._blank - 1)) * (tokens != self._blank)[:, None]
         hidden, cell = (
             mx.stack(parts, axis=1) for parts in zip(*(lane.predictor_state for lane in lanes), strict=True)
         )
-        after: list[tuple[mx.array, mx.array]] = []
+        states: list[tuple[mx.array, mx.array]] = []
         for number, layer in enumerate(self._lstm_layers):
-            said, state = (part[:, 0] for part in layer(said[:, None], hidden[number], cell[number]))
-            after.append((said, state))
-        projected = self._prediction_projection(said)
-        hidden, cell = (mx.stack(parts, axis=1) for parts in zip(*after, strict=True))
-        for lane, *parts in zip(lanes, projected, hidden, cell, strict=True):
-            mx.eval(parts)
-            lane.prediction = _MlxPrediction(parts[0], (parts[1], parts[2]))
+            output, state = (part[:, 0] for part in layer(output[:, None], hidden[number], cell[number]))
+            states.append((output, state))
+        projected = self._prediction_projection(output)
+        hidden, cell = (mx.stack(parts, axis=1) for parts in zip(*states, strict=True))
+        predictions = []
+        for parts in zip(projected, hidden, cell, strict=True):
+            mx.eval(*parts)
+            predictions.append(Prediction(parts[0], (parts[1], parts[2])))
+        return predictions
+
+    def _join(self, frames: Sequence[mx.array], predictions: Sequence[Prediction]) -> _MlxJointOutput:
+        projected = mx.stack([prediction.projected for prediction in predictions])
+        joined = _stack_frames(frames) + projected[:, None]
+        for layer in self._joint_layers:
+            joined = layer(joined)
+        return _MlxJointOutput(joined, self._blank, self._duration_values, predictions)
 
 
-class _MlxJointOutput:
-    """What the networks say of some frames (``transducer.Verdict``); only that leaves the device."""
+class _MlxJointOutput(BaseJointOutput):
+    """A joint output whose scores stay on the device."""
 
     def __init__(
-        self, logits: mx.array, blank: int, durations: Sequence[int], predictions: Sequence[_MlxPrediction]
+        self,
+        logits: mx.array,
+        blank: int,
+        duration_values: Sequence[int],
+        predictions: Sequence[Prediction],
     ) -> None:
         scores = logits[..., : blank + 1]
         best = mx.argmax(scores, axis=-1)
-        sure = mx.exp(mx.max(scores, axis=-1) - mx.logsumexp(scores, axis=-1))
-        lasts = mx.argmax(logits[..., blank + 1 :], axis=-1) if durations else mx.zeros_like(best)
-        mx.eval(best, sure, lasts)
-        self.best_tokens: list[list[int]] = best.tolist()
-        self._probabilities: list[list[float]] = sure.tolist()
-        self.durations: list[list[int]] = np.asarray(durations or (0,))[np.array(lasts)].tolist()
-        self._scores, self._predictions = scores, predictions
+        probabilities = mx.exp(mx.max(scores, axis=-1) - mx.logsumexp(scores, axis=-1))
+        choices = mx.argmax(logits[..., blank + 1 :], axis=-1) if duration_values else mx.zeros_like(best)
+        mx.eval(best, probabilities, choices)
+        super().__init__(
+            best.tolist(),
+            decode_durations(np.array(choices), duration_values or (0,)),
+            lambda lane: predictions[lane].predictor_state,
+        )
+        self._scores, self._probabilities = scores, probabilities.tolist()
 
     def get_probability(self, lane: int, frame: int) -> float:
-        """Return the probability, 0..1, of the token said there."""
-        return self._probabilities[lane][frame]
+        """Return the probability, 0..1, of the likeliest token, as the device computed it."""
+        probability: float = self._probabilities[lane][frame]
+        return probability
 
     def get_scores(self, lane: int, frame: int) -> NDArray[np.float32]:
-        """Return what each token and the blank score there."""
+        """Return the log-probability of each token and the blank, up to a common constant."""
         return np.array(self._scores[lane, frame])
-
-    def get_predictor_state(self, lane: int) -> tuple[mx.array, mx.array]:
-        """Return the prediction network's state after the lane's token."""
-        return self._predictions[lane].predictor_state
 
 
 def _load_mlx_model(files: MlxModelFiles, mlx_options: MlxOptions) -> ParakeetModel:
     """Return the loaded model.
 
     Raises:
-        ModelUnavailable: Something is broken, or does not fit together.
+        ModelUnavailable: The weights are broken, or do not belong to the configuration.
     """
     on_gpu = mx.default_device() == mx.Device(mx.gpu)
     network = _load_network(files, mlx_options.precision or ("bfloat16" if on_gpu else "float32"))
-    together = not on_gpu if mlx_options.allow_batching is None else mlx_options.allow_batching
-    found = files.architecture
-    encoder = _MlxEncoder(network, found.kind, can_batch=together)
-    decoder = _build_decoder(network, files, allow_batching=together)
-    return ParakeetModel(MLX_MODEL_ID, encoder, decoder, found.pieces, found.bands, found.subsampling)
+    can_batch = not on_gpu if mlx_options.allow_batching is None else mlx_options.allow_batching
+    architecture = files.architecture
+    encoder = _MlxEncoder(network, architecture.kind, can_batch=can_batch)
+    decoder = _build_decoder(network, architecture, allow_batching=can_batch)
+    return ParakeetModel(
+        MLX_MODEL_ID, encoder, decoder, architecture.pieces, architecture.bands, architecture.subsampling
+    )
 
 
 def _release_mlx_resources() -> None:
-    """Give back what MLX keeps for this process and this thread; the last that a thread may ask of MLX."""
+    """Release MLX's memory cache and the streams of this thread, which cannot use MLX afterwards."""
     mx.clear_cache()
     mx.synchronize()
     mx.clear_streams()
 
 
 def _load_network(files: MlxModelFiles, precision: str) -> nn.Module:
-    """Return parakeet-mlx's module with its weights.
+    """Return the module of parakeet-mlx with its weights.
 
     Raises:
-        ModelUnavailable: The weights cannot be read, or are not those of the configuration.
+        ModelUnavailable: The weights cannot be read, or do not belong to the configuration.
     """
     try:
         network = from_config(files.config)
@@ -277,10 +269,9 @@ def _load_network(files: MlxModelFiles, precision: str) -> nn.Module:
     except _LOAD_ERRORS as failure:
         raise build_mlx_error(
             f"{files.weights.name} in {files.weights.parent} does not hold the weights that config.json "
-            "describes, or parakeet-mlx does not know this architecture."
+            "describes, or parakeet-mlx does not support this architecture."
         ) from failure
-    precise = tree_map(lambda part: part.astype(mx.float32), network.parameters())
-    network.update(precise)
+    network.update(tree_map(lambda part: part.astype(mx.float32), network.parameters()))
     network.encoder.update(
         tree_map(lambda part: part.astype(getattr(mx, precision)), network.encoder.parameters())
     )
@@ -292,29 +283,30 @@ def _get_ctc_head(network: nn.Module) -> nn.Module:
     return network.ctc_decoder if hasattr(network, "ctc_decoder") else network.decoder
 
 
-def _build_decoder(network: nn.Module, files: MlxModelFiles, *, allow_batching: bool) -> TokenDecoder:
-    found = files.architecture
-    if found.kind == "ctc":
-        return CtcDecoder(len(found.pieces))
-    blank = len(found.pieces)
+def _build_decoder(
+    network: nn.Module, architecture: ParakeetArchitecture, *, allow_batching: bool
+) -> TokenDecoder:
+    blank, durations = len(architecture.pieces), architecture.durations
+    if architecture.kind == "ctc":
+        return CtcDecoder(blank)
     outputs = network.joint.joint_net[-1].weight.shape[0]
-    if outputs != blank + 1 + len(found.durations):
+    if outputs != blank + 1 + len(durations):
         raise build_mlx_error(
-            f"config.json describes no {found.kind.upper()}: {blank} pieces, a blank and "
-            f"{len(found.durations)} durations against {outputs} outputs."
+            f"config.json does not describe a {architecture.kind.upper()}: {blank} pieces, a blank and "
+            f"{len(durations)} durations against {outputs} outputs."
         )
     return Transducer(
-        _MlxNetwork(network, blank, found.durations),
+        _MlxNetwork(network, blank, durations),
         blank,
-        lookahead=LOOKAHEAD[found.kind],
-        max_symbols=found.max_symbols,
+        lookahead=LOOKAHEAD[architecture.kind],
+        max_symbols=architecture.max_symbols,
         allow_batching=allow_batching,
     )
 
 
 def _stack_frames(frames: Sequence[mx.array]) -> mx.array:
-    """Return several lanes' frames as one array, shape ``(lanes, most, width)``, zeros after a lane's."""
-    most = max(len(one) for one in frames)
+    """Return the frames of several lanes, shape ``(lanes, longest, width)``, padded with zeros."""
+    longest = max(len(lane) for lane in frames)
     return mx.stack(
-        [mx.pad(one, ((0, most - len(one)), (0, 0))) if len(one) < most else one for one in frames]
+        [mx.pad(lane, ((0, longest - len(lane)), (0, 0))) if len(lane) < longest else lane for lane in frames]
     )

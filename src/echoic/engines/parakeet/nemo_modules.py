@@ -1,4 +1,4 @@
-"""NeMo's modules for a Parakeet: built from the model's own configuration, filled with its weights.
+"""Builds NeMo's modules of a Parakeet from its configuration, and loads its weights.
 
 Importing this module imports torch and NeMo.
 """
@@ -35,29 +35,35 @@ from echoic.engines.parakeet.nemo_files import (
     build_nemo_error,
     read_architecture,
 )
-from echoic.engines.parakeet.transducer import LOOKAHEAD, DecoderLane, Transducer
+from echoic.engines.parakeet.transducer import (
+    LOOKAHEAD,
+    BaseJointOutput,
+    CachingNetwork,
+    DecoderLane,
+    JointOutput,
+    Prediction,
+    Transducer,
+    decode_durations,
+)
 
-#: A value that OmegaConf would ask something else for, such as the environment.
+#: A value that OmegaConf would resolve from outside the file, such as the environment.
 _RESOLVER_PATTERN = re.compile(rb"\$\{[^}]*:")
 _MODULE_CLASSES = {kind.__name__: kind for kind in (ConformerEncoder, ConvASRDecoder, RNNTDecoder, RNNTJoint)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NemoModel:
-    """A loaded model; no call changes it.
+    """A loaded model; no call changes it."""
 
-    Attributes:
-        architecture: What its configuration says.
-        modules: The modules, by the prefix of their weights.
-        device: Where the weights are.
-        precision: What they are.
-        cores: Cores that one operation uses on the CPU.
-    """
-
+    #: The architecture in its configuration.
     architecture: ParakeetArchitecture
+    #: The modules, by the prefix of their weights.
     modules: Mapping[str, Any]
+    #: The device of the weights.
     device: torch.device
+    #: The type of the weights.
     precision: torch.dtype
+    #: Cores that one operation uses on the CPU.
     cores: int
 
 
@@ -65,7 +71,7 @@ def load_nemo_model(parts: NemoModelFiles, options: TorchOptions) -> NemoModel:
     """Return the loaded model.
 
     Raises:
-        ModelUnavailable: It is broken, is no Parakeet, or cannot be computed here.
+        ModelUnavailable: The model is broken, not a Parakeet, or cannot run on this machine.
     """
     architecture = read_architecture(_read_config(parts), options.head)
     precision: torch.dtype = getattr(torch, options.precision)
@@ -81,39 +87,42 @@ def load_nemo_model(parts: NemoModelFiles, options: TorchOptions) -> NemoModel:
 
 
 def build_decoder(model: NemoModel) -> TokenDecoder:
-    """Return what turns the frames of ``NemoEncoder`` into tokens."""
-    read = model.architecture
-    if read.kind == "ctc":
-        return CtcDecoder(len(read.pieces))
+    """Return the decoder for the frames of ``NemoEncoder``."""
+    architecture = model.architecture
+    if architecture.kind == "ctc":
+        return CtcDecoder(len(architecture.pieces))
     return Transducer(
-        NemoNetwork(model), len(read.pieces), lookahead=LOOKAHEAD[read.kind], max_symbols=read.max_symbols
+        NemoNetwork(model),
+        len(architecture.pieces),
+        lookahead=LOOKAHEAD[architecture.kind],
+        max_symbols=architecture.max_symbols,
     )
 
 
 class NemoEncoder:
-    """NeMo's encoder, and what can be said of a frame whatever was said before (``parakeet.Encoder``).
+    """NeMo's encoder and the next layer, which depends on frames only (implements ``ParakeetEncoder``).
 
-    For a transducer that is the joint network's projection, a tensor on the device; for a CTC head the
-    log-probabilities, in numpy.
+    For a transducer that layer is the joint network's projection, a tensor on the device. For a CTC head it
+    gives the log-probabilities, in numpy.
 
-    With one core a window's frames are the same to the bit in any company of its length (torch 2.13, 32 and
-    16 bits). More cores cut the sums otherwise, so windows are encoded one by one. On a GPU they go
-    together, which may change the last bits.
+    With one core, the frames of a window are bit-identical in any batch of windows of its length (torch 2.13,
+    32 and 16 bits). More cores split the sums differently, so windows are encoded one by one. On a GPU they
+    are batched, which may change the last bits.
 
     Args:
-        model: The model.
+        model: The loaded model.
     """
 
     def __init__(self, model: NemoModel) -> None:
         self.can_batch = model.device.type != "cpu" or model.cores == 1
         self._model, self._encoder = model, model.modules["encoder"]
-        # NeMo takes the table of positions, one for each frame, to be too short for as many feature frames,
-        # and makes a longer one in the middle of a call, which another thread may be in.
+        # NeMo compares the length of the table of positions (one per encoder frame) with feature frames, and
+        # would replace the table in the middle of a call, while another thread uses it.
         self._max_feature_frames = self._encoder.pos_emb_max_len * model.architecture.subsampling
         self._encoder.max_audio_length = self._max_feature_frames
 
     def encode(self, features: MelFeatures) -> Sequence[Any]:
-        """Return the frames of each window: shape ``(frames, width)``, or ``(frames, tokens + blank)``."""
+        """Return the frames of each window, shape ``(frames, width)`` or ``(frames, tokens + blank)``."""
         with torch.inference_mode():
             frames = self.encode_frames(features)
             if self._model.architecture.kind != "ctc":
@@ -122,14 +131,15 @@ class NemoEncoder:
             return list(head(encoder_output=frames.transpose(1, 2)).float().cpu().numpy())
 
     def encode_frames(self, features: MelFeatures) -> Tensor:
-        """Return the encoder's own frames, shape ``(windows, frames, width)``.
+        """Return the output of the encoder alone, shape ``(windows, frames, width)``.
 
         Raises:
-            ValueError: The windows are longer than the model's positions reach.
+            ValueError: The windows are longer than the model's table of positions.
         """
         if features.log_mel.shape[2] > self._max_feature_frames:
             raise ValueError(
-                f"A window has {features.log_mel.shape[2]} feature frames of {self._max_feature_frames}."
+                f"A window has {features.log_mel.shape[2]} feature frames of "
+                f"at most {self._max_feature_frames}."
             )
         with torch.inference_mode():
             encoded, _ = self._encoder(
@@ -139,24 +149,11 @@ class NemoEncoder:
             return encoded.transpose(1, 2)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _NemoPrediction:
-    """What the prediction network makes of a lane's token.
-
-    Attributes:
-        projected: For the joint network, shape ``(1, width)``.
-        predictor_state: Its state after the token, shape ``(layers, hidden)`` each.
-    """
-
-    projected: Tensor
-    predictor_state: tuple[Tensor, Tensor]
-
-
-class NemoNetwork:
-    """Prediction and joint network on the device (``transducer.Network``).
+class NemoNetwork(CachingNetwork):
+    """The prediction network and the joint network on the device (implements ``TransducerNetwork``).
 
     Args:
-        model: The model.
+        model: The loaded model.
     """
 
     def __init__(self, model: NemoModel) -> None:
@@ -170,68 +167,66 @@ class NemoNetwork:
         hidden, cell = self._prediction.initialize_state(like)
         return hidden[:, 0], cell[:, 0]
 
-    def score_frames(self, frames: Sequence[Tensor], lanes: Sequence[DecoderLane]) -> NemoJointOutput:
-        """Return what the frames of each lane say after its token; the prediction is kept in ``ahead``."""
+    def score_frames(self, frames: Sequence[Tensor], lanes: Sequence[DecoderLane]) -> JointOutput:
+        """Return the scores of the next frames of each lane, given its last token."""
         with torch.inference_mode():
-            fresh = [lane for lane in lanes if lane.prediction is None]
-            if fresh:
-                self._update_predictions(fresh)
-            ahead: list[Any] = [lane.prediction for lane in lanes]
-            projected = torch.stack([one.projected for one in ahead])
-            padded = pad_sequence(list(frames), batch_first=True)
-            logits = self._joint.joint_after_projection(padded, projected)[:, :, 0]
-        return NemoJointOutput(logits, self._blank, self._durations, ahead)
+            return super().score_frames(frames, lanes)
 
-    def _update_predictions(self, lanes: Sequence[DecoderLane]) -> None:
-        memory: list[Any] = [lane.predictor_state for lane in lanes]
+    def _predict(self, lanes: Sequence[DecoderLane]) -> list[Prediction]:
         tokens = torch.tensor([[lane.last_token] for lane in lanes], device=self._device)
-        before = tuple(torch.stack(part, dim=1) for part in zip(*memory, strict=True))
-        said, (hidden, cell) = self._prediction.predict(tokens, before, add_sos=False)
-        projected = self._joint.project_prednet(said)
-        for number, lane in enumerate(lanes):
-            lane.prediction = _NemoPrediction(projected[number], (hidden[:, number], cell[:, number]))
+        states = tuple(
+            torch.stack(part, dim=1) for part in zip(*(lane.predictor_state for lane in lanes), strict=True)
+        )
+        output, (hidden, cell) = self._prediction.predict(tokens, states, add_sos=False)
+        projected = self._joint.project_prednet(output)
+        return [
+            Prediction(projected[number], (hidden[:, number], cell[:, number]))
+            for number in range(len(lanes))
+        ]
+
+    def _join(self, frames: Sequence[Tensor], predictions: Sequence[Prediction]) -> NemoJointOutput:
+        projected = torch.stack([prediction.projected for prediction in predictions])
+        padded = pad_sequence(list(frames), batch_first=True)
+        logits = self._joint.joint_after_projection(padded, projected)[:, :, 0]
+        return NemoJointOutput(logits, self._blank, self._durations, predictions)
 
 
-class NemoJointOutput:
-    """A verdict of which only tokens and durations leave the device (``transducer.Verdict``).
+class NemoJointOutput(BaseJointOutput):
+    """A joint output whose scores stay on the device.
 
     Args:
         logits: Shape ``(lanes, frames, tokens + blank + durations)``.
-        blank: The blank's number; it follows the last token, and the durations follow it.
-        durations: Frames that each duration means; none: an RNNT, which says nothing of durations.
-        predictions: What the prediction network made of each lane's token.
+        blank: The number of the blank; it follows the last token, and the durations follow the blank.
+        duration_values: Frames of each duration output; empty for an RNNT.
+        predictions: The prediction of each lane.
     """
 
     def __init__(
-        self, logits: Tensor, blank: int, durations: Sequence[int], predictions: Sequence[_NemoPrediction]
+        self,
+        logits: Tensor,
+        blank: int,
+        duration_values: Sequence[int],
+        predictions: Sequence[Prediction],
     ) -> None:
-        self._scores, self._predictions = logits[:, :, : blank + 1], predictions
-        self.best_tokens: list[list[int]] = self._scores.argmax(dim=2).tolist()
-        self.durations = [[0] * logits.shape[1]] * logits.shape[0]
-        if durations:
-            chosen = logits[:, :, blank + 1 :].argmax(dim=2).tolist()
-            self.durations = [[durations[choice] for choice in lane] for lane in chosen]
-
-    def get_probability(self, lane: int, frame: int) -> float:
-        """Return the probability, 0..1, of the token said there."""
-        with torch.inference_mode():
-            scores = self._scores[lane, frame].float()
-            return float((scores[self.best_tokens[lane][frame]] - scores.logsumexp(0)).exp())
+        self._scores = logits[:, :, : blank + 1]
+        durations = [[0] * logits.shape[1]] * logits.shape[0]
+        if duration_values:
+            choices = logits[:, :, blank + 1 :].argmax(dim=2).cpu().numpy()
+            durations = decode_durations(choices, duration_values)
+        super().__init__(
+            self._scores.argmax(dim=2).tolist(), durations, lambda lane: predictions[lane].predictor_state
+        )
 
     def get_scores(self, lane: int, frame: int) -> NDArray[np.float32]:
-        """Return what each token and the blank score there."""
+        """Return the log-probability of each token and the blank, up to a common constant."""
         scores: NDArray[np.float32] = self._scores[lane, frame].float().cpu().numpy()
         return scores
 
-    def get_predictor_state(self, lane: int) -> tuple[Tensor, Tensor]:
-        """Return the prediction network's state after the lane's token."""
-        return self._predictions[lane].predictor_state
 
+class _SkipWeightInitialization(TorchFunctionMode):  # type: ignore[misc]  # torch is not in dev
+    """Skips the initialization of new weights, which are loaded from the file anyway.
 
-class _SkipWeightInitialization(TorchFunctionMode):  # type: ignore[misc]  # torch is no part of the development install
-    """Leaves new weights as they are: they are read from the file anyway.
-
-    That saves seconds, and the memory of weights that nobody touches.
+    This saves seconds, and the memory of weights that are never written.
     """
 
     def __torch_function__(
@@ -252,7 +247,7 @@ def _read_config(parts: NemoModelFiles) -> Mapping[str, object]:
         text = opened.read()
     try:
         if _RESOLVER_PATTERN.search(text):
-            raise build_nemo_error(f"{NEMO_CONFIG_FILE} in {parts.path} asks for more than its own values.")
+            raise build_nemo_error(f"{NEMO_CONFIG_FILE} in {parts.path} refers to values outside the file.")
         config = OmegaConf.to_container(OmegaConf.create(text.decode()), resolve=True)
     except (UnicodeDecodeError, yaml.YAMLError, OmegaConfBaseException) as failure:
         raise build_nemo_error(f"{NEMO_CONFIG_FILE} in {parts.path} cannot be read.") from failure
@@ -262,23 +257,23 @@ def _read_config(parts: NemoModelFiles) -> Mapping[str, object]:
 
 
 def _resolve_device(name: str) -> torch.device:
-    found = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+    resolved = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
     try:
-        device = torch.device(found)
+        device = torch.device(resolved)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as failure:
-        raise build_nemo_error(f"Torch cannot compute on the device {name!r} here.", None) from failure
+        raise build_nemo_error(f"Torch cannot use the device {name!r} on this machine.", None) from failure
     return device
 
 
 def _build_module(arguments: Mapping[str, object]) -> nn.Module:
     name = str(arguments["_target_"]).rpartition(".")[2]
-    own = {key: value for key, value in arguments.items() if key != "_target_"}
+    options = {key: value for key, value in arguments.items() if key != "_target_"}
     if name == RNNTJoint.__name__:
-        own |= {"log_softmax": False, "fuse_loss_wer": False}
+        options |= {"log_softmax": False, "fuse_loss_wer": False}
     try:
         with _SkipWeightInitialization():
-            return _MODULE_CLASSES[name](**own)
+            return _MODULE_CLASSES[name](**options)
     except (TypeError, ValueError, KeyError, AssertionError) as failure:
         raise build_nemo_error(
             f"The installed version of NeMo cannot build this model's {name}."
@@ -291,12 +286,12 @@ def _read_weights(parts: NemoModelFiles) -> dict[str, Tensor]:
             return dict(torch.load(opened, map_location="cpu", weights_only=True))
     except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError) as failure:
         raise build_nemo_error(
-            f"{NEMO_WEIGHTS_FILE} in {parts.path} is damaged, or holds more than weights."
+            f"{NEMO_WEIGHTS_FILE} in {parts.path} is damaged, or contains more than weights."
         ) from failure
 
 
 def _pop_prefixed(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Return what begins with ``prefix``, without it, and take it out of ``state``."""
+    """Remove the weights with ``prefix`` from ``state``, and return them without the prefix."""
     names = [name for name in state if name.startswith(prefix)]
     return {name.removeprefix(prefix): state.pop(name) for name in names}
 
@@ -306,5 +301,5 @@ def _assign_weights(parts: NemoModelFiles, module: nn.Module, state: Mapping[str
         module.load_state_dict(state, strict=True, assign=True)
     except RuntimeError as failure:
         raise build_nemo_error(
-            f"{NEMO_WEIGHTS_FILE} and {NEMO_CONFIG_FILE} in {parts.path} are not of one model."
+            f"{NEMO_WEIGHTS_FILE} and {NEMO_CONFIG_FILE} in {parts.path} do not belong to the same model."
         ) from failure

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from echoic.engines.parakeet.transducer import (
     DecoderLane,
     LogitsJointOutput,
+    Prediction,
     Transducer,
     TransducerState,
     stack_frames,
@@ -57,7 +58,7 @@ class TableNetwork:
         for lane in lanes:
             if lane.prediction is None:
                 self.predictions += 1
-                lane.prediction = self._predict(lane.last_token, lane.predictor_state)
+                lane.prediction = Prediction(*self._predict(lane.last_token, lane.predictor_state))
         kept = [lane.prediction for lane in lanes if isinstance(lane.prediction, tuple)]
         logits = np.stack([frame @ self.frames for frame in stack_frames(frames).reshape(-1, 1, WIDTH)])
         logits = (
