@@ -1,4 +1,4 @@
-"""What is counted, for Prometheus; each server has a registry of its own."""
+"""Prometheus metrics of a server, in a registry of its own."""
 
 from __future__ import annotations
 
@@ -28,42 +28,43 @@ from echoic.protocol.frames import ClientFrame, Error, ServerFrame
 from echoic.scheduling.engine_pool import EnginePool
 from echoic.scheduling.worker import DECODE_TIME_BOUNDS
 
-#: Text format of Prometheus.
+#: Media type of the Prometheus text format.
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
-#: Seconds; upper bounds of the lag's histograms.
+#: Upper bounds of the buckets of the lag histograms, in seconds.
 LAG_BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
-#: Close codes that are told apart: ours, and those of clients that leave properly, without a code, or not at
-#: all. A client may send thousands of others.
+#: Upper bounds of the buckets of the batch size histogram, in windows.
+BATCH_SIZE_BOUNDS: Final = (1, 2, 4, 8, 16, 32, 64)
+#: Close codes with a label value of their own. The thousands of others a client could send are ``other``.
 _KNOWN_CLOSE_CODES: Final = {CLOSE_NORMAL, CLOSE_GOING_AWAY, 1005, 1006} | {
     code for code in CLOSE_CODES.values() if code
 }
 
 
 class Metrics:
-    """Counts of streams, frames, audio and errors."""
+    """Counts the streams, frames, audio and errors of a server."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.active_streams = Gauge("echoic_streams_active", "Streams that are open.", registry=self.registry)
         self.opened_streams = Counter("echoic_streams", "Streams opened.", registry=self.registry)
         self.resumed_streams = Counter(
-            "echoic_streams_resumed", "Streams taken up again.", registry=self.registry
+            "echoic_streams_resumed", "Streams that were resumed.", registry=self.registry
         )
         self.waiting_streams = Gauge(
-            "echoic_streams_waiting", "Streams that wait for their clients.", registry=self.registry
+            "echoic_streams_waiting", "Streams that wait for their clients to resume.", registry=self.registry
         )
         self.backlog_seconds = Gauge(
             "echoic_backlog_seconds",
-            "Seconds of audio heard that finals are due for, of all streams.",
+            "Seconds of received audio whose finals are due, all streams.",
             registry=self.registry,
         )
         self.streams_behind = Gauge(
             "echoic_streams_behind", "Streams whose finals come late.", registry=self.registry
         )
-        self.is_full = Gauge("echoic_full", "1 while nobody else is let in.", registry=self.registry)
+        self.is_full = Gauge("echoic_full", "1 while new streams are refused.", registry=self.registry)
         self._audio = Counter(
-            "echoic_audio_seconds", "Seconds of audio heard.", ["model"], registry=self.registry
+            "echoic_audio_seconds", "Seconds of audio received.", ["model"], registry=self.registry
         )
         self._lags = {
             kind: Histogram(
@@ -78,23 +79,23 @@ class Metrics:
         self._warnings = Counter(
             "echoic_warnings", "Warning frames, by code.", ["code"], registry=self.registry
         )
-        self._warnings.labels("falling_behind")  # at 0 until there is one, so that its rate has a start
+        self._warnings.labels("falling_behind")  # 0 from the start, so that rates are right
         self.dropped_partials = Counter(
-            "echoic_partials_dropped", "Partials left out for slow clients.", registry=self.registry
+            "echoic_partials_dropped", "Partials dropped for slow clients.", registry=self.registry
         )
         self._refusals = Counter(
             "echoic_quota_refusals", "Streams and audio refused, by quota.", ["quota"], registry=self.registry
         )
         self._credentials = Counter(
             "echoic_wrong_keys",
-            "Wrong keys and tokens, and those not looked at since so many came from their address.",
+            "Wrong keys and tokens, and those refused unchecked as too many came from their address.",
             ["outcome"],
             registry=self.registry,
         )
-        for outcome in ("wrong", "unheard"):  # at 0 until there is one
+        for outcome in ("wrong", "unheard"):  # 0 from the start
             self._credentials.labels(outcome)
         self.quota_store_away = Gauge(
-            "echoic_quota_store_away", "1 while the store of quotas is away.", registry=self.registry
+            "echoic_quota_store_away", "1 while the quota store cannot be reached.", registry=self.registry
         )
         self._errors = Counter("echoic_errors", "Error frames, by code.", ["code"], registry=self.registry)
         self._closes = Counter(
@@ -107,14 +108,14 @@ class Metrics:
             **{kind: kinds.labels("in", _to_wire_name(kind)) for kind in get_args(ClientFrame)},
             **{kind: kinds.labels("out", _to_wire_name(kind)) for kind in get_args(ServerFrame)},
         }
-        Info("echoic_build", "The version that runs.", registry=self.registry).info(
+        Info("echoic_build", "The version of the server.", registry=self.registry).info(
             {"version": echoic.__version__}
         )
         ProcessCollector(registry=self.registry)
         self._errors_by_code = {code.value: self._errors.labels(code.value) for code in ErrorCode}
 
     def count_received(self, frame: ClientFrame) -> None:
-        """Count a frame of a client."""
+        """Count a frame from a client."""
         self._frames[type(frame)].inc()
 
     def count_sent(self, frame: ServerFrame) -> None:
@@ -126,19 +127,19 @@ class Metrics:
             self._warnings.labels(frame.code).inc()
 
     def count_audio(self, model: str, seconds: float) -> None:
-        """Count audio that a model is to transcribe."""
+        """Count seconds of audio received for a model."""
         self._audio.labels(model).inc(seconds)
 
     def observe_lag(self, kind: Literal["final", "partial"], model: str, seconds: float) -> None:
-        """Count how long after it was complete a window's words were sent."""
+        """Record the seconds from the audio that completed a window to its result."""
         self._lags[kind].labels(model).observe(seconds)
 
     def count_quota_refusal(self, quota: str) -> None:
-        """Count a refusal by ``daily_minutes`` or ``concurrent_streams``."""
+        """Count a refusal by a quota: ``daily_minutes`` or ``concurrent_streams``."""
         self._refusals.labels(quota).inc()
 
     def count_credential(self, outcome: str) -> None:
-        """Count a credential that was ``wrong``, or ``unheard``."""
+        """Count a credential that was ``wrong``, or ``unheard``: refused unchecked by the throttle."""
         self._credentials.labels(outcome).inc()
 
     def count_close(self, code: int) -> None:
@@ -146,11 +147,11 @@ class Metrics:
         self._closes.labels(str(code) if code in _KNOWN_CLOSE_CODES else "other").inc()
 
     def add_collector(self, collector: Collector) -> None:
-        """Let ``collector`` tell more at each look."""
+        """Add metrics that ``collector`` reads at each scrape."""
         self.registry.register(collector)
 
     def render_text(self) -> bytes:
-        """Return everything in the text format of Prometheus."""
+        """Return all metrics in the Prometheus text format."""
         return generate_latest(self.registry)
 
 
@@ -159,60 +160,56 @@ def _to_wire_name(kind: type) -> str:
     return "status" if name == "configured" else name
 
 
-#: Windows; batches are told apart by these.
-BATCH_SIZE_BOUNDS: Final = (1, 2, 4, 8, 16, 32, 64)
-
-
 class EngineMetricsCollector(Collector):
-    """Asks the engines at each look.
+    """Collects the metrics of the loaded models at each scrape.
 
     Args:
-        engines: Whom to ask.
+        engines: The engine pool.
     """
 
     def __init__(self, engines: EnginePool) -> None:
         self._engines = engines
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the metrics as of now."""
-        queued = GaugeMetricFamily("echoic_windows_queued", "Windows that wait.", labels=["model", "kind"])
+        """Yield the current metrics."""
+        queued = GaugeMetricFamily("echoic_windows_queued", "Windows in the queue.", labels=["model", "kind"])
         running = GaugeMetricFamily("echoic_windows_running", "Windows being decoded.", labels=["model"])
         windows = CounterMetricFamily("echoic_windows", "Windows decoded.", labels=["model"])
         failures = CounterMetricFamily("echoic_windows_failed", "Windows that failed.", labels=["model"])
-        batches = HistogramMetricFamily(
-            "echoic_batch_windows", "Windows that were decoded together.", labels=["model"]
+        batches = HistogramMetricFamily("echoic_batch_windows", "Windows per batch.", labels=["model"])
+        audio = CounterMetricFamily(
+            "echoic_decoded_seconds", "Seconds of audio in all decoded windows.", labels=["model"]
         )
-        audio = CounterMetricFamily("echoic_decoded_seconds", "Seconds in all windows.", labels=["model"])
-        busy = HistogramMetricFamily("echoic_decode_seconds", "Seconds a batch took.", labels=["model"])
-        loaded = GaugeMetricFamily("echoic_models_loaded", "Models that are in memory.", labels=["model"])
+        busy = HistogramMetricFamily("echoic_decode_seconds", "Seconds that a batch took.", labels=["model"])
+        loaded = GaugeMetricFamily("echoic_models_loaded", "Models in memory.", labels=["model"])
         lost = GaugeMetricFamily(
             "echoic_models_given_up", "1 for a model that hangs and was given up.", labels=["model"]
         )
-        for load in self._engines.collect_stats():
-            loaded.add_metric([load.model], 1)
-            lost.add_metric([load.model], load.is_hung)
-            queued.add_metric([load.model, "final"], load.queued_finals)
-            queued.add_metric([load.model, "partial"], load.queued_partials)
-            running.add_metric([load.model], load.running)
-            windows.add_metric([load.model], load.windows)
-            failures.add_metric([load.model], load.failures)
-            audio.add_metric([load.model], load.audio_seconds)
-            times = to_histogram_buckets(DECODE_TIME_BOUNDS, load.decode_time_counts)
-            busy.add_metric([load.model], times, load.decode_seconds)
+        for stats in self._engines.collect_stats():
+            loaded.add_metric([stats.model], 1)
+            lost.add_metric([stats.model], stats.is_hung)
+            queued.add_metric([stats.model, "final"], stats.queued_finals)
+            queued.add_metric([stats.model, "partial"], stats.queued_partials)
+            running.add_metric([stats.model], stats.running)
+            windows.add_metric([stats.model], stats.windows)
+            failures.add_metric([stats.model], stats.failures)
+            audio.add_metric([stats.model], stats.audio_seconds)
+            times = to_histogram_buckets(DECODE_TIME_BOUNDS, stats.decode_time_counts)
+            busy.add_metric([stats.model], times, stats.decode_seconds)
             batches.add_metric(
-                [load.model],
-                to_histogram_buckets(BATCH_SIZE_BOUNDS, _count_by_size(load.batch_sizes)),
-                load.windows,
+                [stats.model],
+                to_histogram_buckets(BATCH_SIZE_BOUNDS, _count_by_size(stats.batch_sizes)),
+                stats.windows,
             )
         yield from (loaded, lost, queued, running, windows, failures, batches, audio, busy)
 
 
 def to_histogram_buckets(bounds: Sequence[float], counts: Sequence[int]) -> list[tuple[str, float]]:
-    """Return a histogram's buckets as Prometheus wants them: each holds those below it too.
+    """Return cumulative histogram buckets for Prometheus.
 
     Args:
-        bounds: Upper bounds, rising.
-        counts: How many there were up to each bound and above the one before, and one more: above the last.
+        bounds: Upper bounds, ascending.
+        counts: The count of each bucket, and one more for values above the last bound.
     """
     names = [*(str(float(bound)) for bound in bounds), "+Inf"]
     return list(zip(names, map(float, accumulate(counts)), strict=True))

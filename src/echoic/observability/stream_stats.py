@@ -1,4 +1,4 @@
-"""What one stream did: for the metrics, and for the line that the log has of it at its end."""
+"""Counts one stream for the metrics and for its last log event; measures the lag of its results."""
 
 from __future__ import annotations
 
@@ -17,32 +17,35 @@ from echoic.protocol.frames import ClientFrame, ServerFrame
 
 Grant = Callable[[int, int], int | None]
 
-#: Seconds of audio that are remembered as one: lag is told too high by that at most, and not at all where
-#: messages are longer.
+#: Messages are joined to marks of this many seconds of audio. A measured lag is too high by this at most, and
+#: exact where messages are longer.
 _MARK_SECONDS: Final = 0.05
-#: Steps that are remembered: 35 s, more than may be heard and not yet decoded.
+#: The most marks that are kept: 35 s of audio, more than the highest backlog of a stream.
 _MAX_MARKS: Final = 700
-#: Seconds by which the times in frames, which are rounded, may differ from sums of what was heard.
+#: Seconds by which the rounded times in frames may differ from the sum of the received audio.
 _ROUNDING_SECONDS: Final = 1e-3
 
 
 @dataclass(slots=True)
 class _AudioMark:
-    """When audio was heard, from ``start`` to ``end`` on the session's clock; if a window ended there too."""
+    """When a stretch of audio was received, from ``start`` to ``end`` in seconds of the session's audio."""
 
     start: float
     end: float
-    heard_at: float
+    #: Seconds of the clock.
+    received_at: float
+    #: Whether the client ended the window here, e.g. by ``commit``.
     is_window_end: bool = False
 
 
 class StreamStats:
-    """Counts one stream.
+    """Counts the frames, audio and errors of one stream, and measures the lag of its finals and partials.
 
     Args:
-        metrics: Of the server.
-        grant_samples: What the session may hear (see ``Session``), or None: everything.
-        clock: Seconds, for the lag.
+        metrics: The server's metrics.
+        grant: Returns how many of so many samples, at so many Hz, the user's quota allows (see ``Session``);
+            None: all.
+        clock: Returns seconds of a monotonic clock.
     """
 
     def __init__(
@@ -57,30 +60,28 @@ class StreamStats:
         self._audio_seconds = 0.0
         self._final_count = 0
         self._last_error: str | None = None
-        self._model = ""  # there is one before anything is heard
+        self._model = ""  # set before audio is counted
 
     def grant_samples(self, samples: int, rate: int) -> int | None:
-        """Return how many of the samples may be heard, and count them."""
+        """Return how many of the samples the quota allows, and count them; None: not yet known."""
         granted = samples if self._grant is None else self._grant(samples, rate)
         if granted:
             self._count_audio(granted / rate)
         return granted
 
     def count_received(self, frame: ClientFrame) -> None:
-        """Count a frame of the client."""
+        """Count a frame from the client."""
         self._metrics.count_received(frame)
         match frame:
             case frames.Reset():
                 self._marks.clear()
                 self._audio_end = 0.0
-            case frames.Commit() | frames.Stop() | frames.Config() if (
-                self._marks
-            ):  # what was heard is finalised now
+            case frames.Commit() | frames.Stop() | frames.Config() if self._marks:
                 last = self._marks[-1]
                 self._marks.append(_AudioMark(last.end, last.end, self._clock(), is_window_end=True))
 
     def on_model_opened(self, opened_model: OpenedModel) -> None:
-        """Note the model that the stream has from now on."""
+        """Set the model that decodes the stream from now on."""
         self._model = opened_model.name
         self._right_context = opened_model.requirements.right_context
 
@@ -99,11 +100,11 @@ class StreamStats:
                 self._last_error = frame.code
 
     def count_dropped_partials(self, partials: int) -> None:
-        """Count partials that a slow client did not get."""
+        """Count partials that were dropped as the client was slow."""
         self._metrics.dropped_partials.inc(partials)
 
     def summarize_end(self, code: int) -> dict[str, LogValue]:
-        """Count the end of the stream; return what the log is to say of it."""
+        """Count the end of the stream; return the values of its last log event."""
         self._metrics.count_close(code)
         reason = (
             self._last_error
@@ -129,13 +130,13 @@ class StreamStats:
             self._marks.append(_AudioMark(self._audio_end - seconds, self._audio_end, self._clock()))
 
     def _observe_lag(self, kind: Literal["final", "partial"], end: float, right_context: float) -> None:
-        """Count the time since the window was complete whose words are sent."""
+        """Measure the time since the audio was received that completed the window of a result."""
         mark = self._find_completing_mark(end, right_context)
         if mark is not None:
-            self._metrics.observe_lag(kind, self._model, self._clock() - mark.heard_at)
+            self._metrics.observe_lag(kind, self._model, self._clock() - mark.received_at)
 
     def _find_completing_mark(self, end: float, right_context: float) -> _AudioMark | None:
-        """Return what completed a window that ends at ``end``: audio, or the wish to end it just there."""
+        """Return the mark that completed a window ending at ``end``: audio, or a frame that ended it."""
         audio: _AudioMark | None = None
         for mark in self._marks:
             if audio is not None:
