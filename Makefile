@@ -86,6 +86,7 @@ bench: $(STAMP)  ## measure, print ratios, write tools/benchmarks/results/*.json
 	$(BIN)/python -m tools.benchmarks $(PARTS)
 
 docs: $(STAMP)  ## check that every command and link in the documents holds, and build their site
+	$(BIN)/python -m echoic.server.settings.document > docs/settings.md
 	$(BIN)/python -m pytest tests/docs
 	$(BIN)/python docs/build_site.py
 	@echo 'The site is in build/site. To look at it: $(BIN)/python -m http.server 8080 --bind 127.0.0.1 -d build/site'

@@ -12,8 +12,8 @@ import pytest
 import trustme
 from websockets.sync.client import connect
 
-from echoic.server.settings.groups import ENV_NAMES, ENV_PREFIX, Settings, load_settings
-from echoic.server.settings.sections import SettingsSection
+from echoic.server.settings.groups import SETTINGS
+from echoic.server.settings.load import load_settings
 from support.documents import GUIDES, find_blocks, find_inline_code, to_relative_name
 from support.live import STREAM_PATH, ServerProcess
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-VARIABLES: Final = {ENV_PREFIX + name.upper() for name in Settings.model_fields} | set(ENV_NAMES)
+VARIABLES: Final = {variable for setting in SETTINGS.values() for variable in setting.env_names}
 #: What a line about one setting may take for granted.
 GIVEN: Final = {
     "ECHOIC_API_KEY": "k",
@@ -34,10 +34,8 @@ SETTING: Final = re.compile(r"([a-z_]+) = \S+")
 
 def section_of(name: str) -> str | None:
     """Return the section that a line of a file belongs to; None: the line is about something else."""
-    if name in Settings.model_fields:
-        return next(
-            mark.name for mark in Settings.model_fields[name].metadata if isinstance(mark, SettingsSection)
-        )
+    if name in SETTINGS:
+        return SETTINGS[name].section
     return "Audio-Quota" if name.endswith(("_daily_minutes", "_concurrent_streams")) else None
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from echoic.engines.registry import Registry, ModelSpec
 from echoic.engines.scripted import ScriptedEngine
 from echoic.server.process import serve
-from echoic.server.settings.groups import load_settings
+from echoic.server.settings.load import load_settings
 
 hung = []
 

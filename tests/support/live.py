@@ -23,7 +23,7 @@ STREAM_PATH = "/api/v1/audio/stream/transcribe"
 SERVE_PROGRAM = """
 import os, sys
 from echoic.server.process import serve
-from echoic.server.settings.groups import load_settings
+from echoic.server.settings.load import load_settings
 serve(load_settings(None, os.environ))
 """
 

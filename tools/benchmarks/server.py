@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 from starlette.routing import Route, WebSocketRoute
 
 from echoic.diarization.models import DEFAULT_DIARIZER
-from echoic.engines.models import EngineSettings, build_standard_registry
+from echoic.engines.models import build_standard_registry
 from echoic.engines.registry import ModelSpec, Registry
 from echoic.engines.scripted import LOCAL_AGREEMENT, STATEFUL, DecodeCost, ScriptedEngine
+from echoic.engines.settings import EngineSettings
 from echoic.interfaces.engine import Hypothesis, Token
 from echoic.observability.logging import set_up_logging
 from echoic.server.app import build_app
@@ -96,15 +97,17 @@ def main() -> None:
     given = parser.parse_args()
     preload = {"embedded": "moonshine-tiny-en", "parakeet": "parakeet-onnx"}.get(given.engine, "scripted")
     scripted = preload == "scripted"
-    settings = Settings(
-        port=0,
-        scripted_engine=scripted,
-        preload_model=preload,
-        speakers_diarizer=given.speakers or ("scripted" if scripted else DEFAULT_DIARIZER),
-        max_sessions=5_000,
-        log_level="error",
+    settings = Settings.model_validate(
+        {
+            "port": 0,
+            "scripted_engine": scripted,
+            "preload_model": preload,
+            "speakers_diarizer": given.speakers or ("scripted" if scripted else DEFAULT_DIARIZER),
+            "max_sessions": 5_000,
+            "log_level": "error",
+        }
     )
-    set_up_logging(settings.log_level, settings.log_format)
+    set_up_logging(settings.server.log_level, settings.server.log_format)
     kind = FreeEngine if given.engine == "free" else ScriptedEngine
     engine = kind(
         _READINGS[given.reading],
@@ -114,13 +117,14 @@ def main() -> None:
     seat = ModelSpec("scripted", "scripted", "standard", lambda: None, lambda: engine)
     left, right = given.contexts
     wishes = EngineSettings(
-        parakeet_onnx_dir=given.folder, left_context=left, right_context=right, max_concurrency=given.threads
+        parakeet_onnx_dir=given.folder, parakeet_left_context=left, parakeet_right_context=right
     )
-    app = build_app(settings, Registry([seat], "scripted") if scripted else build_standard_registry(wishes))
+    registry = build_standard_registry(wishes, max_concurrency=given.threads)
+    app = build_app(settings, Registry([seat], "scripted") if scripted else registry)
     app.router.routes.append(Route(STATE_PATH, _report_state))
     app.router.routes.insert(0, WebSocketRoute(BARE_PATH, BareApp()))
     app.router.routes.insert(0, WebSocketRoute(ECHO_PATH, EchoApp()))
-    EchoicServer(app, settings).run([socket.create_server((settings.host, 0), backlog=2048)])
+    EchoicServer(app, settings).run([socket.create_server((settings.server.host, 0), backlog=2048)])
 
 
 async def _report_state(request: Request) -> JSONResponse:

@@ -83,7 +83,7 @@ def run_checks(host: str | None, port: int | None) -> list[CheckResult]:
         checks += inspect_optimized_forms(settings)
         checks.append(inspect_insights(settings))
         checks += inspect_stores(settings)
-        checks.append(inspect_port(settings.host, settings.port))
+        checks.append(inspect_port(settings.server.host, settings.server.port))
     return [*checks, inspect_microphones(), inspect_temp_folder()]
 
 
@@ -194,7 +194,7 @@ def inspect_onnx_provider(settings: "Settings") -> CheckResult:
 
     there = list_providers()
     try:
-        first = resolve_providers(settings.onnx_provider, there)[0].removesuffix("ExecutionProvider")
+        first = resolve_providers(settings.stt.onnx_provider, there)[0].removesuffix("ExecutionProvider")
     except ModelUnavailable as refusal:
         return CheckResult("onnxruntime computes", "note", refusal.reason, refusal.install)
     return CheckResult("onnxruntime computes", "ok", f"by {first}; it offers {', '.join(there)}")
@@ -202,7 +202,7 @@ def inspect_onnx_provider(settings: "Settings") -> CheckResult:
 
 def inspect_models(settings: "Settings") -> list[CheckResult]:
     """Return a check for each model; the server cannot work if there is none."""
-    from echoic.server.app import build_registry
+    from echoic.server.build import build_registry
 
     registry = build_registry(settings)
     rows = registry.describe_models()
@@ -222,8 +222,8 @@ def inspect_diarizers(settings: "Settings") -> list[CheckResult]:
     checks = []
     for name, seat in DIARIZER_SPECS.items():
         if seat.is_listed:
-            chosen = name == settings.speakers_diarizer
-            missing = probe_diarizer(name, settings.speakers_model if chosen else None)
+            chosen = name == settings.speakers.diarizer
+            missing = probe_diarizer(name, settings.speakers.model if chosen else None)
             state: CheckState = "note" if missing else "ok"
             found = missing.reason if missing else "there"
             if missing and chosen:
@@ -236,7 +236,7 @@ def inspect_optimized_forms(settings: "Settings") -> list[CheckResult]:
     """Return a note if what ``echoic models optimize`` made is left out since its originals changed."""
     from echoic.engines.parakeet.onnx_files import ONNX_MODEL_ID, inspect_onnx_folder
     from echoic.errors import ModelUnavailable
-    from echoic.server.app import build_registry
+    from echoic.server.build import build_registry
 
     place = build_registry(settings).find_weights(ONNX_MODEL_ID)
     try:
@@ -275,7 +275,7 @@ def inspect_insights(settings: "Settings") -> CheckResult:
     from echoic.errors import Unavailable
     from echoic.insights.providers import InsightProviders
 
-    plan = settings.insight_settings
+    plan = settings.insights
     found = InsightProviders(plan).find_provider()
     if isinstance(found, Unavailable):
         return CheckResult("insights", "note", found.reason, found.install)
@@ -320,10 +320,10 @@ def _can_connect(url: str) -> bool:
 
 def inspect_stores(settings: "Settings") -> "Iterator[CheckResult]":
     """Yield whether the stores of keys and of quotas can be reached, where there are any; nothing is made."""
-    if settings.keys_db is not None:
-        yield asyncio.run(_inspect_key_store(settings.keys_db))
-    if settings.redis_url is not None:
-        yield asyncio.run(_inspect_quota_store(settings.redis_url))
+    if settings.auth.keys_db is not None:
+        yield asyncio.run(_inspect_key_store(settings.auth.keys_db))
+    if settings.quota.redis_url is not None:
+        yield asyncio.run(_inspect_quota_store(settings.quota.redis_url))
 
 
 async def _inspect_key_store(store_url: str) -> CheckResult:

@@ -35,7 +35,7 @@ def run_demo(
     from echoic.client import ServerError
     from echoic.client.pacing import CHUNK_SECONDS, pace_audio
     from echoic.media import UnreadableAudio, read_audio
-    from echoic.server.settings.groups import SettingsError
+    from echoic.server.settings.load import SettingsError
 
     sitting = LiveRun(build_stdout_view())
     try:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def load_settings_or_exit() -> "Settings":
     """Return the settings that a server started here would have; leaves if they cannot be used."""
-    from echoic.server.settings.groups import SettingsError
+    from echoic.server.settings.load import SettingsError
 
     try:
         # Whom it would listen to does not matter to its models.
@@ -29,7 +29,7 @@ def load_usable_settings(**overrides: object) -> "tuple[Settings, tuple[str, ...
     Args:
         **overrides: Settings by name; None counts as not given.
     """
-    from echoic.server.settings.groups import SettingsError
+    from echoic.server.settings.load import SettingsError
 
     try:
         return _load_settings_from(os.environ, **overrides), ()
@@ -38,7 +38,7 @@ def load_usable_settings(**overrides: object) -> "tuple[Settings, tuple[str, ...
 
 
 def _load_settings_from(env: "Mapping[str, str]", **overrides: object) -> "Settings":
-    from echoic.server.settings.groups import load_settings
+    from echoic.server.settings.load import load_settings
 
     file = env.get("ECHOIC_CONFIG")
     return load_settings(Path(file) if file else None, env, **overrides)
@@ -46,7 +46,7 @@ def _load_settings_from(env: "Mapping[str, str]", **overrides: object) -> "Setti
 
 def build_local_registry() -> "Registry":
     """Return the models that a server started here would have."""
-    from echoic.server.app import build_registry
+    from echoic.server.build import build_registry
 
     return build_registry(load_settings_or_exit())
 
@@ -55,4 +55,4 @@ def resolve_models_folder(settings: "Settings | None" = None) -> Path:
     """Return the folder that models are fetched to, by these settings or those that there are here."""
     from echoic.engines.store.cache import resolve_cache_folder
 
-    return (settings or load_settings_or_exit()).models_dir or resolve_cache_folder(os.environ)
+    return (settings or load_settings_or_exit()).stt.models_dir or resolve_cache_folder(os.environ)

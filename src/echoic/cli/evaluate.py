@@ -98,7 +98,7 @@ def run_evaluation(  # noqa: PLR0913  # each is an option of the command
     from echoic.evaluate.normalize import NORMALIZERS
     from echoic.evaluate.report import write_results
     from echoic.evaluate.runner import EvalConfig, evaluate_model
-    from echoic.server.settings.groups import SettingsError
+    from echoic.server.settings.load import SettingsError
 
     results: list[ModelResult] = []
     try:
@@ -172,7 +172,7 @@ def _open_target(url: str | None, config: Path | None, *, offline: bool) -> Iter
     from echoic.cli.local import load_local_settings, run_local_server
     from echoic.client import resolve_stream_url
     from echoic.evaluate.runner import EvalTarget
-    from echoic.server.app import build_registry
+    from echoic.server.build import build_registry
 
     settings = load_local_settings(config)
     registry = build_registry(settings).cache_loads()
@@ -189,7 +189,7 @@ def _choose_detector(settings: "Settings") -> Callable[[], "VoiceActivityDetecto
     from echoic.audio.vad import AlwaysSpeech
     from echoic.server.build import build_scripted_factory, build_silero_factory
 
-    return build_scripted_factory() if settings.scripted_engine else build_silero_factory() or AlwaysSpeech
+    return build_scripted_factory() if settings.server.scripted_engine else build_silero_factory() or AlwaysSpeech
 
 
 @contextmanager

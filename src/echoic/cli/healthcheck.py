@@ -21,7 +21,7 @@ _SERVER_ERROR_STATUS = 500
 
 def check_health(*, config: ConfigOption = None) -> None:
     """Say whether the server that has these settings answers on this machine; exit code 1 if not."""
-    from echoic.server.settings.groups import SettingsError, load_settings
+    from echoic.server.settings.load import SettingsError, load_settings
 
     try:
         settings = load_settings(config, os.environ)
@@ -30,22 +30,24 @@ def check_health(*, config: ConfigOption = None) -> None:
     try:
         status = _fetch_health_status(settings)
     except (OSError, HTTPException):
-        exit_with_error(f"No server answers on port {settings.port}.")
+        exit_with_error(f"No server answers on port {settings.server.port}.")
     # It may well refuse: ``allowed_addresses`` need not name this machine.
     if status >= _SERVER_ERROR_STATUS:
-        exit_with_error(f"The server on port {settings.port} answers with HTTP {status}.")
+        exit_with_error(f"The server on port {settings.server.port} answers with HTTP {status}.")
     typer.echo("The server answers.")
 
 
 def _fetch_health_status(settings: "Settings") -> int:
-    host = _LOOPBACK_HOSTS.get(settings.host, settings.host)
-    if settings.tls_cert_file:
+    host = _LOOPBACK_HOSTS.get(settings.server.host, settings.server.host)
+    if settings.server.tls_cert_file:
         trust = ssl.create_default_context()
         # The certificate is for the server's public name, and nothing secret is said.
         trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
-        line: HTTPConnection = HTTPSConnection(host, settings.port, timeout=_TIMEOUT_SECONDS, context=trust)
+        line: HTTPConnection = HTTPSConnection(
+            host, settings.server.port, timeout=_TIMEOUT_SECONDS, context=trust
+        )
     else:
-        line = HTTPConnection(host, settings.port, timeout=_TIMEOUT_SECONDS)
+        line = HTTPConnection(host, settings.server.port, timeout=_TIMEOUT_SECONDS)
     try:
         line.request("GET", "/healthz")
         return line.getresponse().status

@@ -126,7 +126,7 @@ def _query_key_store(db: str | None, query: "Callable[[KeyDatabase], Awaitable[_
     from echoic.auth.keys import KeyStoreUnavailable
     from echoic.cli.environment import load_settings_or_exit
 
-    place = db or load_settings_or_exit().keys_db
+    place = db or load_settings_or_exit().auth.keys_db
     if place is None:
         exit_with_error("No store of keys is set: say [Auth] keys_db (ECHOIC_KEYS_DB), or --db FILE.", 2)
 
@@ -155,7 +155,7 @@ def _check_tier(tier: str | None, *, any_tier: bool) -> None:
         exit_with_error(
             "A tier's name has 1 to 32 of a-z, 0-9, - and _, a letter first, and is not local.", 2
         )
-    known = Tiers().with_overrides(load_settings_or_exit().tier_limits).limits_by_name
+    known = Tiers().with_overrides(load_settings_or_exit().quota.tier_limits).limits_by_name
     if tier in known:
         return
     if not any_tier:

@@ -12,20 +12,17 @@ from fastapi import FastAPI
 
 from echoic.client.address import resolve_stream_url
 from echoic.engines.registry import Registry
-from echoic.server.app import build_app, build_registry
+from echoic.server.app import build_app
+from echoic.server.build import build_registry
 from echoic.server.process import EchoicServer
-from echoic.server.settings.groups import Settings, load_settings
-from echoic.server.settings.sections import AUTH
+from echoic.server.settings.groups import ENV_PREFIX, SETTINGS, AuthSettings, Settings
+from echoic.server.settings.load import load_settings
 
-#: Who may: a server for one command on this machine takes no notice of it.
-_AUTH_DEFAULTS = {
-    name: field.default for name, field in Settings.model_fields.items() if AUTH in field.metadata
-}
 #: Nobody else is to be spared, and a file may be as long as it is.
 _NO_LIMITS = {"max_audio_rate": 0.0, "max_messages_per_second": 0.0, "max_stream_seconds": 0.0}
 #: Settings of the environment that it takes no notice of.
 _IGNORED_VARIABLES = frozenset({"ECHOIC_HOST", "ECHOIC_PORT", "ECHOIC_LOG_LEVEL"}) | {
-    "ECHOIC_" + name.upper() for name in _AUTH_DEFAULTS
+    ENV_PREFIX + name.upper() for name, setting in SETTINGS.items() if setting.group == "auth"
 }
 
 
@@ -53,7 +50,9 @@ def load_local_settings(config: Path | None = None) -> Settings:
     """
     env = {name: value for name, value in os.environ.items() if name not in _IGNORED_VARIABLES}
     more: dict[str, object] = {"host": "127.0.0.1", "port": 0, "preload_model": "", "model_idle_seconds": 0}
-    return load_settings(config, env, **more).model_copy(update=_AUTH_DEFAULTS | _NO_LIMITS)
+    settings = load_settings(config, env, **more)
+    server = settings.server.model_copy(update=_NO_LIMITS)
+    return settings.model_copy(update={"server": server, "auth": AuthSettings()})
 
 
 @contextmanager
@@ -74,7 +73,7 @@ def run_local_server(
         RuntimeError: It did not start; its log says why.
     """
     settings = load_local_settings(config)
-    listener = socket.create_server((settings.host, 0))
+    listener = socket.create_server((settings.server.host, 0))
     server = _LocalServer(build_app(settings, registry_factory(settings)), settings)
     thread = threading.Thread(target=server.run, args=([listener],), name="echoic server", daemon=True)
     thread.start()
@@ -87,7 +86,7 @@ def run_local_server(
         events.addHandler(
             unheard
         )  # else their bare names are printed: whoever gave the command is told in words
-        yield resolve_stream_url(f"{settings.host}:{listener.getsockname()[1]}")
+        yield resolve_stream_url(f"{settings.server.host}:{listener.getsockname()[1]}")
     except KeyboardInterrupt:
         is_awaited = False  # the process ends, whatever the server is at
         raise

@@ -72,7 +72,7 @@ def _resolve_folder(model: str | None) -> Path:
     if model is not None:
         named = resolve_models_folder() / model
         return named if named.is_dir() and "/" not in model else Path(model).resolve()
-    found = load_settings_or_exit().parakeet_onnx_dir or find_model_folder(resolve_models_folder())
+    found = load_settings_or_exit().stt.parakeet_onnx_dir or find_model_folder(resolve_models_folder())
     if found is None:
         from echoic.engines.parakeet.onnx_files import ONNX_DOWNLOAD_COMMAND
 

@@ -18,7 +18,7 @@ def run_server(
 ) -> None:
     """Start the server; it stops on Ctrl-C, after it has delivered what it heard."""
     from echoic.server import process
-    from echoic.server.settings.groups import SettingsError, load_settings
+    from echoic.server.settings.load import SettingsError, load_settings
 
     try:
         settings = load_settings(config, os.environ, host=host, port=port)

@@ -210,7 +210,7 @@ def run_live_command(
 @contextmanager
 def _report_errors() -> Iterator[None]:
     """Tell what goes wrong in the block, and leave."""
-    from echoic.server.settings.groups import SettingsError
+    from echoic.server.settings.load import SettingsError
 
     try:
         yield

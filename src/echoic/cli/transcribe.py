@@ -76,7 +76,7 @@ def transcribe_files(  # noqa: PLR0913  # each is an option of the command
     """
     from echoic.cli.messages import NoticeRenderer
     from echoic.cli.signals import handle_signals
-    from echoic.server.settings.groups import SettingsError
+    from echoic.server.settings.load import SettingsError
 
     if len(files) > 1 and form is not OutputFormat.TXT and output_dir is None:
         exit_with_error(f"Several files as {form} need a folder to be written to: -o FOLDER.", 2)

@@ -6,21 +6,19 @@ The module of an engine is imported when the engine is loaded.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
 
 from echoic.engines import onnx_runtime, whisper_files
-from echoic.engines.onnx_runtime import ExecutionProvider
 from echoic.engines.parakeet import onnx_files
 from echoic.engines.parakeet.engine import ParakeetOptions
 from echoic.engines.parakeet.onnx import OnnxOptions
 from echoic.engines.registry import DEFAULT_MODEL, MODEL_ALIASES, ModelSpec, Registry
+from echoic.engines.settings import EngineSettings
 from echoic.engines.store import cache, catalogue
 from echoic.errors import ModelUnavailable, Unavailable
 from echoic.interfaces.engine import Engine
@@ -38,78 +36,27 @@ MISSING_WEIGHTS_REASON = "Its weights are not here."
 GPU_QUANTIZATIONS = ("fp16", "")
 
 
-@dataclass(frozen=True, slots=True)
-class EngineSettings:
-    """What the settings say about models; None leaves it to the engine.
-
-    Attributes:
-        models_dir: The folder that models are fetched to; None: in this user's cache.
-        parakeet_onnx_dir: The folder of the model ``parakeet-onnx``; None: one that was fetched.
-        parakeet_nemo_file: The ``.nemo`` file of ``parakeet-standard``, or a folder; None: the same.
-        parakeet_mlx_dir: The folder of ``parakeet-mlx``; None: the same.
-        whisper_model: The size that ``whisper`` means, or a folder; None: the same.
-        left_context: Seconds before a window that Parakeet sees.
-        right_context: Seconds after it that Parakeet sees.
-        max_batch_size: The most windows that Parakeet decodes together.
-        max_concurrency: The most decodes of a model at the same time.
-        cores: Cores that one decode uses.
-        quantization: Parakeet's by onnxruntime: a suffix, empty for full precision.
-        onnx_provider: Where onnxruntime computes.
-        device: Where torch and CTranslate2 compute.
-        whisper_stands_in: Whether Whisper stands in for others, before all that do so anyway.
-    """
-
-    models_dir: Path | None = None
-    parakeet_onnx_dir: Path | None = None
-    parakeet_nemo_file: Path | None = None
-    parakeet_mlx_dir: Path | None = None
-    whisper_model: str | None = None
-    left_context: float | None = None
-    right_context: float | None = None
-    max_batch_size: int | None = None
-    max_concurrency: int = 2
-    cores: int = 1
-    quantization: str | None = None
-    onnx_provider: ExecutionProvider = "auto"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    whisper_stands_in: bool = False
-
-    @property
-    def cache_folder(self) -> Path:
-        """The folder that models are fetched to."""
-        return self.models_dir or cache.resolve_cache_folder(os.environ)
-
-    @property
-    def parakeet_options(self) -> ParakeetOptions:
-        """What is set of every Parakeet."""
-        usual = ParakeetOptions()
-        return ParakeetOptions(
-            left_context=usual.left_context if self.left_context is None else self.left_context,
-            right_context=usual.right_context if self.right_context is None else self.right_context,
-            max_batch_size=self.max_batch_size or usual.max_batch_size,
-            max_concurrency=self.max_concurrency,
-        )
-
-
 def build_standard_registry(
-    settings: EngineSettings = EngineSettings(), *, include_scripted: bool = False
+    settings: EngineSettings = EngineSettings(), *, max_concurrency: int = 2, include_scripted: bool = False
 ) -> Registry:
     """Return the table of all models of this version.
 
     Args:
-        settings: What the settings say about them.
+        settings: Where the models are, and how they decode.
+        max_concurrency: The most decodes of one model that run at the same time.
         include_scripted: With the one for tests and load.
     """
+    options = settings.build_parakeet_options(max_concurrency)
     seats = [
-        _build_nemo_spec(settings),
-        *_build_onnx_specs(settings),
-        _build_mlx_spec(settings),
-        *_build_whisper_specs(settings),
-        _build_moonshine_spec(settings),
+        _build_nemo_spec(settings, options),
+        *_build_onnx_specs(settings, options),
+        _build_mlx_spec(settings, options),
+        *_build_whisper_specs(settings, max_concurrency),
+        _build_moonshine_spec(max_concurrency),
     ]
     if include_scripted:
         seats.append(ModelSpec("scripted", "scripted", "standard", lambda: None, _load_scripted))
-    first = (whisper_files.WHISPER_MODEL_ID,) if settings.whisper_stands_in else ()
+    first = (whisper_files.WHISPER_MODEL_ID,) if settings.streaming_fallback_to_whisper else ()
     return Registry(seats, preferred=(*first, "parakeet-onnx", "parakeet-standard", "parakeet-mlx"))
 
 
@@ -151,7 +98,7 @@ def _build_language_reader(find_weights: Callable[[], Path | None]) -> Callable[
     return read_languages
 
 
-def _build_nemo_spec(settings: EngineSettings) -> ModelSpec:
+def _build_nemo_spec(settings: EngineSettings, options: ParakeetOptions) -> ModelSpec:
     """Return the seat of Parakeet by NeMo."""
 
     def find_weights() -> Path | None:
@@ -174,7 +121,7 @@ def _build_nemo_spec(settings: EngineSettings) -> ModelSpec:
         from echoic.engines.parakeet.nemo import ParakeetNemo, TorchOptions  # noqa: PLC0415  # the same
 
         return ParakeetNemo(
-            check_weights(), settings.parakeet_options, TorchOptions(settings.device, cores=settings.cores)
+            check_weights(), options, TorchOptions(settings.device, cores=settings.decode_cores)
         )
 
     seat = ModelSpec(
@@ -188,21 +135,21 @@ def _build_nemo_spec(settings: EngineSettings) -> ModelSpec:
     return replace(seat, find_weights=find_weights, languages=_build_language_reader(find_weights))
 
 
-def _build_onnx_specs(settings: EngineSettings) -> Iterator[ModelSpec]:
+def _build_onnx_specs(settings: EngineSettings, options: ParakeetOptions) -> Iterator[ModelSpec]:
     """Yield the seats of Parakeet by onnxruntime, whichever that is, and of each that has no other name."""
 
     def find_default_weights() -> Path | None:
         return settings.parakeet_onnx_dir or cache.find_model_folder(settings.cache_folder)
 
-    yield _build_onnx_spec(onnx_files.ONNX_MODEL_ID, find_default_weights, settings)
+    yield _build_onnx_spec(onnx_files.ONNX_MODEL_ID, find_default_weights, settings, options)
     for name in catalogue.list_model_names("onnx", "ctc"):
         if name not in MODEL_ALIASES:
             place = partial(cache.find_model_folder, settings.cache_folder, (name,))
-            yield replace(_build_onnx_spec(name, place, settings), listed=False)
+            yield replace(_build_onnx_spec(name, place, settings, options), listed=False)
 
 
 def _build_onnx_spec(
-    name: str, find_weights: Callable[[], Path | None], settings: EngineSettings
+    name: str, find_weights: Callable[[], Path | None], settings: EngineSettings, options: ParakeetOptions
 ) -> ModelSpec:
     def check_weights() -> Path:
         if find_spec("onnxruntime") is None:
@@ -214,7 +161,7 @@ def _build_onnx_spec(
                 else f"echoic models get {name}"
             )
             raise ModelUnavailable(name, MISSING_WEIGHTS_REASON, brings)
-        onnx_files.inspect_onnx_folder(folder, settings.quantization)
+        onnx_files.inspect_onnx_folder(folder, settings.parakeet_quantization)
         if settings.onnx_provider != "auto":
             onnx_runtime.resolve_providers(settings.onnx_provider, onnx_runtime.list_providers())
         return folder
@@ -223,7 +170,7 @@ def _build_onnx_spec(
         from echoic.engines.parakeet.onnx import ParakeetOnnx  # noqa: PLC0415  # a seat imports when asked
 
         folder = check_weights()
-        return ParakeetOnnx(folder, settings.parakeet_options, _build_onnx_options(settings, folder))
+        return ParakeetOnnx(folder, options, _build_onnx_options(settings, folder))
 
     seat = ModelSpec(name, "parakeet", "onnx", _build_probe(check_weights), load_engine, word_timestamps=True)
     return replace(seat, find_weights=find_weights, languages=_build_language_reader(find_weights))
@@ -233,14 +180,14 @@ def _build_onnx_options(settings: EngineSettings, folder: Path) -> OnnxOptions:
     from echoic.engines.parakeet.onnx import OnnxOptions  # noqa: PLC0415  # a seat imports its engine when asked
 
     by = onnx_runtime.resolve_providers(settings.onnx_provider, onnx_runtime.list_providers())
-    quantization = settings.quantization
+    quantization = settings.parakeet_quantization
     if quantization is None and by[0] != onnx_runtime.ONNX_PROVIDERS["cpu"]:
         there = cache.list_quantizations(folder, onnx_files.ENCODER_STEM)
         quantization = next((one for one in GPU_QUANTIZATIONS if one in there), None)
-    return OnnxOptions(quantization, settings.cores, by)
+    return OnnxOptions(quantization, settings.decode_cores, by)
 
 
-def _build_mlx_spec(settings: EngineSettings) -> ModelSpec:
+def _build_mlx_spec(settings: EngineSettings, options: ParakeetOptions) -> ModelSpec:
     """Return the seat of Parakeet by MLX."""
 
     def find_weights() -> Path | None:
@@ -260,7 +207,7 @@ def _build_mlx_spec(settings: EngineSettings) -> ModelSpec:
     def load_engine() -> Engine:
         from echoic.engines.parakeet.mlx import ParakeetMlx  # the same  # noqa: PLC0415  # not installed everywhere
 
-        return ParakeetMlx(check_weights(), settings.parakeet_options)
+        return ParakeetMlx(check_weights(), options)
 
     seat = ModelSpec(
         "parakeet-mlx", "parakeet", "mlx", _build_probe(check_weights), load_engine, word_timestamps=True
@@ -268,7 +215,7 @@ def _build_mlx_spec(settings: EngineSettings) -> ModelSpec:
     return replace(seat, find_weights=find_weights, languages=_build_language_reader(find_weights))
 
 
-def _build_whisper_specs(settings: EngineSettings) -> Iterator[ModelSpec]:
+def _build_whisper_specs(settings: EngineSettings, max_concurrency: int) -> Iterator[ModelSpec]:
     """Yield the seats of ``whisper``, whichever size that is, and of each size."""
     names = catalogue.list_model_names("whisper")
 
@@ -277,10 +224,12 @@ def _build_whisper_specs(settings: EngineSettings) -> Iterator[ModelSpec]:
             return whisper_files.resolve_whisper_folder(settings.whisper_model, settings.cache_folder)
         return whisper_files.find_whisper_folder(settings.cache_folder, names)
 
-    yield _build_whisper_spec(whisper_files.WHISPER_MODEL_ID, find_default_weights, settings)
+    yield _build_whisper_spec(whisper_files.WHISPER_MODEL_ID, find_default_weights, settings, max_concurrency)
     for name in names:
         yield replace(
-            _build_whisper_spec(name, partial(_find_folder, settings.cache_folder / name), settings),
+            _build_whisper_spec(
+                name, partial(_find_folder, settings.cache_folder / name), settings, max_concurrency
+            ),
             listed=False,
         )
 
@@ -290,7 +239,7 @@ def _find_folder(path: Path) -> Path | None:
 
 
 def _build_whisper_spec(
-    name: str, find_weights: Callable[[], Path | None], settings: EngineSettings
+    name: str, find_weights: Callable[[], Path | None], settings: EngineSettings, max_concurrency: int
 ) -> ModelSpec:
     def check_weights() -> Path:
         check_extra_installed("whisper")
@@ -302,7 +251,7 @@ def _build_whisper_spec(
         from echoic.engines.whisper import Whisper, WhisperOptions  # noqa: PLC0415  # a seat imports its engine when asked
 
         return Whisper(
-            check_weights(), name, WhisperOptions(settings.device, settings.cores, settings.max_concurrency)
+            check_weights(), name, WhisperOptions(settings.device, settings.decode_cores, max_concurrency)
         )
 
     seat = ModelSpec(
@@ -311,7 +260,7 @@ def _build_whisper_spec(
     return replace(seat, find_weights=find_weights, languages=_build_language_reader(find_weights))
 
 
-def _build_moonshine_spec(settings: EngineSettings) -> ModelSpec:
+def _build_moonshine_spec(max_concurrency: int) -> ModelSpec:
     """Return the seat of the default model."""
 
     def probe_moonshine() -> Unavailable | None:
@@ -329,7 +278,7 @@ def _build_moonshine_spec(settings: EngineSettings) -> ModelSpec:
     def load_engine() -> Engine:
         from echoic.engines.moonshine import Moonshine  # noqa: PLC0415  # the same
 
-        return Moonshine(max_concurrency=settings.max_concurrency)
+        return Moonshine(max_concurrency=max_concurrency)
 
     return ModelSpec(
         DEFAULT_MODEL,

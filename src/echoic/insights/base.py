@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from echoic.protocol.frames import ActionItem
@@ -13,43 +13,12 @@ __all__ = [
     "Findings",
     "InsightFailed",
     "InsightProvider",
-    "InsightSettings",
     "InsightStage",
-    "ProviderName",
     "TranscriptSegment",
 ]
 
-ProviderName = Literal["rules", "llm", "off"]
 #: ``live``: while the stream runs; ``final``: after a commit, about everything since the previous commit.
 InsightStage = Literal["live", "final"]
-
-
-@dataclass(frozen=True, slots=True)
-class InsightSettings:
-    """A server's settings of insights."""
-
-    #: The default provider; ``off``: insights are disabled.
-    provider: ProviderName = "rules"
-    #: The base URL of the OpenAI-compatible endpoint, often ``…/v1``.
-    base_url: str | None = None
-    #: The endpoint's API key, or None.
-    api_key: str | None = field(default=None, repr=False)
-    #: The default model's name at the endpoint.
-    model: str = ""
-    #: Further models that clients may request.
-    models: tuple[str, ...] = ()
-    #: The minimum number of seconds from one insight to the next live one.
-    interval: float = 90.0
-    #: The minimum number of finals that a live insight covers.
-    window_segments: int = 6
-    #: The maximum number of seconds for one insight, retries included.
-    timeout: float = 30.0
-    #: The maximum length of a prompt's transcript, at four bytes per token.
-    input_tokens: int = 16_000
-    #: The maximum length of the model's answer, in tokens.
-    output_tokens: int = 1_500
-    #: The maximum number of concurrent requests to the model, over all sessions.
-    parallel: int = 4
 
 
 @dataclass(frozen=True, slots=True)

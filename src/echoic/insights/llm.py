@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Final, cast
 
-from echoic.insights.base import Findings, InsightFailed, InsightSettings, InsightStage, TranscriptSegment
+from echoic.insights.base import Findings, InsightFailed, InsightStage, TranscriptSegment
 from echoic.insights.prompt import BadResponse, RequestFormat, build_messages, parse_findings
+from echoic.insights.settings import InsightSettings
 
 if TYPE_CHECKING:  # imports OpenAI's client
     from echoic.insights.openai_client import LlmClient, LlmRefusal
@@ -52,7 +53,7 @@ class LlmProvider:
 
     async def summarize(self, segments: Sequence[TranscriptSegment], stage: InsightStage) -> Findings:
         """See ``InsightProvider.summarize``."""
-        deadline = self._now + self._settings.timeout
+        deadline = self._now + self._settings.timeout_seconds
         async with self._semaphore:
             for delay in (*_RETRY_DELAYS, None):
                 await self._wait_until_unblocked(deadline)
@@ -125,4 +126,5 @@ class LlmProvider:
 
 def _build_client(settings: InsightSettings) -> LlmClient:
     module = import_module("echoic.insights.openai_client")
-    return cast("LlmClient", module.LlmClient(settings.base_url, settings.api_key, settings.timeout))
+    key = settings.api_key.get_secret_value() if settings.api_key else None
+    return cast("LlmClient", module.LlmClient(settings.base_url, key, settings.timeout_seconds))

@@ -8,8 +8,9 @@ from importlib.util import find_spec
 from typing import Final
 
 from echoic.errors import Unavailable
-from echoic.insights.base import InsightProvider, InsightSettings
+from echoic.insights.base import InsightProvider
 from echoic.insights.scheduler import InsightSchedule, InsightScheduler
+from echoic.insights.settings import InsightSettings
 from echoic.protocol.frames import Insight, InsightError
 from echoic.session.config import InsightOptions
 
@@ -42,7 +43,7 @@ class InsightProviders:
         if self._settings.provider == "off":
             return Unavailable("Insights are switched off on this server.")
         if name == "llm":
-            return self._find_llm(options.model or self._settings.model)
+            return self._find_llm(options.model or self._settings.model or "")
         from echoic.insights.rules.summary import RuleProvider  # noqa: PLC0415  # loads word lists
 
         return self._providers.setdefault(("rules", ""), RuleProvider())
@@ -73,9 +74,9 @@ class InsightProviders:
     def build_schedule(self, options: InsightOptions = _DEFAULT_OPTIONS) -> InsightSchedule:
         """Return a session's schedule; its interval is never shorter than the server's."""
         return InsightSchedule(
-            max(options.interval_seconds or 0.0, self._settings.interval),
+            max(options.interval_seconds or 0.0, self._settings.interval_seconds),
             options.window_segments or self._settings.window_segments,
-            self._settings.timeout,
+            self._settings.timeout_seconds,
         )
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The portable router: the core endpoint for any FastAPI application."""
+"""A router with the core endpoint, for any FastAPI application."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from echoic.auth.authenticator import Authenticator
 from echoic.auth.network import AllowedOrigins
 from echoic.engines.models import build_standard_registry
 from echoic.engines.registry import Registry
+from echoic.insights.settings import InsightSettings
 from echoic.interfaces.vad import VoiceActivityDetector
 from echoic.observability.metrics import Metrics
 from echoic.protocol.constants import CORE_PATH
 from echoic.scheduling.engine_pool import EnginePool
 from echoic.server.build import build_add_on_services, build_silero_factory
-from echoic.server.settings.addons import AddOnSettings
+from echoic.server.settings.groups import SpeakerSettings
 from echoic.server.stream.admission import StreamAdmission
 from echoic.server.stream.endpoint import StreamEndpoint
 from echoic.server.stream.flow_control import TotalBacklog
@@ -34,11 +35,13 @@ class _CoreServices:
         self,
         registry: Registry | None,
         build_vad: Callable[[], VoiceActivityDetector] | None,
-        add_ons: AddOnSettings | None,
+        speakers: SpeakerSettings | None,
+        insights: InsightSettings | None,
     ) -> None:
         self._registry = registry
         self._build_vad = build_vad
-        self._add_ons = add_ons or AddOnSettings()
+        self._speakers = speakers or SpeakerSettings()
+        self._insights = insights or InsightSettings()
         self._services: StreamServices | None = None
 
     def get_services(self) -> StreamServices:
@@ -49,7 +52,7 @@ class _CoreServices:
                 Metrics(),
                 StreamLimits(),
                 StreamAdmission(_MAX_STREAMS, backlog),
-                addons=build_add_on_services(self._add_ons),
+                addons=build_add_on_services(self._speakers, self._insights),
                 total_backlog=backlog,
                 build_vad=self._build_vad or build_silero_factory(),
             )
@@ -67,24 +70,26 @@ def core_router(
     build_vad: Callable[[], VoiceActivityDetector] | None = None,
     *,
     allowed_origins: str = "",
-    add_ons: AddOnSettings | None = None,
+    speakers: SpeakerSettings | None = None,
+    insights: InsightSettings | None = None,
 ) -> APIRouter:
     """Return a router with ``WS /core/parakeet/stream``: streams without keys, quotas or fallback.
 
-    It brings its own models, loaded when first asked for, and frees them when the application that
-    includes it shuts down. Each call returns a router that shares nothing with another.
+    The router loads its models on demand and closes them when the application that includes it shuts down.
+    Routers of different calls share nothing.
 
     Args:
-        registry: The models there are; None: all of this version.
-        build_vad: Makes a stream's voice-activity detector; None: Silero's.
-        allowed_origins: Whose pages may open streams beside those of the application itself and of the user's
-            own machine, such as ``https://a.example, https://b.example``; ``*``: any.
-        add_ons: What is said of speakers and insights; None: the defaults of a server.
+        registry: The models that streams may ask for; None: all models of this version.
+        build_vad: Builds the voice-activity detector of a stream; None: Silero's.
+        allowed_origins: Web origins that may open streams, such as ``https://a.example, https://b.example``;
+            ``*``: any. The application's own origin and loopback origins always may.
+        speakers: Diarization and recordings; None: the defaults of a server.
+        insights: The provider of insights; None: the defaults of a server.
 
     Raises:
-        ValueError: Something in ``allowed_origins`` is no origin.
+        ValueError: ``allowed_origins`` contains an invalid origin.
     """
-    core = _CoreServices(registry, build_vad, add_ons)
+    core = _CoreServices(registry, build_vad, speakers, insights)
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:
@@ -92,8 +97,8 @@ def core_router(
         await core.close()
 
     router = APIRouter(lifespan=lifespan)
-    guard = Authenticator(origins=AllowedOrigins.from_text(allowed_origins, allow_loopback=True))
+    authenticator = Authenticator(origins=AllowedOrigins.from_text(allowed_origins, allow_loopback=True))
     router.routes.append(
-        WebSocketRoute(CORE_PATH, StreamEndpoint(core.get_services, guard), name="core_stream")
+        WebSocketRoute(CORE_PATH, StreamEndpoint(core.get_services, authenticator), name="core_stream")
     )
     return router

@@ -22,7 +22,8 @@ from echoic.protocol.codec import MAX_MESSAGE_BYTES
 from echoic.protocol.constants import STREAM_PATH
 from echoic.server.app import build_app
 from echoic.server.context import ServerContext
-from echoic.server.settings.groups import Settings, is_loopback
+from echoic.server.settings.groups import Settings
+from echoic.server.settings.validate import is_loopback
 from echoic.server.uvicorn_protocols import BoundedWebSocketProtocol, TimedHttpProtocol
 
 log = logging.getLogger(__name__)
@@ -47,13 +48,15 @@ def serve(settings: Settings, registry: Registry | None = None) -> None:
     Raises:
         SystemExit: The address cannot be listened on, or the store of keys cannot be opened (status 1).
     """
-    set_up_logging(settings.log_level, settings.log_format)
+    set_up_logging(settings.server.log_level, settings.server.log_format)
     try:
         listener = _open_listener(settings)
     except OSError as error:
         number = error.errno or 0  # negative where the name could not be found
         reason = (os.strerror(number) if number > 0 else str(error.strerror)).lower()
-        sys.stderr.write(f"echoic cannot listen on {settings.host} port {settings.port}: {reason}.\n")
+        sys.stderr.write(
+            f"echoic cannot listen on {settings.server.host} port {settings.server.port}: {reason}.\n"
+        )
         raise SystemExit(1) from None
     app = build_app(settings, registry)
     try:
@@ -75,20 +78,20 @@ class EchoicServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                host=settings.host,
-                port=settings.port,
-                ssl_certfile=settings.tls_cert_file,
-                ssl_keyfile=settings.tls_key_file,
+                host=settings.server.host,
+                port=settings.server.port,
+                ssl_certfile=settings.server.tls_cert_file,
+                ssl_keyfile=settings.server.tls_key_file,
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                http=TimedHttpProtocol.with_timeout(settings.handshake_timeout_seconds),
+                http=TimedHttpProtocol.with_timeout(settings.server.handshake_timeout_seconds),
                 proxy_headers=False,  # whose word about addresses counts, the settings say
                 ws=BoundedWebSocketProtocol,
                 ws_max_size=_MAX_READ_BYTES,
                 ws_per_message_deflate=False,
                 ws_ping_interval=_PING_SECONDS,
-                ws_ping_timeout=settings.ping_timeout_seconds,
+                ws_ping_timeout=settings.server.ping_timeout_seconds,
                 timeout_graceful_shutdown=_HTTP_SHUTDOWN_SECONDS,
             )
         )
@@ -103,7 +106,7 @@ class EchoicServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let the streams deliver what they heard, then stop."""
-        await self._context.services.streams.drain(self._context.settings.drain_seconds)
+        await self._context.services.streams.drain(self._context.settings.server.drain_seconds)
         if self._greeting_task is not None:
             self._greeting_task.cancel()
         await super().shutdown(sockets)
@@ -116,7 +119,7 @@ class EchoicServer(uvicorn.Server):
 
     async def _print_greeting(self, port: int) -> None:
         await self._context.readiness.settled.wait()
-        if self._context.settings.log_format == "json":  # lines of text would be none of them
+        if self._context.settings.server.log_format == "json":  # lines of text would be none of them
             log_event(log, logging.INFO, "server.started", **_build_started_event(self._context, port))
             return
         sys.stdout.write("\n".join(_render_greeting(self._context, port)) + "\n")
@@ -129,28 +132,29 @@ async def _check_key_store(context: ServerContext) -> None:
 
 
 def _open_listener(settings: Settings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    family = socket.AF_INET6 if ":" in settings.server.host else socket.AF_INET
+    listener = socket.create_server((settings.server.host, settings.server.port), family=family, backlog=2048)
     # A peer that acknowledges nothing for so long is gone; accepted sockets inherit the option.
     if hasattr(socket, "TCP_USER_TIMEOUT"):
-        milliseconds = round(settings.send_timeout_seconds * 1000)
+        milliseconds = round(settings.server.send_timeout_seconds * 1000)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
     return listener
 
 
 def _format_address(settings: Settings, port: int) -> str:
-    host = settings.host if settings.host not in ("0.0.0.0", "::") else "localhost"  # noqa: S104  # compared only
+    host = settings.server.host
+    host = "localhost" if host in ("0.0.0.0", "::") else host  # noqa: S104  # compared only
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _build_started_event(context: ServerContext, port: int) -> dict[str, LogValue]:
     settings = context.settings
-    tls = "s" if settings.tls_cert_file else ""
+    tls = "s" if settings.server.tls_cert_file else ""
     return {
         "url": f"ws{tls}://{_format_address(settings, port)}{STREAM_PATH}",
         "models": " ".join(context.services.engines.loaded_models),
         "waits_for": context.readiness.waits_for,
-        "asks_for_key": settings.is_key_required,
+        "asks_for_key": settings.auth.is_key_required,
     }
 
 
@@ -163,12 +167,12 @@ def _render_greeting(context: ServerContext, port: int) -> Iterator[str]:
         yield f"echoic is ready ({', '.join(context.services.engines.loaded_models) or 'no model loaded yet'})."
     for sentence in context.readiness.unmet_settings:
         yield f"  {sentence}"
-    tls = "s" if settings.tls_cert_file else ""
-    key = " --key KEY" if settings.is_key_required else ""
+    tls = "s" if settings.server.tls_cert_file else ""
+    key = " --key KEY" if settings.auth.is_key_required else ""
     yield f"  page       http{tls}://{place}/"
     yield f"  WebSocket  ws{tls}://{place}{STREAM_PATH}"
     yield f"  try it     {_find_program_name()} stream FILE --url ws{tls}://{place}{key}"
-    if not settings.is_key_required and not is_loopback(settings.host):
+    if not settings.auth.is_key_required and not is_loopback(settings.server.host):
         yield "  Everyone in the network may use it: no API key is set."
 
 

@@ -17,7 +17,8 @@ from echoic.engines.registry import ModelStatus
 from echoic.errors import AccessRefused, ErrorCode, Unavailable, strip_folders
 from echoic.observability.metrics import CONTENT_TYPE
 from echoic.protocol.constants import CORE_PATH, LIMITS_PATH, STATUS_PATH, STREAM_PATH
-from echoic.server.build import build_limits_body
+from echoic.quotas.ledger import QuotaStatus
+from echoic.quotas.model import to_minutes
 from echoic.server.context import ServerContext
 from echoic.server.middleware import find_request_address
 from echoic.server.schemas import (
@@ -30,6 +31,7 @@ from echoic.server.schemas import (
     build_text_refusal_schemas,
     render_refusal,
 )
+from echoic.server.stream.admission import StreamAdmission
 from echoic.server.stream.endpoint import StreamEndpoint
 from echoic.server.stream.services import StreamServices
 from echoic.session.config import Capabilities, InsightOptions
@@ -64,18 +66,18 @@ def _build_stream_routes(context: ServerContext) -> list[WebSocketRoute]:
     unified = StreamEndpoint(
         get_services,
         context.access.authenticator,
-        fallback=context.settings.streaming_fallback,
+        fallback=context.settings.stt.streaming_fallback,
         ledger=context.ledger,
     )
     routes = [WebSocketRoute(STREAM_PATH, unified, name="stream")]
-    if context.settings.should_serve_core:
+    if context.settings.is_core_served:
         pages_only = Authenticator(origins=context.access.authenticator.origins)
         routes.append(WebSocketRoute(CORE_PATH, StreamEndpoint(get_services, pages_only), name="core_stream"))
     return routes
 
 
 def _add_status_routes(router: APIRouter, context: ServerContext) -> None:
-    guard, asks = context.access.authenticator, context.settings.status_needs_key
+    guard, asks = context.access.authenticator, context.settings.auth.status_needs_key
 
     @router.get(STATUS_PATH, response_model=StatusResponse, **_build_auth_schema(guard if asks else None))
     async def status(request: Request) -> object:
@@ -107,7 +109,27 @@ def _add_status_routes(router: APIRouter, context: ServerContext) -> None:
         except AccessRefused as refusal:
             return render_refusal(refusal)
         standing = await context.ledger.inspect_status(identity.user, identity.tier)
-        return build_limits_body(identity, standing, context.services.streams)
+        return _build_limits_body(identity, standing, context.services.streams)
+
+
+def _build_limits_body(
+    identity: Identity, status: QuotaStatus, streams: StreamAdmission
+) -> dict[str, object]:
+    daily, used = status.tier_limits.daily_microseconds, status.used_microseconds
+    remaining = None if daily is None or used is None else to_minutes(max(0, daily - used))
+    has_room = not streams.is_draining and not streams.is_full
+    return {
+        "tier": identity.tier,
+        "limits": {
+            "daily_minutes": None if daily is None else to_minutes(daily),
+            "concurrent_streams": status.tier_limits.max_streams,
+        },
+        "used_today_minutes": None if used is None else to_minutes(used),
+        "remaining_minutes": remaining,
+        "active_streams": status.active_streams,
+        "server_max_streams": streams.max_streams,
+        "can_start_stream": status.can_open_stream and has_room,
+    }
 
 
 def _list_features(models: Iterable[ModelStatus], capabilities: Capabilities) -> dict[str, bool]:
@@ -190,7 +212,7 @@ async def _find_unready_reason(context: ServerContext) -> str | None:
     loading = engines.loading_models
     if loading and not context.readiness.settled.is_set():
         return f"The model {loading[0]!r} is being loaded."
-    if context.ledger.is_store_unavailable and context.settings.should_require_quotas:
+    if context.ledger.is_store_unavailable and context.settings.quota.is_store_required:
         return "The store of quotas cannot be reached."
     return context.readiness.waits_for or await context.access.find_unready_reason()
 

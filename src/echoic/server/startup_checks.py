@@ -76,12 +76,12 @@ def _find_unmet_models(
     wishes = [
         (setting, model)
         for setting, model in MODEL_OF_SETTING.items()
-        if getattr(settings, setting) is not None
+        if getattr(settings.stt, setting) is not None
     ]
-    first = settings.preload_model
+    first = settings.stt.preload_model
     if (
         active_model
-        and "preload_model" in settings.model_fields_set
+        and "preload_model" in settings.stt.model_fields_set
         and not _is_variant_of(first, active_model)
     ):
         wishes.append(("preload_model", first))
@@ -95,10 +95,10 @@ def _find_unmet_models(
 
 
 def _find_unmet_provider(settings: Settings, registry: Registry) -> Iterator[UnmetSetting]:
-    if settings.onnx_provider == "auto" or find_spec("onnxruntime") is None:
+    if settings.stt.onnx_provider == "auto" or find_spec("onnxruntime") is None:
         return
     try:
-        onnx_runtime.resolve_providers(settings.onnx_provider, onnx_runtime.list_providers())
+        onnx_runtime.resolve_providers(settings.stt.onnx_provider, onnx_runtime.list_providers())
     except ModelUnavailable as refusal:
         model = "parakeet-onnx"
         yield UnmetSetting("onnx_provider", model, refusal.reason, _find_fallback(settings, registry, model))
@@ -116,14 +116,16 @@ def _find_unavailable_reason(registry: Registry, model: str) -> str | None:
 
 def _find_fallback(settings: Settings, registry: Registry, model: str) -> str | None:
     try:
-        return registry.resolve_model(ModelRequest(model, ""), fallback=settings.streaming_fallback).model_id
+        return registry.resolve_model(
+            ModelRequest(model, ""), fallback=settings.stt.streaming_fallback
+        ).model_id
     except (ModelUnavailable, OSError):
         return None
 
 
 def _has_failed_to_load(model: str, settings: Settings, registry: Registry, active_model: str) -> bool:
     """Return whether ``model`` seemed to be there, was to be loaded at start, and was not."""
-    first = _find_fallback(settings, registry, settings.preload_model)
+    first = _find_fallback(settings, registry, settings.stt.preload_model)
     return first not in (None, active_model) and first == _find_fallback(settings, registry, model)
 
 

@@ -17,7 +17,8 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from echoic.cli.program import app
-from echoic.server.settings.groups import ENV_NAMES, ENV_PREFIX, FOREIGN_ENV_NAMES, Settings, load_settings
+from echoic.server.settings.groups import ENV_PREFIX, FOREIGN_ENV_NAMES, SETTINGS, Settings
+from echoic.server.settings.load import load_settings
 
 ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "deploy"
@@ -26,7 +27,7 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8").replace("\\\n", " ")
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))
 #: What only Caddy reads.
 CADDYS = {"ECHOIC_SITE", "ECHOIC_UPSTREAM_HOST", "ECHOIC_UPSTREAM_PORT"}
-VARIABLES = {ENV_PREFIX + name.upper() for name in Settings.model_fields} | set(ENV_NAMES)
+VARIABLES = {variable for setting in SETTINGS.values() for variable in setting.env_names}
 CADDY = (DEPLOY / "Caddyfile").read_text("utf-8")
 NGINX = re.sub(r"#.*", "", (DEPLOY / "nginx.conf").read_text("utf-8"))
 
@@ -132,13 +133,13 @@ def test_the_environments_make_settings_that_can_be_used() -> None:
     image = given([word for line in instructions("ENV") for word in line.split() if "ECHOIC_" in word])
     compose = COMPOSE["services"]["server"]["environment"]
     together = load_settings(None, image | compose)
-    assert (together.host, together.is_key_required) == ("0.0.0.0", True)  # noqa: S104  # within the container
+    assert (together.server.host, together.auth.is_key_required) == ("0.0.0.0", True)  # noqa: S104  # within the container
     service = load_settings(None, given(unit()["Environment"]))
-    assert service.is_key_required
+    assert service.auth.is_key_required
 
 
 def test_whoever_stops_it_waits_until_streams_have_delivered() -> None:
-    drain = Settings().drain_seconds
+    drain = Settings().server.drain_seconds
     assert float(COMPOSE["services"]["server"]["stop_grace_period"].removesuffix("s")) > drain + 5
     assert float(unit()["TimeoutStopSec"][0]) > drain + 5
     assert unit()["KillMode"] == ["mixed"]
@@ -186,7 +187,7 @@ def test_nginx_hands_on_what_a_stream_needs_and_logs_no_query() -> None:
     assert NGINX.count("{") == NGINX.count("}")
     read = re.search(r"proxy_read_timeout (\d+)s;", NGINX)
     assert read is not None
-    assert float(read[1]) > Settings().idle_timeout_seconds
+    assert float(read[1]) > Settings().server.idle_timeout_seconds
     log = re.search(r"log_format .*", NGINX)
     assert log is not None
     assert not re.search(r"\$(request|request_uri|args|query_string|arg_\w+)\b", log[0])

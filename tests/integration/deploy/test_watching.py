@@ -54,7 +54,7 @@ def bare(expression: str) -> str:
 
 async def exported() -> dict[str, list[dict[str, str]]]:
     """Return the labels of every sample of a server that has transcribed something, by name."""
-    app = build_app(Settings(scripted_engine=True, preload_model="scripted"))
+    app = build_app(Settings.model_validate({"scripted_engine": True, "preload_model": "scripted"}))
     async with app.router.lifespan_context(app):
         async with MemorySocket(app) as socket:
             socket.send({"type": "config", "model": "scripted", "partial_interval": 0.2})

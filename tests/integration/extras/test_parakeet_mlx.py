@@ -20,12 +20,13 @@ if find_spec("mlx") is None or find_spec("parakeet_mlx") is None:
 import mlx.core as mx
 from parakeet_mlx.utils import from_config
 
-from echoic.engines.models import EngineSettings, build_standard_registry
+from echoic.engines.models import build_standard_registry
 from echoic.engines.parakeet.engine import ParakeetOptions
 from echoic.engines.parakeet.features import LogMelExtractor
 from echoic.engines.parakeet.mlx import MlxOptions, ParakeetMlx
 from echoic.engines.parakeet.mlx_files import MLX_DOWNLOAD_COMMAND, check_mlx_libraries
 from echoic.engines.parakeet.onnx import ParakeetOnnx
+from echoic.engines.settings import EngineSettings
 from echoic.errors import ModelUnavailable
 from support.play import SessionDriver, frame_texts
 from support.tiny_parakeet import (
@@ -297,7 +298,7 @@ def test_a_closed_engine_has_let_its_weights_go(folder: Path) -> None:
 
 def test_the_registry_loads_it_from_the_folder_that_is_set(folder: Path) -> None:
     check_mlx_libraries()
-    engine = build_standard_registry(EngineSettings(parakeet_mlx_dir=folder, max_concurrency=2)).load_engine(
+    engine = build_standard_registry(EngineSettings(parakeet_mlx_dir=folder), max_concurrency=2).load_engine(
         "parakeet-mlx"
     )
     assert engine.name == "parakeet-mlx"

@@ -16,7 +16,8 @@ from tools.benchmarks.recordings import filter_by_name, find_speech_folder, load
 
 pytest.importorskip("faster_whisper", reason="faster-whisper is not installed: make test-extras")
 
-from echoic.engines.models import EngineSettings, build_standard_registry
+from echoic.engines.models import build_standard_registry
+from echoic.engines.settings import EngineSettings
 from echoic.engines.silero import SileroModel
 from echoic.engines.whisper import MAX_PIECE_SAMPLES, Whisper, WhisperOptions
 from echoic.errors import ModelUnavailable

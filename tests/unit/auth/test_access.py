@@ -17,7 +17,8 @@ from echoic.auth.keys import KeyStoreUnavailable, generate_key
 from echoic.engines.scripted import draw_words
 from echoic.observability.logging import build_log_formatter
 from echoic.server.app import build_app
-from echoic.server.settings.groups import Settings, SettingsError, load_settings
+from echoic.server.settings.groups import Settings
+from echoic.server.settings.load import SettingsError, load_settings
 from support.keyed import make_key_in
 from support.memory_socket import STREAM_PATH, MemorySocket
 
@@ -194,7 +195,9 @@ async def test_a_store_that_goes_away_is_told_and_lets_running_streams_go_on(
 
 async def test_a_store_that_cannot_be_opened_stops_the_start(tmp_path: Path, logged: io.StringIO) -> None:
     (tmp_path / "file").touch()
-    app = build_app(Settings(keys_db=str(tmp_path / "file" / "keys.db"), preload_model=""))
+    app = build_app(
+        Settings.model_validate({"keys_db": str(tmp_path / "file" / "keys.db"), "preload_model": ""})
+    )
     with pytest.raises(KeyStoreUnavailable):
         async with app.router.lifespan_context(app):
             pass
@@ -209,8 +212,8 @@ def test_with_any_key_the_core_endpoint_is_not_served_unless_the_settings_say_so
 ) -> None:
     if "keys_db" in asks:
         asks = {"keys_db": str(tmp_path / asks["keys_db"])}
-    assert not load_settings(None, {}, **asks).should_serve_core
-    assert load_settings(None, {}, core_endpoint=True, **asks).should_serve_core
+    assert not load_settings(None, {}, **asks).is_core_served
+    assert load_settings(None, {}, core_endpoint=True, **asks).is_core_served
 
 
 async def test_behind_a_proxy_on_loopback_there_is_no_way_around_the_key(start_app: StartApp) -> None:
@@ -334,7 +337,7 @@ def test_settings_of_the_entrance_that_cannot_be_used_are_told(tmp_path: Path) -
 
 def test_keys_or_tokens_open_the_network_as_the_one_key_does(file: Path) -> None:
     for asks in ({"keys_db": str(file)}, {"jwt_secret": SIGNS}):
-        assert load_settings(None, {}, host="0.0.0.0", **asks).is_key_required  # noqa: S104  # nothing listens
+        assert load_settings(None, {}, host="0.0.0.0", **asks).auth.is_key_required  # noqa: S104  # nothing listens
 
 
 async def test_no_secret_is_in_a_log_an_error_or_a_repr(

@@ -14,6 +14,6 @@ def test_a_server_for_one_command_spares_nobody_else(monkeypatch: pytest.MonkeyP
         monkeypatch.delenv(name)
     monkeypatch.setenv("ECHOIC_MAX_AUDIO_RATE", "2")
     settings = load_local_settings()
-    assert (settings.max_audio_rate, settings.max_messages_per_second) == (0, 0)
-    assert settings.max_stream_seconds == 0
-    assert settings.is_key_required is False
+    assert (settings.server.max_audio_rate, settings.server.max_messages_per_second) == (0, 0)
+    assert settings.server.max_stream_seconds == 0
+    assert settings.auth.is_key_required is False

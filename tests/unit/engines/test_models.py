@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from echoic.engines import models
-from echoic.engines.models import EngineSettings, build_standard_registry
+from echoic.engines.models import build_standard_registry
 from echoic.engines.onnx_runtime import ExecutionProvider, list_providers, resolve_providers
 from echoic.engines.parakeet.engine import ParakeetOptions
+from echoic.engines.settings import EngineSettings
 from echoic.engines.store.catalogue import EUROPEAN_LANGUAGES, MODEL_SOURCES
 from echoic.errors import ModelUnavailable, strip_folders
 from echoic.interfaces.engine import ModelRequest
@@ -33,7 +34,7 @@ from echoic.server.app import build_app
 from echoic.server.settings.groups import Settings
 
 async def ask():
-    app = build_app(Settings(models_dir=sys.argv[1]))
+    app = build_app(Settings.model_validate({'models_dir': sys.argv[1]}))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as client:
         status = (await client.get(STATUS_PATH)).json()
     return {"status": status, "names": app.state.context.registry.names, "modules": list(sys.modules)}
@@ -161,11 +162,13 @@ def test_a_size_that_the_settings_name_and_nobody_fetched_is_missing(tmp_path: P
 
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize(("wished", "name"), [(True, "whisper"), (False, "moonshine-tiny-en")])
-def test_whisper_stands_in_where_it_is_there_unless_it_may_not(
+def test_streaming_fallback_to_whisper_where_it_is_there_unless_it_may_not(
     tmp_path: Path, *, wished: bool, name: str
 ) -> None:
     write_whisper_folder(tmp_path / "whisper-base")
-    registry = build_standard_registry(EngineSettings(models_dir=tmp_path, whisper_stands_in=wished))
+    registry = build_standard_registry(
+        EngineSettings(models_dir=tmp_path, streaming_fallback_to_whisper=wished)
+    )
     choice = registry.resolve_model(ModelRequest("parakeet", "standard"), fallback=True)
     assert (choice.model_id, str(choice.fallback_reason).count("answers instead")) == (name, 1)
 
@@ -173,21 +176,20 @@ def test_whisper_stands_in_where_it_is_there_unless_it_may_not(
 def test_an_engine_is_loaded_as_the_settings_wish() -> None:
     wishes = EngineSettings(
         parakeet_onnx_dir=TINY_PARAKEET_FOLDER,
-        left_context=2.0,
-        right_context=0.0,
-        max_batch_size=3,
-        max_concurrency=1,
+        parakeet_left_context=2.0,
+        parakeet_right_context=0.0,
+        parakeet_lanes=3,
     )
-    engine = build_standard_registry(wishes).load_engine("parakeet-onnx")
+    engine = build_standard_registry(wishes, max_concurrency=1).load_engine("parakeet-onnx")
     assert (engine.requirements.left_context, engine.requirements.right_context) == (2.0, 0.0)
     assert (engine.max_batch_size, engine.max_concurrency) == (3, 1)
     engine.close()
-    assert EngineSettings().parakeet_options == ParakeetOptions()
+    assert EngineSettings().build_parakeet_options(2) == ParakeetOptions()
 
 
 def test_a_quantization_that_is_not_there_is_missing() -> None:
     registry = build_standard_registry(
-        EngineSettings(parakeet_onnx_dir=TINY_PARAKEET_FOLDER, quantization="int8")
+        EngineSettings(parakeet_onnx_dir=TINY_PARAKEET_FOLDER, parakeet_quantization="int8")
     )
     assert str(find_missing(registry, "parakeet-onnx")[0]).startswith("encoder-model.int8.onnx is missing")
 
@@ -243,7 +245,13 @@ def test_no_seat_tells_a_client_which_folders_there_are(tmp_path: Path, damage: 
         content = {"empty": b"", "torn": b"x", "deep": b"[" * 100_000}[damage]
         for name in ("config.json", "vocab.txt", "model.bin", "tokenizer.json", "model.nemo"):
             (place / name).write_bytes(content)
-    wishes = EngineSettings(place.parent, place, place / "model.nemo", place, str(place))
+    wishes = EngineSettings(
+        models_dir=place.parent,
+        parakeet_onnx_dir=place,
+        parakeet_nemo_file=place / "model.nemo",
+        parakeet_mlx_dir=place,
+        whisper_model=str(place),
+    )
     registry = build_standard_registry(wishes)
     rows = [row for row in registry.describe_models() if row.reason]
     assert {row.id for row in rows} >= {"parakeet-onnx", "parakeet-standard", "parakeet-mlx", "whisper"}

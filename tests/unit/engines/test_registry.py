@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from echoic.engines import models
-from echoic.engines.models import EngineSettings, build_standard_registry
+from echoic.engines.models import build_standard_registry
 from echoic.engines.registry import DEFAULT_MODEL, ModelSpec, Registry, resolve_model_id
 from echoic.engines.scripted import ScriptedEngine
+from echoic.engines.settings import EngineSettings
 from echoic.errors import ModelUnavailable, Unavailable
 from echoic.interfaces.engine import ModelRequest
 from support.tiny_parakeet import TINY_PARAKEET_FOLDER

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from echoic.engines import models
-from echoic.engines.models import EngineSettings, build_standard_registry
+from echoic.engines.models import build_standard_registry
 from echoic.engines.registry import resolve_model_id
+from echoic.engines.settings import EngineSettings
 from echoic.engines.store.download import download_model
 from echoic.engines.store.hub import Hub
 from echoic.engines.whisper_files import (
@@ -152,11 +153,13 @@ def test_a_size_that_a_hub_has_is_fetched_and_then_meant(tmp_path: Path) -> None
 
 
 @pytest.mark.usefixtures("library")
-def test_whisper_stands_in_first_where_the_settings_say_so_and_it_is_there(tmp_path: Path) -> None:
+def test_streaming_fallback_to_whisper_first_where_the_settings_say_so_and_it_is_there(
+    tmp_path: Path,
+) -> None:
     asked = ModelRequest("parakeet", "mlx")
     wishes = EngineSettings(models_dir=tmp_path, parakeet_onnx_dir=TINY_PARAKEET_FOLDER)
     willing = EngineSettings(
-        models_dir=tmp_path, parakeet_onnx_dir=TINY_PARAKEET_FOLDER, whisper_stands_in=True
+        models_dir=tmp_path, parakeet_onnx_dir=TINY_PARAKEET_FOLDER, streaming_fallback_to_whisper=True
     )
     assert build_standard_registry(willing).resolve_model(asked, fallback=True).model_id == "parakeet-onnx"
     write_whisper_folder(tmp_path / "whisper-base")
@@ -172,7 +175,7 @@ def test_whisper_stands_in_first_where_the_settings_say_so_and_it_is_there(tmp_p
 def test_what_cannot_be_loaded_is_passed_over_for_the_next(tmp_path: Path) -> None:
     write_whisper_folder(tmp_path / "whisper-base")
     wishes = EngineSettings(
-        models_dir=tmp_path, parakeet_onnx_dir=TINY_PARAKEET_FOLDER, whisper_stands_in=True
+        models_dir=tmp_path, parakeet_onnx_dir=TINY_PARAKEET_FOLDER, streaming_fallback_to_whisper=True
     )
     refusal = ModelUnavailable("whisper", "It is broken.")
     assert (

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-from echoic.insights.base import InsightSettings
+from echoic.insights.base import InsightFailed
 
 
-def test_the_settings_do_not_show_the_api_key() -> None:
-    assert "s3cret" not in repr(InsightSettings(provider="llm", api_key="s3cret", model="m"))
+def test_a_failure_carries_its_message() -> None:
+    failure = InsightFailed("The language model did not answer.")
+    assert failure.message == str(failure) == "The language model did not answer."

@@ -4,14 +4,15 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
+from pydantic import SecretStr
 
-from echoic.insights.base import ActionItem, Findings, InsightFailed, InsightSettings, TranscriptSegment
+from echoic.insights.base import ActionItem, Findings, InsightFailed, TranscriptSegment
 from echoic.insights.llm import LlmProvider
+from echoic.insights.settings import InsightSettings
 from support.loopback_llm import GOOD_INSIGHTS, Json, LoopbackAnswer, LoopbackLlm, run_loopback_llm
 from support.patience import WAIT_SECONDS
 
@@ -38,13 +39,17 @@ async def server() -> AsyncIterator[LoopbackLlm]:
 async def ask(server: LoopbackLlm, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Asked]:
     monkeypatch.setattr("echoic.insights.llm._RETRY_DELAYS", (0.001, 0.001))
     settings = InsightSettings(
-        provider="llm", base_url=server.address, api_key="s3cret", model="small", timeout=WAIT_SECONDS
+        provider="llm",
+        base_url=server.address,
+        api_key=SecretStr("s3cret"),
+        model="small",
+        timeout_seconds=WAIT_SECONDS,
     )
     providers: list[LlmProvider] = []
 
     async def asked(talk: tuple[TranscriptSegment, ...] = TALK, **changes: float | str) -> Findings:
         if not providers or changes:
-            providers.append(LlmProvider(replace(settings, **changes), "small"))  # type: ignore[arg-type]  # named by each test
+            providers.append(LlmProvider(settings.model_copy(update=changes), "small"))
         return await providers[-1].summarize(talk, "final")
 
     yield asked
@@ -226,5 +231,7 @@ async def test_no_key_or_transcript_is_logged(
 
 
 def test_the_provider_does_not_show_the_api_key() -> None:
-    settings = InsightSettings(provider="llm", base_url="http://127.0.0.1/v1", api_key="s3cret", model="m")
+    settings = InsightSettings(
+        provider="llm", base_url="http://127.0.0.1/v1", api_key=SecretStr("s3cret"), model="m"
+    )
     assert "s3cret" not in repr(LlmProvider(settings, "m"))

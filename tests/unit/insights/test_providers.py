@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from echoic.errors import Unavailable
-from echoic.insights.base import InsightProvider, InsightSettings, TranscriptSegment
+from echoic.insights.base import InsightProvider, TranscriptSegment
 from echoic.insights.providers import InsightProviders
 from echoic.insights.scheduler import InsightScheduler
+from echoic.insights.settings import InsightSettings
 from echoic.session.config import InsightOptions
 from support.loopback_llm import run_loopback_llm
 
@@ -68,7 +69,7 @@ def test_a_missing_package_is_explained(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_client_may_only_lengthen_the_interval() -> None:
-    providers = InsightProviders(InsightSettings(interval=90, window_segments=6))
+    providers = InsightProviders(InsightSettings(interval_seconds=90, window_segments=6))
     assert providers.build_schedule() == providers.build_schedule(
         InsightOptions(interval_seconds=5, window_segments=6)
     )

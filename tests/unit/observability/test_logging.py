@@ -25,7 +25,7 @@ WRONG = "wrong-9920-key"
 COMPLAINING = """
 import logging, os, warnings
 from echoic.server import process
-from echoic.server.settings.groups import load_settings
+from echoic.server.settings.load import load_settings
 
 class Complaining(process.EchoicServer):
     def run(self, sockets):

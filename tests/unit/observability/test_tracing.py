@@ -221,19 +221,19 @@ async def test_a_server_sends_them_to_a_collector() -> None:
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk", None)
     with pytest.raises(ValidationError, match=r"pip install 'echoic\[otel\]'"):
-        Settings(traces_endpoint="http://127.0.0.1:4318/v1/traces")
-    assert Settings().traces_endpoint is None
+        Settings.model_validate({"traces_endpoint": "http://127.0.0.1:4318/v1/traces"})
+    assert Settings().server.traces_endpoint is None
 
 
 def test_an_endpoint_that_is_none_is_refused() -> None:
     with pytest.raises(ValidationError, match="http://"):
-        Settings(traces_endpoint="localhost:4317")
+        Settings.model_validate({"traces_endpoint": "localhost:4317"})
 
 
 def test_without_them_nothing_is_imported() -> None:
     program = (
         "import sys; from echoic.server.app import build_app; from echoic.server.settings.groups import Settings;"
-        "build_app(Settings(scripted_engine=True));"
+        "build_app(Settings.model_validate({'scripted_engine': True}));"
         "sys.exit(any(name.startswith('opentelemetry.sdk') for name in sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", program], check=False, timeout=60)

@@ -6,7 +6,7 @@ from echoic.engines.registry import ModelSpec, Registry
 from echoic.engines.scripted import PlateauDetector, ScriptedEngine, draw_words
 from echoic.errors import Unavailable
 from echoic.server.core_router import core_router
-from echoic.server.settings.addons import AddOnSettings
+from echoic.server.settings.groups import SpeakerSettings
 from support.memory_socket import MemorySocket
 
 CORE = "/core/parakeet/stream"
@@ -76,8 +76,8 @@ async def test_the_router_serves_the_applications_own_pages_and_those_it_names()
 
 async def test_streams_of_the_router_are_told_who_speaks_and_what_it_comes_down_to() -> None:
     app = FastAPI()
-    add_ons = AddOnSettings(speakers_diarizer="scripted")
-    app.include_router(core_router(registry(), PlateauDetector, add_ons=add_ons))
+    speakers = SpeakerSettings(diarizer="scripted")
+    app.include_router(core_router(registry(), PlateauDetector, speakers=speakers))
     async with app.router.lifespan_context(app), MemorySocket(app, CORE) as socket:
         socket.send({"type": "config", "model": "scripted", "diarization": True, "insights": True})
         socket.send(draw_words(["one", "two"]).tobytes())

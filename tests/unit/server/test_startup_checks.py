@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from echoic.engines.registry import DEFAULT_MODEL, ModelSpec, Registry
 from echoic.engines.scripted import ScriptedEngine
 from echoic.errors import Unavailable
-from echoic.server.app import build_registry
+from echoic.server.build import build_registry
 from echoic.server.process import _render_greeting
 from echoic.server.settings.groups import Settings
 from echoic.server.startup_checks import find_unmet_settings
@@ -59,7 +59,9 @@ def test_a_model_that_seemed_to_be_there_and_could_not_be_loaded_is_told(tmp_pat
 
 
 def test_any_parakeet_is_what_was_asked_for_by_that_name(tmp_path: Path) -> None:
-    told = Settings(models_dir=tmp_path, parakeet_onnx_dir=TINY_PARAKEET_FOLDER, preload_model="parakeet")
+    told = Settings.model_validate(
+        {"models_dir": tmp_path, "parakeet_onnx_dir": TINY_PARAKEET_FOLDER, "preload_model": "parakeet"}
+    )
     assert find_unmet_settings(told, build_registry(told), "parakeet-onnx") == ()
 
 

@@ -26,7 +26,7 @@ from echoic.cli.models import fetch_models
 from echoic.client import ServerError
 from echoic.client import connect as client_connect
 from echoic.engines.scripted import draw_words
-from echoic.server.settings.groups import SettingsError, load_settings
+from echoic.server.settings.load import SettingsError, load_settings
 from support.live import STREAM_PATH, ServerProcess
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ async def test_a_certificate_of_ones_own_is_trusted_by_its_file(
 
 
 def test_a_key_in_the_certificates_own_file_will_do(papers: Papers) -> None:
-    assert load_settings(None, {}, tls_cert_file=papers.both).tls_key_file is None
+    assert load_settings(None, {}, tls_cert_file=papers.both).server.tls_key_file is None
 
 
 def test_a_key_without_a_certificate_is_told(papers: Papers) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from echoic.server.settings.groups import SettingsError, load_settings
+from echoic.server.settings.load import SettingsError, load_settings
 from echoic.server.vocabulary_files import ServerVocabulary
 from echoic.text.vocabulary import PROMPT_TEMPLATE, Hotword
 
@@ -96,4 +96,4 @@ def test_a_bad_file_stops_the_start_and_is_named(
 def test_an_empty_template_is_the_usual_one(tmp_path: Path) -> None:
     file = tmp_path / "echoic.ini"
     file.write_text("[STT-Settings]\ncustom_vocab_prompt_template =\n", "utf-8")
-    assert load_settings(file, {}).custom_vocab_prompt_template == PROMPT_TEMPLATE
+    assert load_settings(file, {}).stt.custom_vocab_prompt_template == PROMPT_TEMPLATE

@@ -1,73 +1,181 @@
-"""The settings of how much a server takes on, and what it does when that is too much."""
+"""Loads the settings from an INI file, the environment and arguments, and reports every problem at once.
+
+Arguments override the environment (``ECHOIC_PORT``), which overrides the file. Nothing else reads the environment.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated
+import configparser
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
 
-from pydantic import BaseModel, Field
+from pydantic import ValidationError
 
-from echoic.server.settings.sections import MAX_SECONDS, SERVER
-from echoic.server.stream.flow_control import WaterMarks
+from echoic.quotas.tiers import parse_tier_overrides, parse_tier_setting
+from echoic.server.settings.groups import ENV_PREFIX, FOREIGN_ENV_NAMES, SECTIONS, SETTINGS, Settings
+from echoic.server.settings.validate import find_conflicts
+
+_QUOTA_SECTION = SECTIONS["quota"].name
 
 
-class LoadSettings(BaseModel):
-    """What a server is told about its load; times in seconds.
+class SettingsError(Exception):
+    """Raised for settings that cannot be used.
 
-    Attributes:
-        max_sessions: Streams at the same time; more are told ``server_busy``.
-        max_backlog_seconds: Audio heard and not yet decoded above which a stream is not read further.
-        low_backlog_seconds: Below which it is read again; None: three quarters of that.
-        max_total_backlog_seconds: The same of all streams; above it those with more than their share are not
-            read, and new ones told ``server_busy``.
-        low_total_backlog_seconds: Below which they are again; None: half of that.
-        retry_after_seconds: What whoever is told ``server_busy`` is advised to wait.
-        falling_behind_seconds: Finals so late are told as ``falling_behind``; at half of it that is over.
-        max_audio_rate: Seconds of audio a second that a stream is read at the most; 0: any.
-        max_messages_per_second: The same for messages.
-        send_queue_frames: Frames that may wait for a slow client before it is not read further.
-        send_queue_bytes: Bytes that may wait for it.
-        send_timeout_seconds: A client that takes nothing for so long is cut off.
-        idle_timeout_seconds: A client that says nothing for so long is told ``idle_timeout``.
-        max_stream_seconds: A stream that lasts so long is told ``time_limit``; 0: none is.
-        handshake_timeout_seconds: How long a client may take to ask for something.
-        ping_timeout_seconds: A client of which nothing at all came so long after a ping is gone.
+    Args:
+        problems: One sentence for each problem, all of them.
+        usable_settings: The settings without the values that cannot be used.
     """
 
-    max_sessions: Annotated[int, SERVER, Field(ge=1)] = 200
-    max_backlog_seconds: Annotated[float, SERVER, Field(gt=0, le=MAX_SECONDS)] = 30.0
-    low_backlog_seconds: Annotated[float | None, SERVER, Field(gt=0, le=MAX_SECONDS)] = None
-    max_total_backlog_seconds: Annotated[float, SERVER, Field(gt=0, le=MAX_SECONDS)] = 600.0
-    low_total_backlog_seconds: Annotated[float | None, SERVER, Field(gt=0, le=MAX_SECONDS)] = None
-    retry_after_seconds: Annotated[float, SERVER, Field(gt=0, le=MAX_SECONDS)] = 5.0
-    falling_behind_seconds: Annotated[float, SERVER, Field(gt=0, le=MAX_SECONDS)] = 4.0
-    max_audio_rate: Annotated[float, SERVER, Field(ge=0, le=100_000)] = 30.0
-    max_messages_per_second: Annotated[float, SERVER, Field(ge=0, le=100_000)] = 500.0
-    send_queue_frames: Annotated[int, SERVER, Field(ge=1)] = 256
-    send_queue_bytes: Annotated[int, SERVER, Field(ge=1024)] = 2**20
-    send_timeout_seconds: Annotated[float, SERVER, Field(gt=0, le=MAX_SECONDS)] = 30.0
-    idle_timeout_seconds: Annotated[float, SERVER, Field(gt=0, le=MAX_SECONDS)] = 300.0
-    max_stream_seconds: Annotated[float, SERVER, Field(ge=0, le=MAX_SECONDS)] = 0.0
-    handshake_timeout_seconds: Annotated[float, SERVER, Field(gt=0, le=MAX_SECONDS)] = 10.0
-    ping_timeout_seconds: Annotated[float, SERVER, Field(gt=0, le=MAX_SECONDS)] = 30.0
-
-    @property
-    def backlog_marks(self) -> WaterMarks:
-        """Seconds of audio that one stream may wait for."""
-        return _build_marks(self.max_backlog_seconds, self.low_backlog_seconds, 0.75)
-
-    @property
-    def total_backlog_marks(self) -> WaterMarks:
-        """Seconds of audio that all streams may wait for."""
-        return _build_marks(self.max_total_backlog_seconds, self.low_total_backlog_seconds, 0.5)
+    def __init__(self, problems: Iterable[str], usable_settings: Settings) -> None:
+        self.problems = tuple(problems)
+        self.usable_settings = usable_settings
+        super().__init__(
+            "\n".join(("The settings cannot be used:", *(f"- {line}" for line in self.problems)))
+        )
 
 
-def validate_load(settings: LoadSettings) -> Iterator[str]:
-    """Yield what cannot be, in sentences."""
-    for name, marks in (("backlog", settings.backlog_marks), ("total_backlog", settings.total_backlog_marks)):
-        if marks.low >= marks.high:
-            yield f"[Server] low_{name}_seconds should be less than max_{name}_seconds, {marks.high:g}."
+def load_settings(config_file: Path | None, env: Mapping[str, str], **overrides: object) -> Settings:
+    """Return the settings from a file, the environment and arguments.
+
+    Args:
+        config_file: An INI file, or None.
+        env: The environment; an empty value counts as not set.
+        **overrides: Settings by name, which override the others; None counts as not given.
+
+    Raises:
+        SettingsError: Settings are unknown, invalid or in conflict; lists all of them.
+    """
+    problems: list[str] = []
+    given = _GivenSettings()
+    if config_file is not None:
+        _read_file(config_file, given, problems)
+    _read_environment(env, given, problems)
+    _read_overrides(overrides, given, problems)
+    settings, unusable = _validate_given(given, problems)
+    if given.tiers:
+        settings = _merge_tiers(settings, given.tiers, problems)
+    problems += find_conflicts(settings, unusable)
+    if problems:
+        raise SettingsError(problems, settings)
+    return settings
 
 
-def _build_marks(high: float, low: float | None, low_share: float) -> WaterMarks:
-    return WaterMarks(high, low_share * high if low is None else low)
+class _GivenSettings:
+    """Collects values by the name of their setting, each with the place it was read from."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, object] = {}
+        self.sources: dict[str, str] = {}
+        #: Limits of tiers from lines such as ``free_daily_minutes``, by tier and key.
+        self.tiers: dict[str, dict[str, object]] = {}
+
+    def set_value(self, name: str, value: object, source: str) -> None:
+        self.values[name] = value
+        self.sources[name] = source
+
+
+def _read_file(file: Path, given: _GivenSettings, problems: list[str]) -> None:
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read_string(file.read_text("utf-8"), source=str(file))
+    except OSError as error:
+        problems.append(f"The file {file} cannot be read: {error.strerror}.")
+        return
+    except (configparser.Error, UnicodeDecodeError):
+        problems.append(
+            f"The file {file} is not an INI file of sections with 'name = value' lines, each name once."
+        )
+        return
+    sections = _list_sections()
+    for section in parser.sections():
+        if section not in sections:
+            problems.append(_describe_unknown(f"[{section}]", section, sections))
+            continue
+        for name, value in parser.items(section):
+            tier = parse_tier_setting(name) if section == _QUOTA_SECTION else None
+            if name in sections[section]:
+                given.set_value(sections[section][name], value, f"[{section}] {name}")
+            elif tier is not None:
+                given.tiers.setdefault(tier[0], {})[tier[1]] = value
+            else:
+                problems.append(_describe_misplaced(section, name, sections))
+
+
+def _read_environment(env: Mapping[str, str], given: _GivenSettings, problems: list[str]) -> None:
+    known = {variable: name for name, setting in SETTINGS.items() for variable in setting.env_names}
+    for variable, value in env.items():
+        if not value or variable in FOREIGN_ENV_NAMES:
+            continue
+        if variable in known:
+            given.set_value(known[variable], value, variable)
+        elif variable.startswith(ENV_PREFIX):
+            problems.append(_describe_unknown(variable, variable, known))
+
+
+def _read_overrides(overrides: Mapping[str, object], given: _GivenSettings, problems: list[str]) -> None:
+    for name, value in overrides.items():
+        if value is None:
+            continue
+        if name in SETTINGS:
+            given.set_value(name, value, name)
+        else:
+            problems.append(_describe_unknown(name, name, SETTINGS))
+
+
+def _validate_given(given: _GivenSettings, problems: list[str]) -> tuple[Settings, set[str]]:
+    """Return the settings of all usable values, and the names of the others."""
+    unusable: set[str] = set()
+    try:
+        return Settings.model_validate(given.values), unusable
+    except ValidationError as error:
+        names = {(one.group, one.field): name for name, one in SETTINGS.items()}
+        for one in error.errors(include_url=False, include_input=False, include_context=False):
+            group, field = map(str, one["loc"][:2])
+            name = names[group, field]
+            unusable.add(name)
+            problems.append(f"{given.sources[name]}: {one['msg'][0].lower()}{one['msg'][1:]}.")
+    usable = {name: value for name, value in given.values.items() if name not in unusable}
+    return Settings.model_validate(usable), unusable
+
+
+def _merge_tiers(
+    settings: Settings, tiers: Mapping[str, Mapping[str, object]], problems: list[str]
+) -> Settings:
+    """Return the settings with the file's ``<tier>_<key>`` lines, which ``tier_limits`` overrides."""
+    merged = {tier: dict(keys) for tier, keys in settings.quota.tier_limits.items()}
+    for tier, keys in tiers.items():
+        for key, value in keys.items():
+            try:
+                limits = parse_tier_overrides({tier: {key: value}})[tier]
+            except ValueError as error:
+                problems.append(f"[{_QUOTA_SECTION}] {tier}_{key}: {error}.")
+            else:
+                merged[tier] = {**limits, **merged.get(tier, {})}
+    quota = settings.quota.model_copy(update={"tier_limits": merged})
+    return settings.model_copy(update={"quota": quota})
+
+
+def _list_sections() -> dict[str, dict[str, str]]:
+    """Return, by section, each setting's name by the names that the file may use for it."""
+    found: dict[str, dict[str, str]] = {}
+    for name, setting in SETTINGS.items():
+        found.setdefault(setting.section, {}).update({setting.field: name, name: name})
+    return found
+
+
+def _describe_misplaced(section: str, name: str, sections: Mapping[str, Mapping[str, str]]) -> str:
+    """Return the problem of a name that is unknown in its section."""
+    place = f"[{section}] {name}"
+    homes = [f"[{other}]" for other, names in sections.items() if names.get(name) == name]
+    if parse_tier_setting(name) is not None:
+        homes.append(f"[{_QUOTA_SECTION}]")
+    if homes:
+        return f"{place} is not a setting here. It belongs under {' or '.join(homes)}."
+    return _describe_unknown(place, name, {**SETTINGS, **sections[section]})
+
+
+def _describe_unknown(source: str, name: str, known: Iterable[str]) -> str:
+    nearest = get_close_matches(name.lower(), (one.lower() for one in known), n=1, cutoff=0.5)
+    real = next((one for one in known if nearest and one.lower() == nearest[0]), None)
+    return f"{source} is not a setting." + (f" Did you mean {real}?" if real else "")

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import pytest
+
+from echoic.server.settings.groups import Settings
+from echoic.server.settings.validate import find_conflicts, is_loopback
+
+
+def find(**settings: object) -> list[str]:
+    return list(find_conflicts(Settings.model_validate(settings)))
+
+
+def test_the_defaults_have_no_conflict() -> None:
+    assert find() == []
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
+def test_an_open_network_needs_a_key_or_consent(host: str) -> None:
+    (problem,) = find(host=host)
+    assert "allow_open_network" in problem
+    assert find(host=host, allow_open_network=True) == []
+    assert find(host=host, api_key="k") == []
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "[::1]", "localhost"])
+def test_loopback_needs_no_key(host: str) -> None:
+    assert is_loopback(host)
+    assert find(host=host) == []
+
+
+def test_a_check_of_rejected_values_is_skipped() -> None:
+    settings = Settings.model_validate({"host": "::"})
+    assert list(find_conflicts(settings, {"api_key"})) == []
+
+
+def test_a_protected_status_needs_a_key() -> None:
+    (problem,) = find(status_needs_key=True)
+    assert problem.startswith("[Auth] status_needs_key")
+    assert find(status_needs_key=True, api_key="k") == []
+
+
+def test_a_language_model_needs_an_address_and_a_name() -> None:
+    (problem,) = find(insights_provider="llm", insights_base_url="http://127.0.0.1:1/v1")
+    assert "base_url and model" in problem
+    assert find(insights_provider="llm", insights_base_url="http://127.0.0.1:1/v1", insights_model="m") == []
+
+
+@pytest.mark.parametrize("name", ["backlog", "total_backlog"])
+def test_a_low_mark_is_below_its_high_mark(name: str) -> None:
+    (problem,) = find(**{f"max_{name}_seconds": 10, f"low_{name}_seconds": 10})
+    assert problem == f"[Server] low_{name}_seconds should be less than max_{name}_seconds, 10."
+
+
+def test_a_tls_key_needs_a_certificate() -> None:
+    assert find(tls_key_file="key.pem") == ["[Server] tls_key_file is set, but no tls_cert_file."]
