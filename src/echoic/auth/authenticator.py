@@ -1,4 +1,4 @@
-"""Who may open a stream: a key or a token, from a header, the query, or the first message."""
+"""Authenticates clients by a key or a token in a header, the query, or the first message."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from echoic.errors import AccessRefused, ErrorCode, ProtocolError
 from echoic.protocol.codec import decode_message
 from echoic.protocol.frames import Auth
 
-#: Clients whose first message is waited for at the same time; each may hold memory and a socket for nothing.
+#: The maximum number of connections without a credential yet: each of them holds a socket and memory.
 _MAX_PENDING_CONNECTIONS: Final = 1000
-#: Characters of the longest key or token that is looked at.
+#: The maximum length of a key or token, in characters.
 _MAX_CREDENTIAL_LENGTH: Final = 8192
 _SCOPE_REFUSALS = {
     Scope.STREAM: "This API key may not open streams.",
-    Scope.READ: "This API key may not read what is said about its user.",
+    Scope.READ: "This API key may not read data of its user.",
 }
 
 
 def extract_credential(
     headers: Iterable[tuple[bytes, bytes]], query: bytes, *, allow_query_token: bool
 ) -> str | None:
-    """Return the key of a request: of ``Authorization: Bearer``, ``X-API-KEY``, ``?token=`` the first.
+    """Return a request's credential: ``Authorization: Bearer``, else ``X-API-KEY``, else ``?token=``.
 
     Args:
-        headers: Names in lower case, as ASGI gives them.
+        headers: The headers, with names in lower case as in ASGI.
         query: The query string.
-        allow_query_token: Whether ``?token=`` counts.
+        allow_query_token: Whether ``?token=`` is accepted.
     """
-    known = _collect_first_headers(headers)
-    scheme, _, bearer = known.get(b"authorization", "").partition(" ")
+    first_headers = _collect_first_headers(headers)
+    scheme, _, bearer = first_headers.get(b"authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return bearer.strip()
-    if b"x-api-key" in known:
-        return known[b"x-api-key"]
+    if b"x-api-key" in first_headers:
+        return first_headers[b"x-api-key"]
     if allow_query_token:
         return dict(reversed(parse_qsl(query.decode("latin-1"), keep_blank_values=True))).get("token")
     return None
@@ -58,54 +58,50 @@ def _build_refusal(message: str) -> AccessRefused:
 
 @dataclass(frozen=True, slots=True)
 class Authenticator:
-    """Lets streams in.
+    """Authenticates requests and connections."""
 
-    Attributes:
-        backends: How credentials are known, in the order they are tried; none: everyone may, and credentials
-            are not looked at.
-        allow_query_token: Whether ``?token=`` counts.
-        first_message_timeout: Seconds that a first message with the key may take.
-        origins: Whose pages may, of those that browsers ask for.
-        pending_connections: For clients whose first message is waited for.
-        throttle: How many wrong credentials are looked at.
-    """
-
+    #: The backends, in the order they are tried; none: authentication is off, credentials are ignored.
     backends: tuple[AuthBackend, ...] = field(default=(), repr=False)
+    #: Whether ``?token=`` is accepted.
     allow_query_token: bool = True
+    #: Seconds to wait for a first message with the credential.
     first_message_timeout: float = 5.0
+    #: The origins whose pages may open streams.
     origins: AllowedOrigins = field(default_factory=AllowedOrigins)
+    #: Held by connections that have not sent their first message yet.
     pending_connections: asyncio.Semaphore = field(
         default_factory=lambda: asyncio.Semaphore(_MAX_PENDING_CONNECTIONS), repr=False
     )
+    #: Limits how many wrong credentials are checked.
     throttle: AuthThrottle = field(default_factory=lambda: AuthThrottle(0), repr=False)
 
     @property
     def is_auth_required(self) -> bool:
-        """Whether a credential is needed."""
+        """Whether a credential is required."""
         return bool(self.backends)
 
     def check_origin(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """Return if the page that a browser asks for may open streams.
+        """Check the ``Origin`` header of a request.
 
         Raises:
-            AccessRefused: It may not.
+            AccessRefused: Pages of this origin may not open streams.
         """
-        known = _collect_first_headers(headers)
-        if not self.origins.is_allowed(known.get(b"origin"), known.get(b"host")):
+        first_headers = _collect_first_headers(headers)
+        if not self.origins.is_allowed(first_headers.get(b"origin"), first_headers.get(b"host")):
             raise AccessRefused(ErrorCode.FORBIDDEN, "Pages of this origin may not use this server.")
 
     async def authenticate_request(
         self, scope: Mapping[str, Any], required_scope: Scope | None, address: IpAddress | None
     ) -> Identity | None:
-        """Return who sends a request (ASGI); None: it brings no credential.
+        """Authenticate a request (ASGI); return None if it has no credential.
 
         Args:
-            scope: Of the request.
-            required_scope: What it wants to do, or None: something that everyone who is known may.
-            address: Where it comes from, or None: that cannot be told.
+            scope: The request's ASGI scope.
+            required_scope: What the credential must permit; None: any valid credential will do.
+            address: The client's address, or None if it is unknown.
 
         Raises:
-            AccessRefused: It brings a wrong one, or one without this right.
+            AccessRefused: The credential is wrong or does not permit ``required_scope``.
         """
         if not self.backends:
             return LOCAL_IDENTITY
@@ -117,35 +113,39 @@ class Authenticator:
     async def authenticate_first_message(
         self, receive: Callable[[], Awaitable[str | bytes]], address: IpAddress | None = None
     ) -> Identity:
-        """Wait for the first message, which must bring the credential; return who sends it.
+        """Authenticate a connection by its first message.
+
+        Args:
+            receive: Returns the next message.
+            address: The client's address, or None if it is unknown.
 
         Raises:
-            AccessRefused: It brings none, a wrong one, one that may not stream, or does not come in time; or
-                so many are waited for that only a request which brings its credential is heard.
+            AccessRefused: The message has no valid credential, or does not arrive in time; or too many
+                connections wait for theirs.
         """
         try:
             async with self.hold_pending_connection(), asyncio.timeout(self.first_message_timeout):
                 message = await receive()
         except TimeoutError as error:
-            raise _build_refusal("No API key came in time.") from error
+            raise _build_refusal("No API key arrived in time.") from error
         try:
             frame = decode_message(message)
         except ProtocolError as error:
-            raise _build_refusal("The first message must bring the API key.") from error
+            raise _build_refusal("The first message must contain the API key.") from error
         if not isinstance(frame, Auth):
             raise _build_refusal("This server needs an API key.")
         return await self.authenticate_key(frame.token, Scope.STREAM, address)
 
     def hold_pending_connection(self) -> asyncio.Semaphore:
-        """Return what is to be held while a client's first message is waited for, before it has a stream.
+        """Return the semaphore to hold while waiting for a connection's first message.
 
         Raises:
-            AccessRefused: As many are waited for as may be.
+            AccessRefused: The maximum number of connections is waiting.
         """
         if self.pending_connections.locked():
             raise AccessRefused(
                 ErrorCode.SERVER_BUSY,
-                "Many connections have yet to send their first message. Please try again later, and send the "
+                "Too many connections have not sent their first message yet. Try again later, and send the "
                 "key with the request.",
                 retry_after=math.ceil(self.first_message_timeout),
             )
@@ -154,18 +154,23 @@ class Authenticator:
     async def authenticate_key(
         self, key: str, required_scope: Scope | None, address: IpAddress | None = None
     ) -> Identity:
-        """Return who presents ``key``.
+        """Authenticate a key or token.
+
+        Args:
+            key: The credential.
+            required_scope: What it must permit; None: any valid credential will do.
+            address: The client's address, or None if it is unknown.
 
         Raises:
-            AccessRefused: Nobody known, or somebody without this right; or too many who are not known came
-                from the same address.
+            AccessRefused: It is unknown, or does not permit ``required_scope``; or too many wrong ones came
+                from this address.
         """
         key = key[: _MAX_CREDENTIAL_LENGTH + 1]  # a message may be 8 MiB long
         self.throttle.check_credential(address, key)
         identity = await self._find_identity(key)
         if identity is None:
             self.throttle.record_failure(address)
-            raise _build_refusal("The API key is not the right one.")
+            raise _build_refusal("The API key is wrong.")
         self.throttle.record_success(key)
         if required_scope is not None and required_scope not in identity.scopes:
             raise AccessRefused(ErrorCode.FORBIDDEN, _SCOPE_REFUSALS[required_scope])
@@ -174,8 +179,8 @@ class Authenticator:
     async def _find_identity(self, key: str) -> Identity | None:
         if len(key) > _MAX_CREDENTIAL_LENGTH:
             return None
-        for way in self.backends:
-            identity = await way.identify_user(key)
+        for backend in self.backends:
+            identity = await backend.identify_user(key)
             if identity is not None:
                 return identity
         return None

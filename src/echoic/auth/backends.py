@@ -1,8 +1,8 @@
-"""Ways to know who presents a credential: by the one key of the settings, by a store of keys, by a token.
+"""Authentication backends: the single key of the settings, and a key store.
 
-Whatever is wrong with a credential, the way there is the same: the digest is made, a record is looked up
-(that of no key, if the text holds no id), and two digests are compared whole. What is told apart after that,
-is told only to who presented a real key.
+A wrong key takes the same steps whatever is wrong with it, so that timing reveals nothing: its digest is
+computed, a record is looked up (of ``NO_KEY_ID`` if the text has no id), and two digests are compared in
+constant time. Only the holder of a real key learns that it has expired or was revoked.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from echoic.auth.keys import (
 )
 from echoic.errors import AccessRefused, ErrorCode
 
-#: Seconds between two notes of when a key was used.
+#: Seconds between two writes of a key's last use.
 USE_RECORD_INTERVAL: Final = 60.0
 _KEY_REFUSALS: Final = {
     KeyStatus.EXPIRED: "This API key has expired.",
@@ -36,39 +36,36 @@ _KEY_REFUSALS: Final = {
 
 
 class AuthBackend(Protocol):
-    """One way to know who presents a credential."""
+    """Identifies users by one kind of credential."""
 
     async def identify_user(self, credential: str) -> Identity | None:
-        """Return who presents it; None: this way does not know it.
+        """Return the credential's user, or None if the backend does not know the credential.
 
         Raises:
-            AccessRefused: It is real and does not count any more, or cannot be checked now.
+            AccessRefused: The credential is real but no longer valid, or cannot be checked now.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class SingleKeyBackend:
-    """The one key of the settings.
+    """Accepts the single key of the settings."""
 
-    Attributes:
-        digest: Its SHA-256.
-    """
-
+    #: The key's SHA-256.
     digest: bytes = field(repr=False)
 
     async def identify_user(self, credential: str) -> Identity | None:
-        """Return its user if ``credential`` is the key."""
+        """Return the default user if the credential is the key."""
         if same_digest(compute_digest(credential), self.digest):
             return Identity(SINGLE_KEY_USER, SINGLE_KEY_TIER)
         return None
 
 
 class KeyStoreBackend:
-    """The keys of a store.
+    """Accepts the keys of a key store.
 
     Args:
-        store: Where they are kept.
-        clock: Seconds of a clock that never goes back.
+        store: The key store.
+        clock: Returns the seconds of a monotonic clock.
     """
 
     def __init__(self, store: KeyStore, clock: Callable[[], float] = time.monotonic) -> None:
@@ -78,22 +75,22 @@ class KeyStoreBackend:
         self._pending_writes: set[asyncio.Task[None]] = set()
 
     async def identify_user(self, credential: str) -> Identity | None:
-        """Return the user of the key that ``credential`` is; note now and then that it was used."""
-        digest, name = compute_digest(credential), parse_key_id(credential)
+        """Return the key's user; record its use, at most once per ``USE_RECORD_INTERVAL``."""
+        digest, key_id = compute_digest(credential), parse_key_id(credential)
         try:
-            key = await self._store.find_key(name)
+            key = await self._store.find_key(key_id)
         except KeyStoreUnavailable as error:
-            message = "API keys cannot be checked at the moment. Please try again later."
+            message = "API keys cannot be checked at the moment. Try again later."
             raise AccessRefused(ErrorCode.SERVER_BUSY, message) from error
-        is_right = same_digest(digest, NO_DIGEST if key is None else key.digest)
-        if key is None or not is_right:
+        is_correct = same_digest(digest, NO_DIGEST if key is None else key.digest)
+        if key is None or not is_correct:
             return None
         check_key_status(key)
         self._record_use(key.id)
         return key.identity
 
     async def flush_writes(self) -> None:
-        """Wait until what was noted is written."""
+        """Wait until all recorded uses are written."""
         if self._pending_writes:
             await asyncio.wait(self._pending_writes)
 
@@ -109,16 +106,16 @@ class KeyStoreBackend:
     async def _write_use(self, key_id: str) -> None:
         try:
             await self._store.record_use(key_id, datetime.now(UTC))
-        except KeyStoreUnavailable:  # nobody waits for it; the next use is noted again
+        except KeyStoreUnavailable:  # not awaited: the next use is recorded again
             self._recorded_at.pop(key_id, None)
 
 
 def check_key_status(key: ApiKey) -> None:
-    """Return if a key counts now.
+    """Check that a key is valid now.
 
     Raises:
-        AccessRefused: It has expired, or was revoked.
+        AccessRefused: It has expired or was revoked.
     """
-    standing = key.status_at(datetime.now(UTC))
-    if standing is not KeyStatus.VALID:
-        raise AccessRefused(ErrorCode.UNAUTHORIZED, _KEY_REFUSALS[standing])
+    status = key.status_at(datetime.now(UTC))
+    if status is not KeyStatus.VALID:
+        raise AccessRefused(ErrorCode.UNAUTHORIZED, _KEY_REFUSALS[status])

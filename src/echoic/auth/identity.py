@@ -1,4 +1,4 @@
-"""Who a stream belongs to."""
+"""The authenticated user of a stream: user, tier and permitted scopes."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-#: The user, and the tier, of a server without keys; without limits unless some are set.
+#: The user and tier of a server without authentication; unlimited by default.
 LOCAL_USER: Final = "local"
 LOCAL_TIER: Final = "local"
-#: The user and the tier of the one key of the settings.
+#: The user and tier of the single key of the settings.
 SINGLE_KEY_USER: Final = "default"
 SINGLE_KEY_TIER: Final = "premium"
 
 
 class Scope(StrEnum):
-    """What a key may be used for."""
+    """What a key permits."""
 
-    #: Open streams.
+    #: Opening streams.
     STREAM = "stream"
-    #: Read what is said about its user, such as the limits.
+    #: Reading data of its user, such as limits and usage.
     READ = "read"
 
 
@@ -28,17 +28,13 @@ ALL_SCOPES: Final = frozenset(Scope)
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whose stream it is, as quotas charge it; no secret is in it.
+    """An authenticated user; holds no secret."""
 
-    Attributes:
-        user: The name that use is counted under.
-        tier: The name of the user's limits.
-        key_id: The public id of the key that was presented, or None: by no key of the key store.
-        scopes: What it may be used for.
-    """
-
+    #: The user's name, which quotas charge.
     user: str
+    #: The name of the tier with the user's limits.
     tier: str
+    #: The public id of the key, or None if the credential is not from the key store.
     key_id: str | None = None
     scopes: frozenset[Scope] = ALL_SCOPES
 

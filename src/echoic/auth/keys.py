@@ -1,8 +1,8 @@
-"""A key's text: made, taken apart, digested and compared.
+"""API keys: generation, parsing, digests, and the interface of key stores.
 
-A key is ``echoic_ID_SECRET``: twelve hexadecimal digits that are no secret and say where to look, and 256
-random bits that are. So much chance cannot be guessed through its digest, however fast that is computed:
-SHA-256 is enough, and the slow hashes that passwords need would only cost time at each connection.
+A key is ``echoic_ID_SECRET``: a public id of twelve hexadecimal digits and a secret of 256 random bits. So
+large a secret cannot be guessed even from a fast digest: SHA-256 is enough, and the slow hashes that
+passwords need would only cost time at each connection.
 """
 
 from __future__ import annotations
@@ -19,62 +19,59 @@ from typing import Final, Protocol
 
 from echoic.auth.identity import ALL_SCOPES, LOCAL_TIER, Identity, Scope
 
-#: What a key begins with; programs that look for secrets in files know them by it.
+#: The prefix of every key, by which secret scanners recognize them.
 KEY_PREFIX: Final = "echoic_"
-#: The one key of the settings may be written as this and the hexadecimal SHA-256 of its UTF-8.
+#: The prefix of a key in the settings that is given as the hexadecimal SHA-256 of its UTF-8.
 DIGEST_PREFIX: Final = "sha256:"
 _DIGEST_BYTES: Final = 32
 _ID_BYTES: Final = 6
 _SECRET_BYTES: Final = 32
 _KEY_PATTERN: Final = re.compile(rf"{KEY_PREFIX}([0-9a-f]{{12}})_[A-Za-z0-9_-]{{43}}", re.ASCII)
-#: The id of no key: what is looked up for a text that holds none, so that this takes as long.
+#: The id of no key: looked up for a text without an id, so that this takes as long.
 NO_KEY_ID: Final = "0" * 2 * _ID_BYTES
-#: A digest that no text has been found to have: what is compared with where there is no key.
+#: A digest that no known text has: compared where there is no key.
 NO_DIGEST: Final = bytes(_DIGEST_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
 class GeneratedKey:
-    """A key that was just made.
+    """A new key."""
 
-    Attributes:
-        id: Its public part.
-        text: All of it: shown once, kept nowhere.
-    """
-
+    #: The public id.
     id: str
+    #: The whole key; it is shown once and never stored.
     text: str = field(repr=False)
 
 
 def generate_key() -> GeneratedKey:
     """Return a new key of 256 random bits."""
-    name = NO_KEY_ID
-    while name == NO_KEY_ID:
-        name = token_hex(_ID_BYTES)
-    return GeneratedKey(name, f"{KEY_PREFIX}{name}_{token_urlsafe(_SECRET_BYTES)}")
+    key_id = NO_KEY_ID
+    while key_id == NO_KEY_ID:
+        key_id = token_hex(_ID_BYTES)
+    return GeneratedKey(key_id, f"{KEY_PREFIX}{key_id}_{token_urlsafe(_SECRET_BYTES)}")
 
 
 def parse_key_id(text: str) -> str:
-    """Return the id that stands in a key, or ``NO_KEY_ID`` if it has not the form of a key."""
+    """Return the id in a key, or ``NO_KEY_ID`` if the text does not have the format of a key."""
     found = _KEY_PATTERN.fullmatch(text)
     return found[1] if found else NO_KEY_ID
 
 
 def compute_digest(text: str) -> bytes:
-    """Return the SHA-256 of a key's UTF-8; of one that is no Unicode something that matches no key."""
+    """Return the SHA-256 of a text's UTF-8; lone surrogates get a digest that matches no key."""
     return sha256(text.encode(errors="surrogatepass")).digest()
 
 
 def same_digest(one: bytes, other: bytes) -> bool:
-    """Return whether two digests are equal, in a time that does not depend on where they differ."""
+    """Compare two digests in constant time."""
     return compare_digest(one, other)
 
 
 def parse_key_digest(text: str) -> bytes:
-    """Return the digest of a key as the settings hold it: of the key, or the one that ``sha256:HEX`` names.
+    """Return the digest of a key in the settings, which is the key itself or ``sha256:HEX``.
 
     Raises:
-        ValueError: ``sha256:`` with something else than 64 hexadecimal digits after it.
+        ValueError: ``sha256:`` is not followed by 64 hexadecimal digits.
     """
     if not text.startswith(DIGEST_PREFIX):
         return compute_digest(text)
@@ -83,29 +80,29 @@ def parse_key_digest(text: str) -> bytes:
     except ValueError:
         digest = b""
     if len(digest) != _DIGEST_BYTES:
-        raise ValueError("after 'sha256:' there must be 64 hexadecimal digits")
+        raise ValueError("'sha256:' must be followed by 64 hexadecimal digits")
     return digest
 
 
-#: Characters of the longest name of a user.
+#: The maximum length of a user name, in characters.
 MAX_USER_NAME_LENGTH: Final = 128
 _TIER_PATTERN: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}", re.ASCII)
 
 
 class KeyStoreUnavailable(Exception):
-    """The store of keys cannot be asked.
+    """The key store cannot be used.
 
     Args:
-        message: A sentence for the operator, without the store's address or anything secret.
+        message: The reason, as a sentence without the store's address or any secret.
     """
 
-    def __init__(self, message: str = "The store of keys cannot be reached.") -> None:
+    def __init__(self, message: str = "The key store cannot be reached.") -> None:
         super().__init__(message)
         self.message = message
 
 
 class KeyStatus(Enum):
-    """Whether a key counts."""
+    """Whether a key is valid."""
 
     VALID = "good"
     EXPIRED = "expired"
@@ -114,37 +111,30 @@ class KeyStatus(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """What is kept of a key; times in UTC, with their zone.
+    """A key as it is stored; times are aware and in UTC."""
 
-    Attributes:
-        id: Its public part.
-        digest: SHA-256 of all of it.
-        user: Whose it is.
-        tier: The user's limits.
-        scopes: What it may be used for.
-        created: When it was made.
-        expires: When it stops to count, or None: never.
-        revoked: When it was revoked, or None.
-        last_used: When it last opened something, to the minute, or None: not yet.
-    """
-
+    #: The public id.
     id: str
+    #: The SHA-256 of the whole key.
     digest: bytes = field(repr=False)
     user: str
+    #: The tier of the user.
     tier: str
     created: datetime
     scopes: frozenset[Scope] = ALL_SCOPES
+    #: When the key becomes invalid, or None: never.
     expires: datetime | None = None
     revoked: datetime | None = None
+    #: The last use, to the minute.
     last_used: datetime | None = None
 
     @property
     def identity(self) -> Identity:
-        """Who presents this key."""
+        """The user that the key authenticates."""
         return Identity(self.user, self.tier, self.id, self.scopes)
 
     def status_at(self, now: datetime) -> KeyStatus:
-        """Return whether it counts at ``now``; once revoked, a key stays so."""
+        """Return the key's status at ``now``; a revoked key stays revoked."""
         if self.revoked is not None:
             return KeyStatus.REVOKED
         if self.expires is not None and now >= self.expires:
@@ -153,26 +143,26 @@ class ApiKey:
 
 
 class KeyStore(Protocol):
-    """Where keys are kept. Each method may raise KeyStoreUnavailable."""
+    """A key store. Each method may raise KeyStoreUnavailable."""
 
     async def find_key(self, key_id: str) -> ApiKey | None:
-        """Return the key with this id."""
+        """Return the key with this id, or None."""
 
     async def find_keys(self, key_ids: Collection[str]) -> Mapping[str, ApiKey]:
-        """Return those of these ids that there are."""
+        """Return the existing keys among these ids, by id."""
 
     async def record_use(self, key_id: str, used_at: datetime) -> None:
-        """Note that a key was used; earlier than what is noted changes nothing."""
+        """Record a key's use, unless a later one is recorded."""
 
 
 def is_valid_user_name(text: str) -> bool:
-    """Return whether a user may be called so: 1 to 128 printable characters, none of them blank at an end."""
+    """Return whether a text is a user name: 1 to 128 printable characters without surrounding spaces."""
     return 0 < len(text) <= MAX_USER_NAME_LENGTH and text.isprintable() and text == text.strip()
 
 
 def is_valid_tier_name(text: str) -> bool:
-    """Return whether a key may have a tier of this name: 1 to 32 of a-z, 0-9, - and _, a letter first.
+    """Return whether a text is a tier name: 1 to 32 of a-z, 0-9, - and _, starting with a letter.
 
-    ``local`` is kept for the user who needs no key.
+    ``local`` is reserved for servers without authentication.
     """
     return _TIER_PATTERN.fullmatch(text) is not None and text != LOCAL_TIER

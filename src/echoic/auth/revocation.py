@@ -1,4 +1,4 @@
-"""Running streams whose keys stop to count: revoked ones end within a minute."""
+"""Ends running streams within a minute after their key is revoked or expires."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from echoic.protocol.frames import Error
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two looks; one look may wait for the store's own patience on top.
+#: Seconds between two checks; a check may take up to the store's timeout on top.
 CHECK_INTERVAL_SECONDS: Final = 20.0
 _CLOSE_CODE: Final = CLOSE_CODES[ErrorCode.UNAUTHORIZED] or 0
 
 
 class EndableStream(Protocol):
-    """A stream that can be ended."""
+    """A stream that can be ended by the server."""
 
     def end_stream(self, code: int, error: Error | None = None) -> None:
-        """Deliver what was heard, then the error, and close."""
+        """Send the pending finals and the error, then close the stream."""
 
 
 class RevocationMonitor:
-    """Looks now and then whether the keys of running streams still count.
+    """Checks periodically that the keys of running streams are still valid.
 
     Args:
-        store: Where the keys are kept.
+        store: The key store.
     """
 
     def __init__(self, store: KeyStore) -> None:
@@ -39,23 +39,23 @@ class RevocationMonitor:
         self._key_ids: dict[EndableStream, str] = {}
 
     def follow_stream(self, stream: EndableStream, identity: Identity) -> None:
-        """Watch over a stream, if it was opened, or taken up last, by a key of the store."""
+        """Monitor a stream if a key of the store opened or last resumed it."""
         self.forget_stream(stream)
         if identity.key_id is not None:
             self._key_ids[stream] = identity.key_id
 
     def forget_stream(self, stream: EndableStream) -> None:
-        """Watch over it no more."""
+        """Stop monitoring a stream."""
         self._key_ids.pop(stream, None)
 
     async def run_checks(self) -> None:
-        """Look every ``CHECK_INTERVAL_SECONDS``, until cancelled."""
+        """Check every ``CHECK_INTERVAL_SECONDS``, until cancelled."""
         while True:
             await asyncio.sleep(CHECK_INTERVAL_SECONDS)
             await self.end_revoked_streams()
 
     async def end_revoked_streams(self) -> None:
-        """End the streams whose keys do not count any more; where the store is away, all go on."""
+        """End the streams whose keys are no longer valid; while the store is unavailable, none."""
         if not self._key_ids:
             return
         try:
@@ -63,8 +63,8 @@ class RevocationMonitor:
         except KeyStoreUnavailable as problem:
             log_event(log, logging.WARNING, "keys.unavailable", reason=problem.message)
             return
-        for stream, name in tuple(self._key_ids.items()):
-            refusal = _find_refusal(known.get(name))
+        for stream, key_id in tuple(self._key_ids.items()):
+            refusal = _find_refusal(known.get(key_id))
             if refusal is not None:
                 self.forget_stream(stream)
                 stream.end_stream(_CLOSE_CODE, Error(code=refusal.code, message=refusal.message))
@@ -72,7 +72,7 @@ class RevocationMonitor:
 
 def _find_refusal(key: ApiKey | None) -> AccessRefused | None:
     if key is None:
-        return AccessRefused(ErrorCode.UNAUTHORIZED, "This API key is gone.")
+        return AccessRefused(ErrorCode.UNAUTHORIZED, "This API key no longer exists.")
     try:
         check_key_status(key)
     except AccessRefused as refusal:

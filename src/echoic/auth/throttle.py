@@ -1,8 +1,8 @@
-"""How many wrong credentials are looked at, by the address that they come from.
+"""Rate-limits wrong credentials by client address.
 
-Behind one address there may be an office, or a proxy that nobody told us of. So a credential that was good
-once since the server started is always looked at, however many wrong ones come from the same address; what
-waits is what was never seen before. Memory is bounded: what was longest not heard of is forgotten.
+Many users may share an address, behind a NAT or an unknown proxy. So a credential that was valid once since
+the server started is always checked, however many wrong ones come from its address; only unknown ones are
+rejected unchecked. Memory is bounded: the least recent entries are evicted.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from echoic.errors import AccessRefused, ErrorCode
 _ClientSource = IpAddress | IpNetwork | None
 
 _SECONDS_PER_MINUTE: Final = 60.0
-#: Addresses, and good credentials, that are remembered.
-_MOST: Final = 10_000
-#: Minutes after which an address is heard again, whatever it did.
+#: The maximum number of remembered addresses, and of remembered valid credentials.
+_MAX_ENTRIES: Final = 10_000
+#: The maximum number of minutes for which an address is blocked.
 _MAX_BLOCK_MINUTES: Final = 10
-#: Who has one address of IPv6 has as many as a network of this prefix has.
+#: The prefix of the IPv6 network that counts as one address.
 #: Source: RFC 6177, section 2: no site gets less than a /64.
 _IPV6_SITE_PREFIX: Final = 64
 _K = TypeVar("_K")
@@ -33,12 +33,12 @@ _V = TypeVar("_V")
 
 
 class AuthThrottle:
-    """Counts wrong credentials.
+    """A leaky bucket of wrong credentials per client address.
 
     Args:
-        max_per_minute: Wrong ones of one address that are looked at in a minute, and as many at once; 0: all.
-        clock: Seconds of a clock that never goes back.
-        count_outcome: Called with ``record_failure``, or ``unheard`` for one that was not looked at.
+        max_per_minute: Wrong credentials that are checked per address and minute (and at once); 0: any.
+        clock: Returns the seconds of a monotonic clock.
+        count_outcome: Called with ``wrong`` for a wrong credential, ``unheard`` for an unchecked one.
     """
 
     def __init__(
@@ -54,10 +54,11 @@ class AuthThrottle:
         self._known_good: OrderedDict[bytes, None] = OrderedDict()
 
     def check_credential(self, address: IpAddress | None, credential: str) -> None:
-        """Return if a credential from there is to be looked at.
+        """Check that a credential from an address may be verified.
 
         Raises:
-            AccessRefused: ``server_busy`` with ``retry_after`` in seconds: too many wrong ones came.
+            AccessRefused: Too many wrong ones came from the address: ``server_busy``, with ``retry_after`` in
+                seconds.
         """
         excess = self._count_recent_failures(_group_address(address)) - self._max_per_minute + 1
         if not self._max_per_minute or excess <= 0 or compute_digest(credential) in self._known_good:
@@ -66,27 +67,27 @@ class AuthThrottle:
         seconds = math.ceil(excess * _SECONDS_PER_MINUTE / self._max_per_minute)
         raise AccessRefused(
             ErrorCode.SERVER_BUSY,
-            f"Too many wrong keys came from this address. Please try again in {seconds} s.",
+            f"Too many wrong keys from this address. Try again in {seconds} s.",
             retry_after=seconds,
         )
 
     def record_failure(self, address: IpAddress | None) -> None:
-        """Note that a credential from there was wrong."""
+        """Record a wrong credential from an address."""
         self._count_outcome("wrong")
         if self._max_per_minute:
             source = _group_address(address)
-            owed = min(self._count_recent_failures(source) + 1, _MAX_BLOCK_MINUTES * self._max_per_minute)
-            _store_bounded(self._failures, source, (owed, self._clock()))
+            level = min(self._count_recent_failures(source) + 1, _MAX_BLOCK_MINUTES * self._max_per_minute)
+            _store_bounded(self._failures, source, (level, self._clock()))
 
     def record_success(self, credential: str) -> None:
-        """Note that a credential is good."""
+        """Record a valid credential."""
         if self._max_per_minute:
             _store_bounded(self._known_good, compute_digest(credential), None)
 
     def _count_recent_failures(self, source: _ClientSource) -> float:
-        """Return the wrong ones that count now: they are forgotten at the rate at which they may come."""
-        owed, since = self._failures.get(source, (0.0, 0.0))
-        return max(0.0, owed - (self._clock() - since) * self._max_per_minute / _SECONDS_PER_MINUTE)
+        """Return the bucket's level: failures minus what has leaked out since."""
+        level, since = self._failures.get(source, (0.0, 0.0))
+        return max(0.0, level - (self._clock() - since) * self._max_per_minute / _SECONDS_PER_MINUTE)
 
 
 def _group_address(address: IpAddress | None) -> _ClientSource:
@@ -98,5 +99,5 @@ def _group_address(address: IpAddress | None) -> _ClientSource:
 def _store_bounded(cache: OrderedDict[_K, _V], key: _K, value: _V) -> None:
     cache[key] = value
     cache.move_to_end(key)
-    if len(cache) > _MOST:
+    if len(cache) > _MAX_ENTRIES:
         cache.popitem(last=False)

@@ -1,7 +1,7 @@
-"""Signed tokens (JWT) of a service that knows the users already.
+"""Authenticates users by signed tokens (JWT) of another service.
 
-A token counts by one algorithm only, which the kind of our key decides and never the token: so a public key
-is never taken for a shared secret, and ``none`` is no algorithm.
+The configured key decides the algorithm, never the token. So a public key is never used as a shared secret,
+and the algorithm ``none`` is not accepted.
 """
 
 from __future__ import annotations
@@ -15,22 +15,27 @@ from echoic.auth.identity import Identity
 from echoic.auth.keys import is_valid_tier_name, is_valid_user_name
 from echoic.errors import AccessRefused, ErrorCode
 
-#: What brings the library.
+#: The command that installs the JWT library.
 JWT_INSTALL_HINT: Final = "pip install 'echoic[jwt]'"
-#: Bytes that a shared secret must have at least (Source: RFC 7518, 3.2: as many as the digest).
+#: The minimum length of a shared secret, in bytes: that of the digest (Source: RFC 7518, section 3.2).
 MIN_SECRET_BYTES: Final = 32
-#: The tier of a user whose token names none.
-DEFAULT_TOKEN_TIER: Final = "free"
-#: Characters of the longest token that is looked at.
+#: The tier of tokens without the claim ``tier``.
+DEFAULT_TOKEN_TIER: Final = "free"  # noqa: S105  # a tier, not a password
+#: The maximum length of a token, in characters.
 _MAX_TOKEN_LENGTH: Final = 8192
 _JWT_DOTS: Final = 2
+_JWT_REFUSALS: Final = {
+    "ExpiredSignatureError": "This token has expired.",
+    "ImmatureSignatureError": "This token is not valid yet.",
+    "InvalidIssuerError": "This token comes from another issuer.",
+}
 
 
 class JwtUnavailable(Exception):
-    """Tokens cannot be checked with what the settings say, or with what is installed.
+    """Tokens cannot be verified: a setting is unusable, or the library is missing.
 
     Args:
-        message: Why, in a sentence, without a secret.
+        message: The reason, as a sentence without secrets.
     """
 
     def __init__(self, message: str) -> None:
@@ -40,44 +45,42 @@ class JwtUnavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class JwtBackend:
-    """Knows users by signed tokens: ``sub`` is the user, ``tier`` the tier, ``exp`` must be there.
+    """Accepts signed tokens with the claims ``sub`` (the user), ``exp``, and optionally ``tier``.
 
-    A token counts when a stream is opened; one that expires later does not end it.
-
-    Attributes:
-        algorithm: The only one that counts.
-        key: The shared secret (HS256), or the public key as PEM (RS256).
-        issuer: What ``iss`` must be, or None: anything.
-        audience: What ``aud`` must name, or None: a token for a named audience does not count.
-        leeway: Seconds by which clocks may differ.
+    A token is checked when a stream is opened; its expiry does not end the stream.
 
     Raises:
-        TokensUnavailable: The library is not installed, or the key is none for the algorithm.
+        JwtUnavailable: The library is not installed, or the key does not fit the algorithm.
     """
 
+    #: The only accepted algorithm.
     algorithm: Literal["HS256", "RS256"]
+    #: The shared secret (HS256), or the public key as PEM (RS256).
     key: bytes = field(repr=False)
+    #: The required ``iss``, or None: any.
     issuer: str | None = None
+    #: The required ``aud``, or None: tokens with an audience are rejected.
     audience: str | None = None
+    #: The tolerated clock difference, in seconds.
     leeway: float = 30.0
 
     def __post_init__(self) -> None:
         if find_spec("jwt") is None or (self.algorithm == "RS256" and find_spec("cryptography") is None):
-            raise JwtUnavailable(f"Tokens (JWT) need a library that is not installed: {JWT_INSTALL_HINT}")
+            raise JwtUnavailable(f"Tokens (JWT) need an optional library: {JWT_INSTALL_HINT}")
         if self.algorithm == "HS256":
             if len(self.key) < MIN_SECRET_BYTES:
-                raise JwtUnavailable(f"The secret of tokens must be {MIN_SECRET_BYTES} bytes long or longer.")
+                raise JwtUnavailable(f"jwt_secret must have at least {MIN_SECRET_BYTES} bytes.")
             if b"-----BEGIN" in self.key:
-                raise JwtUnavailable("The secret of tokens must be no key as PEM: that is for RS256.")
+                raise JwtUnavailable("jwt_secret must not be a PEM key. For RS256 set jwt_public_key_file.")
             return
         _check_public_rsa_key(self.key)
 
     async def identify_user(self, credential: str) -> Identity | None:
-        """Return the user that a token names.
+        """Return the token's user, or None if the text is not a token with a valid signature.
 
         Raises:
-            AccessRefused: The token is signed well and has expired, is not valid yet, is meant for others, or
-                names no user.
+            AccessRefused: The signature is valid, but the token has expired, is not valid yet, is for another
+                audience or from another issuer, or has an invalid ``sub`` or ``tier``.
         """
         if len(credential) > _MAX_TOKEN_LENGTH or credential.count(".") != _JWT_DOTS:
             return None
@@ -96,25 +99,18 @@ class JwtBackend:
         except (jwt.ExpiredSignatureError, jwt.ImmatureSignatureError, jwt.InvalidIssuerError) as error:
             raise _build_refusal(_JWT_REFUSALS[type(error).__name__]) from None
         except (jwt.InvalidAudienceError, jwt.MissingRequiredClaimError):
-            raise _build_refusal("This token is not meant for this server, or lacks exp or sub.") from None
+            raise _build_refusal("This token is for another audience, or lacks exp or sub.") from None
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError):
             return None
         return _parse_claims(claims)
 
 
-_JWT_REFUSALS: Final = {
-    "ExpiredSignatureError": "This token has expired.",
-    "ImmatureSignatureError": "This token is not valid yet.",
-    "InvalidIssuerError": "This token comes from another issuer.",
-}
-
-
 def _parse_claims(claims: Mapping[str, object]) -> Identity:
     user, tier = claims.get("sub"), claims.get("tier", DEFAULT_TOKEN_TIER)
     if not isinstance(user, str) or not is_valid_user_name(user):
-        raise _build_refusal("This token names no user in 'sub'.")
+        raise _build_refusal("This token has no valid user name in 'sub'.")
     if not isinstance(tier, str) or not is_valid_tier_name(tier):
-        raise _build_refusal("This token names no tier in 'tier'.")
+        raise _build_refusal("This token has no valid tier name in 'tier'.")
     return Identity(user, tier)
 
 
@@ -124,11 +120,11 @@ def _build_refusal(message: str) -> AccessRefused:
 
 def _check_public_rsa_key(pem: bytes) -> None:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey  # noqa: PLC0415  # an optional part
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key  # noqa: PLC0415  # the same
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key  # noqa: PLC0415  # an optional part
 
     try:
         key = load_pem_public_key(pem)
     except ValueError:
         key = None
     if not isinstance(key, RSAPublicKey):
-        raise JwtUnavailable("The public key of tokens must be an RSA key as PEM (BEGIN PUBLIC KEY).")
+        raise JwtUnavailable("jwt_public_key_file must contain an RSA public key as PEM (BEGIN PUBLIC KEY).")

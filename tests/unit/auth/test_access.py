@@ -189,7 +189,7 @@ async def test_a_store_that_goes_away_is_told_and_lets_running_streams_go_on(
         assert await running.receive_frame() == PONG
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as client:
             ready = await client.get("/readyz")
-            assert (ready.status_code, "keys" in ready.json()["waits_for"]) == (503, True)
+            assert (ready.status_code, "key store" in ready.json()["waits_for"]) == (503, True)
     assert (await limits(app, x_api_key=key.text)).status_code == 503
 
 

@@ -161,6 +161,6 @@ async def test_a_store_that_is_away_lets_nobody_in_and_says_so() -> None:
     new, key = made()
     shelf = Shelf(key)
     shelf.is_away = True
-    with pytest.raises(AccessRefused, match="try again later") as caught:
+    with pytest.raises(AccessRefused, match="Try again later") as caught:
         await KeyStoreBackend(shelf).identify_user(new.text)
     assert caught.value.code == "server_busy"

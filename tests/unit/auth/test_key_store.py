@@ -247,7 +247,7 @@ async def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
 async def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     store = KeyDatabase(str(tmp_path / "file" / "keys.db"))
-    with pytest.raises(KeyStoreUnavailable, match="cannot be kept in"):
+    with pytest.raises(KeyStoreUnavailable, match="cannot be created"):
         await store.open()
     await store.close()
 
@@ -271,7 +271,7 @@ async def test_a_record_that_is_no_key_is_told(filed: KeyDatabase, file: Path) -
     with database:
         database.execute("UPDATE echoic_keys SET digest = 'nonsense'")
     database.close()
-    with pytest.raises(KeyStoreUnavailable, match="no key"):
+    with pytest.raises(KeyStoreUnavailable, match="invalid key"):
         await filed.find_key(new.id)
 
 
@@ -290,7 +290,7 @@ async def test_a_file_that_is_something_else_is_named(tmp_path: Path, step: str)
     store = KeyDatabase(str(file))
     with pytest.raises(KeyStoreUnavailable) as raised:
         await getattr(store, step)()
-    assert raised.value.message == "cert.pem, where the keys should be, is not a database."
+    assert raised.value.message == "The key store cert.pem is not a SQLite database."
     await store.close()
 
 

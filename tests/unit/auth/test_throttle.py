@@ -45,7 +45,7 @@ def test_after_so_many_wrong_keys_others_wait_and_are_told_how_long(slow: AuthTh
     for _ in range(PER_MINUTE):
         slow.check_credential(ONE, "guess")
         slow.record_failure(ONE)
-    with pytest.raises(AccessRefused, match="try again in 10 s") as caught:
+    with pytest.raises(AccessRefused, match="Try again in 10 s") as caught:
         slow.check_credential(ONE, "another guess")
     assert (caught.value.code, caught.value.detail) == ("server_busy", {"retry_after": 10})
     watch.now += 9.9
@@ -89,7 +89,7 @@ def test_zero_is_no_throttle(watch: Watch) -> None:
 
 
 def test_what_is_remembered_is_bounded(slow: AuthThrottle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(throttle, "_MOST", 100)
+    monkeypatch.setattr(throttle, "_MAX_ENTRIES", 100)
     for number in range(1000):
         slow.record_failure(ip_address(number))
         slow.record_success(f"key {number}")

@@ -151,7 +151,7 @@ def test_serve_greets_serves_and_stops_on_a_signal(recording: Path) -> None:
         args = ("transcribe", str(recording), "--url", place, "--model", "scripted")
         status, out, err = run(*args, ECHOIC_API_KEY="wrong")
         assert (status, out) == (1, "")
-        assert "not the right one" in err
+        assert "The API key is wrong." in err
         assert run(*args, ECHOIC_API_KEY="s3cret")[:2] == (0, " ".join(WORDS) + "\n")
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=WAIT_SECONDS)

@@ -185,7 +185,7 @@ def test_a_store_that_cannot_be_had_is_told(runner: CliRunner, tmp_path: Path) -
     (tmp_path / "file").touch()
     done = keys(runner, "list", "--db", str(tmp_path / "file" / "keys.db"))
     assert done.exit_code == 1
-    assert "cannot be kept" in done.stderr
+    assert "cannot be created" in done.stderr
 
 
 def test_keys_are_made_and_revoked_while_a_server_runs(runner: CliRunner, tmp_path: Path) -> None:
