@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from echoic.client import connect
 from echoic.protocol.frames import Error, Final, Partial, Warning  # noqa: A004  # the protocol's word
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -76,3 +77,11 @@ async def stream_audio(
         heard.transcripts.append(await stream.stop())
         await reading
     return heard
+
+
+def assert_in_order(finals: Sequence[Final]) -> None:
+    """Assert that ids and times of finals go up, but for a reset, after which they begin again."""
+    for before, after in pairwise(finals):
+        if after.segment_id != 1:
+            assert after.segment_id == before.segment_id + 1
+            assert before.segment_end <= after.segment_start < after.segment_end

@@ -11,7 +11,7 @@ import echoic.server
 
 WEB = Path(echoic.server.__file__).parent / "web"
 PROGRAMS = Path(__file__).parent / "javascript"
-MODULES = Path(__file__).parents[1] / "e2e" / "clients" / "node_modules"
+MODULES = Path(__file__).parents[1] / "integration" / "clients" / "node_modules"
 
 
 def node() -> str:

@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed
 
 from echoic.client.errors import ServerError
 from echoic.client.messages import ReceivedFrame, parse_frame
-from echoic.client.replay import FrameReplayFilter
+from echoic.client.replay import SessionReplay
 from echoic.errors import ErrorCode
 from echoic.protocol.frames import Configured, Error, Pong, Resumed, Warning  # noqa: A004  # the protocol's word
 
@@ -53,7 +53,7 @@ class ResumableTransport:
         socket: Its first connection.
         open_connection: Makes another.
         configured: The answer to its first message, which said that it is resumable.
-        replay_filter: What is kept of it.
+        replay: What a new session needs if this one is lost.
     """
 
     def __init__(
@@ -61,10 +61,10 @@ class ResumableTransport:
         socket: ClientConnection,
         open_connection: Callable[[], Awaitable[ClientConnection]],
         configured: Configured,
-        replay_filter: FrameReplayFilter,
+        replay: SessionReplay,
     ) -> None:
         self.socket = socket
-        self.replay_filter = replay_filter
+        self.replay = replay
         #: The values in force when it was begun.
         self.configured = configured
         #: Whether it has no connection now.
@@ -90,7 +90,7 @@ class ResumableTransport:
     def queue_message(self, message: str | bytes, *, is_ping: bool) -> None:
         """Have a message sent; one that ``is_ping`` is a ping."""
         self._unacknowledged.append(message)
-        self.replay_filter.record_message(message)
+        self.replay.record_message(message)
         self._unacknowledged_bytes += len(message)
         self._bytes_since_ping += len(message) + _PING_EVERY_BYTES // _PING_EVERY_MESSAGES
         if is_ping:
@@ -111,15 +111,15 @@ class ResumableTransport:
             self._space_freed.clear()
             await self._space_freed.wait()
 
-    def on_frame(self, frame: ReceivedFrame, number: int | None) -> ReceivedFrame | None:
-        """Note a frame that came; return it, or None if it says again what another session said."""
+    def on_frame(self, frame: ReceivedFrame, number: int | None) -> list[ReceivedFrame]:
+        """Record a received frame; return the frames to deliver, without what a lost session delivered."""
         if number is not None:
             self._last_received = number
         self._last_frame_at = asyncio.get_running_loop().time()
         self._retry_pause = 0.0
         if isinstance(frame, Pong) and self._pending_pings:
             self._drop_acknowledged(self._pending_pings.popleft())
-        return self.replay_filter.filter_frame(frame)
+        return self.replay.filter_frame(frame)
 
     def stop(self) -> None:
         """Send nothing more."""
@@ -227,17 +227,17 @@ class ResumableTransport:
         raise ServerError("closed", "The server did not take the stream up again.")
 
     async def _recreate_session(self) -> list[ReceivedFrame]:
-        config = {**self.replay_filter.config, "type": "config"}
+        config = {**self.replay.config, "type": "config"}
         configured, warnings = await self._open_session(config, _CONFIG_TIMEOUT)
         if not isinstance(configured, Configured):
             self.socket.transport.abort()
             raise ServerError("closed", "The server did not begin the stream anew.")
         self._resume_token = configured.resume_token or ""
-        messages = self.replay_filter.replay_messages()
+        messages = self.replay.replay_messages()
         self._unacknowledged = deque(messages)
         if messages and messages[-1] != _PING_MESSAGE:
             self._unacknowledged.append(_PING_MESSAGE)  # so that what has arrived is known
-            self.replay_filter.expect_answer("ping")
+            self.replay.ignore_pong()
         self._acknowledged_count, self._sent_count = 1, 0
         self._unacknowledged_bytes, self._bytes_since_ping = sum(map(len, self._unacknowledged)), 0
         self._pending_pings = deque(
@@ -281,6 +281,5 @@ class ResumableTransport:
         answered: list[ReceivedFrame] = []
         while self._pending_pings and self._pending_pings[0] <= resumed.received_messages:
             self._pending_pings.popleft()  # the answer may have been lost with the connection
-            if (pong := self.replay_filter.filter_frame(Pong())) is not None:
-                answered.append(pong)
+            answered += self.replay.filter_frame(Pong())
         return answered

@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed
 from echoic.client.errors import ServerError
 from echoic.client.messages import ReceivedFrame, encode_samples, parse_frame
 from echoic.client.pacing import CHUNK_SECONDS, pace_audio
-from echoic.client.replay import FrameReplayFilter
+from echoic.client.replay import SessionReplay
 from echoic.client.resumption import RESUMABLE_CODES, ResumableTransport
 from echoic.errors import CLOSE_CODES, ErrorCode
 from echoic.protocol.constants import CLOSE_NORMAL
@@ -271,16 +271,16 @@ class Stream:
     async def _read_socket(self) -> None:
         try:
             async for message in self._socket:
-                move = None if self._transport is None else self._transport.replay_filter.shift_times
+                move = None if self._transport is None else self._transport.replay.shift_times
                 frame, number = parse_frame(message, move)
-                news: ReceivedFrame | None = frame
+                delivered = [frame]
                 if self._transport is not None:
-                    news = self._transport.on_frame(frame, number)
+                    delivered = self._transport.on_frame(frame, number)
                 elif isinstance(frame, Configured):
                     self._transport = self._build_transport(frame, number)
-                if news is not None:
-                    self._deliver_frame(news)
-                    self._inbox_changed.set()
+                for one in delivered:
+                    self._deliver_frame(one)
+                self._inbox_changed.set()
         except ConnectionClosed:
             pass  # the close code says what happened
         except ValueError as error:
@@ -291,13 +291,13 @@ class Stream:
         if self._open_connection is None or not isinstance(frame.resume_token, str):
             return None
         thread = ResumableTransport(
-            self._socket, self._open_connection, frame, FrameReplayFilter(self._sent_config, frame)
+            self._socket, self._open_connection, frame, SessionReplay(self._sent_config, frame)
         )
         thread.on_frame(frame, number)
         return thread
 
     def _deliver_owed_transcript(self) -> None:
-        late = self._transport.replay_filter.owed_transcript if self._transport is not None else None
+        late = self._transport.replay.owed_transcript if self._transport is not None else None
         if late is not None and self._socket.close_code == CLOSE_NORMAL:
             self._deliver_frame(late)
 

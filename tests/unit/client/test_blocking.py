@@ -1,4 +1,4 @@
-"""What only a blocking client can get wrong: threads, Ctrl-C, programs that end without a word."""
+"""Tests of the blocking client that need threads, signals or processes."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from _typeshed import TraceFunction
 
-#: The functions in which a call waits.
-WAITING = {f"BlockingStream.{name}" for name in ("_wait_for", "_in_loop", "_is_done")}
-#: Waits for a frame that never comes; once interrupted, the stream is as good as before.
+#: The functions in which a call blocks.
+WAITING = {f"BlockingStream.{name}" for name in ("_run_in_loop", "_call_in_loop", "_poll_future")}
+#: Waits for a frame that never comes, and uses the stream after an interrupt.
 INTERRUPTED = """
 import sys, threading
 import numpy as np
@@ -56,7 +56,7 @@ print(stream.configured.active_model)
 """
 
 
-#: Its child has the stream's objects and not its thread.
+#: Forks: the child has the objects of the stream, but not its thread.
 FORKED = """
 import gc, os, sys
 from echoic.client import ServerError
@@ -77,7 +77,7 @@ else:
 
 @contextmanager
 def interrupt_at(number: int) -> Iterator[None]:
-    """Interrupt at this line of those that wait, counted from 1, if so many are run."""
+    """Raise KeyboardInterrupt at the given line, counted from 1, of the functions that block."""
     left = number
 
     def trace(frame: FrameType, event: str, _: object) -> TraceFunction | None:
@@ -98,20 +98,20 @@ def interrupt_at(number: int) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def place() -> Iterator[str]:
+def server_address() -> Iterator[str]:
     with ServerProcess() as server:
         yield server.address
 
 
-def started(code: str, place: str) -> subprocess.Popen[str]:
+def start_program(code: str, server_address: str) -> subprocess.Popen[str]:
     env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", code, place]
+    command = [sys.executable, "-c", code, server_address]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is not sent that way there")
-def test_ctrl_c_interrupts_a_wait_and_leaves_the_stream_usable_and_no_thread(place: str) -> None:
-    with started(INTERRUPTED, place) as process:
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT cannot be sent to a process")
+def test_ctrl_c_interrupts_a_call_and_the_stream_stays_usable(server_address: str) -> None:
+    with start_program(INTERRUPTED, server_address) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "waiting\n"
         process.send_signal(signal.SIGINT)
@@ -123,11 +123,11 @@ def test_ctrl_c_interrupts_a_wait_and_leaves_the_stream_usable_and_no_thread(pla
     assert err.rstrip().endswith("KeyboardInterrupt")
 
 
-def test_an_interrupt_at_any_moment_of_a_wait_costs_no_frame(place: str) -> None:
-    with connect(place, model="scripted", enable_partial=False) as stream:
+def test_an_interrupt_at_any_line_loses_no_frame(server_address: str) -> None:
+    with connect(server_address, model="scripted", enable_partial=False) as stream:
         stream.send(draw_words(VOCABULARY * 2))
-        stream.stop()  # so all frames are there, and a wait ends at once
-        said, interrupted = [], 0
+        stream.stop()  # so that all frames are there and no call blocks
+        words, interrupted = [], 0
         while True:
             try:
                 with interrupt_at(interrupted + 1):
@@ -138,13 +138,13 @@ def test_an_interrupt_at_any_moment_of_a_wait_costs_no_frame(place: str) -> None
             if frame is None:
                 break
             if isinstance(frame, Final):
-                said += frame.text.split()
-    assert said == [*VOCABULARY, *VOCABULARY]
+                words += frame.text.split()
+    assert words == [*VOCABULARY, *VOCABULARY]
     assert interrupted > 10
 
 
-def test_a_program_that_forgets_to_close_ends_all_the_same(place: str) -> None:
-    with started(LEFT_OPEN, place) as process:
+def test_a_program_ends_without_closing_its_stream(server_address: str) -> None:
+    with start_program(LEFT_OPEN, server_address) as process:
         try:
             assert process.communicate(timeout=WAIT_SECONDS) == ("scripted\n", "")
         finally:
@@ -152,9 +152,9 @@ def test_a_program_that_forgets_to_close_ends_all_the_same(place: str) -> None:
     assert process.returncode == 0
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no such thing there")
-def test_a_forked_process_leaves_the_stream_to_the_one_that_has_it(place: str) -> None:
-    with started(FORKED, place) as process:
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_forked_process_does_not_close_the_stream(server_address: str) -> None:
+    with start_program(FORKED, server_address) as process:
         try:
             out, _ = process.communicate(timeout=WAIT_SECONDS)
         finally:
@@ -163,12 +163,14 @@ def test_a_forked_process_leaves_the_stream_to_the_one_that_has_it(place: str) -
     assert process.returncode == 0
 
 
-def test_many_threads_have_streams_of_their_own(place: str) -> None:
-    def said(number: int) -> str:
-        with connect(place, model="scripted") as stream:
+def test_threads_have_streams_of_their_own(server_address: str) -> None:
+    def transcribe_words(number: int) -> str:
+        with connect(server_address, model="scripted") as stream:
             stream.send(draw_words(VOCABULARY[number : number + 5]))
             stream.stop()
             return " ".join(frame.text for frame in stream if isinstance(frame, Final))
 
     with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(said, range(8))) == [" ".join(VOCABULARY[at : at + 5]) for at in range(8)]
+        assert list(pool.map(transcribe_words, range(8))) == [
+            " ".join(VOCABULARY[at : at + 5]) for at in range(8)
+        ]

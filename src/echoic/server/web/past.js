@@ -1,5 +1,5 @@
 // What was said to a server, and what came of it: where a session is lost, another is told what it takes to go on.
-// It goes with echoic.js. Why it does so is told in docs/decisions/0017-beginning-anew.md.
+// It goes with echoic.js. Why it does so is told in docs/decisions/0017-lost-sessions.md.
 
 /**
  * @typedef {import("./echoic.js").Frame} Frame
