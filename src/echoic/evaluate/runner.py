@@ -40,7 +40,7 @@ from echoic.interfaces.vad import VoiceActivityDetector
 from echoic.media import UnreadableAudio, read_audio
 from echoic.protocol.frames import DiarizationSummary, Error, Final
 from echoic.protocol.frames import Warning as WarningFrame
-from echoic.scheduling.worker import Failure, attempt_call
+from echoic.scheduling.threads import Failure, attempt_call
 from echoic.session.config import StreamConfig, parse_config
 
 #: Seconds of audio in a message: at the pace of speech as from a microphone, otherwise a quick size.

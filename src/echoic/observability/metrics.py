@@ -26,7 +26,7 @@ from echoic.protocol import frames
 from echoic.protocol.constants import CLOSE_GOING_AWAY, CLOSE_NORMAL
 from echoic.protocol.frames import ClientFrame, Error, ServerFrame
 from echoic.scheduling.engine_pool import EnginePool
-from echoic.scheduling.worker import DECODE_TIME_BOUNDS
+from echoic.scheduling.stats import DECODE_TIME_BOUNDS
 
 #: Media type of the Prometheus text format.
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -187,7 +187,7 @@ class EngineMetricsCollector(Collector):
         )
         for stats in self._engines.collect_stats():
             loaded.add_metric([stats.model], 1)
-            lost.add_metric([stats.model], stats.is_hung)
+            lost.add_metric([stats.model], stats.is_unavailable)
             queued.add_metric([stats.model, "final"], stats.queued_finals)
             queued.add_metric([stats.model, "partial"], stats.queued_partials)
             running.add_metric([stats.model], stats.running)

@@ -34,7 +34,7 @@ import echoic
 from echoic.errors import DecodeFailed
 from echoic.interfaces.engine import Hypothesis, OpenedModel, Window
 from echoic.quotas.ledger import QuotaObserver
-from echoic.scheduling.worker import DecodeObserver
+from echoic.scheduling.observer import DecodeObserver
 from echoic.session.effects import Decode
 
 #: Seconds that a collector may take to receive a batch of spans.

@@ -1,9 +1,8 @@
-"""The async door to a diarizer: one thread, whatever has gathered at a time, and no answer comes late."""
+"""Runs one diarizer for all sessions of a process, on a thread, with a time limit for each answer."""
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import functools
 import logging
 import threading
@@ -15,15 +14,22 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from echoic.interfaces.diarizer import DiarizationChunk, DiarizationResult, Diarizer, SpeakerTurn
-from echoic.scheduling.threads import call_soon_threadsafe, run_in_daemon_thread
-from echoic.scheduling.worker import Failure, attempt_call
+from echoic.scheduling.threads import (
+    BatchThread,
+    Failure,
+    attempt_batch,
+    attempt_call,
+    call_soon_threadsafe,
+    run_in_daemon_thread,
+)
 
 log = logging.getLogger(__name__)
 
-#: Pieces of sound in one call, and the share of the patience that it may take: it answers all at its end.
+#: Chunks in one batch, at most.
 _MAX_BATCH_SIZE: Final = 8
+#: Share of the time limit that one batch may take, because all its answers come at its end.
 _BATCH_TIME_SHARE: Final = 0.25
-#: Seconds that a question may wait for loading, which happens once.
+#: Seconds that a job may wait for the diarizer to be loaded.
 _LOAD_TIMEOUT: Final = 10.0
 #: Seconds that ``close`` waits for the thread.
 _CLOSE_TIMEOUT: Final = 2.0
@@ -41,14 +47,14 @@ class _DiarizerJob:
 
 
 class DiarizerPool:
-    """Asks one diarizer for all sessions of a process; for one event loop.
+    """Runs one diarizer for all sessions of a process; for one event loop.
 
-    It is loaded when it is asked for the first time. A question that has no answer in time, or whose answer
-    is an exception, is answered by None: finals must not wait for it.
+    The diarizer is loaded for the first job. A job that fails or takes too long is answered by None, because
+    finals wait for the answer.
 
     Args:
         load: Returns the diarizer; may block and raise.
-        timeout: Seconds that a question may take, beside the loading.
+        timeout: Seconds that a job may take once loading was tried.
     """
 
     def __init__(self, load: Callable[[], Diarizer], *, timeout: float = 2.0) -> None:
@@ -59,23 +65,22 @@ class DiarizerPool:
         self._queue: deque[_DiarizerJob] = deque()
         self._jobs_by_client: dict[Hashable, set[_DiarizerJob]] = {}
         self._diarizer: Diarizer | None = None
+        self._needs_load = True
         self._has_tried_loading = False
-        self._thread: threading.Thread | None = None
+        self._thread: BatchThread[list[_DiarizerJob], Sequence[object]] | None = None
         self._is_closed = False
 
     @property
     def pending_count(self) -> int:
-        """Questions without an answer."""
+        """Jobs without an answer."""
         return sum(map(len, self._jobs_by_client.values()))
 
     def start_loading(self) -> None:
-        """Begin to load it, if nobody has."""
+        """Start loading the diarizer, unless that was done."""
         if self._thread is None and not self._is_closed:
-            loop = asyncio.get_running_loop()
-            # Whoever asks first must not stand in the log for what is done for all.
-            run = contextvars.Context().run
-            self._thread = threading.Thread(
-                target=run, args=(self._run_jobs, loop), name="echoic-speakers", daemon=True
+            deliver = functools.partial(self._deliver_results, asyncio.get_running_loop())
+            self._thread = BatchThread(
+                "echoic-speakers", self._condition, self._take_batch, self._run_batch, deliver
             )
             self._thread.start()
 
@@ -88,14 +93,15 @@ class DiarizerPool:
         *,
         extra_seconds: float = 0.0,
     ) -> None:
-        """Find out who speaks in a piece of sound.
+        """Queue a chunk to find the speaker turns in.
 
         Args:
-            client: Who asks.
-            key: Comes back with the answer.
-            chunk: What to listen to.
-            on_done: Called once, on the event loop and never from within; not after ``remove_client``.
-            extra_seconds: Seconds that it may take longer, since the sound came earlier than it plays.
+            client: The session.
+            key: Passed to ``on_done``.
+            chunk: The audio.
+            on_done: Called once with the result or None, on the event loop and never from within this method;
+                not called after ``remove_client``.
+            extra_seconds: Seconds added to the time limit, for audio that was sent faster than real time.
         """
 
         def on_answer(outcome: object) -> None:
@@ -110,7 +116,14 @@ class DiarizerPool:
         state: object,
         on_done: Callable[[int, tuple[SpeakerTurn, ...] | None], None],
     ) -> None:
-        """Find out who spoke in all that led to ``state``; as ``submit_chunk``."""
+        """Queue the final assignment of turns to speakers for a session; otherwise as ``submit_chunk``.
+
+        Args:
+            client: The session.
+            key: Passed to ``on_done``.
+            state: The state of the session's last chunk.
+            on_done: As of ``submit_chunk``.
+        """
 
         def on_answer(outcome: object) -> None:
             on_done(key, outcome if isinstance(outcome, tuple) else None)
@@ -118,19 +131,18 @@ class DiarizerPool:
         self._submit_job(_DiarizerJob(client, on_answer, None, state))
 
     def remove_client(self, client: Hashable) -> None:
-        """Forget the client's questions."""
-        for question in self._jobs_by_client.pop(client, set()):
-            self._finish_job(question)
+        """Remove the client's jobs without an answer."""
+        for job in self._jobs_by_client.pop(client, set()):
+            self._finish_job(job)
 
     async def close(self) -> None:
-        """Answer what is still asked by None, and give the weights back."""
+        """Answer all pending jobs by None and release the diarizer."""
         with self._condition:
             self._is_closed = True
             self._condition.notify()
-        for question in [one for mine in self._jobs_by_client.values() for one in mine]:
-            self._answer_job(question, None)
-        if (thread := self._thread) is not None:
-            await run_in_daemon_thread(lambda: thread.join(_CLOSE_TIMEOUT), "echoic-close-speakers")
+        for job in self._list_pending_jobs():
+            self._answer_job(job, None)
+        await run_in_daemon_thread(self._join_thread, "echoic-close-speakers")
 
     # ---- on the event loop
 
@@ -141,8 +153,8 @@ class DiarizerPool:
             loop.call_soon(job.on_answer, None)
             return
         self._jobs_by_client.setdefault(job.client, set()).add(job)
-        queue = len(self._queue) * self._seconds_per_job
-        if queue > self._timeout + job.extra_seconds:  # nobody waits for what cannot come in time
+        expected_wait = len(self._queue) * self._seconds_per_job
+        if expected_wait > self._timeout + job.extra_seconds:  # too late already: answer without waiting
             job.timer = loop.call_later(0.0, self._answer_job, job, None)
             return
         self._restart_timer(job, self._timeout if self._has_tried_loading else _LOAD_TIMEOUT)
@@ -151,10 +163,13 @@ class DiarizerPool:
             self._condition.notify()
 
     def _on_load_tried(self) -> None:
-        """From now on the questions that waited for loading are as patient as others."""
+        """Start the usual time limit of the jobs that waited for the diarizer to be loaded."""
         self._has_tried_loading = True
-        for question in [one for mine in self._jobs_by_client.values() for one in mine]:
-            self._restart_timer(question, self._timeout)
+        for job in self._list_pending_jobs():
+            self._restart_timer(job, self._timeout)
+
+    def _list_pending_jobs(self) -> list[_DiarizerJob]:
+        return [job for jobs in self._jobs_by_client.values() for job in jobs]
 
     def _restart_timer(self, job: _DiarizerJob, seconds: float) -> None:
         if job.timer is not None:
@@ -170,9 +185,9 @@ class DiarizerPool:
         if job.is_done:
             return
         self._finish_job(job)
-        mine = self._jobs_by_client.get(job.client, set())
-        mine.discard(job)
-        if not mine:
+        others = self._jobs_by_client.get(job.client, set())
+        others.discard(job)
+        if not others:
             self._jobs_by_client.pop(job.client, None)
         job.on_answer(outcome)
 
@@ -183,74 +198,67 @@ class DiarizerPool:
         if job.timer is not None:
             job.timer.cancel()
 
-    # ---- on the thread
+    # ---- off the event loop
 
-    def _run_jobs(self, loop: asyncio.AbstractEventLoop) -> None:
-        while self._wait_for_jobs(loop):
-            if questions := self._take_batch():
-                began = time.perf_counter()
-                outcomes = self._compute_outcomes(questions)
-                self._seconds_per_job = (time.perf_counter() - began) / len(questions)
-                for question, outcome in zip(questions, outcomes, strict=True):
-                    self._log_failure(outcome)
-                    call_soon_threadsafe(loop, functools.partial(self._answer_job, question, outcome))
-        if self._diarizer is not None:
+    def _join_thread(self) -> None:
+        if self._thread is None:
+            return
+        self._thread.join(_CLOSE_TIMEOUT)
+        if self._diarizer is not None and not self._thread.is_alive():
             attempt_call(self._diarizer.close)
 
-    def _wait_for_jobs(self, loop: asyncio.AbstractEventLoop) -> bool:
-        """Load the diarizer if it is not, wait for questions, and return whether to go on."""
-        if self._diarizer is None:
-            loaded = attempt_call(self._load)
-            if isinstance(loaded, Failure):
-                log.warning(
-                    "speakers_not_loaded", extra={"event_values": {"error": type(loaded.error).__name__}}
-                )
-            else:
-                self._diarizer = loaded
-            call_soon_threadsafe(loop, self._on_load_tried)
-        with self._condition:
-            self._condition.wait_for(lambda: self._is_closed or self._queue)
-            return not self._is_closed
+    def _take_batch(self) -> list[_DiarizerJob] | None:
+        """Wait for the next batch: several chunks or one finalization; empty: load the diarizer."""
+        if self._needs_load and not self._is_closed:
+            self._needs_load = False
+            return []
+        self._condition.wait_for(lambda: self._is_closed or self._queue)
+        if self._is_closed:
+            return None
+        jobs = [self._queue.popleft()]
+        while jobs[0].chunk and self._queue and self._queue[0].chunk and len(jobs) < self._max_batch_size:
+            jobs.append(self._queue.popleft())
+        return jobs
 
-    def _take_batch(self) -> list[_DiarizerJob]:
-        """Return what has gathered: several pieces of sound, or one review."""
-        with self._condition:
-            taken: list[_DiarizerJob] = []
-            in_time = (
-                _BATCH_TIME_SHARE * self._timeout / self._seconds_per_job
-                if self._seconds_per_job
-                else _MAX_BATCH_SIZE
-            )
-            lanes = min(_MAX_BATCH_SIZE, max(1, int(in_time)))
-            while self._queue and len(taken) < lanes and (not taken or self._queue[0].chunk):
-                taken.append(self._queue.popleft())
-                if not taken[-1].chunk:
-                    break
-            return taken
+    @property
+    def _max_batch_size(self) -> int:
+        if not self._seconds_per_job:
+            return _MAX_BATCH_SIZE
+        return min(_MAX_BATCH_SIZE, int(_BATCH_TIME_SHARE * self._timeout / self._seconds_per_job))
 
-    def _log_failure(self, outcome: object) -> None:
-        if isinstance(outcome, Failure):
-            log.warning("speakers_failed", extra={"event_values": {"error": type(outcome.error).__name__}})
-
-    def _compute_outcomes(self, jobs: Sequence[_DiarizerJob]) -> Sequence[object]:
+    def _run_batch(self, jobs: list[_DiarizerJob]) -> Sequence[object]:
+        if not jobs:
+            self._load_diarizer()
+            return ()
         diarizer = self._diarizer
         if diarizer is None:
+            self._needs_load = True
             return [None] * len(jobs)
-        sounds = [question.chunk for question in jobs if question.chunk is not None]
-        if not sounds:
-            return [attempt_call(lambda: diarizer.finalize(jobs[0].state))]
-        together = attempt_call(lambda: _diarize_chunks(diarizer, sounds))
-        if isinstance(together, Failure) and len(sounds) > 1:  # one bad piece costs the others only time
-            return [attempt_call(functools.partial(_diarize_chunk, diarizer, sound)) for sound in sounds]
-        return [together] if isinstance(together, Failure) else together
+        began = time.perf_counter()
+        chunks = [job.chunk for job in jobs if job.chunk is not None]
+        results: Sequence[object]
+        if chunks:
+            results = attempt_batch(diarizer.diarize, chunks)
+        else:
+            results = [attempt_call(lambda: diarizer.finalize(jobs[0].state))]
+        self._seconds_per_job = (time.perf_counter() - began) / len(jobs)
+        return results
 
+    def _load_diarizer(self) -> None:
+        loaded = attempt_call(self._load)
+        if isinstance(loaded, Failure):
+            error = type(loaded.error).__name__
+            log.warning("speakers_not_loaded", extra={"event_values": {"error": error}})
+        else:
+            self._diarizer = loaded
 
-def _diarize_chunks(diarizer: Diarizer, chunks: Sequence[DiarizationChunk]) -> list[DiarizationResult]:
-    voices = diarizer.diarize(chunks)
-    if len(voices) != len(chunks):
-        raise ValueError(f"{len(voices)} answers for {len(chunks)} pieces of sound")
-    return voices
-
-
-def _diarize_chunk(diarizer: Diarizer, chunk: DiarizationChunk) -> DiarizationResult:
-    return _diarize_chunks(diarizer, [chunk])[0]
+    def _deliver_results(
+        self, loop: asyncio.AbstractEventLoop, jobs: list[_DiarizerJob], results: Sequence[object]
+    ) -> None:
+        if not jobs:
+            call_soon_threadsafe(loop, self._on_load_tried)
+        for job, result in zip(jobs, results, strict=True):
+            if isinstance(result, Failure):
+                error = type(result.error).__name__
+                log.warning("speakers_failed", extra={"event_values": {"error": error}})
+            call_soon_threadsafe(loop, functools.partial(self._answer_job, job, result))

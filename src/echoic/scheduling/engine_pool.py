@@ -14,16 +14,17 @@ from echoic.engines.registry import Registry, ResolvedModel, resolve_model_id
 from echoic.errors import DecodeFailed, ModelUnavailable
 from echoic.interfaces.engine import Engine, Hypothesis, ModelRequest, OpenedModel
 from echoic.scheduling.fair_queue import DecodeJob
-from echoic.scheduling.threads import call_soon_threadsafe, run_in_daemon_thread, trim_heap
-from echoic.scheduling.worker import (
-    BatchResult,
-    DecodeObserver,
+from echoic.scheduling.health import HealthPolicy
+from echoic.scheduling.observer import DecodeObserver
+from echoic.scheduling.stats import ModelStats
+from echoic.scheduling.threads import (
     Failure,
-    HealthPolicy,
-    ModelStats,
-    Worker,
     attempt_call,
+    call_soon_threadsafe,
+    run_in_daemon_thread,
+    trim_heap,
 )
+from echoic.scheduling.worker import BatchResult, Worker
 from echoic.session.effects import Decode
 
 
@@ -37,7 +38,9 @@ class CancellableTimer(Protocol):
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
-_HUNG_REASON: Final = "It hangs, and was given up for now. A restart of the server brings it back."
+_UNAVAILABLE_REASON: Final = (
+    "It hung or failed again after a reload and was given up. A restart of the server brings it back."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +105,9 @@ class EnginePool:
         return tuple(worker.collect_stats() for worker in tuple(self._workers.values()))
 
     @property
-    def hung_models(self) -> Mapping[str, str]:
-        """Why, in a sentence, by the ids of the models that hang so much that they were given up."""
-        return {load.model: _HUNG_REASON for load in self.collect_stats() if load.is_hung}
+    def unavailable_models(self) -> Mapping[str, str]:
+        """The reason, as a sentence, for each model that hung or failed again after a reload, by its id."""
+        return {load.model: _UNAVAILABLE_REASON for load in self.collect_stats() if load.is_unavailable}
 
     async def open_model(
         self, request: ModelRequest, *, fallback: bool, client: Hashable | None = None
@@ -267,6 +270,8 @@ class EnginePool:
         """Free a model that nobody kept for so long, unless windows wait for it all the same."""
         del self._idle_timers[name]
         load = self._workers[name].collect_stats()
+        if load.is_unavailable:  # stays so until the process is restarted
+            return
         # A client that switched from it asks for the next of its windows when it is answered the last one.
         awaited = any(one.model == name for mine in self._pending.values() for one in mine.values())
         if awaited or load.queued_finals or load.queued_partials or load.running:
@@ -286,8 +291,8 @@ class EnginePool:
         if self._is_closed:
             raise _build_closing_error(name)
         if name in self._workers:
-            if self._workers[name].collect_stats().is_hung:
-                raise ModelUnavailable(name, _HUNG_REASON)
+            if self._workers[name].collect_stats().is_unavailable:
+                raise ModelUnavailable(name, _UNAVAILABLE_REASON)
             return self._workers[name]
         if name not in self._load_tasks:
             load = self._load_tasks[name] = asyncio.create_task(self._load_worker(name))

@@ -86,7 +86,7 @@ def _add_status_routes(router: APIRouter, context: ServerContext) -> None:
             return refusal
         engines = context.services.engines
         found = await run_in_threadpool(context.registry.describe_models)
-        models, loaded = _mark_given_up(found, engines.hung_models), engines.loaded_models
+        models, loaded = _mark_given_up(found, engines.unavailable_models), engines.loaded_models
         available = [model.id for model in models if model.available]
         return {
             "status": "available" if available else "unavailable",
@@ -207,8 +207,8 @@ async def _find_unready_reason(context: ServerContext) -> str | None:
     if context.services.streams.is_draining:
         return "The server is about to stop."
     engines, default = context.services.engines, context.readiness.model
-    if default is not None and default in engines.hung_models:
-        return f"The model {default!r}: {engines.hung_models[default]}"
+    if default is not None and default in engines.unavailable_models:
+        return f"The model {default!r}: {engines.unavailable_models[default]}"
     loading = engines.loading_models
     if loading and not context.readiness.settled.is_set():
         return f"The model {loading[0]!r} is being loaded."

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Callable, Iterator, Sequence
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
@@ -11,14 +11,13 @@ from hypothesis import strategies as st
 
 from echoic.engines.scripted import ScriptedEngine, draw_words
 from echoic.errors import DecodeFailed
-from echoic.interfaces.engine import Window
+from echoic.interfaces.engine import Engine, Hypothesis, Window
 from echoic.scheduling.fair_queue import DecodeJob
+from echoic.scheduling.health import HealthPolicy
 from echoic.scheduling.worker import BatchResult, Worker, decode_jobs
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from echoic.interfaces.engine import Engine, Hypothesis
+#: Seconds: long enough for every decode that does not hang.
+QUICK = 0.1
 
 
 class ShortEngine(ScriptedEngine):
@@ -49,29 +48,75 @@ def join_tokens(outcome: Hypothesis | DecodeFailed) -> str:
     return "".join(token.text for token in outcome.committed).strip()
 
 
+class BrokenEngine(ScriptedEngine):
+    """Fails whatever it is given."""
+
+    def decode(self, windows: Sequence[Window]) -> list[Hypothesis]:
+        raise RuntimeError(len(windows))
+
+
 class WorkerBench:
-    """Workers whose batches can be waited for, and that are closed at the end."""
+    """Creates workers, waits for their batches, and closes them at the end."""
 
     def __init__(self) -> None:
         self.batches: SimpleQueue[BatchResult] = SimpleQueue()
+        self.released = threading.Event()
+        self.load_count = 0
         self._workers: list[Worker] = []
 
     def create_worker(self, engine: Engine, threads: int = 1, name: str = "scripted") -> Worker:
-        worker = Worker(name, engine, threads, self.batches.put)
+        worker = Worker(name, engine, threads, self.batches.put, HealthPolicy())
         self._workers.append(worker)
         return worker
+
+    def create_supervised_worker(
+        self,
+        engine: Engine,
+        load: Callable[[], Engine],
+        *,
+        threads: int = 1,
+        decode_timeout: float = QUICK,
+        reload_interval: float = 300.0,
+    ) -> Worker:
+        """Create a worker that reloads its engine."""
+
+        def load_counted() -> Engine:
+            self.load_count += 1
+            return load()
+
+        policy = HealthPolicy(load_counted, decode_timeout, 10 * QUICK, reload_interval)
+        worker = Worker("scripted", engine, threads, self.batches.put, policy)
+        self._workers.append(worker)
+        return worker
+
+    def build_hanging_engine(self, max_concurrency: int = 1) -> ScriptedEngine:
+        """Return an engine that hangs at "zulu" until the test ends."""
+        hooks = {"zulu": lambda: self.released.wait(60)}
+        batch_size = 8 if max_concurrency == 1 else 1
+        return ScriptedEngine(word_hooks=hooks, max_batch_size=batch_size, max_concurrency=max_concurrency)
 
     def next_batch(self) -> BatchResult:
         return self.batches.get(timeout=30)
 
+    def collect_texts(self, count: int) -> dict[str, str | None]:
+        """Wait for ``count`` clients' outcomes; return their texts, None for a failure."""
+        texts: dict[str, str | None] = {}
+        while len(texts) < count:
+            batch = self.next_batch()
+            for job, outcome in zip(batch.jobs, batch.outcomes, strict=True):
+                failed = isinstance(outcome, DecodeFailed)
+                texts[str(job.client)] = None if failed else join_tokens(outcome)
+        return texts
+
     def close(self) -> None:
+        self.released.set()
         for worker in self._workers:
             close_worker(worker)
 
 
-def close_worker(worker: Worker, patience: float = 30, *, finish: bool = False) -> bool:
+def close_worker(worker: Worker, timeout: float = 30, *, finish: bool = False) -> bool:
     worker.stop(finish=finish)
-    return worker.join(patience)
+    return worker.join(timeout)
 
 
 @pytest.fixture
@@ -262,3 +307,165 @@ def test_a_worker_that_waits_holds_on_to_no_client(bench: WorkerBench) -> None:
     del client
     assert join_tokens(bench.next_batch().outcomes[0]) == "one"
     assert forgotten.wait(30)
+
+
+# ---- an engine that hangs or fails
+
+
+def test_a_window_that_hangs_once_is_decoded_after_a_reload(bench: WorkerBench) -> None:
+    worker = bench.create_supervised_worker(bench.build_hanging_engine(), ScriptedEngine)
+    for client, word in (("ann", "one"), ("bob", "zulu"), ("cid", "two")):
+        worker.submit_job(build_job(word, client=client))  # all of one batch
+    worker.start()
+    assert bench.collect_texts(3) == {"ann": "one", "bob": "zulu", "cid": "two"}
+    stats = worker.collect_stats()
+    assert (bench.load_count, stats.failures, stats.is_unavailable) == (1, 0, False)
+
+
+def test_two_threads_that_hang_at_once_cost_one_reload(bench: WorkerBench) -> None:
+    engine = bench.build_hanging_engine(max_concurrency=2)
+    worker = bench.create_supervised_worker(engine, ScriptedEngine, threads=2)
+    worker.submit_job(build_job("zulu", client="ann"))
+    worker.submit_job(build_job("zulu", client="bob"))
+    worker.start()
+    assert bench.collect_texts(2) == {"ann": "zulu", "bob": "zulu"}
+    assert bench.load_count == 1
+
+
+def test_a_second_hang_makes_the_model_unavailable(bench: WorkerBench) -> None:
+    worker = bench.create_supervised_worker(bench.build_hanging_engine(), bench.build_hanging_engine)
+    worker.submit_job(build_job("zulu", client="ann"))
+    worker.submit_job(build_job("zulu", client="bob"))
+    worker.submit_job(build_job("one", client="bob", key=2, final=False))
+    worker.start()
+    assert bench.collect_texts(2) == {"ann": None, "bob": None}
+    worker.submit_job(build_job("one", client="cid"))
+    failure = bench.next_batch().outcomes[0]
+    assert isinstance(failure, DecodeFailed)
+    assert failure.is_last
+    assert worker.collect_stats().is_unavailable
+    assert bench.load_count == 1
+
+
+def test_an_unavailable_model_stays_so_when_its_thread_returns(bench: WorkerBench) -> None:
+    worker = bench.create_supervised_worker(bench.build_hanging_engine(), bench.build_hanging_engine)
+    worker.submit_job(build_job("zulu", client="ann"))
+    worker.start()
+    assert bench.collect_texts(1) == {"ann": None}
+    assert not close_worker(worker, 0)
+    bench.released.set()
+    worker.submit_job(build_job("one", client="bob"))
+    assert bench.collect_texts(1) == {"bob": None}
+    assert worker.collect_stats().is_unavailable
+
+
+def test_a_hang_long_after_a_reload_costs_another_reload(bench: WorkerBench) -> None:
+    worker = bench.create_supervised_worker(BrokenEngine(), bench.build_hanging_engine, reload_interval=0.0)
+    for key in range(2):
+        worker.submit_job(build_job("one", client=f"client {key}"))
+    worker.start()
+    assert bench.collect_texts(2) == {"client 0": "one", "client 1": "one"}
+    worker.submit_job(build_job("one", client="ann"))
+    assert bench.collect_texts(1) == {"ann": "one"}
+    worker.submit_job(build_job("zulu", client="bob"))
+    assert bench.collect_texts(1) == {"bob": None}  # hung, reloaded, hung again beside the first thread
+    assert bench.load_count == 2
+    assert worker.collect_stats().is_unavailable
+
+
+def test_a_partial_that_hangs_fails_and_is_not_retried(bench: WorkerBench) -> None:
+    worker = bench.create_supervised_worker(bench.build_hanging_engine(), ScriptedEngine)
+    worker.submit_job(build_job("zulu", client="bob", final=False))
+    worker.start()
+    assert bench.collect_texts(1) == {"bob": None}
+    assert not worker.collect_stats().is_unavailable
+
+
+def test_a_retried_job_can_be_removed(bench: WorkerBench) -> None:
+    reloading, proceed = threading.Event(), threading.Event()
+
+    def load() -> Engine:
+        reloading.set()
+        proceed.wait(30)
+        return ScriptedEngine()
+
+    worker = bench.create_supervised_worker(bench.build_hanging_engine(), load)
+    for client in ("ann", "bob", "cid"):
+        worker.submit_job(build_job("zulu", client=client))
+    worker.start()
+    reloading.wait(30)
+    worker.remove_client("ann")
+    worker.remove_jobs("bob", [1])
+    proceed.set()
+    assert bench.collect_texts(1) == {"cid": "zulu"}
+    assert bench.batches.empty()
+
+
+def test_an_engine_that_always_fails_is_reloaded_and_no_final_lost(bench: WorkerBench) -> None:
+    worker = bench.create_supervised_worker(BrokenEngine(), ScriptedEngine)
+    worker.submit_job(build_job("one", client="ann"))
+    worker.submit_job(build_job("two", client="bob"))
+    worker.start()
+    assert bench.collect_texts(2) == {"ann": "one", "bob": "two"}
+    assert bench.load_count == 1
+
+
+def test_an_engine_that_fails_after_its_reload_is_unavailable(bench: WorkerBench) -> None:
+    worker = bench.create_supervised_worker(BrokenEngine(), BrokenEngine)
+    for number in range(4):
+        worker.submit_job(build_job("one", client=f"client {number}"))
+    worker.start()
+    assert set(bench.collect_texts(4).values()) == {None}
+    assert worker.collect_stats().is_unavailable
+    assert bench.load_count == 1
+
+
+def test_bad_windows_do_not_make_the_engine_reload(bench: WorkerBench) -> None:
+    engine = ScriptedEngine(word_hooks={"two": build_raising_hook(RuntimeError())})
+    worker = bench.create_supervised_worker(engine, ScriptedEngine)
+    for number in range(6):
+        worker.submit_job(build_job("two", client=f"client {number}"))
+    worker.start()
+    assert set(bench.collect_texts(6).values()) == {None}
+    assert bench.load_count == 0
+
+
+def test_a_model_whose_reload_fails_is_unavailable(
+    bench: WorkerBench, caplog: pytest.LogCaptureFixture
+) -> None:
+    def load() -> Engine:
+        raise OSError("a path of this machine")
+
+    worker = bench.create_supervised_worker(bench.build_hanging_engine(), load)
+    worker.submit_job(build_job("zulu", client="ann"))
+    worker.start()
+    assert bench.collect_texts(1) == {"ann": None}
+    assert worker.collect_stats().is_unavailable
+    assert "engine_reload_failed model=scripted error=OSError" in caplog.text
+    assert "a path of this machine" not in [
+        record.message for record in caplog.records if record.levelno > 10
+    ]
+
+
+def test_a_model_whose_reload_hangs_is_unavailable(bench: WorkerBench) -> None:
+    def load() -> Engine:
+        bench.released.wait(60)
+        return ScriptedEngine()
+
+    worker = bench.create_supervised_worker(bench.build_hanging_engine(), load)
+    worker.submit_job(build_job("zulu", client="ann"))
+    worker.start()
+    assert bench.collect_texts(1) == {"ann": None}
+    assert worker.collect_stats().is_unavailable
+
+
+def test_a_reload_may_take_longer_than_a_decode(bench: WorkerBench) -> None:
+    def load() -> Engine:
+        bench.released.wait(4 * QUICK)
+        return ScriptedEngine()
+
+    worker = bench.create_supervised_worker(BrokenEngine(), load)
+    worker.submit_job(build_job("one", client="ann"))
+    worker.submit_job(build_job("two", client="bob"))
+    worker.start()
+    assert bench.collect_texts(2) == {"ann": "one", "bob": "two"}
