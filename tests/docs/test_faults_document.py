@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 def test_the_table_names_each_test_of_faults_and_no_other() -> None:
     table = (ROOT / "docs" / "faults.md").read_text("utf-8")
     named = set(re.findall(r"`(test_\w+)`", table))
-    files = (ROOT / "tests" / "faults").glob("test_*.py")
+    files = (ROOT / "tests" / "integration" / "faults").glob("test_*.py")
     assert named == {
         name for file in files for name in re.findall(r"def (test_\w+)", file.read_text("utf-8"))
     }

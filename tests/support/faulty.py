@@ -43,7 +43,7 @@ def crash():
 class Faulty(ScriptedEngine):
     def __init__(self):
         hooks = {"quebec": fail, "xray": hang, "whiskey": hang_once, "yankee": exit_thread, "victor": crash}
-        super().__init__(hooks={**hooks, "zulu": self.sicken})
+        super().__init__(word_hooks={**hooks, "zulu": self.sicken})
         self.sick = False
 
     def sicken(self):
