@@ -80,7 +80,7 @@ def parts(line: str) -> None:
     """The parts of the benchmarks are there, and so is the module."""
     module, *arguments = line.partition(" -m ")[2].split()
     assert (ROOT / (module.replace(".", "/") + ".py")).exists() or (ROOT / module / "__main__.py").exists()
-    if module == "benchmarks":
+    if module == "tools.benchmarks":
         named = [word for word in arguments[: (*arguments, "--").index("--")] if word.islower()]
         assert {word for word in named if not word.startswith("-")} <= {*PARTS, *SHAPED}
 

@@ -102,5 +102,5 @@ def test_the_table_of_events_names_what_the_server_logs() -> None:
     rows = re.findall(r"^\| (`.*?) \|", (ROOT / "docs/operations.md").read_text("utf-8"), re.MULTILINE)
     named = {name for row in rows for name in re.findall(rf"`({event})`", row)}
     code = "".join(file.read_text("utf-8") for file in (ROOT / "src" / "echoic").rglob("*.py"))
-    logged = set(re.findall(rf"(?:\bevent|_log|_tell)\([^\"]*\"({event})\"", code))
+    logged = set(re.findall(rf"(?:\blog_event|_log_event|_log_warning)\([^\"]*\"({event})\"", code))
     assert named == logged
