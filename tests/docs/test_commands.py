@@ -49,7 +49,7 @@ RUN: Final = (
     (rf"{_ECHOIC}demo", r"\w"),
     (rf"{_ECHOIC}doctor", r"The server can work here\."),
     (rf"{_ECHOIC}alive", r""),
-    (rf"{_ECHOIC}serve", r"http://127\.0\.0\.1:\d+/"),
+    (rf"{_ECHOIC}serve", r"http://(?:127\.0\.0\.1|localhost):\d+/"),
     (r"sqlite3 ", r"^$"),
     (r"curl \S+/status$", r'"available_models": *\['),
     (r"\S*python examples/captions.py talk.mp4", HEARD),
@@ -79,7 +79,9 @@ def a_target(line: str) -> None:
 def parts(line: str) -> None:
     """The parts of the benchmarks are there, and so is the module."""
     module, *arguments = line.partition(" -m ")[2].split()
-    assert (ROOT / (module.replace(".", "/") + ".py")).exists() or (ROOT / module / "__main__.py").exists()
+    assert (ROOT / (module.replace(".", "/") + ".py")).exists() or (
+        ROOT / module.replace(".", "/") / "__main__.py"
+    ).exists()
     if module == "tools.benchmarks":
         named = [word for word in arguments[: (*arguments, "--").index("--")] if word.islower()]
         assert {word for word in named if not word.startswith("-")} <= {*PARTS, *SHAPED}
@@ -111,7 +113,7 @@ NOT_RUN: Final[tuple[tuple[str, str, Callable[[str], None]], ...]] = (
     (r"pip (?:un)?install ", "fetches packages", ours),
     (r"(?:\S*/)?python -m tools.benchmarks", "takes minutes", parts),
     (rf"{_ECHOIC}models optimize", "takes minutes: tests/unit/cli/test_optimize.py", nothing),
-    (r"pytest tests/", "takes a minute", files),
+    (r"(?:\S*python -m )?pytest tests/", "takes a minute", files),
     (r"(?:\w+=\S+ )?docker (?:build|run|restart|compose \S+ \S+ up)\b", "needs Docker", containers),
     (r"(?:sudo )?git clone", "wants the repository's address", nothing),
     (r"sudo (?:useradd|cp|mkdir|install) ", "changes the machine", files),
