@@ -9,7 +9,7 @@ import asyncio
 from urllib.request import urlopen
 
 from support.live import STREAM_PATH, ServerProcess, read_resident_mib
-from tools.benchmarks.many import run_streams
+from tools.benchmarks.raw_clients import run_streams
 
 STREAMS = 20
 SECONDS = 4.4

@@ -5,26 +5,20 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
-from websockets.asyncio.client import connect
+from numpy.typing import NDArray
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from echoic.engines.silero import SileroModel
 from echoic.evaluate.offline import SAMPLE_RATE, decode_audio
+from echoic.interfaces.engine import Engine, EngineRequirements, Hypothesis, Window
 from echoic.session.rendering import join_words
 from echoic.session.session import Session
 from support.play import SessionDriver
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-    from websockets.asyncio.client import ClientConnection
-
-    from echoic.engines.silero import SileroModel
-    from echoic.interfaces.engine import Engine, EngineRequirements, Hypothesis, Window
 
 Json = dict[str, object]
 

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import csv
 import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from echoic.audio.vad import UtteranceDetector
 from echoic.diarization.analysis_window import AnalysisWindow
@@ -22,7 +25,7 @@ from echoic.diarization.fbank import HOP_SAMPLES
 from echoic.diarization.identity import SpeakerClusteringConfig
 from echoic.diarization.models import EMBEDDING_FILE, SEGMENTATION_FILE
 from echoic.diarization.online import OnlineDiarizer
-from echoic.diarization.segmentation import PyanNet
+from echoic.diarization.segmentation import PyanNet, Segmenter
 from echoic.diarization.state import DiarizerState
 from echoic.diarization.turns import join_turns
 from echoic.diarization.voice_segments import (
@@ -34,20 +37,10 @@ from echoic.diarization.voice_segments import (
 )
 from echoic.engines.silero import SileroModel
 from echoic.evaluate.diarization import DiarizationErrors, LabeledTurn, measure_diarization, read_rttm
-from echoic.interfaces.diarizer import DIARIZATION_SAMPLE_RATE, DiarizationChunk
+from echoic.interfaces.diarizer import DIARIZATION_SAMPLE_RATE, DiarizationChunk, Diarizer, SpeakerTurn
 from echoic.media import read_audio
 from tools.benchmarks.recordings import find_speech_folder
-from tools.benchmarks.report import print_table, save_results
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from echoic.diarization.segmentation import Segmenter
-    from echoic.interfaces.diarizer import Diarizer, SpeakerTurn
-    from tools.benchmarks.report import Cell
+from tools.benchmarks.report import Cell, print_table, save_results
 
 _FIRST, _STEP = 2.0, 1.5
 #: Seconds around a border of the reference that do not count: 0.25 on either side.

@@ -1,23 +1,17 @@
-"""Clients that go away abruptly, at every awkward moment; the server has to be as it was before."""
-
-from __future__ import annotations
+"""Clients that disconnect abruptly at every awkward moment; the server must return to its former state."""
 
 import asyncio
-import base64
-import os
 import random
 import socket
 import struct
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from tools.benchmarks import report
+from tools.benchmarks.clients import StreamScript, draw_script, encode_messages, stream_script
 from tools.benchmarks.process import BenchmarkServer
-from tools.benchmarks.streams import StreamScript, draw_script, encode_messages, stream_script
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from tools.benchmarks.raw_clients import BINARY, TEXT, build_client_frame, build_handshake
 
 _AT_ONCE = 20
 _CONFIG = b'{"type":"config","model":"scripted"}'
@@ -37,9 +31,8 @@ def measure(*, quick: bool) -> None:
     """Measure, print and save."""
     count = 200 if quick else 1_000
     with BenchmarkServer("--batch-cost", "0.02") as server:
-        warm = asyncio.run(
-            _run_disconnects(server, count, seed=0)
-        )  # the same once: what the allocator keeps is no leak
+        # A warm-up first: memory that the allocator keeps for reuse is no leak.
+        warm = asyncio.run(_run_disconnects(server, count, seed=0))
         _wait_until_idle(server)
         before = _read_server_state(server)
         began = time.perf_counter()
@@ -56,9 +49,8 @@ def measure(*, quick: bool) -> None:
     report.print_table(
         f"{sum(done):,} abrupt disconnects in {took:.1f} s", ("server holds", "before", "after", "more"), rows
     )
-    print(
-        f"  Settled after {recovery:.1f} s; serves the next client without an error: {report.render_verdict(serves)}"
-    )
+    verdict = report.render_verdict(serves)
+    print(f"  Settled after {recovery:.1f} s; serves the next client without an error: {verdict}")
     report.save_results(
         "disconnects",
         {
@@ -109,14 +101,15 @@ async def _run_disconnects(server: BenchmarkServer, count: int, seed: int) -> li
     return done
 
 
-def _disconnect_abruptly(place: tuple[str, int], path: str, moment: int, long: bytes, pause: float) -> None:
-    """Connect, get to a moment, and vanish with a reset (no close frame, no FIN)."""
-    plug = socket.create_connection(place, timeout=10)
+def _disconnect_abruptly(address: tuple[str, int], path: str, moment: int, long: bytes, pause: float) -> None:
+    """Connect, go as far as ``moment``, and disconnect with a reset (no close frame, no FIN)."""
+    host, port = address
+    plug = socket.create_connection(address, timeout=10)
     plug.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     with plug:
         if moment == 0:
             return
-        request = _build_handshake(place, path)
+        request = build_handshake(f"{host}:{port}", path)
         if moment == 1:
             plug.sendall(request[: len(request) // 2])
             return
@@ -127,7 +120,7 @@ def _disconnect_abruptly(place: tuple[str, int], path: str, moment: int, long: b
 
 
 def _build_messages(moment: int, long: bytes) -> Sequence[bytes]:
-    config = _build_frame(1, _CONFIG)
+    config = build_client_frame(TEXT, _CONFIG)
     two_seconds = long[: 4 * 32_000]
     match moment:
         case 2:
@@ -135,22 +128,18 @@ def _build_messages(moment: int, long: bytes) -> Sequence[bytes]:
         case 3:
             return [config]
         case 4:
-            whole = _build_frame(2, two_seconds)
+            whole = build_client_frame(BINARY, two_seconds)
             return [config, whole[: len(whole) // 2]]
         case 5:
-            return [config, _build_frame(2, two_seconds)]
+            return [config, build_client_frame(BINARY, two_seconds)]
         case 6:
-            return [config, _build_frame(2, long)]
+            return [config, build_client_frame(BINARY, long)]
         case _:
-            return [config, *([_build_frame(1, b'{"type":"ping"}')] * 50), _build_frame(2, two_seconds)]
-
-
-def _build_handshake(place: tuple[str, int], path: str) -> bytes:
-    key = base64.b64encode(os.urandom(16)).decode()
-    return (
-        f"GET {path} HTTP/1.1\r\nHost: {place[0]}:{place[1]}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
-    ).encode()
+            return [
+                config,
+                *([build_client_frame(TEXT, b'{"type":"ping"}')] * 50),
+                build_client_frame(BINARY, two_seconds),
+            ]
 
 
 def _read_headers(plug: socket.socket) -> None:
@@ -160,15 +149,3 @@ def _read_headers(plug: socket.socket) -> None:
         if not more:
             return
         got += more
-
-
-def _build_frame(opcode: int, payload: bytes) -> bytes:
-    """Return a client's WebSocket frame (RFC 6455, section 5.2), masked with zeros."""
-    size = len(payload)
-    if size < 126:
-        head = struct.pack("!BB", 0x80 | opcode, 0x80 | size)
-    elif size < 65_536:
-        head = struct.pack("!BBH", 0x80 | opcode, 0x80 | 126, size)
-    else:
-        head = struct.pack("!BBQ", 0x80 | opcode, 0x80 | 127, size)
-    return head + bytes(4) + payload

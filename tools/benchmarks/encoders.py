@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
+import onnxruntime as ort
 
 from echoic.engines.optimize.optimizer import ROW_FORM
 from tools.benchmarks import report
+from tools.benchmarks.report import Cell
 from tools.benchmarks.true_shapes import (
     ensure_optimized,
     find_encoders,
@@ -16,11 +17,6 @@ from tools.benchmarks.true_shapes import (
     measure_milliseconds,
     open_session,
 )
-
-if TYPE_CHECKING:
-    import onnxruntime as ort
-
-    from tools.benchmarks.report import Cell
 
 AIM = 3.0
 _SECONDS = (1.0, 2.0, 2.5, 5.0, 10.0)

@@ -14,17 +14,14 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from echoic.cli.demo import find_demo_recording
 from echoic.media import read_audio
 from tools.benchmarks import report
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _ADDRESS = re.compile(r"http://[\w.:]+/?")
 #: Seconds of the recording that the microphone hears.

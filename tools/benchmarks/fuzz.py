@@ -7,18 +7,14 @@ import json
 import time
 from collections import Counter
 from itertools import islice
-from typing import TYPE_CHECKING
 
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from support.garbage import generate_garbage
 from tools.benchmarks import report
+from tools.benchmarks.clients import StreamScript, draw_script, stream_script
 from tools.benchmarks.process import BenchmarkServer
-from tools.benchmarks.streams import StreamScript, draw_script, stream_script
-
-if TYPE_CHECKING:
-    from websockets.asyncio.client import ClientConnection
 
 CONNECTIONS = 8
 

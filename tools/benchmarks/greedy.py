@@ -11,18 +11,22 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from echoic.engines.optimize.optimizer import ROW_FORM
+from echoic.engines.parakeet.decoder import TokenDecoder
 from echoic.engines.parakeet.onnx import OnnxOptions, load_onnx_model
 from echoic.engines.parakeet.onnx_files import JOINT_STEM, SPLIT_STEMS, inspect_onnx_folder
 from tools.benchmarks import report
 from tools.benchmarks.process import build_child_environment
+from tools.benchmarks.report import Cell
 from tools.benchmarks.true_shapes import (
     build_stub_frames,
     ensure_optimized,
@@ -31,14 +35,6 @@ from tools.benchmarks.true_shapes import (
     measure_milliseconds,
     open_session,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from numpy.typing import NDArray
-
-    from echoic.engines.parakeet.decoder import TokenDecoder
-    from tools.benchmarks.report import Cell
 
 AIM = 4.0
 _LANES = (1, 2, 4, 8, 16)

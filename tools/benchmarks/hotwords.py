@@ -16,36 +16,30 @@ import json
 import os
 import random
 import time
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from echoic.engines.parakeet.biasing import TermBias, TermTrie, TermTrieCache
+from echoic.engines.parakeet.decoder import TokenDecoder
 from echoic.engines.parakeet.onnx import OnnxOptions, ParakeetOnnx, load_onnx_model
 from echoic.engines.parakeet.onnx_files import inspect_onnx_folder
 from echoic.evaluate.metrics import EditCounts, TermErrors, count_term_errors, count_word_errors
 from echoic.evaluate.offline import SAMPLE_RATE
-from echoic.interfaces.engine import DecodeOptions, Window
+from echoic.interfaces.engine import DecodeOptions, Engine, Window
 from echoic.media import read_audio
 from echoic.text.replacements import Replacements, ReplacementTable
 from echoic.text.vocabulary import Hotword, Hotwords, Vocabulary, VocabularyEntries
 from tools.benchmarks import report
 from tools.benchmarks.recordings import find_speech_folder
+from tools.benchmarks.report import Cell
 from tools.benchmarks.true_shapes import build_stub_frames, find_shape_folders, measure_milliseconds
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from numpy.typing import NDArray
-
-    from echoic.engines.parakeet.decoder import TokenDecoder
-    from echoic.interfaces.engine import Engine
-    from tools.benchmarks.report import Cell
-
-    Audio = NDArray[np.float32]
+Audio = NDArray[np.float32]
 
 TINY = report.ROOT / "tests" / "fixtures" / "tiny-parakeet"
 #: Where Whisper's weights are; not told: they are fetched as the tests do it.

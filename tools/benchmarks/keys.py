@@ -6,16 +6,13 @@ import asyncio
 import statistics
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from echoic.auth.backends import KeyStoreBackend
 from echoic.auth.key_store import KeyDatabase
 from echoic.auth.keys import generate_key
 from tools.benchmarks import report
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _OTHERS = 200
 

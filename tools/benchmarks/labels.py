@@ -7,22 +7,17 @@ costs nothing, so what is late is late by the speakers. What the streams hear wi
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from echoic.diarization.models import DEFAULT_DIARIZER, LIGHT_DIARIZER
 from echoic.evaluate.metrics import percentile
 from tools.benchmarks import report
+from tools.benchmarks.clients import RATE, STEP, ClientResult, StreamScript, stream_script
 from tools.benchmarks.process import BenchmarkServer
 from tools.benchmarks.recordings import filter_by_name, find_speech_folder, load_recordings
-from tools.benchmarks.streams import RATE, STEP, StreamScript, stream_script
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tools.benchmarks.streams import ClientResult
 
 _STREAMS = (1, 10, 20)
 #: Seconds between the places of the recording from which two streams begin.

@@ -1,4 +1,4 @@
-"""What a session occupies in the server's memory, idle and speaking, and what a thousand leave behind."""
+"""Memory of the server per session, idle and streaming, and after a thousand sessions."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from contextlib import AsyncExitStack
 from websockets.asyncio.client import connect
 
 from tools.benchmarks import report
-from tools.benchmarks.process import BenchmarkServer
-from tools.benchmarks.streams import (
+from tools.benchmarks.clients import (
     StreamScript,
     draw_script,
     encode_messages,
@@ -17,18 +16,19 @@ from tools.benchmarks.streams import (
     stream_script,
     wait_for_transcript,
 )
+from tools.benchmarks.process import BenchmarkServer
 
 AIM_KB = 100.0
 AIM_PERCENT = 5.0
 IDLE, SPEAKING = 200, 50
-#: Sessions that warm the allocator before what a thousand leave is measured, and how many go on at a time.
+#: Sessions that warm up the allocator, sessions that are measured, and how many run at a time.
 WARMING, PASSING, AT_ONCE = 200, 1_000, 20
-#: Every so many-th of them is gone without a word.
+#: Every third session disconnects abruptly.
 _ABRUPT = 3
 
 
 def measure(*, quick: bool) -> None:
-    """Measure, print and save; each case has a fresh server, so that none lives on another's memory."""
+    """Measure, print and save; each case has a new server, so that none reuses memory of another."""
     seconds = 3.0 if quick else 20.0
     rows: list[list[report.Cell]] = []
     for name, spoken in (("idle, configured", 0.0), ("idle, after 4 s of speech", 4.0)):
@@ -42,7 +42,7 @@ def measure(*, quick: bool) -> None:
             each, kept = asyncio.run(_measure_speaking(server, seconds))
             rows.append([name, SPEAKING, each, each / AIM_KB, kept])
     header = ("sessions", "number", "kB each", "of the aim for idle", "kB kept afterwards")
-    report.print_table(f"Server's memory above {empty:,.0f} kB with nobody there", header, rows)
+    report.print_table(f"Server's memory above {empty:,.0f} kB without sessions", header, rows)
     figures = [dict(zip(header, row, strict=True)) for row in rows]
     with BenchmarkServer() as server:
         passed = asyncio.run(_measure_turnover(server, PASSING // 5 if quick else PASSING))
@@ -51,9 +51,8 @@ def measure(*, quick: bool) -> None:
         ("sessions before", "and then", "MB before", "MB after", "% more"),
         passed,
     )
-    print(
-        f"  At most {AIM_PERCENT:g} % more, once warm: {report.render_verdict(float(str(passed[-1][4])) <= AIM_PERCENT)}"
-    )
+    verdict = report.render_verdict(float(str(passed[-1][4])) <= AIM_PERCENT)
+    print(f"  At most {AIM_PERCENT:g} % more, once warm: {verdict}")
     report.save_results(
         "memory",
         {
@@ -76,17 +75,17 @@ async def _warm_up(server: BenchmarkServer) -> None:
 
 
 async def _measure_idle(server: BenchmarkServer, spoken: float) -> tuple[float, float]:
-    """Return the kB that each idle session adds, and what stays when all are gone.
+    """Return the kB that each idle session adds, and the kB that remain when all have ended.
 
     Args:
-        server: Fresh.
-        spoken: Seconds that each session said before it fell silent.
+        server: A new server.
+        spoken: Seconds of audio that each session sends before it falls silent.
     """
     await _warm_up(server)
     before = server.rss_bytes
     said = list(encode_messages(StreamScript(draw_script(spoken)[1])))
     async with AsyncExitStack() as stack:
-        for _ in range(IDLE):  # one after another: what is measured is what each keeps, not a burst
+        for _ in range(IDLE):  # one after another, so that no burst is measured
             socket = await stack.enter_async_context(connect(server.url, ping_interval=None))
             await send_config(socket)
             for message in said:
@@ -99,7 +98,7 @@ async def _measure_idle(server: BenchmarkServer, spoken: float) -> tuple[float, 
 
 
 async def _measure_speaking(server: BenchmarkServer, seconds: float) -> tuple[float, float]:
-    """Return the kB that each speaking session adds at the most, and what stays when all are gone."""
+    """Return the most kB that each streaming session adds, and the kB that remain afterwards."""
     before = server.rss_bytes
     audio = draw_script(seconds)[1]
     scripts = [StreamScript(audio, wait=1.5 * number / SPEAKING) for number in range(SPEAKING)]
@@ -114,9 +113,10 @@ async def _measure_speaking(server: BenchmarkServer, seconds: float) -> tuple[fl
 
 
 async def _measure_turnover(server: BenchmarkServer, sessions: int) -> list[list[report.Cell]]:
-    """Let sessions come and go, twice as many; return how many, and the memory before and after.
+    """Run two rounds of short sessions and return the memory before and after each.
 
-    What the first leave is partly what the allocator keeps for the next; what the second leave would be lost.
+    Growth in the first round is partly memory that the allocator keeps for reuse; growth in the second round
+    would be a leak.
     """
     await _run_sessions(server, WARMING)
     rows: list[list[report.Cell]] = []
@@ -144,7 +144,7 @@ async def _run_sessions(server: BenchmarkServer, sessions: int) -> None:
 
 
 async def _disconnect_abruptly(url: str, script: StreamScript) -> None:
-    """Speak for as long as a window, then be gone without a close."""
+    """Send the audio, then disconnect without a close frame."""
     async with connect(url, compression=None, ping_interval=None) as socket:
         await send_config(socket)
         for message in encode_messages(script):

@@ -1,30 +1,27 @@
-"""What the server itself costs: processor time outside the recogniser, per second of audio."""
+"""Processor time of the server outside the recognizer, per second of audio."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from echoic.engines.silero import SileroModel
 from tools.benchmarks import report
+from tools.benchmarks.clients import StreamScript, draw_script, stream_script, stream_script_bare
 from tools.benchmarks.process import BenchmarkServer
-from tools.benchmarks.streams import StreamScript, draw_script, stream_script, stream_script_bare
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
 
 AIM_MS = 1.0
-#: Name, raw samples or base64 in JSON, keys of the config.
+#: Name, whether messages are raw samples (else base64 in JSON), keys of the config.
 _CASES: tuple[tuple[str, bool, dict[str, object]], ...] = (
     ("binary", True, {}),
     ("binary, no partials", True, {"enable_partial": False}),
     ("base64 JSON", False, {}),
 )
-#: What runs beside the recogniser, its models costing next to nothing.
+#: Add-ons of a stream; their scripted models cost next to nothing.
 _ADD_ONS: tuple[tuple[str, bool, dict[str, object]], ...] = (
     ("binary, speakers", True, {"diarization": True}),
     ("binary, insights", True, {"insights": True}),
@@ -58,7 +55,7 @@ def measure(*, quick: bool) -> None:
 
 
 def measure_silero_ms(seconds: float) -> float:
-    """Return the milliseconds of processor time that Silero takes for a second of audio."""
+    """Return the milliseconds of processor time that Silero's detector takes per second of audio."""
     voice = SileroModel().build_detector()
     noise = np.random.default_rng(1).normal(0, 0.1, round(seconds * 16_000)).astype(np.float32)
     frames = noise[: len(noise) // 512 * 512].reshape(-1, 512)
@@ -74,7 +71,7 @@ async def _measure_cpu_ms(
     script: StreamScript,
     play: Callable[[str, StreamScript], Awaitable[object]],
 ) -> float:
-    """Return the server's ms of processor time per second of audio, less what it uses when idle."""
+    """Return the server's ms of processor time per second of audio, minus its idle use."""
     url = server.bare_url if play is stream_script_bare else server.url
     idle = await _measure_idle_cpu(server)
     scripts = [replace(script, wait=1.5 * number / streams) for number in range(streams)]
@@ -85,7 +82,7 @@ async def _measure_cpu_ms(
 
 
 async def _measure_idle_cpu(server: BenchmarkServer) -> float:
-    """Return the processor time per second that the server uses with nobody there."""
+    """Return the processor seconds per second that the server uses without streams."""
     before = server.cpu_seconds
     await asyncio.sleep(1.0)
     return server.cpu_seconds - before

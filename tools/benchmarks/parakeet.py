@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from echoic.engines.parakeet.engine import ParakeetOptions
 from echoic.engines.parakeet.onnx import ParakeetOnnx
@@ -24,12 +25,7 @@ from echoic.evaluate.offline import SAMPLE_RATE, build_whole_window
 from support.tiny_parakeet import TINY_PARAKEET_FOLDER, join_tokens, read_recordings
 from tools.benchmarks import report
 from tools.benchmarks.decoding import decode_naively, stream_through_session
-from tools.benchmarks.lateness import collect_words, measure_final_delays
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
+from tools.benchmarks.word_delays import collect_words, measure_final_delays
 
 #: Left and right context in seconds.
 CONTEXTS = ((10.0, 2.0), (4.0, 2.0), (4.0, 1.0), (2.0, 1.0), (1.0, 1.0), (4.0, 0.5), (2.0, 0.5), (1.0, 0.5))

@@ -11,14 +11,12 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from types import TracebackType
+from typing import Self
 
 from echoic.protocol.constants import STREAM_PATH
 from tools.benchmarks.report import ROOT
 from tools.benchmarks.server import BARE_PATH, ECHO_PATH, STATE_PATH
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 _TICK = 1.0 / os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")

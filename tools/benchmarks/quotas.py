@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 from echoic.evaluate.metrics import percentile
 from echoic.quotas.ledger import QuotaLedger
 from echoic.quotas.memory import MemoryQuotaStore
-from echoic.quotas.model import Charge, StreamLease
+from echoic.quotas.model import Charge, ChargeResult, QuotaStore, StreamLease
+from echoic.quotas.stream_quota import StreamQuota
 from tools.benchmarks import report
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from echoic.quotas.model import ChargeResult, QuotaStore
-    from echoic.quotas.stream_quota import StreamQuota
-
-    OpenQuotaStore = Callable[[], QuotaStore]
+OpenQuotaStore = Callable[[], QuotaStore]
 
 STREAMS, RATE = 50, 16_000
 #: Seconds of audio in a message, and from one message of a stream to the next: ten times real time.

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from echoic.evaluate.diarization import read_rttm
 from echoic.evaluate.metrics import ReferenceUtterance
 from echoic.evaluate.offline import SAMPLE_RATE
 from echoic.media import read_audio
 from tools.benchmarks.report import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
 
 #: Seconds by which a clip and its place in a longer recording may differ in length.
 _SAME_LENGTH = 0.002

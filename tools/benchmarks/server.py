@@ -11,18 +11,21 @@ import argparse
 import asyncio
 import gc
 import socket
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from starlette.requests import Request
+from starlette.responses import JSONResponse
 from starlette.routing import Route, WebSocketRoute
+from starlette.types import Receive, Scope, Send
 
 from echoic.diarization.models import DEFAULT_DIARIZER
 from echoic.engines.models import build_standard_registry
 from echoic.engines.registry import ModelSpec, Registry
 from echoic.engines.scripted import LOCAL_AGREEMENT, STATEFUL, DecodeCost, ScriptedEngine
 from echoic.engines.settings import EngineSettings
-from echoic.interfaces.engine import Hypothesis, Token
+from echoic.interfaces.engine import Hypothesis, Token, Window
 from echoic.observability.logging import set_up_logging
 from echoic.server.app import build_app
 from echoic.server.context import ServerContext
@@ -30,15 +33,6 @@ from echoic.server.process import EchoicServer
 from echoic.server.settings.groups import Settings
 from echoic.server.stream.connection import Connection
 from echoic.session.session import Session
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from starlette.requests import Request
-    from starlette.responses import JSONResponse
-    from starlette.types import Receive, Scope, Send
-
-    from echoic.interfaces.engine import Window
 
 STATE_PATH = "/benchmarks/state"
 BARE_PATH = "/benchmarks/bare"
@@ -129,8 +123,6 @@ def main() -> None:
 
 async def _report_state(request: Request) -> JSONResponse:
     """Answer with what the server holds just now."""
-    from starlette.responses import JSONResponse  # noqa: PLC0415  # the name is only a type above
-
     context: ServerContext = request.app.state.context
     gc.collect()
     kinds = [type(thing) for thing in gc.get_objects()]

@@ -1,12 +1,12 @@
-"""Models of the true shapes with random weights, which cost what the real ones cost.
+"""Builds Parakeet models of the true shapes with random weights, which cost as much as the real ones.
 
-``python -m tools.benchmarks.shapes 0.6b FOLDER`` and ``… 110m FOLDER`` build one each, in onnx-asr's layout and for
-sherpa-onnx, where ``nemo_toolkit[asr]`` and onnx are installed (about 8 GB of memory and five minutes for
-0.6b). The benchmarks that want them take the folder above both by ``--shapes``.
+``python -m tools.benchmarks.shapes 0.6b FOLDER`` and ``… 110m FOLDER`` build one each, in the layouts of
+onnx-asr and sherpa-onnx. They need ``nemo_toolkit[asr]`` and onnx (about 8 GB of memory and five minutes for
+0.6b). Benchmarks take the parent folder by ``--shapes``.
 
-Raw random weights decode to one token for ever, so the joint network is re-centred on what the encoder says
-of a recording, and the blank's bias is set so that about ``TOKENS_A_FRAME`` are emitted. ``stub.onnx`` looks
-like the encoder, costs nothing and gives frames that differ: with it, decoding alone is measured.
+Raw random weights decode to one token forever. So the joint network is centred on the encoder's output for a
+recording, and the bias of the blank is set so that about ``TOKENS_A_FRAME`` are emitted. ``stub.onnx`` has
+the interface of the encoder, costs nothing and returns varying frames: it measures decoding alone.
 """
 
 from __future__ import annotations
@@ -16,18 +16,16 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from numpy.typing import NDArray
 
 TOKENS_A_FRAME = 0.45
 DURATIONS = 5
 _RATE = 16_000
 _OPSET = 17
-#: Of the recording that a model is centred on.
+#: Length of the recording that a model is centred on.
 _SECONDS = 20
 _STUB_FRAMES, _TRIED = 1000, 200
 _LARGE = 1_500_000_000
@@ -35,7 +33,7 @@ _LARGE = 1_500_000_000
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkShape:
-    """What a model's cost depends on.
+    """The dimensions that a model's cost depends on.
 
     Source: the configurations of nvidia/parakeet-tdt-0.6b-v3 and nvidia/parakeet-tdt_ctc-110m.
     """
@@ -56,10 +54,10 @@ _HIDDEN = 640
 
 
 def main() -> None:
-    """Build the shape that is asked for."""
+    """Build the shape that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m tools.benchmarks.shapes", description=__doc__)
     parser.add_argument("shape", choices=SHAPES)
-    parser.add_argument("folder", type=Path, help="is made; the files lie in FOLDER/SHAPE")
+    parser.add_argument("folder", type=Path, help="the files are written to FOLDER/SHAPE")
     parser.add_argument("--audio", type=Path, help="a recording of speech to centre on; else noise")
     given = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
@@ -67,12 +65,12 @@ def main() -> None:
 
 
 def _load_audio(file: Path | None) -> NDArray[np.float32]:
-    """Return some seconds at 16 kHz: of the recording, or noise that comes and goes as syllables do."""
+    """Return 20 s at 16 kHz: of the recording, or noise modulated like syllables."""
     if file is None:
         noise = np.random.default_rng(0).normal(size=_SECONDS * _RATE)
         loud = np.repeat(np.random.default_rng(1).uniform(0.005, 0.2, 10 * _SECONDS), _RATE // 10)
         return np.asarray(noise * loud, np.float32)
-    import soundfile  # noqa: PLC0415  # comes with NeMo, and is wanted only here
+    import soundfile  # noqa: PLC0415  # comes with NeMo
 
     samples, rate = soundfile.read(file, dtype="float32")
     if rate != _RATE:
@@ -88,8 +86,8 @@ def _build_model(shape: BenchmarkShape, folder: Path, audio: NDArray[np.float32]
     torch.set_num_threads(1)
     folder.mkdir(parents=True, exist_ok=True)
     encoder, decoder, joint = _build_modules(shape)
-    frames = _centre_joint(shape, (encoder, decoder, joint), audio)
-    whole = (folder / "encoder-model.int8.onnx").exists()  # made from the same seed before
+    frames = _center_joint(shape, (encoder, decoder, joint), audio)
+    whole = (folder / "encoder-model.int8.onnx").exists()  # built before from the same seed
     for name, module in (
         ("decoder_joint-model", RNNTDecoderJoint(decoder, joint)),
         ("sherpa-decoder", decoder),
@@ -153,13 +151,13 @@ def _build_modules(shape: BenchmarkShape) -> tuple[Any, Any, Any]:
     return encoder.eval(), decoder.eval(), joint.eval()
 
 
-def _centre_joint(
+def _center_joint(
     shape: BenchmarkShape, modules: tuple[Any, Any, Any], audio: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Make the joint network say different things of different frames; return such frames.
+    """Make the joint network emit different tokens for different frames; return such frames.
 
-    What a random encoder says differs little from frame to frame. So the joint network is made blind to what
-    all frames share, and sharp for the rest.
+    The output of a random encoder differs little from frame to frame. So the joint network is made blind to
+    the mean of all frames and sensitive to the rest.
     """
     import torch  # noqa: PLC0415  # only where the shapes are built
 
@@ -181,21 +179,21 @@ def _centre_joint(
         output = next(one for one in joint.joint_net if isinstance(one, torch.nn.Linear))
         output.weight.normal_(0, 0.15)
         output.bias.normal_(0, 0.05)
-        output.weight[shape.pieces] = 0.0  # nothing draws into silence for long
+        output.weight[shape.pieces] = 0.0  # no long runs of blanks
         frames = torch.from_numpy(_build_correlated_frames(shape.width) * np.float32(deviation))
         low, high = 0.0, 60.0
         for _ in range(9):
             output.bias[shape.pieces] = (low + high) / 2
             rate = _count_tokens(decoder, joint, frames[:_TRIED], shape.pieces) / _TRIED
             low, high = (low, (low + high) / 2) if rate < TOKENS_A_FRAME else ((low + high) / 2, high)
-        output.bias[shape.pieces] = low  # what is said jumps somewhere: rather too much than nothing
+        output.bias[shape.pieces] = low  # the rate jumps somewhere: rather too many tokens than none
         rate = _count_tokens(decoder, joint, frames[:_TRIED], shape.pieces) / _TRIED
         print(f"tokens a frame: {rate:.2f}; blank's bias {low:.2f}", flush=True)
     return np.ascontiguousarray(frames.numpy())
 
 
 def _build_correlated_frames(width: int) -> NDArray[np.float32]:
-    """Return frames of variance 1 that have half of themselves in common with the one before."""
+    """Return frames of variance 1 whose correlation with the previous frame is one half."""
     frames = np.random.default_rng(2).normal(size=(_STUB_FRAMES, width)).astype(np.float32)
     for number in range(1, _STUB_FRAMES):
         frames[number] = 0.75**0.5 * frames[number] + 0.5 * frames[number - 1]
@@ -203,7 +201,7 @@ def _build_correlated_frames(width: int) -> NDArray[np.float32]:
 
 
 def _count_tokens(decoder: Any, joint: Any, frames: Any, blank: int) -> int:  # noqa: ANN401  # torch's
-    """Return how many tokens greedy decoding emits."""
+    """Return the number of tokens that greedy decoding emits."""
     import torch  # noqa: PLC0415  # only where the shapes are built
 
     place, count, here = 0, 0, 0
@@ -220,7 +218,7 @@ def _count_tokens(decoder: Any, joint: Any, frames: Any, blank: int) -> int:  # 
 
 
 def _make_up_pieces(shape: BenchmarkShape) -> list[str]:
-    """Return made-up pieces: a third of them begin a word."""
+    """Return invented pieces, a third of which begin a word."""
     mark = "\N{LOWER ONE EIGHTH BLOCK}"
     return [f"{mark if number % 3 == 0 else ''}{number:x}" for number in range(shape.pieces)]
 
@@ -234,7 +232,7 @@ def _write_vocabulary(shape: BenchmarkShape, folder: Path) -> None:
 
 
 def _gather_weights(file: Path) -> None:
-    """Gather the weights that the export scattered over hundreds of files."""
+    """Merge the weights that the export scattered over hundreds of files into one."""
     import onnx  # noqa: PLC0415  # only where the shapes are built
 
     lean = onnx.load(file, load_external_data=False)
@@ -249,16 +247,16 @@ def _gather_weights(file: Path) -> None:
         return
     model = onnx.load(file)
     gathered = file.with_name(f"{file.name}.data")
-    gathered.unlink(missing_ok=True)  # it would be added to
+    gathered.unlink(missing_ok=True)  # otherwise onnx appends to it
     onnx.save(model, file, save_as_external_data=True, location=gathered.name)
     for name in scattered - {gathered.name}:
         (file.parent / name).unlink()
 
 
 def _write_stub(shape: BenchmarkShape, file: Path, frames: NDArray[np.float32]) -> None:
-    """Write what looks like the encoder: it answers with given frames, on from another each.
+    """Write a stub of the encoder that returns given frames, from a different offset for each input.
 
-    Where it begins is told by the length alone, so whoever makes the features, the frames are the same.
+    The offset depends only on the input's length, so the frames are the same for all feature extractors.
     """
     import onnx  # noqa: PLC0415  # only where the shapes are built
     from onnx import TensorProto, helper, numpy_helper  # noqa: PLC0415  # the same
@@ -307,7 +305,7 @@ def _write_stub(shape: BenchmarkShape, file: Path, frames: NDArray[np.float32]) 
 
 
 def _write_sherpa_encoder(shape: BenchmarkShape, folder: Path) -> None:
-    """Write what sherpa-onnx wants to know into the stub: it reads it from the encoder."""
+    """Write a copy of the stub with the metadata that sherpa-onnx reads from the encoder."""
     import onnx  # noqa: PLC0415  # only where the shapes are built
 
     facts = {
@@ -319,7 +317,7 @@ def _write_sherpa_encoder(shape: BenchmarkShape, folder: Path) -> None:
         "model_type": "EncDecRNNTBPEModel",
         "version": 2,
         "model_author": "NeMo",
-        "url": "random-weights-tdt",  # it knows a TDT by this
+        "url": "random-weights-tdt",  # sherpa-onnx recognizes a TDT model by this
         "comment": "random weights",
         "feat_dim": shape.bands,
     }
@@ -331,11 +329,11 @@ def _write_sherpa_encoder(shape: BenchmarkShape, folder: Path) -> None:
 
 
 def _quantize_int8(folder: Path, stem: str) -> None:
-    """Quantize as the published exports are: everything, weights unsigned, activations in each call."""
+    """Quantize like the published exports: all operators, unsigned weights, dynamic activations."""
     from onnxruntime.quantization import QuantType, quantize_dynamic  # noqa: PLC0415  # as above
 
     source = folder / f"{stem}.onnx"
-    (folder / f"{stem}.int8.onnx.data").unlink(missing_ok=True)  # it would be added to
+    (folder / f"{stem}.int8.onnx.data").unlink(missing_ok=True)  # otherwise onnx appends to it
     quantize_dynamic(
         source,
         folder / f"{stem}.int8.onnx",

@@ -5,8 +5,11 @@ The long recordings through Whisper too, where it is installed and has its weigh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from echoic.engines.models import build_standard_registry
 from echoic.engines.registry import DEFAULT_MODEL
@@ -29,17 +32,14 @@ from tools.benchmarks.decoding import (
     stream_over_socket,
     stream_through_session,
 )
-from tools.benchmarks.lateness import collect_words, measure_final_delays
 from tools.benchmarks.process import BenchmarkServer
-from tools.benchmarks.recordings import filter_by_name, find_speech_folder, load_recordings
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from tools.benchmarks.recordings import BenchmarkRecording
+from tools.benchmarks.recordings import (
+    BenchmarkRecording,
+    filter_by_name,
+    find_speech_folder,
+    load_recordings,
+)
+from tools.benchmarks.word_delays import collect_words, measure_final_delays
 
 #: Seconds of audio in a message; 0 stands for the whole recording in one.
 SIZES = (0.02, 0.1, 0.5, 4.0, 0.0)

@@ -1,36 +1,33 @@
-"""The folder of models of the true shapes (``tools.benchmarks.shapes``), and the forms to compare."""
+"""Finds models of the true shapes (``tools.benchmarks.shapes``) and opens the forms to compare."""
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 
 from echoic.engines.optimize.manifest import MANIFEST_FILE
 from echoic.engines.optimize.optimizer import ROW_FORM, optimize_model
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from numpy.typing import NDArray
-
 NAMES = ("0.6b", "110m")
-#: Where the folder is told: ``python -m tools.benchmarks --shapes FOLDER`` sets it.
+#: Environment variable with the folder; ``python -m tools.benchmarks --shapes FOLDER`` sets it.
 SHAPES_VARIABLE = "ECHOIC_SHAPES"
 
 
 def find_shape_folders() -> list[Path]:
-    """Return the folders of the shapes that are there; says how they are made if none is."""
+    """Return the folders of the shapes that exist; print how to build them if there are none."""
     place = Path(os.environ.get(SHAPES_VARIABLE, "build/shapes"))
     found = [place / name for name in NAMES if (place / name / "stub.onnx").is_file()]
     if not found:
         print(
-            f"  Skipped: no models of the true shapes in {place}. Where nemo_toolkit[asr] is installed:\n"
-            "    python -m tools.benchmarks.shapes 0.6b FOLDER; then: python -m tools.benchmarks --shapes FOLDER …"
+            f"  Skipped: no models of the true shapes in {place}. To build them (needs nemo_toolkit[asr]):\n"
+            "    python -m tools.benchmarks.shapes 0.6b FOLDER\n"
+            "  Then run: python -m tools.benchmarks --shapes FOLDER …"
         )
     return found
 
@@ -47,7 +44,7 @@ def ensure_optimized(folder: Path) -> Path:
 
 
 def open_session(file: Path) -> ort.InferenceSession:
-    """Return a graph on one thread that does not spin."""
+    """Open a graph on one thread that does not spin."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
@@ -56,14 +53,14 @@ def open_session(file: Path) -> ort.InferenceSession:
 
 
 def find_encoders(folder: Path) -> dict[str, Path]:
-    """Return the encoders by what they are: full precision, the usual int8, ours."""
+    """Return the encoder files by form: full precision, the usual int8, ours."""
     names = {"fp32": "", "usual int8": ".int8", ROW_FORM: f".{ROW_FORM}"}
     files = {name: folder / f"encoder-model{suffix}.onnx" for name, suffix in names.items()}
     return {name: file for name, file in files.items() if file.is_file()}
 
 
 def measure_milliseconds(ways: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Return the least time of one core that each way takes, all of them in turn."""
+    """Return the least core time in ms of each call; the calls alternate."""
     least = dict.fromkeys(ways, np.inf)
     for _ in range(repeats):
         for name, way in ways.items():
@@ -74,7 +71,7 @@ def measure_milliseconds(ways: Mapping[str, Callable[[], object]], repeats: int)
 
 
 def build_stub_frames(folder: Path, lanes: int, seconds: float) -> list[NDArray[np.float32]]:
-    """Return frames for lanes of about so many seconds, shape ``(frames, width)`` each."""
+    """Return encoder frames of about ``seconds`` for each lane, shape ``(frames, width)``."""
     stub = open_session(folder / "stub.onnx")
     bands = stub.get_inputs()[0].shape[1]
     found = []

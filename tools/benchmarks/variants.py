@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from echoic.engines.parakeet.engine import ParakeetOptions
 from echoic.engines.parakeet.onnx import ParakeetOnnx
+from echoic.interfaces.engine import Engine, Token, Window
 from support.tiny_parakeet import (
     TINY_PARAKEET_FOLDER,
     build_whole_window,
@@ -22,11 +23,6 @@ from support.tiny_parakeet import (
     write_nemo_file,
 )
 from tools.benchmarks import report
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from echoic.interfaces.engine import Engine, Token, Window
 
 #: Contexts that cover every recording.
 _COVERED = ParakeetOptions(left_context=30.0, right_context=30.0)

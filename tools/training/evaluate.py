@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,16 +14,12 @@ import torch
 from tools.training.network import FRAME, build_model
 from tools.training.sentences import draw_grammar_sentence, draw_random_words
 from tools.training.voices import SAMPLE_RATE, Synthesiser, draw_voice
-from tools.training.windows import cut_window, draw_speech, to_window
+from tools.training.windows import TrainingWindow, cut_window, draw_speech, to_window
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
     from nemo.collections.asr.models import EncDecHybridRNNTCTCBPEModel
     from nemo.collections.asr.parts.utils.rnnt_utils import Hypothesis
 
-    from tools.training.windows import TrainingWindow
 
 #: Far from the seeds of training.
 _SEED = 77_000_000

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from omegaconf import OmegaConf, open_dict
 from onnx import numpy_helper
 from safetensors.torch import save_file
@@ -24,7 +25,7 @@ from tools.training.network import BANDS
 
 if TYPE_CHECKING:
     from nemo.collections.asr.models import EncDecHybridRNNTCTCBPEModel
-    from numpy.typing import NDArray
+
 
 _OPSET = 17
 #: Constants smaller than this stay as they are; a cast costs more than it saves.

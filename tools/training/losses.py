@@ -11,6 +11,7 @@ band.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,9 +21,8 @@ from torch.nn import functional
 from tools.training.network import DURATIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor
+
 
 _NEVER = -1e30
 #: As good as never where sums run over many tokens and must keep their precision.

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import torch
 from nemo.collections.asr.models import EncDecHybridRNNTCTCBPEModel
 from omegaconf import OmegaConf
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 DURATIONS = (0, 1, 2, 3, 4)
 BANDS = 128

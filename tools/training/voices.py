@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import random
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import soxr  # type: ignore[import-untyped]  # it ships no types
-
-if TYPE_CHECKING:
-    import random
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
+from numpy.typing import NDArray
 
 #: What everything after the synthesiser works with, in Hz.
 SAMPLE_RATE = 16_000

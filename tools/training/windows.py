@@ -6,22 +6,16 @@ What a window should say is the words that lie wholly inside it, each with the p
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tools.training.sentences import draw_sentence
-from tools.training.voices import SAMPLE_RATE, draw_voice
+from tools.training.voices import SAMPLE_RATE, Synthesiser, SynthesizedSentence, VoiceSettings, draw_voice
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from numpy.typing import NDArray
-
-    from tools.training.voices import Synthesiser, SynthesizedSentence, VoiceSettings
-
-#: An edge cuts a word only after and before these parts of it: what is cut less is heard whole, more or less.
+#: An edge cuts a word only after and before these parts of it.
 _CLEAR_CUT = (0.12, 0.7)
 _SILENT_WINDOWS = 0.05
 _CUT_WINDOWS = 0.6

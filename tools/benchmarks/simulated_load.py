@@ -1,8 +1,8 @@
-"""How many streams one core holds in real time at the true shapes, partials on and off.
+"""Simulates real-time streams in virtual time: the most that one core holds at the true shapes.
 
-Sessions, the fair queue and the engine are the real ones; only the clock is not: it advances by the core time
-that the engine takes, so the count is that of a core which does nothing else (sockets cost 2 to 4 ms for each
-second of a stream, see ``overhead``). Streams are held if 19 of 20 finals are there within a chunk's step.
+Sessions, the fair queue and the engine are the real ones; only the clock is virtual. It advances by the core
+time that the engine takes, so the result is that of a core that does nothing else. (Sockets cost 2 to 4 ms
+per second of a stream, see ``overhead``.) Streams are held if 19 of 20 finals arrive within a chunk's step.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from __future__ import annotations
 import heapq
 import json
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from echoic.engines.parakeet.engine import ParakeetOptions
 from echoic.engines.parakeet.onnx import ParakeetOnnx
@@ -21,27 +23,19 @@ from echoic.evaluate.metrics import percentile
 from echoic.interfaces.engine import Hypothesis, OpenedModel, Window
 from echoic.protocol.codec import decode_message
 from echoic.scheduling.fair_queue import DecodeJob, FairQueue
-from echoic.session.effects import CancelDecodes, Continue, Decode, OpenModel
+from echoic.session.effects import CancelDecodes, Continue, Decode, Effect, OpenModel
 from echoic.session.session import Session
 from tools.benchmarks import report
+from tools.benchmarks.report import Cell
 from tools.benchmarks.true_shapes import ensure_optimized, find_shape_folders
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from echoic.session.effects import Effect
-    from tools.benchmarks.report import Cell
 
 TARGET_STREAMS = {False: 15, True: 6}
 _RATE = 16_000
 _MESSAGE = 0.25
-#: Seconds of overlap: what a chunk is more than the time from one final to the next.
+#: Seconds of overlap: the length of a chunk minus the time from one final to the next.
 _OVERLAP = 0.5
-#: Seconds that each stream has spoken before.
-_WARM = 8.0
+#: Seconds of audio that each stream has sent before the measurement.
+_WARM_UP_SECONDS = 8.0
 _LANES = 8
 #: Seconds of left and right context, and of a chunk.
 _CASES = ((4.0, 1.0, 2.0), (1.0, 1.0, 2.0), (1.0, 0.5, 2.0), (1.0, 0.5, 4.0))
@@ -59,10 +53,13 @@ _HEADER = (
 
 @dataclass(slots=True)
 class CapacityRun:
-    """What came of some streams with a final each ``step``: seconds until it was there, and the work."""
+    """The delays of finals and the work of the engine in one simulation; times in seconds."""
 
+    #: From one final of a stream to the next.
     step: float
+    #: From the end of a window to its final.
     late: list[float] = field(default_factory=list)
+    #: Core time of the engine.
     busy: float = 0.0
     calls: int = 0
     windows: int = 0
@@ -70,18 +67,18 @@ class CapacityRun:
 
     @property
     def is_real_time(self) -> bool:
-        """Whether the streams were held in real time."""
+        """Whether finals arrive in time and the core is not overloaded."""
         return bool(self.late) and percentile(self.late, 95) <= self.step and self.busy < self.seconds
 
 
-def measure(*, quick: bool) -> None:
-    """Measure, print and save."""
+def measure_capacity(*, quick: bool) -> None:
+    """Find the most streams that one core holds, for each model, context and kind of stream."""
     figures: dict[str, object] = {
         "aims": {"finals only": TARGET_STREAMS[False], "with partials": TARGET_STREAMS[True]}
     }
     for folder in find_shape_folders():
         offline = _measure_offline(ensure_optimized(folder))
-        print(f"  {folder.name}: offline, 8 windows of 20 s at a time, {offline:.0f} times as fast as spoken")
+        print(f"  {folder.name}: offline, 8 windows of 20 s at a time, {offline:.0f} times real time")
         rows: list[list[Cell]] = []
         for left, right, chunk in _CASES[::2] if quick else _CASES:
             engine = ParakeetOnnx(
@@ -105,7 +102,7 @@ def measure(*, quick: bool) -> None:
 
 
 def _measure_offline(folder: Path) -> float:
-    """Return seconds of audio for each second of a core, whole windows, eight at a time."""
+    """Return the seconds of audio decoded per core second, eight windows of 20 s at a time."""
     engine = ParakeetOnnx(folder, ParakeetOptions(max_batch_size=_LANES, max_concurrency=1))
     audio = [_build_noise(20.0, stream) for stream in range(_LANES)]
     windows = [
@@ -121,7 +118,7 @@ def _measure_offline(folder: Path) -> float:
 def _find_max_streams(
     engine: ParakeetOnnx, chunk: float, *, partials: bool, seconds: float
 ) -> tuple[int, CapacityRun]:
-    """Return the most streams that are held, to a tenth, and how that went; 0 streams: not even one."""
+    """Return the most streams that are held, to a tenth, and their run; 0 if not even one is held."""
     count, best = 4, (0, CapacityRun(chunk - _OVERLAP, seconds=1.0))
     for length in (seconds / 3, seconds / 2):  # batches grow with the number of streams, and get cheaper
         tried = simulate_streams(engine, chunk, count, length, partials=partials)
@@ -141,7 +138,7 @@ def _find_max_streams(
 def simulate_streams(
     engine: ParakeetOnnx, chunk: float, streams: int, seconds: float, *, partials: bool
 ) -> CapacityRun:
-    """Let streams speak in real time to one worker."""
+    """Simulate streams in real time with one decoding thread."""
     config = {"type": "config", "model": "parakeet-onnx", "enable_partial": partials, "chunk_duration": chunk}
     result = CapacityRun(chunk - _OVERLAP, seconds=seconds)
     return _StreamSimulation(
@@ -156,9 +153,9 @@ class _StreamSimulation:
         self._queued_at: dict[DecodeJob, float] = {}
         self._now = 0.0
         offsets = np.random.default_rng(0).uniform(0.0, result.step, streams)
-        whole = _WARM + result.step + result.seconds + _MESSAGE
+        whole = _WARM_UP_SECONDS + result.step + result.seconds + _MESSAGE
         self._audio = [_build_noise(whole, stream) for stream in range(streams)]
-        self._positions = [round((_WARM + offset) * _RATE) for offset in offsets]
+        self._positions = [round((_WARM_UP_SECONDS + offset) * _RATE) for offset in offsets]
         answer = OpenedModel(engine.name, engine.requirements)
         for stream, session in enumerate(self._sessions):
             for effect in session.receive(decode_message(config)):
@@ -168,7 +165,7 @@ class _StreamSimulation:
         self._upcoming = [(_MESSAGE * stream / streams, stream) for stream in range(streams)]
 
     def _warm_up(self, session: Session, audio: NDArray[np.float32]) -> None:
-        """Let a session hear audio that costs nothing and says nothing: then it has its left context."""
+        """Push audio whose windows are answered at once and empty, so that the session has left context."""
         effects = session.receive(decode_message(audio.astype("<f4").tobytes()))
         while effects:
             asked = [effect for effect in effects if isinstance(effect, Decode)]
@@ -187,7 +184,7 @@ class _StreamSimulation:
         return self._result
 
     def _push_due_audio(self) -> None:
-        """Give sessions what has been spoken by now."""
+        """Push the audio that is due at the virtual time."""
         while self._upcoming and self._upcoming[0][0] <= self._now:
             when, stream = heapq.heappop(self._upcoming)
             first = self._positions[stream]
@@ -226,7 +223,7 @@ class _StreamSimulation:
 
 
 def _build_noise(seconds: float, stream: int) -> NDArray[np.float32]:
-    """Return noise that comes and goes as syllables do, without a pause; read-only."""
+    """Return noise modulated like syllables, without pauses; read-only."""
     random = np.random.default_rng(stream)
     loud = np.repeat(random.uniform(0.01, 0.3, round(seconds * 10)), _RATE // 10)
     audio = (random.normal(size=loud.size) * loud).clip(-1, 1).astype(np.float32)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from echoic.evaluate.metrics import DeliveredWord, collect_delivered_words
 from echoic.evaluate.normalize import normalize_text
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tools.benchmarks.decoding import Json
+from tools.benchmarks.decoding import Json
 
 
 def collect_words(finals: Sequence[Json]) -> list[DeliveredWord]:
