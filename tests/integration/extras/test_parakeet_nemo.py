@@ -85,11 +85,11 @@ def test_what_is_broken_is_told_with_the_next_step(folder: Path) -> None:
     weights = (folder / NEMO_WEIGHTS_FILE).read_bytes()
     (folder / NEMO_WEIGHTS_FILE).write_bytes(weights[: len(weights) // 2])
     told = refusal(folder)
-    assert "is damaged, or holds more than weights" in told.reason
+    assert "is damaged, or contains more than weights" in told.reason
     assert told.install == "echoic models get parakeet-tdt-0.6b-v3-nemo"
     (folder / NEMO_WEIGHTS_FILE).write_bytes(weights)
     change(folder, "encoder", n_layers=3)
-    assert "are not of one model" in refusal(folder).reason
+    assert "do not belong to the same model" in refusal(folder).reason
     change(folder, "encoder", n_layers=4, self_attention_model="cubist")
     assert "cannot build this model's ConformerEncoder" in refusal(folder).reason
     (folder / NEMO_CONFIG_FILE).write_text("a: [", "utf-8")
@@ -103,7 +103,7 @@ def test_what_is_broken_is_told_with_the_next_step(folder: Path) -> None:
 def test_a_configuration_that_asks_for_the_environment_is_refused(folder: Path) -> None:
     config = folder / "model_config.yaml"
     config.write_text(config.read_text("utf-8") + "\nsecret: ${oc.env:HOME}\n", "utf-8")
-    assert "asks for more than its own values" in refusal(folder).reason
+    assert "refers to values outside the file" in refusal(folder).reason
 
 
 def test_weights_that_are_a_program_are_not_run(folder: Path, tmp_path: Path) -> None:
@@ -114,14 +114,14 @@ def test_weights_that_are_a_program_are_not_run(folder: Path, tmp_path: Path) ->
     data = io.BytesIO()
     torch.save({"encoder.x": Program()}, data)
     (folder / NEMO_WEIGHTS_FILE).write_bytes(data.getvalue())
-    assert "holds more than weights" in refusal(folder).reason
+    assert "contains more than weights" in refusal(folder).reason
     assert not (tmp_path / "ran").exists()
 
 
 def test_a_device_that_is_not_there_is_told(file: Path) -> None:
-    assert "cannot compute on the device 'abacus'" in refusal(file, "abacus").reason
+    assert "cannot use the device 'abacus'" in refusal(file, "abacus").reason
     if not torch.cuda.is_available():
-        assert "cannot compute on the device 'cuda'" in refusal(file, "cuda").reason
+        assert "cannot use the device 'cuda'" in refusal(file, "cuda").reason
 
 
 def test_no_call_changes_the_model(file: Path) -> None:

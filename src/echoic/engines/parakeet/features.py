@@ -1,7 +1,7 @@
-"""Log-mel features as NeMo's ``AudioToMelSpectrogramPreprocessor`` makes them for Parakeet, in numpy.
+"""Log-mel features in numpy, equal to those of NeMo's ``AudioToMelSpectrogramPreprocessor`` for Parakeet.
 
-16 kHz, Hann window of 25 ms (symmetric) in an FFT of 512, a frame each 10 ms, preemphasis 0.97, Slaney's
-mel bands, logarithm with a guard, each band normalised over the window; no dither, no padding.
+16 kHz, a symmetric Hann window of 25 ms in an FFT of 512, one frame per 10 ms, preemphasis 0.97, Slaney's mel
+bands, logarithm with a guard, each band normalised over the window; no dither, no padding.
 Source: https://github.com/NVIDIA/NeMo, ``parts/preprocessing/features.py`` (``FilterbankFeatures``).
 """
 
@@ -17,18 +17,18 @@ from numpy.typing import NDArray
 SAMPLE_RATE = 16_000
 #: Samples from one frame to the next: 10 ms.
 HOP_SAMPLES = 160
-#: Samples under the window: 25 ms.
+#: Samples of the Hann window: 25 ms.
 WINDOW_SAMPLES = 400
 FFT_SIZE = 512
 PREEMPHASIS = 0.97
-#: Added to a band's energy before its logarithm.
+#: Added to the energy of a band before the logarithm.
 LOG_GUARD = 2.0**-24
-#: Added to a band's standard deviation before dividing by it.
+#: Added to the standard deviation of a band before the division.
 MIN_DEVIATION = 1e-5
-#: Frames below which a band has no standard deviation.
+#: The fewest frames with a standard deviation.
 MIN_FRAMES = 2
 
-#: Slaney's scale: linear up to 1 kHz, 15 mel, and logarithmic above, 27 mel for each factor of 6.4.
+#: Slaney's scale: linear up to 1 kHz (15 mel), and logarithmic above (27 mel per factor of 6.4).
 #: Source: Slaney, "Auditory Toolbox", 1998; https://librosa.org, ``librosa.filters.mel``.
 _LINEAR_HERTZ = 200.0 / 3
 _BREAK_HERTZ = 1000.0
@@ -38,19 +38,16 @@ _LOG_STEP = np.log(6.4) / 27.0
 
 @dataclass(frozen=True, slots=True)
 class MelFeatures:
-    """The features of several windows.
+    """The features of several windows."""
 
-    Attributes:
-        log_mel: float32, shape ``(windows, bands, frames of the longest)``; zero beyond a window's own frames.
-        frame_counts: int64, shape ``(windows,)``: the frames of each window.
-    """
-
+    #: float32, shape ``(windows, bands, longest)``; zero after the frames of a window.
     log_mel: NDArray[np.float32]
+    #: The frames of each window, int64, shape ``(windows,)``.
     frame_counts: NDArray[np.int64]
 
 
 class LogMelExtractor:
-    """Makes features.
+    """Computes log-mel features.
 
     Args:
         mel_bands: Mel bands; Parakeet 0.6B has 128, the 110M has 80.
@@ -61,7 +58,7 @@ class LogMelExtractor:
         self._mel_bands = mel_bands
 
     def __call__(self, windows: Sequence[NDArray[np.float32]]) -> MelFeatures:
-        """Return the features of windows, each made as if it were alone.
+        """Return the features of windows; each is independent of the others.
 
         Args:
             windows: float32, shape ``(samples,)`` each, 16 kHz, -1..1.
@@ -74,11 +71,11 @@ class LogMelExtractor:
         return MelFeatures(bands, frames)
 
     def _compute_normalised(self, audio: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
-        """Return shape ``(bands, count)``."""
+        """Return the normalised features, shape ``(bands, frames)``."""
         logs: NDArray[np.float32] = np.log(
             self._filters @ _compute_power_spectrum(audio, frames) + np.float32(LOG_GUARD)
         )
-        # In double precision, so that a band that never changes is zero and not a rounding error made large.
+        # In double precision: a constant band must become zero, not an amplified rounding error.
         logs -= logs.mean(axis=1, dtype=np.float64, keepdims=True).astype(np.float32)
         deviation = np.sqrt((logs * logs).sum(axis=1, keepdims=True) / np.float32(frames - 1))
         logs /= deviation + np.float32(MIN_DEVIATION)
@@ -86,14 +83,14 @@ class LogMelExtractor:
 
 
 def count_frames(samples: int) -> int:
-    """Return how many frames so many samples have; 0 if too few to be normalised."""
+    """Return the number of frames of ``samples`` samples; 0 if there are too few to normalise."""
     frames = samples // HOP_SAMPLES
     return frames if frames >= MIN_FRAMES else 0
 
 
 @lru_cache(maxsize=4)
 def build_mel_filters(mel_bands: int) -> NDArray[np.float32]:
-    """Return triangles of equal area on Slaney's mel scale from 0 to 8 kHz.
+    """Return triangular filters of equal area on Slaney's mel scale from 0 to 8 kHz.
 
     Returns:
         float32, shape ``(bands, FFT // 2 + 1)``, read-only.
@@ -120,10 +117,10 @@ def _build_hann_window() -> NDArray[np.float32]:
 
 
 def _compute_power_spectrum(audio: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
-    """Return the power spectrum of ``frames`` frames, shape ``(FFT // 2 + 1, count)``.
+    """Return the power spectrum, shape ``(FFT // 2 + 1, frames)``.
 
-    A frame is centred on its hop. Where the window lies in the FFT changes phases only, so it stands at
-    its beginning.
+    A frame is centred on its hop. The position of the window in the FFT changes only the phases, so the
+    window is at the start.
     """
     padded = np.zeros(len(audio) + WINDOW_SAMPLES, np.float32)
     body = padded[WINDOW_SAMPLES // 2 : WINDOW_SAMPLES // 2 + len(audio)]

@@ -1,11 +1,11 @@
-"""Parakeet (TDT, RNNT and CTC) by NVIDIA NeMo, on torch.
+"""Parakeet (TDT, RNNT and CTC) on NVIDIA NeMo and torch.
 
-Features and decoding are echoic's, so that all variants say the same; NeMo computes the encoder, the
-prediction network and the joint network (``parakeet_nemo_modules``). Its whole model is not asked for: that
-would bring losses, data loaders and a tokenizer, and its own decoding forgets where it stood.
+echoic computes the features and decodes, so that all variants give the same text; NeMo runs the encoder, the
+prediction network and the joint network (``nemo_modules``). NeMo's whole model is not loaded: it would need
+losses, data loaders and a tokenizer, and its decoding keeps no state between windows.
 
-Nothing in a loaded model is changed by a call. Loading takes some 20 s, most of it NeMo's import, and sets
-how many threads torch uses for one operation on the CPU: that holds for the whole process.
+A call does not change the loaded model. Loading takes some 20 s, mostly for NeMo's import. It also sets the
+number of threads of one torch operation on the CPU for the whole process.
 """
 
 from __future__ import annotations
@@ -27,39 +27,36 @@ from echoic.engines.parakeet.nemo_files import (
     inspect_nemo_model,
 )
 
-#: The loggers of NeMo and of what it brings, which tell a server's log about training.
+#: Loggers of NeMo and its dependencies, which write about training.
 _SILENCED_LOGGERS = ("nemo_logger", "nv_one_logger", "lightning", "lightning.pytorch")
 
 
 @dataclass(frozen=True, slots=True)
 class TorchOptions:
-    """How torch runs.
+    """Options of torch."""
 
-    Attributes:
-        device: ``auto``: the first GPU, or else the CPU; anything else by torch's own name for it.
-        precision: What is computed with; 16 bits are faster where the hardware knows them, and say a word
-            differently now and then.
-        cores: Cores that one call uses on the CPU.
-        head: The head to use of a hybrid; None: the transducer, where there is one.
-    """
-
+    #: ``auto`` (the first GPU, else the CPU), or torch's name of a device.
     device: str = "auto"
+    #: Precision of the networks; 16 bits are faster on hardware that supports them, and change a word now and
+    #: then.
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    #: Cores that one call uses on the CPU.
     cores: int = 1
+    #: The head of a hybrid to use; None: the transducer, if there is one.
     head: DecodingHead | None = None
 
 
 class ParakeetNemo(Parakeet):
-    """Parakeet from NVIDIA's own files (``engines.base.Engine``).
+    """Parakeet from NVIDIA's own files (implements ``Engine``).
 
     Args:
-        model_path: A ``.nemo`` file, or a folder, as ``parakeet_nemo_files.look_at`` takes them.
-        options: What may be set of every Parakeet; None: all as usual.
-        torch_options: How torch runs.
+        model_path: A ``.nemo`` file, or a folder (see ``nemo_files.inspect_nemo_model``).
+        options: Options of every Parakeet; None: the defaults.
+        torch_options: Options of torch.
 
     Raises:
-        ModelUnavailable: A package is missing, or the model is missing, broken or no Parakeet.
-        ValueError: A left context of less than one frame.
+        ModelUnavailable: A package is missing, or the model is missing, broken or not a Parakeet.
+        ValueError: The left context is less than one frame.
     """
 
     def __init__(
@@ -73,22 +70,29 @@ class ParakeetNemo(Parakeet):
             try:
                 from echoic.engines.parakeet import nemo_modules as modules  # noqa: PLC0415  # takes seconds
             except ImportError as failure:
-                missing = failure.name or "a part of it"
+                missing = failure.name or "one of its modules"
                 raise build_nemo_error(
                     f"NeMo cannot be imported: {missing} is missing.", NEMO_INSTALL_COMMAND
                 ) from failure
             loaded = modules.load_nemo_model(parts, torch_options)
-        read = loaded.architecture
+        architecture = loaded.architecture
         encoder, decoder = modules.NemoEncoder(loaded), modules.build_decoder(loaded)
         super().__init__(
-            ParakeetModel(NEMO_MODEL_ID, encoder, decoder, read.pieces, read.bands, read.subsampling),
+            ParakeetModel(
+                NEMO_MODEL_ID,
+                encoder,
+                decoder,
+                architecture.pieces,
+                architecture.bands,
+                architecture.subsampling,
+            ),
             options or ParakeetOptions(),
         )
 
 
 @contextmanager
 def _silence_nemo() -> Iterator[None]:
-    """Let NeMo's import say nothing, and leave Python's way of showing warnings as it was."""
+    """Suppress the logs and warnings of NeMo's import, and restore Python's warning filters."""
     for name in _SILENCED_LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""Parakeet (TDT, RNNT and CTC) by onnxruntime."""
+"""Parakeet (TDT, RNNT and CTC) on onnxruntime."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as failures
 
+from echoic.engines.onnx_runtime import build_session_options
 from echoic.engines.parakeet.decoder import CtcDecoder, TokenDecoder
 from echoic.engines.parakeet.engine import Parakeet, ParakeetModel, ParakeetOptions
 from echoic.engines.parakeet.features import MelFeatures
@@ -32,7 +33,7 @@ from echoic.engines.parakeet.transducer import (
 )
 
 _log = logging.getLogger(__name__)
-#: NVIDIA's models know five durations: none, and 1 to 4 frames.
+#: The most duration outputs of a TDT; NVIDIA's models have five (0 to 4 frames).
 MAX_DURATIONS = 16
 _LOAD_ERRORS = (
     failures.Fail,
@@ -43,7 +44,7 @@ _LOAD_ERRORS = (
     failures.NotImplemented,
     failures.RuntimeException,
 )
-#: What each graph takes and gives.
+#: Inputs and outputs of each graph.
 _ENCODER_INTERFACE = ({"audio_signal", "length"}, {"outputs"})
 _CTC_INTERFACE = ({"audio_signal", "length"}, {"logprobs"})
 _FUSED_INTERFACE = (
@@ -54,33 +55,30 @@ _FUSED_INTERFACE = (
 
 @dataclass(frozen=True, slots=True)
 class OnnxOptions:
-    """How onnxruntime runs.
+    """Options of onnxruntime."""
 
-    Attributes:
-        quantization: The encoder's; None: the fastest that is there.
-        cores: Cores that one call uses.
-        providers: Its execution providers, the best first.
-        allow_batching: Encode and decode windows together even where the graph's quantization makes what it says
-            of one depend a little on the others.
-    """
-
+    #: Quantization of the encoder; None: the fastest in the folder.
     quantization: str | None = None
+    #: Cores that one call uses.
     cores: int = 1
+    #: onnxruntime's names of the execution providers, in order of preference.
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
+    #: Whether to batch windows even with dynamic quantization, where the output depends slightly on the
+    #: batch.
     allow_batching: bool = False
 
 
 class ParakeetOnnx(Parakeet):
-    """Parakeet from a folder of ONNX files (``engines.base.Engine``).
+    """Parakeet from a folder of ONNX files (implements ``Engine``).
 
     Args:
-        folder: In the layout of ``parakeet_files``.
-        options: What may be set of every Parakeet.
-        onnx_options: How onnxruntime runs.
+        folder: In the layout of ``onnx_files``.
+        options: Options of every Parakeet; None: the defaults.
+        onnx_options: Options of onnxruntime; None: the defaults.
 
     Raises:
-        ModelUnavailable: Something is missing, broken, or does not fit together.
-        ValueError: A left context of less than one frame.
+        ModelUnavailable: A file is missing or broken, or the files do not belong together.
+        ValueError: The left context is less than one frame.
     """
 
     def __init__(
@@ -97,7 +95,7 @@ def load_onnx_model(files: OnnxModelFiles, onnx_options: OnnxOptions) -> Parakee
     """Load the files of a model.
 
     Raises:
-        ModelUnavailable: Something is broken, or does not fit together.
+        ModelUnavailable: A file is broken, or the files do not belong together.
     """
     encoder = _OnnxEncoder(files, onnx_options)
     decoder = (
@@ -109,7 +107,7 @@ def load_onnx_model(files: OnnxModelFiles, onnx_options: OnnxOptions) -> Parakee
 
 
 class _OnnxEncoder:
-    """The encoder's graph (``parakeet.Encoder``); a CTC export has its head behind it."""
+    """The graph of the encoder (implements ``ParakeetEncoder``); a CTC export includes its head."""
 
     def __init__(self, files: OnnxModelFiles, onnx_options: OnnxOptions) -> None:
         interface = _CTC_INTERFACE if files.kind == "ctc" else _ENCODER_INTERFACE
@@ -119,7 +117,7 @@ class _OnnxEncoder:
         bands = self._session.get_inputs()[0].shape[1]
         if isinstance(bands, int) and bands != files.bands:
             raise build_onnx_error(
-                f"{files.encoder} wants {bands} mel bands, but config.json says {files.bands}."
+                f"{files.encoder} takes {bands} mel bands, but config.json says {files.bands}."
             )
         width = self._session.get_outputs()[0].shape[2 if files.kind == "ctc" else 1]
         self.frame_width: int | None = width if isinstance(width, int) else None
@@ -133,14 +131,14 @@ class _OnnxEncoder:
 
 
 class _FusedNetwork:
-    """Prediction and joint network in one graph, as it is published (``transducer.Network``).
+    """The published graph of prediction and joint network in one (implements ``TransducerNetwork``).
 
-    The prediction network runs again with each step although only a token changes its answer.
+    The prediction network runs in each step, although its output changes only after a token.
     """
 
     def __init__(self, session: ort.InferenceSession, blank: int) -> None:
         self._session, self._blank = session, blank
-        inputs = {one.name: one.shape for one in session.get_inputs()}
+        inputs = {argument.name: argument.shape for argument in session.get_inputs()}
         self.frame_width: int = inputs["encoder_outputs"][1]
         self.output_count: int = session.get_outputs()[0].shape[3]
         self._durations = range(self.output_count - blank - 1)
@@ -155,13 +153,13 @@ class _FusedNetwork:
     def score_frames(
         self, frames: Sequence[NDArray[np.float32]], lanes: Sequence[DecoderLane]
     ) -> LogitsJointOutput:
-        """Return what the frames of each lane say after its token."""
-        memory = [
+        """Return the scores of the next frames of each lane, given its last token."""
+        states = [
             np.stack(parts, axis=1) for parts in zip(*(lane.predictor_state for lane in lanes), strict=True)
         ]
-        feed = {f"input_states_{number}": part for number, part in enumerate(memory, start=1)}
-        logits, *after = self._session.run(
-            ["outputs", *(f"output_states_{number}" for number in range(1, len(memory) + 1))],
+        feed = {f"input_states_{number}": part for number, part in enumerate(states, start=1)}
+        logits, *next_states = self._session.run(
+            ["outputs", *(f"output_states_{number}" for number in range(1, len(states) + 1))],
             {
                 "encoder_outputs": np.ascontiguousarray(stack_frames(frames).transpose(0, 2, 1)),
                 "targets": np.array([[lane.last_token] for lane in lanes], np.int32),
@@ -173,15 +171,15 @@ class _FusedNetwork:
             logits[:, :, 0],
             self._blank,
             self._durations,
-            lambda lane: tuple(part[:, lane] for part in after),
+            lambda lane: tuple(part[:, lane] for part in next_states),
         )
 
 
 def _build_ctc_decoder(files: OnnxModelFiles, encoder: _OnnxEncoder) -> TokenDecoder:
     if encoder.frame_width not in {None, len(files.pieces) + 1}:
         raise build_onnx_error(
-            f"vocab.txt and {files.encoder.name} are not of one CTC model: {len(files.pieces)} pieces and a "
-            f"blank against {encoder.frame_width} outputs."
+            f"vocab.txt and {files.encoder.name} do not belong to one CTC model: {len(files.pieces)} pieces "
+            f"and a blank against {encoder.frame_width} outputs."
         )
     return CtcDecoder(len(files.pieces))
 
@@ -189,16 +187,16 @@ def _build_ctc_decoder(files: OnnxModelFiles, encoder: _OnnxEncoder) -> TokenDec
 def _build_transducer(
     files: OnnxModelFiles, encoder: _OnnxEncoder, onnx_options: OnnxOptions
 ) -> TokenDecoder:
-    """Return the decoder of a TDT or RNNT, after a look whether all parts fit together."""
+    """Return the decoder of a TDT or RNNT; checks that all parts belong together."""
     blank, lookahead = len(files.pieces), LOOKAHEAD[files.kind]
     if files.split_joint is not None:
-        loaded = zip(files.split_joint, SPLIT_INTERFACES.items(), strict=True)
-        cut = SplitSessions(
-            *(_load_session(file, onnx_options, takes, part) for file, (part, takes) in loaded)
+        graphs = zip(files.split_joint, SPLIT_INTERFACES.items(), strict=True)
+        sessions = SplitSessions(
+            *(_load_session(file, onnx_options, interface, part) for file, (part, interface) in graphs)
         )
-        _check_dimensions(files, encoder, cut.frame_width, cut.output_count)
-        return SplitTransducer(cut, blank, lookahead=lookahead, max_symbols=files.max_symbols)
-    assert files.joint is not None  # noqa: S101  # ``look_through`` found one of both
+        _check_dimensions(files, encoder, sessions.frame_width, sessions.output_count)
+        return SplitTransducer(sessions, blank, lookahead=lookahead, max_symbols=files.max_symbols)
+    assert files.joint is not None  # noqa: S101  # ``inspect_onnx_folder`` finds one of both
     network = _FusedNetwork(
         _load_session(files.joint, onnx_options, _FUSED_INTERFACE, "decoder_joint"), blank
     )
@@ -215,18 +213,18 @@ def _build_transducer(
 def _check_dimensions(
     files: OnnxModelFiles, encoder: _OnnxEncoder, frame_width: int, output_count: int
 ) -> None:
-    """Refuse decoding networks that are not of the encoder's model, or not of the vocabulary's."""
+    """Check that the encoder, the decoding networks and the vocabulary belong to one model."""
     networks = (files.joint or (files.split_joint or (files.encoder,))[-1]).name
     if encoder.frame_width not in {None, frame_width}:
         raise build_onnx_error(
-            f"{files.encoder.name} and {networks} are not of one model: {encoder.frame_width} values a frame "
-            f"against {frame_width}."
+            f"{files.encoder.name} and {networks} do not belong to one model: {encoder.frame_width} values "
+            f"per frame against {frame_width}."
         )
     durations = output_count - len(files.pieces) - 1
     if not (1 <= durations <= MAX_DURATIONS if files.kind == "tdt" else durations == 0):
         raise build_onnx_error(
-            f"vocab.txt and {networks} are not of one {files.kind.upper()} model: {len(files.pieces)} pieces "
-            f"and a blank against {output_count} outputs."
+            f"vocab.txt and {networks} do not belong to one {files.kind.upper()} model: {len(files.pieces)} "
+            f"pieces and a blank against {output_count} outputs."
         )
 
 
@@ -236,13 +234,10 @@ def _load_session(
     """Load a graph.
 
     Raises:
-        ModelUnavailable: It cannot be loaded, or takes or gives something else.
+        ModelUnavailable: The graph cannot be loaded, or has other inputs or outputs.
     """
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = onnx_options.cores
-    options.inter_op_num_threads = 1
+    options = build_session_options(onnx_options.cores)
     options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         session = ort.InferenceSession(file, options, providers=list(onnx_options.providers))
     except _LOAD_ERRORS as failure:
@@ -250,8 +245,8 @@ def _load_session(
             f"{file} cannot be loaded: it is cut off or damaged, a file beside it (.data) is missing, or it "
             f"needs another onnxruntime than {ort.__version__}."
         ) from failure
-    takes, gives = interface
-    found = {one.name for one in session.get_inputs()}, {one.name for one in session.get_outputs()}
-    if not takes <= found[0] or not gives <= found[1]:
+    inputs = {argument.name for argument in session.get_inputs()}
+    outputs = {output.name for output in session.get_outputs()}
+    if not interface[0] <= inputs or not interface[1] <= outputs:
         raise build_onnx_error(f"{file} is not the {graph_name} of a NeMo model.")
     return session
