@@ -1,4 +1,4 @@
-"""The tree of errors, and what each does to a connection."""
+"""Exceptions, the error codes of the protocol, and the close code of each."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ErrorCode(StrEnum):
     INTERNAL_ERROR = "internal_error"
 
 
-#: What follows an ``error`` frame: the WebSocket close code, or None where the session goes on.
+#: WebSocket close code that follows an ``error`` frame; None: the session continues.
 CLOSE_CODES: Mapping[ErrorCode, int | None] = MappingProxyType(
     {
         ErrorCode.BAD_JSON: None,
@@ -59,12 +59,12 @@ CLOSE_CODES: Mapping[ErrorCode, int | None] = MappingProxyType(
 
 
 class EchoicError(Exception):
-    """Something a person can be told: a code, a sentence, and named details.
+    """Base of all errors that are sent to clients as an ``error`` frame.
 
     Args:
-        code: Which row of the table this is.
-        message: A sentence for the person at the client; never a foreign exception's text.
-        **detail: Further keys of the ``error`` frame.
+        code: Error code.
+        message: A sentence for the user; never the text of another library's exception.
+        **detail: Further keys of the frame.
     """
 
     def __init__(self, code: ErrorCode, message: str, **detail: Detail) -> None:
@@ -75,69 +75,71 @@ class EchoicError(Exception):
 
 
 def strip_folders(text: str) -> str:
-    """Return a sentence with files' names in it, but not where they are.
+    """Remove the folders of file paths from a message, so that only file names remain.
 
-    From the beginning of the first path up to its last separator all goes, and with more than one path all up
-    to the last one's: where the names of folders may hold spaces, too much is better than too little.
+    Removes all text from the start of the first path to the last separator in the message: folder names may
+    contain spaces, so removing too much is safer than too little.
     """
     return _FOLDER_PATTERN.sub("", text)
 
 
 class ProtocolError(EchoicError):
-    """A client's message that is not what the protocol allows."""
+    """A message of the client that violates the protocol."""
 
 
 def append_install(reason: str, install: str | None) -> str:
-    """Return a sentence about something missing, and the command that brings it if there is one."""
+    """Append the install command, if any, to a sentence about something missing."""
     return f"{reason} To install it: `{install}`." if install else reason
 
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """Why something cannot be had: a sentence, and the command that would help if there is one."""
+    """Why an optional feature is unavailable."""
 
     reason: str
+    """A sentence."""
     install: str | None = None
+    """The command that installs what is missing, if any."""
 
     @property
     def message(self) -> str:
-        """Both, for a person."""
+        """Reason and install command as one message."""
         return append_install(self.reason, self.install)
 
 
 class ModelUnavailable(EchoicError):
-    """A model that cannot be had here, with the command that would bring it.
+    """A requested model is unavailable.
 
-    Clients are told its ``message`` and ``detail``, which name no folder of this machine. ``str()`` of it and
-    ``reason`` do, for the command line and the log.
+    ``message`` and ``detail`` go to clients and contain no folder of this machine. ``str()`` and ``reason``
+    contain them, for the command line and the log.
 
     Args:
-        model: The model's name as the client asked for it.
-        reason: What is missing, in a sentence.
-        install: The command that installs what is missing, if there is one.
+        model: Model name as the client requested it.
+        reason: What is missing, as a sentence.
+        install: The command that installs what is missing, if any.
     """
 
     def __init__(self, model: str, reason: str, install: str | None = None) -> None:
-        public, said = strip_folders(reason), f"The model {model!r} is not available here."
+        public, intro = strip_folders(reason), f"The model {model!r} is not available here."
         super().__init__(
             ErrorCode.MODEL_UNAVAILABLE,
-            f"{said} {append_install(public, install)}",
+            f"{intro} {append_install(public, install)}",
             model=model,
             reason=public,
             install=install,
         )
-        self.args = (f"{said} {append_install(reason, install)}",)
+        self.args = (f"{intro} {append_install(reason, install)}",)
         self.model = model
         self.reason = reason
         self.install = install
 
 
 class DecodeFailed(EchoicError):
-    """An engine that could not decode a window; the message is ours, the cause is chained.
+    """An engine failed to decode a window; the original exception is chained.
 
     Args:
-        message: A sentence.
-        is_last: It was tried more than once already, and should not be again.
+        message: A sentence for the user.
+        is_last: Whether the decode was retried already and must not be retried again.
     """
 
     def __init__(
@@ -148,8 +150,8 @@ class DecodeFailed(EchoicError):
 
 
 class UnreadableAudio(Exception):
-    """A file that holds no audio that can be read; the message is a sentence that names it."""
+    """A file contains no readable audio; the message names the file."""
 
 
 class AccessRefused(EchoicError):
-    """A connection that may not be: no key, wrong key, server full, draining."""
+    """A connection is refused: authentication failed, server full, or draining."""

@@ -1,4 +1,4 @@
-"""Samples and seconds, and the only conversions between them."""
+"""Conversions between samples and seconds."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ def to_seconds(samples: int, rate: int) -> float:
 
 
 def rescale(samples: int, rate: int, new_rate: int) -> int:
-    """Return the position in samples at ``new_rate`` that ``samples`` at ``rate`` falls on (nearest)."""
+    """Convert a position at ``rate`` samples per second to the nearest position at ``new_rate``."""
     return samples if rate == new_rate else (2 * samples * new_rate + rate) // (2 * rate)

@@ -1,1 +1,1 @@
-"""Sound as numbers: the bounded tape, the resampler, the speech gate."""
+"""Audio processing: sample buffer, resampler, voice activity."""

@@ -1,1 +1,1 @@
-"""Types that engines, detectors and diarizers share with the session."""
+"""Interfaces between the session and models: engine, diarizer, voice activity detector."""

@@ -1,4 +1,4 @@
-"""Sound to tell speakers apart in, and what is heard there: the seam to the speakers' models."""
+"""Interface of a speaker diarizer: consecutive chunks of audio in, speaker turns out."""
 
 from __future__ import annotations
 
@@ -9,98 +9,96 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-#: Samples per second of every ``Sound``.
+#: Samples per second of every ``DiarizationChunk``.
 DIARIZATION_SAMPLE_RATE = 16_000
 
 
 @dataclass(frozen=True, slots=True)
 class SpeakerOptions:
-    """What a client says of the speakers.
-
-    Attributes:
-        count: How many there are, or None: nobody knows.
-        max_count: How many there are at most, or None.
-    """
+    """The number of speakers, as far as the client knows."""
 
     count: int | None = None
+    """Exact number of speakers, or None."""
     max_count: int | None = None
+    """Maximum number of speakers, or None."""
 
 
 @dataclass(frozen=True, slots=True)
 class DiarizationChunk:
-    """The next piece of a session's audio: it begins where the piece before it ended.
-
-    Attributes:
-        audio: float32, shape ``(n,)``, mono, 16 kHz, -1..1; read-only; any length.
-        start: Seconds on the session's clock of the first sample.
-        speech_spans: Where there is speech, in samples of ``audio``, in order; all of it where nobody listens.
-        is_last: Nothing follows soon: whatever is still undecided is to be decided.
-        state: The ``carry`` of the answer before, or None at a start.
-        options: What the client says of the speakers.
-    """
+    """The next chunk of a session's audio; it starts where the chunk before ended."""
 
     audio: NDArray[np.float32] = field(repr=False)
+    """float32, shape ``(n,)``, mono, 16 kHz, -1..1; read-only; any length."""
     start: float
+    """Seconds on the session's clock of the first sample."""
     speech_spans: tuple[tuple[int, int], ...]
+    """Start and end of each stretch of speech, in samples of ``audio``, in order. Without a voice activity
+    detector: one span of the whole chunk."""
     is_last: bool = False
+    """Whether the audio ends here for now (commit, stop): decide all pending turns."""
     state: object = field(default=None, repr=False)
+    """``DiarizationResult.state`` of the chunk before, or None at the start."""
     options: SpeakerOptions = SpeakerOptions()
+    """Number of speakers."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpeakerTurn:
-    """One speaker from ``start`` to ``end``, in seconds on the session's clock; ids count from 0."""
+    """Continuous speech of one speaker."""
 
     start: float
+    """Seconds on the session's clock."""
     end: float
+    """Seconds on the session's clock."""
     speaker: int
+    """Speaker id, from 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class DiarizationResult:
-    """A diarizer's answer for a piece of sound.
-
-    Attributes:
-        turns: Who speaks in it, and before it where no answer said so yet (a piece may be too short to tell),
-            in order of their starts; two speakers' may overlap, one's do not; pauses belong to nobody.
-        state: What it knows of the session after this piece, opaque to everyone but itself; of bounded size.
-    """
+    """The result of diarizing one chunk."""
 
     turns: tuple[SpeakerTurn, ...]
+    """Turns in this chunk, and turns before it that no earlier result contained, ordered by start. Turns of
+    different speakers may overlap; turns of one speaker do not."""
     state: object = field(default=None, repr=False)
+    """State of the session after this chunk; opaque to all but the diarizer, of bounded size."""
 
 
 class Diarizer(Protocol):
-    """A loaded diarizer. It holds weights and no session: what it must remember travels as ``carry``.
+    """A loaded diarization model. It holds weights and nothing about a session.
 
-    It is called from worker threads, from several at once.
+    Threads: all methods but ``close`` are called from several worker threads at once.
     """
 
     @property
     def name(self) -> str:
-        """Its own name, as the status endpoint lists it."""
+        """Name of the model, as listed by the status endpoint."""
 
     def diarize(self, chunks: Sequence[DiarizationChunk]) -> list[DiarizationResult]:
-        """Return who speaks in each piece of sound, in their order.
+        """Diarize a batch of chunks of different sessions.
 
-        The pieces are of different sessions. An answer must not depend on which other pieces are in the
-        call. A speaker's id is the number of speakers that the session had before, and stays the same.
+        The result of a chunk must not depend on the other chunks of the batch. A new speaker's id is the number
+        of speakers that the session had before; ids never change.
+
+        Returns:
+            One result per chunk, in the same order.
 
         Raises:
-            Exception: Anything; the pieces then have no speakers, and nothing else is lost.
+            Exception: Any. The words of these chunks then have no speakers.
         """
 
     def finalize(self, state: object) -> tuple[SpeakerTurn, ...]:
-        """Return the best account of all that a session heard, in the order of ``DiarizationResult``.
+        """Return the best estimate of all turns of a session, ordered as in ``DiarizationResult.turns``.
 
-        It may correct what ``diarize`` said, by the same ids. It costs more than that, but is bounded, as
-        is the carry: of a long session the account may be coarser than the answers were.
+        The estimate may correct earlier results; speakers keep their ids. It costs more than ``diarize`` but
+        is bounded, as the state is: for long sessions it may be coarser than the earlier results.
 
         Args:
-            state: The ``state`` of the session's last ``DiarizationResult``; None: nothing was heard.
+            state: ``DiarizationResult.state`` of the last chunk, or None without any.
 
         Raises:
-            Exception: Anything; the answers of ``diarize`` then stand.
+            Exception: Any. The earlier results then stand.
         """
 
     def close(self) -> None:

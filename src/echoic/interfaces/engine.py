@@ -1,4 +1,38 @@
-"""What an engine says of a window."""
+"""Interface of a speech recognition engine: windows of audio in, hypotheses out.
+
+An engine holds model weights and nothing about a session. Everything a decode needs travels with the window:
+the audio, its context, and the decoder state that the engine returned for the window before. So a batch may
+mix sessions, windows of one session may be decoded on different threads, and a failed decode can be repeated.
+
+Windows depend on ``EngineRequirements.strategy``:
+
+- ``stateful``: each window brings new audio with left and right context, and the state after the window
+  before. The engine returns tokens of the new audio as ``committed``.
+- ``local_agreement``: each window is one utterance from its start up to now. The engine keeps no state and
+  returns all tokens as ``volatile``; the session emits the words on which two decodes agree.
+- ``overlap``: one window per segment, which overlaps the window before. The engine keeps no state and returns
+  all tokens as ``volatile``; the session removes the words that both windows contain.
+
+A minimal engine that returns text only::
+
+    class UpperCaseEngine:
+        name = "my-model"
+        requirements = EngineRequirements("overlap", sample_rate=16_000)
+        max_batch_size = 1
+        max_concurrency = 1
+
+        def __init__(self) -> None:
+            self._model = load_my_model()
+
+        def decode(self, windows: Sequence[Window]) -> list[Hypothesis]:
+            return [build_text_hypothesis(self._model.transcribe(window.audio)) for window in windows]
+
+        def close(self) -> None:
+            del self._model
+
+``tests/contracts/test_engine_contract.py`` checks what every engine must do. See docs/architecture.md for
+how a new engine is registered.
+"""
 
 from __future__ import annotations
 
@@ -14,148 +48,138 @@ from echoic.text.vocabulary import NO_HOTWORDS, Hotwords
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One piece of text; a leading space marks the start of a word.
-
-    Attributes:
-        text: The piece, e.g. ``" hel"`` then ``"lo"``.
-        start: Seconds from the window's first sample, or None where the engine gives no times.
-        duration: Seconds, or None.
-        confidence: 0..1, or None.
-    """
+    """A piece of text, often a part of a word."""
 
     text: str
+    """The text; a leading space marks the start of a word: ``" hel"``, then ``"lo"``."""
     start: float | None = None
+    """Seconds from the first sample of the window (context included), or None without times."""
     duration: float | None = None
+    """Seconds, or None."""
     confidence: float | None = None
+    """0..1, or None."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """An engine's answer for one window.
-
-    Attributes:
-        committed: Tokens that will not change, whatever follows (engines that carry state).
-        volatile: Tokens that later audio may change; everything, for engines without state.
-        state: The decoder's state after ``committed``, opaque to everyone but its engine.
-    """
+    """The result of decoding one window."""
 
     committed: tuple[Token, ...] = ()
+    """Tokens that later audio cannot change. Only ``stateful`` engines commit tokens."""
     volatile: tuple[Token, ...] = ()
+    """Tokens that later audio may change; all tokens, for engines without state."""
     state: object = None
+    """Decoder state after ``committed``. Opaque to all but the engine; must not be changed afterwards."""
 
 
 def build_text_hypothesis(text: str) -> Hypothesis:
-    """Return the hypothesis of an engine that answers with bare text: volatile words, no times."""
+    """Return the hypothesis of an engine that returns plain text: volatile words without times."""
     return Hypothesis(volatile=tuple(Token(" " + word) for word in text.split()))
 
 
 @dataclass(frozen=True, slots=True)
 class EngineRequirements:
-    """How an engine wants its windows cut.
-
-    Attributes:
-        strategy: ``stateful``: decodes only the new part and goes on from its ``carry``;
-            ``local_agreement``: has no state and is poisoned by cut words, so windows grow from the last
-            pause and only what is settled is said; ``overlap``: one window a segment, aligned by text.
-        sample_rate: Samples per second it must be given; None: whatever the client sends.
-        left_context: Seconds before the new part (``stateful``).
-        right_context: Seconds after the new part, decoded later (``stateful``).
-        max_window_seconds: Seconds of the longest window (``local_agreement``).
-        window_step_seconds: Seconds between the ends of two windows of an utterance that goes on, partials included
-            (``local_agreement``): for engines whose windows cost the same however short they are. 0: as often
-            as it is good for.
-        min_confidence: Confidence below which a word, and what follows it, is not said before its utterance is over
-            (``local_agreement``).
-        has_word_times: Whether its tokens have times.
-        hotword_support: What it can do with terms to listen for: ``boost`` each wherever it may be said, read them in a
-            ``prompt``, or nothing.
-    """
+    """How the session must cut the windows of an engine, and what the engine supports."""
 
     strategy: Literal["stateful", "local_agreement", "overlap"]
+    """How windows follow each other; see the module's docstring."""
     sample_rate: int | None = 16_000
+    """Samples per second of ``Window.audio``; None: the rate of the client's audio."""
     left_context: float = 0.0
+    """Seconds of audio before the new part of a window (``stateful``)."""
     right_context: float = 0.0
+    """Seconds of audio after the new part of a window (``stateful``)."""
     max_window_seconds: float = 20.0
+    """Length of the longest window in seconds (``local_agreement``)."""
     window_step_seconds: float = 0.0
+    """Seconds by which the window of an open utterance grows at least, for finals and partials alike
+    (``local_agreement``). For engines whose decode costs the same for short windows. 0: no minimum."""
     min_confidence: float = 0.0
+    """Words below this confidence, and all words after them, are emitted only when their utterance is over
+    (``local_agreement``)."""
     has_word_times: bool = False
+    """Whether tokens have ``start`` and ``duration``."""
     hotword_support: Literal["none", "prompt", "boost"] = "none"
+    """How the engine uses hotwords: not at all, as the text ``DecodeOptions.prompt``, or by boosting
+    ``DecodeOptions.hotwords`` in the search."""
 
 
 @dataclass(frozen=True, slots=True)
 class DecodeOptions:
-    """What a session asks of every decode.
-
-    Attributes:
-        language: BCP 47 tag as a hint, or None.
-        hotwords: Terms to listen for; the same object as long as they are the same.
-        prompt: The same for a model that reads a prompt, or None.
-    """
+    """Options of a session that apply to all its decodes."""
 
     language: str | None = None
+    """Language hint (BCP 47), or None."""
     hotwords: Hotwords = NO_HOTWORDS
+    """Terms to boost. The same object as long as the terms are the same, so an engine may cache by identity."""
     prompt: str | None = None
+    """The terms as a text prompt, or None."""
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Audio to decode.
-
-    Attributes:
-        audio: float32, shape ``(left + new + right,)``, mono, -1..1; read-only.
-        sample_rate: Samples per second of ``audio``.
-        start: Seconds on the session's clock of the first sample.
-        left_context: Samples of context before the new part.
-        new_samples: Samples that are new.
-        right_context: Samples of context after it, that will be new later.
-        is_last: True if nothing follows soon: everything heard is to be committed.
-        for_partial: True if what the right context says is wanted too, as volatile tokens.
-        state: The ``carry`` of the hypothesis before, or None at a start.
-        options: What the session asks of every decode.
-    """
+    """Audio to decode: left context, new audio, right context."""
 
     audio: NDArray[np.float32] = field(repr=False)
+    """float32, shape ``(left_context + new_samples + right_context,)``, mono, -1..1; read-only."""
     sample_rate: int
+    """Samples per second of ``audio``."""
     start: float
+    """Seconds on the session's clock of the first sample."""
     left_context: int
+    """Samples of context before the new audio; they were new in an earlier window."""
     new_samples: int
+    """Samples of new audio."""
     right_context: int
+    """Samples of context after the new audio; they will be new in a later window."""
     is_last: bool = False
+    """Whether the audio ends here for now (commit, stop, end of an utterance): commit all tokens."""
     for_partial: bool = False
+    """Whether the window is for a partial: return tokens of the right context as ``volatile``."""
     state: object = field(default=None, repr=False)
+    """``Hypothesis.state`` of the window before, or None at the start. Must not be modified."""
     options: DecodeOptions = DecodeOptions()
+    """Options of the session."""
 
 
 class Engine(Protocol):
-    """A loaded recogniser. It holds weights and no session: what it must remember travels as ``carry``.
+    """A loaded speech recognition model.
 
-    ``decode`` is called from worker threads, several at once if ``max_concurrency`` allows it.
+    Threads: ``decode`` is called from worker threads, at most ``max_concurrency`` calls at a time. ``close`` is
+    called once, when no decode is running.
     """
 
     @property
     def name(self) -> str:
-        """The model's own name, as the status endpoint lists it."""
+        """Name of the model, as listed by the status endpoint."""
 
     @property
     def requirements(self) -> EngineRequirements:
-        """How it wants its windows."""
+        """How windows must be cut; constant."""
 
     @property
     def max_batch_size(self) -> int:
-        """The most windows one ``decode`` should be given."""
+        """Maximum number of windows per ``decode`` call; at least 1."""
 
     @property
     def max_concurrency(self) -> int:
-        """The most ``decode`` calls that may run at the same time."""
+        """Maximum number of concurrent ``decode`` calls; at least 1."""
 
     def decode(self, windows: Sequence[Window]) -> list[Hypothesis]:
-        """Return one hypothesis for each window, in their order.
+        """Decode a batch of windows, of the same or of different sessions.
 
-        A window's hypothesis must not depend on which other windows are in the call.
+        The hypothesis of a window must not depend on the other windows of the batch, nor on earlier calls: the
+        same window may be decoded again.
+
+        Args:
+            windows: 1 to ``max_batch_size`` windows of any lengths, at ``requirements.sample_rate``.
+
+        Returns:
+            One hypothesis per window, in the same order.
 
         Raises:
-            Exception: Anything; the worker retries the windows one by one and turns what still
-                fails into ``DecodeFailed`` for that window alone.
+            Exception: Any. The worker then decodes the windows of the batch one by one; a window that fails
+                alone becomes a ``DecodeFailed`` for its session and does not affect the others.
         """
 
     def close(self) -> None:
@@ -164,24 +188,23 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """The model a client asked for: its name and variant as the protocol resolves them."""
+    """The model that a client requests, after the protocol's defaults."""
 
     model: str
+    """Name of the model as the client wrote it."""
     variant: str
+    """``standard``, ``onnx`` or ``mlx``."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenedModel:
-    """The model that a session gets.
-
-    Attributes:
-        name: The active model's own name.
-        requirements: How it wants its windows.
-        fallback_reason: Why another model than the one asked for answers (a sentence), or None.
-        languages: The languages it knows, lower-case and without region; empty: any, or nobody says.
-    """
+    """The model that decodes a session."""
 
     name: str
+    """Name of the active model."""
     requirements: EngineRequirements
+    """How its windows must be cut."""
     fallback_reason: str | None = None
+    """Why this model replaces the requested one (a sentence), or None."""
     languages: tuple[str, ...] = ()
+    """Language codes that it knows, in lower case, without region; empty: any or unknown."""

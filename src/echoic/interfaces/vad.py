@@ -1,4 +1,4 @@
-"""Interface of a voice activity detector."""
+"""Interface of a voice activity detector: frames of audio in, speech probabilities out."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 
 
 class VoiceActivityDetector(Protocol):
-    """One stream's voice-activity detector: keeps its state, shares its weights."""
+    """The voice activity detector of one stream. It keeps the stream's state; weights may be shared."""
 
     @property
     def sample_rate(self) -> int:
-        """Samples per second of what it hears."""
+        """Samples per second of the frames."""
 
     @property
     def frame_samples(self) -> int:
-        """Samples of one frame; one probability a frame."""
+        """Samples per frame."""
 
     def probabilities(self, frames: NDArray[np.float32]) -> Sequence[float]:
-        """Return the probability of speech (0..1) of each frame.
+        """Return the probability of speech (0..1) for each frame.
 
         Args:
-            frames: float32, shape ``(n, frame_samples)``, -1..1, contiguous in time with the last call.
+            frames: float32, shape ``(n, frame_samples)``, -1..1; continues the audio of the last call.
         """

@@ -1,1 +1,1 @@
-"""The wire protocol: frames, their JSON codec and PCM audio."""
+"""Wire protocol: frames, their JSON codec, PCM audio, constants."""

@@ -1,1 +1,1 @@
-"""Words: hypotheses, seams, the transcript."""
+"""Text of hypotheses: local agreement, overlap removal, replacements, vocabulary."""
