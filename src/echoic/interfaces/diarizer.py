@@ -78,8 +78,8 @@ class Diarizer(Protocol):
     def diarize(self, chunks: Sequence[DiarizationChunk]) -> list[DiarizationResult]:
         """Diarize a batch of chunks of different sessions.
 
-        The result of a chunk must not depend on the other chunks of the batch. A new speaker's id is the number
-        of speakers that the session had before; ids never change.
+        The result of a chunk must not depend on the other chunks of the batch. A new speaker's id is the
+        number of speakers that the session had before; ids never change.
 
         Returns:
             One result per chunk, in the same order.

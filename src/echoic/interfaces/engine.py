@@ -111,7 +111,7 @@ class DecodeOptions:
     language: str | None = None
     """Language hint (BCP 47), or None."""
     hotwords: Hotwords = NO_HOTWORDS
-    """Terms to boost. The same object as long as the terms are the same, so an engine may cache by identity."""
+    """Terms to boost. The same object as long as the terms are the same: an engine may cache by identity."""
     prompt: str | None = None
     """The terms as a text prompt, or None."""
 
@@ -145,8 +145,8 @@ class Window:
 class Engine(Protocol):
     """A loaded speech recognition model.
 
-    Threads: ``decode`` is called from worker threads, at most ``max_concurrency`` calls at a time. ``close`` is
-    called once, when no decode is running.
+    Threads: ``decode`` is called from worker threads, at most ``max_concurrency`` calls at a time.
+    ``close`` is called once, when no decode is running.
     """
 
     @property
@@ -168,8 +168,8 @@ class Engine(Protocol):
     def decode(self, windows: Sequence[Window]) -> list[Hypothesis]:
         """Decode a batch of windows, of the same or of different sessions.
 
-        The hypothesis of a window must not depend on the other windows of the batch, nor on earlier calls: the
-        same window may be decoded again.
+        The hypothesis of a window must not depend on the other windows of the batch, nor on earlier calls:
+        the same window may be decoded again.
 
         Args:
             windows: 1 to ``max_batch_size`` windows of any lengths, at ``requirements.sample_rate``.

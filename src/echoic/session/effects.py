@@ -1,4 +1,4 @@
-"""What a session asks its driver to do."""
+"""Effects: actions that a session requests from its driver."""
 
 from __future__ import annotations
 
@@ -21,85 +21,73 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class OpenModel:
-    """Find the model; answer by ``Session.opened`` with a ``ModelAnswer`` or a ``ModelUnavailable``."""
+    """Resolve a model; then call ``on_model_opened`` with an ``OpenedModel`` or ``ModelUnavailable``."""
 
     request: ModelRequest
 
 
 @dataclass(frozen=True, slots=True)
 class Decode:
-    """Decode a window; answer by ``Session.finished(key, …)`` with a ``Hypothesis`` or a ``DecodeFailed``.
-
-    Attributes:
-        key: Unique within the session.
-        window: What to decode.
-        model: The name of the model, as in ``ModelAnswer.name``.
-        is_final: A final waits for it; False: a partial, after all finals.
-    """
+    """Decode a window; then call ``on_decoded(key, …)`` with a ``Hypothesis`` or ``DecodeFailed``."""
 
     key: int
+    """Unique within the session."""
     window: Window
+    """Audio to decode."""
     model: str
+    """``OpenedModel.name`` of the model to use."""
     is_final: bool
+    """Whether a final waits for the result; False: the decode is for a partial and comes after all finals."""
 
 
 @dataclass(frozen=True, slots=True)
 class CancelDecodes:
-    """These decodes are overtaken: whichever has not begun need not; answers to them are ignored."""
+    """Drop these decodes if they have not started; results of them are ignored."""
 
     keys: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Diarize:
-    """Find out who speaks; answer by ``Session.listened(key, …)`` with ``Voices``, or None: it failed.
-
-    Attributes:
-        key: Unique within the session, among those of ``Diarize`` and ``FinalizeDiarization``.
-        chunk: What to listen to.
-    """
+    """Diarize a chunk; then call ``on_diarized(key, …)`` with the result, or None if it failed."""
 
     key: int
+    """Unique within the session, together with the keys of ``FinalizeDiarization``."""
     chunk: DiarizationChunk
+    """Audio to diarize."""
 
 
 @dataclass(frozen=True, slots=True)
 class FinalizeDiarization:
-    """Find out who spoke in the whole session; answer by ``Session.reviewed(key, …)`` with turns, or None.
-
-    Attributes:
-        key: Unique within the session, among those of ``Diarize`` and ``FinalizeDiarization``.
-        state: The ``state`` of the last ``Voices``.
-    """
+    """Finalize a session's turns; then call ``on_diarization_finalized(key, …)``, with None if it failed."""
 
     key: int
+    """Unique within the session, together with the keys of ``Diarize``."""
     state: object
+    """``DiarizationResult.state`` of the last chunk."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordAudio:
-    """Keep more of the session's audio for the client.
-
-    Attributes:
-        audio: float32, shape ``(n,)``, mono, 16 kHz, -1..1; read-only.
-    """
+    """Append audio to the session's recording."""
 
     audio: NDArray[np.float32] = field(repr=False)
+    """float32, shape ``(n,)``, mono, 16 kHz, -1..1; read-only."""
 
 
 @dataclass(frozen=True, slots=True)
 class DiscardRecording:
-    """Throw away what was stored."""
+    """Delete the session's recording."""
 
 
 @dataclass(frozen=True, slots=True)
 class Continue:
-    """There is audio left to work through: call ``Session.proceed`` once others had their turn."""
+    """More audio is buffered: yield to the event loop, then call ``continue_audio``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Close the connection once everything before this effect is sent. Nothing follows it."""
+    """Close the connection after all earlier effects. No effect follows."""
 
     code: int
     reason: str = ""

@@ -1,191 +1,108 @@
-"""What waits in a session, counted as it comes and goes: nobody walks along a line to measure it."""
+"""Output queue of a session: delivers segments and replies in order and requests their decodes."""
 
 from __future__ import annotations
 
 import itertools
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar, assert_never
+from typing import assert_never
 
 from echoic.errors import DecodeFailed
 from echoic.interfaces.diarizer import DiarizationResult, SpeakerTurn
 from echoic.interfaces.engine import Hypothesis
-from echoic.protocol.frames import Audio, DiarizationSummary, FullTranscript, ServerFrame, Status
+from echoic.protocol.frames import DiarizationSummary, FullTranscript, ServerFrame, Status
 from echoic.session.decoding.strategy import TimedWord
 from echoic.session.effects import CancelDecodes, Close, Decode, Diarize, Effect, FinalizeDiarization, Send
 from echoic.session.pipeline import PendingSegment, PendingWindow, RecognitionPipeline
 from echoic.session.rendering import build_decode_error, build_diarization_warning, build_final, build_partial
+from echoic.session.sized_queue import SizedQueue
 from echoic.session.speaker_tracking import DiarizationRequest, SpeakerTracker
-from echoic.units import to_seconds
 
-_T = TypeVar("_T")
-
-
-class SizedQueue(Generic[_T]):
-    """Items in order, and how much they are.
-
-    Args:
-        size: How much an item counts, in whole units; asked again when it goes.
-    """
-
-    __slots__ = ("_items", "_size", "size", "sized_count")
-
-    def __init__(self, size: Callable[[_T], int]) -> None:
-        self._items: deque[_T] = deque()
-        self._size = size
-        #: Of all items.
-        self.size = 0
-        #: Items that count at all.
-        self.sized_count = 0
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __iter__(self) -> Iterator[_T]:
-        return iter(self._items)
-
-    def __getitem__(self, place: int) -> _T:
-        return self._items[place]
-
-    @property
-    def unsized_count(self) -> int:
-        """Items that count nothing."""
-        return len(self._items) - self.sized_count
-
-    def append(self, item: _T) -> None:
-        """Add one at the end."""
-        self._update_size(item, 1)
-        self._items.append(item)
-
-    def appendleft(self, item: _T) -> None:
-        """Add one before all others."""
-        self._update_size(item, 1)
-        self._items.appendleft(item)
-
-    def extend(self, items: Iterable[_T]) -> None:
-        """Add several at the end."""
-        for item in items:
-            self.append(item)
-
-    def pop(self) -> _T:
-        """Take the last."""
-        item = self._items.pop()
-        self._update_size(item, -1)
-        return item
-
-    def popleft(self) -> _T:
-        """Take the first."""
-        item = self._items.popleft()
-        self._update_size(item, -1)
-        return item
-
-    def retain_if(self, wanted: Callable[[_T], bool]) -> None:
-        """Forget all others."""
-        kept = [item for item in self._items if wanted(item)]
-        self._items.clear()
-        self.size = self.sized_count = 0
-        self.extend(kept)
-
-    def _update_size(self, item: _T, sign: int) -> None:
-        size = self._size(item)
-        self.size += sign * size
-        self.sized_count += sign * (size > 0)
-
-
-def count_audio_bytes(frame: object) -> int:
-    """Return how many bytes of audio a frame holds."""
-    return len(frame.data) if isinstance(frame, Audio) else 0
-
-
-#: In a second; audio that waits is counted in whole ones.
-MICROSECONDS_PER_SECOND = 1_000_000
+_MICROSECONDS_PER_SECOND = 1_000_000
+#: Maximum decodes of one window.
+_MAX_ATTEMPTS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class PendingFrame:
-    """A frame that waits for its turn behind earlier segments."""
+    """A frame to send after earlier segments."""
 
     frame: ServerFrame
 
 
 @dataclass(frozen=True, slots=True)
 class PendingTranscript:
-    """The transcript is due here; unless ``is_required``, only if there is one."""
+    """A transcript to send after earlier segments."""
 
     is_required: bool
+    """Whether to send it even if it is empty."""
 
 
 @dataclass(slots=True, eq=False)
 class PendingDiarizationSummary:
-    """Who spoke is due here, once the whole session was looked at again; no ``turns``: it stays as it is."""
+    """A diarization summary to send once the turns of the whole session are finalized."""
 
     tracker: SpeakerTracker
+    """Speakers of the session."""
     key: int | None = None
+    """Key of the running request, or None."""
     is_answered: bool = False
+    """Whether the request is done."""
     turns: tuple[SpeakerTurn, ...] | None = None
+    """Final turns; None if finalizing failed, earlier results then stand."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResetDone:
-    """The session starts afresh here."""
+    """Confirms a reset; ids and transcript start again."""
 
 
 @dataclass(frozen=True, slots=True)
 class CloseAfter:
-    """The connection closes here."""
+    """Closes the connection after all earlier items."""
 
     code: int
 
 
-#: A segment, or what comes between segments.
+#: A segment, or an item between segments.
 OutputItem = (
     PendingSegment | PendingFrame | PendingTranscript | PendingDiarizationSummary | ResetDone | CloseAfter
 )
 
 
 def count_microseconds(item: OutputItem) -> int:
-    """Return how much audio waits with an item; never 0 for a plan, whose decodes are waited for."""
+    """Return the microseconds of new audio in an item: at least 1 for a segment, 0 for others."""
     if not isinstance(item, PendingSegment):
         return 0
-    seconds = to_seconds(item.span.end - item.span.start, item.pipeline.clock.rate)
-    return max(1, round(MICROSECONDS_PER_SECOND * seconds))
+    return max(1, round(_MICROSECONDS_PER_SECOND * item.seconds))
 
 
 class Transcript:
-    """Collects the texts of finals and joins them."""
+    """Texts of finals, joined by single spaces."""
 
     def __init__(self) -> None:
         self._texts: list[str] = []
 
     def add(self, text: str) -> None:
-        """Append a final's text; empty texts leave no trace."""
+        """Append the text of a final; an empty text is ignored."""
         if text:
             self._texts.append(text)
 
     @property
     def text(self) -> str:
-        """The texts joined by single spaces."""
+        """The joined texts."""
         return " ".join(self._texts)
 
     def take_text(self) -> str:
-        """Return the text and start afresh."""
+        """Return the joined texts and clear the transcript."""
         text = self.text
         self._texts.clear()
         return text
 
 
-#: A window is decoded at most this often before it is given up.
-_ATTEMPTS = 2
-
-
 class OutputQueue:
-    """Segments and replies on their way to a client, and a partial beside them.
-
-    Attributes:
-        recording: Where the session's audio is stored, as the summary calls it, or None.
-        is_over: Whether it came to the goodbye.
-    """
+    """Segments and replies on their way to the client, in order, and at most one partial beside them."""
 
     def __init__(self) -> None:
         self._items: SizedQueue[OutputItem] = SizedQueue(count_microseconds)
@@ -196,85 +113,86 @@ class OutputQueue:
         self._keys = itertools.count(1)
         self._final_count = 0
         self._transcript = Transcript()
+        #: Name of the session's recording for the diarization summary, or None.
         self.recording: str | None = None
+        #: Whether the close was delivered.
         self.is_over = False
 
-    # ---- what is due
+    # ---- items
 
     def add_item(self, item: OutputItem) -> None:
-        """Deliver an item after all before it."""
+        """Add an item behind all others."""
         self._items.append(item)
         self._added_microseconds += count_microseconds(item)
 
     def discard_segments(self) -> Iterator[Effect]:
-        """Forget segments that no reply waits for, and the partial."""
+        """Discard the partial, and segments that no later reply depends on."""
         yield from self._cancel_partial()
-        forgotten: list[int] = []
-        while self._items and isinstance(plan := self._items[-1], PendingSegment):
+        cancelled: list[int] = []
+        while self._items and isinstance(segment := self._items[-1], PendingSegment):
             self._items.pop()
-            forgotten += plan.running_keys
-            if plan.diarization and plan.diarization.key is not None:
-                self._diarizing.pop(plan.diarization.key, None)
-        yield from self._cancel_decodes(forgotten)
+            cancelled += segment.running_keys
+            if segment.diarization and segment.diarization.key is not None:
+                self._diarizing.pop(segment.diarization.key, None)
+        yield from self._cancel_decodes(cancelled)
 
-    def replace_partial(self, plan: PendingSegment) -> Iterator[Effect]:
-        """Deliver this partial instead of the one before."""
+    def replace_partial(self, partial: PendingSegment) -> Iterator[Effect]:
+        """Replace the pending partial, if any."""
         yield from self._cancel_partial()
-        self._partial = plan
+        self._partial = partial
 
     @property
     def pending_segments(self) -> list[PendingSegment]:
-        """The segments that are not delivered, and the partial."""
-        plans = [item for item in self._items if isinstance(item, PendingSegment)]
-        return [*plans, self._partial] if self._partial else plans
+        """Segments that are not delivered, then the partial."""
+        segments = [item for item in self._items if isinstance(item, PendingSegment)]
+        return [*segments, self._partial] if self._partial else segments
 
     @property
     def pending_finals(self) -> int:
-        """Segments that are not delivered."""
+        """Number of segments that are not delivered."""
         return self._items.sized_count
 
     @property
     def pending_replies(self) -> int:
-        """What else is not delivered."""
+        """Number of other items that are not delivered."""
         return self._items.unsized_count
 
     @property
     def pending_seconds(self) -> float:
-        """Of audio in the segments that are not delivered."""
-        return self._items.size / MICROSECONDS_PER_SECOND
+        """Seconds of audio in the segments that are not delivered."""
+        return self._items.size / _MICROSECONDS_PER_SECOND
 
     @property
     def progress(self) -> tuple[int, int]:
-        """Microseconds of audio in all segments since the beginning, and in those that are delivered."""
+        """Microseconds of audio in all segments so far, and in the delivered ones."""
         return self._added_microseconds, self._added_microseconds - self._items.size
 
-    # ---- answers
+    # ---- results
 
     def on_decoded(self, key: int, outcome: Hypothesis | DecodeFailed) -> None:
-        """Take the answer to a ``Decode``; answers that nobody waits for any more are ignored."""
-        plan, slot = self._running.pop(key, (None, None))
-        if plan is None or slot is None:
+        """Store the result of a decode; results of cancelled decodes are ignored."""
+        segment, window = self._running.pop(key, (None, None))
+        if segment is None or window is None:
             return
-        slot.key = None
+        window.key = None
         if not isinstance(outcome, DecodeFailed):
-            slot.set_hypothesis(outcome)
-            plan.pipeline.cache_hypothesis(plan, slot, outcome)
-        elif plan is self._partial:
+            segment.set_hypothesis(window, outcome)
+        elif segment is self._partial:
             self._partial = None
         else:
-            slot.failures += _ATTEMPTS if outcome.is_last else 1
-            if slot.failures >= _ATTEMPTS:
-                slot.set_hypothesis(None)
+            window.failures += _MAX_ATTEMPTS if outcome.is_last else 1
+            if window.failures >= _MAX_ATTEMPTS:
+                window.set_hypothesis(None)
 
-    def on_diarized(self, key: int, voices: DiarizationResult | None) -> list[Effect]:
-        """Take the answer to a ``Listen``; None: nobody could tell."""
-        hearing = self._diarizing.pop(key, None)
-        if isinstance(hearing, DiarizationRequest) and hearing.tracker.on_result(hearing, voices):
+    def on_diarized(self, key: int, result: DiarizationResult | None) -> list[Effect]:
+        """Store the result of ``Diarize``; None: it failed."""
+        request = self._diarizing.pop(key, None)
+        if isinstance(request, DiarizationRequest) and request.tracker.on_result(request, result):
             return [Send(build_diarization_warning())]
         return []
 
     def on_diarization_finalized(self, key: int, turns: tuple[SpeakerTurn, ...] | None) -> None:
-        """Take the answer to a ``Review``; None: nobody could tell."""
+        """Store the result of ``FinalizeDiarization``; None: it failed."""
         summary = self._diarizing.pop(key, None)
         if isinstance(summary, PendingDiarizationSummary):
             summary.is_answered, summary.turns = True, turns
@@ -282,7 +200,7 @@ class OutputQueue:
     # ---- delivery
 
     def advance_output(self) -> list[Effect]:
-        """Deliver what is ready, in order, and ask for what can be asked."""
+        """Deliver all items that are ready, in order, and request decodes for the others."""
         effects: list[Effect] = []
         if self.pending_finals:
             effects += self._cancel_partial()
@@ -300,17 +218,17 @@ class OutputQueue:
             self._items.popleft()
             effects += self._deliver_item(item)
         effects += self._deliver_partial()
-        if plans := self.pending_segments:  # mostly there are none
-            effects += self._request_decodes(plans)
+        if segments := self.pending_segments:  # usually none
+            effects += self._request_decodes(segments)
         return effects
 
     def _deliver_item(self, item: OutputItem) -> Iterator[Effect]:
         match item:
             case PendingFrame(frame):
                 yield Send(frame)
-            case PendingTranscript(always):
+            case PendingTranscript(is_required):
                 text = self._transcript.take_text()
-                if text or always:
+                if text or is_required:
                     yield Send(FullTranscript(text=text))
             case PendingDiarizationSummary():
                 yield from self._deliver_summary(item)
@@ -325,26 +243,24 @@ class OutputQueue:
             case _:
                 assert_never(item)
 
-    def _deliver_segment(self, plan: PendingSegment) -> Iterator[Effect]:
-        answers = plan.results or []
-        words = plan.pipeline.emit_words(plan, answers)
-        if any(slot.is_lost for slot in plan.windows):
-            yield Send(build_decode_error(plan))
+    def _deliver_segment(self, segment: PendingSegment) -> Iterator[Effect]:
+        words = segment.emit_words()
+        if segment.has_lost_audio:
+            yield Send(build_decode_error(segment))
         if words:
             self._final_count += 1
-            speakers = self._label_words(plan, words)
-            frame = build_final(plan, self._final_count, words, speakers)
-            self._transcript.add(frame.text)
-            yield Send(frame)
+            speakers = self._label_words(segment, words)
+            final = build_final(segment, self._final_count, words, speakers)
+            self._transcript.add(final.text)
+            yield Send(final)
 
-    def _label_words(self, plan: PendingSegment, words: Sequence[TimedWord]) -> Sequence[int | None]:
-        """Return who says these words, of the final that is about to be sent."""
-        if plan.diarization is None or not plan.diarization.is_answered:
+    def _label_words(self, segment: PendingSegment, words: Sequence[TimedWord]) -> Sequence[int | None]:
+        """Return the speakers of the words of the next final; empty if unknown."""
+        request = segment.diarization
+        if request is None or not request.is_answered:
             return ()
-        at = plan.pipeline.clock
-        return plan.diarization.tracker.label_words(
-            self._final_count, words, at.to_seconds(plan.span.start), at.to_seconds(plan.span.end)
-        )
+        start, end = segment.start_seconds, segment.end_seconds
+        return request.tracker.label_words(self._final_count, words, start, end)
 
     def _deliver_summary(self, summary: PendingDiarizationSummary) -> Iterator[Effect]:
         if summary.tracker.has_unreported:
@@ -352,14 +268,12 @@ class OutputQueue:
             yield Send(DiarizationSummary(speaker_map=segments, audio_path=self.recording, speakers=speakers))
 
     def _deliver_partial(self) -> Iterator[Effect]:
-        plan = self._partial
-        answers = plan.results if plan else None
-        if plan is None or answers is None:
+        partial = self._partial
+        if partial is None or partial.results is None:
             return
         self._partial = None
-        words = plan.pipeline.preview_words(plan, answers)
-        if words:
-            yield Send(build_partial(plan, self._final_count + 1, words))
+        if words := partial.preview_words():
+            yield Send(build_partial(partial, self._final_count + 1, words))
 
     def _close_stream(self, code: int) -> Iterator[Effect]:
         self._partial = None
@@ -367,39 +281,41 @@ class OutputQueue:
         yield from self._cancel_decodes(tuple(self._running))
         yield Close(code)
 
-    # ---- questions
+    # ---- requests
 
-    def _request_decodes(self, plans: Sequence[PendingSegment]) -> Iterator[Effect]:
-        """Ask for decodes in order, as many as each stretch's reading allows ahead of what is said."""
-        slots = [(plan.pipeline, slot) for plan in plans for slot in plan.windows if not slot.is_cached]
-        ahead: Counter[RecognitionPipeline] = Counter(stretch for stretch, slot in slots if slot.is_started)
-        running: Counter[RecognitionPipeline] = Counter(
-            stretch for stretch, slot in slots if slot.key is not None
-        )
-        first: dict[RecognitionPipeline, PendingSegment] = {}
-        for plan in plans:
-            oldest = first.setdefault(plan.pipeline, plan) is plan
-            for slot in plan.windows:
-                count = running if oldest else ahead
-                if not slot.is_started and count[plan.pipeline] < plan.pipeline.strategy.max_ahead:
-                    running[plan.pipeline] += 1
-                    ahead[plan.pipeline] += 1
-                    yield self._request_decode(plan, slot)
-            yield from self._request_diarization(plan)
+    def _request_decodes(self, segments: Sequence[PendingSegment]) -> Iterator[Effect]:
+        """Request decodes in order, at most ``max_ahead`` per pipeline at a time.
 
-    def _request_decode(self, plan: PendingSegment, slot: PendingWindow) -> Decode:
-        slot.key = next(self._keys)
-        self._running[slot.key] = (plan, slot)
-        window = plan.pipeline.cut_window(plan, slot)
-        return Decode(slot.key, window, plan.pipeline.model.name, is_final=plan is not self._partial)
+        Windows of a pipeline's oldest segment count only running decodes. Windows of later segments also
+        count finished ones, so that a pipeline does not decode far ahead of its output.
+        """
+        windows = [(s.pipeline, window) for s in segments for window in s.windows if not window.is_cached]
+        started: Counter[RecognitionPipeline] = Counter(p for p, window in windows if window.is_started)
+        running: Counter[RecognitionPipeline] = Counter(p for p, window in windows if window.key is not None)
+        oldest: dict[RecognitionPipeline, PendingSegment] = {}
+        for segment in segments:
+            pipeline = segment.pipeline
+            count = running if oldest.setdefault(pipeline, segment) is segment else started
+            for window in segment.windows:
+                if not window.is_started and count[pipeline] < segment.max_ahead:
+                    running[pipeline] += 1
+                    started[pipeline] += 1
+                    yield self._request_decode(segment, window)
+            yield from self._request_diarization(segment)
 
-    def _request_diarization(self, plan: PendingSegment) -> Iterator[Effect]:
-        """Ask about the plan's sound, if it is its turn: the diarizer's state goes from one to the next."""
-        hearing = plan.diarization
-        if hearing and hearing.is_waiting and hearing.key is None and not hearing.tracker.is_busy:
+    def _request_decode(self, segment: PendingSegment, window: PendingWindow) -> Decode:
+        window.key = next(self._keys)
+        self._running[window.key] = (segment, window)
+        is_final = segment is not self._partial
+        return Decode(window.key, segment.cut_window(window), segment.model_name, is_final=is_final)
+
+    def _request_diarization(self, segment: PendingSegment) -> Iterator[Effect]:
+        """Request diarization of a segment, one at a time: the state goes from chunk to chunk."""
+        request = segment.diarization
+        if request and request.is_waiting and request.key is None and not request.tracker.is_busy:
             key = next(self._keys)
-            self._diarizing[key] = hearing
-            yield Diarize(key, hearing.tracker.start_request(hearing, key))
+            self._diarizing[key] = request
+            yield Diarize(key, request.tracker.start_request(request, key))
 
     def _request_finalization(self, summary: PendingDiarizationSummary) -> Iterator[Effect]:
         if summary.key is None:
@@ -408,9 +324,9 @@ class OutputQueue:
             yield FinalizeDiarization(summary.key, summary.tracker.state)
 
     def _cancel_partial(self) -> Iterator[Effect]:
-        plan, self._partial = self._partial, None
-        if plan:
-            yield from self._cancel_decodes(plan.running_keys)
+        partial, self._partial = self._partial, None
+        if partial:
+            yield from self._cancel_decodes(partial.running_keys)
 
     def _cancel_decodes(self, keys: Sequence[int]) -> Iterator[Effect]:
         for key in keys:

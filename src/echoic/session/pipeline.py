@@ -1,10 +1,9 @@
-"""Words as they are said to the client: those of a vocabulary in place of what was heard, times kept."""
+"""Recognition pipeline of a session: buffers audio, plans windows, turns hypotheses into words."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import accumulate, pairwise
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,180 +27,163 @@ from echoic.session.decoding.strategy import (
 )
 from echoic.session.segments import SegmentClock, SegmentSpan
 from echoic.session.speaker_tracking import ChunkCollector, DiarizationRequest
+from echoic.session.word_replacement import ReplacementBuffer
 from echoic.text.replacements import Replacements
 from echoic.units import TIME_DECIMALS, rescale, to_seconds
 
-#: Seconds of audio without a new word after which the beginning of a phrase is said as it is.
-_PATIENCE = 1.0
-
-
-class ReplacementBuffer:
-    """Says the words of one stretch, segment by segment.
-
-    What may be the beginning of a phrase that is to be replaced waits until it is known how it goes on.
-    """
-
-    def __init__(self) -> None:
-        self._held: list[TimedWord] = []
-        self._held_since = 0.0
-
-    def apply_to_words(
-        self, words: Sequence[TimedWord], replacements: Replacements, end: float, *, flush: bool
-    ) -> list[TimedWord]:
-        """Return what is to be said of a segment's words.
-
-        Args:
-            words: Those that are new with it.
-            replacements: What is put in place of what.
-            end: Seconds on the session's clock at which it ends.
-            flush: Everything is to be said.
-        """
-        known = [*self._held, *words]
-        whole = len(known)
-        if words:
-            self._held_since = end
-        if not flush and replacements.has_phrases and end - self._held_since < _PATIENCE:
-            whole = replacements.count_unfinished_words([word.text for word in known])
-        self._held = known[whole:]
-        return replace_words(known[:whole], replacements)
-
-    def preview_words(self, words: Sequence[TimedWord], replacements: Replacements) -> list[TimedWord]:
-        """Return what would be said of words that may still change."""
-        return replace_words([*self._held, *words], replacements)
-
-
-def replace_words(words: Sequence[TimedWord], replacements: Replacements) -> list[TimedWord]:
-    """Return words with what was meant in place of what was heard.
-
-    As many words as before keep their times, one by one. More or fewer share the time of those whose place
-    they take, each by its letters; their confidence is that of the least sure.
-    """
-    said: list[TimedWord] = []
-    done = 0
-    for edit in replacements.find_edits([word.text for word in words]) if replacements else ():
-        said += words[done : edit.first]
-        said += _put_in(words[edit.first : edit.end], edit.words)
-        done = edit.end
-    return [*said, *words[done:]]
-
-
-def _put_in(heard: Sequence[TimedWord], meant: Sequence[str]) -> list[TimedWord]:
-    if len(heard) == len(meant):
-        return [replace(old, text=new) for old, new in zip(heard, meant, strict=True)]
-    known = [word.confidence for word in heard if word.confidence is not None]
-    ends = heard[0].rough_span and heard[-1].rough_span and (heard[0].rough_span[0], heard[-1].rough_span[1])
-    like = replace(heard[0], confidence=min(known) if known else None, rough_span=ends)
-    start, end = heard[0].start, heard[-1].end
-    if start is None or end is None:
-        return [replace(like, text=word, start=None, end=None) for word in meant]
-    whole = sum(len(word) for word in meant)
-    edges = [start + (end - start) * part / whole for part in accumulate(map(len, meant), initial=0)]
-    return [
-        replace(like, text=word, start=begins, end=ends)
-        for word, (begins, ends) in zip(meant, pairwise(edges), strict=True)
-    ]
-
-
-#: Hypotheses kept for windows that are asked for again: those of the last partials.
+#: Hypotheses kept for windows that are requested again: those of the last partials.
 _MAX_CACHED_HYPOTHESES = 8
 
 
 @dataclass(slots=True)
 class PendingWindow:
-    """A planned window and what became of it.
-
-    Attributes:
-        span: Where the window lies on the tape.
-        key: The decode under way, or None.
-        start_seconds: Seconds on the session's clock of the window's first sample, once it was cut.
-        failures: How often its decode failed.
-        result: What came back.
-        is_cached: The answer was there before the window was planned.
-    """
+    """A planned window and the state of its decode."""
 
     span: WindowSpan
+    """Position of the window in the buffer."""
     key: int | None = None
+    """Key of the running decode, or None."""
     start_seconds: float = 0.0
+    """Seconds on the session's clock of the first sample."""
     failures: int = 0
+    """Number of failed decodes."""
     result: WindowResult | None = None
+    """Result of the decode, or None while there is none."""
     is_cached: bool = False
+    """Whether the result was known before the window was planned."""
 
     @property
     def is_started(self) -> bool:
-        """Whether its decode is under way or done."""
+        """Whether its decode is running or done."""
         return self.key is not None or self.result is not None
 
     @property
     def is_lost(self) -> bool:
-        """Whether its decode was given up, and no later window brings its words."""
+        """Whether its decode failed for good and no later window contains its words."""
         return self.result is not None and self.result.hypothesis is None and self.span.is_vital
 
     def set_hypothesis(self, hypothesis: Hypothesis | None) -> None:
-        """Take the hypothesis, or None: the decode is given up."""
+        """Store the hypothesis; None: the decode failed for good."""
         self.result = WindowResult(self.span, self.start_seconds, hypothesis)
 
 
 @dataclass(slots=True, eq=False)
 class PendingSegment:
-    """The windows of one segment or one partial.
-
-    Attributes:
-        span: The segment's place, in samples of the client's audio.
-        pipeline: Where its audio is.
-        windows: Its windows.
-        flush: Everything heard is to be said.
-        for_partial: It is for a partial.
-        tail: float32, what the resampler still held back when the plan was made; for these windows
-            it follows the tape's position ``tail_position``.
-        tail_position: The tape's end when the plan was made.
-        has_word_times: Whether its words go out with their times.
-        replacements: What is put in place of what in its words.
-        is_silent: It has no audio; only words that were held back are said.
-        diarization: Its sound on the way to the diarizer and back, or None: nobody asks who speaks.
-    """
+    """A segment, or a partial of the open segment, until all its windows are decoded."""
 
     span: SegmentSpan
+    """Position of the segment in the client's audio."""
     pipeline: RecognitionPipeline
+    """The pipeline that planned it."""
     windows: tuple[PendingWindow, ...]
-    flush: bool
+    """Windows that contain its words."""
+    is_flush: bool
+    """Whether all words are emitted with it."""
     for_partial: bool
+    """Whether it is a partial."""
     tail: NDArray[np.float32] = field(repr=False)
+    """float32: samples that the resampler still held when the windows were planned."""
     tail_position: int
+    """Position in the buffer of the first sample of ``tail``."""
     has_word_times: bool
+    """Whether the final carries word times."""
     replacements: Replacements
+    """Replacements to apply to its words."""
     is_silent: bool = False
+    """Whether it has no audio and only emits words that were held back."""
     diarization: DiarizationRequest | None = None
+    """Diarization of its audio, or None if not requested."""
 
     @property
-    def running_keys(self) -> tuple[int, ...]:
-        """Keys of the decodes under way."""
-        return tuple(slot.key for slot in self.windows if slot.key is not None)
+    def clock(self) -> SegmentClock:
+        """Converts positions of the segment to seconds."""
+        return self.pipeline.clock
 
     @property
-    def results(self) -> list[WindowResult] | None:
-        """All answers, or None while some are missing."""
-        answers = [slot.result for slot in self.windows if slot.result is not None]
-        return answers if len(answers) == len(self.windows) else None
+    def seconds(self) -> float:
+        """Length of the new audio in seconds."""
+        return to_seconds(self.span.end - self.span.start, self.clock.rate)
 
     @property
-    def is_ready(self) -> bool:
-        """Whether its words are known, and who says them if anybody listens for that."""
-        return self.results is not None and not (self.diarization and self.diarization.is_waiting)
+    def start_seconds(self) -> float:
+        """Start of the new audio in seconds on the session's clock."""
+        return self.clock.to_seconds(self.span.start)
+
+    @property
+    def end_seconds(self) -> float:
+        """End of the audio in seconds on the session's clock."""
+        return self.clock.to_seconds(self.span.end)
 
     @property
     def decoded_seconds(self) -> float:
-        """Seconds of audio that it decodes."""
+        """Seconds of audio in its windows."""
         return self.pipeline.count_decoded_seconds(self.windows)
+
+    @property
+    def model_name(self) -> str:
+        """Name of the model that decodes it."""
+        return self.pipeline.model.name
+
+    @property
+    def max_ahead(self) -> int:
+        """Maximum number of concurrent decodes of its pipeline."""
+        return self.pipeline.strategy.max_ahead
+
+    @property
+    def running_keys(self) -> tuple[int, ...]:
+        """Keys of the running decodes."""
+        return tuple(window.key for window in self.windows if window.key is not None)
+
+    @property
+    def results(self) -> list[WindowResult] | None:
+        """Results of all windows, or None while some are missing."""
+        results = [window.result for window in self.windows if window.result is not None]
+        return results if len(results) == len(self.windows) else None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether decodes and diarization are done."""
+        return self.results is not None and not (self.diarization and self.diarization.is_waiting)
+
+    @property
+    def has_lost_audio(self) -> bool:
+        """Whether words are missing because a decode failed."""
+        return any(window.is_lost for window in self.windows)
+
+    def find_lost_audio(self) -> tuple[float, float]:
+        """Return start and end of the lost audio, in seconds on the session's clock."""
+        lost = [self.pipeline.locate_window(window.span) for window in self.windows if window.is_lost]
+        context = self.clock.to_seconds(self.span.context)
+        return min(context, *(start for start, _ in lost)), max(end for _, end in lost)
+
+    def cut_window(self, window: PendingWindow) -> Window:
+        """Cut the audio of one of its windows from the buffer."""
+        return self.pipeline.cut_window(self, window)
+
+    def set_hypothesis(self, window: PendingWindow, hypothesis: Hypothesis) -> None:
+        """Store the hypothesis of one of its windows."""
+        window.set_hypothesis(hypothesis)
+        self.pipeline.cache_hypothesis(self, window, hypothesis)
+
+    def emit_words(self) -> list[TimedWord]:
+        """Return the words to emit with the segment; call once, in the order of the segments."""
+        return self.pipeline.emit_words(self, self.results or [])
+
+    def preview_words(self) -> list[TimedWord]:
+        """Return the words of the partial."""
+        return self.pipeline.preview_words(self, self.results or [])
 
 
 class RecognitionPipeline:
     """The audio of a session since its sample rate or its engine last changed.
 
+    Positions in the buffer are samples at the engine's sample rate since the pipeline began.
+
     Args:
-        config: The session's settings.
-        model: The engine that decodes it.
-        build_detector: Makes the voice-activity detector, or None: everything is taken for speech.
-        base: Seconds on the session's clock where the stretch begins.
+        config: Settings of the session.
+        model: The model that decodes it.
+        build_detector: Builds the voice activity detector; None: all audio counts as speech.
+        base: Seconds on the session's clock at which the pipeline begins.
     """
 
     def __init__(
@@ -229,163 +211,190 @@ class RecognitionPipeline:
         self.apply_config(config)
 
     def apply_config(self, config: StreamConfig) -> None:
-        """Use these settings for what is planned from here on, but for the sample rate and the windows."""
-        words = config.vocabulary
-        self.options = DecodeOptions(config.language, words.hotwords, words.prompt)
-        self.has_word_times, self._replacements = config.word_timestamps, words.replacements
+        """Use the language, vocabulary and word times of these settings from the next segment on."""
+        vocabulary = config.vocabulary
+        self.options = DecodeOptions(config.language, vocabulary.hotwords, vocabulary.prompt)
+        self.has_word_times, self._replacements = config.word_timestamps, vocabulary.replacements
 
-    def _build_strategy(self, needs: EngineRequirements) -> DecodingStrategy:
-        speech = self._speech_detector.has_speech if self._speech_detector else None
-        match needs.strategy:
+    def _build_strategy(self, requirements: EngineRequirements) -> DecodingStrategy:
+        has_speech = self._speech_detector.has_speech if self._speech_detector else None
+        match requirements.strategy:
             case "stateful":
-                return StatefulStrategy(needs, self._rate, self._to_session_seconds, speech)
+                return StatefulStrategy(requirements, self._rate, self._to_session_seconds, has_speech)
             case "local_agreement":
                 self._speech_detector = self._speech_detector or SpeechDetector(
-                    AlwaysSpeech(), self._rate, needs.max_window_seconds
+                    AlwaysSpeech(), self._rate, requirements.max_window_seconds
                 )
                 return LocalAgreementStrategy(
-                    self._speech_detector, needs.window_step_seconds, needs.min_confidence
+                    self._speech_detector, requirements.window_step_seconds, requirements.min_confidence
                 )
             case "overlap":
                 return OverlapStrategy(
-                    self._rate, self._to_session_seconds, speech, has_word_times=needs.has_word_times
+                    self._rate,
+                    self._to_session_seconds,
+                    has_speech,
+                    has_word_times=requirements.has_word_times,
                 )
 
-    def _to_session_seconds(self, position: int) -> float:
-        """Return a position on the tape as seconds on the session's clock."""
-        return round(self.clock.base + position / self._rate, TIME_DECIMALS)
-
-    def locate_window(self, piece: WindowSpan) -> tuple[float, float]:
-        """Return where a window's new audio begins and where the window ends, on the session's clock."""
-        return self._to_session_seconds(piece.new_start), self._to_session_seconds(piece.end)
+    # ---- audio
 
     def push_audio(self, samples: NDArray[np.float32]) -> int:
-        """Take samples up to the end of the window that is due and return how many were taken."""
+        """Buffer samples up to the end of the open segment.
+
+        Args:
+            samples: float32, shape ``(n,)``, mono, -1..1, at the client's sample rate.
+
+        Returns:
+            The number of samples taken.
+        """
         taken = samples[: self.clock.next_end - self.clock.consumed]
-        heard = self._resampler.push(taken)
-        self._buffer.append(heard)
+        resampled = self._resampler.push(taken)
+        self._buffer.append(resampled)
         if self._speech_detector:
-            self._speech_detector.push(heard)
+            self._speech_detector.push(resampled)
         if self._chunk_collector:
-            self._chunk_collector.push_audio(taken, heard)
+            self._chunk_collector.push_audio(taken, resampled)
         self.clock.consumed += len(taken)
         return len(taken)
 
     def collect_chunks(self, *, enabled: bool) -> None:
-        """Gather audio for ``take_chunk`` from here on, or no more."""
+        """Start or stop collecting audio for ``take_chunk``."""
         if not enabled:
             self._chunk_collector = None
         elif self._chunk_collector is None:
             self._chunk_collector = ChunkCollector(self.clock.rate, self._rate, self._buffer.end)
 
     def take_chunk(self, *, is_last: bool) -> DiarizationChunk | None:
-        """Return the audio gathered since the last call, and where there is speech in it."""
+        """Return the audio collected since the last call with its speech, or None if nothing is collected."""
         if self._chunk_collector is None:
             return None
         audio, begin, end = self._chunk_collector.take_audio()
-        spoken = self._speech_detector.find_speech(begin, end) if self._speech_detector else ((begin, end),)
-        here = self._chunk_collector.to_chunk_samples
-        speech = tuple((here(start, begin), min(here(stop, begin), len(audio))) for start, stop in spoken)
+        spans = self._speech_detector.find_speech(begin, end) if self._speech_detector else ((begin, end),)
+        convert = self._chunk_collector.to_chunk_samples
+        speech = tuple(
+            (convert(start, begin), min(convert(stop, begin), len(audio))) for start, stop in spans
+        )
         return DiarizationChunk(audio, self._to_session_seconds(begin), speech, is_last=is_last)
+
+    def discard_before_segments(self, segments: Iterable[PendingSegment]) -> None:
+        """Discard audio that neither these segments nor later ones need."""
+        starts = [w.span.start for segment in segments if segment.pipeline is self for w in segment.windows]
+        context = rescale(self.clock.current_span().context, self.clock.rate, self._rate)
+        self._buffer.discard_before(min([*starts, context, self.strategy.keep_from]))
+        if self._speech_detector:
+            self._speech_detector.discard_before(min(context, self.strategy.keep_from))
+
+    def _to_session_seconds(self, position: int) -> float:
+        """Convert a position in the buffer to seconds on the session's clock."""
+        return round(self.clock.base + position / self._rate, TIME_DECIMALS)
+
+    # ---- segments and their words
 
     @property
     def holds_words(self) -> bool:
-        """Whether words of the segments before may still be unsaid."""
+        """Whether words of earlier segments may still be held back."""
         return self.strategy.holds_words or self._has_open_phrase
 
     def close_segment(self, *, flush: bool) -> PendingSegment:
-        """End the segment here and return the windows that its words are in."""
-        silent = not (self.clock.pending or self.strategy.holds_words)
+        """End the open segment and plan its windows."""
+        is_silent = not (self.clock.pending or self.strategy.holds_words)
         span = self.clock.close_segment()
-        pieces = () if silent else self.strategy.plan_windows(self._segment_bounds(span, flush=flush))
+        spans = () if is_silent else self.strategy.plan_windows(self._to_bounds(span, flush=flush))
         self._has_open_phrase = not flush and self._replacements.has_phrases
-        plan = self._build_segment(span, pieces, flush=flush, glimpse=False)
-        plan.is_silent = silent
-        return plan
-
-    def emit_words(self, plan: PendingSegment, answers: Sequence[WindowResult]) -> list[TimedWord]:
-        """Return the words that are new with a segment, as they are to be said."""
-        words = [] if plan.is_silent else self.strategy.emit_words(answers, flush=plan.flush)
-        end = self.clock.to_seconds(plan.span.end)
-        return self._replacement_buffer.apply_to_words(words, plan.replacements, end, flush=plan.flush)
-
-    def preview_words(self, plan: PendingSegment, answers: Sequence[WindowResult]) -> list[TimedWord]:
-        """Return the words heard beyond what was said, settled or not, as they would be said."""
-        return self._replacement_buffer.preview_words(self.strategy.preview_words(answers), plan.replacements)
+        segment = self._build_segment(span, spans, flush=flush, for_partial=False)
+        segment.is_silent = is_silent
+        return segment
 
     def plan_partial(self) -> PendingSegment:
-        """Return the windows for a partial at what is heard."""
+        """Plan the windows of a partial at the end of the audio."""
         span = self.clock.current_span()
-        return self._build_segment(
-            span,
-            self.strategy.plan_preview(self._segment_bounds(span, flush=False)),
-            flush=False,
-            glimpse=True,
+        spans = self.strategy.plan_preview(self._to_bounds(span, flush=False))
+        return self._build_segment(span, spans, flush=False, for_partial=True)
+
+    def emit_words(self, segment: PendingSegment, results: Sequence[WindowResult]) -> list[TimedWord]:
+        """Return the new words of a segment, with replacements applied."""
+        words = [] if segment.is_silent else self.strategy.emit_words(results, flush=segment.is_flush)
+        return self._replacement_buffer.apply_to_words(
+            words, segment.replacements, segment.end_seconds, flush=segment.is_flush
         )
 
-    def _segment_bounds(self, span: SegmentSpan, *, flush: bool) -> SegmentBounds:
-        rate = self.clock.rate
+    def preview_words(self, segment: PendingSegment, results: Sequence[WindowResult]) -> list[TimedWord]:
+        """Return the words after the last emitted word, including those that may still change."""
+        words = self.strategy.preview_words(results)
+        return self._replacement_buffer.preview_words(words, segment.replacements)
+
+    def _to_bounds(self, span: SegmentSpan, *, flush: bool) -> SegmentBounds:
+        """Convert a segment to positions in the buffer."""
         shared = self.clock.overlap_at(span.end)
-        places = (span.context, span.start, span.end, shared)
-        context, start, end, shared = (rescale(samples, rate, self._rate) for samples in places)
+        positions = (span.context, span.start, span.end, shared)
+        context, start, end, shared = (rescale(p, self.clock.rate, self._rate) for p in positions)
         return SegmentBounds(context, start, end, shared, is_flush=flush)
 
     def _build_segment(
-        self, span: SegmentSpan, pieces: tuple[WindowSpan, ...], *, flush: bool, glimpse: bool
+        self, span: SegmentSpan, spans: tuple[WindowSpan, ...], *, flush: bool, for_partial: bool
     ) -> PendingSegment:
-        slots = tuple(self._build_window(piece) for piece in pieces)
-        edge = self._resampler.preview_tail()
         return PendingSegment(
-            span, self, slots, flush, glimpse, edge, self._buffer.end, self.has_word_times, self._replacements
+            span,
+            self,
+            tuple(self._build_window(window_span) for window_span in spans),
+            flush,
+            for_partial,
+            self._resampler.preview_tail(),
+            self._buffer.end,
+            self.has_word_times,
+            self._replacements,
         )
 
-    def _build_window(self, piece: WindowSpan) -> PendingWindow:
-        slot = PendingWindow(piece, start_seconds=self._to_session_seconds(piece.start))
-        if known := self._cached_hypotheses.get((piece.start, piece.end)):
-            slot.set_hypothesis(known)
-            slot.is_cached = True
-        return slot
+    # ---- windows
 
-    def cache_hypothesis(self, plan: PendingSegment, slot: PendingWindow, hypothesis: Hypothesis) -> None:
-        """Keep a hypothesis for when its window is asked for again, if all its audio was on the tape."""
-        if self.strategy.repeats_windows and slot.span.end <= plan.tail_position:
-            self._cached_hypotheses[slot.span.start, slot.span.end] = hypothesis
+    def _build_window(self, span: WindowSpan) -> PendingWindow:
+        window = PendingWindow(span, start_seconds=self._to_session_seconds(span.start))
+        if cached := self._cached_hypotheses.get((span.start, span.end)):
+            window.set_hypothesis(cached)
+            window.is_cached = True
+        return window
+
+    def cache_hypothesis(
+        self, segment: PendingSegment, window: PendingWindow, hypothesis: Hypothesis
+    ) -> None:
+        """Keep a hypothesis in case its window is planned again, unless its audio included the tail."""
+        if self.strategy.repeats_windows and window.span.end <= segment.tail_position:
+            self._cached_hypotheses[window.span.start, window.span.end] = hypothesis
             if len(self._cached_hypotheses) > _MAX_CACHED_HYPOTHESES:
                 del self._cached_hypotheses[next(iter(self._cached_hypotheses))]
 
-    def cut_window(self, plan: PendingSegment, slot: PendingWindow) -> Window:
-        """Cut a planned window from the tape."""
-        piece = slot.span
-        start = max(piece.start, self._buffer.start)
-        edge_from = min(max(start, plan.tail_position), piece.end)
-        audio = self._buffer.read(start, edge_from) if start < plan.tail_position else np.empty(0, np.float32)
-        if piece.end > edge_from:
-            audio = np.concatenate(
-                [audio, plan.tail[edge_from - plan.tail_position : piece.end - plan.tail_position]]
-            )
-        slot.start_seconds = self._to_session_seconds(start)
+    def cut_window(self, segment: PendingSegment, window: PendingWindow) -> Window:
+        """Cut the audio of a planned window from the buffer and the tail of the resampler."""
+        span = window.span
+        start = max(span.start, self._buffer.start)
+        window.start_seconds = self._to_session_seconds(start)
         return Window(
-            audio,
+            self._read_audio(segment, start, span.end),
             self._rate,
-            slot.start_seconds,
-            left_context=max(piece.new_start - start, 0),
-            new_samples=piece.new_end - max(piece.new_start, start),
-            right_context=piece.end - piece.new_end,
-            is_last=piece.is_last,
-            for_partial=plan.for_partial,
+            window.start_seconds,
+            left_context=max(span.new_start - start, 0),
+            new_samples=span.new_end - max(span.new_start, start),
+            right_context=span.end - span.new_end,
+            is_last=span.is_last,
+            for_partial=segment.for_partial,
             state=self.strategy.state,
             options=self.options,
         )
 
-    def count_decoded_seconds(self, slots: Iterable[PendingWindow]) -> float:
-        """Return the seconds of audio in these windows."""
-        samples = sum(slot.span.end - max(slot.span.start, 0) for slot in slots)
-        return to_seconds(samples, self._rate)
+    def _read_audio(self, segment: PendingSegment, start: int, end: int) -> NDArray[np.float32]:
+        """Return samples from ``start`` to ``end``; those after the buffer come from the segment's tail."""
+        tail_start = segment.tail_position
+        split = min(max(start, tail_start), end)
+        audio = self._buffer.read(start, split) if start < tail_start else np.empty(0, np.float32)
+        if end > split:
+            audio = np.concatenate([audio, segment.tail[split - tail_start : end - tail_start]])
+        return audio
 
-    def discard_before_segments(self, plans: Iterable[PendingSegment]) -> None:
-        """Drop audio that neither these plans nor a later one will ask for."""
-        places = [slot.span.start for p in plans if p.pipeline is self for slot in p.windows]
-        context = rescale(self.clock.current_span().context, self.clock.rate, self._rate)
-        self._buffer.discard_before(min([*places, context, self.strategy.keep_from]))
-        if self._speech_detector:
-            self._speech_detector.discard_before(min(context, self.strategy.keep_from))
+    def locate_window(self, span: WindowSpan) -> tuple[float, float]:
+        """Return the start of a window's new audio and its end, in seconds on the session's clock."""
+        return self._to_session_seconds(span.new_start), self._to_session_seconds(span.end)
+
+    def count_decoded_seconds(self, windows: Iterable[PendingWindow]) -> float:
+        """Return the seconds of audio in windows."""
+        samples = sum(window.span.end - max(window.span.start, 0) for window in windows)
+        return to_seconds(samples, self._rate)

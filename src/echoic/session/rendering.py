@@ -1,8 +1,9 @@
-"""What the session has to say, as frames of the protocol."""
+"""Builds the frames of a session: finals, partials, status, warnings and errors."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from itertools import zip_longest
 
 from msgspec import UNSET, UnsetType
@@ -19,47 +20,58 @@ from echoic.session.speaker_tracking import find_main_speaker
 from echoic.text.vocabulary import Vocabulary
 from echoic.units import TIME_DECIMALS
 
+_CONFIDENCE_DECIMALS = 4
+#: Fields of ``Configured`` that repeat the setting of the same name.
+_ECHOED_SETTINGS = {field.name for field in fields(Configured)} & {
+    field.name for field in fields(StreamConfig)
+}
+
 
 def join_words(words: Sequence[TimedWord]) -> str:
-    """Return the words joined by single spaces."""
+    """Join the texts of words by single spaces."""
     return " ".join(word.text for word in words)
 
 
 def build_final(
-    plan: PendingSegment, segment_id: int, words: Sequence[TimedWord], speakers: Sequence[int | None] = ()
+    segment: PendingSegment,
+    segment_id: int,
+    words: Sequence[TimedWord],
+    speakers: Sequence[int | None] = (),
 ) -> Final:
-    """Return the final of a segment.
+    """Build the final of a segment.
 
     Args:
-        plan: The segment.
-        segment_id: Its id.
+        segment: The segment.
+        segment_id: Its id on the wire.
         words: Its words.
-        speakers: Who says each of them; empty: nobody listened for that.
+        speakers: The speaker of each word; empty without diarization.
     """
-    span, at = plan.span, plan.pipeline.clock
+    span, clock = segment.span, segment.clock
     speaker = find_main_speaker(speakers, words) if speakers else None
-    timed = _build_words(words, speakers) if plan.has_word_times else UNSET
-    since, until = _rough_bounds(words) if plan.has_word_times and timed is UNSET else (UNSET, UNSET)
+    timed = _build_words(words, speakers) if segment.has_word_times else UNSET
+    needs_bounds = segment.has_word_times and timed is UNSET
+    spoken_start, spoken_end = _find_rough_bounds(words) if needs_bounds else (UNSET, UNSET)
     return Final(
         text=join_words(words),
         segment_id=segment_id,
-        segment_start=at.to_seconds(span.start),
-        segment_end=at.to_seconds(span.end),
-        chunk_duration=at.to_duration(span.end - span.context),
-        overlap=at.to_duration(span.start - span.context),
-        chunk_start=at.to_seconds(span.context),
-        chunk_end=at.to_seconds(span.end),
-        new_audio_duration=at.to_duration(span.end - span.start),
-        cumulative_audio=at.to_seconds(span.end),
+        segment_start=clock.to_seconds(span.start),
+        segment_end=clock.to_seconds(span.end),
+        chunk_duration=clock.to_duration(span.end - span.context),
+        overlap=clock.to_duration(span.start - span.context),
+        chunk_start=clock.to_seconds(span.context),
+        chunk_end=clock.to_seconds(span.end),
+        new_audio_duration=clock.to_duration(span.end - span.start),
+        cumulative_audio=clock.to_seconds(span.end),
         words=timed,
-        spoken_start=since,
-        spoken_end=until,
+        spoken_start=spoken_start,
+        spoken_end=spoken_end,
         speaker_id=UNSET if speaker is None else speaker,
         speaker_label=UNSET if speaker is None else to_speaker_label(speaker),
     )
 
 
 def _build_words(words: Sequence[TimedWord], speakers: Sequence[int | None]) -> tuple[Word, ...] | UnsetType:
+    """Build the ``words`` of a final; unset if a word has no times."""
     if any(word.start is None or word.end is None for word in words):
         return UNSET
     return tuple(
@@ -67,88 +79,85 @@ def _build_words(words: Sequence[TimedWord], speakers: Sequence[int | None]) -> 
             word=word.text,
             start=round(word.start or 0.0, TIME_DECIMALS),
             end=round(word.end or 0.0, TIME_DECIMALS),
-            confidence=UNSET if word.confidence is None else round(word.confidence, 4),
+            confidence=UNSET if word.confidence is None else round(word.confidence, _CONFIDENCE_DECIMALS),
             speaker_id=UNSET if speaker is None else speaker,
         )
         for word, speaker in zip_longest(words, speakers)
     )
 
 
-def _rough_bounds(words: Sequence[TimedWord]) -> tuple[float, float] | tuple[UnsetType, UnsetType]:
-    """Return where the first word begins and the last one ends, as well as is known."""
+def _find_rough_bounds(words: Sequence[TimedWord]) -> tuple[float, float] | tuple[UnsetType, UnsetType]:
+    """Return the estimated start of the first word and end of the last one."""
     first, last = words[0].span, words[-1].span
     if first is None or last is None:
         return UNSET, UNSET
     return round(first[0], TIME_DECIMALS), round(max(first[0], last[1]), TIME_DECIMALS)
 
 
-def build_partial(plan: PendingSegment, segment_id: int, words: Sequence[TimedWord]) -> Partial:
-    """Return the partial of what is heard since the last window."""
-    span, at = plan.span, plan.pipeline.clock
+def build_partial(segment: PendingSegment, segment_id: int, words: Sequence[TimedWord]) -> Partial:
+    """Build the partial of an open segment; ``segment_id`` is the id of the next final."""
+    span, clock = segment.span, segment.clock
     return Partial(
         text=join_words(words),
         segment_id=segment_id,
-        segment_start=at.to_seconds(span.start),
-        segment_end=at.to_seconds(span.end),
-        buffer_duration=plan.decoded_seconds,
-        cumulative_audio=at.to_seconds(span.start),
+        segment_start=clock.to_seconds(span.start),
+        segment_end=clock.to_seconds(span.end),
+        buffer_duration=segment.decoded_seconds,
+        cumulative_audio=clock.to_seconds(span.start),
     )
 
 
 def build_error(error: EchoicError) -> Error:
-    """Return the frame that tells a client of an error."""
+    """Build the ``error`` frame of an exception."""
     return Error(code=error.code, message=error.message, detail=error.detail)
 
 
-def build_decode_error(plan: PendingSegment) -> Error:
-    """Return the frame that names the gap a failed decode leaves."""
-    lost = [plan.pipeline.locate_window(slot.span) for slot in plan.windows if slot.is_lost]
-    context = plan.pipeline.clock.to_seconds(plan.span.context)
-    start, end = min(context, *(start for start, _ in lost)), max(end for _, end in lost)
+def build_decode_error(segment: PendingSegment) -> Error:
+    """Build the error for a segment of which a window could not be decoded."""
+    start, end = segment.find_lost_audio()
     return Error(
         code=ErrorCode.DECODE_FAILED,
         message=f"The audio from {start:g} to {end:g} s could not be decoded; its words may be missing.",
-        detail={"start": start, "end": end, "model": plan.pipeline.model.name},
+        detail={"start": start, "end": end, "model": segment.model_name},
     )
 
 
 def build_configured(
-    config: StreamConfig, model: OpenedModel, offers: Capabilities, ignored: tuple[str, ...]
+    config: StreamConfig, model: OpenedModel, capabilities: Capabilities, ignored: tuple[str, ...]
 ) -> Configured:
-    """Return the reply to a ``config`` frame: the values now in force."""
-    return Configured(
-        model=config.model,
-        model_variant=config.variant,
-        active_model=model.name,
-        sample_rate=config.sample_rate,
-        channels=config.channels,
-        audio_format=config.audio_format,
-        chunk_duration=config.chunk_duration,
-        overlap_duration=config.overlap_duration,
-        language=config.language,
-        enable_partial=config.enable_partial,
-        partial_interval=config.partial_interval,
-        min_partial_duration=config.min_partial_duration,
-        word_timestamps=config.word_timestamps and model.requirements.has_word_times,
-        diarization=config.diarization is not None and offers.diarization is None,
-        insights=config.insights is not None and offers.insights(config.insights) is None,
-        ignored=ignored,
-        resumable=config.resumable or UNSET,
-    )
+    """Build the reply to a ``config`` frame: the values now in force.
+
+    Args:
+        config: The settings in force.
+        model: The active model.
+        capabilities: Optional features of the server.
+        ignored: Unknown keys of the ``config`` frame.
+    """
+    values = {name: getattr(config, name) for name in _ECHOED_SETTINGS}
+    values |= {
+        "model_variant": config.variant,
+        "active_model": model.name,
+        "word_timestamps": config.word_timestamps and model.requirements.has_word_times,
+        "diarization": config.diarization is not None and capabilities.diarization is None,
+        "insights": config.insights is not None and capabilities.insights(config.insights) is None,
+        "ignored": ignored,
+        "resumable": config.resumable or UNSET,
+    }
+    return Configured(**values)
 
 
 def build_warnings(
-    config: StreamConfig, model: OpenedModel, offers: Capabilities, *, announce: bool
+    config: StreamConfig, model: OpenedModel, capabilities: Capabilities, *, is_new_model: bool
 ) -> Iterator[frames.Warning]:
-    """Yield a warning for each thing that was asked for and is not to be had.
+    """Yield a warning for each requested feature that is unavailable.
 
     Args:
-        config: What was asked for.
-        model: What is there.
-        offers: What else is there.
-        announce: Whether the model is new to the client.
+        config: The requested settings.
+        model: The active model.
+        capabilities: Optional features of the server.
+        is_new_model: Whether the client does not know yet which model is active.
     """
-    if announce and model.fallback_reason:
+    if is_new_model and model.fallback_reason:
         yield frames.Warning(
             code="model_fallback",
             message=model.fallback_reason,
@@ -161,13 +170,13 @@ def build_warnings(
             code="language_unsupported",
             message=f"{model.name} does not know the language {config.language!r}.",
         )
-    if config.diarization and offers.diarization:
-        yield frames.Warning(code="diarization_unavailable", message=offers.diarization.message)
-    if config.diarization and config.diarization.store_audio and offers.storage:
-        yield frames.Warning(code="audio_persistence_unavailable", message=offers.storage.message)
-    if config.insights and (missing := offers.insights(config.insights)):
-        yield frames.Warning(code="insights_unavailable", message=missing.message)
-    if problems := " ".join(_ignored_vocabulary(config.vocabulary, model)):
+    if config.diarization and capabilities.diarization:
+        yield frames.Warning(code="diarization_unavailable", message=capabilities.diarization.message)
+    if config.diarization and config.diarization.store_audio and capabilities.storage:
+        yield frames.Warning(code="audio_persistence_unavailable", message=capabilities.storage.message)
+    if config.insights and (unavailable := capabilities.insights(config.insights)):
+        yield frames.Warning(code="insights_unavailable", message=unavailable.message)
+    if problems := " ".join(_find_vocabulary_problems(config.vocabulary, model)):
         yield frames.Warning(code="vocabulary_unavailable", message=problems)
     if config.word_timestamps and not model.requirements.has_word_times:
         yield frames.Warning(
@@ -175,32 +184,31 @@ def build_warnings(
         )
 
 
-def _ignored_vocabulary(vocabulary: Vocabulary, model: OpenedModel) -> Iterator[str]:
-    """Yield what of the session's own vocabulary cannot be heeded, in sentences."""
-    able = model.requirements.hotword_support == "boost" or (
-        model.requirements.hotword_support == "prompt" and vocabulary.prompt
-    )
-    if vocabulary.session.terms and not able:
+def _find_vocabulary_problems(vocabulary: Vocabulary, model: OpenedModel) -> Iterator[str]:
+    """Yield a sentence for each part of the session's own vocabulary that has no effect."""
+    support = model.requirements.hotword_support
+    uses_terms = support == "boost" or (support == "prompt" and vocabulary.prompt)
+    if vocabulary.session.terms and not uses_terms:
         yield f"{model.name} cannot listen for terms; replacements are made with any model."
     if vocabulary.session.replacements and not vocabulary.replacements:
         yield "Replacements are switched off on this server."
 
 
+def _knows_language(model: OpenedModel, language: str) -> bool:
+    code = language.lower().replace("_", "-").partition("-")[0]
+    return not model.languages or code in model.languages
+
+
 def build_diarization_warning() -> frames.Warning:
-    """Return the warning that speakers are not told apart for a while."""
+    """Build the warning that diarization pauses after repeated failures."""
     message = (
-        "Who speaks was not known in time several times in a row, so the words go on without speakers; "
-        "it is tried again after a while."
+        "Speaker diarization failed or was too slow several times in a row. It pauses; finals have no "
+        "speakers until it resumes."
     )
     return frames.Warning(code="diarization_unavailable", message=message)
 
 
 def build_storage_warning() -> frames.Warning:
-    """Return the warning that audio is stored no more."""
-    message = "The audio could not be stored; what is there of it ends early."
+    """Build the warning that recording stopped."""
+    message = "The audio could not be stored. The recording ends here."
     return frames.Warning(code="audio_persistence_unavailable", message=message)
-
-
-def _knows_language(model: OpenedModel, language: str) -> bool:
-    known = language.lower().replace("_", "-").partition("-")[0] in model.languages
-    return known or not model.languages

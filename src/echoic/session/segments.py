@@ -1,4 +1,4 @@
-"""The arithmetic of segments: which window ends where, and how a frame names its place."""
+"""Positions of segments: where the next one ends, and their times on the session's clock."""
 
 from __future__ import annotations
 
@@ -9,74 +9,71 @@ from echoic.units import TIME_DECIMALS, to_samples
 
 @dataclass(frozen=True, slots=True)
 class SegmentSpan:
-    """One window of a stream, in samples of the client's audio since its stretch began.
-
-    Attributes:
-        context: Where the window begins: ``start`` less the overlap.
-        start: End of the window before; what follows is new.
-        end: End of this window.
-    """
+    """A segment, in samples of the client's audio since its pipeline began."""
 
     context: int
+    """Start of the window: ``start`` minus the overlap."""
     start: int
+    """End of the segment before; audio from here on is new."""
     end: int
+    """End of the segment."""
 
 
 class SegmentClock:
-    """Says when the next window is due and where it lies.
+    """Divides audio of one sample rate into segments and converts positions to seconds.
 
-    A *stretch* is audio at one sample rate; positions are samples since the stretch began, and
-    ``base`` is the second of the session's clock at which it did.
+    Positions are samples since the pipeline began.
 
     Args:
         rate: Samples per second.
         chunk: Seconds of a window.
-        overlap: Seconds of context, less than ``chunk``.
-        base: Seconds on the session's clock where the stretch begins.
+        overlap: Seconds of context at its start, less than ``chunk``.
+        base: Seconds on the session's clock at which the pipeline begins.
     """
 
     def __init__(self, rate: int, chunk: float, overlap: float, base: float = 0.0) -> None:
         self.rate = rate
         self.base = base
-        self._chunk = max(1, to_samples(chunk, rate))
-        self._overlap = min(to_samples(overlap, rate), self._chunk - 1)
+        #: Samples received so far.
         self.consumed = 0
+        #: End of the last segment.
         self.last_end = 0
+        self.set_durations(chunk, overlap)
 
     def set_durations(self, chunk: float, overlap: float) -> None:
-        """Change the durations for the windows to come."""
+        """Change the durations, in seconds, from the next segment on."""
         self._chunk = max(1, to_samples(chunk, self.rate))
         self._overlap = min(to_samples(overlap, self.rate), self._chunk - 1)
 
     @property
     def next_end(self) -> int:
-        """The sample at which the next window ends: the chunk at first, then chunk less overlap on."""
-        first = self.last_end == 0 and self.base == 0
-        return self.last_end + (self._chunk if first else self._chunk - self._overlap)
+        """End of the next segment: a chunk after the start, later chunk minus overlap after the last."""
+        is_first = self.last_end == 0 and self.base == 0
+        return self.last_end + (self._chunk if is_first else self._chunk - self._overlap)
 
     @property
     def pending(self) -> int:
-        """Samples heard since the last window ended."""
+        """Samples received since the last segment ended."""
         return self.consumed - self.last_end
 
     def current_span(self) -> SegmentSpan:
-        """Return the window from the last one's end to what is heard."""
+        """Return the open segment: from the end of the last one to the end of the audio."""
         return SegmentSpan(self.last_end - self.overlap_at(self.last_end), self.last_end, self.consumed)
 
     def overlap_at(self, position: int) -> int:
-        """Return the samples of context of a window whose new part begins at ``position``."""
+        """Return the samples of context for a segment that starts at ``position``."""
         return min(self._overlap, position + to_samples(self.base, self.rate))
 
     def close_segment(self) -> SegmentSpan:
-        """Return the same window and begin the next one after it."""
+        """End the open segment at the end of the audio and return it."""
         span = self.current_span()
         self.last_end = self.consumed
         return span
 
     def to_seconds(self, position: int) -> float:
-        """Return ``position`` on the session's clock, rounded for the wire."""
+        """Convert a position to seconds on the session's clock, rounded for the wire."""
         return round(self.base + position / self.rate, TIME_DECIMALS)
 
     def to_duration(self, samples: int) -> float:
-        """Return a length in seconds, rounded for the wire."""
+        """Convert a length in samples to seconds, rounded for the wire."""
         return round(samples / self.rate, TIME_DECIMALS)

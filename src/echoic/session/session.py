@@ -1,4 +1,4 @@
-"""What a session is doing."""
+"""A session: the state machine from client frames to effects."""
 
 from __future__ import annotations
 
@@ -38,38 +38,43 @@ from echoic.session.output_queue import (
     PendingFrame,
     PendingTranscript,
     ResetDone,
-    SizedQueue,
-    count_audio_bytes,
 )
 from echoic.session.pipeline import RecognitionPipeline
 from echoic.session.rendering import build_configured, build_error, build_storage_warning, build_warnings
+from echoic.session.sized_queue import SizedQueue, count_audio_bytes
 from echoic.session.speaker_tracking import DiarizationRequest, SpeakerTracker
 from echoic.units import to_samples
 
 
 class State(Enum):
-    """What the session is doing."""
+    """States of a session."""
 
-    LIVE = auto()  # hears and answers
-    BUSY = auto()  # waits for a model, or has audio left to work through; what comes queues
-    ENDING = auto()  # delivers what was heard, then closes
+    LIVE = auto()
+    """Frames are handled at once."""
+    BUSY = auto()
+    """A model is opening or buffered audio is left; frames are queued."""
+    ENDING = auto()
+    """Pending output is delivered, then the connection closes."""
     CLOSED = auto()
+    """Nothing is sent or handled any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class EndRequest:
-    """The driver's wish to end, which waits like a frame while the session is busy."""
+    """The driver's request to end the stream; queued like a frame while the session is busy."""
 
     code: int
+    """WebSocket close code."""
     error: Error | None = None
+    """Frame to send before the close."""
 
 
-#: Seconds of audio that one call works through before it asks to be called ``Again``: a message may
-#: hold minutes, and the voice-activity model would keep everyone else waiting.
+#: Seconds of audio that one call processes before it returns ``Continue``: a message may hold minutes, and
+#: the voice activity model would block the event loop.
 _STEP_SECONDS = 2.0
-#: Frames other than audio, or replies to them, that may wait before a client should not be read further.
+#: Queued frames other than audio, or pending replies, above which the session is full.
 _MAX_QUEUED_FRAMES = 64
-#: Audio frames that may wait; half a minute in messages of 20 ms.
+#: Queued audio frames above which the session is full; half a minute in messages of 20 ms.
 _MAX_QUEUED_AUDIO = 1_500
 
 
@@ -80,14 +85,17 @@ def _grant_all(samples: int, _: int) -> int:
 class Session:
     """A stream of audio from its first frame to its close.
 
+    Plain synchronous code without clock, thread or I/O: the driver passes frames and results in and performs
+    the returned effects in order.
+
     Args:
-        build_detector: Makes the voice-activity detector of a stretch of audio, or None: no speech gate,
-            every window is decoded.
-        defaults: The settings before any ``config`` frame.
-        grant: Asked with a number of samples and their rate before they are heard: how many of them may be.
-            None: not known yet, it is asked again after an ``Again``. Fewer: no more will ever be.
-        capabilities: What there is beside recognisers.
-        recording: How the server calls the session's audio, where it is stored.
+        build_detector: Builds a voice activity detector; None: windows without speech are decoded too.
+        defaults: Settings before any ``config`` frame.
+        grant: Called with a number of samples and their rate before they are processed; returns how many
+            are allowed. Fewer: the quota is used up, no more audio is processed. None: not known yet, it is
+            called again after a ``Continue``.
+        capabilities: Optional features of the server.
+        recording: Name of the session's recording for the diarization summary.
     """
 
     def __init__(
@@ -109,25 +117,25 @@ class Session:
         self._queued_frames: SizedQueue[ClientFrame | EndRequest] = SizedQueue(count_audio_bytes)
         self._output = OutputQueue()
         self._last_partial = 0
-        #: A partial is asked for at every so manieth place where one is due; finals do not depend on it.
+        #: Only every n-th due partial is requested (load shedding); finals do not depend on it.
         self.partial_every = 1
         self._capabilities = capabilities or Capabilities()
-        #: How the server calls the session's audio, where it is stored.
+        #: Name of the session's recording for the diarization summary, or None.
         self.recording = recording
         self._speaker_tracker: SpeakerTracker | None = None
         self._diarizes = False
 
-    # ---- what the driver calls
+    # ---- called by the driver
 
     def receive(self, frame: ClientFrame | EndRequest) -> list[Effect]:
-        """Take a client's frame and return what is to be done, in order."""
+        """Handle a frame of the client; a frame that is not legal in this state is ignored."""
         handler = self._LEGAL.get((self._state, type(frame)))
         if handler is None:
             return []
         return [*handler(self, frame), *self._advance_output()]
 
     def on_model_opened(self, answer: OpenedModel | ModelUnavailable) -> list[Effect]:
-        """Take the answer to ``OpenModel``."""
+        """Handle the result of ``OpenModel``."""
         if self._pending_config is None:
             return []
         (config, ignored), self._pending_config = self._pending_config, None
@@ -142,7 +150,7 @@ class Session:
         return [*self._advance_output(), *self._process_queued()]
 
     def continue_audio(self) -> list[Effect]:
-        """Go on with audio that was left over, after an ``Again``."""
+        """Process buffered audio, after a ``Continue``."""
         if self._unprocessed is None:
             return []
         samples, self._unprocessed = self._unprocessed, None
@@ -151,26 +159,26 @@ class Session:
         return [*effects, *self._process_queued()]
 
     def on_decoded(self, key: int, outcome: Hypothesis | DecodeFailed) -> list[Effect]:
-        """Take the answer to a ``Decode``; answers that nobody waits for any more are ignored."""
+        """Handle the result of a ``Decode``; results of cancelled decodes are ignored."""
         self._output.on_decoded(key, outcome)
         return self._advance_output()
 
-    def on_diarized(self, key: int, voices: DiarizationResult | None) -> list[Effect]:
-        """Take the answer to a ``Listen``; None: nobody could tell."""
-        return [*self._output.on_diarized(key, voices), *self._advance_output()]
+    def on_diarized(self, key: int, result: DiarizationResult | None) -> list[Effect]:
+        """Handle the result of ``Diarize``; None: it failed."""
+        return [*self._output.on_diarized(key, result), *self._advance_output()]
 
     def on_diarization_finalized(self, key: int, turns: tuple[SpeakerTurn, ...] | None) -> list[Effect]:
-        """Take the answer to a ``Review``; None: nobody could tell."""
+        """Handle the result of ``FinalizeDiarization``; None: it failed."""
         self._output.on_diarization_finalized(key, turns)
         return self._advance_output()
 
     def on_recording_failed(self) -> list[Effect]:
-        """Take note that the session's audio could not be stored."""
+        """Stop recording after a storage failure and warn the client."""
         self.recording = self._output.recording = None
         return [Send(build_storage_warning())]
 
     def end_stream(self, code: int, error: Error | None = None) -> list[Effect]:
-        """Finalise what was heard, deliver it, send ``error`` if there is one, and close."""
+        """Finalize and deliver all received audio, send ``error`` if given, and close with ``code``."""
         return self.receive(EndRequest(code, error))
 
     @property
@@ -180,24 +188,24 @@ class Session:
 
     @property
     def is_ending(self) -> bool:
-        """Whether it delivers what was heard and then closes, or has closed."""
+        """Whether the session is ending or closed."""
         return self._state in (State.ENDING, State.CLOSED)
 
     @property
     def backlog(self) -> float:
-        """Seconds of audio that finals are due for and that is not delivered yet."""
+        """Seconds of received audio whose finals are not delivered yet, without the open segment."""
         left = 0 if self._unprocessed is None else len(self._unprocessed)
         queued = self._queued_frames.size / self._bytes_per_second
         return self._output.pending_seconds + left / self._config.sample_rate + queued
 
     @property
     def progress(self) -> tuple[int, int]:
-        """Microseconds of audio that finals came due for since the beginning, and those of them delivered."""
+        """Microseconds of audio in all ended segments since the start, and in the delivered ones."""
         return self._output.progress
 
     @property
     def is_full(self) -> bool:
-        """Whether so many frames or replies wait (for a model, for decodes) that no more should come."""
+        """Whether too many frames or replies are queued to read more from the client."""
         others = self._queued_frames.unsized_count + self._output.pending_replies
         return others > _MAX_QUEUED_FRAMES or len(self._queued_frames) > _MAX_QUEUED_AUDIO
 
@@ -224,8 +232,8 @@ class Session:
             return
         if self._pipeline is None:
             if self._unavailable_model == ModelRequest(self._config.model, self._config.variant):
-                return  # the client was told; nothing has changed
-            self._queued_frames.appendleft(frame)  # before what came after it
+                return  # the error was sent already
+            self._queued_frames.appendleft(frame)  # keeps its place in front
             yield from self._open_model(self._config, None)
             return
         yield from self._push_audio(samples)
@@ -237,12 +245,12 @@ class Session:
             self._output.add_item(PendingDiarizationSummary(self._speaker_tracker))
 
     def _on_reset(self, _: Reset) -> Iterator[Effect]:
-        """Forget what no reply waits for: what was committed before is still delivered."""
+        """Discard audio and segments; replies to earlier commits are still delivered."""
         self._last_partial = 0
         yield from self._output.discard_segments()
         if self._pipeline:
             self._pipeline = RecognitionPipeline(self._config, self._pipeline.model, self._build_detector)
-            self._configure_diarization(self._pipeline, afresh=True)
+            self._configure_diarization(self._pipeline, is_reset=True)
         self._unavailable_model = None
         self._output.add_item(ResetDone())
         if self._records_audio:
@@ -291,28 +299,28 @@ class Session:
         self._config = config
         if self._pipeline:
             self._configure_diarization(self._pipeline)
-        announce = not old or old.model != model
-        for warning in build_warnings(config, model, self._capabilities, announce=announce):
+        is_new_model = not old or old.model != model
+        for warning in build_warnings(config, model, self._capabilities, is_new_model=is_new_model):
             self._output.add_item(PendingFrame(warning))
         if ignored is not None:
             self._output.add_item(PendingFrame(build_configured(config, model, self._capabilities, ignored)))
 
-    def _configure_diarization(self, stretch: RecognitionPipeline, *, afresh: bool = False) -> None:
-        """Ask who speaks from here on, or do not, as the settings say."""
-        asked, offered = self._config.diarization, self._capabilities.diarization is None
-        if afresh:
+    def _configure_diarization(self, pipeline: RecognitionPipeline, *, is_reset: bool = False) -> None:
+        """Start or stop diarization and recording as the settings say."""
+        options, is_available = self._config.diarization, self._capabilities.diarization is None
+        if is_reset:
             self._speaker_tracker = None
-        self._diarizes = asked is not None and offered
-        if asked is not None and offered:
-            self._speaker_tracker = self._speaker_tracker or SpeakerTracker(asked.speakers)
-            self._speaker_tracker.options = asked.speakers
-        stretch.collect_chunks(enabled=self._diarizes or self._records_audio)
+        self._diarizes = options is not None and is_available
+        if options is not None and is_available:
+            self._speaker_tracker = self._speaker_tracker or SpeakerTracker(options.speakers)
+            self._speaker_tracker.options = options.speakers
+        pipeline.collect_chunks(enabled=self._diarizes or self._records_audio)
         self._output.recording = self.recording if self._records_audio else None
 
     @property
     def _records_audio(self) -> bool:
-        asked = self._config.diarization
-        return asked is not None and asked.store_audio and self._capabilities.storage is None
+        options = self._config.diarization
+        return options is not None and options.store_audio and self._capabilities.storage is None
 
     def _drop_queued_audio(self) -> None:
         while self._queued_frames and isinstance(self._queued_frames[0], Audio):
@@ -327,26 +335,26 @@ class Session:
     # ---- audio
 
     def _push_audio(self, samples: NDArray[np.float32]) -> Iterator[Effect]:
-        stretch = self._pipeline
-        if stretch is None:
+        pipeline = self._pipeline
+        if pipeline is None:
             return
-        bite = min(len(samples), to_samples(_STEP_SECONDS, stretch.clock.rate))
-        granted = self._grant(bite, stretch.clock.rate)
+        step = min(len(samples), to_samples(_STEP_SECONDS, pipeline.clock.rate))
+        granted = self._grant(step, pipeline.clock.rate)
         if granted is None:
             yield from self._defer_audio(samples)
             return
-        samples, rest = samples[:granted], samples[bite:]
-        if granted < bite:  # what comes after is not heard; the driver ends the stream
+        samples, rest = samples[:granted], samples[step:]
+        if granted < step:  # later audio is dropped; the driver ends the stream
             rest = rest[:0]
             self._queued_frames.retain_if(lambda item: isinstance(item, EndRequest))
         while len(samples):
-            samples = samples[stretch.push_audio(samples) :]
-            if stretch.clock.consumed == stretch.clock.next_end:
+            samples = samples[pipeline.push_audio(samples) :]
+            if pipeline.clock.consumed == pipeline.clock.next_end:
                 yield from self._close_segment(flush=False)
         if len(rest):
             yield from self._defer_audio(rest)
         else:
-            yield from self._request_partial(stretch)
+            yield from self._request_partial(pipeline)
 
     def _defer_audio(self, samples: NDArray[np.float32]) -> Iterator[Effect]:
         self._unprocessed = samples
@@ -354,28 +362,29 @@ class Session:
         yield Continue()
 
     def _close_segment(self, *, flush: bool) -> Iterator[Effect]:
-        stretch = self._pipeline
-        if stretch is None or not (stretch.clock.pending or (flush and stretch.holds_words)):
+        """End the open segment, unless it is empty."""
+        pipeline = self._pipeline
+        if pipeline is None or not (pipeline.clock.pending or (flush and pipeline.holds_words)):
             return
-        sound = stretch.take_chunk(is_last=flush)  # before the reading forgets where there was speech
-        plan = stretch.close_segment(flush=flush)
-        if sound is not None and self._speaker_tracker and self._diarizes:
-            plan.diarization = DiarizationRequest(self._speaker_tracker, sound)
-        self._output.add_item(plan)
+        chunk = pipeline.take_chunk(is_last=flush)  # first: planning discards where there was speech
+        segment = pipeline.close_segment(flush=flush)
+        if chunk is not None and self._speaker_tracker and self._diarizes:
+            segment.diarization = DiarizationRequest(self._speaker_tracker, chunk)
+        self._output.add_item(segment)
         self._last_partial = 0
-        if sound is not None and self._records_audio:
-            yield RecordAudio(sound.audio)
+        if chunk is not None and self._records_audio:
+            yield RecordAudio(chunk.audio)
 
-    def _request_partial(self, stretch: RecognitionPipeline) -> Iterator[Effect]:
-        """Ask for a partial if one is due; while finals are due, partials can wait."""
-        config, segments = self._config, stretch.clock
-        mark = segments.pending // max(1, to_samples(config.partial_interval, segments.rate))
-        enough = segments.pending >= to_samples(config.min_partial_duration, segments.rate)
-        early = mark < self._last_partial + self.partial_every
-        if not config.enable_partial or early or not enough or self._output.pending_finals:
+    def _request_partial(self, pipeline: RecognitionPipeline) -> Iterator[Effect]:
+        """Request a partial if one is due; never while finals are pending."""
+        config, clock = self._config, pipeline.clock
+        number = clock.pending // max(1, to_samples(config.partial_interval, clock.rate))
+        is_too_short = clock.pending < to_samples(config.min_partial_duration, clock.rate)
+        is_too_early = number < self._last_partial + self.partial_every
+        if not config.enable_partial or is_too_early or is_too_short or self._output.pending_finals:
             return
-        self._last_partial = mark
-        yield from self._output.replace_partial(stretch.plan_partial())
+        self._last_partial = number
+        yield from self._output.replace_partial(pipeline.plan_partial())
 
     @property
     def _bytes_per_second(self) -> int:
@@ -389,7 +398,7 @@ class Session:
             self._pipeline.discard_before_segments(self._output.pending_segments)
         return effects
 
-    #: Which frame does what in which state; a missing pair is not legal there and is passed over.
+    #: Handlers by state and frame; a frame without a handler is not legal in that state and is ignored.
     _LEGAL: ClassVar[Mapping[tuple[State, type], Callable[..., Iterable[Effect]]]] = {
         (State.LIVE, Config): _on_config,
         (State.LIVE, Audio): _on_audio,

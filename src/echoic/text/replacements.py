@@ -230,7 +230,7 @@ class Replacements:
         """Whether something of several words is to be found."""
         return any(one.has_phrases for one in self._tables)
 
-    def count_unfinished_words(self, words: Sequence[str]) -> int:
+    def count_finished_words(self, words: Sequence[str]) -> int:
         """Return the first word that cannot be said before it is known what follows; their number if all can.
 
         Args:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echoic.protocol.frames import Audio, Ping
-from echoic.session.output_queue import SizedQueue, count_audio_bytes
+from echoic.session.sized_queue import SizedQueue, count_audio_bytes
 
 STEPS = st.lists(st.sampled_from(["append", "appendleft", "pop", "popleft", "keep"]) | st.integers(0, 9))
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echoic.session.decoding.strategy import TimedWord
-from echoic.session.pipeline import replace_words
+from echoic.session.word_replacement import replace_words
 from echoic.text.replacements import Replacements, ReplacementTable
 
 NEW_YORK = [

@@ -204,14 +204,14 @@ def test_ten_thousand_cost_what_one_costs() -> None:
     ],
 )
 def test_words_wait_where_a_phrase_may_have_begun(meant: dict[str, str], words: str, first: int) -> None:
-    assert Replacements(ReplacementTable(meant)).count_unfinished_words(words.split()) == first
+    assert Replacements(ReplacementTable(meant)).count_finished_words(words.split()) == first
 
 
 def test_words_wait_for_a_phrase_of_any_glossary_and_as_it_is_written_if_capitals_count() -> None:
     both = Replacements(ReplacementTable({"a": "b"}), ReplacementTable({"new york": "NYC"}))
-    assert (both.has_phrases, both.count_unfinished_words(["new"])) == (True, 0)
+    assert (both.has_phrases, both.count_finished_words(["new"])) == (True, 0)
     strict = Replacements(ReplacementTable({"New York": "NYC"}, case_sensitive=True))
-    assert (strict.count_unfinished_words(["new"]), strict.count_unfinished_words(["New"])) == (1, 0)
+    assert (strict.count_finished_words(["new"]), strict.count_unfinished_words(["New"])) == (1, 0)
     assert not Replacements(ReplacementTable({"a": "new york"})).has_phrases
 
 
@@ -224,7 +224,7 @@ def test_what_need_not_wait_is_said_alike_whatever_follows(
     words: list[str], meant: dict[str, str], cut: int
 ) -> None:
     replacements = Replacements(ReplacementTable(meant))
-    first = replacements.count_unfinished_words(words[:cut])
+    first = replacements.count_finished_words(words[:cut])
     assert edited(words[:first], replacements) + edited(words[first:], replacements) == edited(
         words, replacements
     )

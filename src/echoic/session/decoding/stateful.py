@@ -18,7 +18,7 @@ from echoic.session.decoding.strategy import (
 from echoic.units import to_samples
 
 #: Seconds after a word's last piece from which on no further piece of it is expected.
-_MAX_WORD_GAP = 0.4
+_MAX_TOKEN_GAP = 0.4
 #: Seconds between the beginnings of one word heard on both sides of a flush; one said twice takes longer.
 _SAME_WORD_SECONDS = 0.25
 #: The most seconds of left context for a partial, which is decoded often and shown for a moment.
@@ -164,7 +164,7 @@ class StatefulStrategy:
         last = self._held_tokens[-1]
         if (
             last.start is not None
-            and last.start + (last.duration or 0.0) + _MAX_WORD_GAP <= self._decoded_until
+            and last.start + (last.duration or 0.0) + _MAX_TOKEN_GAP <= self._decoded_until
         ):
             return len(self._held_tokens)
         starts = [i for i, token in enumerate(self._held_tokens) if token.text.startswith(" ")]
