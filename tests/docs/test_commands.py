@@ -111,6 +111,7 @@ PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["pr
 NOT_RUN: Final[tuple[tuple[str, str, Callable[[str], None]], ...]] = (
     (r"(?:sudo )?make (?:setup|test|picture|lint|audit|bench|docs)\b", "takes minutes", a_target),
     (r"pip (?:un)?install ", "fetches packages", ours),
+    (r"(?:\S*/)?python -m echoic.server.settings.document", "tests/docs/test_settings_document.py", nothing),
     (r"(?:\S*/)?python -m tools.benchmarks", "takes minutes", parts),
     (rf"{_ECHOIC}models optimize", "takes minutes: tests/unit/cli/test_optimize.py", nothing),
     (r"(?:\S*python -m )?pytest tests/", "takes a minute", files),
