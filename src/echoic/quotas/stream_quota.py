@@ -251,9 +251,7 @@ def build_minutes_refusal(limit: int, used: int, *, is_failopen: bool = False) -
     minutes = to_minutes(limit)
     message = f"The daily limit of {minutes:g} minutes is used up. It is reset at midnight UTC."
     if is_failopen:
-        message = (
-        message = f"The quota store is unavailable, and the {minutes:g} minutes allowed meanwhile are used up."
-        )
+        message = f"The quota store is unavailable. The {minutes:g} minutes until its return are used up."
     return AccessRefused(
         ErrorCode.QUOTA_EXCEEDED,
         message,
