@@ -1,4 +1,4 @@
-"""A quota store in memory, for a single process."""
+"""Quotas within one process."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _SECONDS_PER_DAY: Final = 86_400
 
 
 class MemoryQuotaStore:
-    """Stores leases and usage in memory; they are lost when the process ends.
+    """Keeps places and minutes in this process, and forgets them with it.
 
     Args:
-        wall_clock: Returns seconds since 1970 (UTC); decides days.
-        monotonic_clock: Returns the seconds of a monotonic clock; decides lease times.
+        wall_clock: Seconds since 1970 (UTC), for days.
+        monotonic_clock: Seconds of a clock that never jumps, for leases.
     """
 
     def __init__(
@@ -42,46 +42,45 @@ class MemoryQuotaStore:
     async def acquire_lease(
         self, lease: StreamLease, tier_limits: TierLimits, ttl_seconds: float
     ) -> LeaseResult:
-        """See ``QuotaStore.acquire_lease``."""
+        """See ``QuotaStore.acquire``."""
         leases, used = self._prune_expired_leases(lease.user), self._find_usage_today()[lease.user]
-        is_full = tier_limits.max_streams is not None and len(leases) >= tier_limits.max_streams
-        is_spent = tier_limits.daily_microseconds is not None and used >= tier_limits.daily_microseconds
-        is_admitted = lease.lease_id in leases or not (is_full or is_spent)
-        if is_admitted:
+        full = tier_limits.max_streams is not None and len(leases) >= tier_limits.max_streams
+        spent = tier_limits.daily_microseconds is not None and used >= tier_limits.daily_microseconds
+        admitted = lease.lease_id in leases or not (full or spent)
+        if admitted:
             self._hold_lease(lease, ttl_seconds)
-        return LeaseResult(len(self._prune_expired_leases(lease.user)), used, is_admitted)
+        return LeaseResult(len(self._prune_expired_leases(lease.user)), used, admitted)
 
     async def renew_leases(
         self, leases: Sequence[tuple[StreamLease, TierLimits]], ttl_seconds: float
     ) -> list[bool]:
-        """See ``QuotaStore.renew_leases``."""
-        return [self._renew_lease(lease, tier_limits, ttl_seconds) for lease, tier_limits in leases]
+        """See ``QuotaStore.renew``."""
+        return [self._renew_lease(place, allowance, ttl_seconds) for place, allowance in leases]
 
     async def release_lease(self, lease: StreamLease) -> None:
-        """See ``QuotaStore.release_lease``."""
+        """See ``QuotaStore.release``."""
         self._paid_by_lease.pop(lease, None)
         self._expiry_by_user.get(lease.user, {}).pop(lease.lease_id, None)
         self._prune_expired_leases(lease.user)
 
     async def charge_audio(self, charge: Charge) -> ChargeResult:
-        """See ``QuotaStore.charge_audio``."""
+        """See ``QuotaStore.charge``."""
         return self.charge_audio_now(charge)
 
     def charge_audio_now(self, charge: Charge) -> ChargeResult:
-        """See ``QuotaStore.charge_audio_now``; never returns None."""
-        lease, used_today = charge.lease, self._find_usage_today()
-        paid = self._paid_by_lease.get(lease, charge.paid)
-        result = settle_charge(charge, paid, used_today[lease.user])
-        self._paid_by_lease[lease] = result.paid
-        used_today[lease.user] = result.used
-        return result
+        """See ``QuotaStore.charge_now``; never None."""
+        place, today = charge.lease, self._find_usage_today()
+        receipt = settle_charge(charge, self._paid_by_lease.get(place, charge.paid), today[place.user])
+        self._paid_by_lease[place] = receipt.paid
+        today[place.user] = receipt.used
+        return receipt
 
     async def read_usage(self, user: str) -> QuotaUsage:
-        """See ``QuotaStore.read_usage``."""
+        """See ``QuotaStore.usage``."""
         return QuotaUsage(len(self._prune_expired_leases(user)), self._find_usage_today()[user])
 
     async def ping(self) -> None:
-        """Do nothing: memory is always available."""
+        """Do nothing: it is there."""
 
     async def close(self) -> None:
         """Do nothing: there are no connections."""
@@ -104,15 +103,15 @@ class MemoryQuotaStore:
 
     def _prune_expired_leases(self, user: str) -> dict[str, float]:
         leases, now = self._expiry_by_user.get(user, {}), self._monotonic_clock()
-        for lease_id in [lease_id for lease_id, expiry in leases.items() if expiry <= now]:
-            del leases[lease_id]
-            self._paid_by_lease.pop(StreamLease(user, lease_id), None)
+        for lease in [lease for lease, end in leases.items() if end <= now]:
+            del leases[lease]
+            self._paid_by_lease.pop(StreamLease(user, lease), None)
         if not leases:
             self._expiry_by_user.pop(user, None)
         return leases
 
     def _find_usage_today(self) -> dict[str, int]:
-        """Return today's usage by user; the adjacent days are kept in case the wall clock jumps."""
+        """Return what is used today by user; a clock that jumps finds the days beside today again."""
         day = int(self._wall_clock() // _SECONDS_PER_DAY)
         if day not in self._used_by_day:
             self._used_by_day = {

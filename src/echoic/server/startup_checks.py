@@ -1,4 +1,4 @@
-"""Reports model settings that cannot be honoured at startup."""
+"""Settings about models that somebody made and that cannot be met: each is told, none is passed over."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from echoic.errors import ModelUnavailable
 from echoic.interfaces.engine import ModelRequest
 from echoic.server.settings.groups import Settings
 
-#: The model of each setting that concerns one model only.
+#: Settings that are about one model alone, and that model.
 MODEL_OF_SETTING: Final[Mapping[str, str]] = MappingProxyType(
     {
         "parakeet_onnx_dir": "parakeet-onnx",
@@ -29,32 +29,36 @@ _NOT_LOADED: Final = "It is installed but could not be loaded."
 
 @dataclass(frozen=True, slots=True)
 class UnmetSetting:
-    """A model setting that cannot be honoured."""
+    """A setting that cannot be met.
 
-    #: The name of the setting.
+    Attributes:
+        setting: Its name.
+        model: What it is about.
+        reason: Why it cannot, in a sentence.
+        fallback_model: The model that answers in its stead, or None.
+    """
+
     setting: str
-    #: The id of its model.
     model: str
-    #: Why it cannot be honoured, as a sentence.
     reason: str
-    #: The model that is used instead, or None.
     fallback_model: str | None
 
     @property
     def message(self) -> str:
-        """The problem as a line of the startup message."""
-        fallback = f" Using {self.fallback_model} instead." if self.fallback_model else ""
-        return f"{self.model}: {self.reason}{fallback}"
+        """What a person is told."""
+        return f"{self.model}: {self.reason}" + (
+            f" {self.fallback_model} stands in." if self.fallback_model else ""
+        )
 
 
 def find_unmet_settings(
     settings: Settings, registry: Registry, active_model: str | None = None
 ) -> tuple[UnmetSetting, ...]:
-    """Return the model settings that cannot be honoured; reads the models' folders.
+    """Return the settings about models that were made and cannot be met; looks at the disk.
 
     Args:
-        settings: The server's settings; defaults are not reported.
-        registry: The models that streams may ask for.
+        settings: What the server is told; defaults are nobody's wish.
+        registry: The models there are.
         active_model: The model that was loaded for ``preload_model``, or None.
     """
     found: dict[tuple[str, str], UnmetSetting] = {}
@@ -69,7 +73,7 @@ def find_unmet_settings(
 def _find_unmet_models(
     settings: Settings, registry: Registry, active_model: str | None
 ) -> Iterator[UnmetSetting]:
-    wanted = [
+    wishes = [
         (setting, model)
         for setting, model in MODEL_OF_SETTING.items()
         if getattr(settings.stt, setting) is not None
@@ -80,8 +84,8 @@ def _find_unmet_models(
         and "preload_model" in settings.stt.model_fields_set
         and not _is_variant_of(first, active_model)
     ):
-        wanted.append(("preload_model", first))
-    for setting, model in wanted:
+        wishes.append(("preload_model", first))
+    for setting, model in wishes:
         if (reason := _find_unavailable_reason(registry, model)) is not None:
             yield UnmetSetting(
                 setting, resolve_model_id(model), reason, _find_fallback(settings, registry, model)
@@ -120,12 +124,12 @@ def _find_fallback(settings: Settings, registry: Registry, model: str) -> str | 
 
 
 def _has_failed_to_load(model: str, settings: Settings, registry: Registry, active_model: str) -> bool:
-    """Return whether ``model`` was found and should have been preloaded, but another one was loaded."""
+    """Return whether ``model`` seemed to be there, was to be loaded at start, and was not."""
     first = _find_fallback(settings, registry, settings.stt.preload_model)
     return first not in (None, active_model) and first == _find_fallback(settings, registry, model)
 
 
 def _is_variant_of(model: str, active_model: str) -> bool:
-    """Return whether ``model`` names a family without a variant, and ``active_model`` is of that family."""
+    """Return whether ``model`` leaves open which variant it means and ``active_model`` is one of them."""
     family, variant = MODEL_ALIASES.get(model.strip().lower(), ("", ""))
     return variant is None and active_model.startswith(f"{family}-")

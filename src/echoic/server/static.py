@@ -1,4 +1,4 @@
-"""Serves the web page; its security policy lets the browser load nothing from other servers."""
+"""The page: files of this package, served so that the browser loads nothing from anywhere else."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _SECURITY_HEADERS: Final = {
 
 
 def build_page_router(origins: AllowedOrigins) -> APIRouter:
-    """Build the routes of the page and its files.
+    """Return the routes of the page and its files.
 
     Args:
-        origins: The web origins that may import its JavaScript modules.
+        origins: Whose pages may import its modules.
     """
     router = APIRouter(include_in_schema=False)
     for file in files("echoic.server").joinpath("web").iterdir():
@@ -63,7 +63,7 @@ def _build_file_handler(
 
 
 def _build_cors_headers(request: Request, origins: AllowedOrigins) -> dict[str, str]:
-    """Return the CORS headers for a request from another origin."""
+    """Return the headers that let a page of another origin have what it asks for, if it may."""
     origin = request.headers.get("origin")
-    is_allowed = origin is not None and origins.is_allowed(origin, request.headers.get("host"))
-    return {"Vary": "Origin"} | ({"Access-Control-Allow-Origin": origin} if origin and is_allowed else {})
+    may = origin is not None and origins.is_allowed(origin, request.headers.get("host"))
+    return {"Vary": "Origin"} | ({"Access-Control-Allow-Origin": origin} if origin and may else {})
