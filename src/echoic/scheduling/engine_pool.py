@@ -1,4 +1,4 @@
-"""The async door to all models of a process."""
+"""Loads and unloads the models of a process and decodes windows with them; the async side of ``Worker``."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from echoic.session.effects import Decode
 
 
 class CancellableTimer(Protocol):
-    """What was put off."""
+    """A scheduled call, as ``asyncio.loop.call_later`` returns it."""
 
     def cancel(self) -> object:
-        """Do not do it."""
+        """Cancel the call."""
 
 
 _T = TypeVar("_T")
@@ -51,18 +51,18 @@ class _PendingDecode:
 
 
 class EnginePool:
-    """Loads models once and lets windows of all clients be decoded; for one event loop.
+    """Loads each model once and decodes the windows of all clients; for one event loop.
 
-    A client that has opened a model keeps it loaded until it has opened another, or leaves. A model that
-    nobody keeps is unloaded after a while, and loaded again for the next who opens it.
+    A client that opens a model keeps it loaded until it opens another or is removed. A model without clients
+    is unloaded after ``idle_seconds``, and loaded again when it is opened next.
 
     Args:
-        registry: The models there are.
+        registry: The models.
         max_concurrency: The most threads of one model; its engine may allow fewer.
         close_timeout: Seconds that ``close`` waits for a model's threads, and for models being loaded.
-        idle_seconds: Seconds after which a model that nobody keeps is unloaded; 0: never.
-        hang_seconds: Seconds after which a decode is waited for no more, and the model loaded anew.
-        call_later: Puts a call off by so many seconds; None: the event loop does.
+        idle_seconds: Seconds after which a model without clients is unloaded; 0: never.
+        hang_seconds: Seconds after which a decode counts as hung (``HealthPolicy.decode_timeout``).
+        call_later: Schedules a call, with the delay in seconds; None: the event loop's.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class EnginePool:
 
     @property
     def loaded_models(self) -> tuple[str, ...]:
-        """The ids of the models that are ready."""
+        """The ids of the loaded models."""
         return tuple(self._workers)
 
     @property
@@ -101,7 +101,7 @@ class EnginePool:
         return tuple(self._load_tasks)
 
     def collect_stats(self) -> tuple[ModelStats, ...]:
-        """Return what each loaded model has to do and has done."""
+        """Return the backlog and totals of each loaded model."""
         return tuple(worker.collect_stats() for worker in tuple(self._workers.values()))
 
     @property
@@ -112,19 +112,18 @@ class EnginePool:
     async def open_model(
         self, request: ModelRequest, *, fallback: bool, client: Hashable | None = None
     ) -> OpenedModel:
-        """Return the model that answers ``request``, loaded.
+        """Load the requested model, unless it is loaded, and return it.
 
-        However many ask for it at once, a model is loaded once. A load that failed is tried again for the
-        next who asks.
+        Concurrent calls share one load. A load that failed is tried again by the next call.
 
         Args:
-            request: What is asked for.
-            fallback: Whether another model may stand in.
-            client: Who keeps it loaded, and no longer the one it had before, until it leaves; None: nobody,
-                it may be unloaded when it is idle.
+            request: The requested model.
+            fallback: Whether another model may be used if that one is unavailable.
+            client: Keeps the model loaded, and releases the model that it kept before; None: the model may be
+                unloaded when it is idle.
 
         Raises:
-            ModelUnavailable: It cannot be had, and with ``fallback`` no other stands in.
+            ModelUnavailable: The model is unavailable, and so are its fallbacks.
         """
         choice = ResolvedModel(resolve_model_id(request.model, request.variant))
         if choice.model_id not in self._workers:  # what is loaded needs no look at the disk
@@ -159,23 +158,23 @@ class EnginePool:
     def submit_decode(
         self, client: Hashable, decode: Decode, on_done: Callable[[int, Hypothesis | DecodeFailed], None]
     ) -> None:
-        """Let a window be decoded in its turn.
+        """Queue a window.
 
         Args:
-            client: Who waits for it.
-            decode: The window; its model must be open.
+            client: The session.
+            decode: The window; its model must be loaded.
             on_done: Called once with the key and the outcome, on the event loop and never from within
                 ``submit_decode``; not called after ``cancel_decodes`` or ``remove_client``.
 
         Raises:
-            KeyError: The model is not open.
-            ValueError: The client already waits for a decode with this key.
+            KeyError: The model is not loaded.
+            ValueError: The client has a pending decode with this key.
         """
         worker = self._workers[decode.model]
         job = DecodeJob(client, decode.key, decode.window, decode.is_final)
         mine = self._pending.setdefault(client, {})
         if decode.key in mine:
-            raise ValueError(f"key {decode.key} is already waited for")
+            raise ValueError(f"a decode with key {decode.key} is pending")
         mine[decode.key] = _PendingDecode(decode.model, job, on_done)
         self.observer.on_submit(client, decode)
         if self._is_closed:
@@ -184,7 +183,7 @@ class EnginePool:
             worker.submit_job(job)
 
     def cancel_decodes(self, client: Hashable, keys: Iterable[int]) -> None:
-        """Forget these decodes of the client: begun or not, they are not answered."""
+        """Cancel these decodes of the client: ``on_done`` is not called, even for one that runs already."""
         dropped = tuple(keys)
         for worker in self._workers.values():
             worker.remove_jobs(client, dropped)
@@ -196,7 +195,7 @@ class EnginePool:
             self._pending.pop(client, None)
 
     def remove_client(self, client: Hashable) -> None:
-        """Forget everything of the client; it keeps no model any more."""
+        """Cancel all decodes of the client and release its model."""
         if pending := self._pending.pop(client, None):
             for worker in self._workers.values():
                 worker.remove_client(client)
@@ -208,10 +207,10 @@ class EnginePool:
     async def close(self, *, finish: bool = False) -> None:
         """Stop all models; may be called twice.
 
-        Every decode still waited for is answered, by ``DecodeFailed`` if need be.
+        Every pending decode is answered, by ``DecodeFailed`` if it was not decoded.
 
         Args:
-            finish: True: first decode what waits, for as long as the patience lasts.
+            finish: True: decode queued windows first, within ``close_timeout``.
         """
         self._is_closed = True
         while self._idle_timers:
@@ -235,7 +234,7 @@ class EnginePool:
             _log_event(logging.WARNING, "engine_hangs", model=worker.name)
 
     async def _acquire_worker(self, name: str, client: Hashable | None) -> Worker:
-        """Return a model that from now on, before it is loaded even, is kept by ``client``."""
+        """Return a loaded model that ``client`` keeps from now on, even while it is being loaded."""
         if client is not None:
             self._clients_by_model.setdefault(name, set()).add(client)
         if name in self._idle_timers:
@@ -246,7 +245,7 @@ class EnginePool:
             self._start_idle_timer(name)
 
     def _release_models(self, client: Hashable | None, *names: str) -> None:
-        """Keep these models no longer for the client, if it does."""
+        """Release those of these models that the client keeps."""
         for name in names:
             keepers = self._clients_by_model.get(name, set())
             if client in keepers:
@@ -254,25 +253,25 @@ class EnginePool:
                 self._start_idle_timer(name)
 
     def _start_idle_timer(self, name: str) -> None:
-        """Begin to count the time of a model that nobody keeps."""
+        """Schedule the unload of a model without clients."""
         unused = (
             name in self._workers and not self._clients_by_model.get(name) and name not in self._idle_timers
         )
         if unused and self._idle_seconds > 0 and not self._is_closed:
             after = self._call_later or asyncio.get_running_loop().call_later
-            # What is due then is not this client's, so its stream must not stand in the log for it.
+            # An empty context: the log must not name the stream of the client that left last.
             mine = contextvars.Context()
             self._idle_timers[name] = mine.run(
                 after, self._idle_seconds, functools.partial(self._unload_model, name)
             )
 
     def _unload_model(self, name: str) -> None:
-        """Free a model that nobody kept for so long, unless windows wait for it all the same."""
+        """Unload a model that had no clients for ``idle_seconds``, unless it has windows to decode."""
         del self._idle_timers[name]
         load = self._workers[name].collect_stats()
         if load.is_unavailable:  # stays so until the process is restarted
             return
-        # A client that switched from it asks for the next of its windows when it is answered the last one.
+        # A client that switched models submits its next window only when the last one is answered.
         awaited = any(one.model == name for mine in self._pending.values() for one in mine.values())
         if awaited or load.queued_finals or load.queued_partials or load.running:
             self._start_idle_timer(name)
@@ -297,11 +296,11 @@ class EnginePool:
         if name not in self._load_tasks:
             load = self._load_tasks[name] = asyncio.create_task(self._load_worker(name))
             load.add_done_callback(functools.partial(self._on_load_ended, name))
-        # One client that goes away while it waits must not take the load from the others.
+        # Shielded: a client that disconnects must not cancel the load for the others.
         return await asyncio.shield(self._load_tasks[name])
 
     async def _load_worker(self, name: str) -> Worker:
-        if name in self._unload_tasks:  # never two of one model in memory
+        if name in self._unload_tasks:  # one copy of a model in memory at a time
             await asyncio.wait({self._unload_tasks[name]})
         engine, languages = await self._call_in_thread(name, lambda: self._load_engine(name))
         if self._is_closed:
@@ -322,15 +321,15 @@ class EnginePool:
         return worker
 
     def _load_engine(self, name: str) -> tuple[Engine, tuple[str, ...]]:
-        """Return a model, loaded, and what it knows; blocks."""
+        """Return the loaded engine and its languages; blocks."""
         engine = self._registry.load_engine(name)
         return engine, getattr(engine, "languages", ()) or self._registry.list_languages(name)
 
     async def _call_in_thread(self, name: str, call: Callable[[], _T]) -> _T:
-        """Return what ``call`` returns, made off the event loop: it reads files and imports libraries.
+        """Run ``call``, which may read files and import libraries, in a thread; return its result.
 
         Raises:
-            ModelUnavailable: Whatever it raised, as a refusal of the model ``name``.
+            ModelUnavailable: ``call`` raised; the error names the model ``name``.
         """
         answer = await run_in_daemon_thread(lambda: attempt_call(call), f"echoic-open-{name}")
         if isinstance(answer, Failure):
@@ -340,10 +339,10 @@ class EnginePool:
     def _on_load_ended(self, name: str, load: asyncio.Task[Worker]) -> None:
         del self._load_tasks[name]
         if not load.cancelled():
-            load.exception()  # seen, even if everyone who waited for it has left
+            load.exception()  # marks it as retrieved, even if all waiting clients have left
 
     def _deliver_batch(self, batch: BatchResult) -> None:
-        """Answer for each job in a loop callback of its own, so that one that raises harms no other."""
+        """Answer each job in its own loop callback, so that one that raises affects no other."""
         loop = asyncio.get_running_loop()
         for job, outcome in zip(batch.jobs, batch.outcomes, strict=True):
             loop.call_soon(self._answer_job, job, outcome)
@@ -361,7 +360,7 @@ class EnginePool:
 
 
 def _log_event(level: int, name: str, **values: str | float) -> None:
-    """Log an event, its values beside it as the server's log writes them."""
+    """Log an event; the server's log formatter reads its values from ``event_values``."""
     _log.log(level, name, extra={"event_values": values})
 
 

@@ -1,4 +1,4 @@
-"""The order in which windows are decoded: finals first, and every client in its turn."""
+"""Fair queue of windows: finals before partials, round-robin over clients."""
 
 from __future__ import annotations
 
@@ -11,29 +11,24 @@ from echoic.interfaces.engine import Window
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DecodeJob:
-    """One window that waits to be decoded; two jobs are the same only if they are one object.
-
-    Attributes:
-        client: Who waits for it.
-        key: Unique among the client's jobs.
-        window: What to decode.
-        is_final: A final waits for it; False: a partial, after all finals.
-    """
+    """A window to decode; compared by identity."""
 
     client: Hashable
+    """The session that submitted it."""
     key: int
+    """Unique among the client's jobs."""
     window: Window = field(repr=False)
     is_final: bool
+    """Whether it is decoded for a final; partials are decoded after all finals."""
 
 
 class FairQueue:
     """Jobs of many clients, each class (finals, partials) served round-robin over its clients.
 
-    Plain data: no thread, no clock. Every operation costs O(1) for each job it moves. ``leave``
-    costs O(jobs of that client).
+    Plain data: no thread, no clock. Every operation costs O(1) for each job it moves.
 
-    A client's turn costs it its place: between two jobs of one client, every other client of the same
-    class that waited all the while has been served. Source: round-robin fair queueing (Nagle, RFC 970).
+    A client that was served goes to the end: between two jobs of one client, every other client with a queued
+    job of the same class is served. Source: round-robin fair queueing (Nagle, RFC 970).
     """
 
     def __init__(self) -> None:
@@ -45,22 +40,22 @@ class FairQueue:
 
     @property
     def final_count(self) -> int:
-        """How many waiting jobs are finals."""
+        """Number of queued finals."""
         return self._finals.size
 
     @property
     def partial_count(self) -> int:
-        """How many waiting jobs are partials."""
+        """Number of queued partials."""
         return self._partials.size
 
     def push(self, job: DecodeJob) -> None:
-        """Add ``job`` behind the client's others; a client that waits for nothing joins at the end.
+        """Add ``job`` behind the client's others; a client without queued jobs joins at the end.
 
         Raises:
-            ValueError: A job of this client with this key already waits.
+            ValueError: A job of this client with this key is queued already.
         """
         if self._finals.has_job(job) or self._partials.has_job(job):
-            raise ValueError(f"key {job.key} of {job.client!r} already waits")
+            raise ValueError(f"key {job.key} of {job.client!r} is queued already")
         (self._finals if job.is_final else self._partials).push(job)
 
     def take_jobs(self, limit: int) -> list[DecodeJob]:
@@ -69,19 +64,19 @@ class FairQueue:
         return jobs + self._partials.take_jobs(limit - len(jobs))
 
     def remove_jobs(self, client: Hashable, keys: Iterable[int]) -> None:
-        """Forget the client's waiting jobs with these keys; keys that do not wait are no error."""
+        """Remove the client's jobs with these keys, if they are queued."""
         for key in keys:
             self._finals.remove_job(client, key)
             self._partials.remove_job(client, key)
 
     def remove_client(self, client: Hashable) -> None:
-        """Forget everything of ``client``."""
+        """Remove all jobs of ``client``."""
         self._finals.remove_client(client)
         self._partials.remove_client(client)
 
 
 class _RoundRobin:
-    """Jobs of one class: clients in turn order, each with its jobs in the order they came."""
+    """Jobs of one class: clients in turn order, each with its jobs in order of arrival."""
 
     def __init__(self) -> None:
         self.size = 0
