@@ -1,7 +1,7 @@
-"""The models of this version: what each needs, where its weights are looked for, how it is loaded.
+"""Defines the models of this version: their requirements, their weights, and how to load them.
 
-A probe looks for libraries by their specification and for weights on the disk; it imports no model library.
-The module of an engine is imported when the engine is loaded.
+A probe checks whether libraries are installed and weights are on the disk; it imports no model library. The
+module of an engine is imported when the engine is loaded.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ from types import MappingProxyType
 from echoic.engines import onnx_runtime, whisper_files
 from echoic.engines.parakeet import onnx_files
 from echoic.engines.parakeet.engine import ParakeetOptions
-from echoic.engines.parakeet.onnx import OnnxOptions
 from echoic.engines.registry import DEFAULT_MODEL, MODEL_ALIASES, ModelSpec, Registry
 from echoic.engines.settings import EngineSettings
 from echoic.engines.store import cache, catalogue
 from echoic.errors import ModelUnavailable, Unavailable
 from echoic.interfaces.engine import Engine
 
-#: The modules that an extra brings, and their packages.
+#: Modules that each extra installs, with the names of their packages.
 EXTRA_PACKAGES: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         "nemo": {"torch": "torch", "nemo": "nemo_toolkit", "lightning": "lightning"},
@@ -31,23 +30,24 @@ EXTRA_PACKAGES: Mapping[str, Mapping[str, str]] = MappingProxyType(
     }
 )
 MISSING_RUNTIME = Unavailable("The package onnxruntime is not installed.", "pip install onnxruntime")
-MISSING_WEIGHTS_REASON = "Its weights are not here."
-#: Quantizations that a GPU is quickest with; the others are made for processors.
+MISSING_WEIGHTS_REASON = "Its weights have not been downloaded."
+#: Quantizations that are fastest on a GPU; the others are for CPUs.
 GPU_QUANTIZATIONS = ("fp16", "")
 
 
 def build_standard_registry(
-    settings: EngineSettings = EngineSettings(), *, max_concurrency: int = 2, include_scripted: bool = False
+    settings: EngineSettings | None = None, *, max_concurrency: int = 2, include_scripted: bool = False
 ) -> Registry:
-    """Return the table of all models of this version.
+    """Return the registry of all models of this version.
 
     Args:
-        settings: Where the models are, and how they decode.
+        settings: Where the models are, and how they decode; None: the defaults.
         max_concurrency: The most decodes of one model that run at the same time.
-        include_scripted: With the one for tests and load.
+        include_scripted: Add the scripted engine, for tests and load.
     """
+    settings = settings or EngineSettings()
     options = settings.build_parakeet_options(max_concurrency)
-    seats = [
+    specs = [
         _build_nemo_spec(settings, options),
         *_build_onnx_specs(settings, options),
         _build_mlx_spec(settings, options),
@@ -55,16 +55,16 @@ def build_standard_registry(
         _build_moonshine_spec(max_concurrency),
     ]
     if include_scripted:
-        seats.append(ModelSpec("scripted", "scripted", "standard", lambda: None, _load_scripted))
+        specs.append(ModelSpec("scripted", "scripted", "standard", lambda: None, _load_scripted))
     first = (whisper_files.WHISPER_MODEL_ID,) if settings.streaming_fallback_to_whisper else ()
-    return Registry(seats, preferred=(*first, "parakeet-onnx", "parakeet-standard", "parakeet-mlx"))
+    return Registry(specs, preferred=(*first, "parakeet-onnx", "parakeet-standard", "parakeet-mlx"))
 
 
 def check_extra_installed(extra: str) -> None:
-    """Return if an extra's libraries are installed; nothing is imported.
+    """Check that an extra's libraries are installed, without importing them.
 
     Raises:
-        ModelUnavailable: One is not: which, and the command that brings it.
+        ModelUnavailable: A library is missing; the error names its package and the command to install it.
     """
     absent = [package for module, package in EXTRA_PACKAGES[extra].items() if find_spec(module) is None]
     if absent:
@@ -74,7 +74,7 @@ def check_extra_installed(extra: str) -> None:
 
 
 def _build_probe(check_files: Callable[[], object]) -> Callable[[], Unavailable | None]:
-    """Return a probe: nothing is missing if ``check_files`` does not refuse, and can read what is there."""
+    """Return a probe that reports why ``check_files`` raises ``ModelUnavailable`` or cannot read a file."""
 
     def probe_files() -> Unavailable | None:
         try:
@@ -99,7 +99,7 @@ def _build_language_reader(find_weights: Callable[[], Path | None]) -> Callable[
 
 
 def _build_nemo_spec(settings: EngineSettings, options: ParakeetOptions) -> ModelSpec:
-    """Return the seat of Parakeet by NeMo."""
+    """Return Parakeet on NeMo."""
 
     def find_weights() -> Path | None:
         return settings.parakeet_nemo_file or cache.find_model_file(
@@ -107,7 +107,7 @@ def _build_nemo_spec(settings: EngineSettings, options: ParakeetOptions) -> Mode
         )
 
     def check_weights() -> Path:
-        from echoic.engines.parakeet.nemo_files import inspect_nemo_model  # noqa: PLC0415  # a seat imports when asked
+        from echoic.engines.parakeet.nemo_files import inspect_nemo_model  # noqa: PLC0415  # imported when the model is used
 
         check_extra_installed("nemo")
         if (model := find_weights()) is None:
@@ -118,13 +118,13 @@ def _build_nemo_spec(settings: EngineSettings, options: ParakeetOptions) -> Mode
         return model
 
     def load_engine() -> Engine:
-        from echoic.engines.parakeet.nemo import ParakeetNemo, TorchOptions  # noqa: PLC0415  # the same
+        from echoic.engines.parakeet.nemo import ParakeetNemo, TorchOptions  # noqa: PLC0415  # imported when the model is loaded
 
         return ParakeetNemo(
             check_weights(), options, TorchOptions(settings.device, cores=settings.decode_cores)
         )
 
-    seat = ModelSpec(
+    spec = ModelSpec(
         "parakeet-standard",
         "parakeet",
         "standard",
@@ -132,11 +132,11 @@ def _build_nemo_spec(settings: EngineSettings, options: ParakeetOptions) -> Mode
         load_engine,
         word_timestamps=True,
     )
-    return replace(seat, find_weights=find_weights, languages=_build_language_reader(find_weights))
+    return replace(spec, find_weights=find_weights, languages=_build_language_reader(find_weights))
 
 
 def _build_onnx_specs(settings: EngineSettings, options: ParakeetOptions) -> Iterator[ModelSpec]:
-    """Yield the seats of Parakeet by onnxruntime, whichever that is, and of each that has no other name."""
+    """Yield Parakeet on onnxruntime: the default model, then each model that has no alias."""
 
     def find_default_weights() -> Path | None:
         return settings.parakeet_onnx_dir or cache.find_model_folder(settings.cache_folder)
@@ -167,28 +167,31 @@ def _build_onnx_spec(
         return folder
 
     def load_engine() -> Engine:
-        from echoic.engines.parakeet.onnx import ParakeetOnnx  # noqa: PLC0415  # a seat imports when asked
+        from echoic.engines.parakeet.onnx import (  # noqa: PLC0415  # imported when the model is loaded
+            OnnxOptions,
+            ParakeetOnnx,
+        )
 
         folder = check_weights()
-        return ParakeetOnnx(folder, options, _build_onnx_options(settings, folder))
+        providers = onnx_runtime.resolve_providers(settings.onnx_provider, onnx_runtime.list_providers())
+        is_on_cpu = providers[0] == onnx_runtime.ONNX_PROVIDERS["cpu"]
+        quantization = settings.parakeet_quantization
+        if quantization is None and not is_on_cpu:
+            quantization = _find_gpu_quantization(folder)
+        return ParakeetOnnx(folder, options, OnnxOptions(quantization, settings.decode_cores, providers))
 
-    seat = ModelSpec(name, "parakeet", "onnx", _build_probe(check_weights), load_engine, word_timestamps=True)
-    return replace(seat, find_weights=find_weights, languages=_build_language_reader(find_weights))
+    spec = ModelSpec(name, "parakeet", "onnx", _build_probe(check_weights), load_engine, word_timestamps=True)
+    return replace(spec, find_weights=find_weights, languages=_build_language_reader(find_weights))
 
 
-def _build_onnx_options(settings: EngineSettings, folder: Path) -> OnnxOptions:
-    from echoic.engines.parakeet.onnx import OnnxOptions  # noqa: PLC0415  # a seat imports its engine when asked
-
-    by = onnx_runtime.resolve_providers(settings.onnx_provider, onnx_runtime.list_providers())
-    quantization = settings.parakeet_quantization
-    if quantization is None and by[0] != onnx_runtime.ONNX_PROVIDERS["cpu"]:
-        there = cache.list_quantizations(folder, onnx_files.ENCODER_STEM)
-        quantization = next((one for one in GPU_QUANTIZATIONS if one in there), None)
-    return OnnxOptions(quantization, settings.decode_cores, by)
+def _find_gpu_quantization(folder: Path) -> str | None:
+    """Return the suffix of the encoder to use on a GPU, or None to leave the choice to the engine."""
+    available = cache.list_quantizations(folder, onnx_files.ENCODER_STEM)
+    return next((one for one in GPU_QUANTIZATIONS if one in available), None)
 
 
 def _build_mlx_spec(settings: EngineSettings, options: ParakeetOptions) -> ModelSpec:
-    """Return the seat of Parakeet by MLX."""
+    """Return Parakeet on MLX."""
 
     def find_weights() -> Path | None:
         return settings.parakeet_mlx_dir or cache.find_model_folder(
@@ -196,7 +199,7 @@ def _build_mlx_spec(settings: EngineSettings, options: ParakeetOptions) -> Model
         )
 
     def check_weights() -> Path:
-        from echoic.engines.parakeet import mlx_files as files  # noqa: PLC0415  # a seat imports when asked
+        from echoic.engines.parakeet import mlx_files as files  # noqa: PLC0415  # imported when the model is used
 
         files.check_mlx_libraries()
         if (folder := find_weights()) is None:
@@ -209,14 +212,14 @@ def _build_mlx_spec(settings: EngineSettings, options: ParakeetOptions) -> Model
 
         return ParakeetMlx(check_weights(), options)
 
-    seat = ModelSpec(
+    spec = ModelSpec(
         "parakeet-mlx", "parakeet", "mlx", _build_probe(check_weights), load_engine, word_timestamps=True
     )
-    return replace(seat, find_weights=find_weights, languages=_build_language_reader(find_weights))
+    return replace(spec, find_weights=find_weights, languages=_build_language_reader(find_weights))
 
 
 def _build_whisper_specs(settings: EngineSettings, max_concurrency: int) -> Iterator[ModelSpec]:
-    """Yield the seats of ``whisper``, whichever size that is, and of each size."""
+    """Yield Whisper: the default size, then each size by name."""
     names = catalogue.list_model_names("whisper")
 
     def find_default_weights() -> Path | None:
@@ -248,26 +251,26 @@ def _build_whisper_spec(
         return whisper_files.inspect_whisper_folder(folder, name)
 
     def load_engine() -> Engine:
-        from echoic.engines.whisper import Whisper, WhisperOptions  # noqa: PLC0415  # a seat imports its engine when asked
+        from echoic.engines.whisper import Whisper, WhisperOptions  # noqa: PLC0415  # imported when the model is loaded
 
         return Whisper(
             check_weights(), name, WhisperOptions(settings.device, settings.decode_cores, max_concurrency)
         )
 
-    seat = ModelSpec(
+    spec = ModelSpec(
         name, "whisper", "standard", _build_probe(check_weights), load_engine, word_timestamps=True
     )
-    return replace(seat, find_weights=find_weights, languages=_build_language_reader(find_weights))
+    return replace(spec, find_weights=find_weights, languages=_build_language_reader(find_weights))
 
 
 def _build_moonshine_spec(max_concurrency: int) -> ModelSpec:
-    """Return the seat of the default model."""
+    """Return Moonshine, the default model."""
 
     def probe_moonshine() -> Unavailable | None:
         if find_spec("onnxruntime") is None:
             return MISSING_RUNTIME
         try:
-            from echoic.engines import moonshine  # noqa: PLC0415  # a seat imports its engine when asked
+            from echoic.engines import moonshine  # noqa: PLC0415  # imported when the model is loaded
         except ImportError:
             return Unavailable("The package onnxruntime is installed but cannot be imported.")
         found = moonshine.inspect_weights()
@@ -276,7 +279,7 @@ def _build_moonshine_spec(max_concurrency: int) -> ModelSpec:
         return Unavailable(found.reason or "Its weights are missing.", found.install)
 
     def load_engine() -> Engine:
-        from echoic.engines.moonshine import Moonshine  # noqa: PLC0415  # the same
+        from echoic.engines.moonshine import Moonshine  # noqa: PLC0415  # imported when the model is loaded
 
         return Moonshine(max_concurrency=max_concurrency)
 
@@ -291,6 +294,6 @@ def _build_moonshine_spec(max_concurrency: int) -> ModelSpec:
 
 
 def _load_scripted() -> Engine:
-    from echoic.engines.scripted import ScriptedEngine  # noqa: PLC0415  # a seat imports its engine when asked
+    from echoic.engines.scripted import ScriptedEngine  # noqa: PLC0415  # imported when the model is loaded
 
     return ScriptedEngine()

@@ -1,4 +1,4 @@
-"""The table of models: what they are called, and which of them answers a request; ``seats`` fills it."""
+"""Maps model names to models, checks their availability and chooses fallbacks; ``models`` fills it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from echoic.engines.whisper_files import WHISPER_ALIASES
 from echoic.errors import ModelUnavailable, Unavailable
 from echoic.interfaces.engine import Engine, ModelRequest
 
-#: The model that answers when another cannot, and comes with the install.
+#: The fallback of all models; comes with the install.
 DEFAULT_MODEL = "moonshine-tiny-en"
-#: The command that brings NeMo.
+#: The command that installs NeMo.
 NEMO_INSTALL_COMMAND = "pip install 'echoic[nemo]'"
 
-#: Names a client may use: the model, and the variant that the name itself implies.
+#: Names that clients may use, with the model and the variant that each means.
 MODEL_ALIASES: Mapping[str, tuple[str, str | None]] = MappingProxyType(
     {
         "parakeet": ("parakeet", None),
@@ -36,14 +36,14 @@ MODEL_ALIASES: Mapping[str, tuple[str, str | None]] = MappingProxyType(
 
 
 def resolve_model_id(model: str, variant: str | None = None) -> str:
-    """Return the id of the seat that a client's ``model`` and ``variant`` mean.
+    """Return the id of the model that a client's ``model`` and ``variant`` mean.
 
-    An explicit variant beats the name's suffix; without either it is ``standard``. Only Parakeet has
-    variants, other models take no notice of one. A name nobody knows is returned as it is.
+    An explicit variant overrides the name's suffix; without either it is ``standard``. Only Parakeet has
+    variants; other models ignore them. An unknown name is returned unchanged.
 
     Args:
-        model: As the client wrote it; case does not matter.
-        variant: Explicitly asked for, or None.
+        model: As the client wrote it; case is ignored.
+        variant: The requested variant, or None.
     """
     name = model.strip().lower()
     family, suffix = MODEL_ALIASES.get(name, (name, None))
@@ -52,27 +52,24 @@ def resolve_model_id(model: str, variant: str | None = None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """One row of the status endpoint.
-
-    Attributes:
-        id: The name that no other model has.
-        model: The model.
-        variant: Its variant; ``standard`` where there is but one.
-        available: True if its library is there and its weights are.
-        reason: What is missing, or None; may name folders, which are nothing for clients.
-        install: The command that brings it, or None.
-        word_timestamps: True if it gives times of words.
-        languages: The languages it knows, lower-case and without region; empty: many, or nobody says.
-    """
+    """A model's row of the status endpoint."""
 
     id: str
+    """Unique among the models."""
     model: str
+    """The model's name, shared by its variants."""
     variant: str
+    """``standard`` for a model without variants."""
     available: bool
+    """Whether its library and its weights are installed."""
     reason: str | None
+    """What is missing, or None. May name folders, which clients must not see."""
     install: str | None
+    """The command that installs it, or None."""
     word_timestamps: bool = False
+    """Whether its tokens have times."""
     languages: tuple[str, ...] = ()
+    """Lower-case, without region; empty: many, or unknown."""
 
 
 def _find_no_weights() -> None:
@@ -81,111 +78,103 @@ def _find_no_weights() -> None:
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """A model's place in the table.
-
-    Attributes:
-        id: What ``resolve_model_id`` returns for it.
-        model: The model.
-        variant: Its variant; ``standard`` where there is but one.
-        probe: Says what is missing, without importing the model's library; None: nothing.
-        load: Returns the loaded engine; may take long.
-        word_timestamps: Whether that engine's ``needs.times`` is true, known without loading it.
-        find_weights: Where its weights are, or None; reads no more than names of files.
-        languages: What it knows, as far as can be said without loading it.
-        listed: Whether it is listed even where it cannot be had.
-    """
+    """Describes a model that a server can offer."""
 
     id: str
+    """As ``resolve_model_id`` returns it."""
     model: str
+    """The model's name, shared by its variants."""
     variant: str
+    """``standard`` for a model without variants."""
     probe: Callable[[], Unavailable | None]
+    """Returns what is missing, or None; does not import the model's library."""
     load: Callable[[], Engine]
+    """Returns the loaded engine; blocks, and may raise."""
     word_timestamps: bool = False
+    """``requirements.has_word_times`` of the engine, known without loading it."""
     find_weights: Callable[[], Path | None] = _find_no_weights
+    """Returns the location of its weights, or None; reads file names only."""
     languages: Callable[[], tuple[str, ...]] = tuple
+    """Returns its languages, as far as they are known without loading it."""
     listed: bool = True
+    """Whether it is listed even if it is unavailable."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResolvedModel:
-    """The model that answers a request.
-
-    Attributes:
-        model_id: Its id.
-        fallback_reason: Why it is not the one asked for (sentences for the client), or None.
-    """
+    """The model to use for a request."""
 
     model_id: str
     fallback_reason: str | None = None
+    """Why it is not the requested model, in sentences for the client, or None."""
 
 
 class Registry:
-    """The models this server knows.
+    """The models that a server knows.
 
     Args:
         specs: One for each model.
-        default: The id of the model that stands in for others.
-        preferred: The ids of those that do so before it where they can be had, the best first.
+        default: The id of the last fallback.
+        preferred: The ids of fallbacks that are tried before it, the best first.
     """
 
     def __init__(
         self, specs: Iterable[ModelSpec], default: str = DEFAULT_MODEL, preferred: Sequence[str] = ()
     ) -> None:
-        self._specs = {seat.id: seat for seat in specs}
+        self._specs = {spec.id: spec for spec in specs}
         self._fallbacks = (*preferred, default)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names a client may ask for, available or not but for those that are not listed then."""
-        listed = [seat.id for seat in self._specs.values() if seat.listed or not seat.probe()]
+        """The names that a client may use; unavailable models only if they are ``listed``."""
+        listed = [spec.id for spec in self._specs.values() if spec.listed or not spec.probe()]
         aliases = [name for name in MODEL_ALIASES if resolve_model_id(name) in listed]
         return (*aliases, *(name for name in listed if name not in MODEL_ALIASES))
 
     def cache_loads(self) -> Registry:
-        """Return the same models, each loaded once: who asks again gets the one that others have, too."""
-        seats = [replace(seat, load=functools.cache(seat.load)) for seat in self._specs.values()]
-        return Registry(seats, self._fallbacks[-1], self._fallbacks[:-1])
+        """Return a registry of the same models that loads each once and then returns the same engine."""
+        specs = [replace(spec, load=functools.cache(spec.load)) for spec in self._specs.values()]
+        return Registry(specs, self._fallbacks[-1], self._fallbacks[:-1])
 
     def describe_models(self) -> list[ModelStatus]:
-        """Return a row for each model that is to be listed, probed now."""
-        rows = [(seat, _build_status(seat)) for seat in self._specs.values()]
-        return [row for seat, row in rows if seat.listed or row.available]
+        """Probe the models and return a row for each that is listed."""
+        rows = [(spec, _build_status(spec)) for spec in self._specs.values()]
+        return [row for spec, row in rows if spec.listed or row.available]
 
     def find_weights(self, name: str) -> Path | None:
-        """Return where the weights of the seat ``model_id`` are, or None if nowhere or if they need no place.
+        """Return the location of a model's weights, or None if they are missing or come with the install.
 
         Raises:
-            KeyError: There is no such seat.
+            KeyError: There is no model with this id.
         """
         return self._specs[name].find_weights()
 
     def list_languages(self, name: str) -> tuple[str, ...]:
-        """Return what the model of the seat ``model_id`` knows, as far as can be said without loading it.
+        """Return a model's languages, as far as they are known without loading it.
 
         Raises:
-            KeyError: There is no such seat.
+            KeyError: There is no model with this id.
         """
         return self._specs[name].languages()
 
     def resolve_model(self, request: ModelRequest, *, fallback: bool) -> ResolvedModel:
-        """Return the model asked for, or with ``fallback_reason`` the first that can stand in for it.
+        """Return the requested model, or its first available fallback.
 
         Raises:
-            ModelUnavailable: Nobody knows the name (whatever ``fallback_reason`` says), or the model cannot be
-                had and no other may or can stand in.
+            ModelUnavailable: The name is unknown, or the model is unavailable and so are its fallbacks.
         """
-        seat = self._specs.get(resolve_model_id(request.model, request.variant))
-        if seat is None:
+        spec = self._specs.get(resolve_model_id(request.model, request.variant))
+        if spec is None:
             known = ", ".join(self.names)
-            raise ModelUnavailable(request.model, f"There is no such model. The names known here: {known}.")
-        if missing := seat.probe():
+            raise ModelUnavailable(request.model, f"There is no such model. Available names: {known}.")
+        if missing := spec.probe():
             missing = self._suggest_easier_install(request, missing)
             refusal = ModelUnavailable(request.model, missing.reason, missing.install)
-            return self.resolve_fallback(seat.id, refusal, fallback=fallback)
-        return ResolvedModel(seat.id)
+            return self.resolve_fallback(spec.id, refusal, fallback=fallback)
+        return ResolvedModel(spec.id)
 
     def _suggest_easier_install(self, request: ModelRequest, missing: Unavailable) -> Unavailable:
-        """Return what is least work to bring where any Parakeet would do and NeMo is not installed."""
+        """Suggest Parakeet on onnxruntime where any Parakeet will do and NeMo is not installed."""
         other = self._specs.get("parakeet-onnx")
         wants_any = MODEL_ALIASES.get(request.model.strip().lower()) == ("parakeet", None)
         if (
@@ -200,35 +189,35 @@ class Registry:
     def resolve_fallback(
         self, name: str, cause: ModelUnavailable, *, fallback: bool, tried: Collection[str] = ()
     ) -> ResolvedModel:
-        """Return the first model that can be had in the stead of ``model_id``, which cannot.
+        """Return the first available fallback of a model that is unavailable.
 
         Args:
-            name: The model that cannot be had.
-            cause: Why.
-            fallback: Whether another may answer at all.
-            tried: Other models that could not be loaded either.
+            name: The id of the unavailable model.
+            cause: Why it is unavailable.
+            fallback: Whether a fallback may be used.
+            tried: Fallbacks that could not be loaded.
 
         Raises:
-            ModelUnavailable: ``cause``, if there may be no fallback, or none can be had either.
+            ModelUnavailable: ``cause``, if no fallback may be used or is available.
         """
         for other in self._fallbacks if fallback else ():
-            seat = self._specs.get(other)
-            if seat is not None and seat.id not in (name, *tried) and not seat.probe():
-                return ResolvedModel(seat.id, f"{cause.message} The model {seat.id!r} answers instead.")
+            spec = self._specs.get(other)
+            if spec is not None and spec.id not in (name, *tried) and not spec.probe():
+                return ResolvedModel(spec.id, f"{cause.message} The model {spec.id!r} answers instead.")
         raise cause
 
     def load_engine(self, name: str) -> Engine:
-        """Return the loaded engine of the seat ``model_id``; blocks, perhaps for many seconds.
+        """Load a model's engine; blocks, perhaps for many seconds.
 
         Raises:
-            ModelUnavailable: Something is missing.
-            KeyError: There is no such seat.
-            Exception: Whatever the model's library raises.
+            ModelUnavailable: A library or a file is missing.
+            KeyError: There is no model with this id.
+            Exception: An error of the model's library.
         """
-        seat = self._specs[name]
-        if missing := seat.probe():
+        spec = self._specs[name]
+        if missing := spec.probe():
             raise ModelUnavailable(name, missing.reason, missing.install)
-        return seat.load()
+        return spec.load()
 
 
 def _build_status(spec: ModelSpec) -> ModelStatus:

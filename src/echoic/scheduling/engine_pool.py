@@ -107,7 +107,7 @@ class EnginePool:
     @property
     def unavailable_models(self) -> Mapping[str, str]:
         """The reason, as a sentence, for each model that hung or failed again after a reload, by its id."""
-        return {load.model: _UNAVAILABLE_REASON for load in self.collect_stats() if load.is_unavailable}
+        return {stats.model: _UNAVAILABLE_REASON for stats in self.collect_stats() if stats.is_unavailable}
 
     async def open_model(
         self, request: ModelRequest, *, fallback: bool, client: Hashable | None = None
@@ -125,32 +125,33 @@ class EnginePool:
         Raises:
             ModelUnavailable: The model is unavailable, and so are its fallbacks.
         """
-        choice = ResolvedModel(resolve_model_id(request.model, request.variant))
-        if choice.model_id not in self._workers:  # what is loaded needs no look at the disk
-            choice = await self._call_in_thread(
+        resolved = ResolvedModel(resolve_model_id(request.model, request.variant))
+        if resolved.model_id not in self._workers:  # a loaded model needs no file checks
+            resolved = await self._call_in_thread(
                 request.model, lambda: self._registry.resolve_model(request, fallback=fallback)
             )
         tried: list[str] = []
         first: ModelUnavailable | None = None
         while True:
             try:
-                worker = await self._acquire_worker(choice.model_id, client)
+                worker = await self._acquire_worker(resolved.model_id, client)
                 break
             except ModelUnavailable as refusal:
                 first = first or refusal
-                tried.append(choice.model_id)
-                self._release_models(client, choice.model_id)
+                tried.append(resolved.model_id)
+                self._release_models(client, resolved.model_id)
                 stand_in = functools.partial(
                     self._registry.resolve_fallback,
-                    choice.model_id,
+                    resolved.model_id,
                     first,
                     fallback=fallback,
                     tried=tuple(tried),
                 )
-                choice = await self._call_in_thread(choice.model_id, stand_in)
-        self._release_models(client, *(name for name in self._clients_by_model if name != choice.model_id))
-        languages = self._languages.get(choice.model_id, ())
-        opened = OpenedModel(choice.model_id, worker.engine.requirements, choice.fallback_reason, languages)
+                resolved = await self._call_in_thread(resolved.model_id, stand_in)
+        self._release_models(client, *(name for name in self._clients_by_model if name != resolved.model_id))
+        languages = self._languages.get(resolved.model_id, ())
+        requirements = worker.engine.requirements
+        opened = OpenedModel(resolved.model_id, requirements, resolved.fallback_reason, languages)
         if client is not None:
             self.observer.on_model_opened(client, opened)
         return opened
@@ -172,10 +173,10 @@ class EnginePool:
         """
         worker = self._workers[decode.model]
         job = DecodeJob(client, decode.key, decode.window, decode.is_final)
-        mine = self._pending.setdefault(client, {})
-        if decode.key in mine:
+        pending = self._pending.setdefault(client, {})
+        if decode.key in pending:
             raise ValueError(f"a decode with key {decode.key} is pending")
-        mine[decode.key] = _PendingDecode(decode.model, job, on_done)
+        pending[decode.key] = _PendingDecode(decode.model, job, on_done)
         self.observer.on_submit(client, decode)
         if self._is_closed:
             asyncio.get_running_loop().call_soon(self._answer_job, job, DecodeFailed())
@@ -187,11 +188,11 @@ class EnginePool:
         dropped = tuple(keys)
         for worker in self._workers.values():
             worker.remove_jobs(client, dropped)
-        mine = self._pending.get(client, {})
+        pending = self._pending.get(client, {})
         for key in dropped:
-            if mine.pop(key, None) is not None:
+            if pending.pop(key, None) is not None:
                 self.observer.on_done(client, key, None)
-        if not mine:
+        if not pending:
             self._pending.pop(client, None)
 
     def remove_client(self, client: Hashable) -> None:
@@ -222,9 +223,9 @@ class EnginePool:
         await asyncio.gather(*self._unload_tasks.values())
         await asyncio.gather(*map(self._join_worker, self._workers.values()))
         loop = asyncio.get_running_loop()
-        for mine in self._pending.values():
-            for waiting in mine.values():
-                loop.call_soon(self._answer_job, waiting.job, DecodeFailed())
+        for pending in self._pending.values():
+            for decode in pending.values():
+                loop.call_soon(self._answer_job, decode.job, DecodeFailed())
         await asyncio.sleep(0)  # lets the loop make those calls
 
     async def _join_worker(self, worker: Worker) -> None:
@@ -247,33 +248,33 @@ class EnginePool:
     def _release_models(self, client: Hashable | None, *names: str) -> None:
         """Release those of these models that the client keeps."""
         for name in names:
-            keepers = self._clients_by_model.get(name, set())
-            if client in keepers:
-                keepers.remove(client)
+            clients = self._clients_by_model.get(name, set())
+            if client in clients:
+                clients.remove(client)
                 self._start_idle_timer(name)
 
     def _start_idle_timer(self, name: str) -> None:
         """Schedule the unload of a model without clients."""
-        unused = (
+        is_unused = (
             name in self._workers and not self._clients_by_model.get(name) and name not in self._idle_timers
         )
-        if unused and self._idle_seconds > 0 and not self._is_closed:
-            after = self._call_later or asyncio.get_running_loop().call_later
+        if is_unused and self._idle_seconds > 0 and not self._is_closed:
+            call_later = self._call_later or asyncio.get_running_loop().call_later
             # An empty context: the log must not name the stream of the client that left last.
-            mine = contextvars.Context()
-            self._idle_timers[name] = mine.run(
-                after, self._idle_seconds, functools.partial(self._unload_model, name)
+            context = contextvars.Context()
+            self._idle_timers[name] = context.run(
+                call_later, self._idle_seconds, functools.partial(self._unload_model, name)
             )
 
     def _unload_model(self, name: str) -> None:
         """Unload a model that had no clients for ``idle_seconds``, unless it has windows to decode."""
         del self._idle_timers[name]
-        load = self._workers[name].collect_stats()
-        if load.is_unavailable:  # stays so until the process is restarted
+        stats = self._workers[name].collect_stats()
+        if stats.is_unavailable:  # stays so until the process is restarted
             return
         # A client that switched models submits its next window only when the last one is answered.
-        awaited = any(one.model == name for mine in self._pending.values() for one in mine.values())
-        if awaited or load.queued_finals or load.queued_partials or load.running:
+        is_awaited = any(one.model == name for pending in self._pending.values() for one in pending.values())
+        if is_awaited or stats.queued_finals or stats.queued_partials or stats.running:
             self._start_idle_timer(name)
             return
         worker = self._workers.pop(name)
@@ -348,15 +349,15 @@ class EnginePool:
             loop.call_soon(self._answer_job, job, outcome)
 
     def _answer_job(self, job: DecodeJob, outcome: Hypothesis | DecodeFailed) -> None:
-        mine = self._pending.get(job.client)
-        waiting = mine.get(job.key) if mine else None
-        if mine is None or waiting is None or waiting.job is not job:
+        pending = self._pending.get(job.client)
+        decode = pending.get(job.key) if pending else None
+        if pending is None or decode is None or decode.job is not job:
             return
-        del mine[job.key]
-        if not mine:
+        del pending[job.key]
+        if not pending:
             del self._pending[job.client]
         self.observer.on_done(job.client, job.key, outcome)
-        waiting.on_done(job.key, outcome)
+        decode.on_done(job.key, outcome)
 
 
 def _log_event(level: int, name: str, **values: str | float) -> None:

@@ -70,7 +70,7 @@ def test_transcribe_by_a_model_that_was_named_and_cannot_be_had_fails(
     command = ("transcribe", str(recording), "--model", "parakeet-onnx")
     status, out, err = run(*command, **more)
     assert (status, out) == (1, "")
-    assert "Its weights are not here." in err
+    assert "Its weights have not been downloaded." in err
     assert "--fallback" in err
     status, _, err = run(*command, "--fallback", **more)
     assert status == 0

@@ -30,6 +30,7 @@ SOURCE = str(Path(__file__).parents[3] / "src")
 
 STATUS = """
 import asyncio, json, sys, httpx
+from echoic.protocol.constants import STATUS_PATH
 from echoic.server.app import build_app
 from echoic.server.settings.groups import Settings
 
@@ -121,7 +122,7 @@ def test_each_model_without_weights_names_the_command_that_brings_them(tmp_path:
         "parakeet-onnx": "parakeet-tdt-0.6b-v3-onnx",
         "whisper": "whisper-base",
     }.items():
-        assert find_missing(registry, name) == ("Its weights are not here.", f"echoic models get {source}")
+        assert find_missing(registry, name) == ("Its weights have not been downloaded.", f"echoic models get {source}")
         assert source in MODEL_SOURCES
         assert registry.find_weights(name) is None
         assert registry.list_languages(name) == ()

@@ -62,7 +62,7 @@ def test_parakeet_by_onnxruntime_without_weights_names_the_command_that_brings_t
         row.id: row for row in build_standard_registry(EngineSettings(models_dir=tmp_path)).describe_models()
     }
     row = rows["parakeet-onnx"]
-    assert (row.available, row.reason) == (False, "Its weights are not here.")
+    assert (row.available, row.reason) == (False, "Its weights have not been downloaded.")
     assert row.install == "echoic models get parakeet-tdt-0.6b-v3-onnx"
 
 

@@ -132,7 +132,7 @@ def test_a_session_that_asks_for_weights_that_are_not_there_is_told_the_command(
     for asked, command in (("whisper", "whisper-base"), ("whisper-turbo", "whisper-large-v3-turbo")):
         with pytest.raises(ModelUnavailable) as refused:
             registry.resolve_model(ModelRequest(asked, "standard"), fallback=False)
-        assert refused.value.reason == "Its weights are not here."
+        assert refused.value.reason == "Its weights have not been downloaded."
         assert refused.value.install == f"echoic models get {command}"
 
 

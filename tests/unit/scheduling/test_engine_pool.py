@@ -262,7 +262,7 @@ async def test_what_cannot_be_submitted_is_refused_at_once() -> None:
         with pytest.raises(KeyError):
             engines.submit_decode("ann", build_decode(1, "one", model="whisper"), ann.on_answer)
         ann.submit_words(1, "zulu")
-        with pytest.raises(ValueError, match="already"):
+        with pytest.raises(ValueError, match="is pending"):
             ann.submit_words(1, "one")
         gate.opened.set()
         await ann.wait_for_answers(1)

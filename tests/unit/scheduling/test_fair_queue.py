@@ -50,7 +50,7 @@ def test_a_client_that_was_served_joins_again_at_the_end() -> None:
 def test_a_key_that_already_waits_is_refused() -> None:
     queue = FairQueue()
     queue.push(build_job("ann", 1))
-    with pytest.raises(ValueError, match="already waits"):
+    with pytest.raises(ValueError, match="is queued already"):
         queue.push(build_job("ann", 1, final=False))
 
 

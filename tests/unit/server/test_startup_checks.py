@@ -43,7 +43,7 @@ def test_each_setting_that_cannot_be_met_is_told_with_what_stands_in(tmp_path: P
     (told,) = sentences(tmp_path, parakeet_onnx_dir=TINY_PARAKEET_FOLDER, parakeet_quantization="int4")
     assert told == f"parakeet-onnx: encoder-model.int4.onnx is missing in {TINY_PARAKEET_FOLDER}.{instead}"
     (told,) = sentences(tmp_path, DEFAULT_MODEL, preload_model="parakeet-onnx")
-    assert told == f"parakeet-onnx: Its weights are not here.{instead}"
+    assert told == f"parakeet-onnx: Its weights have not been downloaded.{instead}"
     (told,) = sentences(tmp_path, onnx_provider="tensorrt")
     assert told.startswith("parakeet-onnx: The installed onnxruntime does not support tensorrt")
     (told,) = sentences(tmp_path, whisper_model="base")
@@ -69,7 +69,7 @@ async def test_the_log_and_the_greeting_say_it(
     start_app: Callable[..., Awaitable[FastAPI]], caplog: pytest.LogCaptureFixture
 ) -> None:
     def nothing_here() -> Unavailable:
-        return Unavailable("Its weights are not here.")
+        return Unavailable("Its weights have not been downloaded.")
 
     seats = [
         ModelSpec("parakeet-onnx", "parakeet", "onnx", nothing_here, ScriptedEngine),
@@ -80,7 +80,7 @@ async def test_the_log_and_the_greeting_say_it(
     lines = list(_render_greeting(app.state.context, 8000))
     assert lines[:2] == [
         "echoic is ready (scripted).",
-        "  parakeet-onnx: Its weights are not here. scripted stands in.",
+        "  parakeet-onnx: Its weights have not been downloaded. scripted stands in.",
     ]
     assert lines[-1].endswith("--url ws://127.0.0.1:8000 --key KEY")
     (record,) = [one for one in caplog.records if one.message == "setting.unmet"]
