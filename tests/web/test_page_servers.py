@@ -113,7 +113,7 @@ async def test_the_minutes_that_are_left_are_told(speech: Path) -> None:
             await visit.page.get_by_label("This server asks for a key.").fill("right")
             await visit.page.keyboard.press("Enter")
             await visit.page.click("#record")
-            await expect(visit.page.locator("#state")).to_contain_text("minutes of today are used up")
+            await expect(visit.page.locator("#state")).to_contain_text("is used up")
             await visit.ended()
 
 

@@ -38,7 +38,9 @@ class EngineSettings(BaseModel):
     )
     parakeet_onnx_dir: ExpandedPath | None = Field(
         default=None,
-        description="The folder of the model `parakeet-onnx`. Not set: a [downloaded](engines.md#weights) one.",
+        description=(
+            "The folder of the model `parakeet-onnx`. Not set: a [downloaded](engines.md#weights) one."
+        ),
     )
     parakeet_nemo_file: ExpandedPath | None = Field(
         default=None,
@@ -70,7 +72,8 @@ class EngineSettings(BaseModel):
         ge=0.08,
         le=60,
         description=(
-            "Left context of a Parakeet window, 0.08 to 60 s. Not set: the [engine's](engines.md#contexts) default."
+            "Left context of a Parakeet window, 0.08 to 60 s. Not set: the "
+            "[engine's](engines.md#contexts) default."
         ),
     )
     parakeet_right_context: float | None = Field(
@@ -91,7 +94,8 @@ class EngineSettings(BaseModel):
     parakeet_quantization: Annotated[str | None, BeforeValidator(_parse_quantization)] = Field(
         default=None,
         description=(
-            "The quantization of `parakeet-onnx`, as in its file names (`int8`), or `none` for full precision. "
+            "The quantization of `parakeet-onnx`, as in its file names (`int8`), or `none` for "
+            "full precision. "
             "Not set: the fastest available."
         ),
     )

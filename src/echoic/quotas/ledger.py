@@ -1,4 +1,4 @@
-"""Where streams are admitted and their accounts kept: one in a process, before the store of quotas."""
+"""Admits streams, renews their leases and charges audio; bridges outages of the quota store."""
 
 from __future__ import annotations
 
@@ -27,45 +27,37 @@ from echoic.quotas.tiers import Tiers
 
 log = logging.getLogger(__name__)
 
-#: Leases are renewed so many times within their time.
+#: How often a lease is renewed within its lifetime.
 _RENEWALS_PER_TTL: Final = 3
-#: Seconds that a stop waits for accounts to be settled.
+#: Seconds that ``close`` waits for open charges.
 _CLOSE_TIMEOUT_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class QuotaPolicy:
-    """How streams are counted.
-
-    Attributes:
-        tiers: Everyone's limits.
-        lease_ttl: Seconds of a lease.
-        failopen_microseconds: Microseconds that a user's new streams may hear in all while the store is away.
-        retry_interval: Seconds between two looks whether it is there.
-        count_refusal: Called with ``daily_minutes`` or ``concurrent_streams`` for each refusal.
-    """
+    """The limits of all tiers, and the parameters of leases and outages."""
 
     tiers: Tiers = field(default_factory=Tiers)
+    #: The lifetime of a lease, in seconds.
     lease_ttl: float = 120.0
+    #: Microseconds of audio for all new streams of a user during an outage of the store.
     failopen_microseconds: int = from_minutes(5)
+    #: Seconds between two checks whether the store is available.
     retry_interval: float = 1.0
+    #: Called with ``daily_minutes`` or ``concurrent_streams`` for each refusal.
     count_refusal: Callable[[str], None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
 class QuotaStatus:
-    """What a user may and uses; None: nobody can say, the store is away.
-
-    Attributes:
-        tier_limits: The limits.
-        active_streams: Streams; those of this process if the store is away.
-        used_microseconds: Microseconds of audio heard today.
-        can_open_stream: Whether one more stream would be let in.
-    """
+    """The limits and the usage of a user."""
 
     tier_limits: TierLimits
+    #: The user's streams; during an outage of the store only those of this process.
     active_streams: int
+    #: Microseconds of audio used today, or None during an outage of the store.
     used_microseconds: int | None
+    #: Whether another stream would be admitted.
     can_open_stream: bool
 
 
@@ -83,15 +75,15 @@ class QuotaObserver:
 
 
 class QuotaLedger:
-    """Admits streams, keeps their leases, and bridges the time when the store is away.
+    """Admits streams, renews their leases, and bridges outages of the store.
 
-    While it is away, streams that it admitted go on, and new ones hear what ``Terms.lent`` allows. What is
-    heard then is settled once it is back, exactly once: accounts tell totals.
+    During an outage, admitted streams go on, and new ones may use ``failopen_microseconds`` per user.
+    Afterwards the outage's audio is charged, exactly once: charges state totals.
 
     Args:
-        store: Where use is kept.
-        policy: How streams are counted.
-        observer: Follows the calls of the store; None: nothing does.
+        store: The quota store.
+        policy: Limits and parameters.
+        observer: Follows the calls of the store, or None.
     """
 
     def __init__(
@@ -99,7 +91,7 @@ class QuotaLedger:
     ) -> None:
         self.store = store
         self._observer = observer or QuotaObserver()
-        #: Set while the store is away.
+        #: Set while the store is unavailable.
         self.store_unavailable = asyncio.Event()
         self._policy = policy or QuotaPolicy()
         self._open_quotas: set[StreamQuota] = set()
@@ -110,91 +102,99 @@ class QuotaLedger:
 
     @property
     def is_store_unavailable(self) -> bool:
-        """Whether the store is away."""
+        """Whether the store is unavailable."""
         return self.store_unavailable.is_set()
 
     # ---- streams
 
     async def open_stream(self, user: str, tier: str) -> StreamQuota:
-        """Return the account of a new stream.
+        """Admit a stream and return its quota.
+
+        Args:
+            user: The user that is charged.
+            tier: The user's tier.
 
         Raises:
-            AccessRefused: ``quota_exceeded``: its user has as many streams as allowed, or no minutes left.
+            AccessRefused: ``quota_exceeded``: the user's stream limit is reached, or no minutes are left.
         """
-        allowance = self._policy.tiers.resolve_limits(tier)
-        place = StreamLease(user, token_hex(8))
-        admission = await self._acquire_lease(place, allowance)
-        refusal = self._find_refusal(user, allowance, admission)
+        tier_limits = self._policy.tiers.resolve_limits(tier)
+        lease = StreamLease(user, token_hex(8))
+        admission = await self._acquire_lease(lease, tier_limits)
+        refusal = self._find_refusal(user, tier_limits, admission)
         if refusal is not None:
             raise self._count_refusal(refusal)
-        account = StreamQuota(self, place, allowance, is_admitted=admission is not None)
-        self._open_quotas.add(account)
-        return account
+        quota = StreamQuota(self, lease, tier_limits, is_admitted=admission is not None)
+        self._open_quotas.add(quota)
+        return quota
 
     def close_stream(self, quota: StreamQuota) -> asyncio.Task[None]:
-        """Settle an account and give its place back, whether anybody waits for it or not."""
+        """Charge a stream's remaining audio and release its lease in a task, which need not be awaited."""
         self._open_quotas.discard(quota)
         self._closing[quota] = task = asyncio.get_running_loop().create_task(self._close_quota(quota))
         task.add_done_callback(lambda _: self._closing.pop(quota, None))
         return task
 
     async def inspect_status(self, user: str, tier: str) -> QuotaStatus:
-        """Return what a user may and uses."""
-        allowance = self._policy.tiers.resolve_limits(tier)
-        here = self._find_user_quotas(user)
+        """Return the limits and the usage of a user.
+
+        Args:
+            user: The user's name.
+            tier: The user's tier.
+        """
+        tier_limits = self._policy.tiers.resolve_limits(tier)
+        quotas = self._find_user_quotas(user)
         if not self.is_store_unavailable:
             try:
                 with self._observer.observe_call("usage"):
                     usage = await self.store.read_usage(user)
-            except QuotaStoreUnavailable as away:
-                self.on_store_unavailable(away)
+            except QuotaStoreUnavailable as error:
+                self.on_store_unavailable(error)
             else:
-                used = max(0, usage.used_microseconds - sum(account.prepaid for account in here))
-                room = _has_quota_left(allowance, usage.active_streams, used)
-                return QuotaStatus(allowance, usage.active_streams, used, room)
-        free = self._find_refusal(user, allowance, None) is None
-        return QuotaStatus(allowance, len(here), None, free)
+                used = max(0, usage.used_microseconds - sum(quota.prepaid for quota in quotas))
+                can_open = _has_quota_left(tier_limits, usage.active_streams, used)
+                return QuotaStatus(tier_limits, usage.active_streams, used, can_open)
+        can_open = self._find_refusal(user, tier_limits, None) is None
+        return QuotaStatus(tier_limits, len(quotas), None, can_open)
 
-    # ---- time
+    # ---- renewal
 
     async def run_renewals(self) -> None:
-        """Renew the leases of all streams, until cancelled; between that look whether the store is there."""
+        """Renew all leases periodically and check the store in between, until cancelled."""
         clock, interval = asyncio.get_running_loop().time, self._policy.lease_ttl / _RENEWALS_PER_TTL
-        due = clock()
+        next_renewal = clock()
         while True:
-            if self.is_store_unavailable or clock() >= due:
-                due = clock() + interval
+            if self.is_store_unavailable or clock() >= next_renewal:
+                next_renewal = clock() + interval
                 await self.renew_leases()
             else:
                 await self._check_store()
             await asyncio.sleep(min(self._policy.retry_interval, interval))
 
     async def renew_leases(self) -> None:
-        """Renew the leases of all streams; settle what was heard while the store was away, if it is back."""
-        accounts = list(self._open_quotas)
-        places = [(account.lease, account.tier_limits) for account in accounts]
+        """Renew the leases of all streams; after an outage of the store, charge its audio first."""
+        leases = [(quota.lease, quota.tier_limits) for quota in self._open_quotas]
         try:
-            with self._observer.observe_call("renew", places=len(places)):
-                held = await self.store.renew_leases(places, self._policy.lease_ttl)
-        except QuotaStoreUnavailable as away:
-            self.on_store_unavailable(away)
+            with self._observer.observe_call("renew", places=len(leases)):
+                held = await self.store.renew_leases(leases, self._policy.lease_ttl)
+        except QuotaStoreUnavailable as error:
+            self.on_store_unavailable(error)
             return
         if self.is_store_unavailable:
             await self._settle_outage()
-        if not all(held):  # they go on: the store counts them as soon as their user has a place free
+        if not all(held):  # those streams go on; the store counts them once their user has a stream left
             _log_warning("quota.places_wanting", streams=held.count(False))
 
     async def close(self) -> None:
-        """Settle everything that can be settled, and let go of the store."""
-        for account in tuple(self._open_quotas):
-            self.close_stream(account)
+        """Close all streams' quotas and the store; waits a bounded time for open charges."""
+        for quota in tuple(self._open_quotas):
+            self.close_stream(quota)
         tasks = {*self._closing.values(), *self._tasks}
         if tasks:
             await asyncio.wait(tasks, timeout=_CLOSE_TIMEOUT_SECONDS)
         with suppress(QuotaStoreUnavailable):
             await self.store.close()
 
-    # ---- what accounts need
+    # ---- for stream quotas (``LedgerProtocol``)
 
     async def charge_audio(self, charge: Charge) -> ChargeResult:
         """Charge audio in the store; see ``QuotaStore.charge_audio``."""
@@ -207,19 +207,20 @@ class QuotaLedger:
             await self.store.release_lease(lease)
 
     def on_store_unavailable(self, reason: QuotaStoreUnavailable) -> None:
-        """Note that the store is away."""
+        """Record that the store is unavailable."""
         if not self.is_store_unavailable:
             self.store_unavailable.set()
             _log_warning("quota.store_away", kind=str(reason))
 
     def grant_failopen(self, user: str, tier_limits: TierLimits, wanted: int) -> int:
-        """Return how many of ``wanted`` microseconds a new stream may hear while the store is away."""
-        lent = min(wanted, max(0, self._compute_failopen_limit(tier_limits) - self._failopen_used[user]))
-        self._failopen_used[user] += lent
-        return lent
+        """Grant microseconds of audio to a new stream during an outage of the store; return how many."""
+        remaining = max(0, self._compute_failopen_limit(tier_limits) - self._failopen_used[user])
+        granted = min(wanted, remaining)
+        self._failopen_used[user] += granted
+        return granted
 
     def refuse_minutes(self, user: str, tier_limits: TierLimits, used: int) -> AccessRefused:
-        """Return why a user may hear no more, and count it."""
+        """Return the refusal of a user without minutes, and count it."""
         if self.is_store_unavailable:
             return self._count_refusal(
                 build_minutes_refusal(
@@ -229,28 +230,26 @@ class QuotaLedger:
         return self._count_refusal(build_minutes_refusal(tier_limits.daily_microseconds or 0, used))
 
     def spawn_task(self, coroutine: Coroutine[object, object, object]) -> asyncio.Task[object]:
-        """Let something run on its own."""
+        """Run a coroutine as a task that ``close`` waits for."""
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
-    # ---- inside
+    # ---- internals
 
     async def _acquire_lease(self, lease: StreamLease, tier_limits: TierLimits) -> LeaseResult | None:
-        """Return the store's answer, or None: it is away."""
+        """Return the store's answer, or None if it is unavailable."""
         if self.is_store_unavailable:
             return None
         try:
             answer = await self._request_lease(lease, tier_limits)
-            leaving = [task for account, task in self._closing.items() if account.lease.user == lease.user]
-            if (
-                not answer.is_admitted and leaving
-            ):  # what was just closed may free a place, or give minutes back
-                await asyncio.wait(leaving)
+            closing = [task for quota, task in self._closing.items() if quota.lease.user == lease.user]
+            if not answer.is_admitted and closing:  # streams that are closing release leases and minutes
+                await asyncio.wait(closing)
                 answer = await self._request_lease(lease, tier_limits)
-        except QuotaStoreUnavailable as away:
-            self.on_store_unavailable(away)
+        except QuotaStoreUnavailable as error:
+            self.on_store_unavailable(error)
             return None
         return answer
 
@@ -273,42 +272,39 @@ class QuotaLedger:
         active = len(self._find_user_quotas(user))
         if tier_limits.max_streams is not None and active >= tier_limits.max_streams:
             return build_streams_refusal(tier_limits.max_streams, active)
-        if tier_limits.daily_microseconds is not None and self._failopen_used[
-            user
-        ] >= self._compute_failopen_limit(tier_limits):
-            return build_minutes_refusal(
-                self._compute_failopen_limit(tier_limits), self._failopen_used[user], is_failopen=True
-            )
+        limit, used = self._compute_failopen_limit(tier_limits), self._failopen_used[user]
+        if tier_limits.daily_microseconds is not None and used >= limit:
+            return build_minutes_refusal(limit, used, is_failopen=True)
         return None
 
     async def _check_store(self) -> None:
         try:
             await self.store.ping()
-        except QuotaStoreUnavailable as away:
-            self.on_store_unavailable(away)
+        except QuotaStoreUnavailable as error:
+            self.on_store_unavailable(error)
 
     async def _close_quota(self, quota: StreamQuota) -> None:
         if not self.is_store_unavailable:
             try:
                 await quota.close()
-            except QuotaStoreUnavailable as away:
-                self.on_store_unavailable(away)
+            except QuotaStoreUnavailable as error:
+                self.on_store_unavailable(error)
             else:
                 return
         self._unsettled.append(quota)
 
     async def _settle_outage(self) -> None:
-        """Settle the streams that run while they still go on without the store, then those that ended."""
-        if not all(await asyncio.gather(*(account.settle_debt() for account in self._open_quotas))):
+        """Charge the audio of an outage: first of the running streams, then of those that ended meanwhile."""
+        if not all(await asyncio.gather(*(quota.settle_debt() for quota in self._open_quotas))):
             return
         self.store_unavailable.clear()
         self._failopen_used.clear()
-        for account in self._open_quotas:
-            account.is_admitted = True
-        owing, self._unsettled = self._unsettled, []
-        _log_warning("quota.store_back", streams=len(self._open_quotas), ended=len(owing))
-        if owing:
-            await asyncio.wait([self.close_stream(account) for account in owing])
+        for quota in self._open_quotas:
+            quota.is_admitted = True
+        ended, self._unsettled = self._unsettled, []
+        _log_warning("quota.store_back", streams=len(self._open_quotas), ended=len(ended))
+        if ended:
+            await asyncio.wait([self.close_stream(quota) for quota in ended])
 
     def _compute_failopen_limit(self, tier_limits: TierLimits) -> int:
         return (
@@ -318,7 +314,7 @@ class QuotaLedger:
         )
 
     def _find_user_quotas(self, user: str) -> list[StreamQuota]:
-        return [account for account in self._open_quotas if account.lease.user == user]
+        return [quota for quota in self._open_quotas if quota.lease.user == user]
 
     def _count_refusal(self, refusal: AccessRefused) -> AccessRefused:
         self._policy.count_refusal(str(refusal.detail["quota"]))
@@ -326,8 +322,8 @@ class QuotaLedger:
 
 
 def _has_quota_left(tier_limits: TierLimits, active: int, used: int) -> bool:
-    streams = tier_limits.max_streams is None or active < tier_limits.max_streams
-    return streams and (tier_limits.daily_microseconds is None or used < tier_limits.daily_microseconds)
+    has_streams = tier_limits.max_streams is None or active < tier_limits.max_streams
+    return has_streams and (tier_limits.daily_microseconds is None or used < tier_limits.daily_microseconds)
 
 
 def _log_warning(event: str, **values: str | int) -> None:

@@ -1,4 +1,4 @@
-"""Quotas within one process."""
+"""A quota store in memory, for a single process."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _SECONDS_PER_DAY: Final = 86_400
 
 
 class MemoryQuotaStore:
-    """Keeps places and minutes in this process, and forgets them with it.
+    """Stores leases and usage in memory; they are lost when the process ends.
 
     Args:
-        wall_clock: Seconds since 1970 (UTC), for days.
-        monotonic_clock: Seconds of a clock that never jumps, for leases.
+        wall_clock: Returns seconds since 1970 (UTC); decides days.
+        monotonic_clock: Returns the seconds of a monotonic clock; decides lease times.
     """
 
     def __init__(
@@ -42,45 +42,46 @@ class MemoryQuotaStore:
     async def acquire_lease(
         self, lease: StreamLease, tier_limits: TierLimits, ttl_seconds: float
     ) -> LeaseResult:
-        """See ``QuotaStore.acquire``."""
+        """See ``QuotaStore.acquire_lease``."""
         leases, used = self._prune_expired_leases(lease.user), self._find_usage_today()[lease.user]
-        full = tier_limits.max_streams is not None and len(leases) >= tier_limits.max_streams
-        spent = tier_limits.daily_microseconds is not None and used >= tier_limits.daily_microseconds
-        admitted = lease.lease_id in leases or not (full or spent)
-        if admitted:
+        is_full = tier_limits.max_streams is not None and len(leases) >= tier_limits.max_streams
+        is_spent = tier_limits.daily_microseconds is not None and used >= tier_limits.daily_microseconds
+        is_admitted = lease.lease_id in leases or not (is_full or is_spent)
+        if is_admitted:
             self._hold_lease(lease, ttl_seconds)
-        return LeaseResult(len(self._prune_expired_leases(lease.user)), used, admitted)
+        return LeaseResult(len(self._prune_expired_leases(lease.user)), used, is_admitted)
 
     async def renew_leases(
         self, leases: Sequence[tuple[StreamLease, TierLimits]], ttl_seconds: float
     ) -> list[bool]:
-        """See ``QuotaStore.renew``."""
-        return [self._renew_lease(place, allowance, ttl_seconds) for place, allowance in leases]
+        """See ``QuotaStore.renew_leases``."""
+        return [self._renew_lease(lease, tier_limits, ttl_seconds) for lease, tier_limits in leases]
 
     async def release_lease(self, lease: StreamLease) -> None:
-        """See ``QuotaStore.release``."""
+        """See ``QuotaStore.release_lease``."""
         self._paid_by_lease.pop(lease, None)
         self._expiry_by_user.get(lease.user, {}).pop(lease.lease_id, None)
         self._prune_expired_leases(lease.user)
 
     async def charge_audio(self, charge: Charge) -> ChargeResult:
-        """See ``QuotaStore.charge``."""
+        """See ``QuotaStore.charge_audio``."""
         return self.charge_audio_now(charge)
 
     def charge_audio_now(self, charge: Charge) -> ChargeResult:
-        """See ``QuotaStore.charge_now``; never None."""
-        place, today = charge.lease, self._find_usage_today()
-        receipt = settle_charge(charge, self._paid_by_lease.get(place, charge.paid), today[place.user])
-        self._paid_by_lease[place] = receipt.paid
-        today[place.user] = receipt.used
-        return receipt
+        """See ``QuotaStore.charge_audio_now``; never returns None."""
+        lease, used_today = charge.lease, self._find_usage_today()
+        paid = self._paid_by_lease.get(lease, charge.paid)
+        result = settle_charge(charge, paid, used_today[lease.user])
+        self._paid_by_lease[lease] = result.paid
+        used_today[lease.user] = result.used
+        return result
 
     async def read_usage(self, user: str) -> QuotaUsage:
-        """See ``QuotaStore.usage``."""
+        """See ``QuotaStore.read_usage``."""
         return QuotaUsage(len(self._prune_expired_leases(user)), self._find_usage_today()[user])
 
     async def ping(self) -> None:
-        """Do nothing: it is there."""
+        """Do nothing: memory is always available."""
 
     async def close(self) -> None:
         """Do nothing: there are no connections."""
@@ -103,15 +104,15 @@ class MemoryQuotaStore:
 
     def _prune_expired_leases(self, user: str) -> dict[str, float]:
         leases, now = self._expiry_by_user.get(user, {}), self._monotonic_clock()
-        for lease in [lease for lease, end in leases.items() if end <= now]:
-            del leases[lease]
-            self._paid_by_lease.pop(StreamLease(user, lease), None)
+        for lease_id in [lease_id for lease_id, expiry in leases.items() if expiry <= now]:
+            del leases[lease_id]
+            self._paid_by_lease.pop(StreamLease(user, lease_id), None)
         if not leases:
             self._expiry_by_user.pop(user, None)
         return leases
 
     def _find_usage_today(self) -> dict[str, int]:
-        """Return what is used today by user; a clock that jumps finds the days beside today again."""
+        """Return today's usage by user; the adjacent days are kept in case the wall clock jumps."""
         day = int(self._wall_clock() // _SECONDS_PER_DAY)
         if day not in self._used_by_day:
             self._used_by_day = {

@@ -1,7 +1,7 @@
-"""Places and minutes: what a store of quotas keeps, and the one contract of all of them.
+"""The interface of quota stores, and the exact arithmetic of charges.
 
-Time is billed in whole microseconds of audio. A stream tells its totals since it began and never differences:
-what is said twice, because an answer was lost, counts once.
+Audio is billed in whole microseconds. A charge states a stream's totals since it started, never differences,
+so that charges are idempotent: one that is repeated because its answer was lost counts once.
 """
 
 from __future__ import annotations
@@ -12,162 +12,145 @@ from typing import Final, Protocol
 
 MICROSECONDS_PER_SECOND: Final = 1_000_000
 _MICROSECONDS_PER_MINUTE: Final = 60 * MICROSECONDS_PER_SECOND
-#: Decimals of minutes as people read them.
+#: The precision of minutes in answers to clients.
 _MINUTE_DECIMALS: Final = 6
 
 
 class QuotaStoreUnavailable(Exception):
-    """The store of quotas cannot be reached, or does not answer as one."""
+    """The quota store cannot be reached, or its answers are invalid."""
 
 
 @dataclass(frozen=True, slots=True)
 class TierLimits:
-    """What a user may; None: without limit.
+    """The limits of a tier; None: unlimited."""
 
-    Attributes:
-        daily_microseconds: Microseconds of audio in a day (UTC).
-        max_streams: Streams at the same time.
-    """
-
+    #: Microseconds of audio per day (UTC).
     daily_microseconds: int | None = None
+    #: Concurrent streams.
     max_streams: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StreamLease:
-    """One stream among its user's.
-
-    Attributes:
-        user: Whose it is.
-        lease_id: Its name, which no other stream ever has.
-    """
+    """The lease of a stream, which counts against its user's stream limit."""
 
     user: str
+    #: A unique id, never reused.
     lease_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class QuotaUsage:
-    """What a user uses.
+    """The current usage of a user."""
 
-    Attributes:
-        active_streams: Streams whose leases have not run out.
-        used_microseconds: Microseconds of audio that count today.
-    """
-
+    #: Streams whose leases have not expired.
     active_streams: int = 0
+    #: Microseconds of audio that count today.
     used_microseconds: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseResult(QuotaUsage):
-    """The answer to a stream that wants a place; the numbers count it if it was admitted."""
+    """The answer to a lease request; the usage includes the stream if it was admitted."""
 
     is_admitted: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What a stream wants paid, as microseconds of its audio since it began.
-
-    Attributes:
-        lease: Whose it is.
-        paid: What it knows to be paid; the store's own knowledge comes first.
-        consumed: What it has heard. This counts in full, whatever the limit, for it is over.
-        requested: What it would like to have paid, not less than ``consumed``: as far as the limit allows. Less
-            than was paid gives the difference back.
-        daily_limit: The user's microseconds a day, or None.
-    """
+    """A stream's request to pay for audio, in microseconds since the stream started."""
 
     lease: StreamLease
+    #: The paid total as the stream knows it; the store's own record takes precedence.
     paid: int
+    #: The consumed total; it is charged in full, even beyond the limit.
     consumed: int
+    #: The requested paid total, at least ``consumed``; granted as far as the limit allows. A total below the
+    #: paid one refunds the difference.
     requested: int
+    #: The user's microseconds per day, or None.
     daily_limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ChargeResult:
-    """The answer to a claim.
+    """The result of a charge."""
 
-    Attributes:
-        paid: Microseconds of the stream that are paid, since it began.
-        used: Microseconds of its user that count today.
-    """
-
+    #: The paid total of the stream, in microseconds.
     paid: int
+    #: The microseconds of the user that count today.
     used: int
 
 
 class QuotaStore(Protocol):
-    """Keeps places and minutes; each method is one step that nothing comes between, and may be repeated.
+    """Stores leases and usage; every method is atomic and idempotent.
 
-    Days are those of the store's clock in UTC, and so is the time of leases.
+    Days (UTC) and lease times follow the store's clock.
     """
 
     async def acquire_lease(
         self, lease: StreamLease, tier_limits: TierLimits, ttl_seconds: float
     ) -> LeaseResult:
-        """Take a place until ``ttl_seconds`` seconds from now, if the user has one free and minutes left.
+        """Acquire a lease for ``ttl_seconds``, if the user has a stream and minutes left.
 
         Raises:
-            StoreAway: It cannot be asked.
+            QuotaStoreUnavailable: The store cannot be reached.
         """
 
     async def renew_leases(
         self, leases: Sequence[tuple[StreamLease, TierLimits]], ttl_seconds: float
     ) -> list[bool]:
-        """Keep places for another ``ttl_seconds`` seconds; one that has run out is taken again if there is one free.
+        """Renew leases for ``ttl_seconds``; an expired one is acquired again if its user has a stream left.
 
         Returns:
-            Which are held; the others have run out, and their user has as many streams as allowed.
+            Whether each lease is held.
 
         Raises:
-            StoreAway: It cannot be asked.
+            QuotaStoreUnavailable: The store cannot be reached.
         """
 
     async def release_lease(self, lease: StreamLease) -> None:
-        """Give a place back and forget what its stream had paid.
+        """Release a lease and delete its paid total.
 
         Raises:
-            StoreAway: It cannot be asked.
+            QuotaStoreUnavailable: The store cannot be reached.
         """
 
     async def charge_audio(self, charge: Charge) -> ChargeResult:
-        """Check and charge in one step.
+        """Charge audio within the daily limit; see ``settle_charge``.
 
         Raises:
-            StoreAway: It cannot be asked.
+            QuotaStoreUnavailable: The store cannot be reached.
         """
 
     def charge_audio_now(self, charge: Charge) -> ChargeResult | None:
-        """Charge without waiting, or return None: this store has to be waited for."""
+        """Charge without waiting, or return None if the store is remote."""
 
     async def read_usage(self, user: str) -> QuotaUsage:
-        """Return what a user uses now.
+        """Return the current usage of a user.
 
         Raises:
-            StoreAway: It cannot be asked.
+            QuotaStoreUnavailable: The store cannot be reached.
         """
 
     async def ping(self) -> None:
-        """Return if it is there.
+        """Check that the store can be reached.
 
         Raises:
-            StoreAway: It cannot be asked.
+            QuotaStoreUnavailable: The store cannot be reached.
         """
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close connections."""
 
 
 def settle_charge(charge: Charge, paid: int, used: int) -> ChargeResult:
-    """Return what a claim comes to: the arithmetic that every store follows.
+    """Compute the result of a charge; every store follows this arithmetic.
 
     Args:
-        charge: What is wanted.
-        paid: What is paid for the stream, as the store knows it.
-        used: What counts for its user today.
+        charge: The charge.
+        paid: The paid total of the stream, from the store.
+        used: The microseconds of the user that count today.
     """
     owed = max(0, charge.consumed - paid)
     more = charge.requested - paid - owed
@@ -177,10 +160,10 @@ def settle_charge(charge: Charge, paid: int, used: int) -> ChargeResult:
 
 
 def to_minutes(microseconds: int) -> float:
-    """Return minutes as people read them."""
+    """Convert microseconds to minutes, rounded."""
     return round(microseconds / _MICROSECONDS_PER_MINUTE, _MINUTE_DECIMALS)
 
 
 def from_minutes(minutes: float) -> int:
-    """Return the nearest whole microseconds."""
+    """Convert minutes to the nearest whole microseconds."""
     return round(minutes * _MICROSECONDS_PER_MINUTE)

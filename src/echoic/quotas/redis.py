@@ -1,8 +1,8 @@
-"""What a Redis server does for quotas, in Lua: each script is one step and one round trip.
+"""A quota store in Redis; each operation is one Lua script and one round trip.
 
-Times are the server's. The keys of one user bear one hash tag, so that a cluster keeps them together:
-``streams`` (sorted set: lease → end in ms), ``paid`` (hash: lease → µs) and ``days`` (hash: day → µs).
-A limit of -1 is none.
+Times are those of the Redis server. The keys of a user share a hash tag, so that a cluster keeps them on one
+node: ``streams`` (sorted set: lease → expiry in ms), ``paid`` (hash: lease → µs) and ``days`` (hash: day →
+µs). A limit of -1 means unlimited.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local day = math.floor(time[1] / 86400)
 """
 
-#: Seconds that a user's keys outlive the last change: leases of an hour, minutes of a day and the one before.
+#: Expiry of a user's keys after their last change, in seconds: leases last up to an hour, usage two days.
 _LUA_EXPIRY: Final = """
 local leases_kept, minutes_kept = 7200, 172800
 """
@@ -52,7 +52,7 @@ redis.call('ZADD', KEYS[1], now + tonumber(ARGV[2]), ARGV[1])
 redis.call('EXPIRE', KEYS[1], leases_kept)
 """
 
-#: KEYS: streams, paid, days. ARGV: lease, TTL in ms, most streams, µs a day. Returns admitted, active, used.
+#: KEYS: streams, paid, days. ARGV: lease, TTL in ms, max streams, µs per day. Returns admitted, active, used.
 ACQUIRE_SCRIPT: Final = f"""{_LUA_CLOCK}{_LUA_EXPIRY}{_LUA_FORGET_EXPIRED}
 local used = tonumber(redis.call('HGET', KEYS[3], day) or 0)
 local streams, daily = tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -66,7 +66,7 @@ end
 return {{1, active, used}}
 """
 
-#: KEYS: streams, paid. ARGV: lease, TTL in ms, most streams. Returns whether it is held.
+#: KEYS: streams, paid. ARGV: lease, TTL in ms, max streams. Returns whether the lease is held.
 RENEW_SCRIPT: Final = f"""{_LUA_CLOCK}{_LUA_EXPIRY}{_LUA_FORGET_EXPIRED}
 local streams = tonumber(ARGV[3])
 if not held and streams >= 0 and active >= streams then
@@ -82,13 +82,14 @@ redis.call('ZREM', KEYS[1], ARGV[1])
 redis.call('HDEL', KEYS[2], ARGV[1])
 """
 
-#: KEYS: paid, days. ARGV: lease, paid, heard, wanted, µs a day. Returns paid, used; ``quota.settle`` in Lua.
+#: KEYS: paid, days. ARGV: lease, paid, consumed, requested, µs per day. Returns paid, used.
+#: ``model.settle_charge`` in Lua.
 CHARGE_SCRIPT: Final = f"""{_LUA_CLOCK}{_LUA_EXPIRY}
 local paid = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or ARGV[2])
 local used = tonumber(redis.call('HGET', KEYS[2], day) or 0)
-local heard, wanted, daily = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local owed = math.max(0, heard - paid)
-local more = wanted - paid - owed
+local consumed, requested, daily = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local owed = math.max(0, consumed - paid)
+local more = requested - paid - owed
 if daily >= 0 and more > 0 then
   more = math.min(more, math.max(0, daily - used - owed))
 end
@@ -113,26 +114,25 @@ local active = redis.call('ZCOUNT', KEYS[1], '(' .. string.format('%.0f', now), 
 return {{active, tonumber(redis.call('HGET', KEYS[2], day) or 0)}}
 """
 
-
-#: Seconds that the server may take to be reached, and to answer; with the repeat less than the audio that is
-#: still paid when more is asked for, so that a server that does not answer delays nobody who speaks.
+#: Timeout of connecting and of each answer, in seconds. Even with the retry it is shorter than the audio that
+#: is still prepaid when more is requested, so that a silent server does not delay a live stream.
 _TIMEOUT_SECONDS: Final = 0.45
-#: Every step may be repeated; a connection that was lost while it lay idle is replaced at once.
+#: Every operation is idempotent; the retry replaces a connection that was lost while idle.
 _MAX_RETRIES: Final = 1
-#: Connections; a step takes a tenth of a millisecond, so that many streams share few.
+#: The size of the connection pool; an operation takes a tenth of a millisecond, so few connections suffice.
 _MAX_CONNECTIONS: Final = 16
-#: Seconds that a step may wait for one of them: all streams end at once when a server stops.
+#: Seconds to wait for a free connection: all streams end at once when a server stops.
 _POOL_TIMEOUT_SECONDS: Final = 5.0
 _NO_LIMIT: Final = -1
 
 
 class RedisQuotaStore:
-    """Keeps places and minutes in Redis, by the server's clock.
+    """Stores leases and usage in Redis, by the Redis server's clock.
 
     Args:
-        url: ``redis://``, ``rediss://`` or ``unix://``.
-        prefix: Of all keys.
-        patience: Seconds that the server may take to be reached, and to answer.
+        url: The server's URL: ``redis://``, ``rediss://`` or ``unix://``.
+        prefix: The prefix of all keys.
+        patience: The timeout of connecting and of each answer, in seconds.
     """
 
     def __init__(self, url: str, prefix: str = "echoic:quota:", patience: float = _TIMEOUT_SECONDS) -> None:
@@ -151,7 +151,7 @@ class RedisQuotaStore:
     async def acquire_lease(
         self, lease: StreamLease, tier_limits: TierLimits, ttl_seconds: float
     ) -> LeaseResult:
-        """See ``QuotaStore.acquire``."""
+        """See ``QuotaStore.acquire_lease``."""
         keys = self._build_keys(lease.user, "streams", "paid", "days")
         limits = _encode_limit(tier_limits.max_streams), _encode_limit(tier_limits.daily_microseconds)
         admitted, active, used = await self._run_script(
@@ -162,33 +162,33 @@ class RedisQuotaStore:
     async def renew_leases(
         self, leases: Sequence[tuple[StreamLease, TierLimits]], ttl_seconds: float
     ) -> list[bool]:
-        """See ``QuotaStore.renew``; all of them in one round trip."""
+        """See ``QuotaStore.renew_leases``; one round trip for all leases."""
         try:
             with _translate_errors():
                 return await self._renew_in_pipeline(leases, ttl_seconds)
-        except QuotaStoreUnavailable:  # next time by new connections: the address may mean another server now
+        except QuotaStoreUnavailable:  # reconnect next time: the host name may have moved
             await self._client.connection_pool.disconnect(inuse_connections=False)
             raise
 
     async def release_lease(self, lease: StreamLease) -> None:
-        """See ``QuotaStore.release``."""
+        """See ``QuotaStore.release_lease``."""
         await self._run_script(
             RELEASE_SCRIPT, self._build_keys(lease.user, "streams", "paid"), lease.lease_id
         )
 
     async def charge_audio(self, charge: Charge) -> ChargeResult:
-        """See ``QuotaStore.charge``."""
+        """See ``QuotaStore.charge_audio``."""
         keys = self._build_keys(charge.lease.user, "paid", "days")
         totals = charge.paid, charge.consumed, charge.requested, _encode_limit(charge.daily_limit)
         paid, used = await self._run_script(CHARGE_SCRIPT, keys, charge.lease.lease_id, *totals)
         return ChargeResult(paid, used)
 
     def charge_audio_now(self, charge: Charge) -> ChargeResult | None:  # noqa: ARG002  # the Protocol's
-        """See ``QuotaStore.charge_now``; always None."""
+        """See ``QuotaStore.charge_audio_now``; always returns None."""
         return None
 
     async def read_usage(self, user: str) -> QuotaUsage:
-        """See ``QuotaStore.usage``."""
+        """See ``QuotaStore.read_usage``."""
         active, used = await self._run_script(USAGE_SCRIPT, self._build_keys(user, "streams", "days"))
         return QuotaUsage(active, used)
 
@@ -205,26 +205,26 @@ class RedisQuotaStore:
     async def _renew_in_pipeline(
         self, leases: Sequence[tuple[StreamLease, TierLimits]], ttl_seconds: float
     ) -> list[bool]:
-        async with self._client.pipeline(transaction=False) as together:
-            together.ping()  # so that the server is asked even for no place
-            for place, allowance in leases:
-                keys = self._build_keys(place.user, "streams", "paid")
-                together.eval(
+        async with self._client.pipeline(transaction=False) as pipeline:
+            pipeline.ping()  # so that there is a round trip even without leases
+            for lease, tier_limits in leases:
+                keys = self._build_keys(lease.user, "streams", "paid")
+                pipeline.eval(
                     RENEW_SCRIPT,
                     2,
                     *keys,
-                    place.lease_id,
+                    lease.lease_id,
                     _to_milliseconds(ttl_seconds),
-                    _encode_limit(allowance.max_streams),
+                    _encode_limit(tier_limits.max_streams),
                 )
-            return [bool(held) for held in (await together.execute())[1:]]
+            return [bool(held) for held in (await pipeline.execute())[1:]]
 
     def _build_keys(self, user: str, *names: str) -> list[str]:
         tag = quote(user, safe="")
         return [f"{self._prefix}{{{tag}}}:{name}" for name in names]
 
     async def _run_script(self, script: str, keys: list[str], *args: str | int) -> list[int]:
-        """Run a script; by its text, so that a server that was started anew need not be told it first."""
+        """Run a script by its text, so that a restarted server needs no reload of scripts."""
         with _translate_errors():
             answer: list[int] = await self._client.eval(script, len(keys), *keys, *args)
             return answer
@@ -234,7 +234,7 @@ class RedisQuotaStore:
 def _translate_errors() -> Iterator[None]:
     try:
         yield
-    except (RedisError, OSError) as error:  # what is refused for good counts as away too: the stream goes on
+    except (RedisError, OSError) as error:  # permanent errors count as unavailable too: the stream goes on
         raise QuotaStoreUnavailable(type(error).__name__) from error
 
 

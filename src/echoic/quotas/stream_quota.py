@@ -1,4 +1,4 @@
-"""Whole samples to whole microseconds, without losing any."""
+"""Charges the audio of one stream: prepays in time and stops the stream at its user's limit."""
 
 from __future__ import annotations
 
@@ -18,31 +18,35 @@ from echoic.quotas.model import (
     to_minutes,
 )
 
-#: Samples per second before anything is heard; any number will do, for nothing is left over.
+#: The rate before the first samples; any will do, for the remainder is zero.
 _INITIAL_RATE: Final = 1
+#: Microseconds of audio that are prepaid to a remote store. More is requested when half of them are consumed,
+#: so that live audio never waits; the rest is refunded at the end.
+PREPAID_MICROSECONDS: Final = 2 * MICROSECONDS_PER_SECOND
 
 
 class AudioMeter:
-    """Counts a stream's audio: after N samples at a rate, however cut, exactly ⌊N · 10⁶ / rate⌋ microseconds.
+    """Converts samples to whole microseconds without rounding errors.
 
-    What is left over of a microsecond waits for the next samples, also when the rate changes.
+    After N samples at one rate, in chunks of any size, it has counted exactly ⌊N · 10⁶ / rate⌋ microseconds.
+    The fraction of a microsecond is carried over, also when the rate changes.
     """
 
     __slots__ = ("_rate", "_remainder", "consumed")
 
     def __init__(self) -> None:
-        #: Microseconds so far.
+        #: The total, in microseconds.
         self.consumed = 0
         self._rate = _INITIAL_RATE
-        self._remainder = 0  # of a microsecond, in parts of ``_rate``
+        self._remainder = 0  # the fraction of a microsecond, times ``_rate``
 
     def compute_cost(self, samples: int, rate: int) -> int:
-        """Return the microseconds by which ``samples`` more would bring ``consumed`` on."""
+        """Return by how many microseconds ``samples`` more would raise ``consumed``."""
         self._change_rate(rate)
         return (self._remainder + samples * MICROSECONDS_PER_SECOND) // rate
 
     def count_affordable_samples(self, microseconds: int, rate: int) -> int:
-        """Return the most samples that cost no more than ``microseconds``."""
+        """Return the largest number of samples that cost at most ``microseconds``."""
         self._change_rate(rate)
         return ((microseconds + 1) * rate - 1 - self._remainder) // MICROSECONDS_PER_SECOND
 
@@ -58,21 +62,16 @@ class AudioMeter:
             self._rate = rate
 
 
-#: Microseconds of audio that are paid ahead where the store has to be waited for; asked for again when half
-#: of them are heard, so a client that speaks never waits. What is not heard is given back.
-PREPAID_MICROSECONDS: Final = 2 * MICROSECONDS_PER_SECOND
-
-
 class LedgerProtocol(Protocol):
-    """What an account needs of the desk it was opened at."""
+    """The part of the ledger that a stream's quota uses."""
 
     @property
     def store(self) -> QuotaStore:
-        """Where use is kept."""
+        """The quota store."""
 
     @property
     def store_unavailable(self) -> asyncio.Event:
-        """Set while the store is away."""
+        """Set while the store is unavailable."""
 
     async def charge_audio(self, charge: Charge) -> ChargeResult:
         """Charge audio in the store."""
@@ -81,26 +80,26 @@ class LedgerProtocol(Protocol):
         """Release a lease in the store."""
 
     def on_store_unavailable(self, reason: QuotaStoreUnavailable) -> None:
-        """Note that it is."""
+        """Record that the store is unavailable."""
 
     def grant_failopen(self, user: str, tier_limits: TierLimits, wanted: int) -> int:
-        """Return how many microseconds a stream that began without the store may hear without it."""
+        """Grant microseconds to a stream that started during an outage; return how many."""
 
     def refuse_minutes(self, user: str, tier_limits: TierLimits, used: int) -> AccessRefused:
-        """Return why a user may hear no more, and count it."""
+        """Return the refusal of a user without minutes, and count it."""
 
     def spawn_task(self, coroutine: Coroutine[object, object, object]) -> asyncio.Task[object]:
-        """Let something run on its own."""
+        """Run a coroutine as a task."""
 
 
 class StreamQuota:
-    """One stream's standing.
+    """The quota of one stream.
 
     Args:
-        ledger: The desk.
-        lease: The stream's.
-        tier_limits: Its user's.
-        is_admitted: Whether the store admitted it: then it goes on while the store is away.
+        ledger: The ledger that opened it.
+        lease: The stream's lease.
+        tier_limits: The limits of the stream's user.
+        is_admitted: Whether the store admitted the stream; then it goes on during an outage of the store.
     """
 
     def __init__(
@@ -109,58 +108,60 @@ class StreamQuota:
         self.lease = lease
         self.tier_limits = tier_limits
         self.is_admitted = is_admitted
-        #: Why nothing more may be heard, once that is so.
+        #: Set once the user has no minutes left; then no more audio is granted.
         self.refusal: AccessRefused | None = None
         self._ledger = ledger
         self._meter = AudioMeter()
         self._paid = self._used = 0
-        self._pending_cost = 0  # microseconds that are waited for
-        self._is_exhausted = False  # the store was asked for them, and has not so many
-        self._should_prepay = False  # the store has to be waited for
+        self._pending_cost = 0  # microseconds that ``grant_audio`` could not grant yet
+        self._is_exhausted = False  # the store did not grant all of them
+        self._should_prepay = False  # the store is remote
         self._is_prepaying = self._is_closed = False
         self._charge_lock = asyncio.Lock()
 
     def grant_audio(self, samples: int, rate: int) -> int | None:
-        """Pay for samples and return how many may be heard; None: wait until ``wait_for_grant``, then ask again.
+        """Pay for samples and return how many may be decoded.
 
-        Fewer than asked: nothing more may ever be heard, and ``refusal`` says why.
+        Returns:
+            The granted samples; fewer than requested only at the limit, and then ``refusal`` is set.
+            None: await ``wait_for_grant`` and call again.
         """
         if self.refusal is not None:
             return 0
         cost = self._meter.compute_cost(samples, rate)
-        room = self._cover_cost(cost)
-        if room is None:
+        covered = self._cover_cost(cost)
+        if covered is None:
             self._pending_cost = cost
             return None
         self._pending_cost, self._is_exhausted = 0, False
-        if room < cost:
+        if covered < cost:
             self.refusal = self._ledger.refuse_minutes(self.lease.user, self.tier_limits, self._used)
-            samples = self._meter.count_affordable_samples(room, rate)
+            samples = self._meter.count_affordable_samples(covered, rate)
         self._meter.add_samples(samples, rate)
         self._start_prepaying()
         return samples
 
     async def wait_for_grant(self) -> None:
-        """Wait until ``grant_audio`` knows."""
+        """Wait until ``grant_audio`` returns a number for the last samples."""
         while self.is_waiting:
-            buying = self._ledger.spawn_task(self._request_charge(lambda: self.is_waiting))
-            away = self._ledger.spawn_task(self._ledger.store_unavailable.wait())
+            charge = self._ledger.spawn_task(self._request_charge(lambda: self.is_waiting))
+            outage = self._ledger.spawn_task(self._ledger.store_unavailable.wait())
             try:
-                done, _ = await asyncio.wait({buying, away}, return_when=asyncio.FIRST_COMPLETED)
+                done, _ = await asyncio.wait({charge, outage}, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                away.cancel()
-            if buying in done:
-                buying.result()  # what is not the store's absence ends the stream
+                outage.cancel()
+            if charge in done:
+                charge.result()  # an unexpected exception ends the stream
 
     async def settle_debt(self) -> bool:
-        """Pay for what was heard unpaid while the store was away; return whether it could be asked."""
+        """Charge the audio of an outage; return whether the store could be reached."""
         return await self._request_charge(lambda: True)
 
     async def close(self) -> None:
-        """Pay exactly what was heard, and give the place back.
+        """Charge exactly the consumed audio and release the lease.
 
         Raises:
-            StoreAway: Not done; to be done again.
+            QuotaStoreUnavailable: The store cannot be reached; call again later.
         """
         async with self._charge_lock:
             self._is_closed = True
@@ -169,41 +170,41 @@ class StreamQuota:
 
     @property
     def prepaid(self) -> int:
-        """Microseconds that are paid and not heard."""
+        """Microseconds that are paid but not consumed."""
         return max(0, self._paid - self._meter.consumed)
 
     @property
     def is_waiting(self) -> bool:
-        """Whether ``grant_audio`` cannot say yet."""
-        waits = self._pending_cost > self.prepaid and not self._is_exhausted
-        return waits and not self._is_offline and not self._is_closed
+        """Whether ``grant_audio`` would return None again."""
+        is_pending = self._pending_cost > self.prepaid and not self._is_exhausted
+        return is_pending and not self._is_offline and not self._is_closed
 
     @property
     def _is_offline(self) -> bool:
         return self._ledger.store_unavailable.is_set()
 
     def _cover_cost(self, cost: int) -> int | None:
-        """Return how many of ``cost`` microseconds are paid or need not be, or None: nobody knows yet."""
+        """Return how many of ``cost`` microseconds are granted, or None if the store must be asked first."""
         if cost <= self.prepaid:
             return cost
-        boundless = self.tier_limits.daily_microseconds is None
+        is_unlimited = self.tier_limits.daily_microseconds is None
         if self._is_offline:
-            if self.is_admitted or boundless:
+            if self.is_admitted or is_unlimited:
                 return cost
             return self.prepaid + self._ledger.grant_failopen(
                 self.lease.user, self.tier_limits, cost - self.prepaid
             )
-        receipt = self._ledger.store.charge_audio_now(self._build_charge(cost))
-        if receipt is not None:
-            self._apply_result(receipt)
+        result = self._ledger.store.charge_audio_now(self._build_charge(cost))
+        if result is not None:
+            self._apply_result(result)
             return min(cost, self.prepaid)
         self._should_prepay = True
-        if boundless:
+        if is_unlimited:
             return cost
         return self.prepaid if self._is_exhausted else None
 
     def _start_prepaying(self) -> None:
-        """Have more paid in time, so that a client that speaks never waits."""
+        """Request more prepaid audio in time, so that live audio never waits."""
         if (
             self._should_prepay
             and self.prepaid < PREPAID_MICROSECONDS // 2
@@ -221,38 +222,36 @@ class StreamQuota:
         async with self._charge_lock:
             if self._is_closed or not is_needed():
                 return True
-            least = self._pending_cost
+            pending = self._pending_cost
             try:
-                receipt = await self._ledger.charge_audio(self._build_charge(least + PREPAID_MICROSECONDS))
-            except QuotaStoreUnavailable as away:
-                self._ledger.on_store_unavailable(away)
+                result = await self._ledger.charge_audio(self._build_charge(pending + PREPAID_MICROSECONDS))
+            except QuotaStoreUnavailable as error:
+                self._ledger.on_store_unavailable(error)
                 return False
-            self._apply_result(receipt)
-            self._is_exhausted = self.prepaid < least
+            self._apply_result(result)
+            self._is_exhausted = self.prepaid < pending
             return True
 
     def _build_charge(self, extra: int) -> Charge:
-        heard = self._meter.consumed
-        return Charge(self.lease, self._paid, heard, heard + extra, self.tier_limits.daily_microseconds)
+        consumed = self._meter.consumed
+        return Charge(self.lease, self._paid, consumed, consumed + extra, self.tier_limits.daily_microseconds)
 
     def _apply_result(self, result: ChargeResult) -> None:
         self._paid, self._used = result.paid, result.used
 
 
 def build_minutes_refusal(limit: int, used: int, *, is_failopen: bool = False) -> AccessRefused:
-    """Return the refusal for a user whose minutes are used up.
+    """Build the refusal for a user without minutes.
 
     Args:
-        limit: Microseconds of audio that were allowed.
-        used: Microseconds that were heard.
-        is_failopen: They were all that is allowed while nobody can say how many there are.
+        limit: The limit, in microseconds of audio.
+        used: The used microseconds.
+        is_failopen: Whether the limit is the one during an outage of the store.
     """
     minutes = to_minutes(limit)
-    message = f"The {minutes:g} minutes of today are used up. The next day begins at midnight UTC."
+    message = f"The daily limit of {minutes:g} minutes is used up. It is reset at midnight UTC."
     if is_failopen:
-        message = (
-            f"Quotas cannot be looked up now, and the {minutes:g} minutes allowed meanwhile are used up."
-        )
+        message = f"The quota store is unavailable. The {minutes:g} minutes until its return are used up."
     return AccessRefused(
         ErrorCode.QUOTA_EXCEEDED,
         message,
@@ -263,12 +262,15 @@ def build_minutes_refusal(limit: int, used: int, *, is_failopen: bool = False) -
 
 
 def build_streams_refusal(limit: int, active: int) -> AccessRefused:
-    """Return the refusal for a user who has as many streams as allowed."""
-    allowed = "1 stream" if limit == 1 else f"{limit} streams"
-    there = "is 1" if active == 1 else f"are {active}"
+    """Build the refusal for a user at the stream limit.
+
+    Args:
+        limit: The maximum number of concurrent streams.
+        active: The number of active streams.
+    """
     return AccessRefused(
         ErrorCode.QUOTA_EXCEEDED,
-        f"There may be {allowed} at the same time, and there {there}. Close one to open another.",
+        f"Stream limit reached ({active} of {limit}). Close a stream to open another.",
         quota="concurrent_streams",
         limit=limit,
         used=active,

@@ -1,4 +1,4 @@
-"""Tiers: what users may, by the name of their tier."""
+"""Tiers: the limits of users, by the name of their tier."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ from typing import Final, Literal
 
 from echoic.quotas.model import TierLimits, from_minutes
 
-#: What can be set of a tier; in the file as ``<tier>_<key>``.
+#: The limits that can be set; in the settings file as ``<tier>_<key>``.
 TierLimitName = Literal["daily_minutes", "concurrent_streams"]
 TIER_LIMIT_NAMES: Final = ("daily_minutes", "concurrent_streams")
-#: What a limit may be written as when there is to be none.
+#: Spellings of an unlimited value.
 UNLIMITED_WORDS: Final = frozenset({"unlimited", "none", "-1"})
-#: The highest limit. In microseconds a hundred times as much is still whole in a store that counts in
-#: doubles, as Redis's scripts do.
+#: The highest limit. A hundred times as much, in microseconds, is still exact in Redis, which uses doubles.
 _MAX_LIMIT: Final = 1_000_000
-#: Keys that others keep in the same place; they mean nothing here.
+#: Keys of other programs in the same setting; ignored.
 _IGNORED_KEYS: Final = frozenset({"concurrent_jobs", "max_file_size_mb"})
-#: Whoever has a tier that is not defined gets this one's limits.
+#: The tier whose limits apply to users of undefined tiers.
 FALLBACK_TIER: Final = "free"
 
-#: What is written about tiers: by tier, by key; None: unlimited.
+#: Overrides by tier and key; None: unlimited.
 TierOverrides = Mapping[str, Mapping[str, float | None]]
 
 #: Source: the protocol this server implements, section 9.
@@ -39,40 +38,35 @@ DEFAULT_TIER_LIMITS: Final[Mapping[str, TierLimits]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Tiers:
-    """The limits of all tiers.
+    """The limits of all tiers."""
 
-    Attributes:
-        limits_by_name: Each tier's limits.
-    """
-
+    #: Limits by the tier's name.
     limits_by_name: Mapping[str, TierLimits] = field(default_factory=lambda: DEFAULT_TIER_LIMITS)
 
     def resolve_limits(self, tier: str) -> TierLimits:
-        """Return a tier's limits; one that is not defined has those of ``free``."""
+        """Return a tier's limits; an undefined tier has those of ``free``."""
         return self.limits_by_name.get(tier, self.limits_by_name[FALLBACK_TIER])
 
     def with_overrides(self, overrides: TierOverrides) -> Tiers:
-        """Return these tiers with changes over them; a new tier has no limits but those it is given."""
+        """Return tiers with changed limits; a new tier is unlimited except for the given limits."""
         return Tiers(
             dict(self.limits_by_name)
             | {tier: self._apply_overrides(tier, keys) for tier, keys in overrides.items()}
         )
 
     def _apply_overrides(self, tier: str, overrides: Mapping[str, float | None]) -> TierLimits:
-        allowance = self.limits_by_name.get(tier, TierLimits())
+        limits = self.limits_by_name.get(tier, TierLimits())
         if "daily_minutes" in overrides:
             minutes = overrides["daily_minutes"]
-            allowance = replace(
-                allowance, daily_microseconds=None if minutes is None else from_minutes(minutes)
-            )
+            limits = replace(limits, daily_microseconds=None if minutes is None else from_minutes(minutes))
         if "concurrent_streams" in overrides:
             streams = overrides["concurrent_streams"]
-            allowance = replace(allowance, max_streams=None if streams is None else int(streams))
-        return allowance
+            limits = replace(limits, max_streams=None if streams is None else int(streams))
+        return limits
 
 
 def parse_tier_setting(name: str) -> tuple[str, str] | None:
-    """Return the tier and the key that ``<tier>_<key>`` names, or None: it names none."""
+    """Split ``<tier>_<key>`` into tier and key; return None for another name."""
     for key in TIER_LIMIT_NAMES:
         tier = name.removesuffix("_" + key)
         if tier and tier != name:
@@ -81,10 +75,10 @@ def parse_tier_setting(name: str) -> tuple[str, str] | None:
 
 
 def parse_tier_overrides(value: object) -> TierOverrides:
-    """Return what is written about tiers, as JSON or as a mapping, with every limit checked.
+    """Parse and validate tier overrides, given as JSON or as a mapping.
 
     Raises:
-        ValueError: It is not an object of objects, or a key or a limit in it is none; the message says which.
+        ValueError: The value is not an object of objects, or a key or a limit is invalid.
     """
     if isinstance(value, str):
         try:
@@ -92,22 +86,21 @@ def parse_tier_overrides(value: object) -> TierOverrides:
         except (ValueError, RecursionError) as error:
             raise ValueError("it is not JSON") from error
     if not isinstance(value, Mapping):
-        raise ValueError(
-            'it should look like {"free": {"daily_minutes": 60, "concurrent_streams": 2}}'
-        )  # a setting's value
+        message = 'it should look like {"free": {"daily_minutes": 60, "concurrent_streams": 2}}'
+        raise ValueError(message)  # noqa: TRY004  # a setting's value
     return {str(tier).lower(): _parse_tier(str(tier), keys) for tier, keys in value.items()}
 
 
 def _parse_tier(tier: str, keys: object) -> dict[str, float | None]:
     if not isinstance(keys, Mapping):
         raise ValueError(f"the limits of {tier!r} should be an object")  # noqa: TRY004  # a setting's value
-    found: dict[str, float | None] = {}
+    limits: dict[str, float | None] = {}
     for key, limit in keys.items():
         if key in TIER_LIMIT_NAMES:
-            found[key] = _parse_limit(f"{tier}_{key}", limit, must_be_whole=key == "concurrent_streams")
+            limits[key] = _parse_limit(f"{tier}_{key}", limit, must_be_whole=key == "concurrent_streams")
         elif key not in _IGNORED_KEYS:
             raise ValueError(f"{key!r} of {tier!r} is none of {', '.join(TIER_LIMIT_NAMES)}")
-    return found
+    return limits
 
 
 def _parse_limit(name: str, limit: object, *, must_be_whole: bool) -> float | None:

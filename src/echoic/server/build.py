@@ -26,14 +26,9 @@ from echoic.quotas.tiers import Tiers
 from echoic.scheduling.diarizer_pool import DiarizerPool
 from echoic.scheduling.engine_pool import EnginePool
 from echoic.server.context import ModelReadiness, ServerContext
-from echoic.server.settings.groups import (
-    DIARIZER_OFF,
-    QuotaSettings,
-    ServerSettings,
-    Settings,
-    SpeakerSettings,
-    SttSettings,
-)
+from echoic.server.settings.fields import DIARIZER_OFF
+from echoic.server.settings.groups import QuotaSettings, Settings, SpeakerSettings, SttSettings
+from echoic.server.settings.server import ServerSettings
 from echoic.server.stream.addons import AddOnServices
 from echoic.server.stream.admission import StreamAdmission
 from echoic.server.stream.connection import Connection
@@ -165,7 +160,7 @@ def _connect_gauges(services: StreamServices) -> None:
 
 
 def build_silero_factory() -> Callable[[], VoiceActivityDetector] | None:
-    """Build the factory of Silero detectors, or None if its model is missing: then every window is decoded."""
+    """Build the factory of Silero detectors; None if its model is missing: every window is then decoded."""
     from echoic.engines.silero import SileroModel  # noqa: PLC0415  # needs onnxruntime
 
     try:

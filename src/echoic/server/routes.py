@@ -1,4 +1,4 @@
-"""What a server answers: the streams, and what it says about itself."""
+"""HTTP and WebSocket routes: the stream endpoints, status, limits, health and metrics."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from echoic.server.stream.endpoint import StreamEndpoint
 from echoic.server.stream.services import StreamServices
 from echoic.session.config import Capabilities, InsightOptions
 
-#: What every server of this version does, whichever models there are.
+#: Features of every server of this version, whatever its models.
 FEATURES: Final = {
     "partial_results": True,
     "segment_metadata": True,
@@ -47,11 +47,7 @@ FEATURES: Final = {
 
 
 def build_api_router(context: ServerContext) -> APIRouter:
-    """Return the routes of a server.
-
-    Args:
-        context: What it holds.
-    """
+    """Build the routes of a server."""
     router = APIRouter()
     router.routes.extend(_build_stream_routes(context))
     _add_status_routes(router, context)
@@ -77,16 +73,18 @@ def _build_stream_routes(context: ServerContext) -> list[WebSocketRoute]:
 
 
 def _add_status_routes(router: APIRouter, context: ServerContext) -> None:
-    guard, asks = context.access.authenticator, context.settings.auth.status_needs_key
+    authenticator, needs_key = context.access.authenticator, context.settings.auth.status_needs_key
 
-    @router.get(STATUS_PATH, response_model=StatusResponse, **_build_auth_schema(guard if asks else None))
+    @router.get(
+        STATUS_PATH, response_model=StatusResponse, **_build_auth_schema(authenticator if needs_key else None)
+    )
     async def status(request: Request) -> object:
-        """Tell which models there are, and what the streams can do."""
-        if asks and (refusal := await _find_refusal(guard, context, request, None)) is not None:
+        """List the models and the features of the streams."""
+        if needs_key and (refusal := await _find_refusal(authenticator, context, request, None)) is not None:
             return refusal
         engines = context.services.engines
         found = await run_in_threadpool(context.registry.describe_models)
-        models, loaded = _mark_given_up(found, engines.unavailable_models), engines.loaded_models
+        models, loaded = _mark_unavailable(found, engines.unavailable_models), engines.loaded_models
         available = [model.id for model in models if model.available]
         return {
             "status": "available" if available else "unavailable",
@@ -100,16 +98,16 @@ def _add_status_routes(router: APIRouter, context: ServerContext) -> None:
     @router.get(
         LIMITS_PATH,
         response_model=UserLimitsResponse,
-        **_build_auth_schema(guard if guard.is_auth_required else None),
+        **_build_auth_schema(authenticator if authenticator.is_auth_required else None),
     )
     async def limits(request: Request) -> object:
-        """Tell a user what is allowed, and what of it is used."""
+        """Return the limits of the user, and what is used of them."""
         try:
-            identity = await _authenticate_request(guard, context, request, Scope.READ)
+            identity = await _authenticate_request(authenticator, context, request, Scope.READ)
         except AccessRefused as refusal:
             return render_refusal(refusal)
-        standing = await context.ledger.inspect_status(identity.user, identity.tier)
-        return _build_limits_body(identity, standing, context.services.streams)
+        quota = await context.ledger.inspect_status(identity.user, identity.tier)
+        return _build_limits_body(identity, quota, context.services.streams)
 
 
 def _build_limits_body(
@@ -138,10 +136,10 @@ def _list_features(models: Iterable[ModelStatus], capabilities: Capabilities) ->
     return FEATURES | {"word_timestamps": timed} | add_ons
 
 
-def _mark_given_up(models: Iterable[ModelStatus], given_up: Mapping[str, str]) -> list[ModelStatus]:
-    """Return the models, those that were given up as what they are: not available."""
+def _mark_unavailable(models: Iterable[ModelStatus], reasons: Mapping[str, str]) -> list[ModelStatus]:
+    """Return the models, with those that stopped answering marked as unavailable."""
     return [
-        replace(model, available=False, reason=given_up[model.id]) if model.id in given_up else model
+        replace(model, available=False, reason=reasons[model.id]) if model.id in reasons else model
         for model in models
     ]
 
@@ -167,12 +165,12 @@ def _describe_model(model: ModelStatus, *, loaded: bool) -> dict[str, object]:
 
 
 def _build_auth_schema(authenticator: Authenticator | None) -> dict[str, Any]:
-    """Return what the schema says about who may ask; None: everyone."""
-    asks = authenticator is not None and authenticator.is_auth_required
+    """Return the OpenAPI description of an endpoint's authentication; None: it needs none."""
+    needs_key = authenticator is not None and authenticator.is_auth_required
     query = authenticator is not None and authenticator.allow_query_token
     return {
-        "responses": build_refusal_schemas(requires_key=asks),
-        "dependencies": build_key_dependencies(requires_key=asks, allow_query=query),
+        "responses": build_refusal_schemas(requires_key=needs_key),
+        "dependencies": build_key_dependencies(requires_key=needs_key, allow_query=query),
     }
 
 
@@ -183,9 +181,8 @@ async def _authenticate_request(
     try:
         identity = await authenticator.authenticate_request(request.scope, scope, address)
         if identity is None:
-            raise AccessRefused(
-                ErrorCode.UNAUTHORIZED, "This server needs an API key."
-            )  # noted like the others
+            message = "This server needs an API key."
+            raise AccessRefused(ErrorCode.UNAUTHORIZED, message)  # noqa: TRY301  # logged like the others
     except AccessRefused as refusal:
         context.refusal_log.log_refusal(refusal.code, address)
         raise
@@ -203,9 +200,9 @@ async def _find_refusal(
 
 
 async def _find_unready_reason(context: ServerContext) -> str | None:
-    """Return what is waited for: the default model (or what is loaded in its stead), or the stores."""
+    """Return why streams cannot be served now, as a sentence, or None if they can."""
     if context.services.streams.is_draining:
-        return "The server is about to stop."
+        return "The server is shutting down."
     engines, default = context.services.engines, context.readiness.model
     if default is not None and default in engines.unavailable_models:
         return f"The model {default!r}: {engines.unavailable_models[default]}"
@@ -213,7 +210,7 @@ async def _find_unready_reason(context: ServerContext) -> str | None:
     if loading and not context.readiness.settled.is_set():
         return f"The model {loading[0]!r} is being loaded."
     if context.ledger.is_store_unavailable and context.settings.quota.is_store_required:
-        return "The store of quotas cannot be reached."
+        return "The quota store cannot be reached."
     return context.readiness.waits_for or await context.access.find_unready_reason()
 
 
@@ -222,11 +219,11 @@ def _add_health_routes(router: APIRouter, context: ServerContext) -> None:
         "/healthz", response_model=HealthResponse, responses=build_refusal_schemas(requires_key=False)
     )
     async def healthz() -> object:
-        """Tell that the process lives."""
+        """Report that the process is alive."""
         return {"status": "alive"}
 
     not_ready: dict[int | str, dict[str, Any]] = {
-        503: {"model": ReadinessResponse, "description": "Not ready: ``waits_for`` says why."}
+        503: {"model": ReadinessResponse, "description": "Not ready; ``waits_for`` is the reason."}
     }
 
     @router.get(
@@ -235,7 +232,7 @@ def _add_health_routes(router: APIRouter, context: ServerContext) -> None:
         responses=build_refusal_schemas(requires_key=False) | not_ready,
     )
     async def readyz(response: Response) -> object:
-        """Tell whether streams can be served."""
+        """Report whether streams can be served."""
         waits_for, is_away = await _find_unready_reason(context), context.ledger.is_store_unavailable
         response.status_code = 200 if waits_for is None else 503
         return {
@@ -246,14 +243,14 @@ def _add_health_routes(router: APIRouter, context: ServerContext) -> None:
             "full": context.services.streams.is_full,
         }
 
-    guard = context.access.metrics_authenticator
-    told = _build_auth_schema(guard) | {
-        "responses": build_text_refusal_schemas(requires_key=guard.is_auth_required)
+    authenticator = context.access.metrics_authenticator
+    schema = _build_auth_schema(authenticator) | {
+        "responses": build_text_refusal_schemas(requires_key=authenticator.is_auth_required)
     }
 
-    @router.get("/metrics", response_class=PlainTextResponse, **told)
+    @router.get("/metrics", response_class=PlainTextResponse, **schema)
     async def metrics(request: Request) -> Response:
-        """Tell what is counted, for Prometheus."""
-        if (refusal := await _find_refusal(guard, context, request, None)) is not None:
+        """Export the metrics for Prometheus."""
+        if (refusal := await _find_refusal(authenticator, context, request, None)) is not None:
             return refusal
         return Response(context.services.metrics.render_text(), media_type=CONTENT_TYPE)

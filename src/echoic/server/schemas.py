@@ -1,4 +1,4 @@
-"""What the HTTP endpoints answer, as the schema at ``/openapi.json`` tells it."""
+"""Schemas of the HTTP responses, as described at ``/openapi.json``."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict
 
 from echoic.errors import AccessRefused, ErrorCode
 
-#: Whatever is refused to who may not ask is none of these.
 _FORBIDDEN_STATUS: Final = 403
+#: The HTTP status of a refusal by its error code; 503 for any other code.
 _HTTP_STATUS: Final = {ErrorCode.UNAUTHORIZED: 401, ErrorCode.FORBIDDEN: _FORBIDDEN_STATUS}
 
 
@@ -23,7 +23,7 @@ class _ExtensibleResponse(BaseModel):
 
 
 class ErrorResponse(_ExtensibleResponse):
-    """Why a request is not answered; ``message`` is a sentence for people."""
+    """The reason of a refusal; ``message`` is a sentence for people."""
 
     type: Literal["error"]
     code: ErrorCode
@@ -45,7 +45,7 @@ class ModelResponse(_ExtensibleResponse):
 
 
 class AddOnResponse(_ExtensibleResponse):
-    """Something beside transcribing; ``reason``: why it is not there; ``install``: a command that helps."""
+    """An add-on; ``reason``: why it is unavailable; ``install``: a command that installs what it lacks."""
 
     available: bool
     reason: str | None
@@ -53,7 +53,7 @@ class AddOnResponse(_ExtensibleResponse):
 
 
 class StatusResponse(_ExtensibleResponse):
-    """What is there."""
+    """The models, the features and the add-ons of a server."""
 
     status: Literal["available", "unavailable"]
     available_models: list[str]
@@ -64,14 +64,14 @@ class StatusResponse(_ExtensibleResponse):
 
 
 class TierLimitsResponse(BaseModel):
-    """What a tier allows; null: without limit."""
+    """The limits of a tier; null: unlimited."""
 
     daily_minutes: float | None
     concurrent_streams: int | None
 
 
 class UserLimitsResponse(_ExtensibleResponse):
-    """What the user may and uses; null: without limit, or nobody can say now."""
+    """A user's limits and their use; null: unlimited, or unknown while the quota store is unreachable."""
 
     tier: str
     limits: TierLimitsResponse
@@ -83,15 +83,15 @@ class UserLimitsResponse(_ExtensibleResponse):
 
 
 class HealthResponse(_ExtensibleResponse):
-    """The process lives."""
+    """The process is alive."""
 
     status: Literal["alive"]
 
 
 class ReadinessResponse(_ExtensibleResponse):
-    """Whether streams can be served, and what is waited for otherwise.
+    """Whether streams can be served, and otherwise why not.
 
-    ``degraded``: they can, but what users may use is not counted together, for its store is away.
+    ``degraded``: they can, but each process counts quotas on its own because the quota store is unreachable.
     """
 
     status: Literal["ready", "degraded", "not ready"]
@@ -103,39 +103,39 @@ class ReadinessResponse(_ExtensibleResponse):
 
 _REFUSAL_DESCRIPTIONS: Final[dict[int, str]] = {
     401: "The key is missing or wrong.",
-    429: "So many wrong keys came from this address that this one was not looked at.",
-    503: "Keys cannot be checked at the moment.",
+    429: "Too many wrong keys from this address: the key was not checked.",
+    503: "The key cannot be checked at the moment.",
 }
 
 
 def build_refusal_schemas(*, requires_key: bool) -> dict[int | str, dict[str, Any]]:
-    """Return what an endpoint may answer instead, for the schema.
+    """Return the OpenAPI description of an endpoint's refusals.
 
     Args:
-        requires_key: Whether it asks for a key.
+        requires_key: Whether the endpoint needs a key.
     """
-    told = {_FORBIDDEN_STATUS: "This address, or this name of the server, is not answered."}
+    always = {_FORBIDDEN_STATUS: "The client's address or the Host header is not allowed."}
     return {
         code: {"model": ErrorResponse, "description": text}
-        for code, text in (told | (_REFUSAL_DESCRIPTIONS if requires_key else {})).items()
+        for code, text in (always | (_REFUSAL_DESCRIPTIONS if requires_key else {})).items()
     }
 
 
 def build_text_refusal_schemas(*, requires_key: bool) -> dict[int | str, dict[str, Any]]:
-    """Return the same for an endpoint that answers text otherwise; its refusals are JSON all the same."""
+    """Return the same for an endpoint that answers with text; its refusals are JSON too."""
     content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{ErrorResponse.__name__}"}}}
     return {
-        code: {"content": content, "description": told["description"]}
-        for code, told in build_refusal_schemas(requires_key=requires_key).items()
+        code: {"content": content, "description": refusal["description"]}
+        for code, refusal in build_refusal_schemas(requires_key=requires_key).items()
     }
 
 
 def build_key_dependencies(*, requires_key: bool, allow_query: bool) -> Sequence[Depends]:
-    """Return the ways to present a key to an endpoint, for the schema; they look at nothing.
+    """Return the OpenAPI security schemes of an endpoint; they only describe, and check nothing.
 
     Args:
-        requires_key: Whether it asks for one.
-        allow_query: Whether ``?token=`` counts.
+        requires_key: Whether the endpoint needs a key.
+        allow_query: Whether it accepts ``?token=``.
     """
     if not requires_key:
         return ()
@@ -147,7 +147,7 @@ def build_key_dependencies(*, requires_key: bool, allow_query: bool) -> Sequence
 
 
 def render_refusal(refusal: AccessRefused) -> JSONResponse:
-    """Return the answer to a request that is refused."""
+    """Return the response to a refused request."""
     body = {"type": "error", "code": refusal.code, "message": refusal.message} | refusal.detail
     wait = refusal.detail.get("retry_after")
     if wait is not None:

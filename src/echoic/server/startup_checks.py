@@ -1,4 +1,4 @@
-"""Settings about models that somebody made and that cannot be met: each is told, none is passed over."""
+"""Reports model settings that cannot be honoured at startup."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from echoic.errors import ModelUnavailable
 from echoic.interfaces.engine import ModelRequest
 from echoic.server.settings.groups import Settings
 
-#: Settings that are about one model alone, and that model.
+#: The model of each setting that concerns one model only.
 MODEL_OF_SETTING: Final[Mapping[str, str]] = MappingProxyType(
     {
         "parakeet_onnx_dir": "parakeet-onnx",
@@ -29,36 +29,32 @@ _NOT_LOADED: Final = "It is installed but could not be loaded."
 
 @dataclass(frozen=True, slots=True)
 class UnmetSetting:
-    """A setting that cannot be met.
+    """A model setting that cannot be honoured."""
 
-    Attributes:
-        setting: Its name.
-        model: What it is about.
-        reason: Why it cannot, in a sentence.
-        fallback_model: The model that answers in its stead, or None.
-    """
-
+    #: The name of the setting.
     setting: str
+    #: The id of its model.
     model: str
+    #: Why it cannot be honoured, as a sentence.
     reason: str
+    #: The model that is used instead, or None.
     fallback_model: str | None
 
     @property
     def message(self) -> str:
-        """What a person is told."""
-        return f"{self.model}: {self.reason}" + (
-            f" {self.fallback_model} stands in." if self.fallback_model else ""
-        )
+        """The problem as a line of the startup message."""
+        fallback = f" Using {self.fallback_model} instead." if self.fallback_model else ""
+        return f"{self.model}: {self.reason}{fallback}"
 
 
 def find_unmet_settings(
     settings: Settings, registry: Registry, active_model: str | None = None
 ) -> tuple[UnmetSetting, ...]:
-    """Return the settings about models that were made and cannot be met; looks at the disk.
+    """Return the model settings that cannot be honoured; reads the models' folders.
 
     Args:
-        settings: What the server is told; defaults are nobody's wish.
-        registry: The models there are.
+        settings: The server's settings; defaults are not reported.
+        registry: The models that streams may ask for.
         active_model: The model that was loaded for ``preload_model``, or None.
     """
     found: dict[tuple[str, str], UnmetSetting] = {}
@@ -73,7 +69,7 @@ def find_unmet_settings(
 def _find_unmet_models(
     settings: Settings, registry: Registry, active_model: str | None
 ) -> Iterator[UnmetSetting]:
-    wishes = [
+    wanted = [
         (setting, model)
         for setting, model in MODEL_OF_SETTING.items()
         if getattr(settings.stt, setting) is not None
@@ -84,8 +80,8 @@ def _find_unmet_models(
         and "preload_model" in settings.stt.model_fields_set
         and not _is_variant_of(first, active_model)
     ):
-        wishes.append(("preload_model", first))
-    for setting, model in wishes:
+        wanted.append(("preload_model", first))
+    for setting, model in wanted:
         if (reason := _find_unavailable_reason(registry, model)) is not None:
             yield UnmetSetting(
                 setting, resolve_model_id(model), reason, _find_fallback(settings, registry, model)
@@ -124,12 +120,12 @@ def _find_fallback(settings: Settings, registry: Registry, model: str) -> str | 
 
 
 def _has_failed_to_load(model: str, settings: Settings, registry: Registry, active_model: str) -> bool:
-    """Return whether ``model`` seemed to be there, was to be loaded at start, and was not."""
+    """Return whether ``model`` was found and should have been preloaded, but another one was loaded."""
     first = _find_fallback(settings, registry, settings.stt.preload_model)
     return first not in (None, active_model) and first == _find_fallback(settings, registry, model)
 
 
 def _is_variant_of(model: str, active_model: str) -> bool:
-    """Return whether ``model`` leaves open which variant it means and ``active_model`` is one of them."""
+    """Return whether ``model`` names a family without a variant, and ``active_model`` is of that family."""
     family, variant = MODEL_ALIASES.get(model.strip().lower(), ("", ""))
     return variant is None and active_model.startswith(f"{family}-")

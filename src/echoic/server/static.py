@@ -1,4 +1,4 @@
-"""The page: files of this package, served so that the browser loads nothing from anywhere else."""
+"""Serves the web page; its security policy lets the browser load nothing from other servers."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _SECURITY_HEADERS: Final = {
 
 
 def build_page_router(origins: AllowedOrigins) -> APIRouter:
-    """Return the routes of the page and its files.
+    """Build the routes of the page and its files.
 
     Args:
-        origins: Whose pages may import its modules.
+        origins: The web origins that may import its JavaScript modules.
     """
     router = APIRouter(include_in_schema=False)
     for file in files("echoic.server").joinpath("web").iterdir():
@@ -63,7 +63,7 @@ def _build_file_handler(
 
 
 def _build_cors_headers(request: Request, origins: AllowedOrigins) -> dict[str, str]:
-    """Return the headers that let a page of another origin have what it asks for, if it may."""
+    """Return the CORS headers for a request from another origin."""
     origin = request.headers.get("origin")
-    may = origin is not None and origins.is_allowed(origin, request.headers.get("host"))
-    return {"Vary": "Origin"} | ({"Access-Control-Allow-Origin": origin} if origin and may else {})
+    is_allowed = origin is not None and origins.is_allowed(origin, request.headers.get("host"))
+    return {"Vary": "Origin"} | ({"Access-Control-Allow-Origin": origin} if origin and is_allowed else {})

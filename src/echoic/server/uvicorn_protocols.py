@@ -1,4 +1,4 @@
-"""Uvicorn's HTTP, bounded in the time that a request may take to be asked."""
+"""Hardens uvicorn's protocols: request timeouts, bounded WebSocket buffers, prompt pongs and fair parsing."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ from websockets.server import ServerProtocol
 
 
 class TimedHttpProtocol(H11Protocol):
-    """A connection on which requests come, until it becomes a WebSocket.
+    """An HTTP/1.1 connection that is closed if a request's headers take too long (slow clients, slowloris).
 
-    Beyond uvicorn's own: who says nothing, or a header now and then, is hung up on. By h11 the length of what
-    comes before a body is bounded too: 64 KiB.
+    h11 bounds the size of the headers: 64 KiB.
     """
 
-    #: Seconds from the connection, or the first byte of a later request, to the end of its headers.
+    #: Seconds from the connection, or from the end of the previous response, to the end of the headers.
     request_timeout: ClassVar[float] = 10.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # as uvicorn's
@@ -30,12 +29,12 @@ class TimedHttpProtocol(H11Protocol):
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
-        """Begin."""
+        """Start the timer for the first request."""
         super().connection_made(transport)
         self._start_timer()
 
     def data_received(self, data: bytes) -> None:
-        """Take what came from the client."""
+        """Parse received bytes; the timer runs while no request is being answered."""
         super().data_received(data)
         if self.cycle is None or self.cycle.response_complete:
             self._start_timer()
@@ -43,14 +42,14 @@ class TimedHttpProtocol(H11Protocol):
             self._cancel_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
+        """Cancel the timer."""
         self._cancel_timer()
         super().connection_lost(exc)
 
     @classmethod
     def with_timeout(cls, seconds: float) -> type[TimedHttpProtocol]:
-        """Return the same with another patience."""
-        return type(cls.__name__, (cls,), {"patience": seconds})
+        """Return a subclass with another ``request_timeout``, in seconds."""
+        return type(cls.__name__, (cls,), {"request_timeout": seconds})
 
     def _start_timer(self) -> None:
         if self._timer is None:
@@ -63,42 +62,46 @@ class TimedHttpProtocol(H11Protocol):
 
     def _close_timed_out(self) -> None:
         self._timer = None
-        if self.transport.get_protocol() is self:  # else it has become a WebSocket
+        if self.transport.get_protocol() is self:  # otherwise it was upgraded to a WebSocket
             self.transport.close()
 
 
-#: Bytes of messages that may wait for a stream which does not take them; then its client is not read until
-#: half of them are taken. Until then pings that come behind audio are answered: 8 s of float32 at 16 kHz, on
-#: top of the 30 s that the stream itself lets wait.
+#: Bytes of messages queued for the application above which the socket is not read until half are taken.
+#: Pings behind the queued audio are answered meanwhile: 8 s of float32 at 16 kHz, in addition to the 30 s of
+#: backlog that a stream allows itself.
 _MAX_QUEUED_BYTES: Final = 2**19
-#: Bytes that are taken apart at once, and seconds for which one client's are before others have their turn:
-#: thousands of small messages may come at once.
+#: Bytes parsed in one step, and seconds of parsing after which the event loop serves other clients: one read
+#: may return thousands of small messages.
 _PARSE_CHUNK_BYTES: Final = 2**11
 _PARSE_TURN_SECONDS: Final = 0.001
-#: Bytes that a message takes besides its own.
+#: Bytes of memory that a queued message takes beyond its content.
 _MESSAGE_OVERHEAD_BYTES: Final = 256
 
 
 class CompliantServerProtocol(ServerProtocol):
-    """Takes a close between the fragments of a message for a close.
+    """Accepts a close frame between the fragments of a message.
 
     Source: RFC 6455, section 5.4: "Control frames MAY be injected in the middle of a fragmented message."
     """
 
     def recv_frame(self, frame: Frame) -> None:
-        """Take a frame."""
+        """Process a frame."""
         if frame.opcode is Opcode.CLOSE:
             self.current_size = None
         super().recv_frame(frame)
 
 
 class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
-    """A connection to one client.
+    """A WebSocket connection with bounded memory, prompt pongs and fair parsing.
 
-    Beyond uvicorn's own: fragments take no more memory than what is in them; pongs do not pile up for who
-    reads none; a request that cannot be read is answered; pings are, while messages wait for the stream;
-    whoever sends anything, or is not read, is not taken for gone; and thousands of small messages keep nobody
-    else waiting.
+    In addition to uvicorn's protocol:
+
+    - Fragments take no more memory than their content.
+    - Pongs do not accumulate for a client that does not read.
+    - A malformed handshake is answered.
+    - Pings are answered while messages are queued for the application.
+    - A client that sends data, or that the server is not reading, does not time out.
+    - A burst of small messages does not block other clients.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # as uvicorn's
@@ -117,29 +120,29 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
         self._is_turn_scheduled = self._is_paused = False
 
     def data_received(self, data: bytes) -> None:
-        """Take what came from the client, as much of it as others can wait for."""
+        """Buffer received bytes and parse as many as one turn allows."""
         self._last_data_at = self.loop.time()
         self._unparsed += data
         self._schedule_turn(at_once=True)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Take what is left of a connection that was cut, and that there will be no more."""
+        """Parse the buffered bytes of a lost connection, then disconnect."""
         over = self.conn.parser_exc is not None or self.conn.close_rcvd is not None or self.close_sent
         if self._unparsed and self.handshake_complete and not over:
-            self.writable.clear()  # nothing can be answered
+            self.writable.clear()  # nothing can be sent any more
             self._parse_bytes(len(self._unparsed))
         self._unparsed.clear()
         super().connection_lost(exc)
 
     async def send(self, message: ASGISendEvent) -> None:
-        """Send a message; behind a close all that comes is read, to find its answer."""
+        """Send a message; after a close, read until the client's close frame arrives."""
         if message["type"] == "websocket.close":
             self.read_paused = False
             self._schedule_turn()
         await super().send(message)
 
     def _schedule_turn(self, *, at_once: bool = False) -> None:
-        """Take what is not yet read, if the stream has room for it, and read from the socket when all is."""
+        """Parse buffered bytes if the queue has room, and read from the socket once all are parsed."""
         if self.transport.is_closing():
             self._unparsed.clear()
         elif self._unparsed and not self.read_paused and not self._is_turn_scheduled:
@@ -175,7 +178,7 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
             self.transport.close()
 
     def handle_cont(self, event: Frame) -> None:
-        """Join a fragment to those before; kept apart, small ones take thirty times their size."""
+        """Join a fragment to the previous ones; small fragments kept apart take thirty times their size."""
         if self.frames:
             self._joined_fragments = bytearray(self.frames.pop())
         self._joined_fragments += event.data
@@ -185,13 +188,13 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
             self.send_receive_event_to_app()
 
     def send_receive_event_to_app(self) -> None:
-        """Queue a message, and read no further once too much waits."""
+        """Queue a message; stop reading once too many bytes are queued."""
         size = sum(map(len, self.frames)) + _MESSAGE_OVERHEAD_BYTES
         before, paused = self.queue.qsize(), self.read_paused
-        self.read_paused = True  # else uvicorn stops reading at each message
+        self.read_paused = True  # otherwise uvicorn stops reading at each message
         super().send_receive_event_to_app()
         self.read_paused = paused
-        if self.queue.qsize() == before or self.close_sent:  # it is over
+        if self.queue.qsize() == before or self.close_sent:  # the connection is closed
             return
         self._queued_sizes.append(size)
         self._queued_bytes += size
@@ -200,7 +203,7 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
             self._update_reading()
 
     async def receive(self) -> ASGIReceiveEvent:
-        """Return the next message, and read on once there is room again."""
+        """Return the next message; resume reading once the queue has room."""
         message = await self.queue.get()
         if message["type"] == "websocket.receive":
             self._queued_bytes -= self._queued_sizes.popleft()
@@ -211,19 +214,19 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
         return message
 
     def keepalive_timeout(self) -> None:
-        """Cut off a client of which nothing came since it was pinged, though it was read.
+        """Disconnect a client that sent nothing since the ping although it was read.
 
-        A pong may stand behind audio that is not read yet; what comes instead shows as well that it lives.
+        Its pong may be behind audio that is not read yet, so any received data counts as a sign of life.
         """
         if self.read_paused or self._last_data_at >= self.ping_sent_at:
             self.pong_timer = self.pending_ping_payload = None
             self.schedule_ping()
             return
         super().keepalive_timeout()
-        self.transport.abort()  # what is not sent yet will not be taken either
+        self.transport.abort()  # a graceful close would wait for unsent data
 
     def handle_ping(self) -> None:
-        """Answer a ping; while the client reads nothing, only the last one, once it does.
+        """Answer a ping; while the client does not read, keep only the last pong and send it later.
 
         Source: RFC 6455, section 5.5.3: an endpoint "MAY elect to send a Pong frame for only the most
         recently processed Ping frame".
@@ -235,7 +238,7 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
             self._pending_pong = pongs[-1]
 
     def resume_writing(self) -> None:
-        """Go on: the client has read."""
+        """Send the kept pong once the client reads again."""
         super().resume_writing()
         pong, self._pending_pong = self._pending_pong, b""
         if pong and not self.transport.is_closing():

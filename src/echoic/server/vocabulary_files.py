@@ -1,4 +1,4 @@
-"""The server's own vocabulary: files that are read at the start, and again when they change."""
+"""Reads the server's vocabulary files, and reloads them when they change."""
 
 from __future__ import annotations
 
@@ -20,17 +20,21 @@ from echoic.text.vocabulary import (
 
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")
-#: Bytes of a file at most; ten thousand of the longest replacements are less.
+#: The largest file in bytes; ten thousand replacements of the greatest length are smaller.
 _MAX_FILE_BYTES = 2**24
-#: What tells one state of a file from another.
+#: Modification time, size and inode: they differ after any change of a file.
 _FileStamp = tuple[int, int, int]
 
 
 def read_vocabulary_file(file: Path, parse: Callable[[str], _T]) -> _T:
-    """Return what ``parse`` makes of a file.
+    """Read a file and parse its text.
+
+    Args:
+        file: A file of UTF-8 text, of 16 MiB at most.
+        parse: Parses the text.
 
     Raises:
-        VocabularyProblem: It cannot be read, or is not what it is to be; nothing of it is told.
+        VocabularyError: The file cannot be read or parsed. The message quotes nothing of its content.
     """
     try:
         with file.open("rb") as opened:
@@ -51,13 +55,13 @@ def read_vocabulary_file(file: Path, parse: Callable[[str], _T]) -> _T:
 
 @dataclass(slots=True)
 class _WatchedFile:
-    """A file, and which state of it was looked at last."""
+    """A file and its stamp at the last check."""
 
     file: Path
     stamp: _FileStamp | None = None
 
     def has_changed(self) -> bool:
-        """Return whether it is another than at the last call; one that is not there has a state too."""
+        """Return whether the file changed, appeared or disappeared since the last call."""
         before = self.stamp
         try:
             found = self.file.stat()
@@ -69,14 +73,14 @@ class _WatchedFile:
 
 
 class ServerVocabulary:
-    """What the server brings to every session.
+    """The server's vocabulary, which every session starts with.
 
-    A file that turns bad while the server runs is told of in the log, once, and what was in it before holds.
+    If a file becomes unusable while the server runs, that is logged once; its previous content stays in use.
 
     Args:
-        terms: The file of the terms, or None.
-        replacements: The file of the replacements, or None.
-        policy: How vocabularies are used.
+        terms: The file of terms, or None.
+        replacements: The file of replacements, or None.
+        policy: How vocabularies are applied.
     """
 
     def __init__(
@@ -87,12 +91,12 @@ class ServerVocabulary:
     ) -> None:
         self._terms = _WatchedFile(terms) if terms else None
         self._replacements = _WatchedFile(replacements) if replacements else None
-        #: The vocabulary of a session that begins now, as far as the files were read.
+        #: The vocabulary of new sessions, from the files as last read.
         self.current = Vocabulary(policy=policy or VocabularyPolicy())
         self._lock = asyncio.Lock()
 
     async def reload_changed_files(self) -> None:
-        """Read those of the files that changed."""
+        """Read the files that changed."""
         async with self._lock:
             terms = self._terms is not None and self._terms.has_changed()
             replacements = self._replacements is not None and self._replacements.has_changed()
@@ -102,16 +106,16 @@ class ServerVocabulary:
                 )
 
     def _reload_files(self, *, terms: bool, replacements: bool) -> Vocabulary:
-        house = self.current.server
+        server = self.current.server
         if terms and (found := _read_or_log(self._terms, parse_terms)) is not None:
-            house = replace(house, terms=found)
+            server = replace(server, terms=found)
         if replacements and (pairs := _read_or_log(self._replacements, parse_replacements)) is not None:
-            house = replace(house, replacements=pairs)
-        return Vocabulary(house, self.current.policy)
+            server = replace(server, replacements=pairs)
+        return Vocabulary(server, self.current.policy)
 
 
 def _read_or_log(watched: _WatchedFile | None, parse: Callable[[str], _T]) -> _T | None:
-    """Return what is in a file, or None: it cannot be used, and that is in the log."""
+    """Return the content of a file, or None if it is unusable, which is logged."""
     if watched is None:
         return None
     try:

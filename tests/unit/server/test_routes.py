@@ -97,7 +97,7 @@ async def test_no_client_is_told_which_folders_there_are(start_app: StartApp) ->
     answer = await app.state.context.services.engines.open_model(
         ModelRequest("parakeet-onnx", "onnx"), fallback=True
     )
-    assert answer.fallback == (
+    assert answer.fallback_reason == (
         "The model 'parakeet-onnx' is not available here. a.onnx is empty. "
         "The model 'scripted' answers instead."
     )
@@ -117,14 +117,14 @@ async def test_a_preloaded_model_is_never_idle_and_another_is_once_its_streams_a
 ) -> None:
     seats = [ModelSpec(name, name, "standard", lambda: None, ScriptedEngine) for name in ("kept", "other")]
     app = await start_app(Registry(seats, "kept"), preload_model="kept", model_idle_seconds=1e-6)
-    house = app.state.context
+    context = app.state.context
     async with browsing(app) as client:
         async with MemorySocket(app) as stream:
             stream.send({"type": "config", "model": "other"})
             while (await stream.receive_frame()).get("state") != "configured":
                 pass
-            assert set(house.services.engines.loaded) == {"kept", "other"}
-        while "other" in house.services.engines.loaded:  # noqa: ASYNC110  # rounds of the loop
+            assert set(context.services.engines.loaded_models) == {"kept", "other"}
+        while "other" in context.services.engines.loaded_models:  # noqa: ASYNC110  # rounds of the loop
             await asyncio.sleep(0)
         ready = await client.get("/readyz")
     assert (ready.status_code, ready.json()["models"]) == (200, ["kept"])

@@ -33,7 +33,7 @@ def test_nobody_is_told_of_what_nobody_set(tmp_path: Path) -> None:
 def test_each_setting_that_cannot_be_met_is_told_with_what_stands_in(tmp_path: Path) -> None:
     nowhere, file = tmp_path / "nowhere", tmp_path / "file"
     file.touch()
-    instead = f" {DEFAULT_MODEL} stands in."
+    instead = f" Using {DEFAULT_MODEL} instead."
     assert sentences(tmp_path, parakeet_onnx_dir=nowhere) == [
         f"parakeet-onnx: There is no folder {nowhere}.{instead}"
     ]
@@ -54,7 +54,7 @@ def test_a_model_that_seemed_to_be_there_and_could_not_be_loaded_is_told(tmp_pat
     for file in filter(Path.is_file, TINY_PARAKEET_FOLDER.iterdir()):
         (tmp_path / file.name).write_bytes(b"broken" if file.suffix == ".onnx" else file.read_bytes())
     assert sentences(tmp_path, DEFAULT_MODEL, parakeet_onnx_dir=tmp_path) == [
-        f"parakeet-onnx: It is installed but could not be loaded. {DEFAULT_MODEL} stands in."
+        f"parakeet-onnx: It is installed but could not be loaded. Using {DEFAULT_MODEL} instead."
     ]
 
 
@@ -80,7 +80,7 @@ async def test_the_log_and_the_greeting_say_it(
     lines = list(_render_greeting(app.state.context, 8000))
     assert lines[:2] == [
         "echoic is ready (scripted).",
-        "  parakeet-onnx: Its weights have not been downloaded. scripted stands in.",
+        "  parakeet-onnx: Its weights have not been downloaded. Using scripted instead.",
     ]
     assert lines[-1].endswith("--url ws://127.0.0.1:8000 --key KEY")
     (record,) = [one for one in caplog.records if one.message == "setting.unmet"]

@@ -25,17 +25,17 @@ def write(file: Path, text: str) -> Path:
 
 async def test_files_are_read_and_read_again_when_they_change(tmp_path: Path) -> None:
     terms, pairs = write(tmp_path / "terms.txt", "Acme\n"), write(tmp_path / "pairs.txt", "a=b\n")
-    house = ServerVocabulary(terms, pairs)
-    await house.reload_changed_files()
-    first = house.current
+    vocabulary = ServerVocabulary(terms, pairs)
+    await vocabulary.reload_changed_files()
+    first = vocabulary.current
     assert first.hotwords.terms == (Hotword("Acme"),)
     assert first.replacements.replace_text("a") == "b"
-    await house.reload_changed_files()
-    assert house.current is first
+    await vocabulary.reload_changed_files()
+    assert vocabulary.current is first
     write(pairs, "a=c\n")
-    await house.reload_changed_files()
-    assert house.current.hotwords.terms == (Hotword("Acme"),)
-    assert house.current.replacements.replace_text("a") == "c"
+    await vocabulary.reload_changed_files()
+    assert vocabulary.current.hotwords.terms == (Hotword("Acme"),)
+    assert vocabulary.current.replacements.replace_text("a") == "c"
 
 
 @pytest.mark.parametrize("spoil", ["secret", None])
@@ -43,30 +43,30 @@ async def test_a_file_that_turns_bad_keeps_what_it_said_and_is_told_once(
     tmp_path: Path, spoil: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     pairs = write(tmp_path / "pairs.txt", "a=b\n")
-    house = ServerVocabulary(None, pairs)
-    await house.reload_changed_files()
+    vocabulary = ServerVocabulary(None, pairs)
+    await vocabulary.reload_changed_files()
     if spoil is None:
         pairs.unlink()
     else:
         write(pairs, spoil)
     with caplog.at_level(logging.WARNING):
-        await house.reload_changed_files()
-        await house.reload_changed_files()
-    assert house.current.replacements.replace_text("a") == "b"
+        await vocabulary.reload_changed_files()
+        await vocabulary.reload_changed_files()
+    assert vocabulary.current.replacements.replace_text("a") == "b"
     (record,) = caplog.records
     assert "vocabulary.unusable" in record.getMessage()
     assert "secret" not in str(vars(record))
     write(pairs, "a=c\n")
     os.utime(pairs, ns=(1, 1))
-    await house.reload_changed_files()
-    assert house.current.replacements.replace_text("a") == "c"
+    await vocabulary.reload_changed_files()
+    assert vocabulary.current.replacements.replace_text("a") == "c"
 
 
 async def test_without_files_there_is_nothing() -> None:
-    house = ServerVocabulary()
-    await house.reload_changed_files()
-    assert not house.current.hotwords
-    assert not house.current.replacements
+    vocabulary = ServerVocabulary()
+    await vocabulary.reload_changed_files()
+    assert not vocabulary.current.hotwords
+    assert not vocabulary.current.replacements
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,8 @@ _INTROS: Final[Mapping[str, str]] = MappingProxyType(
 _NOTES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "Audio-Quota": (
-            "In the file a limit of a tier may also have a line of its own, which begins with the name of the tier:\n"
+            "In the file a limit of a tier may also have a line of its own, "
+            "which begins with the name of the tier:\n"
             "`free_daily_minutes = 60`, `team_concurrent_streams = 5`.\n"
             "`tier_limits` overrides such lines.\n"
             "`unlimited` (or `none`, `-1`, and `null` in JSON) means no limit; 0 allows nothing."
@@ -63,7 +64,8 @@ _TAIL: Final = """\
 
 `ECHOIC_CONFIG` is the path of the file for every command.
 Commands that start a server, and `alive`, also take `--config FILE`.
-A server that a command starts for itself (`transcribe`, `stream`, `listen`, `eval`, `demo`) needs no key, whatever `[Auth]` says.
+A server that a command starts for itself needs no key, whatever `[Auth]` says.
+Such commands are `transcribe`, `stream`, `listen`, `eval` and `demo`.
 `ECHOIC_URL` and `ECHOIC_API_KEY` are the server's address and key for commands that connect to one.
 """
 

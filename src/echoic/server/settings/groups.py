@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Final
+from typing import Final
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticCustomError
 
-from echoic.auth.keys import parse_key_digest
-from echoic.auth.network import AddressList, AllowedOrigins
-from echoic.diarization.models import DEFAULT_DIARIZER, DIARIZER_SPECS
+from echoic.diarization.models import DEFAULT_DIARIZER
 from echoic.engines.settings import EngineSettings, ExpandedPath
 from echoic.insights.settings import InsightSettings
-from echoic.observability.logging import LogFormat, LogLevel
-from echoic.quotas.tiers import parse_tier_overrides
-from echoic.server.stream.flow_control import WaterMarks
-from echoic.server.vocabulary_files import read_vocabulary_file
-from echoic.text.vocabulary import (
-    PROMPT_TEMPLATE,
-    VocabularyError,
-    VocabularyPolicy,
-    parse_replacements,
-    parse_terms,
+from echoic.server.settings.fields import (
+    MAX_SECONDS,
+    AddressText,
+    DiarizerName,
+    FileContents,
+    KeyDigest,
+    LeaseSeconds,
+    OriginText,
+    PromptTemplate,
+    RedisUrl,
+    ReplacementsFile,
+    SecretBytes,
+    TermsFile,
+    TierLimitsText,
 )
+from echoic.server.settings.server import ServerSettings
+from echoic.text.vocabulary import PROMPT_TEMPLATE, VocabularyPolicy
 
 ENV_PREFIX: Final = "ECHOIC_"
 #: Environment variables without the prefix, which the protocol prescribes.
@@ -41,298 +43,6 @@ ENV_NAMES: Final[Mapping[str, str]] = MappingProxyType(
 )
 #: Environment variables with the prefix that the command line and the client read.
 FOREIGN_ENV_NAMES: Final = frozenset({"ECHOIC_CONFIG", "ECHOIC_URL"})
-#: The value of ``speakers_diarizer`` that turns diarization off.
-DIARIZER_OFF: Final = "off"
-#: Seconds, a week; the event loop's timers fail far beyond it.
-MAX_SECONDS: Final = 7 * 86_400.0
-#: Seconds; the lease of a stream is clamped to this range (protocol, section 9).
-MIN_TTL_SECONDS: Final = 30
-MAX_TTL_SECONDS: Final = 3600
-
-
-def _validate_redis_url(value: object) -> object:
-    if not isinstance(value, str) or not value:
-        return value
-    if not value.startswith(("redis://", "rediss://", "unix://")):
-        raise ValueError("it should begin with redis://, rediss:// or unix://")
-    if find_spec("redis") is None:
-        raise ValueError("it needs the extra redis: pip install 'echoic[redis]'")
-    return value
-
-
-def _validate_collector_url(value: object) -> object:
-    if not isinstance(value, str) or not value:
-        return value
-    if not value.startswith(("http://", "https://")):
-        raise ValueError("it should begin with http:// or https://, as http://localhost:4318/v1/traces does")
-    if not all(map(_is_importable, ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"))):
-        raise ValueError("it needs the extra otel: pip install 'echoic[otel]'")
-    return value
-
-
-def _is_importable(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:  # its parent package is missing
-        return False
-
-
-def _clamp_ttl(value: object) -> object:
-    number = int(value) if isinstance(value, str) and value.strip().lstrip("+-").isdigit() else value
-    return min(max(number, MIN_TTL_SECONDS), MAX_TTL_SECONDS) if isinstance(number, int) else number
-
-
-def _hash_key(value: object) -> object:
-    return parse_key_digest(value) if isinstance(value, str) else value
-
-
-def _encode_text(value: object) -> object:
-    return value.encode() if isinstance(value, str) else value
-
-
-def _read_contents(value: object) -> object:
-    if not isinstance(value, str | Path):
-        return value
-    try:
-        return Path(value).expanduser().read_bytes()
-    except OSError as error:
-        reason = (error.strerror or "no reason given").lower()
-        raise PydanticCustomError("file", "this file cannot be read: {reason}", {"reason": reason}) from error
-
-
-def _parse_prompt_template(value: object) -> object:
-    return value if not isinstance(value, str) or value.strip() else PROMPT_TEMPLATE
-
-
-def _validate_diarizer(name: str) -> str:
-    known = (DIARIZER_OFF, *DIARIZER_SPECS)
-    if name not in known:
-        raise PydanticCustomError("diarizer", "it should be one of {known}", {"known": ", ".join(known)})
-    return name
-
-
-def _validate_list(parse: Callable[[str], object]) -> AfterValidator:
-    def check(text: str | None) -> str | None:
-        try:
-            parse(text or "")
-        except ValueError as error:
-            raise PydanticCustomError("list", "{problem}", {"problem": str(error)}) from error
-        return text
-
-    return AfterValidator(check)
-
-
-def _validate_vocabulary_file(parse: Callable[[str], object]) -> AfterValidator:
-    def check(file: Path | None) -> Path | None:
-        if file is None:
-            return None
-        try:
-            read_vocabulary_file(file, parse)
-        except VocabularyError as problem:
-            raise PydanticCustomError("vocabulary", "{problem}", {"problem": str(problem)}) from problem
-        return file
-
-    return AfterValidator(check)
-
-
-KeyDigest = Annotated[bytes | None, BeforeValidator(_hash_key)]
-AddressText = Annotated[str | None, _validate_list(AddressList.from_text)]
-
-
-class ServerSettings(BaseModel):
-    """The socket, the limits of load, TLS, logs and traces; times in seconds."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    host: str = Field(
-        default="127.0.0.1",
-        min_length=1,
-        description=(
-            "The address to listen on. Other addresses than loopback need a key, or `allow_open_network`."
-        ),
-    )
-    port: int = Field(default=8000, ge=0, le=65_535, description="The port to listen on; 0: any free port.")
-    allow_open_network: bool = Field(
-        default=False,
-        description="Listen beyond loopback without a key: everyone in the network may use the server.",
-    )
-    max_sessions: int = Field(
-        default=200, ge=1, description="Concurrent streams. Further streams are refused with `server_busy`."
-    )
-    max_backlog_seconds: float = Field(
-        default=30.0,
-        gt=0,
-        le=MAX_SECONDS,
-        description=(
-            "Undecoded audio of one stream above which the server stops reading from it. "
-            "[What happens under load](operations.md#load)."
-        ),
-    )
-    low_backlog_seconds: float | None = Field(
-        default=None,
-        gt=0,
-        le=MAX_SECONDS,
-        description="Undecoded audio below which the server reads the stream again. Not set: 75 % of the maximum.",
-    )
-    max_total_backlog_seconds: float = Field(
-        default=600.0,
-        gt=0,
-        le=MAX_SECONDS,
-        description=(
-            "Undecoded audio of all streams. Above it, streams with more than their share are not read, "
-            "and new streams are refused with `server_busy`."
-        ),
-    )
-    low_total_backlog_seconds: float | None = Field(
-        default=None,
-        gt=0,
-        le=MAX_SECONDS,
-        description="Undecoded audio of all streams below which that ends. Not set: half of the maximum.",
-    )
-    retry_after_seconds: float = Field(
-        default=5.0,
-        gt=0,
-        le=MAX_SECONDS,
-        description="The `retry_after` of a client that is refused with `server_busy`.",
-    )
-    falling_behind_seconds: float = Field(
-        default=4.0,
-        gt=0,
-        le=MAX_SECONDS,
-        description=(
-            "The lag of finals at which a stream gets the warning `falling_behind`. It is over at half of this."
-        ),
-    )
-    max_audio_rate: float = Field(
-        default=30.0,
-        ge=0,
-        le=100_000,
-        description=(
-            "Seconds of audio that the server reads from one stream per second, "
-            "after a burst of `max_backlog_seconds`; 0: unlimited."
-        ),
-    )
-    max_messages_per_second: float = Field(
-        default=500.0,
-        ge=0,
-        le=100_000,
-        description=(
-            "Messages that the server reads from one stream per second, after a burst of twice as many; 0: unlimited."
-        ),
-    )
-    send_queue_frames: int = Field(
-        default=256,
-        ge=1,
-        description="Frames queued for a slow client at which the server stops reading from it.",
-    )
-    send_queue_bytes: int = Field(default=2**20, ge=1024, description="The same limit in bytes.")
-    send_timeout_seconds: float = Field(
-        default=30.0,
-        gt=0,
-        le=MAX_SECONDS,
-        description="A client that accepts no data for this long is disconnected.",
-    )
-    idle_timeout_seconds: float = Field(
-        default=300.0,
-        gt=0,
-        le=MAX_SECONDS,
-        description="A client that sends nothing for this long is closed with `idle_timeout`.",
-    )
-    max_stream_seconds: float = Field(
-        default=0.0,
-        ge=0,
-        le=MAX_SECONDS,
-        description=(
-            "The longest duration of a stream. It then gets its remaining finals and is closed with `time_limit`; "
-            "0: unlimited."
-        ),
-    )
-    handshake_timeout_seconds: float = Field(
-        default=10.0,
-        gt=0,
-        le=MAX_SECONDS,
-        description="The time that a client has to send a complete HTTP request.",
-    )
-    ping_timeout_seconds: float = Field(
-        default=30.0,
-        gt=0,
-        le=MAX_SECONDS,
-        description="A client that is being read and sends nothing for this long after a ping is disconnected.",
-    )
-    resume_seconds: float = Field(
-        default=30.0,
-        ge=0,
-        le=600,
-        description=(
-            "How long a [resumable session](operations.md#lost-connections) waits for its client; "
-            "0: sessions are not resumable."
-        ),
-    )
-    resume_sessions: int = Field(
-        default=64,
-        ge=0,
-        description="The most sessions that wait at the same time; a further one ends with its connection.",
-    )
-    resume_bytes: int = Field(
-        default=2**20,
-        ge=1024,
-        description="The size of each session's replay buffer, and of the buffer for frames while it waits.",
-    )
-    drain_seconds: float = Field(
-        default=30.0, ge=0, le=MAX_SECONDS, description="How long a shutdown waits for running streams."
-    )
-    worker_threads: int = Field(
-        default=2, ge=1, le=256, description="Decoding threads of each model; a model may allow fewer."
-    )
-    core_endpoint: bool | None = Field(
-        default=None,
-        description=(
-            "Serve `/core/parakeet/stream`, which needs no key. Not set: only if the server needs no key either, "
-            "so that a reverse proxy on the same machine does not bypass the key."
-        ),
-    )
-    scripted_engine: bool = Field(
-        default=False,
-        description="For tests and load tests: add the model `scripted`, and treat every sound as speech.",
-    )
-    tls_cert_file: ExpandedPath | None = Field(
-        default=None,
-        description=(
-            "The server's certificate as PEM, followed by its intermediate certificates. "
-            "The server then speaks only `https` and `wss`. It is read at startup: restart for a new one."
-        ),
-    )
-    tls_key_file: ExpandedPath | None = Field(
-        default=None,
-        description="The certificate's private key as PEM, without a password. Not set: it is in `tls_cert_file`.",
-    )
-    log_level: LogLevel = Field(default="info", description="`debug`, `info`, `warning` or `error`.")
-    log_format: LogFormat = Field(default="text", description="`text` (key=value) or `json`.")
-    traces_endpoint: Annotated[str | None, BeforeValidator(_validate_collector_url)] = Field(
-        default=None,
-        repr=False,
-        description=(
-            "The OTLP/HTTP collector for [traces](operations.md#watching), such as "
-            "`http://localhost:4318/v1/traces`; needs the extra `otel`. Not set: no traces."
-        ),
-    )
-    traces_share: float = Field(
-        default=1.0, ge=0, le=1, description="The share of streams that are traced, 0 to 1."
-    )
-
-    @property
-    def backlog_marks(self) -> WaterMarks:
-        """The water marks of one stream's undecoded audio, in seconds."""
-        return _build_marks(self.max_backlog_seconds, self.low_backlog_seconds, 0.75)
-
-    @property
-    def total_backlog_marks(self) -> WaterMarks:
-        """The water marks of all streams' undecoded audio, in seconds."""
-        return _build_marks(self.max_total_backlog_seconds, self.low_total_backlog_seconds, 0.5)
-
-
-def _build_marks(high: float, low: float | None, low_share: float) -> WaterMarks:
-    return WaterMarks(high, low_share * high if low is None else low)
 
 
 class AuthSettings(BaseModel):
@@ -344,7 +54,8 @@ class AuthSettings(BaseModel):
         default=None,
         repr=False,
         description=(
-            "The single API key, or `sha256:` and its hexadecimal SHA-256. Only its digest is kept in memory. "
+            "The single API key, or `sha256:` and its hexadecimal SHA-256. Only its digest is kept "
+            "in memory. "
             "Not set: there is no single key."
         ),
     )
@@ -374,7 +85,8 @@ class AuthSettings(BaseModel):
         min_length=1,
         repr=False,
         description=(
-            "The store of [users' keys](operations.md#keys): a file, or an SQLAlchemy URL with an asynchronous driver."
+            "The store of [users' keys](operations.md#keys): a file, or an SQLAlchemy URL with an "
+            "asynchronous driver."
         ),
     )
     status_needs_key: bool = Field(
@@ -388,12 +100,14 @@ class AuthSettings(BaseModel):
             "No other key is accepted there. Not set: `/metrics` needs no key."
         ),
     )
-    jwt_secret: Annotated[bytes | None, BeforeValidator(_encode_text)] = Field(
+    jwt_secret: SecretBytes = Field(
         default=None,
         repr=False,
-        description="The shared secret of [tokens](operations.md#tokens) signed with HS256, at least 32 bytes.",
+        description=(
+            "The shared secret of [tokens](operations.md#tokens) signed with HS256, at least 32 bytes."
+        ),
     )
-    jwt_public_key_file: Annotated[bytes | None, BeforeValidator(_read_contents)] = Field(
+    jwt_public_key_file: FileContents = Field(
         default=None,
         repr=False,
         description="A PEM file with the RSA public key of tokens signed with RS256.",
@@ -405,12 +119,13 @@ class AuthSettings(BaseModel):
     jwt_leeway_seconds: float = Field(
         default=30.0, ge=0, le=300, description="The tolerated clock difference to the issuer of tokens."
     )
-    allowed_origins: Annotated[str | None, _validate_list(AllowedOrigins.from_text)] = Field(
+    allowed_origins: OriginText = Field(
         default=None,
         description=(
             "Web origins that may open streams and [import the client](page.md#the-javascript-client), "
             "besides the server's own page: `https://a.example, https://b.example`; `*`: any. "
-            "Not set: no other origin, except pages served by the user's own machine (`http://localhost:3000`) "
+            "Not set: no other origin, except pages served by the user's own machine "
+            "(`http://localhost:3000`) "
             "if the server needs no key. Clients that are not browsers are not affected. "
             "A server without keys also [accepts these host names](operations.md#who-may-knock)."
         ),
@@ -465,17 +180,18 @@ class SttSettings(EngineSettings):
         gt=0,
         le=MAX_SECONDS,
         description=(
-            "A decode that takes longer counts as hung: the model is reloaded and each window is retried alone. "
+            "A decode that takes longer counts as hung: the model is reloaded and each window is "
+            "retried alone. "
             "Choose far more than a decode takes on this machine."
         ),
     )
-    custom_vocab_terms_file: Annotated[ExpandedPath | None, _validate_vocabulary_file(parse_terms)] = Field(
+    custom_vocab_terms_file: TermsFile = Field(
         default=None,
-        description="A file of [terms](vocabulary.md) that are boosted in every session, if the model supports it.",
+        description=(
+            "A file of [terms](vocabulary.md) that are boosted in every session, if the model supports it."
+        ),
     )
-    custom_vocab_replacements_file: Annotated[
-        ExpandedPath | None, _validate_vocabulary_file(parse_replacements)
-    ] = Field(
+    custom_vocab_replacements_file: ReplacementsFile = Field(
         default=None, description="A file of [replacements](vocabulary.md) that are applied in every session."
     )
     custom_vocab_initial_prompt_enable: bool = Field(
@@ -484,7 +200,7 @@ class SttSettings(EngineSettings):
     custom_vocab_postprocess_enable: bool = Field(
         default=True, description="Apply replacements, the server's and the sessions'."
     )
-    custom_vocab_prompt_template: Annotated[str, BeforeValidator(_parse_prompt_template)] = Field(
+    custom_vocab_prompt_template: PromptTemplate = Field(
         default=PROMPT_TEMPLATE, description="The prompt; `{terms}` is replaced by the first 64 terms."
     )
     custom_vocab_case_sensitive: bool = Field(
@@ -506,17 +222,18 @@ class QuotaSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    stream_ttl_seconds: Annotated[int, BeforeValidator(_clamp_ttl)] = Field(
+    stream_ttl_seconds: LeaseSeconds = Field(
         default=120,
         description=(
             "How long the lease of a stream is held after its process died; clamped to the range 30 to 3600."
         ),
     )
-    redis_url: Annotated[str | None, BeforeValidator(_validate_redis_url)] = Field(
+    redis_url: RedisUrl = Field(
         default=None,
         repr=False,
         description=(
-            "The Redis in which several processes count streams and minutes together: `redis://`, `rediss://` or "
+            "The Redis in which several processes count streams and minutes together: `redis://`, "
+            "`rediss://` or "
             "`unix://`; needs the extra `redis`. Not set: each process counts on its own."
         ),
     )
@@ -536,7 +253,7 @@ class QuotaSettings(BaseModel):
             "Not set: only if `failopen_cap_minutes` is 0; otherwise it answers 200 and `degraded`."
         ),
     )
-    tier_limits: Annotated[dict[str, dict[str, float | None]], BeforeValidator(parse_tier_overrides)] = Field(
+    tier_limits: TierLimitsText = Field(
         default_factory=dict,
         description=(
             "Changes to the standard [tiers](operations.md#quotas), as JSON: "
@@ -556,7 +273,7 @@ class SpeakerSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    diarizer: Annotated[str, AfterValidator(_validate_diarizer)] = Field(
+    diarizer: DiarizerName = Field(
         default=DEFAULT_DIARIZER,
         description="The diarizer; `off`: none. `echoic doctor` lists the diarizers and what they need.",
     )
@@ -589,7 +306,7 @@ class SpeakerSettings(BaseModel):
 class Settings(BaseModel):
     """All settings of a server, in the groups of their sections.
 
-    Settings may also be given by their flat names: ``Settings.model_validate({"port": 0, "keys_db": "keys.db"})``.
+    They may also be given by their flat names: ``Settings.model_validate({"port": 0, "keys_db": "keys.db"})``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

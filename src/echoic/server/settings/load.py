@@ -1,6 +1,6 @@
 """Loads the settings from an INI file, the environment and arguments, and reports every problem at once.
 
-Arguments override the environment (``ECHOIC_PORT``), which overrides the file. Nothing else reads the environment.
+Arguments override the environment (``ECHOIC_PORT``), which overrides the file.
 """
 
 from __future__ import annotations

@@ -5,14 +5,15 @@ from __future__ import annotations
 import ipaddress
 import os
 import ssl
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from echoic.auth.access import validate_access
 from echoic.server.settings.groups import SETTINGS, Settings
 
 
-def find_conflicts(settings: Settings, unusable: Set[str] = frozenset()) -> Iterator[str]:
+def find_conflicts(settings: Settings, unusable: AbstractSet[str] = frozenset()) -> Iterator[str]:
     """Yield one sentence for each conflict.
 
     Args:
@@ -67,7 +68,7 @@ def _find_tls_conflicts(settings: Settings) -> Iterator[str]:
 def _find_insight_conflicts(settings: Settings) -> Iterator[str]:
     insights = settings.insights
     if insights.provider == "llm" and not (insights.base_url and insights.model):
-        yield "[Insights] provider = llm needs base_url and model: the address and the name of the language model."
+        yield "[Insights] provider = llm needs base_url and model: the language model's address and its name."
 
 
 def _find_load_conflicts(settings: Settings) -> Iterator[str]:
@@ -79,7 +80,7 @@ def _find_load_conflicts(settings: Settings) -> Iterator[str]:
 
 _CREDENTIALS: Final = frozenset({"api_key", "keys_db", "jwt_secret", "jwt_public_key_file"})
 #: Each check with the settings it depends on.
-_CHECKS: Final[tuple[tuple[Set[str], Callable[[Settings], Iterable[str]]], ...]] = (
+_CHECKS: Final[tuple[tuple[AbstractSet[str], Callable[[Settings], Iterable[str]]], ...]] = (
     (_CREDENTIALS | {"host", "allow_open_network"}, _find_exposure),
     (frozenset(), _find_auth_conflicts),
     (frozenset({"tls_cert_file", "tls_key_file"}), _find_tls_conflicts),

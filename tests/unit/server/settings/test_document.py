@@ -21,7 +21,7 @@ def test_each_setting_has_a_row_in_its_section() -> None:
 def test_defaults_are_written_as_in_the_file() -> None:
     defaults = {name: default for name, _, default in ROW.findall(TEXT)}
     assert defaults["port"] == "`8000`"
-    assert defaults["allow_query_token"] == "`yes`"
+    assert defaults["streaming_fallback"] == "`yes`"
     assert defaults["allow_open_network"] == "`no`"
     assert defaults["api_key"] == defaults["insights_models"] == defaults["core_endpoint"] == "not set"
     assert defaults["tier_limits"] == "`{}`"
