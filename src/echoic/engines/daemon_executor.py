@@ -1,4 +1,4 @@
-"""A thread of its own for a library that wants all of its work done by one and the same."""
+"""Runs all calls of a library in one daemon thread, for libraries that are bound to a thread."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _P = ParamSpec("_P")
 
 
 class DaemonExecutor:
-    """A daemon thread that makes one call after the other, for whoever asks.
+    """A daemon thread that runs calls one after the other; any thread may submit one.
 
     Args:
-        name: The thread's name.
-        on_exit: Called in it before it ends; not if the program ends before.
+        name: The name of the thread.
+        on_exit: Called in the thread before it ends, unless the program ends first.
     """
 
     def __init__(self, name: str, on_exit: Callable[[], object]) -> None:
@@ -31,21 +31,21 @@ class DaemonExecutor:
         self._thread.start()
 
     def run_call(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Return what ``function`` returns in that thread, when its turn has come.
+        """Run ``function`` in the thread, and return its result.
 
         Raises:
-            RuntimeError: The thread has ended.
-            BaseException: Whatever the call raises.
+            RuntimeError: The executor is shut down.
+            BaseException: The exception of the call.
         """
-        errand = _QueuedCall(lambda: function(*args, **kwargs))
+        call = _QueuedCall(lambda: function(*args, **kwargs))
         with self._lock:
             if self._is_shut_down:
-                raise RuntimeError("the thread has ended")
-            self._calls.put(errand)  # type: ignore[arg-type]  # whose answer only this call reads
-        return errand.future.result()
+                raise RuntimeError("the executor is shut down")
+            self._calls.put(call)  # type: ignore[arg-type]  # only this call reads the result
+        return call.future.result()
 
     def shutdown(self) -> None:
-        """End the thread when it has done what it was asked to, and wait for that."""
+        """Finish the queued calls, and wait for the thread to end."""
         with self._lock:
             if not self._is_shut_down:
                 self._is_shut_down = True
@@ -61,12 +61,12 @@ class _QueuedCall(Generic[_T]):
     def execute(self) -> None:
         try:
             self.future.set_result(self._function())
-        except BaseException as failure:  # noqa: BLE001  # raised again where it was asked for
+        except BaseException as failure:  # noqa: BLE001  # raised again in the calling thread
             self.future.set_exception(failure)
 
 
 def _run_calls(calls: SimpleQueue[_QueuedCall[object] | None], on_exit: Callable[[], object]) -> None:
-    while (errand := calls.get()) is not None:
-        errand.execute()
-        del errand
+    while (call := calls.get()) is not None:
+        call.execute()
+        del call
     on_exit()

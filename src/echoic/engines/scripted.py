@@ -1,8 +1,9 @@
-"""A recogniser that says what was drawn into the audio: for tests and for load.
+"""A fake engine for tests and load: recognises words that ``draw_words`` draws into the audio.
 
-A word is a plateau of constant amplitude, ``(index in the vocabulary + 1) / 128``, which survives
-16-bit samples; silence is zero. What is heard depends only on the samples, never on the position, so the
-same audio says the same words however it is cut, and a decoder that is fooled by cuts can be imitated too.
+A word is a plateau of constant amplitude, ``(index in the vocabulary + 1) / 128``, which survives 16-bit
+samples; silence is zero. The result depends only on the samples, never on their position, so the same audio
+gives the same words in any windows. The engine can also imitate a decoder that misreads words at the edges of
+a window.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from numpy.typing import NDArray
 
 from echoic.interfaces.engine import EngineRequirements, Hypothesis, Token, Window
 
-#: Amplitude steps; a vocabulary has at most one word less.
+#: Amplitude steps; a vocabulary has fewer words.
 AMPLITUDE_STEPS = 128
-#: Seconds: a shorter run of one amplitude is the smear of a resampler, not a word and not a gap.
+#: Seconds of the shortest word or gap; a shorter run of one amplitude is an artefact of a resampler.
 MIN_RUN_SECONDS = 0.02
-#: Seconds: a plateau at the window's edge that shows less is misheard (``utterance`` and ``plain``).
+#: Seconds of a plateau at the edge of a window below which it is misread (without a state).
 WHOLE_WORD_SECONDS = 0.2
 
 _WORD_LIST = """
@@ -31,14 +32,14 @@ juliet kilo lima mike november oscar papa quebec romeo sierra tango uniform vict
 red orange yellow green blue purple black white north south east west spring summer autumn winter bread
 butter river mountain window garden silver copper morning evening
 """
-#: The words that are known unless others are given.
+#: The default vocabulary.
 VOCABULARY: tuple[str, ...] = tuple(_WORD_LIST.split())
 
-#: Goes on from its carry. The left context shows the start of a word that is recognised at once.
+#: Continues from its state. The left context shows the start of a word that is recognised at once.
 STATEFUL = EngineRequirements("stateful", left_context=0.5)
-#: Decodes the whole window anew and is fooled by words cut at its edges.
+#: Decodes whole windows, and misreads words that are cut at the edges.
 LOCAL_AGREEMENT = EngineRequirements("local_agreement")
-#: The same decoder, given one window a segment.
+#: The same decoder with one window per segment.
 OVERLAP = EngineRequirements("overlap")
 
 
@@ -50,20 +51,20 @@ def draw_words(
     gap_seconds: float = 0.1,
     vocabulary: Sequence[str] = VOCABULARY,
 ) -> NDArray[np.float32]:
-    """Return audio that ``ScriptedEngine`` hears as ``words``.
+    """Return audio that ``ScriptedEngine`` recognises as ``words``.
 
     Args:
-        words: Each a word, or a word and its seconds; the word ``""`` is silence. A gap follows each.
+        words: Words, or pairs of a word and its seconds; the word ``""`` is silence.
         rate: Samples per second.
-        word_seconds: Seconds of a word that names none; more than ``MIN_RUN_SECONDS``.
+        word_seconds: Seconds of a word without its own; more than ``MIN_RUN_SECONDS``.
         gap_seconds: Seconds of silence after each word; none after a silence.
-        vocabulary: The words there are.
+        vocabulary: The vocabulary of the engine.
 
     Returns:
         float32, shape ``(samples,)``, mono, 0..1.
 
     Raises:
-        ValueError: A word that is not in the vocabulary.
+        ValueError: A word is not in the vocabulary.
     """
     levels = {word: index + 1 for index, word in enumerate(vocabulary)}
     pieces = [np.zeros(0, np.float32)]
@@ -78,29 +79,34 @@ def draw_words(
 
 @dataclass(frozen=True, slots=True)
 class DecodeCost:
-    """What a decode pretends to cost, in seconds of sleep: once a call, and for each window in it."""
+    """The simulated cost of decoding, in seconds of sleep."""
 
+    #: Seconds per call.
     batch_seconds: float = 0.0
+    #: Seconds per window.
     window_seconds: float = 0.0
 
 
 class ScriptedEngine:
-    """Says the words drawn into the audio (see ``draw_words``).
+    """Recognises the words that are drawn into the audio (see ``draw_words``).
 
-    ``carried`` walks the new part and, like a transducer, commits a word as soon as ``MIN_RUN_SECONDS`` of it is
-    heard, with its times (a word cut by the edge lasts as long as it is shown, and is not said again); words
-    that begin in the right context are volatile.
-    ``utterance`` and ``plain`` say the whole window's words, volatile and without times; a plateau that
-    touches the window's edge and shows less than ``WHOLE_WORD_SECONDS`` is heard as the vocabulary's next word.
+    With ``stateful`` requirements it decodes the new part and, like a transducer, commits a word with its
+    times as soon as ``MIN_RUN_SECONDS`` of it are audible. A word that the window cuts has the duration up to
+    the cut, and is not repeated. Words that begin in the right context are volatile.
+    With ``local_agreement`` and ``overlap`` it returns the words of the whole window, volatile and without
+    times. It misreads a plateau at the edge of the window that is shorter than ``WHOLE_WORD_SECONDS`` as the
+    next word of the vocabulary.
 
     Args:
         requirements: ``STATEFUL``, ``LOCAL_AGREEMENT``, ``OVERLAP``, or one of them with other contexts.
         max_batch_size: The most windows of one call.
         max_concurrency: The most calls at the same time.
         cost: Seconds to sleep in each call.
-        word_hooks: Called whenever their word is heard anywhere in a window; may raise or block.
-        vocabulary: The words it knows, fewer than ``AMPLITUDE_STEPS``.
+        word_hooks: Functions to call whenever their word is in a window; they may raise or block.
+        vocabulary: The vocabulary, fewer words than ``AMPLITUDE_STEPS``.
     """
+
+    name = "scripted"
 
     def __init__(
         self,
@@ -112,38 +118,20 @@ class ScriptedEngine:
         word_hooks: Mapping[str, Callable[[], object]] = MappingProxyType({}),
         vocabulary: Sequence[str] = VOCABULARY,
     ) -> None:
-        self._window_requirements, self._max_batch_size, self._max_concurrency = (
-            requirements,
-            max_batch_size,
-            max_concurrency,
-        )
+        self._window_requirements = requirements
+        self.max_batch_size, self.max_concurrency = max_batch_size, max_concurrency
         self._cost, self._word_hooks, self._vocabulary = cost, word_hooks, tuple(vocabulary)
 
     @property
-    def name(self) -> str:
-        """``scripted``."""
-        return "scripted"
-
-    @property
     def requirements(self) -> EngineRequirements:
-        """How it wants its windows."""
+        """The requirements that the engine was built with."""
         return self._window_requirements
 
-    @property
-    def max_batch_size(self) -> int:
-        """The most windows of one call."""
-        return self._max_batch_size
-
-    @property
-    def max_concurrency(self) -> int:
-        """The most calls at the same time."""
-        return self._max_concurrency
-
     def decode(self, windows: Sequence[Window]) -> list[Hypothesis]:
-        """Return what is drawn into each window.
+        """Return the words that are drawn into each window.
 
         Raises:
-            Exception: Whatever a hook raises.
+            Exception: The exception of a hook.
         """
         if cost := self._cost.batch_seconds + self._cost.window_seconds * len(windows):
             time.sleep(cost)
@@ -195,20 +183,14 @@ class ScriptedEngine:
 
 
 class PlateauDetector:
-    """The voice activity that goes with ``ScriptedEngine``: a frame that is not silent is speech."""
+    """A voice-activity detector for ``draw_words``: every frame that is not silent is speech."""
 
-    #: A quarter of the quietest word's amplitude.
+    #: Mean amplitude: a quarter of the quietest word's.
     threshold = 1 / 512
 
-    @property
-    def sample_rate(self) -> int:
-        """16,000 samples per second."""
-        return 16_000
-
-    @property
-    def frame_samples(self) -> int:
-        """512 samples, 32 ms."""
-        return 512
+    sample_rate = 16_000
+    #: 32 ms.
+    frame_samples = 512
 
     def probabilities(self, frames: NDArray[np.float32]) -> Sequence[float]:
         """Return 1.0 for each frame whose mean amplitude is above the threshold, else 0.0.
@@ -221,7 +203,7 @@ class PlateauDetector:
 
 @dataclass(frozen=True, slots=True)
 class _AmplitudeRun:
-    """Samples ``start`` to ``end`` (from the window's first; may be negative) of one amplitude."""
+    """A run of one amplitude; ``start`` and ``end`` are samples of the window, and may be negative."""
 
     level: int
     start: int
@@ -233,13 +215,11 @@ class _AmplitudeRun:
 
 @dataclass(frozen=True, slots=True)
 class _ScriptedState:
-    """Where a reading stopped; positions count from there, so they are 0 or negative.
+    """The decoder state after a window; positions count from its end, so they are 0 or negative."""
 
-    ``last_run`` is the last run that was long enough. ``open_run`` is the run that touches the edge: it may go
-    on, so it is looked at again together with what follows.
-    """
-
+    #: The last run that was long enough.
     last_run: _AmplitudeRun
+    #: The run at the end of the window; it may continue in the next window.
     open_run: _AmplitudeRun
 
 
@@ -249,7 +229,14 @@ _INITIAL_STATE = _ScriptedState(_AmplitudeRun(0, 0, 0), _AmplitudeRun(0, 0, 0))
 def _find_word_runs(
     levels: NDArray[np.intp], position: int, state: _ScriptedState | None, rate: int
 ) -> tuple[list[_AmplitudeRun], _ScriptedState]:
-    """Return the words first heard in ``levels``, which begin at ``position``, and where it stopped."""
+    """Return the runs of words that begin in ``levels``, and the state after it.
+
+    Args:
+        levels: Amplitude steps, shape ``(samples,)``.
+        position: The position of the first sample in the window.
+        state: The state after the previous samples, or None.
+        rate: Samples per second.
+    """
     state = state or _INITIAL_STATE
     tail, runs = state.open_run.shift_by(position), [state.last_run.shift_by(position)]
     for run in _split_runs(levels, position):

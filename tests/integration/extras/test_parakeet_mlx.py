@@ -292,7 +292,7 @@ def test_a_closed_engine_has_let_its_weights_go(folder: Path) -> None:
     before = mx.get_active_memory()
     engine.close()
     assert mx.get_active_memory() < before - 5_000_000
-    with pytest.raises(RuntimeError, match="has ended"):
+    with pytest.raises(RuntimeError, match="shut down"):
         engine.decode([windows()[0]])
 
 

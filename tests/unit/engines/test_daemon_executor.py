@@ -38,7 +38,7 @@ def test_the_thread_ends_with_a_last_call_and_is_asked_no_more() -> None:
     own.shutdown()
     own.shutdown()
     assert last == ["own"]
-    with pytest.raises(RuntimeError, match="has ended"):
+    with pytest.raises(RuntimeError, match="shut down"):
         own.run_call(nothing)
 
 
