@@ -31,8 +31,6 @@ FREE = {"max_audio_rate": "0", "max_messages_per_second": "0"}
 LONG = 40
 #: Milliseconds between two acts, while sessions are lost.
 PAUSE = 4
-#: Seconds by which a time may differ where the rate changed: each change is rounded.
-ROUNDED = 1e-5
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +100,11 @@ class Acting:
         return [{key: value for key, value in frame.items() if key != "seq"} for frame in self.of("final")]
 
     @property
+    def text(self) -> str:
+        """All words."""
+        return " ".join(final["text"] for final in self.finals)
+
+    @property
     def answers(self) -> list[str]:
         return [frame["text"] for frame in self.of("answer")]
 
@@ -111,16 +114,15 @@ class Acting:
 
 
 def assert_alike(broken: Acting, unbroken: Acting) -> None:
-    """Assert that nothing is missing, told twice or changed, but for the roundings of times."""
-    assert [(one["segment_id"], one["text"]) for one in broken.finals] == [
-        (one["segment_id"], one["text"]) for one in unbroken.finals
-    ]
+    """Assert that no word is lost or repeated, and that ids and times go up."""
+    assert broken.text == unbroken.text
     assert broken.answers == unbroken.answers
     for kind in ("full_transcript", "error", "warning", "status"):
         assert [one.get("text") for one in broken.of(kind)] == [one.get("text") for one in unbroken.of(kind)]
-    for one, other in zip(broken.finals, unbroken.finals, strict=True):
-        for moment in ("segment_start", "segment_end"):
-            assert one[moment] == pytest.approx(other[moment], abs=ROUNDED)
+    for before, after in pairwise(broken.finals):
+        if after["segment_id"] != 1:  # after a reset
+            assert after["segment_id"] == before["segment_id"] + 1
+            assert before["segment_end"] <= after["segment_start"] < after["segment_end"]
 
 
 @pytest.mark.parametrize("rates", [(16_000,), RATES], ids=["one rate", "many rates"])
@@ -142,8 +144,6 @@ async def test_new_beginnings_at_random_moments_change_nothing(
     assert {one["state"] for one in broken.of("connection")} == {"lost", "anew"}
     assert len(unbroken.finals) > 40
     assert_alike(broken, unbroken)
-    if len(rates) == 1:
-        assert broken.finals == unbroken.finals
 
 
 @pytest.mark.parametrize("places", [(1,), (30, 60), (80,)], ids=str)
@@ -162,7 +162,6 @@ async def test_a_server_that_is_killed_and_started_again_costs_no_word(
         broken = await acting.ended()
     assert [one["state"] for one in broken.of("connection")] == ["lost", "anew"] * len(places)
     assert len(unbroken.finals) > max(places)
-    assert broken.finals == unbroken.finals
     assert_alike(broken, unbroken)
 
 
@@ -185,5 +184,4 @@ async def test_windows_after_a_commit_and_a_long_silence_fall_where_they_fell(
         proxy.cut_connections()
         broken = await acting.ended()
     assert [one["state"] for one in broken.of("connection")] == ["lost", "anew"]
-    assert broken.finals == unbroken.finals
-    assert broken.answers == unbroken.answers
+    assert_alike(broken, unbroken)

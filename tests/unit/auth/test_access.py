@@ -250,7 +250,7 @@ async def test_no_page_of_the_internet_may_use_the_server_on_its_users_machine(
 async def test_modules_of_the_page_may_be_imported_where_streams_may_be_opened(start_app: StartApp) -> None:
     app = await start_app(api_key="k", allowed_origins="https://friend.example")
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as client:
-        for file in ("/echoic.js", "/past.js", "/recorder.js"):
+        for file in ("/echoic.js", "/replay.js", "/recorder.js"):
             friend = await client.get(file, headers={"origin": "https://friend.example"})
             assert friend.headers["access-control-allow-origin"] == "https://friend.example"
             other = await client.get(file, headers={"origin": "https://evil.example"})

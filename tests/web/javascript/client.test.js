@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import WebSocket from "ws";
 import { StreamError, connect } from "./echoic.js";
-import { Past } from "./past.js";
+import { SessionReplay } from "./replay.js";
 
 const path = "/api/v1/audio/stream/transcribe";
 const place = `ws://${process.env.PLACE}${path}`;
@@ -110,8 +110,8 @@ test("a stream that is over takes nothing more", async () => {
 });
 
 test("another model than before is told of, the same one is not", () => {
-  const past = new Past({});
-  const told = ["one", "one", "two"].map((active_model) => past.begin({ type: "status", state: "configured", active_model }));
+  const replay = new SessionReplay({});
+  const told = ["one", "one", "two"].map((active_model) => replay.startSession({ type: "status", state: "configured", active_model }));
   assert.deepEqual(told, [null, { type: "connection", state: "anew" }, { type: "connection", state: "anew", active_model: "two" }]);
-  assert.equal(past.configured.active_model, "two");
+  assert.equal(replay.configured.active_model, "two");
 });
