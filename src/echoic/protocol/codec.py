@@ -1,4 +1,4 @@
-"""Messages to frames, and frames to messages."""
+"""Decodes client messages to frames and encodes server frames as JSON."""
 
 from __future__ import annotations
 
@@ -26,21 +26,20 @@ from echoic.protocol.frames import (
     Stop,
 )
 
-#: Bytes of the longest message, text (as UTF-8) or binary.
+#: Maximum size of a message in bytes, text (as UTF-8) or binary.
 MAX_MESSAGE_BYTES = 8 * 2**20
-#: Characters of the longest config: JSON can take thirty times its length as objects.
+#: Maximum length of a config in characters: parsed JSON can take thirty times its length in memory.
 MAX_CONFIG_CHARACTERS = 2**20
-#: Levels of objects and lists in a config: ours are three deep, and whoever walks one may recurse.
+#: Maximum nesting of a config. Ours are three levels deep; code that walks a config may recurse.
 MAX_CONFIG_DEPTH = 16
-#: Characters of an unknown type that an error repeats.
+#: Characters of an unknown type that the error repeats.
 _MAX_SHOWN_CHARACTERS = 40
 
-
-_Shape = TypeVar("_Shape")
+_T = TypeVar("_T")
 
 
 class _MessageProbe(msgspec.Struct):
-    """The keys of a message that decide what it is; the others are skipped without being built."""
+    """The keys that determine the frame; all other keys are skipped without building objects."""
 
     type: object = UNSET
     data: object = UNSET
@@ -53,16 +52,16 @@ _ENCODER = msgspec.json.Encoder()
 
 
 def decode_message(message: str | bytes) -> ClientFrame:
-    """Return the frame that a client's message is: text by its ``type``, binary as audio.
+    """Decode a client message: text by its ``type``, binary as audio.
 
     Raises:
-        ProtocolError: ``bad_json``, ``missing_field`` (``field`` says which), ``unknown_type``,
-            ``bad_audio``, ``invalid_config`` (too long) or ``frame_too_large``; nothing else, whatever comes.
+        ProtocolError: ``bad_json``, ``missing_field`` (with ``field``), ``unknown_type``, ``bad_audio``,
+            ``invalid_config`` (too long) or ``frame_too_large``. Raises no other exception for any input.
     """
     if _is_too_large(message):
         raise ProtocolError(
             ErrorCode.FRAME_TOO_LARGE,
-            f"A message may be {MAX_MESSAGE_BYTES} bytes long; this one is longer.",
+            f"This message is longer than the maximum of {MAX_MESSAGE_BYTES} bytes.",
             limit=MAX_MESSAGE_BYTES,
         )
     if not isinstance(message, str):
@@ -70,22 +69,22 @@ def decode_message(message: str | bytes) -> ClientFrame:
     probe = _decode_json(_PROBE_DECODER, message)
     if not isinstance(probe.type, str):
         raise _build_missing_error("type")
-    read = _PARSERS.get(probe.type)
-    if read is None:
+    parse = _PARSERS.get(probe.type)
+    if parse is None:
         shown = _shorten_name(probe.type)
-        raise ProtocolError(ErrorCode.UNKNOWN_TYPE, f"No message has the type {shown!r}.", received=shown)
-    return read(probe, message)
+        raise ProtocolError(ErrorCode.UNKNOWN_TYPE, f"Unknown message type {shown!r}.", received=shown)
+    return parse(probe, message)
 
 
 def encode_frame(frame: ServerFrame) -> str:
-    """Return a frame as the JSON text that goes to the client; keys that are ``UNSET`` are left out.
+    """Encode a frame as JSON text; keys that are ``UNSET`` are omitted.
 
     Raises:
-        ValueError: A number in it is not finite: JSON has no word for it.
+        ValueError: The frame contains a number that JSON cannot represent (NaN or infinity).
     """
     body = _build_error_body(frame) if isinstance(frame, Error) else frame
     if not all(map(math.isfinite, _iterate_floats(frame))):
-        raise ValueError(f"A {type(frame).__name__} frame holds a number that is not finite.")
+        raise ValueError(f"A {type(frame).__name__} frame contains a number that is not finite.")
     return _ENCODER.encode(body).decode()
 
 
@@ -97,15 +96,13 @@ def _is_too_large(message: str | bytes) -> bool:
     return len(message.encode(errors="surrogatepass")) > MAX_MESSAGE_BYTES
 
 
-def _decode_json(decoder: msgspec.json.Decoder[_Shape], message: str) -> _Shape:
+def _decode_json(decoder: msgspec.json.Decoder[_T], message: str) -> _T:
     try:
         return decoder.decode(message)
     except msgspec.ValidationError as error:
-        raise _build_json_error(
-            "A message must be a JSON object, its numbers within a double's range."
-        ) from error
+        raise _build_json_error("A message must be a JSON object; numbers must fit a double.") from error
     except (msgspec.DecodeError, UnicodeError) as error:
-        raise _build_json_error("This message is not JSON.") from error
+        raise _build_json_error("This message is not valid JSON.") from error
     except RecursionError as error:
         raise _build_json_error("This message is nested too deeply.") from error
 
@@ -116,8 +113,8 @@ def _parse_audio(probe: _MessageProbe, _: str) -> Audio:
         raise _build_missing_error("data")
     if not isinstance(data, str):
         raise _build_audio_error("The data of an audio message must be a base64 string.")
-    if len(data) % 4 or data.endswith("==="):  # padding that strict_mode lets pass
-        raise _build_audio_error("The base64 of this audio message is padded wrongly or cut off.")
+    if len(data) % 4 or data.endswith("==="):  # wrong padding that strict_mode accepts
+        raise _build_audio_error("The base64 data of this audio message has wrong padding or is truncated.")
     try:
         return Audio(a2b_base64(data, strict_mode=True))
     except ValueError as error:
@@ -128,7 +125,7 @@ def _parse_config(_: _MessageProbe, message: str) -> Config:
     if len(message) > MAX_CONFIG_CHARACTERS:
         raise ProtocolError(
             ErrorCode.INVALID_CONFIG,
-            f"A config may be {MAX_CONFIG_CHARACTERS} characters long; this one is longer.",
+            f"This config is longer than the maximum of {MAX_CONFIG_CHARACTERS} characters.",
             limit=MAX_CONFIG_CHARACTERS,
         )
     values = _decode_json(_OBJECT_DECODER, message)
@@ -171,17 +168,18 @@ def _iterate_children(value: object) -> Iterable[object]:
 
 
 def _build_error_body(frame: Error) -> dict[str, Detail]:
-    own: dict[str, Detail] = {
+    """Return the keys of an error frame; the detail comes last and overrides none of the others."""
+    fixed: dict[str, Detail] = {
         "type": "error",
         "code": frame.code,
         "message": frame.message,
         "error_type": frame.code,
     }
-    return {**own, **frame.detail, **own}
+    return {**fixed, **frame.detail, **fixed}
 
 
 def _iterate_floats(frame: object) -> Iterator[float]:
-    """Yield the floats that a frame, its parts or its detail hold."""
+    """Yield all floats of a frame, including nested dataclasses and the detail of an error."""
     for field in fields(frame):  # type: ignore[arg-type]  # every frame is a dataclass
         value = getattr(frame, field.name)
         if isinstance(value, float):
@@ -202,7 +200,7 @@ def _shorten_name(name: str) -> str:
 
 def _build_missing_error(field: str) -> ProtocolError:
     return ProtocolError(
-        ErrorCode.MISSING_FIELD, f"This message needs {field!r}, which is a string.", field=field
+        ErrorCode.MISSING_FIELD, f"This message needs the key {field!r} with a string.", field=field
     )
 
 

@@ -1,7 +1,7 @@
-"""All frames of the protocol, client's and server's, as frozen dataclasses.
+"""Frames of the protocol, from client and server, as frozen dataclasses.
 
-Times are seconds of the client's audio since the session's clock was last at zero.
-``msgspec.UNSET`` marks a key that is left out of the JSON.
+Times are seconds of the client's audio since the start of the session or its last reset.
+``msgspec.UNSET`` marks a key that is omitted from the JSON. See docs/protocol.md for all keys.
 """
 
 from __future__ import annotations
@@ -14,58 +14,58 @@ from msgspec import UNSET, UnsetType
 
 from echoic.errors import Detail
 
-# ---- what a client sends
+# ---- sent by the client
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """``config``: settings of the session as the client wrote them, not yet validated."""
+    """``config``: settings as the client sent them, not validated."""
 
     values: Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
 class Audio:
-    """``audio``, or a binary message: raw samples in the session's format (little-endian)."""
+    """``audio``, or a binary message: samples in the session's audio format, little-endian."""
 
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """``commit``: finalise what is pending and return the transcript."""
+    """``commit``: finalize pending audio and request the transcript."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """``reset``: forget everything, clock to zero."""
+    """``reset``: discard audio and transcript; the clock returns to zero."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """``stop``: deliver what is pending and close."""
+    """``stop``: finalize pending audio and close."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """``ping``: answered by ``pong`` at once."""
+    """``ping``: answered at once with ``pong``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Auth:
-    """``auth``: a key as the first message."""
+    """``auth``: an API key or token, as the first message."""
 
     token: str = field(repr=False)
 
 
 ClientFrame = Config | Audio | Commit | Reset | Stop | Ping | Auth
 
-# ---- what the server sends
+# ---- sent by the server
 
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One word of a final: times in seconds on the session's clock, confidence in 0..1."""
+    """A word of a final: times in seconds on the session's clock, confidence 0..1."""
 
     word: str
     start: float
@@ -76,7 +76,7 @@ class Word:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Partial:
-    """``partial``: what is heard so far beyond the last final; may change."""
+    """``partial``: text after the last final; may change."""
 
     type: Literal["partial"] = "partial"
     text: str
@@ -90,10 +90,10 @@ class Partial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Final:
-    """``final``: a segment's text and its exact place; never changes.
+    """``final``: text and position of a segment; never changes.
 
-    Where words' times were asked for and are not known, ``spoken_start`` and ``spoken_end`` say roughly where
-    the text was spoken.
+    ``spoken_start`` and ``spoken_end`` estimate when the text was spoken. They are sent if word times are
+    requested and the engine provides none.
     """
 
     type: Literal["final"] = "final"
@@ -117,7 +117,7 @@ class Final:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FullTranscript:
-    """``full_transcript``: the finals' texts since the last commit, joined."""
+    """``full_transcript``: texts of the finals since the last commit, joined."""
 
     type: Literal["full_transcript"] = "full_transcript"
     text: str
@@ -125,7 +125,7 @@ class FullTranscript:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configured:
-    """``status`` ``configured``: the values now in force, and the keys nobody knew."""
+    """``status`` ``configured``: the settings in force, and the unknown keys of the config."""
 
     type: Literal["status"] = "status"
     state: Literal["configured"] = "configured"
@@ -153,7 +153,7 @@ class Configured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """``status``: a state the session has reached (``reset``, ``authenticated``)."""
+    """``status`` ``reset`` or ``authenticated``."""
 
     type: Literal["status"] = "status"
     state: Literal["reset", "authenticated"]
@@ -161,7 +161,7 @@ class Status:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resumed:
-    """``status`` ``resumed``: a session goes on, and what had arrived of the client's side of it."""
+    """``status`` ``resumed``: the session continues; counts what the server received of it."""
 
     type: Literal["status"] = "status"
     state: Literal["resumed"] = "resumed"
@@ -172,7 +172,7 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Warning:  # noqa: A001  # the protocol's word
-    """``warning``: something is less than was asked for; never ends anything."""
+    """``warning``: a requested feature is unavailable or degraded; the session continues."""
 
     type: Literal["warning"] = "warning"
     code: str
@@ -185,7 +185,7 @@ class Warning:  # noqa: A001  # the protocol's word
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Error:
-    """``error``: a row of the table in ``echoic.errors``; ``detail`` is spread into the frame."""
+    """``error``: an error code of ``echoic.errors``; the keys of ``detail`` become keys of the frame."""
 
     code: str
     message: str
@@ -194,14 +194,14 @@ class Error:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pong:
-    """``pong``."""
+    """``pong``: answers ``ping``."""
 
     type: Literal["pong"] = "pong"
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentSpeaker:
-    """Who speaks in a final."""
+    """The speaker of a final."""
 
     segment_id: int
     speaker_id: int
@@ -210,7 +210,7 @@ class SegmentSpeaker:
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
-    """One of a session's speakers."""
+    """A speaker of the session."""
 
     speaker_id: int
     label: str
@@ -218,7 +218,7 @@ class Speaker:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiarizationSummary:
-    """``diarization_summary``: who spoke in the finals since the last commit, as it looks now."""
+    """``diarization_summary``: speakers of the finals since the last commit, possibly corrected."""
 
     type: Literal["diarization_summary"] = "diarization_summary"
     speaker_map: tuple[SegmentSpeaker, ...]
@@ -228,7 +228,7 @@ class DiarizationSummary:
 
 @dataclass(frozen=True, slots=True)
 class ActionItem:
-    """Something to be done, and by whom if anybody said."""
+    """A task, and its owner if one was named."""
 
     description: str
     owner: str | None = None
@@ -236,7 +236,7 @@ class ActionItem:
 
 @dataclass(frozen=True, slots=True)
 class InsightSource:
-    """The finals that an insight is drawn from: ids of the first and the last, and their times in seconds."""
+    """The finals that an insight covers: ids of the first and the last, and their times in seconds."""
 
     segment_range: tuple[int, int]
     start: float
@@ -246,7 +246,7 @@ class InsightSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Insight:
-    """``insight``: what the talk comes down to; ``final`` after a commit or at the end."""
+    """``insight``: a summary of the conversation; ``final`` after a commit or at the end."""
 
     type: Literal["insight"] = "insight"
     insight_id: str
@@ -262,7 +262,7 @@ class Insight:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InsightError:
-    """``insight_error``: one could not be had; ends nothing."""
+    """``insight_error``: an insight failed; the session continues."""
 
     type: Literal["insight_error"] = "insight_error"
     stage: Literal["live", "final"]

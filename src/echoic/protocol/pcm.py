@@ -1,4 +1,4 @@
-"""Bytes to samples and back."""
+"""Converts PCM audio between bytes and float32 samples."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from numpy.typing import NDArray
 
 from echoic.errors import ErrorCode, ProtocolError
 
-#: Bytes of a sample of each ``audio_format`` that a config allows.
+#: Bytes per sample of each ``audio_format``.
 _BYTES_PER_SAMPLE: Mapping[str, int] = MappingProxyType({"f32le": 4, "s16le": 2})
 _INT16_SCALE = np.float32(1 / 32_768)
 _MAX_CHANNELS = 8
 
 
 def decode_pcm(data: bytes, audio_format: str, channels: int) -> NDArray[np.float32]:
-    """Return the samples that an audio message carries, its channels averaged.
+    """Decode the samples of an audio message and average the channels.
 
-    Each sample of the result depends on its own bytes alone, to the last bit, however the audio is cut.
+    Each sample depends only on its own bytes, bit for bit, however the audio is divided into messages.
 
     Args:
-        data: Little-endian samples, the channels interleaved.
+        data: Little-endian samples, channels interleaved.
         audio_format: ``f32le`` (values beyond -1..1 are clipped) or ``s16le`` (divided by 32,768).
         channels: 1..8.
 
     Returns:
-        float32, shape ``(n,)``, mono, -1..1, at the client's rate; shares no memory with ``data``.
+        float32, shape ``(n,)``, mono, -1..1, at the client's sample rate; does not share memory with ``data``.
 
     Raises:
-        ProtocolError: ``bad_audio``: not whole samples of all channels, or a value that is no number.
-        ValueError: The format or the number of channels is none that a config allows.
+        ProtocolError: ``bad_audio``: an incomplete sample, or a value that is NaN or infinite.
+        ValueError: Unsupported format or number of channels.
     """
     if audio_format not in _BYTES_PER_SAMPLE or not 1 <= channels <= _MAX_CHANNELS:
-        raise ValueError(f"No audio format: {audio_format!r} with {channels} channels.")
+        raise ValueError(f"Unsupported audio format: {audio_format!r} with {channels} channels.")
     step = _BYTES_PER_SAMPLE[audio_format] * channels
     if len(data) % step:
         raise _build_length_error(len(data), step)
@@ -43,7 +43,7 @@ def decode_pcm(data: bytes, audio_format: str, channels: int) -> NDArray[np.floa
 
 
 def encode_pcm(samples: NDArray[np.float32]) -> bytes:
-    """Return samples as an audio message carries them by default: little-endian float32.
+    """Encode samples in the default audio format, little-endian float32.
 
     Args:
         samples: float32, shape ``(n,)``, mono, -1..1.
@@ -53,7 +53,7 @@ def encode_pcm(samples: NDArray[np.float32]) -> bytes:
 
 def _decode_float(data: bytes) -> NDArray[np.float32]:
     raw = np.frombuffer(data, dtype="<f4").astype(np.float32)
-    # Nearly all audio is within bounds, and its extremes say so in half the time; a NaN is its own extreme.
+    # Fast path: nearly all audio is within bounds. NaN fails both comparisons.
     if raw.size and np.minimum.reduce(raw) >= -1.0 and np.maximum.reduce(raw) <= 1.0:
         return raw
     finite = np.isfinite(raw)
@@ -72,7 +72,7 @@ def _decode_int16(data: bytes) -> NDArray[np.float32]:
 
 
 def _average_channels(frames: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Add up the channels one after the other: numpy's own mean may order the sum by the array's shape."""
+    """Average the channels in a fixed order; the order of ``np.mean`` may depend on the array's shape."""
     total = frames[:, 0].copy()
     for channel in range(1, frames.shape[1]):
         total += frames[:, channel]
@@ -83,7 +83,7 @@ def _average_channels(frames: NDArray[np.float32]) -> NDArray[np.float32]:
 def _build_length_error(length: int, step: int) -> ProtocolError:
     return ProtocolError(
         ErrorCode.BAD_AUDIO,
-        f"This audio is {length} bytes long; it should be a multiple of {step}.",
+        f"This audio is {length} bytes long; the length must be a multiple of {step}.",
         length=length,
         multiple_of=step,
     )

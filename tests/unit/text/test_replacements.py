@@ -211,7 +211,7 @@ def test_words_wait_for_a_phrase_of_any_glossary_and_as_it_is_written_if_capital
     both = Replacements(ReplacementTable({"a": "b"}), ReplacementTable({"new york": "NYC"}))
     assert (both.has_phrases, both.count_finished_words(["new"])) == (True, 0)
     strict = Replacements(ReplacementTable({"New York": "NYC"}, case_sensitive=True))
-    assert (strict.count_finished_words(["new"]), strict.count_unfinished_words(["New"])) == (1, 0)
+    assert (strict.count_finished_words(["new"]), strict.count_finished_words(["New"])) == (1, 0)
     assert not Replacements(ReplacementTable({"a": "new york"})).has_phrases
 
 
