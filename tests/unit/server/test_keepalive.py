@@ -14,8 +14,9 @@ from echoic.engines.scripted import draw_words
 from echoic.server.uvicorn_protocols import BoundedWebSocketProtocol
 from support.memory_socket import STREAM_PATH
 from support.patience import WAIT_SECONDS
+from support.pool import BlockingHook
 from support.raw_websocket import BINARY, PING, PONG, TEXT, RawWebSocket, build_frame
-from unit.server.stream.test_connection import Doors, house_of
+from support.streams import build_blocking_registry, get_services
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -71,7 +72,7 @@ async def test_a_client_that_answers_no_ping_and_says_nothing_is_gone(start_app:
         client = await asyncio.to_thread(RawWebSocket, place, STREAM_PATH)
         await asyncio.to_thread(pings, client, 1)
         async with asyncio.timeout(WAIT_SECONDS):
-            await house_of(app).services.streams.wait_until_empty()
+            await get_services(app).streams.wait_until_empty()
         client.reset_connection()
 
 
@@ -95,8 +96,8 @@ async def test_a_client_that_answers_pings_stays(start_app: StartApp) -> None:
 
 
 async def test_a_client_that_is_not_read_is_not_gone_however_long(start_app: StartApp) -> None:
-    doors = Doors()
-    app = await start_app(doors.registry(), max_backlog_seconds=3)
+    hook = BlockingHook()
+    app = await start_app(build_blocking_registry(hook), max_backlog_seconds=3)
     async with serving(app, patience=0.5) as place:
         client = await asyncio.to_thread(RawWebSocket, place, STREAM_PATH)
 
@@ -105,7 +106,7 @@ async def test_a_client_that_is_not_read_is_not_gone_however_long(start_app: Sta
             client.read_until("status")
             client.send(*(build_frame(BINARY, AUDIO) for _ in range(6)))
             pings(client, 3)
-            doors.open.set()
+            hook.opened.set()
             client.send_message(type="commit")
             assert answering(client, "full_transcript")["text"].count("alpha") == 6
 
@@ -114,8 +115,8 @@ async def test_a_client_that_is_not_read_is_not_gone_however_long(start_app: Sta
 
 
 async def test_a_ping_behind_audio_that_waits_is_answered(start_app: StartApp) -> None:
-    doors = Doors()
-    app = await start_app(doors.registry(), max_backlog_seconds=3)
+    hook = BlockingHook()
+    app = await start_app(build_blocking_registry(hook), max_backlog_seconds=3)
     async with serving(app, patience=60) as place:
         client = await asyncio.to_thread(RawWebSocket, place, STREAM_PATH)
 
@@ -132,6 +133,6 @@ async def test_a_ping_behind_audio_that_waits_is_answered(start_app: StartApp) -
             assert heard.payload == b"there?"
 
         await asyncio.to_thread(talk)
-        assert house_of(app).services.total_backlog.seconds < 6  # the rest is not read yet
-        doors.open.set()
+        assert get_services(app).total_backlog.seconds < 6  # the rest is not read yet
+        hook.opened.set()
         client.reset_connection()

@@ -1,4 +1,4 @@
-"""Whatever becomes of what runs beside the recogniser, the transcript is the same."""
+"""Add-ons change no word of the transcript, however they fail."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from echoic.engines.scripted import VOCABULARY, draw_words
 from echoic.insights.base import Findings, InsightFailed
 from echoic.insights.scheduler import InsightScheduler
 from echoic.scheduling.diarizer_pool import DiarizerPool
+from echoic.server.stream import addons
 from echoic.server.stream.addons import AddOnServices
 from echoic.server.stream.recordings import Recordings
 from echoic.session.config import Capabilities
@@ -31,13 +32,20 @@ if TYPE_CHECKING:
     from echoic.session.config import InsightOptions
     from support.app_fixtures import StartApp
 
+
 ANN, BOB = VOCABULARY[0], VOCABULARY[10]
+
+
 TALK = (
     draw_words([part for word in (ANN, BOB, ANN) for part in ((word, 0.4), ("", 1.2))])
     .astype("<f4")
     .tobytes()
 )
+
+
 CONFIG: dict[str, object] = {"type": "config", "model": "scripted", "enable_partial": False}
+
+
 EVERYTHING: dict[str, object] = {"diarization": {"store_audio": True}, "insights": {}}
 
 
@@ -124,7 +132,7 @@ def of(frames: list[dict[str, object]], kind: str) -> list[dict[str, object]]:
     return [frame for frame in frames if frame["type"] == kind]
 
 
-async def test_with_all_of_it_the_words_are_the_same(start_app: StartApp, tmp_path: Path) -> None:
+async def test_add_ons_change_no_word(start_app: StartApp, tmp_path: Path) -> None:
     app = await start_app(speakers_diarizer="scripted", speakers_audio_dir=tmp_path)
     plain, full = await talk(app), await talk(app, **EVERYTHING)
     assert words(plain) == words(full)
@@ -135,7 +143,7 @@ async def test_with_all_of_it_the_words_are_the_same(start_app: StartApp, tmp_pa
 
 
 @pytest.mark.parametrize("diarizer", [Failing, None])
-async def test_a_diarizer_that_fails_or_cannot_be_loaded_costs_one_warning(
+async def test_a_failing_diarizer_costs_one_warning(
     start_app: StartApp, diarizer: Callable[[], ScriptedDiarizer] | None
 ) -> None:
     def load() -> ScriptedDiarizer:
@@ -152,17 +160,20 @@ async def test_a_diarizer_that_fails_or_cannot_be_loaded_costs_one_warning(
     assert not of(frames, "diarization_summary")
 
 
-async def test_one_that_hangs_is_waited_for_a_moment_only(start_app: StartApp) -> None:
+async def test_a_hanging_diarizer_delays_finals_only_briefly(
+    start_app: StartApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
     go = threading.Event()
     app = await start_app()
     plain = await talk(app)
+    monkeypatch.setattr(addons, "MAX_SECONDS_AHEAD", 0.1)
     furnish(app, AddOnServices(everything(), diarizer_pool=DiarizerPool(lambda: Hanging(go), timeout=0.02)))
     frames = await talk(app, diarization=True)
     go.set()
     assert words(frames) == words(plain)
 
 
-async def test_a_slow_one_has_until_the_sound_would_have_played(start_app: StartApp) -> None:
+async def test_a_slow_diarizer_has_as_long_as_the_audio_plays(start_app: StartApp) -> None:
     app = await start_app()
     furnish(app, AddOnServices(everything(), diarizer_pool=DiarizerPool(Slow, timeout=0.02)))
     first, *others = of(await talk(app, diarization=True), "final")
@@ -170,7 +181,7 @@ async def test_a_slow_one_has_until_the_sound_would_have_played(start_app: Start
     assert [final["speaker_id"] for final in others] == [0, 1]
 
 
-async def test_a_disk_that_takes_nothing_costs_one_warning(start_app: StartApp, tmp_path: Path) -> None:
+async def test_an_unwritable_disk_costs_one_warning(start_app: StartApp, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     app = await start_app()
     plain = await talk(app)
@@ -194,7 +205,7 @@ def _fail() -> None:
 
 
 @pytest.mark.parametrize("problem", [_fail, lambda: 1 / 0])
-async def test_insights_that_fail_are_an_insight_error(
+async def test_failing_insights_send_an_insight_error(
     start_app: StartApp, problem: Callable[[], object]
 ) -> None:
     app = await start_app()
@@ -217,7 +228,7 @@ class Deliberate(ScriptedDiarizer):
         return super().finalize(state)
 
 
-async def test_an_insight_comes_after_the_summary_of_its_commit(start_app: StartApp) -> None:
+async def test_an_insight_follows_the_summary_of_its_commit(start_app: StartApp) -> None:
     go, told = threading.Event(), asyncio.Event()
     insights = cast("InsightProviders", Insights(told.set))
     app = await start_app()
@@ -238,7 +249,7 @@ async def test_an_insight_comes_after_the_summary_of_its_commit(start_app: Start
         ]
 
 
-async def test_an_insight_from_before_a_reset_is_not_told_after_it(start_app: StartApp) -> None:
+async def test_an_insight_from_before_a_reset_is_not_sent_after_it(start_app: StartApp) -> None:
     go, told = threading.Event(), asyncio.Event()
     app = await start_app()
     listeners = DiarizerPool(lambda: Deliberate(go), timeout=20.0)
@@ -266,7 +277,7 @@ async def test_an_insight_from_before_a_reset_is_not_told_after_it(start_app: St
     assert [kind for kind in kinds if kind != "final"] == order
 
 
-async def test_other_wishes_for_insights_forget_nothing_of_the_talk(app: FastAPI) -> None:
+async def test_new_insight_options_keep_the_transcript(app: FastAPI) -> None:
     async with MemorySocket(app) as socket:
         socket.send({**CONFIG, "insights": True})
         socket.send(TALK)
@@ -284,7 +295,7 @@ async def test_other_wishes_for_insights_forget_nothing_of_the_talk(app: FastAPI
     assert not of(frames, "insight")
 
 
-async def test_a_client_that_goes_away_takes_everything_with_it(start_app: StartApp, tmp_path: Path) -> None:
+async def test_a_disconnect_releases_the_add_ons(start_app: StartApp, tmp_path: Path) -> None:
     app = await start_app(speakers_diarizer="scripted", speakers_audio_dir=tmp_path)
     async with MemorySocket(app) as socket:
         socket.send({**CONFIG, **EVERYTHING})

@@ -1,16 +1,28 @@
-"""The outbox alone: order, one writer, and what is left out."""
+"""The send queue: order, one writer, slow clients, replay."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING, Any
 
+from echoic.engines.scripted import draw_words
 from echoic.protocol.frames import Pong
-from echoic.server.stream.outbox import Outbox, OutboxLimits
+from echoic.server.stream.outbox import Outbox, OutboxLimits, ReplayBuffer
+from support.memory_socket import MemorySocket
 from support.patience import WAIT_SECONDS
+from support.streams import (
+    CONFIG,
+    assert_all_released,
+    get_services,
+    read_metric,
+    wait_until_unread,
+)
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
+
+    from support.app_fixtures import StartApp
 
 
 class Taker:
@@ -28,7 +40,7 @@ class Taker:
             self.closed.set()
 
 
-async def test_frames_go_out_once_in_order_then_the_close() -> None:
+async def test_frames_are_sent_once_in_order_before_the_close() -> None:
     taker = Taker()
     outbox = Outbox(taker.send, OutboxLimits(), lambda: None)
     outbox.push_frame(Pong())
@@ -40,7 +52,7 @@ async def test_frames_go_out_once_in_order_then_the_close() -> None:
     assert outbox.close_code == 1000
 
 
-async def test_a_writer_that_was_given_up_leaves_its_successor_alone() -> None:
+async def test_a_cancelled_writer_leaves_its_successor_alone() -> None:
     taker = Taker()
     outbox = Outbox(taker.send, OutboxLimits(), lambda: None)
     outbox.push_frame(Pong())
@@ -53,3 +65,53 @@ async def test_a_writer_that_was_given_up_leaves_its_successor_alone() -> None:
     taker.open.set()
     await asyncio.wait_for(taker.closed.wait(), WAIT_SECONDS)
     assert taker.taken == ['{"type":"pong"}', "websocket.close"]
+
+
+FIVE_SECONDS = draw_words([("one", 0.4), ("two", 0.4), ("three", 0.4)] * 4).tobytes()
+
+
+async def test_a_slow_client_is_not_read_and_loses_no_final(start_app: StartApp) -> None:
+    app = await start_app(send_queue_frames=4)
+    async with MemorySocket(app) as socket:
+        socket.send(CONFIG)
+        await socket.receive_until("status")
+        socket.may_read.clear()
+        for _ in range(100):
+            socket.send({"type": "ping"})
+        await wait_until_unread(socket)
+        assert 90 < socket.undelivered_count < 100
+        socket.may_read.set()
+        socket.send(FIVE_SECONDS)
+        socket.send({"type": "commit"})
+        frames = await socket.receive_until("full_transcript")
+        assert sum(frame["type"] == "pong" for frame in frames) == 100
+        assert frames[-1]["text"] == " ".join(["one two three"] * 4)
+
+
+async def test_a_client_that_takes_nothing_is_disconnected(start_app: StartApp) -> None:
+    app = await start_app(send_timeout_seconds=0.02)
+    async with MemorySocket(app) as socket:
+        socket.may_read.clear()
+        socket.send({"type": "ping"})
+        async with asyncio.timeout(WAIT_SECONDS):
+            await get_services(app).streams.wait_until_empty()
+    assert read_metric(app, "echoic_closes_total", code="1006") == 1
+    assert_all_released(app)
+
+
+def test_the_replay_buffer_discards_the_oldest_frames() -> None:
+    record = ReplayBuffer(1_000)
+    texts = [record.add_frame('{"a":1}', keep=number != 2) for number in range(1, 21)]
+    assert json.loads(texts[-1]) == {"a": 1, "seq": 20}
+    assert record.find_frames_after(20) == []
+    assert record.find_frames_after(19) == texts[19:]
+    assert record.find_frames_after(21) is None
+    assert record.find_frames_after(0) is None
+    record.start_holding()
+    for _ in range(10):
+        record.add_frame('{"a":1}', keep=True)
+    assert record.has_overflowed
+    assert record.find_frames_after(19) is not None
+    record.stop_holding()
+    assert record.find_frames_after(19) is None
+    assert not record.has_overflowed

@@ -1,192 +1,167 @@
-"""Sessions that wait for their clients: bounded, cut anywhere, and how they end."""
+"""Sessions that wait for their clients: limits, cuts anywhere, the end."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from echoic.auth.authenticator import Authenticator
 from echoic.engines.registry import ModelSpec, Registry
 from echoic.engines.scripted import ScriptedEngine, draw_words
 from echoic.protocol.frames import Resumed
 from echoic.server.app import build_app
 from echoic.server.settings.groups import Settings
-from echoic.server.stream.endpoint import StreamEndpoint
 from echoic.server.stream.outbox import ReplayBuffer
-from echoic.server.stream.resume import (
-    FinishedSession,
-    ResumableSessions,
-    ResumePolicy,
-    ResumeRequest,
-)
+from echoic.server.stream.resume import FinishedSession, ResumableSessions, ResumePolicy, ResumeRequest
 from support.memory_socket import MemorySocket
 from support.patience import WAIT_SECONDS
-from unit.server.stream.test_connection import Doors, assert_nothing_is_left, house_of, metric, quiet
+from support.pool import BlockingHook
+from support.streams import (
+    RESUMABLE_CONFIG,
+    assert_all_released,
+    build_blocking_registry,
+    get_services,
+    read_metric,
+    start_resumable_stream,
+    wait_until_unread,
+)
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from support.app_fixtures import StartApp
 
-CONFIG: dict[str, object] = {
-    "type": "config",
-    "model": "scripted",
-    "resumable": True,
-    "enable_partial": False,
-}
+
 WORDS = ["one", "two", "three", "four", "five", "six", "seven"]
+
+
 AUDIO = draw_words([(word, 0.5) for word in WORDS]).tobytes()
+
+
 THIRD = len(AUDIO) // 12 * 4
 
 
-def wish(status: dict[str, Any], received: int = 1) -> dict[str, object]:
+def build_resume(status: dict[str, Any], received: int = 1) -> dict[str, object]:
     return {"type": "config", "resume": status["resume_token"], "received": received}
 
 
-async def begun(socket: MemorySocket, *messages: dict[str, object] | bytes) -> dict[str, Any]:
-    """Configure, send, and see that it arrived; return the status."""
-    socket.send(CONFIG)
-    status = (await socket.receive_until("status"))[-1]
-    for message in messages:
-        socket.send(message)
-    socket.send({"type": "ping"})
-    await socket.receive_until("pong")
-    return status
-
-
-async def emptied(app: FastAPI) -> None:
+async def wait_until_empty(app: FastAPI) -> None:
     async with asyncio.timeout(WAIT_SECONDS):
-        await house_of(app).services.streams.wait_until_empty()
+        await get_services(app).streams.wait_until_empty()
 
 
-async def left(app: FastAPI) -> None:
+async def check_released(app: FastAPI) -> None:
     for _ in range(10):  # a session that waited gives its place back on its own
         await asyncio.sleep(0)
-    assert_nothing_is_left(app)
+    assert_all_released(app)
 
 
-async def test_a_session_decodes_while_it_waits_and_keeps_what_it_says(start_app: StartApp) -> None:
-    doors = Doors()
-    app = await start_app(doors.registry())
+async def test_a_waiting_session_decodes_and_keeps_its_frames(start_app: StartApp) -> None:
+    hook = BlockingHook()
+    app = await start_app(build_blocking_registry(hook))
     async with MemorySocket(app) as socket:
-        status = await begun(socket, draw_words([("alpha", 2.0), ("one", 1.0)]).tobytes())
-    assert metric(app, "echoic_streams_waiting") == metric(app, "echoic_streams_active") == 1
-    doors.open.set()
+        status = await start_resumable_stream(socket, draw_words([("alpha", 2.0), ("one", 1.0)]).tobytes())
+    assert read_metric(app, "echoic_streams_waiting") == read_metric(app, "echoic_streams_active") == 1
+    hook.opened.set()
     async with MemorySocket(app) as socket:
-        socket.send(wish(status))
+        socket.send(build_resume(status))
         socket.send({"type": "stop"})
         frames = await socket.receive_until("full_transcript")
         assert frames[-1]["text"] == "alpha one"
         assert await socket.receive_frame() == {"type": "close", "code": 1000}
-    assert metric(app, "echoic_streams_resumed_total") == 1
-    assert metric(app, "echoic_streams_total") == metric(app, "echoic_closes_total", code="1000") == 1
-    await left(app)
+    assert read_metric(app, "echoic_streams_resumed_total") == 1
+    assert (
+        read_metric(app, "echoic_streams_total") == read_metric(app, "echoic_closes_total", code="1000") == 1
+    )
+    await check_released(app)
 
 
-async def test_silent_connections_that_may_have_come_for_a_session_are_bounded(start_app: StartApp) -> None:
-    places = asyncio.Semaphore(1)
-    app = await start_app()
-    endpoint = StreamEndpoint(lambda: house_of(app).services, Authenticator(pending_connections=places))
-    async with MemorySocket(app) as first:
-        await begun(first)
-        async with MemorySocket(endpoint) as silent:
-            await quiet(silent)
-            assert places.locked()
-            async with MemorySocket(endpoint) as other:
-                assert (await other.receive_frame())["code"] == "server_busy"
-            silent.send({"type": "ping"})
-            assert await silent.receive_frame() == {"type": "pong"}
-            assert not places.locked()
-
-
-async def test_more_sessions_than_may_wait_end_with_their_connections(start_app: StartApp) -> None:
+async def test_sessions_above_the_limit_end_with_their_connections(start_app: StartApp) -> None:
     app = await start_app(resume_sessions=1)
     async with MemorySocket(app) as first:
-        kept = await begun(first)
+        kept = await start_resumable_stream(first)
     async with MemorySocket(app) as second:
-        status = await begun(second)
-    assert len(house_of(app).services.streams) == 1
+        status = await start_resumable_stream(second)
+    assert len(get_services(app).streams) == 1
     for one, answer in ((status, "error"), (kept, "status")):
         async with MemorySocket(app) as socket:
-            socket.send(wish(one))
+            socket.send(build_resume(one))
             assert (await socket.receive_frame())["type"] == answer
             socket.disconnect(1000)
-    await emptied(app)
+    await wait_until_empty(app)
 
 
-async def test_a_session_with_more_to_say_than_is_kept_ends(start_app: StartApp) -> None:
-    doors = Doors()
-    app = await start_app(doors.registry(), resume_bytes=1_024)
+async def test_a_waiting_session_with_too_many_frames_ends(start_app: StartApp) -> None:
+    hook = BlockingHook()
+    app = await start_app(build_blocking_registry(hook), resume_bytes=1_024)
     async with MemorySocket(app) as socket:
-        await begun(socket, draw_words([("alpha", 2.0), *[("one", 0.5)] * 20]).tobytes())
-    doors.open.set()
-    await emptied(app)
-    assert metric(app, "echoic_closes_total", code="1006") == 1
-    await left(app)
+        await start_resumable_stream(socket, draw_words([("alpha", 2.0), *[("one", 0.5)] * 20]).tobytes())
+    hook.opened.set()
+    await wait_until_empty(app)
+    assert read_metric(app, "echoic_closes_total", code="1006") == 1
+    await check_released(app)
 
 
-async def test_a_farewell_ends_a_session_at_once(app: FastAPI) -> None:
+async def test_a_normal_close_ends_a_resumable_session(app: FastAPI) -> None:
     for code in (1000, 1001):
         async with MemorySocket(app) as socket:
-            await begun(socket, AUDIO)
+            await start_resumable_stream(socket, AUDIO)
             socket.disconnect(code)
             await socket.wait_until_ended()
-        await left(app)
+        await check_released(app)
 
 
-async def test_draining_finalises_sessions_that_wait_and_does_not_wait_for_their_clients(
+async def test_draining_does_not_wait_for_absent_clients(
     app: FastAPI,
 ) -> None:
     async with MemorySocket(app) as socket:
-        await begun(socket, AUDIO)
+        await start_resumable_stream(socket, AUDIO)
     async with asyncio.timeout(WAIT_SECONDS):
-        await house_of(app).services.streams.drain(WAIT_SECONDS)
-    assert metric(app, "echoic_closes_total", code="1001") == 1
-    assert metric(app, "echoic_frames_total", direction="out", type="full_transcript") == 1
-    await left(app)
+        await get_services(app).streams.drain(WAIT_SECONDS)
+    assert read_metric(app, "echoic_closes_total", code="1001") == 1
+    assert read_metric(app, "echoic_frames_total", direction="out", type="full_transcript") == 1
+    await check_released(app)
 
 
-async def test_draining_cuts_off_a_session_that_waits_and_is_not_decoded_in_time(start_app: StartApp) -> None:
-    doors = Doors()
-    app = await start_app(doors.registry())
+async def test_draining_cuts_off_a_waiting_session(start_app: StartApp) -> None:
+    hook = BlockingHook()
+    app = await start_app(build_blocking_registry(hook))
     async with MemorySocket(app) as socket:
-        await begun(socket, draw_words([("alpha", 3.0)]).tobytes())
-    await house_of(app).services.streams.drain(0.02)
-    assert len(house_of(app).services.streams) == 0
-    doors.open.set()
+        await start_resumable_stream(socket, draw_words([("alpha", 3.0)]).tobytes())
+    await get_services(app).streams.drain(0.02)
+    assert len(get_services(app).streams) == 0
+    hook.opened.set()
 
 
-async def test_a_session_whose_client_takes_nothing_waits_for_a_better_connection(
+async def test_a_session_outlives_a_connection_that_takes_nothing(
     start_app: StartApp,
 ) -> None:
     app = await start_app(send_timeout_seconds=0.02)
     async with MemorySocket(app) as socket:
-        status = await begun(socket)
+        status = await start_resumable_stream(socket)
         socket.may_read.clear()
         socket.send(AUDIO)
         socket.send({"type": "commit"})
-        await quiet(socket)
+        await wait_until_unread(socket)
         async with asyncio.timeout(WAIT_SECONDS):
-            while not metric(app, "echoic_streams_waiting"):  # noqa: ASYNC110  # a gauge sets no event
+            while not read_metric(app, "echoic_streams_waiting"):  # noqa: ASYNC110  # a gauge sets no event
                 await asyncio.sleep(0.005)
         async with MemorySocket(app) as other:
-            other.send(wish(status))
+            other.send(build_resume(status))
             assert (await other.receive_until("full_transcript"))[-1]["text"] == " ".join(WORDS)
             other.disconnect(1000)
 
 
-async def test_what_is_sent_over_two_connections_is_billed_once(start_app: StartApp) -> None:
+async def test_audio_over_two_connections_is_billed_once(start_app: StartApp) -> None:
     limits = {"local": {"daily_minutes": 0.05, "concurrent_streams": 1}}
     app = await start_app(tier_limits=limits)
     async with MemorySocket(app) as socket:
-        status = await begun(socket, AUDIO[: 8 * 16_000])
+        status = await start_resumable_stream(socket, AUDIO[: 8 * 16_000])
     async with MemorySocket(app) as socket:
-        socket.send(wish(status))
+        socket.send(build_resume(status))
         socket.send(AUDIO[8 * 16_000 :])
         frames = await socket.receive_until("error")
     assert frames[-1]["quota"] == "daily_minutes"
@@ -197,24 +172,24 @@ async def test_what_is_sent_over_two_connections_is_billed_once(start_app: Start
 async def test_no_log_holds_a_token(app: FastAPI, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(0)
     async with MemorySocket(app) as socket:
-        status = await begun(socket)
+        status = await start_resumable_stream(socket)
     async with MemorySocket(app) as socket:
-        socket.send(wish(status))
+        socket.send(build_resume(status))
         await socket.receive_until("status")
         socket.disconnect(1000)
     assert "stream.resumed" in caplog.text
     assert str(status["resume_token"]).split(".")[1] not in caplog.text
 
 
-async def test_abrupt_ends_at_any_moment_leave_nothing_behind(start_app: StartApp) -> None:
+async def test_abrupt_disconnects_and_resumes_leave_nothing_behind(start_app: StartApp) -> None:
     app = await start_app(resume_seconds=0.02, resume_sessions=8)
     status: dict[str, Any] = {"resume_token": "x.y"}
     for number in range(150):
         async with MemorySocket(app) as socket:
             if number % 2:
-                socket.send(wish(status, 0))
+                socket.send(build_resume(status, 0))
             else:
-                socket.send(CONFIG)
+                socket.send(RESUMABLE_CONFIG)
                 status = (await socket.receive_until("status"))[-1]
             socket.send(AUDIO)
             if number % 5 == 0:
@@ -223,25 +198,23 @@ async def test_abrupt_ends_at_any_moment_leave_nothing_behind(start_app: StartAp
                 await asyncio.sleep(0)
             if number % 3 == 0:
                 socket.may_read.clear()
-    await emptied(app)
-    await left(app)
+    await wait_until_empty(app)
+    await check_released(app)
 
-
-# ---- cutting anywhere never changes the finals
 
 MESSAGES: list[dict[str, object] | bytes] = [
     *(AUDIO[start : start + THIRD // 4] for start in range(0, THIRD, THIRD // 4)),
     {"type": "commit"},
     AUDIO[THIRD : 2 * THIRD],
-    CONFIG | {"chunk_duration": 1.0},
+    RESUMABLE_CONFIG | {"chunk_duration": 1.0},
     *(AUDIO[start : start + 4_096] for start in range(2 * THIRD, len(AUDIO), 4_096)),
     {"type": "stop"},
 ]
 
 
-async def conversation(app: FastAPI, cuts: list[tuple[int, int]]) -> list[dict[str, Any]]:
+async def run_cut_session(app: FastAPI, cuts: list[tuple[int, int]]) -> list[dict[str, Any]]:
     """Return the frames of a session cut, in turn, after so many messages and so many rounds of the loop."""
-    sent: list[dict[str, object] | bytes] = [CONFIG, *MESSAGES]
+    sent: list[dict[str, object] | bytes] = [RESUMABLE_CONFIG, *MESSAGES]
     frames: list[dict[str, Any]] = []
     arrived, received, token = 0, 0, ""
     for messages, rounds in [*cuts, (len(sent), 0)]:
@@ -270,7 +243,7 @@ async def conversation(app: FastAPI, cuts: list[tuple[int, int]]) -> list[dict[s
 
 @given(st.lists(st.tuples(st.integers(1, 12), st.integers(0, 60)), max_size=12))
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-def test_cutting_anywhere_never_changes_what_is_said(cuts: list[tuple[int, int]]) -> None:
+def test_cuts_and_resumes_change_no_frame(cuts: list[tuple[int, int]]) -> None:
     async def both() -> None:
         seats = [ModelSpec("scripted", "scripted", "standard", lambda: None, ScriptedEngine)]
         app = build_app(
@@ -278,8 +251,8 @@ def test_cutting_anywhere_never_changes_what_is_said(cuts: list[tuple[int, int]]
             Registry(seats, "scripted"),
         )
         async with app.router.lifespan_context(app):
-            whole = await conversation(app, [])
-            broken = await conversation(app, cuts)
+            whole = await run_cut_session(app, [])
+            broken = await run_cut_session(app, cuts)
             assert [without_token(frame) for frame in broken] == [without_token(frame) for frame in whole]
             assert sum(frame["type"] == "final" for frame in whole) >= 3
 
@@ -290,28 +263,7 @@ def without_token(frame: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in frame.items() if key not in ("session", "resume_token")}
 
 
-# ---- the parts
-
-
-def test_a_record_forgets_the_oldest_and_knows_it() -> None:
-    record = ReplayBuffer(1_000)
-    texts = [record.add_frame('{"a":1}', keep=number != 2) for number in range(1, 21)]
-    assert json.loads(texts[-1]) == {"a": 1, "seq": 20}
-    assert record.find_frames_after(20) == []
-    assert record.find_frames_after(19) == texts[19:]
-    assert record.find_frames_after(21) is None
-    assert record.find_frames_after(0) is None
-    record.start_holding()
-    for _ in range(10):
-        record.add_frame('{"a":1}', keep=True)
-    assert record.has_overflowed
-    assert record.find_frames_after(19) is not None
-    record.stop_holding()
-    assert record.find_frames_after(19) is None
-    assert not record.has_overflowed
-
-
-async def test_what_is_left_of_sessions_is_bounded() -> None:
+async def test_finished_sessions_are_limited() -> None:
     kept = ResumableSessions(ResumePolicy(max_sessions=2))
     tokens = []
     for number in range(5):
