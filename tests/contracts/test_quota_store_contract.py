@@ -41,7 +41,7 @@ async def eventually_admitted(store: QuotaStore, place: StreamLease, allowance: 
 # ---- places
 
 
-async def test_a_user_gets_as_many_places_as_allowed_and_a_released_one_again(store: QuotaStore) -> None:
+async def test_a_released_lease_makes_room_for_another(store: QuotaStore) -> None:
     two = TierLimits(max_streams=2)
     answers = [await store.acquire_lease(place, two, TTL) for place in (ANNA, BERT, CARL)]
     assert [(one.is_admitted, one.active_streams) for one in answers] == [(True, 1), (True, 2), (False, 2)]
@@ -50,13 +50,13 @@ async def test_a_user_gets_as_many_places_as_allowed_and_a_released_one_again(st
     assert await store.read_usage("ann") == QuotaUsage(2, 0)
 
 
-async def test_without_a_limit_every_stream_has_a_place(store: QuotaStore) -> None:
+async def test_without_a_limit_every_lease_is_granted(store: QuotaStore) -> None:
     for number in range(20):
         answer = await store.acquire_lease(StreamLease("ann", str(number)), TierLimits(), TTL)
         assert (answer.is_admitted, answer.active_streams) == (True, number + 1)
 
 
-async def test_taking_or_giving_back_a_place_twice_is_the_same_as_once(store: QuotaStore) -> None:
+async def test_acquiring_and_releasing_are_idempotent(store: QuotaStore) -> None:
     for _ in range(2):
         answer = await store.acquire_lease(ANNA, ONE, TTL)
         assert (answer.is_admitted, answer.active_streams) == (True, 1)
@@ -65,7 +65,7 @@ async def test_taking_or_giving_back_a_place_twice_is_the_same_as_once(store: Qu
     assert (await store.read_usage("ann")).active_streams == 0
 
 
-async def test_a_place_that_is_not_renewed_is_free_after_its_time(store: QuotaStore) -> None:
+async def test_a_lease_expires_unless_renewed(store: QuotaStore) -> None:
     begun = time.monotonic()
     await store.acquire_lease(ANNA, ONE, BLINK)
     early = (await store.acquire_lease(BERT, ONE, TTL)).is_admitted
@@ -74,14 +74,14 @@ async def test_a_place_that_is_not_renewed_is_free_after_its_time(store: QuotaSt
     assert (await store.read_usage("ann")).active_streams == 1
 
 
-async def test_a_place_that_is_renewed_is_kept_without_any_audio(store: QuotaStore) -> None:
+async def test_a_renewed_lease_is_kept_without_any_audio(store: QuotaStore) -> None:
     await store.acquire_lease(ANNA, ONE, BLINK)
     assert await store.renew_leases([(ANNA, ONE)], TTL) == [True]
     await asyncio.sleep(2 * BLINK)  # a lease has no event
     assert not (await store.acquire_lease(BERT, ONE, TTL)).is_admitted
 
 
-async def test_a_place_that_ran_out_is_taken_again_by_renewing_if_one_is_free(store: QuotaStore) -> None:
+async def test_renewing_acquires_an_expired_lease_if_possible(store: QuotaStore) -> None:
     await store.acquire_lease(ANNA, ONE, BLINK)
     await eventually_admitted(store, BERT, ONE)
     assert await store.renew_leases([(BERT, ONE), (ANNA, ONE)], TTL) == [True, False]
@@ -91,12 +91,12 @@ async def test_a_place_that_ran_out_is_taken_again_by_renewing_if_one_is_free(st
     assert not (await store.acquire_lease(BERT, ONE, TTL)).is_admitted
 
 
-async def test_renewing_nothing_is_allowed(store: QuotaStore) -> None:
+async def test_renewing_no_leases_is_allowed(store: QuotaStore) -> None:
     assert await store.renew_leases([], TTL) == []
 
 
 @pytest.mark.parametrize("other", ["bob", "ann:streams", "}ann{", "a}n{n", "änn", "a b\r\n*1"])
-async def test_users_do_not_share_whatever_their_names(store: QuotaStore, other: str) -> None:
+async def test_users_are_separate_whatever_their_names(store: QuotaStore, other: str) -> None:
     await store.acquire_lease(ANNA, ONE, TTL)
     await store.charge_audio(claim(ANNA, 5))
     assert await store.read_usage(other) == QuotaUsage(0, 0)
@@ -111,7 +111,7 @@ async def test_users_do_not_share_whatever_their_names(store: QuotaStore, other:
 
 @pytest.mark.parametrize("frame", [0.01, 0.1, 0.5, 10.0])
 @pytest.mark.parametrize("rate", [16_000, 44_100])
-async def test_billed_is_what_was_sent_whatever_the_frames(
+async def test_the_charge_does_not_depend_on_the_frame_size(
     store: QuotaStore, frame: float, rate: int
 ) -> None:
     meter, paid, samples = AudioMeter(), 0, round(frame * rate)
@@ -121,7 +121,7 @@ async def test_billed_is_what_was_sent_whatever_the_frames(
     assert await store.read_usage("ann") == QuotaUsage(0, 20 * SECOND)
 
 
-async def test_what_crosses_the_limit_is_paid_as_far_as_it_goes(store: QuotaStore) -> None:
+async def test_a_charge_is_granted_up_to_the_limit(store: QuotaStore) -> None:
     limit = 10 * SECOND
     assert await store.charge_audio(claim(ANNA, 7 * SECOND, limit=limit)) == ChargeResult(
         7 * SECOND, 7 * SECOND
@@ -131,35 +131,35 @@ async def test_what_crosses_the_limit_is_paid_as_far_as_it_goes(store: QuotaStor
     assert await store.charge_audio(claim(CARL, 1, limit=limit)) == ChargeResult(0, limit)
 
 
-async def test_a_claim_that_is_repeated_counts_once(store: QuotaStore) -> None:
+async def test_a_repeated_charge_counts_once(store: QuotaStore) -> None:
     for _ in range(3):
         assert await store.charge_audio(claim(ANNA, 4, paid=0)) == ChargeResult(4, 4)
     for _ in range(3):
         assert await store.charge_audio(claim(ANNA, 9, paid=0)) == ChargeResult(9, 9)
 
 
-async def test_a_store_that_forgot_a_stream_goes_on_from_what_the_stream_knows(store: QuotaStore) -> None:
+async def test_a_store_without_a_record_trusts_the_stream(store: QuotaStore) -> None:
     assert await store.charge_audio(claim(ANNA, 130, paid=100)) == ChargeResult(130, 30)
 
 
-async def test_what_was_paid_and_not_heard_is_given_back(store: QuotaStore) -> None:
+async def test_unconsumed_audio_is_refunded(store: QuotaStore) -> None:
     await store.charge_audio(claim(ANNA, 9))
     assert await store.charge_audio(claim(ANNA, 4, paid=9, heard=4)) == ChargeResult(4, 4)
     assert await store.charge_audio(claim(ANNA, 4, paid=9, heard=4)) == ChargeResult(4, 4)
 
 
-async def test_use_is_never_negative(store: QuotaStore) -> None:
+async def test_usage_is_never_negative(store: QuotaStore) -> None:
     assert await store.charge_audio(claim(ANNA, 1, paid=1_000, heard=1)) == ChargeResult(1, 0)
     assert (await store.read_usage("ann")).used_microseconds == 0
 
 
-async def test_what_was_heard_already_counts_in_full_and_nothing_more_is_granted(store: QuotaStore) -> None:
+async def test_consumed_audio_counts_beyond_the_limit(store: QuotaStore) -> None:
     late = claim(ANNA, 30, heard=25, limit=10)
     assert await store.charge_audio(late) == ChargeResult(25, 25)
     assert await store.charge_audio(claim(BERT, 1, limit=10)) == ChargeResult(0, 25)
 
 
-async def test_who_has_no_minutes_left_gets_no_place(store: QuotaStore) -> None:
+async def test_a_user_without_minutes_gets_no_lease(store: QuotaStore) -> None:
     little = TierLimits(daily_microseconds=10)
     assert (await store.acquire_lease(ANNA, little, TTL)).is_admitted
     await store.charge_audio(claim(ANNA, 10, limit=10))
@@ -168,7 +168,7 @@ async def test_who_has_no_minutes_left_gets_no_place(store: QuotaStore) -> None:
     assert (await store.acquire_lease(ANNA, little, TTL)).is_admitted  # it has its place
 
 
-async def test_no_minutes_at_all_admit_nobody(store: QuotaStore) -> None:
+async def test_a_limit_of_zero_minutes_grants_no_lease(store: QuotaStore) -> None:
     assert not (await store.acquire_lease(ANNA, TierLimits(daily_microseconds=0), TTL)).is_admitted
 
 
@@ -195,7 +195,7 @@ STEPS = st.lists(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS, streams=st.integers(0, 3), daily=st.integers(0, 100))
-async def test_in_any_order_never_over_the_limit_and_never_negative(
+async def test_usage_stays_within_the_limits_in_any_order(
     fresh: MakeStore, steps: list[Step], streams: int, daily: int
 ) -> None:
     store, allowance = fresh(), TierLimits(daily, streams)

@@ -1,4 +1,4 @@
-"""Eight processes that share a user by a real server, and one that is killed."""
+"""Eight processes that share a user through a real server, and one that is killed."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def is_ready(process: subprocess.Popen[str]) -> bool:
     return process.stdout.readline() == "ready\n"
 
 
-async def test_eight_processes_never_exceed_the_limits_and_bill_what_was_heard(
+async def test_eight_processes_share_the_limits_of_a_user(
     store: RedisQuotaStore, valkey: ValkeyServer, prefix: str
 ) -> None:
     frames = [160, 160, 1_600, 1_600, 8_000, 8_000, 160_000, 160_000]  # 10 ms, 100 ms, 0.5 s, 10 s
@@ -132,7 +132,7 @@ async def test_eight_processes_never_exceed_the_limits_and_bill_what_was_heard(
     assert await store.read_usage("ann") == QuotaUsage(0, 60 * SECOND)
 
 
-async def test_a_place_of_a_killed_process_is_free_when_its_time_is_over_and_not_before(
+async def test_the_lease_of_a_killed_process_expires_in_time(
     store: RedisQuotaStore, valkey: ValkeyServer, prefix: str
 ) -> None:
     ttl, one = 2.0, TierLimits(max_streams=1)

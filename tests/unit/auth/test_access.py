@@ -84,7 +84,7 @@ async def limits(app: FastAPI, **headers: str) -> httpx.Response:
         return await client.get(LIMITS, headers={name.replace("_", "-"): v for name, v in headers.items()})
 
 
-async def test_a_stored_key_opens_streams_in_all_four_ways(start_app: StartApp, file: Path) -> None:
+async def test_a_stored_key_is_accepted_in_all_four_places(start_app: StartApp, file: Path) -> None:
     key = (await make_key_in(file)).text
     app = await start_app(keys_db=str(file))
     await streams(app, authorization=f"Bearer {key}")
@@ -99,7 +99,7 @@ async def test_a_stored_key_opens_streams_in_all_four_ways(start_app: StartApp, 
         assert await socket.receive_frame() == {"type": "status", "state": "authenticated"}
 
 
-async def test_an_empty_store_lets_nobody_in(start_app: StartApp, file: Path) -> None:
+async def test_an_empty_key_store_refuses_everyone(start_app: StartApp, file: Path) -> None:
     app = await start_app(keys_db=str(file))
     await refused(app, "unauthorized", 4401, headers={"x-api-key": "any"})
     assert (await limits(app)).status_code == 401
@@ -114,7 +114,7 @@ async def test_each_key_has_the_tier_of_its_user(start_app: StartApp, file: Path
     assert tiers == ["free", "premium", "premium", "free"]
 
 
-async def test_a_key_without_the_right_is_forbidden(start_app: StartApp, file: Path) -> None:
+async def test_a_key_without_the_scope_is_forbidden(start_app: StartApp, file: Path) -> None:
     reader = await make_key_in(file, rights=frozenset({Scope.READ}))
     streamer = await make_key_in(file, rights=frozenset({Scope.STREAM}))
     app = await start_app(keys_db=str(file))
@@ -125,7 +125,7 @@ async def test_a_key_without_the_right_is_forbidden(start_app: StartApp, file: P
     assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
 
 
-async def test_a_key_that_was_revoked_while_the_server_runs_opens_nothing(
+async def test_a_key_revoked_at_run_time_is_refused_and_ends_its_streams(
     start_app: StartApp, file: Path
 ) -> None:
     key = await make_key_in(file)
@@ -147,13 +147,13 @@ async def test_a_key_that_was_revoked_while_the_server_runs_opens_nothing(
     assert frames[-3]["text"] == "one two"
 
 
-async def test_an_expired_key_opens_nothing(start_app: StartApp, file: Path) -> None:
+async def test_an_expired_key_is_refused(start_app: StartApp, file: Path) -> None:
     key = await make_key_in(file, expires=datetime.now(UTC) - timedelta(minutes=1))
     app = await start_app(keys_db=str(file))
     assert "expired" in await refused(app, "unauthorized", 4401, headers={"x-api-key": key.text})
 
 
-async def test_a_use_is_noted(start_app: StartApp, file: Path) -> None:
+async def test_the_last_use_of_a_key_is_recorded(start_app: StartApp, file: Path) -> None:
     key = await make_key_in(file)
     app = await start_app(keys_db=str(file))
     await streams(app, x_api_key=key.text)
@@ -171,9 +171,7 @@ async def test_tokens_open_streams(start_app: StartApp) -> None:
     assert "expired" in await refused(app, "unauthorized", 4401, headers={"authorization": f"Bearer {late}"})
 
 
-async def test_a_store_that_goes_away_is_told_and_lets_running_streams_go_on(
-    start_app: StartApp, file: Path
-) -> None:
+async def test_an_unavailable_key_store_ends_no_running_stream(start_app: StartApp, file: Path) -> None:
     key = await make_key_in(file)
     app = await start_app(keys_db=str(file))
     async with MemorySocket(app, headers={"x-api-key": key.text}) as running:
@@ -193,7 +191,7 @@ async def test_a_store_that_goes_away_is_told_and_lets_running_streams_go_on(
     assert (await limits(app, x_api_key=key.text)).status_code == 503
 
 
-async def test_a_store_that_cannot_be_opened_stops_the_start(tmp_path: Path, logged: io.StringIO) -> None:
+async def test_an_unusable_key_store_stops_the_start(tmp_path: Path, logged: io.StringIO) -> None:
     (tmp_path / "file").touch()
     app = build_app(
         Settings.model_validate({"keys_db": str(tmp_path / "file" / "keys.db"), "preload_model": ""})
@@ -207,7 +205,7 @@ async def test_a_store_that_cannot_be_opened_stops_the_start(tmp_path: Path, log
 @pytest.mark.parametrize(
     "asks", [{"api_key": "k"}, {"jwt_secret": SIGNS}, {"keys_db": "keys.db"}, {"api_key": "k", "host": "::"}]
 )
-def test_with_any_key_the_core_endpoint_is_not_served_unless_the_settings_say_so(
+def test_with_authentication_the_core_endpoint_is_off_by_default(
     asks: dict[str, str], tmp_path: Path
 ) -> None:
     if "keys_db" in asks:
@@ -216,14 +214,14 @@ def test_with_any_key_the_core_endpoint_is_not_served_unless_the_settings_say_so
     assert load_settings(None, {}, core_endpoint=True, **asks).is_core_served
 
 
-async def test_behind_a_proxy_on_loopback_there_is_no_way_around_the_key(start_app: StartApp) -> None:
+async def test_a_proxy_on_loopback_does_not_bypass_authentication(start_app: StartApp) -> None:
     app = await start_app(api_key="k")
     await streams(app, x_api_key="k")
     with pytest.raises(AssertionError):  # it does not even accept
         await streams(app, CORE, x_api_key="k", x_forwarded_for="127.0.0.1")
 
 
-async def test_other_pages_may_not_open_streams_where_a_key_is_needed(start_app: StartApp) -> None:
+async def test_with_authentication_foreign_origins_are_refused(start_app: StartApp) -> None:
     app = await start_app(api_key="k", allowed_origins="https://friend.example")
     for origin in ("http://server", "https://friend.example"):
         await streams(app, x_api_key="k", host="server", origin=origin)
@@ -232,7 +230,7 @@ async def test_other_pages_may_not_open_streams_where_a_key_is_needed(start_app:
 
 
 @pytest.mark.parametrize("path", [STREAM_PATH, CORE])
-async def test_no_page_of_the_internet_may_use_the_server_on_its_users_machine(
+async def test_without_authentication_only_loopback_origins_are_allowed(
     start_app: StartApp, path: str
 ) -> None:
     app = await start_app()
@@ -247,7 +245,7 @@ async def test_no_page_of_the_internet_may_use_the_server_on_its_users_machine(
     await streams(await start_app(allowed_origins="*"), path, host=host, origin="https://evil.example")
 
 
-async def test_modules_of_the_page_may_be_imported_where_streams_may_be_opened(start_app: StartApp) -> None:
+async def test_allowed_origins_may_import_the_modules_of_the_page(start_app: StartApp) -> None:
     app = await start_app(api_key="k", allowed_origins="https://friend.example")
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as client:
         for file in ("/echoic.js", "/replay.js", "/recorder.js"):
@@ -263,9 +261,7 @@ async def test_modules_of_the_page_may_be_imported_where_streams_may_be_opened(s
 
 
 @pytest.mark.parametrize("path", [STREAM_PATH, CORE])
-async def test_a_name_that_was_made_to_mean_this_machine_is_not_answered_to(
-    start_app: StartApp, path: str
-) -> None:
+async def test_a_rebound_host_is_refused(start_app: StartApp, path: str) -> None:
     app = await start_app()
     rebound = {"host": "evil.example:8000", "origin": "http://evil.example:8000"}
     assert "allowed_origins" in await refused(app, "forbidden", 4403, path, headers=rebound)
@@ -280,13 +276,13 @@ async def test_a_name_that_was_made_to_mean_this_machine_is_not_answered_to(
     await streams(app, path, **ours)
 
 
-async def test_where_a_key_is_needed_any_name_will_do(start_app: StartApp) -> None:
+async def test_with_authentication_any_host_is_allowed(start_app: StartApp) -> None:
     app = await start_app(api_key="k")
     await streams(app, x_api_key="k", host="speech.example", origin="https://speech.example")
     await refused(app, "unauthorized", 4401, headers={"host": "evil.example", "x-api-key": "guess"})
 
 
-async def test_only_listed_addresses_are_answered(start_app: StartApp) -> None:
+async def test_only_allowed_addresses_are_served(start_app: StartApp) -> None:
     app = await start_app(allowed_addresses="192.0.2.0/24", trusted_proxies="127.0.0.1")
     for path in (STREAM_PATH, CORE):
         await streams(app, path, x_forwarded_for="192.0.2.7")
@@ -299,7 +295,7 @@ async def test_only_listed_addresses_are_answered(start_app: StartApp) -> None:
         assert (await client.get("/metrics")).status_code == 403
 
 
-async def test_forwarded_addresses_do_not_count_from_anybody(start_app: StartApp) -> None:
+async def test_forwarded_addresses_of_untrusted_peers_are_ignored(start_app: StartApp) -> None:
     app = await start_app(allowed_addresses="192.0.2.0/24")
     await refused(app, "forbidden", 4403, headers={"x-forwarded-for": "192.0.2.7"})
 
@@ -310,7 +306,7 @@ def problems(**settings: object) -> tuple[str, ...]:
     return caught.value.problems
 
 
-def test_settings_of_the_entrance_that_cannot_be_used_are_told(tmp_path: Path) -> None:
+def test_unusable_auth_settings_are_reported(tmp_path: Path) -> None:
     assert "neither an address nor a network" in problems(allowed_addresses="10.0.0.1/8")[0]
     for wrong in (
         "example.org",
@@ -335,7 +331,7 @@ def test_settings_of_the_entrance_that_cannot_be_used_are_told(tmp_path: Path) -
         assert "s3cret" not in told
 
 
-def test_keys_or_tokens_open_the_network_as_the_one_key_does(file: Path) -> None:
+def test_a_key_store_or_tokens_allow_an_open_network(file: Path) -> None:
     for asks in ({"keys_db": str(file)}, {"jwt_secret": SIGNS}):
         assert load_settings(None, {}, host="0.0.0.0", **asks).auth.is_key_required  # noqa: S104  # nothing listens
 
@@ -376,7 +372,7 @@ async def test_no_secret_is_in_a_log_an_error_or_a_repr(
         assert secret not in text, secret[:12]
 
 
-async def test_wrong_keys_are_slowed_down_by_address_and_good_ones_never(
+async def test_wrong_keys_are_throttled_by_address_and_good_ones_never(
     start_app: StartApp, file: Path
 ) -> None:
     good, fresh = await make_key_in(file), await make_key_in(file)
@@ -401,7 +397,7 @@ async def test_wrong_keys_are_slowed_down_by_address_and_good_ones_never(
     )
 
 
-async def test_only_credentials_that_nobody_has_count_as_wrong(start_app: StartApp, file: Path) -> None:
+async def test_only_unknown_credentials_count_as_wrong(start_app: StartApp, file: Path) -> None:
     expired = await make_key_in(file, expires=datetime.now(UTC) - timedelta(minutes=1))
     reader = await make_key_in(file, rights=frozenset({Scope.READ}))
     app = await start_app(
@@ -416,9 +412,7 @@ async def test_only_credentials_that_nobody_has_count_as_wrong(start_app: StartA
     await refused(app, "server_busy", 1013, headers={"x-api-key": "guess"})
 
 
-async def test_a_session_that_was_taken_up_lasts_as_long_as_the_key_that_took_it_up(
-    start_app: StartApp, file: Path
-) -> None:
+async def test_a_resumed_session_depends_on_the_key_that_resumed_it(start_app: StartApp, file: Path) -> None:
     first, second = await make_key_in(file), await make_key_in(file)
     app = await start_app(keys_db=str(file))
     house = app.state.context

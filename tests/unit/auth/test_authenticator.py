@@ -48,7 +48,7 @@ async def is_refused(socket: MemorySocket) -> bool:
         ({}, f"a=b&token={KEY}"),
     ],
 )
-async def test_the_right_key_in_a_header_or_the_query_opens_a_stream(
+async def test_a_key_in_a_header_or_the_query_is_accepted(
     app: FastAPI, headers: dict[str, str], query: str
 ) -> None:
     async with MemorySocket(app, headers=headers, query=query) as socket:
@@ -66,14 +66,12 @@ async def test_the_right_key_in_a_header_or_the_query_opens_a_stream(
         ({}, f"token={KEY[:-1]}"),
     ],
 )
-async def test_the_first_credential_counts_and_a_wrong_one_is_refused(
-    app: FastAPI, headers: dict[str, str], query: str
-) -> None:
+async def test_only_the_first_credential_counts(app: FastAPI, headers: dict[str, str], query: str) -> None:
     async with MemorySocket(app, headers=headers, query=query) as socket:
         assert await is_refused(socket)
 
 
-async def test_the_first_message_may_bring_the_key(app: FastAPI) -> None:
+async def test_the_first_message_may_contain_the_key(app: FastAPI) -> None:
     async with MemorySocket(app) as socket:
         socket.send({"type": "auth", "token": KEY})
         assert await socket.receive_frame() == AUTHENTICATED
@@ -109,14 +107,14 @@ async def test_no_first_message_in_time_is_refused(start_app: StartApp) -> None:
         assert await is_refused(socket)
 
 
-async def test_the_query_does_not_count_where_it_is_not_allowed(start_app: StartApp) -> None:
+async def test_a_key_in_the_query_may_be_disallowed(start_app: StartApp) -> None:
     app = await start_app(api_key=KEY, allow_query_token=False)
     async with MemorySocket(app, query=f"token={KEY}") as socket:
         socket.send({"type": "ping"})
         assert await is_refused(socket)
 
 
-async def test_a_client_that_leaves_before_its_key_leaves_nothing_behind(app: FastAPI) -> None:
+async def test_a_disconnect_before_the_key_leaves_no_task_behind(app: FastAPI) -> None:
     async with MemorySocket(app) as socket:
         socket.disconnect()
         await socket.wait_until_ended()
@@ -124,19 +122,19 @@ async def test_a_client_that_leaves_before_its_key_leaves_nothing_behind(app: Fa
     assert len(asyncio.all_tasks()) == 2  # this one, and the one that renews leases
 
 
-async def test_with_no_key_set_credentials_are_ignored_and_auth_is_answered(start_app: StartApp) -> None:
+async def test_without_authentication_auth_is_answered(start_app: StartApp) -> None:
     app = await start_app()
     async with MemorySocket(app, headers={"x-api-key": "any"}, query="token=YOUR_API_KEY") as socket:
         socket.send({"type": "auth", "token": "whatever"})
         assert await socket.receive_frame() == AUTHENTICATED
 
 
-def test_no_credential_is_none() -> None:
+def test_a_request_without_a_credential_has_none() -> None:
     assert extract_credential([(b"authorization", b"Basic x")], b"tokens=1", allow_query_token=True) is None
     assert extract_credential([], b"token=k", allow_query_token=False) is None
 
 
-def test_a_digest_of_a_digest_is_itself() -> None:
+def test_a_digest_in_the_settings_is_not_hashed_again() -> None:
     assert parse_key_digest(f"sha256:{parse_key_digest(KEY).hex()}") == parse_key_digest(KEY)
 
 
@@ -144,7 +142,7 @@ def test_a_digest_of_a_digest_is_itself() -> None:
     st.lists(st.tuples(st.sampled_from([b"authorization", b"x-api-key", b"host", b"origin"]), st.binary())),
     st.binary(),
 )
-async def test_whatever_a_request_brings_the_guard_knows_what_to_do(
+async def test_any_request_is_authenticated_or_refused(
     headers: list[tuple[bytes, bytes]], query: bytes
 ) -> None:
     guard = Authenticator((SingleKeyBackend(compute_digest(KEY)), JwtBackend("HS256", b"k" * 32)))
@@ -156,7 +154,7 @@ async def test_whatever_a_request_brings_the_guard_knows_what_to_do(
 
 
 @given(st.text() | st.binary())
-async def test_whatever_the_first_message_is_the_guard_knows_what_to_do(message: str | bytes) -> None:
+async def test_any_other_first_message_is_refused(message: str | bytes) -> None:
     async def receive() -> str | bytes:
         return message
 
@@ -164,7 +162,7 @@ async def test_whatever_the_first_message_is_the_guard_knows_what_to_do(message:
         await Authenticator((SingleKeyBackend(compute_digest(KEY)),)).authenticate_first_message(receive)
 
 
-async def test_where_many_are_waited_for_only_a_key_that_comes_with_the_request_is_heard() -> None:
+async def test_too_many_pending_connections_need_the_key_in_the_request() -> None:
     guard = Authenticator((SingleKeyBackend(compute_digest(KEY)),), pending_connections=asyncio.Semaphore(2))
     came = asyncio.Event()
 

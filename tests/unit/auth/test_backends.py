@@ -61,7 +61,7 @@ def made(expires: datetime | None = None, revoked: datetime | None = None) -> tu
     )
 
 
-async def test_the_single_key_is_the_default_user_of_the_premium_tier() -> None:
+async def test_the_single_key_is_the_default_premium_user() -> None:
     way = SingleKeyBackend(compute_digest("right"))
     assert await way.identify_user("right") == Identity("default", "premium")
     assert await way.identify_user("wrong") is None
@@ -76,7 +76,7 @@ async def test_a_stored_key_is_its_user() -> None:
 @pytest.mark.parametrize(
     ("moment", "told"), [({"expires": NOW - HOUR}, "expired"), ({"revoked": NOW - HOUR}, "revoked")]
 )
-async def test_a_key_that_does_not_count_any_more_says_why(moment: dict[str, datetime], told: str) -> None:
+async def test_an_invalid_key_is_explained(moment: dict[str, datetime], told: str) -> None:
     new, key = made(**moment)
     with pytest.raises(AccessRefused, match=told) as caught:
         await KeyStoreBackend(Shelf(key)).identify_user(new.text)
@@ -84,12 +84,12 @@ async def test_a_key_that_does_not_count_any_more_says_why(moment: dict[str, dat
     assert new.text not in str(caught.value)
 
 
-async def test_who_has_only_the_id_is_not_told_that_the_key_was_revoked() -> None:
+async def test_the_id_alone_reveals_no_revocation() -> None:
     new, key = made(revoked=NOW - HOUR)
     assert await KeyStoreBackend(Shelf(key)).identify_user(new.text[:20] + "x" * 43) is None
 
 
-async def test_every_wrong_key_takes_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_every_wrong_key_takes_the_same_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     new, key = made()
     compared: list[tuple[int, int]] = []
 
@@ -114,12 +114,12 @@ async def test_every_wrong_key_takes_the_same_way(monkeypatch: pytest.MonkeyPatc
         assert shelf.uses == []
 
 
-async def test_a_store_that_holds_the_key_of_nobody_lets_nobody_in() -> None:
+async def test_a_stored_placeholder_key_is_not_accepted() -> None:
     shelf = Shelf(ApiKey(NO_KEY_ID, NO_DIGEST, "nobody", "free", NOW))
     assert await KeyStoreBackend(shelf).identify_user("") is None
 
 
-async def test_a_use_is_noted_once_a_minute() -> None:
+async def test_a_use_is_recorded_once_a_minute() -> None:
     new, key = made()
     shelf, now = Shelf(key), [1000.0]
     way = KeyStoreBackend(shelf, lambda: now[0])
@@ -130,7 +130,7 @@ async def test_a_use_is_noted_once_a_minute() -> None:
     assert shelf.uses == [new.id] * 3
 
 
-async def test_nobody_waits_for_the_note() -> None:
+async def test_recording_a_use_delays_no_authentication() -> None:
     new, key = made()
     shelf = Shelf(key)
     shelf.is_slow.clear()
@@ -142,7 +142,7 @@ async def test_nobody_waits_for_the_note() -> None:
     assert shelf.uses == [new.id]
 
 
-async def test_a_note_that_could_not_be_written_is_written_with_the_next_use() -> None:
+async def test_a_failed_record_is_repeated_with_the_next_use() -> None:
     new, key = made()
     shelf = Shelf(key)
     shelf.is_slow.clear()
@@ -157,7 +157,7 @@ async def test_a_note_that_could_not_be_written_is_written_with_the_next_use() -
     assert shelf.uses == [new.id]
 
 
-async def test_a_store_that_is_away_lets_nobody_in_and_says_so() -> None:
+async def test_an_unavailable_store_refuses_as_busy() -> None:
     new, key = made()
     shelf = Shelf(key)
     shelf.is_away = True

@@ -67,7 +67,7 @@ async def filed(file: Path) -> AsyncIterator[KeyDatabase]:
     await database.close()
 
 
-async def test_a_new_key_is_found_by_its_id_with_all_that_is_kept(store: KeyDatabase) -> None:
+async def test_a_new_key_is_found_by_its_id(store: KeyDatabase) -> None:
     new, key = await store.create_key("anna", "premium", scopes=frozenset({Scope.READ}), expires=NOW)
     assert await store.find_key(new.id) == key
     assert key.digest == compute_digest(new.text)
@@ -76,7 +76,7 @@ async def test_a_new_key_is_found_by_its_id_with_all_that_is_kept(store: KeyData
     assert key.identity == Identity("anna", "premium", new.id, frozenset({Scope.READ}))
 
 
-async def test_a_key_that_there_is_not_is_not_found(store: KeyDatabase) -> None:
+async def test_a_missing_key_is_not_found(store: KeyDatabase) -> None:
     new, _ = await store.create_key("anna")
     assert await store.find_key("000000000000") is None
     assert await store.find_key("' OR 1=1 --") is None
@@ -84,7 +84,7 @@ async def test_a_key_that_there_is_not_is_not_found(store: KeyDatabase) -> None:
     assert await store.find_keys([]) == {}
 
 
-async def test_a_key_that_there_is_not_is_looked_for_by_the_same_steps_as_one_that_there_is(
+async def test_a_missing_key_takes_the_same_queries(
     store: KeyDatabase,
 ) -> None:
     new, _ = await store.create_key("anna")
@@ -100,9 +100,7 @@ async def test_a_key_that_there_is_not_is_looked_for_by_the_same_steps_as_one_th
     assert len(set(done)) == 1
 
 
-async def test_the_look_up_answers_one_row_whether_there_is_a_key_or_not(
-    filed: KeyDatabase, file: Path
-) -> None:
+async def test_the_lookup_of_a_missing_key_returns_one_row_too(filed: KeyDatabase, file: Path) -> None:
     new, _ = await filed.create_key("anna")
     statements: list[tuple[str, Any]] = []
     event.listen(
@@ -118,7 +116,7 @@ async def test_the_look_up_answers_one_row_whether_there_is_a_key_or_not(
     assert list(map(type, nobody[0][2:6])) == list(map(type, found[0][2:6]))
 
 
-async def test_the_store_holds_no_key(filed: KeyDatabase, file: Path) -> None:
+async def test_the_database_contains_no_secret(filed: KeyDatabase, file: Path) -> None:
     new, _ = await filed.create_key("anna")
     with sqlite3.connect(file) as database:
         dump = "\n".join(database.iterdump())
@@ -167,7 +165,7 @@ async def test_keys_are_listed_by_user_the_oldest_first(store: KeyDatabase) -> N
     assert await store.list_keys("nobody") == []
 
 
-async def test_a_revoked_key_stays_revoked_since_then(store: KeyDatabase) -> None:
+async def test_a_second_revocation_changes_nothing(store: KeyDatabase) -> None:
     new, _ = await store.create_key("anna")
     assert await store.revoke_key(new.id)
     first = await store.find_key(new.id)
@@ -198,14 +196,14 @@ async def test_the_last_use_never_goes_back(store: KeyDatabase) -> None:
         assert key.last_used == NOW
 
 
-async def test_an_expired_key_counts_until_its_moment(store: KeyDatabase) -> None:
+async def test_a_key_is_valid_until_it_expires(store: KeyDatabase) -> None:
     _, key = await store.create_key("anna", expires=NOW)
     assert key.status_at(NOW - timedelta(seconds=1)) is KeyStatus.VALID
     assert key.status_at(NOW) is KeyStatus.EXPIRED
     assert key.scopes == ALL_SCOPES
 
 
-async def test_what_was_kept_is_there_after_the_next_start(place: str) -> None:
+async def test_keys_persist_across_restarts(place: str) -> None:
     for _ in range(2):
         store = KeyDatabase(place)
         await store.open()
@@ -217,7 +215,7 @@ async def test_what_was_kept_is_there_after_the_next_start(place: str) -> None:
     await store.close()
 
 
-async def test_several_may_make_the_tables_at_once(place: str) -> None:
+async def test_processes_may_create_the_tables_concurrently(place: str) -> None:
     stores = [KeyDatabase(place) for _ in range(6)]
     await asyncio.gather(*(store.open() for store in stores))
     await asyncio.gather(*(store.create_key(f"user {number}") for number, store in enumerate(stores)))
@@ -226,7 +224,7 @@ async def test_several_may_make_the_tables_at_once(place: str) -> None:
         await store.close()
 
 
-async def test_a_store_of_a_newer_version_is_left_alone(filed: KeyDatabase, file: Path) -> None:
+async def test_a_newer_schema_is_refused(filed: KeyDatabase, file: Path) -> None:
     with sqlite3.connect(file) as database:
         database.execute("INSERT INTO echoic_schema VALUES (?)", (LATEST_SCHEMA_VERSION + 1,))
     database.close()
@@ -234,7 +232,7 @@ async def test_a_store_of_a_newer_version_is_left_alone(filed: KeyDatabase, file
         await filed.open()
 
 
-async def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
+async def test_another_files_contents_are_never_overwritten(tmp_path: Path) -> None:
     file = tmp_path / "notes.txt"
     file.write_text("Dear diary, today " * 500)
     store = KeyDatabase(str(file))
@@ -244,7 +242,7 @@ async def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
     assert file.read_text().startswith("Dear diary")
 
 
-async def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+async def test_an_unwritable_folder_is_explained(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     store = KeyDatabase(str(tmp_path / "file" / "keys.db"))
     with pytest.raises(KeyStoreUnavailable, match="cannot be created"):
@@ -255,13 +253,13 @@ async def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "place", ["postgresql://anna:s3cret@db/keys", "nosuch+driver://anna:s3cret@db/keys", "://"]
 )
-def test_a_place_without_an_asynchronous_driver_is_told_without_its_password(place: str) -> None:
+def test_an_unusable_url_is_explained_without_its_password(place: str) -> None:
     with pytest.raises(KeyStoreUnavailable) as caught:
         KeyDatabase(place)
     assert "s3cret" not in str(caught.value)
 
 
-async def test_a_record_that_is_no_key_is_told(filed: KeyDatabase, file: Path) -> None:
+async def test_a_malformed_record_is_explained(filed: KeyDatabase, file: Path) -> None:
     new, _ = await filed.create_key("anna")
     with sqlite3.connect(file) as database:
         database.execute("UPDATE echoic_keys SET rights = 'read rule_the_world'")
@@ -275,7 +273,7 @@ async def test_a_record_that_is_no_key_is_told(filed: KeyDatabase, file: Path) -
         await filed.find_key(new.id)
 
 
-async def test_why_a_database_cannot_be_reached_is_named_without_its_address() -> None:
+async def test_an_unreachable_database_is_explained_without_its_url() -> None:
     store = KeyDatabase("postgresql+asyncpg://anna:s3cret@127.0.0.1:1/keys")
     with pytest.raises(KeyStoreUnavailable, match="ConnectionRefusedError") as caught:
         await store.find_key("000000000000")
@@ -284,7 +282,7 @@ async def test_why_a_database_cannot_be_reached_is_named_without_its_address() -
 
 
 @pytest.mark.parametrize("step", ["open", "check_access"])
-async def test_a_file_that_is_something_else_is_named(tmp_path: Path, step: str) -> None:
+async def test_a_file_that_is_no_database_is_named(tmp_path: Path, step: str) -> None:
     file = tmp_path / "cert.pem"
     file.write_text("-----BEGIN CERTIFICATE-----")
     store = KeyDatabase(str(file))
@@ -294,7 +292,7 @@ async def test_a_file_that_is_something_else_is_named(tmp_path: Path, step: str)
     await store.close()
 
 
-async def test_a_look_makes_nothing(tmp_path: Path) -> None:
+async def test_checking_access_creates_nothing(tmp_path: Path) -> None:
     file = tmp_path / "folder" / "keys.db"
     store = KeyDatabase(str(file))
     await store.check_access()

@@ -33,29 +33,29 @@ def test_a_new_key_does_not_show_itself() -> None:
 
 
 @given(st.text())
-def test_what_is_no_key_holds_no_id_and_has_a_digest_all_the_same(text: str) -> None:
+def test_any_text_has_a_digest_but_only_a_key_has_an_id(text: str) -> None:
     assert parse_key_id(text) == NO_KEY_ID
     assert len(compute_digest(text)) == 32
     assert not same_digest(compute_digest(text), NO_DIGEST)
 
 
-def test_text_that_is_no_unicode_has_a_digest_too() -> None:
+def test_lone_surrogates_have_a_digest() -> None:
     assert not same_digest(compute_digest("\ud800"), compute_digest(""))
 
 
 @pytest.mark.parametrize("more", ["x", "\n", " "])
-def test_a_key_with_more_around_it_is_none(more: str) -> None:
+def test_a_key_with_extra_characters_is_invalid(more: str) -> None:
     text = generate_key().text
     assert parse_key_id(text + more) == parse_key_id(more + text) == parse_key_id(text[:-1]) == NO_KEY_ID
 
 
-def test_digests_are_compared_whole_whatever_differs() -> None:
+def test_digests_are_compared_in_constant_time() -> None:
     assert "compare_digest" in inspect.getsource(keys.same_digest)
     assert same_digest(compute_digest("a"), compute_digest("a"))
     assert not same_digest(compute_digest("a"), compute_digest("b"))
 
 
-def test_the_settings_may_hold_a_key_or_its_digest() -> None:
+def test_the_settings_accept_a_key_or_its_digest() -> None:
     assert (
         parse_key_digest("sha256:" + compute_digest("k").hex())
         == parse_key_digest("k")

@@ -45,7 +45,7 @@ async def store(tmp_path: Path) -> AsyncIterator[KeyDatabase]:
     await database.close()
 
 
-async def test_streams_of_a_revoked_key_end_once_and_others_go_on(store: KeyDatabase) -> None:
+async def test_only_streams_of_a_revoked_key_end(store: KeyDatabase) -> None:
     watch = RevocationMonitor(store)
     _, revoked = await store.create_key("anna")
     _, good = await store.create_key("ben")
@@ -62,7 +62,7 @@ async def test_streams_of_a_revoked_key_end_once_and_others_go_on(store: KeyData
     assert others.ends == local.ends == []
 
 
-async def test_streams_end_with_their_keys_time(store: KeyDatabase) -> None:
+async def test_streams_of_an_expired_key_end(store: KeyDatabase) -> None:
     _, key = await store.create_key("anna", expires=datetime.now(UTC) - timedelta(seconds=1))
     stream, watch = Stream(), RevocationMonitor(store)
     watch.follow_stream(stream, key.identity)
@@ -70,7 +70,7 @@ async def test_streams_end_with_their_keys_time(store: KeyDatabase) -> None:
     assert stream.ends == [(4401, "unauthorized")]
 
 
-async def test_a_key_that_is_gone_from_the_store_ends_its_streams(store: KeyDatabase) -> None:
+async def test_a_deleted_key_ends_its_streams(store: KeyDatabase) -> None:
     stream, watch = Stream(), RevocationMonitor(store)
     key = ApiKey("ffffffffffff", compute_digest("x"), "anna", "free", datetime.now(UTC))
     watch.follow_stream(stream, key.identity)
@@ -78,7 +78,7 @@ async def test_a_key_that_is_gone_from_the_store_ends_its_streams(store: KeyData
     assert len(stream.ends) == 1
 
 
-async def test_a_stream_that_is_over_is_left_alone(store: KeyDatabase) -> None:
+async def test_a_forgotten_stream_is_not_ended(store: KeyDatabase) -> None:
     _, key = await store.create_key("anna")
     stream, watch = Stream(), RevocationMonitor(store)
     watch.follow_stream(stream, key.identity)
@@ -88,7 +88,7 @@ async def test_a_stream_that_is_over_is_left_alone(store: KeyDatabase) -> None:
     assert stream.ends == []
 
 
-async def test_where_the_store_is_away_streams_go_on(store: KeyDatabase) -> None:
+async def test_an_unavailable_store_ends_no_stream(store: KeyDatabase) -> None:
     _, key = await store.create_key("anna")
     stream, watch = Stream(), RevocationMonitor(Away())
     watch.follow_stream(stream, key.identity)
@@ -96,5 +96,5 @@ async def test_where_the_store_is_away_streams_go_on(store: KeyDatabase) -> None
     assert stream.ends == []
 
 
-def test_a_look_and_the_stores_patience_fit_twice_into_a_minute() -> None:
+def test_two_checks_with_their_timeouts_fit_into_a_minute() -> None:
     assert 2 * (CHECK_INTERVAL_SECONDS + 5) <= 60

@@ -41,7 +41,7 @@ def is_heard(slow: AuthThrottle, address: object = ONE, key: str = "guess") -> b
     return True
 
 
-def test_after_so_many_wrong_keys_others_wait_and_are_told_how_long(slow: AuthThrottle, watch: Watch) -> None:
+def test_too_many_wrong_keys_are_refused_with_retry_after(slow: AuthThrottle, watch: Watch) -> None:
     for _ in range(PER_MINUTE):
         slow.check_credential(ONE, "guess")
         slow.record_failure(ONE)
@@ -54,7 +54,7 @@ def test_after_so_many_wrong_keys_others_wait_and_are_told_how_long(slow: AuthTh
     assert is_heard(slow)
 
 
-def test_another_address_is_heard_and_so_is_a_key_that_was_good_once(slow: AuthThrottle) -> None:
+def test_other_addresses_and_known_good_keys_are_checked(slow: AuthThrottle) -> None:
     slow.record_success("the right one")
     for _ in range(10 * PER_MINUTE):
         slow.record_failure(ONE)
@@ -63,7 +63,7 @@ def test_another_address_is_heard_and_so_is_a_key_that_was_good_once(slow: AuthT
     assert is_heard(slow, key="the right one")
 
 
-def test_many_at_once_are_paid_for_afterwards_but_not_for_ever(slow: AuthThrottle, watch: Watch) -> None:
+def test_a_flood_blocks_an_address_for_ten_minutes_at_most(slow: AuthThrottle, watch: Watch) -> None:
     for _ in range(10_000):
         slow.record_failure(ONE)
     watch.now += 9 * 60
@@ -72,7 +72,7 @@ def test_many_at_once_are_paid_for_afterwards_but_not_for_ever(slow: AuthThrottl
     assert is_heard(slow)
 
 
-def test_a_network_of_ipv6_is_one_address_and_unknown_ones_are_one_too(slow: AuthThrottle) -> None:
+def test_an_ipv6_site_counts_as_one_address(slow: AuthThrottle) -> None:
     for _ in range(PER_MINUTE):
         slow.record_failure(ip_address("2001:db8::1"))
         slow.record_failure(None)
@@ -88,7 +88,7 @@ def test_zero_is_no_throttle(watch: Watch) -> None:
     assert is_heard(free)
 
 
-def test_what_is_remembered_is_bounded(slow: AuthThrottle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_memory_of_the_throttle_is_bounded(slow: AuthThrottle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(throttle, "_MAX_ENTRIES", 100)
     for number in range(1000):
         slow.record_failure(ip_address(number))
@@ -96,7 +96,7 @@ def test_what_is_remembered_is_bounded(slow: AuthThrottle, monkeypatch: pytest.M
     assert (len(slow._failures), len(slow._known_good)) == (100, 100)  # noqa: SLF001  # what it holds
 
 
-def test_what_is_wrong_and_what_was_not_looked_at_is_counted(watch: Watch) -> None:
+def test_wrong_and_unchecked_credentials_are_counted(watch: Watch) -> None:
     counted: Counter[str] = Counter()
     slow = AuthThrottle(1, watch, lambda outcome: counted.update((outcome,)))
     slow.record_failure(ONE)

@@ -61,19 +61,19 @@ async def test_a_token_names_its_user_and_tier() -> None:
 
 
 @pytest.mark.parametrize("name", ["none", "None", "NONE", "nOnE", ""])
-async def test_a_token_without_a_signature_does_not_count(name: str) -> None:
+async def test_an_unsigned_token_is_rejected(name: str) -> None:
     for secret in (b"", SECRET):
         for tokens in (SHARED, SIGNED):
             assert await tokens.identify_user(forged(name, secret)) is None
 
 
-async def test_a_public_key_is_never_taken_for_a_shared_secret() -> None:
+async def test_a_public_key_is_never_used_as_a_shared_secret() -> None:
     assert await SIGNED.identify_user(forged("HS256", PUBLIC)) is None
     assert await SIGNED.identify_user(forged("RS256", PUBLIC)) is None
 
 
 @pytest.mark.parametrize("algorithm", ["HS384", "HS512"])
-async def test_another_algorithm_with_the_right_secret_does_not_count(algorithm: str) -> None:
+async def test_another_algorithm_with_the_right_secret_is_rejected(algorithm: str) -> None:
     assert await SHARED.identify_user(token(key=SECRET * 2, algorithm=algorithm)) is None
     assert (
         await JwtBackend("HS256", SECRET * 2).identify_user(token(key=SECRET * 2, algorithm=algorithm))
@@ -81,7 +81,7 @@ async def test_another_algorithm_with_the_right_secret_does_not_count(algorithm:
     )
 
 
-async def test_another_signature_does_not_count() -> None:
+async def test_a_wrong_signature_is_rejected() -> None:
     assert await SHARED.identify_user(token(key=SECRET[::-1])) is None
     other = rsa.generate_private_key(65537, 2048)
     assert await SIGNED.identify_user(token(key=other, algorithm="RS256")) is None
@@ -104,20 +104,22 @@ async def test_another_signature_does_not_count() -> None:
         ({"aud": "somebody"}, "another audience"),
     ],
 )
-async def test_a_real_token_that_does_not_count_says_why(more: dict[str, object], told: str) -> None:
+async def test_an_invalid_token_with_a_valid_signature_is_explained(
+    more: dict[str, object], told: str
+) -> None:
     with pytest.raises(AccessRefused, match=told) as caught:
         await SHARED.identify_user(token(more))
     assert caught.value.code == "unauthorized"
 
 
 @pytest.mark.parametrize("missing", ["exp", "sub"])
-async def test_a_token_without_user_or_end_does_not_count(missing: str) -> None:
+async def test_a_token_without_sub_or_exp_is_rejected(missing: str) -> None:
     body = {name: value for name, value in claims().items() if name != missing}
     with pytest.raises(AccessRefused, match="lacks"):
         await SHARED.identify_user(jwt.encode(body, SECRET, "HS256"))
 
 
-async def test_issuer_and_audience_must_be_the_ones_that_are_set() -> None:
+async def test_issuer_and_audience_must_match_the_settings() -> None:
     tokens = JwtBackend("HS256", SECRET, issuer="https://id.example", audience="echoic")
     right: dict[str, object] = {"iss": "https://id.example", "aud": ["echoic", "mail"]}
     assert await tokens.identify_user(token(right)) == Identity("anna", "free")
@@ -137,12 +139,12 @@ async def test_clocks_may_differ_by_the_leeway() -> None:
 
 
 @given(st.text() | st.lists(st.text("abcdefXYZ012-_="), min_size=3, max_size=3).map(".".join))
-async def test_garbage_is_nobody(text: str) -> None:
+async def test_garbage_is_no_token(text: str) -> None:
     assert await SHARED.identify_user(text) is None
     assert await SIGNED.identify_user(text) is None
 
 
-async def test_a_token_too_long_is_not_even_looked_at() -> None:
+async def test_an_overlong_token_is_rejected() -> None:
     assert await SHARED.identify_user(token({"pad": "x" * 10_000})) is None
 
 
@@ -168,7 +170,7 @@ async def test_a_token_too_long_is_not_even_looked_at() -> None:
         ),
     ],
 )
-def test_a_key_of_another_kind_is_refused_at_the_start(
+def test_a_key_of_the_wrong_kind_is_refused_at_the_start(
     algorithm: Literal["HS256", "RS256"], key: bytes
 ) -> None:
     with pytest.raises(JwtUnavailable) as caught:
@@ -188,7 +190,7 @@ def signed_text(header: str, payload: str) -> str:
     return f"{body}.{base64.urlsafe_b64encode(mac).rstrip(b'=').decode()}"
 
 
-async def test_where_a_key_might_be_found_a_token_does_not_say() -> None:
+async def test_key_hints_in_a_token_are_ignored() -> None:
     hints = {"kid": "../../../../dev/null", "jku": "http://127.0.0.1:1/", "x5u": "file:///dev/null"}
     for known, key in ((SHARED, b""), (SIGNED, PUBLIC)):
         for name in ("HS256", "RS256"):
@@ -217,9 +219,9 @@ async def test_where_a_key_might_be_found_a_token_does_not_say() -> None:
         "null",
     ],
 )
-async def test_a_payload_that_means_nothing_is_nobody(payload: str) -> None:
+async def test_a_meaningless_payload_is_rejected(payload: str) -> None:
     assert await SHARED.identify_user(signed_text('{"alg":"HS256","typ":"JWT"}', payload)) is None
 
 
-async def test_a_deep_header_is_nobody() -> None:
+async def test_a_deeply_nested_header_is_rejected() -> None:
     assert await SHARED.identify_user(signed_text("[" * 5000, "{}")) is None
