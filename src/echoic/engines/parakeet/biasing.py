@@ -10,8 +10,8 @@ The bias grows with the matched letters, quickly at first, up to a factor of thr
 a long term is not found everywhere. A blank stays a blank: no term is found where the model recognises
 nothing.
 Sources: Zhao et al., "Shallow-Fusion End-to-End Contextual Biasing", Interspeech 2019 (trie scores
-that are given back); Andrusenko et al., "TurboBias", https://arxiv.org/abs/2508.07014 (greedy transducers, blanks kept).
-Reverting guesses is our own.
+that are given back); Andrusenko et al., "TurboBias", https://arxiv.org/abs/2508.07014 (greedy transducers,
+blanks kept). Reverting guesses is our own.
 """
 
 from __future__ import annotations
