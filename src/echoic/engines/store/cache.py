@@ -1,8 +1,8 @@
-"""Models' weights on this machine: the folder they are fetched to, and what is in it.
+"""Finds, lists and removes downloaded models.
 
-A model's folder bears its name and holds plain files, which may be copied elsewhere. Each file gets its name
-when its checksum is right, and the weights themselves come last: where they are, everything is. Beside them
-``echoic.json`` keeps where they are from.
+A model's folder bears its name and holds plain files, which may be copied. A file gets its name when its
+checksum has been verified, the weights last: a folder with weights is complete. ``echoic.json`` records the
+source.
 """
 
 from __future__ import annotations
@@ -24,35 +24,30 @@ from echoic.engines.store.catalogue import (
 from echoic.engines.store.hub import RemoteFile, RepoSnapshot
 from echoic.errors import ModelUnavailable
 
-#: The file beside the weights that says where they are from.
+#: The file that records a model's repository, revision and digests.
 SOURCE_RECORD_FILE = "echoic.json"
 
 
 @dataclass(frozen=True, slots=True)
 class CachedModel:
-    """A model in the folder for models.
-
-    Attributes:
-        name: Its name.
-        folder: Where it is.
-        is_complete: Whether it can be loaded; False: a transfer was cut off.
-        size: Bytes on the disk.
-        quantizations: Of its graphs, empty for full precision; none where the form knows none.
-        repository: Where it is from, if that is known.
-        revision: The commit of it.
-    """
+    """A model in the models folder."""
 
     name: str
     folder: Path
     is_complete: bool
+    """False: the download was interrupted."""
     size: int
+    """Bytes on the disk."""
     quantizations: tuple[str, ...]
+    """Suffixes of its ONNX graphs, empty for float32; no suffixes for other formats."""
     repository: str | None = None
+    """The repository on the hub, or None if it is unknown."""
     revision: str | None = None
+    """The commit, or None if it is unknown."""
 
 
 def resolve_cache_folder(env: Mapping[str, str], platform: str = sys.platform) -> Path:
-    """Return the folder for this user's models.
+    """Return the default models folder of this user.
 
     Args:
         env: The environment.
@@ -69,31 +64,31 @@ def resolve_cache_folder(env: Mapping[str, str], platform: str = sys.platform) -
 
 
 def find_model_folder(cache: Path, names: Iterable[str] = list_model_names("onnx", "ctc")) -> Path | None:
-    """Return the folder of the first of these models that is there completely, or None."""
+    """Return the folder of the first of these models that is complete, or None."""
     return next((cache / name for name in names if _find_weights(cache, name)), None)
 
 
 def find_model_file(cache: Path, names: Iterable[str]) -> Path | None:
-    """Return the weights themselves of the first of these models that is there completely, or None."""
+    """Return the weights file of the first of these models that is complete, or None."""
     return next((found[0] for name in names if (found := _find_weights(cache, name))), None)
 
 
 def list_cached_models(cache: Path) -> list[CachedModel]:
-    """Return what there is in the folder for models, complete or not."""
+    """Return the models in the models folder, incomplete ones too."""
     return [_inspect_model(cache, name) for name in MODEL_SOURCES if (cache / name).is_dir()]
 
 
 def read_languages(folder: Path) -> tuple[str, ...]:
-    """Return the languages of a model that was fetched; empty if that is not known."""
+    """Return the languages of a downloaded model; empty if they are unknown."""
     name = _read_source_record(folder).get("name", folder.name)
     return MODEL_SOURCES[name].languages if name in MODEL_SOURCES else ()
 
 
 def remove_model(name: str, cache: Path) -> CachedModel:
-    """Remove a model that was fetched and return what it was.
+    """Remove a downloaded model and return its description.
 
     Raises:
-        ModelUnavailable: Nobody knows the name, it is not there, or it cannot be removed.
+        ModelUnavailable: The name is unknown, or the model is not downloaded or cannot be removed.
     """
     folder = cache / resolve_source(name).name
     if not folder.is_dir():
@@ -110,7 +105,7 @@ def remove_model(name: str, cache: Path) -> CachedModel:
 
 
 def read_digests(folder: Path) -> dict[str, str]:
-    """Return the digests of the files that were fetched before, by their names."""
+    """Return the recorded digests of a model's files, by file name."""
     files = _read_json_object(folder / SOURCE_RECORD_FILE).get("files")
     return {path: str(digest) for path, digest in files.items()} if isinstance(files, dict) else {}
 
@@ -118,13 +113,15 @@ def read_digests(folder: Path) -> dict[str, str]:
 def write_source_record(
     folder: Path, name: str, snapshot: RepoSnapshot, downloaded: Iterable[RemoteFile]
 ) -> None:
-    """Write where a model is from, and the digests of its files: these, and of those before what is the same.
+    """Record the source of a model, with the digests of its files.
+
+    Digests of earlier downloads stay if the revision has the same files.
 
     Args:
-        folder: The model's.
-        name: The model's.
-        snapshot: Where its files are from.
-        downloaded: Those of them that are there now.
+        folder: The model's folder.
+        name: The model's name.
+        snapshot: The repository.
+        downloaded: Files of the snapshot that are in the folder now.
     """
     now = {path: file.digest for path, file in snapshot.files.items()}
     known = {path: digest for path, digest in read_digests(folder).items() if now.get(path) == digest}
@@ -134,24 +131,24 @@ def write_source_record(
 
 
 def _find_weights(cache: Path, name: str) -> list[Path]:
-    """Return the files that are fetched last, if the model is there completely."""
+    """Return the weights files; none if the model is incomplete."""
     form = MODEL_SOURCES[name].model_format
     return sorted((cache / name).glob(get_weights_pattern(form)))
 
 
 def list_quantizations(folder: Path, stem: str) -> tuple[str, ...]:
-    """Return the quantizations of a graph that are there, empty for full precision.
+    """Return the quantizations of a graph in a folder, empty for float32.
 
     Args:
-        folder: Where.
-        stem: What its file's name begins with.
+        folder: The model's folder.
+        stem: The start of the graph's file name.
     """
     files = sorted(folder.glob(f"{stem}*.onnx"))
     return tuple(file.name.removeprefix(stem).removesuffix(".onnx").lstrip(".") for file in files)
 
 
 def measure_size(path: Path) -> int:
-    """Return the bytes of a model's file or folder."""
+    """Return the bytes of a file or folder."""
     files = path.rglob("*") if path.is_dir() else (path,)
     return sum(file.stat().st_size for file in files if file.is_file())
 
@@ -171,7 +168,7 @@ def _inspect_model(cache: Path, name: str) -> CachedModel:
 
 
 def _read_source_record(folder: Path) -> dict[str, str]:
-    """Return what stands beside the weights about all of them; nothing if that is nothing of ours."""
+    """Return the text values of ``echoic.json``; empty if it is missing or damaged."""
     return {
         key: value
         for key, value in _read_json_object(folder / SOURCE_RECORD_FILE).items()

@@ -1,4 +1,4 @@
-"""The models that can be fetched by name: where they are published, in which form, what they understand."""
+"""Lists the models that can be downloaded by name: repositories, file formats and languages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from echoic.engines.parakeet.onnx_files import (
 )
 from echoic.errors import ModelUnavailable
 
-#: Which engine reads a model, and so which files it is made of.
+#: The engine that reads a model, which determines its files.
 ModelFormat: TypeAlias = Literal["onnx", "ctc", "nemo", "mlx", "whisper"]
 ENGLISH_ONLY = ("en",)
 #: Source: https://huggingface.co/nvidia/parakeet-tdt-0.6b-v3.
@@ -27,34 +27,30 @@ EUROPEAN_LANGUAGES = (
     "bg", "hr", "cs", "da", "nl", "en", "et", "fi", "fr", "de", "el", "hu", "it",
     "lv", "lt", "mt", "pl", "pt", "ro", "sk", "sl", "es", "sv", "ru", "uk",
 )  # fmt: skip
-#: The quantization that is fetched where it is published: a quarter of full precision.
+#: The quantization that is downloaded if it is published: a quarter of the size of float32.
 DEFAULT_QUANTIZATION = "int8"
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """A model that can be fetched.
-
-    Attributes:
-        name: Its name here.
-        repository: Its repository on the hub.
-        model_format: Who reads it.
-        languages: What it understands, lower-case and without region; empty: too many to name.
-        model_type: What stands in ``config.json`` as ``model_type`` if the repository has no such file.
-    """
+    """A model that can be downloaded."""
 
     name: str
+    """Its name in echoic."""
     repository: str
+    """Its repository on the hub."""
     model_format: ModelFormat
     languages: tuple[str, ...] = ENGLISH_ONLY
+    """Lower-case, without region; empty: too many to list."""
     model_type: str = "nemo-conformer-tdt"
+    """``model_type`` of ``config.json``, for repositories without this file."""
 
 
-#: The graphs of a model in ONNX by their stems, the one that comes last at the end.
+#: Stems of the graphs of a model in ONNX, in the order of download.
 GRAPH_STEMS: Mapping[ModelFormat, tuple[str, ...]] = MappingProxyType(
     {"onnx": (JOINT_STEM, ENCODER_STEM), "ctc": (CTC_STEM,)}
 )
-#: The other forms' files as patterns: those that must be there, the weights last, and those that may.
+#: File patterns of the other formats: required files, the weights last, then optional files.
 FILE_PATTERNS: Mapping[ModelFormat, tuple[tuple[str, ...], tuple[str, ...]]] = MappingProxyType(
     {
         "nemo": (("*.nemo",), ()),
@@ -88,7 +84,7 @@ _WHISPER_REPOSITORIES: Mapping[str, str] = MappingProxyType(
 
 
 def _list_sources() -> Iterable[ModelSource]:
-    """Yield what can be fetched; of several that are there an engine takes the first.
+    """Yield the models; an engine prefers the first of its models that is downloaded.
 
     NVIDIA's weights (CC-BY-4.0), exported to ONNX by the author of onnx-asr and by OpenVoiceOS, converted for
     MLX by its community; OpenAI's Whisper (MIT), converted for CTranslate2 by Systran and others.
@@ -127,10 +123,10 @@ MODEL_SOURCES: Mapping[str, ModelSource] = MappingProxyType(
 
 
 def resolve_source(name: str) -> ModelSource:
-    """Return the model that can be fetched as ``name``.
+    """Return the model named ``name``.
 
     Raises:
-        ModelUnavailable: There is none; the names that are nearest, or all.
+        ModelUnavailable: There is none; the error suggests similar names, or lists all.
     """
     wanted = name.strip()
     if wanted in MODEL_SOURCES:
@@ -141,21 +137,21 @@ def resolve_source(name: str) -> ModelSource:
 
 
 def list_model_names(*model_formats: ModelFormat) -> tuple[str, ...]:
-    """Return the names of the models in these forms, the one to be taken first at the front."""
+    """Return the names of the models in these formats, the preferred one first."""
     return tuple(source.name for source in MODEL_SOURCES.values() if source.model_format in model_formats)
 
 
 def select_files(model_format: ModelFormat, paths: Iterable[str], quantization: str | None) -> list[str]:
-    """Return which of a repository's files make up the model, its weights last.
+    """Return the files of a repository to download, the weights last.
 
     Args:
-        model_format: Who reads it.
-        paths: What the repository holds.
-        quantization: Of graphs: a suffix such as ``int8``, empty for full precision, None: ``DEFAULT_QUANTIZATION`` where
-            it is published.
+        model_format: The model's format.
+        paths: The repository's files.
+        quantization: Of ONNX graphs: a suffix such as ``int8``, empty for float32, None:
+            ``DEFAULT_QUANTIZATION`` if it is published.
 
     Raises:
-        LookupError: One that must be there is not: a sentence.
+        LookupError: A required file is missing; the message is a sentence.
     """
     there = [path for path in paths if len(PurePosixPath(path).parts) == 1]
     if model_format in GRAPH_STEMS:
@@ -169,7 +165,7 @@ def select_files(model_format: ModelFormat, paths: Iterable[str], quantization: 
 
 
 def get_weights_pattern(model_format: ModelFormat) -> str:
-    """Return the pattern of the file that is fetched last: where it is, everything is."""
+    """Return the pattern of the file that is downloaded last; where it exists, the model is complete."""
     return (
         f"{GRAPH_STEMS[model_format][-1]}*.onnx"
         if model_format in GRAPH_STEMS

@@ -1,8 +1,8 @@
-"""Fetching a model by its name: what is missing of it, into the folder for models.
+"""Downloads models by name, atomically and resumably.
 
-What is there is checked, and all that is missing fetched first; then the files get their names, the weights
-last. So a model that is there stays whole whenever a transfer is cut off, and only one process fetches it at
-a time. What another revision has otherwise goes: a folder holds files of one revision.
+Existing files are verified, and missing ones downloaded to partial files. When all are complete they get
+their names, the weights last: an interrupted download leaves an existing model intact. One process at a time
+downloads a model. Files that the new revision changes are removed: a folder holds one revision.
 """
 
 from __future__ import annotations
@@ -24,22 +24,19 @@ from echoic.engines.store.catalogue import GRAPH_STEMS, ModelSource, resolve_sou
 from echoic.engines.store.hub import Hub, HubError, RemoteFile, RepoSnapshot, matches_digest
 from echoic.errors import ModelUnavailable
 
-#: What the name of a file ends in while it is not complete.
+#: Suffix of partial files.
 INCOMPLETE_SUFFIX = ".part"
 _BYTES_PER_GIB = 2**30
 
 
 @dataclass(frozen=True, slots=True)
 class DownloadOptions:
-    """What is to be fetched of a model.
-
-    Attributes:
-        quantization: Of graphs: a suffix such as ``int8``, empty for full precision, None: the usual one.
-        revision: The commit, branch or tag to take; None: the newest.
-    """
+    """Selects the files of a model to download."""
 
     quantization: str | None = None
+    """Of ONNX graphs: a suffix such as ``int8``, empty for float32, None: ``DEFAULT_QUANTIZATION``."""
     revision: str | None = None
+    """A commit, branch or tag; None: the newest."""
 
 
 def download_model(
@@ -49,20 +46,20 @@ def download_model(
     options: DownloadOptions = DownloadOptions(),
     on_progress: Callable[[str, int, int], object] = lambda *_: None,
 ) -> Path:
-    """Fetch what is missing of a model and return its folder.
+    """Download the missing files of a model and return its folder.
 
     Args:
-        name: One of ``catalogue.SOURCES``.
-        cache: The folder for models.
-        hub: Where from; None: it may not be asked.
-        options: What of it.
-        on_progress: Told of each block: the file's name, its bytes so far, and its size; of one that is there,
-            that it is being checked.
+        name: A key of ``catalogue.MODEL_SOURCES``.
+        cache: The models folder.
+        hub: The hub; None: only verify the files in the folder.
+        options: Which files.
+        on_progress: Called for each block with the file's name, the bytes so far, and its size; before and
+            after a file is verified with ``checking NAME``.
 
     Raises:
-        ModelUnavailable: Nobody knows the name, the hub cannot be reached or has other files, a transfer was
-            cut off, a checksum is wrong, or there is no room: which, and what to do. Without a hub: a file
-            is missing or damaged.
+        ModelUnavailable: The name is unknown, the hub cannot be reached or has other files, a transfer was
+            interrupted, a checksum is wrong, or the disk is full; the error says what to do. Without a hub: a
+            file is missing or damaged.
     """
     source = resolve_source(name)
     folder = cache / source.name
@@ -70,15 +67,16 @@ def download_model(
         if hub is None:
             _check_local_files(source, folder, options, on_progress)
             return folder
-        shelf = hub.read_snapshot(source.repository, options.revision)
+        snapshot = hub.read_snapshot(source.repository, options.revision)
         wanted = [
-            shelf.files[path] for path in select_files(source.model_format, shelf.files, options.quantization)
+            snapshot.files[path]
+            for path in select_files(source.model_format, snapshot.files, options.quantization)
         ]
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(cache / f".{source.name}.lock", timeout=0):
             _write_missing_config(folder, source.model_type, wanted)
-            _download_files(hub, shelf, wanted, folder, on_progress)
-            write_source_record(folder, source.name, shelf, wanted)
+            _download_files(hub, snapshot, wanted, folder, on_progress)
+            write_source_record(folder, source.name, snapshot, wanted)
     return folder
 
 
@@ -94,10 +92,10 @@ def _download_files(
     }
     _check_free_space(folder, parts)
     for file, part in parts.items():
-        told = partial(_report_progress, on_progress, file)
-        told(0)
-        hub.download_file(snapshot, file, part, told)
-        told(file.size)
+        report = partial(_report_progress, on_progress, file)
+        report(0)
+        hub.download_file(snapshot, file, part, report)
+        report(file.size)
     _remove_stale_files(folder, snapshot, wanted, parts)
     for file, part in parts.items():
         part.replace(folder / file.path)
@@ -109,16 +107,16 @@ def _download_files(
 def _remove_stale_files(
     folder: Path, snapshot: RepoSnapshot, wanted: Sequence[RemoteFile], changing: Iterable[RemoteFile]
 ) -> None:
-    """Remove what does not belong to the revision on the shelf, and what was made here of it.
+    """Remove files that the snapshot changes, and the optimized files that were made from them.
 
-    Files that change go before the first new one gets its name, so that no moment sees a mixture.
+    That happens before the first new file gets its name, so the folder never mixes revisions.
     """
     before = {path: digest for path, digest in read_digests(folder).items() if path == PurePath(path).name}
     stale = {path for path, digest in before.items() if not _is_current(snapshot, path, digest)}
     stale.update(file.path for file in changing if (folder / file.path).exists())
     kept = {file.path for file in wanted}
     graphs = {graph.name for graph in folder.glob("*.onnx*") if graph.suffix != INCOMPLETE_SUFFIX}
-    strays = graphs & snapshot.files.keys() - before.keys() - kept  # came here in another way
+    strays = graphs & snapshot.files.keys() - before.keys() - kept  # copied here by hand
     stale.update(path for path in strays if not matches_digest(folder / path, snapshot.files[path].digest))
     made_here = graphs - snapshot.files.keys() - before.keys()
     for path in (*stale, *(made_here if stale else ())):
@@ -135,23 +133,23 @@ def _check_local_files(
     options: DownloadOptions,
     on_progress: Callable[[str, int, int], object],
 ) -> None:
-    """Look whether all that is ordered is there as it was fetched.
+    """Check that the selected files are in the folder and undamaged.
 
     Raises:
-        HubRefusal: It is not.
+        HubError: One is missing or damaged.
     """
     known = read_digests(folder)
     there = {file.name for file in folder.glob("*") if file.is_file()}
     try:
         needed = select_files(source.model_format, sorted({*there, *known}), options.quantization)
     except LookupError:
-        raise HubError(f"It is not in {folder}, and the hub may not be asked.") from None
+        raise HubError(f"It is not in {folder}, and downloads are disabled.") from None
     for path in {*needed, CONFIG_FILE} if source.model_format in GRAPH_STEMS else needed:
         file = folder / path
         if path not in there:
-            raise HubError(f"There is no {path} in {folder}, and the hub may not be asked.")
+            raise HubError(f"There is no {path} in {folder}, and downloads are disabled.")
         if path in known and not _verify_digest(file, known[path], on_progress):
-            raise HubError(f"{file} is damaged, and the hub may not be asked.")
+            raise HubError(f"{file} is damaged, and downloads are disabled.")
 
 
 def _report_progress(
@@ -172,7 +170,7 @@ def _is_downloaded(folder: Path, file: RemoteFile, on_progress: Callable[[str, i
 
 
 def _verify_digest(path: Path, digest: str, on_progress: Callable[[str, int, int], object]) -> bool:
-    """Return whether a file that is there has the digest it should have."""
+    """Return whether a file has this digest, and report progress."""
     name, size = f"checking {path.name}", path.stat().st_size
     on_progress(name, 0, size)
     right = matches_digest(path, digest)
@@ -181,10 +179,10 @@ def _verify_digest(path: Path, digest: str, on_progress: Callable[[str, int, int
 
 
 def _check_free_space(folder: Path, parts: Mapping[RemoteFile, Path]) -> None:
-    """Look whether the disk has room for what is missing, before hours are spent on it.
+    """Check the disk space for the missing files before a long download.
 
     Raises:
-        OSError: It has not.
+        OSError: There is too little.
     """
     have = sum(part.stat().st_size for part in parts.values() if part.exists())
     needed = sum(file.size for file in parts) - have
@@ -193,7 +191,7 @@ def _check_free_space(folder: Path, parts: Mapping[RemoteFile, Path]) -> None:
 
 
 def _write_missing_config(folder: Path, model_type: str, files: Iterable[RemoteFile]) -> None:
-    """Write the ``config.json`` that some older repositories of graphs lack."""
+    """Write ``config.json`` for a repository of ONNX graphs without one."""
     names = {file.path for file in files}
     if VOCABULARY_FILE in names and CONFIG_FILE not in names:
         (folder / CONFIG_FILE).write_text(json.dumps({"model_type": model_type}), "utf-8")
@@ -201,7 +199,7 @@ def _write_missing_config(folder: Path, model_type: str, files: Iterable[RemoteF
 
 @contextmanager
 def _translate_errors(source: ModelSource, folder: Path) -> Iterator[None]:
-    """Turn what goes wrong into a refusal of the model, with what to do."""
+    """Turn errors into ``ModelUnavailable`` with the command to run again."""
     try:
         yield
     except (LookupError, HubError, OSError) as error:
@@ -212,15 +210,15 @@ def _translate_errors(source: ModelSource, folder: Path) -> Iterator[None]:
 def _render_error(error: Exception, folder: Path) -> str:
     match error:
         case HubError() if any(folder.glob(f"*{INCOMPLETE_SUFFIX}")):
-            return f"{error.reason} What has come so far is kept, and used the next time."
+            return f"{error.reason} The partial download is kept and will be resumed."
         case HubError():
             return error.reason
         case Timeout():
-            return "Another process is fetching it."
+            return "Another process is downloading it."
         case OSError(errno=errno.ENOSPC):
             free = shutil.disk_usage(folder).free / _BYTES_PER_GIB
-            return f"There is no room for it in {folder}: {error.strerror}, {free:.1f} GiB are free."
+            return f"Not enough disk space in {folder}: {error.strerror}, {free:.1f} GiB are free."
         case OSError():
             return f"{folder} cannot be written: {error.strerror or 'unknown reason'}."
-        case _:  # of a repository that holds something else
+        case _:  # LookupError of select_files
             return str(error.args[0])

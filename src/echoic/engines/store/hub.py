@@ -1,8 +1,7 @@
-"""A model hub: what a repository holds, and its files, one after the other.
+"""Lists and downloads files of a model hub, with resumable transfers and verified checksums.
 
-huggingface-hub speaks with it: addresses, keys, redirections, errors. The last step is ours, because that
-library throws away what had come of a transfer that was cut off and compares sizes only: here a file goes on
-where it stopped, and its checksum is compared. Why: docs/decisions/0012.
+huggingface-hub handles addresses, keys, redirections and errors. The transfer itself is done here, because
+that library discards an interrupted transfer and compares file sizes only (docs/decisions/0012).
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-#: The hub's address unless another is set.
+#: The default hub.
 HUB_ENDPOINT = "https://huggingface.co"
-#: Seconds without a byte after which a transfer is given up.
+#: Seconds without a byte after which a transfer fails.
 HUB_TIMEOUT = 30.0
 _BLOCK_BYTES = 2**20
 _PARTIAL_CONTENT, _UNAUTHORIZED = 206, 401
@@ -27,7 +26,7 @@ _CONNECTION_LOST = "The hub cannot be reached, or the transfer was cut off."
 
 
 class HubError(Exception):
-    """The hub cannot be asked, or did not give what it was asked for.
+    """The hub cannot be reached, or does not have the requested files.
 
     Args:
         reason: A sentence.
@@ -40,66 +39,59 @@ class HubError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A file on the hub.
-
-    Attributes:
-        path: Its path in the repository.
-        size: Bytes.
-        digest: Its SHA-256 in hex, or for small files Git's SHA-1 of a blob.
-    """
+    """A file on the hub."""
 
     path: str
+    """Its path in the repository."""
     size: int
+    """Bytes."""
     digest: str
+    """SHA-256 in hex, or for small files the SHA-1 of Git's blob."""
 
 
 @dataclass(frozen=True, slots=True)
 class RepoSnapshot:
-    """A repository at one revision.
-
-    Attributes:
-        repository: Its name.
-        revision: The commit.
-        files: What it holds, by path.
-    """
+    """A repository at one revision."""
 
     repository: str
     revision: str
+    """The commit."""
     files: Mapping[str, RemoteFile]
+    """All files, by path."""
 
 
 class Hub:
     """A model hub with the interface of https://huggingface.co/docs/hub/api.
 
-    A key is taken from where huggingface-hub looks for it: ``HF_TOKEN``, or what ``hf auth login`` kept. It
-    is shown over https or to this machine only.
+    The key is huggingface-hub's: ``HF_TOKEN``, or the one that ``hf auth login`` saved. It is sent over https
+    or to this machine only.
 
     Args:
-        endpoint: Its address.
-        timeout: Seconds without a byte after which a transfer is given up.
+        endpoint: The hub's address.
+        timeout: Seconds without a byte after which a transfer fails.
 
     Raises:
-        ValueError: The address is not one of HTTP.
+        ValueError: The address is not an HTTP address.
     """
 
     def __init__(self, endpoint: str = HUB_ENDPOINT, timeout: float = HUB_TIMEOUT) -> None:
         if not endpoint.startswith(("https://", "http://")):
-            raise ValueError(f"not an address of HTTP: {endpoint!r}")
+            raise ValueError(f"not an HTTP address: {endpoint!r}")
         self._endpoint, self._timeout = endpoint.rstrip("/"), timeout
-        self._token = None if _is_confidential(endpoint) else False  # None: the one that the library finds
+        self._token = None if _is_confidential(endpoint) else False  # None: the library's
         os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when the library is imported
 
     def read_snapshot(self, repository: str, revision: str | None = None) -> RepoSnapshot:
-        """Return what a repository holds.
+        """Return the files of a repository.
 
         Args:
             repository: Its name.
             revision: A commit, branch or tag; None: the newest.
 
         Raises:
-            HubRefusal: It cannot be reached, or answers with an error, or not with a list of files.
+            HubError: The hub cannot be reached, answers with an error, or does not list files.
         """
-        from huggingface_hub import HfApi  # noqa: PLC0415  # only whoever fetches needs it
+        from huggingface_hub import HfApi  # noqa: PLC0415  # needed for downloads only
 
         with _translate_network_errors(repository):
             try:
@@ -114,17 +106,17 @@ class Hub:
     def download_file(
         self, snapshot: RepoSnapshot, file: RemoteFile, part_file: Path, on_progress: Callable[[int], object]
     ) -> None:
-        """Fetch a file, going on where an earlier transfer of it was cut off.
+        """Download a file, resuming an earlier transfer.
 
         Args:
-            snapshot: Where it stands.
-            file: Which one.
-            part_file: Where it goes to, not yet under its name; what is in it already is what had come.
-            on_progress: Called with the bytes that are there so far.
+            snapshot: The repository.
+            file: The file.
+            part_file: The partial file to append to.
+            on_progress: Called with the bytes so far.
 
         Raises:
-            HubRefusal: It could not be fetched, or its checksum is wrong.
-            OSError: It cannot be written.
+            HubError: The transfer failed, or the checksum is wrong.
+            OSError: The partial file cannot be written.
         """
         part_file.touch()
         if part_file.stat().st_size > file.size:
@@ -133,16 +125,16 @@ class Hub:
             try:
                 self._append_response(snapshot, file, part_file, on_progress)
             except HubError:
-                if part_file.stat().st_size <= have:  # an answer that brought something is worth another one
+                if part_file.stat().st_size <= have:  # retry after every response that brought data
                     raise
         if not matches_digest(part_file, file.digest):
             part_file.unlink()
-            raise HubError(f"The checksum of {file.path} is wrong; the file was thrown away.")
+            raise HubError(f"The checksum of {file.path} is wrong; the file was deleted.")
 
     def _append_response(
         self, snapshot: RepoSnapshot, file: RemoteFile, part_file: Path, on_progress: Callable[[int], object]
     ) -> None:
-        """Append what one answer brings, or begin anew if the hub does not know parts of files."""
+        """Append one response, or start again if the hub ignores range requests."""
         have = part_file.stat().st_size
         with (
             _translate_network_errors(snapshot.repository),
@@ -160,8 +152,8 @@ class Hub:
 
     @contextmanager
     def _open_download(self, snapshot: RepoSnapshot, file: RemoteFile, offset: int) -> Iterator[Any]:
-        """Open a file from ``offset`` on; the library leaves the key out where it is sent elsewhere."""
-        from huggingface_hub import get_session, hf_hub_url  # noqa: PLC0415  # only whoever fetches needs it
+        """Open a file at ``offset``; the library drops the key on redirects to other hosts."""
+        from huggingface_hub import get_session, hf_hub_url  # noqa: PLC0415  # needed for downloads only
         from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # noqa: PLC0415  # the same
 
         address = hf_hub_url(
@@ -176,7 +168,7 @@ class Hub:
 
 
 def _is_confidential(endpoint: str) -> bool:
-    """Return whether nobody on the way to an address can read what is sent there."""
+    """Return whether a key may be sent to this address: over https, or to this machine."""
     address = urlsplit(endpoint)
     if address.scheme == "https" or address.hostname == "localhost":
         return True
@@ -187,7 +179,7 @@ def _is_confidential(endpoint: str) -> bool:
 
 
 def matches_digest(path: Path, digest: str) -> bool:
-    """Return whether a file has the digest that the hub names: SHA-256, or Git's SHA-1 of a blob."""
+    """Return whether a file has this digest: SHA-256, or the SHA-1 of Git's blob."""
     by_sha256 = len(digest) == hashlib.sha256().digest_size * 2
     head = b"" if by_sha256 else b"blob %d\0" % path.stat().st_size
     found = hashlib.sha256() if by_sha256 else hashlib.sha1(head, usedforsecurity=False)
@@ -197,7 +189,7 @@ def matches_digest(path: Path, digest: str) -> bool:
     return found.hexdigest() == digest
 
 
-def _parse_remote_file(row: Any) -> RemoteFile:  # noqa: ANN401  # of a library whose types changed over time
+def _parse_remote_file(row: Any) -> RemoteFile:  # noqa: ANN401  # the library's types changed over time
     digest = row.lfs.sha256 if row.lfs else row.blob_id
     if not isinstance(row.size, int) or not isinstance(digest, str):
         raise TypeError("without size or digest")
@@ -206,18 +198,20 @@ def _parse_remote_file(row: Any) -> RemoteFile:  # noqa: ANN401  # of a library 
 
 @contextmanager
 def _translate_network_errors(repository: str) -> Iterator[None]:
-    """Turn what the library and its network raise into refusals; errors of the disk pass."""
-    from huggingface_hub import errors  # noqa: PLC0415  # only whoever fetches needs it
+    """Turn errors of the library and of the network into ``HubError``; errors of the disk pass."""
+    from huggingface_hub import errors  # noqa: PLC0415  # needed for downloads only
 
-    # The errors of the network, whichever library stands below this release.
+    # The network errors of the HTTP library that this release uses.
     networks = cast("tuple[type[Exception], ...]", errors.HfHubHTTPError.__bases__)
     try:
         yield
     except errors.GatedRepoError as error:
-        reason = f"{repository} wants its terms accepted on its page on the hub, and then a key in HF_TOKEN."
+        reason = (
+            f"{repository} requires that you accept its terms on its page on the hub, and a key in HF_TOKEN."
+        )
         raise HubError(reason) from error
     except errors.OfflineModeIsEnabled as error:
-        raise HubError("HF_HUB_OFFLINE is set, so the hub may not be asked.") from error
+        raise HubError("HF_HUB_OFFLINE is set, so downloads are disabled.") from error
     except errors.HfHubHTTPError as error:
         status = error.response.status_code
         reason = f"The hub answers {status} for {repository}."
