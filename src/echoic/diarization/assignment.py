@@ -1,4 +1,4 @@
-"""Who says the new passages: by their windows' vectors, by who the voice was before, and never two as one."""
+"""Assigns speakers to the voices of the newest frames, and groups of embeddings to spans of time."""
 
 from __future__ import annotations
 
@@ -15,45 +15,50 @@ from echoic.diarization.state import UNKNOWN, DiarizerState, EmbeddingGroups, Gr
 from echoic.diarization.turns import find_best_path
 from echoic.diarization.voice_segments import FRAMES_PER_SECOND, VoiceSegment, find_runs
 
-#: A frame of a voice that is nobody's.
+#: The speaker of a frame in which a voice is silent or unknown.
 NO_SPEAKER: Final = -1
-#: Frames of a slot, the grid on which a voice may change its speaker.
+#: Frames of a slot; a voice may change its speaker between slots.
 _DECISION_FRAMES = 20
-#: What it costs to be somebody who speaks at the same time as another voice: more than any likeness.
+#: Penalty for assigning the speaker of another active voice; higher than any similarity.
 _OVERLAP_PENALTY = 5.0
+#: Share of a slot in which two voices may have one speaker: turns touch.
+_MIN_OVERLAP_SHARE = 0.3
+#: Share of the window before the new audio whose groups are placed again with what followed.
+_REVISED_SHARE = 0.4
+#: Frames added to the distance of a window that is too short to be reliable.
+_SHORT_WINDOW_PENALTY = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedSegment:
-    """A passage with what its windows sound like.
-
-    Attributes:
-        segment: The passage.
-        windows: As ``Passage.windows`` yields them.
-        embeddings: One of length 1 for each: float32, shape ``(windows, size)``.
-    """
+    """A voice segment with the embeddings of its windows."""
 
     segment: VoiceSegment
+    #: As ``VoiceSegment.split_windows`` yields them.
     windows: Sequence[tuple[int, int, int]]
+    #: Unit vectors: float32, shape ``(windows, size)``.
     embeddings: NDArray[np.float32]
 
     def count_new_seconds(self, index: int) -> float:
-        """Return how much a window says that is new."""
+        """Return the seconds of speech that a window adds to the one before it."""
         later = [window[2] for window in self.windows[index + 1 :]] or [len(self.segment.solo_frames)]
         return (later[0] - self.windows[index][2]) / FRAMES_PER_SECOND
 
     def get_window_span(self, window: tuple[int, int, int], origin: float) -> TimeSpan:
-        """Return where a window begins and ends, in seconds; the scene begins at ``origin``."""
+        """Return start and end of a window in seconds; the analysis window begins at ``origin``."""
         first, last, _ = window
-        alone = self.segment.solo_frames
-        return origin + int(alone[first]) / FRAMES_PER_SECOND, origin + (
-            int(alone[last - 1]) + 1
+        frames = self.segment.solo_frames
+        return origin + int(frames[first]) / FRAMES_PER_SECOND, origin + (
+            int(frames[last - 1]) + 1
         ) / FRAMES_PER_SECOND
 
     def score_speakers(
         self, centroids: NDArray[np.float32], slots: Sequence[NDArray[np.intp]]
     ) -> NDArray[np.float32]:
-        """Return how much each slot sounds like each speaker: by its windows, the nearest the most."""
+        """Return the similarity of each slot to each speaker: float32, shape ``(slots, speakers)``.
+
+        The windows of the segment count by their distance from the slot.
+        """
         if not self.windows:
             return np.zeros((len(slots), len(centroids)), np.float32)
         edges = np.array([self.get_window_span(window, 0.0) for window in self.windows]) * FRAMES_PER_SECOND
@@ -72,74 +77,64 @@ def assign_frame_speakers(
     history: Sequence[tuple[slice, int]],
     config: SpeakerClusteringConfig,
 ) -> NDArray[np.intp]:
-    """Return who each voice is in the new frames.
+    """Return the speaker of each voice in the new frames; two voices at once get different speakers.
 
     Args:
-        groups: With their speakers.
-        segments: The new passages.
-        active: Who speaks in each frame, shape ``(frames, voices)``.
-        history: Frames before the new ones, and who was heard there.
-        config: What a change of speakers costs.
+        groups: Groups of embeddings with their speakers.
+        segments: The new voice segments.
+        active: Whether each voice is active: bool, shape ``(frames, voices)``.
+        history: Spans of frames before the new ones, with their speakers.
+        config: Penalty for a change of speakers.
 
     Returns:
-        Shape ``(frames, voices)``; ``NO_SPEAKER`` where nobody knows, and in the frames that are not new.
+        Speaker ids, shape ``(frames, voices)``; ``NO_SPEAKER`` where unknown and in old frames.
     """
-    who = np.full(active.shape, NO_SPEAKER)
+    speakers = np.full(active.shape, NO_SPEAKER)
     ids = np.unique(groups.speakers[groups.speakers != UNKNOWN])
-    voices = np.stack([groups.sums[groups.speakers == speaker].sum(axis=0) for speaker in ids])
-    voices /= np.linalg.norm(voices, axis=1, keepdims=True)
+    centroids = np.stack([groups.sums[groups.speakers == speaker].sum(axis=0) for speaker in ids])
+    centroids /= np.linalg.norm(centroids, axis=1, keepdims=True)
     for one in sorted(segments, key=lambda one: one.segment.old_solo_count - len(one.segment.solo_frames)):
         frames, voice = one.segment.new_frames, one.segment.voice
-        before = _find_previous_speaker(active[:, voice], history)
-        if before is None and one.windows and history:
-            before = history[-1][1]
-        if before is None and not one.windows:
+        previous = _find_previous_speaker(active[:, voice], history)
+        if previous is None and one.windows and history:
+            previous = history[-1][1]
+        if previous is None and not one.windows:
             continue
         slots = np.array_split(frames, max(1, round(len(frames) / _DECISION_FRAMES)))
         taken = _OVERLAP_PENALTY * np.array(
-            [[(who[slot] == speaker).any(axis=1).mean() for speaker in ids] for slot in slots]
+            [[(speakers[slot] == speaker).any(axis=1).mean() for speaker in ids] for slot in slots]
         )
-        scores = one.score_speakers(voices, slots) - np.where(
+        scores = one.score_speakers(centroids, slots) - np.where(
             taken > _OVERLAP_PENALTY * _MIN_OVERLAP_SHARE, taken, 0.0
         )
         path = find_best_path(
-            scores, config.switch_penalty, None if before is None else int(np.searchsorted(ids, before))
+            scores, config.switch_penalty, None if previous is None else int(np.searchsorted(ids, previous))
         )
         for slot, place, score in zip(slots, path, scores, strict=True):
             if score[place] > -1:
-                who[slot, voice] = ids[place]
-    return who
-
-
-#: The share of a slot in which two may be one: turns touch.
-_MIN_OVERLAP_SHARE = 0.3
+                speakers[slot, voice] = ids[place]
+    return speakers
 
 
 def _find_previous_speaker(active: NDArray[np.bool_], history: Sequence[tuple[slice, int]]) -> int | None:
-    """Return who a voice was when it was last heard, or None: nobody knows."""
+    """Return the last speaker of a voice, or None if unknown."""
     return next((speaker for where, speaker in reversed(history) if active[where].any()), None)
-
-
-#: The share of a scene before its new piece whose turns are told better by what followed them.
-_REVISED_SHARE = 0.4
-#: Frames by which a window that is too short to say much of a voice counts as farther away.
-_SHORT_WINDOW_PENALTY = 1_000
 
 
 def find_window_voices(
     state: DiarizerState, analysis_window: AnalysisWindow, active: NDArray[np.bool_]
 ) -> NDArray[np.intp]:
-    """Return the voice of the scene that each of the memory's views mostly is, or ``NOBODY``.
+    """Return the dominant voice of each recent window, or ``UNKNOWN``.
 
     Args:
-        state: With the windows of the last seconds.
+        state: Has the recent windows.
         analysis_window: The last seconds.
-        active: Who speaks in each frame of it.
+        active: Whether each voice is active in each of its frames.
     """
-    views = state.recent_windows
+    windows = state.recent_windows
     return _find_dominant_voices(
-        _to_frames(views.starts, analysis_window, active),
-        _to_frames(views.ends, analysis_window, active),
+        _to_frames(windows.starts, analysis_window, active),
+        _to_frames(windows.ends, analysis_window, active),
         active,
     )
 
@@ -147,13 +142,13 @@ def find_window_voices(
 def place_groups(
     state: DiarizerState, analysis_window: AnalysisWindow, active: NDArray[np.bool_], min_seconds: float
 ) -> GroupIntervals:
-    """Return when each group was heard: a frame of a voice is of that voice's window whose middle is nearest.
+    """Return the intervals of all groups; each frame belongs to its voice's window with the nearest middle.
 
     Args:
-        state: With the windows of the last seconds.
+        state: Has the recent windows.
         analysis_window: The last seconds.
-        active: Who speaks in each frame of it.
-        min_seconds: Seconds below which a window is taken only where the voice has no longer one.
+        active: Whether each voice is active in each of its frames.
+        min_seconds: Shorter windows count only where the voice has no longer ones.
     """
     since = max(
         analysis_window.origin,
@@ -171,30 +166,33 @@ def place_groups(
 def _iterate_group_frames(
     state: DiarizerState, analysis_window: AnalysisWindow, active: NDArray[np.bool_], min_seconds: float
 ) -> Iterator[tuple[int, int, int]]:
-    """Yield the groups with the frames from where to where they are heard."""
-    views = state.recent_windows
-    starts, ends = ((at - analysis_window.origin) * FRAMES_PER_SECOND for at in (views.starts, views.ends))
-    whose = find_window_voices(state, analysis_window, active)
-    doubt = np.where(ends - starts < min_seconds * FRAMES_PER_SECOND, _SHORT_WINDOW_PENALTY, 0)
+    """Yield each group with the first and last frame of a run."""
+    windows = state.recent_windows
+    starts, ends = (
+        (at - analysis_window.origin) * FRAMES_PER_SECOND for at in (windows.starts, windows.ends)
+    )
+    window_voices = find_window_voices(state, analysis_window, active)
+    penalties = np.where(ends - starts < min_seconds * FRAMES_PER_SECOND, _SHORT_WINDOW_PENALTY, 0)
     for voice in range(active.shape[1]):
-        mine, frames = np.flatnonzero(whose == voice), np.flatnonzero(active[:, voice])
-        if len(mine) and len(frames):
-            away = np.abs(frames[:, np.newaxis] - (starts + ends)[mine] / 2) + doubt[mine]
+        own, frames = np.flatnonzero(window_voices == voice), np.flatnonzero(active[:, voice])
+        if len(own) and len(frames):
+            distances = np.abs(frames[:, np.newaxis] - (starts + ends)[own] / 2) + penalties[own]
             groups = np.full(len(active), UNKNOWN)
-            groups[frames] = views.groups[mine[away.argmin(axis=1)]]
+            groups[frames] = windows.groups[own[distances.argmin(axis=1)]]
             for group in np.unique(groups[frames]).tolist():
                 yield from ((group, *span) for span in find_runs(groups == group))
         elif (
             len(frames)
-            and (held := _find_previous_group(state.intervals, analysis_window, active[:, voice])) is not None
+            and (previous := _find_previous_group(state.intervals, analysis_window, active[:, voice]))
+            is not None
         ):
-            yield from ((held, *span) for span in find_runs(active[:, voice]))
+            yield from ((previous, *span) for span in find_runs(active[:, voice]))
 
 
 def _find_previous_group(
     intervals: GroupIntervals, analysis_window: AnalysisWindow, active: NDArray[np.bool_]
 ) -> int | None:
-    """Return the group that most of a voice was before, or None: it was not heard."""
+    """Return the group that covers most of a voice's earlier frames, or None if there is none."""
     late = intervals.ends > analysis_window.origin
     first, last = (
         _to_frames(intervals.starts[late], analysis_window, active),
@@ -208,7 +206,7 @@ def _find_previous_group(
 def _to_frames(
     times: NDArray[np.float64], analysis_window: AnalysisWindow, active: NDArray[np.bool_]
 ) -> NDArray[np.intp]:
-    """Return the frames of the scene at these times."""
+    """Return the frames of the analysis window at these times."""
     return np.clip(np.rint((times - analysis_window.origin) * FRAMES_PER_SECOND), 0, len(active)).astype(
         np.intp
     )
@@ -217,9 +215,9 @@ def _to_frames(
 def _find_dominant_voices(
     first: NDArray[np.intp], last: NDArray[np.intp], active: NDArray[np.bool_]
 ) -> NDArray[np.intp]:
-    """Return the voice that each window mostly is now, by its frames from where to where."""
+    """Return the voice that has most solo frames in each window, or ``UNKNOWN``."""
     alone = active & (active.sum(axis=1, keepdims=True) == 1)
     sums = np.concatenate((np.zeros((1, active.shape[1]), np.intp), alone.cumsum(axis=0)))
     shares = sums[last] - sums[first]
-    whose: NDArray[np.intp] = np.where(shares.any(axis=1), shares.argmax(axis=1), UNKNOWN)
-    return whose
+    voices: NDArray[np.intp] = np.where(shares.any(axis=1), shares.argmax(axis=1), UNKNOWN)
+    return voices

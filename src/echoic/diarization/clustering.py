@@ -1,7 +1,7 @@
-"""Clusters of voices: average linkage over a bounded number of groups of windows.
+"""Average-linkage clustering of groups of speaker embeddings.
 
-The likeness of two groups is the mean cosine over all pairs of their windows. It neither rises nor falls with
-how much was heard, as the cosine of two centroids does, and so one threshold serves short and long.
+The similarity of two groups is the mean cosine over all pairs of their windows. Unlike the cosine of two
+centroids, it does not depend on the amount of speech, so one threshold serves short and long recordings.
 """
 
 from __future__ import annotations
@@ -11,23 +11,24 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+#: Similarity of pairs that must not merge.
 _EXCLUDED = -2.0
 
 
 def compute_similarity(sums: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the mean cosine between the windows of each two groups.
+    """Return the mean cosine between the windows of each pair of groups.
 
     Args:
         sums: The weighted sums of their unit vectors: float32, shape ``(groups, size)``.
         weights: The sums of their weights: float32, shape ``(groups,)``.
 
     Returns:
-        float32, shape ``(groups, groups)``; of a group with itself: -2.
+        float32, shape ``(groups, groups)``; -2 on the diagonal.
     """
     means = sums / weights[:, np.newaxis]
-    alike: NDArray[np.float32] = means @ means.T
-    np.fill_diagonal(alike, _EXCLUDED)
-    return alike
+    similarity: NDArray[np.float32] = means @ means.T
+    np.fill_diagonal(similarity, _EXCLUDED)
+    return similarity
 
 
 def cluster_groups(
@@ -35,42 +36,46 @@ def cluster_groups(
     weights: NDArray[np.float32],
     should_merge: Callable[[float, NDArray[np.float32]], bool],
 ) -> NDArray[np.intp]:
-    """Return each group's cluster, counted from 0 in the order of their first groups.
+    """Return the cluster of each group, numbered from 0 in the order of their first groups.
 
-    The two clusters that are most alike become one for as long as they should.
+    The two most similar clusters are merged for as long as ``should_merge`` agrees.
 
     Args:
         sums: As for ``compute_similarity``.
-        weights: The same.
-        should_merge: Whether two that are so alike are to be one; it sees the clusters' weights as well.
+        weights: As for ``compute_similarity``.
+        should_merge: Takes the similarity of the closest pair and the weights of all clusters.
     """
-    heavy = weights.astype(np.float32).copy()
+    cluster_weights = weights.astype(np.float32).copy()
     products = (sums @ sums.T).astype(np.float32)
-    alike = compute_similarity(sums, weights)
-    labels = np.arange(len(heavy))
-    while len(heavy) > 1:
-        one, other = sorted(divmod(int(alike.argmax()), len(heavy)))
-        best = float(alike[one, other])
-        if best == _EXCLUDED or not should_merge(best, heavy[heavy > 0]):
+    similarity = compute_similarity(sums, weights)
+    labels = np.arange(len(cluster_weights))
+    while len(cluster_weights) > 1:
+        one, other = sorted(divmod(int(similarity.argmax()), len(cluster_weights)))
+        best = float(similarity[one, other])
+        if best == _EXCLUDED or not should_merge(best, cluster_weights[cluster_weights > 0]):
             break
         products[one] += products[other]
         products[:, one] += products[:, other]
-        heavy[one] += heavy[other]
-        heavy[other] = 0
-        row = np.where(heavy > 0, products[one] / np.maximum(heavy[one] * heavy, 1e-9), _EXCLUDED)
+        cluster_weights[one] += cluster_weights[other]
+        cluster_weights[other] = 0
+        row = np.where(
+            cluster_weights > 0,
+            products[one] / np.maximum(cluster_weights[one] * cluster_weights, 1e-9),
+            _EXCLUDED,
+        )
         row[one] = _EXCLUDED
-        alike[one], alike[:, one] = row, row
-        alike[other], alike[:, other] = _EXCLUDED, _EXCLUDED
+        similarity[one], similarity[:, one] = row, row
+        similarity[other], similarity[:, other] = _EXCLUDED, _EXCLUDED
         labels[labels == other] = one
     return _relabel_in_order(labels)
 
 
 def find_closest_pair(similarity: NDArray[np.float32], speakers: NDArray[np.intp]) -> tuple[int, int]:
-    """Return the two groups that are most alike, of one speaker if there are such two.
+    """Return the two most similar groups, preferring pairs of the same speaker.
 
     Args:
-        similarity: What ``compute_similarity`` returns.
-        speakers: Each group's speaker.
+        similarity: As ``compute_similarity`` returns it.
+        speakers: Speaker of each group.
     """
     same = np.where(speakers[:, np.newaxis] == speakers, similarity, _EXCLUDED)
     chosen = same if same.max() > _EXCLUDED else similarity

@@ -1,7 +1,7 @@
-"""Voices as vectors: what an embedding model promises, and CAM++ by onnxruntime.
+"""Speaker embeddings: the interface of a model, and CAM++ by onnxruntime.
 
 Source of the model: https://github.com/modelscope/3D-Speaker, CAM++ trained on 200,000 speakers
-(``speech_campplus_sv_zh_en_16k-common_advanced``, Apache-2.0); docs/decisions/0020 says how its file is made.
+(``speech_campplus_sv_zh_en_16k-common_advanced``, Apache-2.0); docs/decisions/0020 describes its conversion.
 """
 
 from __future__ import annotations
@@ -16,44 +16,44 @@ from numpy.typing import NDArray
 from echoic.diarization.fbank import HOP_SAMPLES, compute_fbank
 from echoic.engines.onnx_runtime import PackagedOnnxModel
 
-#: Seconds of the longest window: the graph sums up longer ones otherwise than its original.
+#: Longest window in seconds; on longer ones the converted graph differs from the original.
 MAX_WINDOW_SECONDS = 2.0
-#: Windows of one call; more are no cheaper each.
+#: Windows of one call; larger batches are no faster per window.
 _MAX_BATCH_SIZE = 8
 
 
 class Embedder(Protocol):
-    """A loaded model of voices; called from several threads at once."""
+    """A loaded embedding model; called from several threads at once."""
 
     def embed_windows(
         self, audio: NDArray[np.float32], windows: Sequence[tuple[int, int]]
     ) -> NDArray[np.float32]:
-        """Return one vector of length 1 for each window: the closer two are, the more alike the voices.
+        """Return a unit vector for each window; similar voices have a high cosine.
 
         Args:
             audio: float32, shape ``(n,)``, mono, 16 kHz, -1..1.
-            windows: Where each begins and ends, in samples; at least 0.2 s and at most ``MAX_WINDOW_SECONDS``.
+            windows: Start and end of each in samples; from 0.2 s to ``MAX_WINDOW_SECONDS`` long.
 
         Returns:
-            float32, shape ``(len(windows), any)``.
+            float32, shape ``(len(windows), size)``.
         """
 
 
 class CamPlusPlus(PackagedOnnxModel):
-    """CAM++."""
+    """The embedding model CAM++."""
 
     def embed_windows(
         self, audio: NDArray[np.float32], windows: Sequence[tuple[int, int]]
     ) -> NDArray[np.float32]:
-        """Return one vector for each window: float32, shape ``(len(windows), 192)``, of length 1."""
+        """Return a unit vector for each window: float32, shape ``(len(windows), 192)``."""
         energies = compute_fbank(audio)
-        alike: dict[int, list[tuple[int, int]]] = defaultdict(list)
+        by_size: dict[int, list[tuple[int, int]]] = defaultdict(list)
         for place, (start, end) in enumerate(windows):
             first = start // HOP_SAMPLES
             size = min((end - start) // HOP_SAMPLES - 2, len(energies) - first)  # the last frames end outside
-            alike[size].append((place, first))
+            by_size[size].append((place, first))
         found: dict[int, NDArray[np.float32]] = {}
-        for size, ones in alike.items():
+        for size, ones in by_size.items():
             for at in range(0, len(ones), _MAX_BATCH_SIZE):
                 some = ones[at : at + _MAX_BATCH_SIZE]
                 batch = np.stack([energies[first : first + size] for _, first in some])

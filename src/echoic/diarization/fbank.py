@@ -1,7 +1,7 @@
-"""Kaldi's log mel filter bank, the features of many speakers' models, in numpy.
+"""Kaldi's log mel filter bank in numpy, the input of many speaker models.
 
 Source: https://github.com/kaldi-asr/kaldi (``feature-fbank.cc``, ``mel-computations.cc``) with its defaults:
-frames of 25 ms every 10 ms, only whole ones, means removed, pre-emphasis 0.97, Povey's window, power
+whole frames of 25 ms every 10 ms, means removed, pre-emphasis 0.97, Povey's window, power
 spectrum, 20 Hz to half the rate; without dither.
 """
 
@@ -32,7 +32,7 @@ def compute_fbank(audio: NDArray[np.float32]) -> NDArray[np.float32]:
         audio: float32, shape ``(n,)``, mono, 16 kHz, -1..1.
 
     Returns:
-        float32, shape ``(frames, 80)``; frame ``i`` begins at sample ``i * HOP``.
+        float32, shape ``(frames, 80)``; frame ``i`` begins at sample ``i * HOP_SAMPLES``.
     """
     if audio.size < FRAME_SAMPLES:
         return np.zeros((0, MEL_BINS), np.float32)
@@ -51,7 +51,7 @@ def compute_fbank(audio: NDArray[np.float32]) -> NDArray[np.float32]:
 
 @cache
 def _build_tables() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return Povey's window, and the filters: shape ``(256, 80)``."""
+    """Return Povey's window, shape ``(400,)``, and the mel filters, shape ``(256, 80)``."""
     edges = np.linspace(_hertz_to_mel(_MIN_HERTZ), _hertz_to_mel(_SAMPLE_RATE / 2), MEL_BINS + 2)
     left, middle, right = edges[:-2], edges[1:-1], edges[2:]
     places = _hertz_to_mel(np.arange(_FFT_SIZE // 2) * _SAMPLE_RATE / _FFT_SIZE)[:, np.newaxis]

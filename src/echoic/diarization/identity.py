@@ -1,4 +1,4 @@
-"""Which groups are one speaker, and which speaker that is."""
+"""Clusters groups of embeddings into speakers and keeps speaker ids stable."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ from echoic.diarization.state import UNKNOWN, DiarizerState, EmbeddingGroups
 
 @dataclass(frozen=True, slots=True)
 class SpeakerClusteringConfig:
-    """When voices are one and when somebody is new; measured on recordings, docs/decisions/0020.
+    """Thresholds of clustering and of new speakers, tuned on recordings (docs/decisions/0020)."""
 
-    Attributes:
-        min_similarity: The mean cosine from which windows are of one speaker.
-        new_speaker_margin: Added to it when a new speaker is weighed.
-        min_evidence: What makes a speaker new: seconds heard times how much the likeness to everyone known falls
-            short of ``alike + margin``.
-        caution_seconds: Seconds of speech after which twice as much is wanted, and so on: the more was heard, the
-            more there is that only seems new.
-        max_caution: The most times as much.
-        separate_voice_share: The share of the evidence that is enough where the model of turns hears another voice than
-            somebody known, too.
-        separate_voice_margin: How far below ``alike`` the likeness to everyone known must then be.
-        switch_penalty: The price of a change of speakers from slot to slot, in cosines.
-    """
-
+    #: Mean cosine from which windows belong to one speaker.
     min_similarity: float = 0.34
+    #: Added to ``min_similarity`` when a new speaker is considered.
     new_speaker_margin: float = 0.05
+    #: Evidence for a new speaker: seconds of speech times the amount by which the similarity to every
+    #: known speaker is below ``min_similarity + new_speaker_margin``.
     min_evidence: float = 0.25
+    #: Seconds of speech after which twice the evidence is needed, and so on: a long session has more
+    #: segments that only seem new.
     caution_seconds: float = 60.0
+    #: Upper limit of that factor.
     max_caution: float = 3.0
+    #: Share of the evidence that suffices if the segmentation model also separates the voice from a
+    #: known speaker.
     separate_voice_share: float = 0.5
+    #: How far below ``min_similarity`` the similarity must then be.
     separate_voice_margin: float = 0.1
+    #: Penalty for a change of speakers between two slots, as a cosine.
     switch_penalty: float = 0.1
 
 
 def assign_speakers(
     state: DiarizerState, config: SpeakerClusteringConfig, window_voices: NDArray[np.intp]
 ) -> DiarizerState:
-    """Return the memory with its groups clustered anew and their speakers named, new ones if need be.
+    """Cluster the groups again and give each cluster a known or a new speaker id.
 
     Args:
-        state: What is known.
-        config: When somebody is new.
-        window_voices: The voice of the scene that each of the memory's views is, or ``NOBODY``.
+        state: The state of the session.
+        config: Thresholds.
+        window_voices: Voice of each recent window, or ``UNKNOWN``.
+
+    Returns:
+        The state with new speakers of its groups.
     """
     groups = state.groups
     labels = _cluster_by_similarity(groups, _get_speaker_limit(state), config)
@@ -64,7 +64,7 @@ def assign_speakers(
 
 
 def resolve_final_speakers(state: DiarizerState, config: SpeakerClusteringConfig) -> NDArray[np.intp]:
-    """Return the speaker of each group after all that was heard; nobody is ``NOBODY``."""
+    """Return the final speaker of each group; every group gets a speaker."""
     groups = state.groups
     labels = _cluster_by_similarity(groups, _get_speaker_limit(state), config)
     ids = _match_speaker_ids(labels, groups)
@@ -74,10 +74,10 @@ def resolve_final_speakers(state: DiarizerState, config: SpeakerClusteringConfig
             ids[cluster] = known
     found = ids[labels]
     if (found == UNKNOWN).any():
-        sure = np.unique(found[found != UNKNOWN])
-        voices = np.stack([_compute_centroid(groups, found == one) for one in sure])
-        doubt = np.flatnonzero(found == UNKNOWN)
-        found[doubt] = sure[(groups.sums[doubt] @ voices.T).argmax(axis=1)]
+        known_ids = np.unique(found[found != UNKNOWN])
+        centroids = np.stack([_compute_centroid(groups, found == one) for one in known_ids])
+        unknown = np.flatnonzero(found == UNKNOWN)
+        found[unknown] = known_ids[(groups.sums[unknown] @ centroids.T).argmax(axis=1)]
     return found
 
 
@@ -91,39 +91,39 @@ def _cluster_by_similarity(
 
 
 def _match_speaker_ids(labels: NDArray[np.intp], groups: EmbeddingGroups) -> NDArray[np.intp]:
-    """Return each cluster's id: of the speaker most of it belonged to, if no other has a better claim."""
+    """Return the speaker id of each cluster: the one it shares most seconds with, each id only once."""
     ids = np.full(int(labels.max()) + 1, UNKNOWN)
-    claims = np.zeros((len(ids), int(groups.speakers.max()) + 1))
+    shared = np.zeros((len(ids), int(groups.speakers.max()) + 1))
     has = groups.speakers != UNKNOWN
-    np.add.at(claims, (labels[has], groups.speakers[has]), groups.seconds[has])
-    while claims.size and claims.max() > 0:
-        cluster, speaker = divmod(int(claims.argmax()), claims.shape[1])
+    np.add.at(shared, (labels[has], groups.speakers[has]), groups.seconds[has])
+    while shared.size and shared.max() > 0:
+        cluster, speaker = divmod(int(shared.argmax()), shared.shape[1])
         ids[cluster] = speaker
-        claims[cluster], claims[:, speaker] = 0, 0
+        shared[cluster], shared[:, speaker] = 0, 0
     return ids
 
 
 def _find_separate_voices(
     clusters: NDArray[np.intp], ids: NDArray[np.intp], voices: NDArray[np.intp]
 ) -> set[int]:
-    """Return the clusters that nobody is yet, and that are another voice of the scene than somebody known.
+    """Return the unknown clusters whose voice the segmentation model separates from a known speaker.
 
-    That voice must mostly be the cluster, unless one speaker is all there is.
+    The cluster must dominate that voice, unless there is only one known speaker.
 
     Args:
-        clusters: Those of the scene's windows.
-        ids: Each cluster's speaker.
-        voices: Those of the scene's windows, or ``NOBODY``.
+        clusters: Cluster of each recent window.
+        ids: Speaker of each cluster.
+        voices: Voice of each recent window, or ``UNKNOWN``.
     """
-    heard = np.zeros((int(voices.max(initial=UNKNOWN)) + 1, len(ids)), np.intp)
-    np.add.at(heard, (voices[voices != UNKNOWN], clusters[voices != UNKNOWN]), 1)
-    mostly = np.where(heard.any(axis=1), heard.argmax(axis=1), UNKNOWN)
-    is_known = (mostly != UNKNOWN) & (ids[mostly] != UNKNOWN)
-    alone = np.count_nonzero(ids != UNKNOWN) == 1
+    counts = np.zeros((int(voices.max(initial=UNKNOWN)) + 1, len(ids)), np.intp)
+    np.add.at(counts, (voices[voices != UNKNOWN], clusters[voices != UNKNOWN]), 1)
+    dominant = np.where(counts.any(axis=1), counts.argmax(axis=1), UNKNOWN)
+    is_known = (dominant != UNKNOWN) & (ids[dominant] != UNKNOWN)
+    has_one_speaker = np.count_nonzero(ids != UNKNOWN) == 1
     found = set()
-    for cluster in np.flatnonzero((ids == UNKNOWN) & heard.any(axis=0)).tolist():
-        voice = int(heard[:, cluster].argmax())
-        if (alone or mostly[voice] == cluster) and np.delete(is_known, voice).any():
+    for cluster in np.flatnonzero((ids == UNKNOWN) & counts.any(axis=0)).tolist():
+        voice = int(counts[:, cluster].argmax())
+        if (has_one_speaker or dominant[voice] == cluster) and np.delete(is_known, voice).any():
             found.add(cluster)
     return found
 
@@ -136,28 +136,35 @@ def _is_new_speaker(
     config: SpeakerClusteringConfig,
     evidence_share: float = 1.0,
 ) -> bool:
-    """Return whether a cluster is unlike everyone who has an id, and for long enough.
+    """Return whether a cluster differs enough from every known speaker, for long enough.
 
-    Where a share of the evidence is ``evidence_share``, it has to be the more unlike.
+    Args:
+        cluster: The cluster.
+        labels: Cluster of each group.
+        ids: Speaker of each cluster.
+        groups: The groups.
+        config: Thresholds.
+        evidence_share: Share of the evidence that suffices if the cluster differs by the margin for separate
+            voices.
     """
     others = np.flatnonzero(ids != UNKNOWN)
     if not len(others):
         return True
     mean = _compute_centroid(groups, labels == cluster)
     nearest = max(float(mean @ _compute_centroid(groups, labels == other)) for other in others)
-    heard = float(groups.seconds[labels == cluster].sum())
+    seconds = float(groups.seconds[labels == cluster].sum())
     caution = min(1 + float(groups.seconds.sum()) / config.caution_seconds, config.max_caution)
-    wanted = (
+    required = (
         config.min_evidence
         * caution
         * (evidence_share if nearest < config.min_similarity - config.separate_voice_margin else 1.0)
     )
-    return heard * (config.min_similarity + config.new_speaker_margin - nearest) >= wanted
+    return seconds * (config.min_similarity + config.new_speaker_margin - nearest) >= required
 
 
 def _sort_by_duration(labels: NDArray[np.intp], seconds: NDArray[np.float32]) -> list[int]:
-    heard = np.bincount(labels, weights=seconds)
-    return [int(cluster) for cluster in np.argsort(-heard, kind="stable")]
+    durations = np.bincount(labels, weights=seconds)
+    return [int(cluster) for cluster in np.argsort(-durations, kind="stable")]
 
 
 def _compute_centroid(groups: EmbeddingGroups, chosen: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -166,6 +173,5 @@ def _compute_centroid(groups: EmbeddingGroups, chosen: NDArray[np.bool_]) -> NDA
 
 
 def _get_speaker_limit(state: DiarizerState) -> float:
-    """Return how many speakers there may be."""
-    wishes = state.options
-    return float(wishes.count or wishes.max_count or np.inf)
+    """Return the most speakers that the client allows."""
+    return float(state.options.count or state.options.max_count or np.inf)

@@ -1,10 +1,8 @@
-"""The diarizers of this version: what each needs, and how it is loaded.
+"""The table of diarizers: probes what each needs and loads it.
 
-As with engines, a probe looks for libraries by their specification and for files on the disk, and imports no
-model library; the module of a diarizer is imported when the diarizer is loaded.
+As with engines, a probe looks for installed packages and files and imports no model library. The module of a
+diarizer is imported when the diarizer is loaded.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,10 +13,10 @@ from types import MappingProxyType
 from echoic.errors import ModelUnavailable, Unavailable
 from echoic.interfaces.diarizer import Diarizer
 
-#: The diarizers that come with the package: the second hears no turns within a window, for half the cost.
+#: The diarizers in the package. The light one has no segmentation model and costs half as much.
 DEFAULT_DIARIZER = "embedded"
 LIGHT_DIARIZER = "embedded-light"
-#: The files of its models of voices and of turns, in the package.
+#: Their embedding and segmentation models.
 EMBEDDING_FILE = Path(__file__).parent / "campplus.onnx"
 SEGMENTATION_FILE = Path(__file__).parent / "segmentation.onnx"
 ONNXRUNTIME_MISSING = Unavailable("The package onnxruntime is not installed.", "pip install onnxruntime")
@@ -27,7 +25,7 @@ REINSTALL_COMMAND = "pip install --force-reinstall --no-deps echoic"
 
 @dataclass(frozen=True, slots=True)
 class ExternalWeights:
-    """What a diarizer needs that does not come with the package: a command, and where its weights are."""
+    """How to install the packages of an optional diarizer, and where to find its weights."""
 
     install_command: str
     weights_hint: str
@@ -44,54 +42,55 @@ SORTFORMER_WEIGHTS = ExternalWeights(
 
 @dataclass(frozen=True, slots=True)
 class DiarizerSpec:
-    """A diarizer's place in the table.
+    """A row of the table of diarizers.
 
-    Attributes:
-        name: What settings call it.
-        find_missing: Says what is missing; None: nothing. ``model``: its weights, where they do not come along.
-        load_diarizer: Returns it, with its weights; may take long.
-        is_listed: Whether people are told of it.
+    The functions take the path of the weights, which is None for diarizers whose weights are in the package.
     """
 
+    #: Its name in the settings.
     name: str
+    #: Returns what is missing, or None if the diarizer can be loaded.
     find_missing: Callable[[Path | None], Unavailable | None]
+    #: Loads the diarizer with its weights; may take long.
     load_diarizer: Callable[[Path | None], Diarizer]
+    #: Whether lists of diarizers for users show it.
     is_listed: bool = True
 
 
 def probe_diarizer(name: str = DEFAULT_DIARIZER, model: Path | None = None) -> Unavailable | None:
-    """Return what a diarizer lacks here, or None: nothing; imports no model library.
+    """Return what a diarizer is missing here, or None if it can be loaded; imports no model library.
 
     Args:
-        name: Its name.
-        model: Its weights, where they do not come with the package.
+        name: Name of the diarizer.
+        model: Path of its weights if they are not in the package.
 
     Raises:
-        ModelUnavailable: Nobody knows the name.
+        ModelUnavailable: There is no diarizer of that name.
     """
     return _get_spec(name).find_missing(model)
 
 
 def load_diarizer(name: str = DEFAULT_DIARIZER, model: Path | None = None) -> Diarizer:
-    """Return a diarizer with its weights; may take long.
+    """Load a diarizer with its weights; may take long.
 
     Args:
-        name: Its name.
-        model: Its weights, where they do not come with the package.
+        name: Name of the diarizer.
+        model: Path of its weights if they are not in the package.
 
     Raises:
-        ModelUnavailable: Nobody knows the name, or something is missing: what, and what brings it.
+        ModelUnavailable: There is no diarizer of that name, or something is missing; the message says what to
+            install.
     """
-    seat = _get_spec(name)
-    if missing := seat.find_missing(model):
+    spec = _get_spec(name)
+    if missing := spec.find_missing(model):
         raise ModelUnavailable(name, missing.reason, missing.install)
-    return seat.load_diarizer(model)
+    return spec.load_diarizer(model)
 
 
 def _get_spec(name: str) -> DiarizerSpec:
     if name not in DIARIZER_SPECS:
         raise ModelUnavailable(
-            name, f"There is no diarizer of this name; there are {', '.join(DIARIZER_SPECS)}."
+            name, f"There is no diarizer of this name. Available: {', '.join(DIARIZER_SPECS)}."
         )
     return DIARIZER_SPECS[name]
 
@@ -104,16 +103,16 @@ def _probe_embedded(_: Path | None) -> Unavailable | None:
 
 
 def _load_embedded(_: Path | None) -> Diarizer:
-    from echoic.diarization.embedding import CamPlusPlus  # noqa: PLC0415  # a seat imports when asked
-    from echoic.diarization.online import OnlineDiarizer  # noqa: PLC0415  # the same
-    from echoic.diarization.segmentation import PyanNet  # noqa: PLC0415  # the same
+    from echoic.diarization.embedding import CamPlusPlus  # noqa: PLC0415  # imported on loading
+    from echoic.diarization.online import OnlineDiarizer  # noqa: PLC0415  # imported on loading
+    from echoic.diarization.segmentation import PyanNet  # noqa: PLC0415  # imported on loading
 
     return OnlineDiarizer(CamPlusPlus(EMBEDDING_FILE), PyanNet(SEGMENTATION_FILE))
 
 
 def _load_light(_: Path | None) -> Diarizer:
-    from echoic.diarization.embedding import CamPlusPlus  # noqa: PLC0415  # a seat imports when asked
-    from echoic.diarization.online import OnlineDiarizer  # noqa: PLC0415  # the same
+    from echoic.diarization.embedding import CamPlusPlus  # noqa: PLC0415  # imported on loading
+    from echoic.diarization.online import OnlineDiarizer  # noqa: PLC0415  # imported on loading
 
     return OnlineDiarizer(CamPlusPlus(EMBEDDING_FILE), name=LIGHT_DIARIZER)
 
@@ -123,9 +122,9 @@ def _probe_pyannote(model: Path | None) -> Unavailable | None:
 
 
 def _load_pyannote(model: Path | None) -> Diarizer:
-    from echoic.diarization.online import OnlineDiarizer  # noqa: PLC0415  # the same
-    from echoic.diarization.pyannote import CONFIG, NAME, PyannoteEmbedder  # noqa: PLC0415  # the same
-    from echoic.diarization.segmentation import PyanNet  # noqa: PLC0415  # the same
+    from echoic.diarization.online import OnlineDiarizer  # noqa: PLC0415  # imported on loading
+    from echoic.diarization.pyannote import CONFIG, NAME, PyannoteEmbedder  # noqa: PLC0415  # imported on loading
+    from echoic.diarization.segmentation import PyanNet  # noqa: PLC0415  # imported on loading
 
     return OnlineDiarizer(PyannoteEmbedder(_require_model(model)), PyanNet(SEGMENTATION_FILE), CONFIG, NAME)
 
@@ -135,7 +134,7 @@ def _probe_sortformer(model: Path | None) -> Unavailable | None:
 
 
 def _load_sortformer(model: Path | None) -> Diarizer:
-    from echoic.diarization.sortformer import SortformerDiarizer  # noqa: PLC0415  # the same
+    from echoic.diarization.sortformer import SortformerDiarizer  # noqa: PLC0415  # imported on loading
 
     return SortformerDiarizer(_require_model(model))
 
@@ -147,33 +146,35 @@ def _find_missing_parts(
     if absent:
         return Unavailable(f"The module {absent} is not installed.", external.install_command)
     if model is None:
-        return Unavailable(f"No file is named for it; {external.weights_hint}")
-    return None if model.exists() else Unavailable(f"There is no {model}; {external.weights_hint}")
+        return Unavailable(f"No file with its weights is configured. {external.weights_hint}")
+    return (
+        None if model.exists() else Unavailable(f"The file {model} does not exist. {external.weights_hint}")
+    )
 
 
 def _is_installed(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except ModuleNotFoundError:  # the package that it is in
+    except ModuleNotFoundError:  # its parent package is missing
         return False
 
 
 def _require_model(model: Path | None) -> Path:
     if model is None:
-        raise ModelUnavailable("speakers", "No file is named for it.")
+        raise ModelUnavailable("speakers", "No file with its weights is configured.")
     return model
 
 
 def _load_scripted(_: Path | None) -> Diarizer:
-    from echoic.diarization.scripted import ScriptedDiarizer  # noqa: PLC0415  # the same
+    from echoic.diarization.scripted import ScriptedDiarizer  # noqa: PLC0415  # imported on loading
 
     return ScriptedDiarizer()
 
 
 DIARIZER_SPECS: Mapping[str, DiarizerSpec] = MappingProxyType(
     {
-        seat.name: seat
-        for seat in (
+        spec.name: spec
+        for spec in (
             DiarizerSpec(DEFAULT_DIARIZER, _probe_embedded, _load_embedded),
             DiarizerSpec(LIGHT_DIARIZER, _probe_embedded, _load_light),
             DiarizerSpec("pyannote", _probe_pyannote, _load_pyannote),

@@ -1,16 +1,15 @@
-"""Live diarization: windows of speech are grouped as they come, at the same cost in every minute.
+"""Online diarization: clusters embeddings of short windows, at constant cost per second of audio.
 
-The last seconds are heard anew with each piece of sound: a model of turns says which voices speak where in
-them, and each is looked at in short windows in which it speaks alone. Their vectors join a bounded number of
-groups, which are clustered anew for every piece; a cluster takes the id of the speaker most of it belonged to
-before. So a decision that turns out wrong is put right for what follows, and by ``review`` for what was.
+Each new chunk is analyzed together with the last seconds. A segmentation model finds the active voices, and
+an embedding model describes each voice in short windows in which it speaks alone. The embeddings join a
+bounded number of groups, which are clustered again for each chunk. A cluster keeps the id of the speaker that
+most of it belonged to before. So later chunks correct wrong decisions, and ``finalize`` corrects past turns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +22,10 @@ from echoic.diarization.assignment import (
     find_window_voices,
     place_groups,
 )
+from echoic.diarization.embedding import Embedder
 from echoic.diarization.fbank import HOP_SAMPLES
 from echoic.diarization.identity import SpeakerClusteringConfig, assign_speakers, resolve_final_speakers
+from echoic.diarization.segmentation import Segmenter
 from echoic.diarization.state import UNKNOWN, DiarizerState, build_empty_state
 from echoic.diarization.turns import join_turns
 from echoic.diarization.voice_segments import (
@@ -37,35 +38,31 @@ from echoic.diarization.voice_segments import (
 )
 from echoic.interfaces.diarizer import DiarizationChunk, DiarizationResult, SpeakerTurn
 
-if TYPE_CHECKING:
-    from echoic.diarization.embedding import Embedder
-    from echoic.diarization.segmentation import Segmenter
-
-#: Seconds that are looked at together at most; more would cost more than in proportion.
+#: Longest new audio that is analyzed at once; the cost grows faster than the length.
 _MAX_PART_SECONDS = 2.0
-#: Seconds that are heard anew with each piece: at most, at least, and for each second of the piece, so that
-#: short pieces cost no more. Shorter ones than a window's hop wait for more.
+#: Seconds of context before a chunk: at most, at least, and per second of the chunk, so that short chunks
+#: cost no more. Chunks shorter than a window's hop wait for more audio.
 _MAX_CONTEXT_SECONDS, _MIN_CONTEXT_SECONDS, _CONTEXT_RATIO = 10.0, 2.0, 6.7
-#: Seconds of a voice in a scene from which it counts as one.
+#: Seconds that a voice must speak alone in an analysis window to count as separate.
 _MIN_VOICE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class DiarizerConfig:
-    """How the diarizer decides."""
+    """Windowing and clustering of an ``OnlineDiarizer``."""
 
     windowing: WindowingConfig = field(default_factory=WindowingConfig)
     clustering: SpeakerClusteringConfig = field(default_factory=SpeakerClusteringConfig)
 
 
 class OnlineDiarizer:
-    """Tells speakers apart as they speak.
+    """Diarizes live audio with an embedding model and a segmentation model.
 
     Args:
-        embedder: The model of voices.
-        segmenter: The model of turns; None: wherever there is speech, one speaks.
-        config: How it decides.
-        name: What it is called.
+        embedder: The embedding model.
+        segmenter: The segmentation model; None: all speech in a chunk is one voice.
+        config: Windowing and clustering.
+        name: Name in settings and frames.
     """
 
     def __init__(
@@ -82,108 +79,102 @@ class OnlineDiarizer:
 
     @property
     def name(self) -> str:
-        """What it is called; ``embedded`` unless told otherwise."""
+        """The name; ``embedded`` by default."""
         return self._name
 
     def diarize(self, chunks: Sequence[DiarizationChunk]) -> list[DiarizationResult]:
-        """Return who speaks in each piece of sound."""
-        return [self._diarize_chunk(sound) for sound in chunks]
+        """Return the speaker turns of each chunk."""
+        return [self._diarize_chunk(chunk) for chunk in chunks]
 
     def finalize(self, state: object) -> tuple[SpeakerTurn, ...]:
-        """Return who spoke when, after all that was heard; of a long session less finely than ``diarize``."""
+        """Return the turns of the whole session, corrected; for long sessions coarser than ``diarize``."""
         if not isinstance(state, DiarizerState) or not len(state.intervals):
             return ()
         speakers = resolve_final_speakers(state, self._config.clustering)
         return join_turns(_find_speaker_spans(state, speakers, 0.0), self._config.windowing.max_pause)
 
     def close(self) -> None:
-        """Do nothing: the weights go with the last reference to the embedder."""
+        """Do nothing: the weights are freed with the last reference to the models."""
 
     def _diarize_chunk(self, chunk: DiarizationChunk) -> DiarizationResult:
-        """Return who speaks in a piece of sound, a long one bit by bit."""
+        """Return the turns of a chunk, analyzed in parts."""
         turns: list[SpeakerTurn] = []
-        carry = chunk.state
-        for bit in split_chunk(chunk, _MAX_PART_SECONDS):
-            voices = self._diarize_part(replace(bit, state=carry))
-            turns += voices.turns
-            carry = voices.state
+        state = chunk.state
+        for part in split_chunk(chunk, _MAX_PART_SECONDS):
+            result = self._diarize_part(replace(part, state=state))
+            turns += result.turns
+            state = result.state
         turns.sort(key=lambda turn: turn.start)
         spans = (((turn.start, turn.end), turn.speaker) for turn in turns)
-        return DiarizationResult(join_turns(spans, self._config.windowing.max_pause), carry)
+        return DiarizationResult(join_turns(spans, self._config.windowing.max_pause), state)
 
     def _diarize_part(self, part: DiarizationChunk) -> DiarizationResult:
-        before = part.state if isinstance(part.state, DiarizerState) else build_empty_state()
-        whole = build_analysis_window(part, before.recent_audio)
-        memory = replace(before, options=part.options)
-        new = whole.end - whole.new_start
-        if whole.has_new_speech and new < self._config.windowing.hop and not part.is_last:
-            return DiarizationResult(
-                (), replace(memory, recent_audio=whole.keep_recent(_MAX_CONTEXT_SECONDS, is_deferred=True))
-            )
+        previous = part.state if isinstance(part.state, DiarizerState) else build_empty_state()
+        window = build_analysis_window(part, previous.recent_audio)
+        state = replace(previous, options=part.options)
+        new_seconds = window.end - window.new_start
+        if window.has_new_speech and new_seconds < self._config.windowing.hop and not part.is_last:
+            recent = window.keep_recent(_MAX_CONTEXT_SECONDS, is_deferred=True)
+            return DiarizationResult((), replace(state, recent_audio=recent))
         turns: tuple[SpeakerTurn, ...] = ()
-        if whole.has_new_speech:
-            memory, turns = self._update_state(
-                memory,
-                whole.crop_to_last(
-                    min(_MAX_CONTEXT_SECONDS, max(_MIN_CONTEXT_SECONDS, _CONTEXT_RATIO * new))
-                ),
-            )
-        return DiarizationResult(
-            turns, replace(memory.trim(), recent_audio=whole.keep_recent(_MAX_CONTEXT_SECONDS))
-        )
+        if window.has_new_speech:
+            context = min(_MAX_CONTEXT_SECONDS, max(_MIN_CONTEXT_SECONDS, _CONTEXT_RATIO * new_seconds))
+            state, turns = self._update_state(state, window.crop_to_last(context))
+        recent = window.keep_recent(_MAX_CONTEXT_SECONDS)
+        return DiarizationResult(turns, replace(state.trim(), recent_audio=recent))
 
     def _update_state(
         self, state: DiarizerState, analysis_window: AnalysisWindow
     ) -> tuple[DiarizerState, tuple[SpeakerTurn, ...]]:
-        """Return the memory with what the new piece says, and who speaks in that."""
-        rules = self._config.windowing
-        active = find_active_voices(analysis_window, self._segmenter, rules.padding)
+        """Return the state after the new audio, and the turns in that audio."""
+        windowing = self._config.windowing
+        active = find_active_voices(analysis_window, self._segmenter, windowing.padding)
         start = round((analysis_window.new_start - analysis_window.origin) * FRAMES_PER_SECOND)
-        heard = [
-            self._embed_segment(analysis_window, passage)
-            for passage in find_voice_segments(active, start, rules.max_pause)
+        segments = [
+            self._embed_segment(analysis_window, segment)
+            for segment in find_voice_segments(active, start, windowing.max_pause)
         ]
-        if not sum(len(one.embeddings) for one in heard) and not len(state.groups):
+        if not sum(len(one.embeddings) for one in segments) and not len(state.groups):
             return state, ()
-        state = self._add_windows(state, analysis_window, heard)
+        state = self._add_windows(state, analysis_window, segments)
         state = assign_speakers(
             state, self._config.clustering, _find_reliable_voices(state, analysis_window, active)
         )
-        state = replace(state, intervals=place_groups(state, analysis_window, active, rules.min_length))
-        return state, self._build_turns(state, analysis_window, active, heard)
+        state = replace(state, intervals=place_groups(state, analysis_window, active, windowing.min_length))
+        return state, self._build_turns(state, analysis_window, active, segments)
 
     def _embed_segment(self, analysis_window: AnalysisWindow, segment: VoiceSegment) -> EmbeddedSegment:
-        """Return a passage with the vectors of its windows."""
+        """Return a segment with the embeddings of its windows."""
         windows = [*segment.split_windows(self._config.windowing)]
         if not windows:
             return EmbeddedSegment(segment, (), np.zeros((0, 0), np.float32))
         padded = np.pad(analysis_window.audio, (0, -analysis_window.audio.size % HOP_SAMPLES))
-        alone = padded.reshape(-1, HOP_SAMPLES)[segment.solo_frames].reshape(-1)
-        vectors = self._embedder.embed_windows(
-            alone, [(first * HOP_SAMPLES, last * HOP_SAMPLES) for first, last, _ in windows]
+        solo_audio = padded.reshape(-1, HOP_SAMPLES)[segment.solo_frames].reshape(-1)
+        embeddings = self._embedder.embed_windows(
+            solo_audio, [(first * HOP_SAMPLES, last * HOP_SAMPLES) for first, last, _ in windows]
         )
-        return EmbeddedSegment(segment, windows, vectors)
+        return EmbeddedSegment(segment, windows, embeddings)
 
     def _add_windows(
         self, state: DiarizerState, analysis_window: AnalysisWindow, segments: Sequence[EmbeddedSegment]
     ) -> DiarizerState:
-        """Return the memory with the windows in it: the long ones as groups, the others by the nearest."""
-        seen = [(one, window) for one in segments for window in one.windows]
-        if not seen:
+        """Add windows to the state: long ones as groups of their own, short ones to the nearest group."""
+        windows = [(one, window) for one in segments for window in one.windows]
+        if not windows:
             return state
-        vectors = np.concatenate([one.embeddings for one in segments if one.windows])
-        shortest = self._config.windowing.min_length * FRAMES_PER_SECOND
-        long = np.array([last - first >= shortest for _, (first, last, _) in seen])
+        embeddings = np.concatenate([one.embeddings for one in segments if one.windows])
+        min_frames = self._config.windowing.min_length * FRAMES_PER_SECOND
+        is_long = np.array([last - first >= min_frames for _, (first, last, _) in windows])
         if not len(state.groups):
-            long[:] = True
-        new = [one.count_new_seconds(place) for one in segments for place in range(len(one.windows))]
+            is_long[:] = True
+        seconds = [one.count_new_seconds(place) for one in segments for place in range(len(one.windows))]
         first = len(state.groups)
-        groups = state.groups.with_windows(vectors[long], np.array(new, np.float32)[long])
+        groups = state.groups.with_windows(embeddings[is_long], np.array(seconds, np.float32)[is_long])
         means = groups.sums / groups.seconds[:, np.newaxis]
-        places = np.where(long, first + np.cumsum(long) - 1, (vectors @ means.T).argmax(axis=1))
-        spans = [one.get_window_span(window, analysis_window.origin) for one, window in seen]
-        views = state.recent_windows.with_windows(analysis_window.origin, spans, places)
-        return replace(state, groups=groups, recent_windows=views)
+        indices = np.where(is_long, first + np.cumsum(is_long) - 1, (embeddings @ means.T).argmax(axis=1))
+        spans = [one.get_window_span(window, analysis_window.origin) for one, window in windows]
+        recent_windows = state.recent_windows.with_windows(analysis_window.origin, spans, indices)
+        return replace(state, groups=groups, recent_windows=recent_windows)
 
     def _build_turns(
         self,
@@ -192,26 +183,26 @@ class OnlineDiarizer:
         active: NDArray[np.bool_],
         segments: Sequence[EmbeddedSegment],
     ) -> tuple[SpeakerTurn, ...]:
-        """Return who speaks in the new piece."""
-        said = _find_speaker_spans(state, state.groups.speakers, analysis_window.origin)
-        before = [(span, who) for span, who in said if span[0] < analysis_window.new_start]
-        rules = self._config
-        who = assign_frame_speakers(
+        """Return the turns in the new audio."""
+        known = _find_speaker_spans(state, state.groups.speakers, analysis_window.origin)
+        before = [(span, speaker) for span, speaker in known if span[0] < analysis_window.new_start]
+        config = self._config
+        speakers = assign_frame_speakers(
             state.groups,
             segments,
             active,
             _to_frame_history(before, analysis_window, len(active)),
-            rules.clustering,
+            config.clustering,
         )
         spans = [((start, min(end, analysis_window.new_start)), one) for (start, end), one in before]
-        for speaker in np.unique(who[who != NO_SPEAKER]).tolist():
-            for begin, end in find_runs((who == speaker).any(axis=1)):
+        for speaker in np.unique(speakers[speakers != NO_SPEAKER]).tolist():
+            for begin, end in find_runs((speakers == speaker).any(axis=1)):
                 start = max(analysis_window.new_start, analysis_window.origin + begin / FRAMES_PER_SECOND)
                 if (
                     until := min(analysis_window.end, analysis_window.origin + end / FRAMES_PER_SECOND)
                 ) > start:
                     spans.append(((start, until), speaker))
-        turns = join_turns(sorted(spans), rules.windowing.max_pause)
+        turns = join_turns(sorted(spans), config.windowing.max_pause)
         return tuple(
             replace(turn, start=max(turn.start, analysis_window.new_start))
             for turn in turns
@@ -222,29 +213,29 @@ class OnlineDiarizer:
 def _find_reliable_voices(
     state: DiarizerState, analysis_window: AnalysisWindow, active: NDArray[np.bool_]
 ) -> NDArray[np.intp]:
-    """Return the voice that each view is, where that speaks alone for long enough to be told from others."""
-    alone = (active & (active.sum(axis=1, keepdims=True) == 1)).sum(axis=0)
+    """Return the voice of each recent window, or ``UNKNOWN`` if that voice speaks alone too briefly."""
+    solo_frames = (active & (active.sum(axis=1, keepdims=True) == 1)).sum(axis=0)
     voices = find_window_voices(state, analysis_window, active)
     return np.where(
-        (voices != UNKNOWN) & (alone[voices] >= _MIN_VOICE_SECONDS * FRAMES_PER_SECOND), voices, UNKNOWN
+        (voices != UNKNOWN) & (solo_frames[voices] >= _MIN_VOICE_SECONDS * FRAMES_PER_SECOND), voices, UNKNOWN
     )
 
 
 def _find_speaker_spans(
     state: DiarizerState, speakers: NDArray[np.intp], since: float
 ) -> list[tuple[TimeSpan, int]]:
-    """Return when each speaker was heard since then, in order of their starts."""
-    times = state.intervals
-    late = times.ends > since
-    spans = zip(times.starts[late].tolist(), times.ends[late].tolist(), strict=True)
-    found = zip(spans, speakers[times.groups[late]].tolist(), strict=True)
+    """Return the speakers' spans that end after ``since``, sorted by start."""
+    intervals = state.intervals
+    kept = intervals.ends > since
+    spans = zip(intervals.starts[kept].tolist(), intervals.ends[kept].tolist(), strict=True)
+    found = zip(spans, speakers[intervals.groups[kept]].tolist(), strict=True)
     return [(span, speaker) for span, speaker in found if speaker != UNKNOWN]
 
 
 def _to_frame_history(
     earlier_spans: Sequence[tuple[TimeSpan, int]], analysis_window: AnalysisWindow, frame_count: int
 ) -> list[tuple[slice, int]]:
-    """Return who was heard in which frames of the scene before its new piece."""
+    """Return the speakers in the frames before the new audio."""
     found = []
     for (start, end), speaker in earlier_spans:
         first, last = (

@@ -1,7 +1,7 @@
-"""Voices by an embedding model of pyannote.audio (the extra ``pyannote``), for the live diarizer.
+"""Speaker embeddings by a model of pyannote.audio (extra ``pyannote``), for the online diarizer.
 
 Source: https://github.com/pyannote/pyannote-audio; the weights of its pipelines' model,
-``pyannote/wespeaker-voxceleb-resnet34-LM`` (CC-BY-4.0), are fetched by hand: a folder or a checkpoint.
+``pyannote/wespeaker-voxceleb-resnet34-LM`` (CC-BY-4.0), are downloaded by hand: a folder or a checkpoint.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from echoic.diarization.online import DiarizerConfig
 from echoic.errors import ModelUnavailable
 
 NAME = "pyannote"
-#: The cosine from which that model's voices are one: 1 less the distance at which pyannote's pipeline cuts.
+#: Clustering for that model: 1 minus the distance at which pyannote's pipeline cuts clusters.
 #: Source: https://huggingface.co/pyannote/speaker-diarization-3.1 (``config.yaml``, ``threshold``).
 CONFIG = DiarizerConfig(clustering=SpeakerClusteringConfig(min_similarity=1 - 0.7046))
 
@@ -27,10 +27,10 @@ class PyannoteEmbedder:
     """An embedding model of pyannote.audio.
 
     Args:
-        model: Its folder, or its checkpoint.
+        model: Folder or checkpoint of the model.
 
     Raises:
-        ModelUnavailable: It cannot be read.
+        ModelUnavailable: The file cannot be read or holds no model.
     """
 
     def __init__(self, model: Path) -> None:
@@ -48,12 +48,12 @@ class PyannoteEmbedder:
     def embed_windows(
         self, audio: NDArray[np.float32], windows: Sequence[tuple[int, int]]
     ) -> NDArray[np.float32]:
-        """Return one vector of length 1 for each window."""
-        alike: dict[int, list[int]] = defaultdict(list)
+        """Return a unit vector for each window: float32, shape ``(len(windows), size)``."""
+        by_size: dict[int, list[int]] = defaultdict(list)
         for place, (start, end) in enumerate(windows):
-            alike[end - start].append(place)
+            by_size[end - start].append(place)
         found: dict[int, NDArray[np.float32]] = {}
-        for places in alike.values():
+        for places in by_size.values():
             batch = np.stack([audio[slice(*windows[place])] for place in places])
             with self._torch.inference_mode():
                 vectors = self._model(self._torch.from_numpy(batch)[:, None]).numpy()

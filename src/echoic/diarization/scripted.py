@@ -1,7 +1,7 @@
-"""A diarizer that tells speakers by what ``engines.scripted.draw`` drew: for tests and for load.
+"""A diarizer for tests and load: recognizes the words that ``engines.scripted.draw_words`` draws.
 
-The vocabulary is shared out among the speakers: the first ``words_each`` words are said by one voice, the
-next by another. Like a real one it says too late who it was if it is told to, and its review corrects that.
+The vocabulary is divided among the speakers: the first ``words_per_speaker`` words belong to one voice, the
+next to another. Like a real diarizer it can recognize a new speaker late, which ``finalize`` corrects.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from echoic.interfaces.diarizer import (
     SpeakerTurn,
 )
 
-#: Seconds without speech that end a turn.
+#: Seconds of silence that end a turn.
 TURN_PAUSE_SECONDS = 0.3
-#: Turns that a review remembers.
+#: Turns kept for ``finalize``.
 MAX_FINAL_TURNS = 1000
 
 
 class ScriptedDiarizer:
-    """Says whose words were drawn.
+    """Recognizes speakers by the words that were drawn.
 
     Args:
-        words_per_speaker: How many words of the vocabulary are one voice's.
-        new_speaker_delay: Seconds of its words that a voice must have said before ``diarize`` takes it for a new speaker
-            rather than the one before; ``finalize`` knows better.
-        hooks: Called by the voice's number (0: that of the first words) when it is heard; may raise or block.
+        words_per_speaker: Words of the vocabulary per voice.
+        new_speaker_delay: Seconds of a new voice that ``diarize`` still assigns to the previous speaker;
+            ``finalize`` corrects them.
+        hooks: By the number of a voice, functions called when it speaks; they may raise or block.
     """
 
     def __init__(
@@ -58,15 +58,15 @@ class ScriptedDiarizer:
         return "scripted"
 
     def diarize(self, chunks: Sequence[DiarizationChunk]) -> list[DiarizationResult]:
-        """Return whose words were drawn into each piece.
+        """Return the speaker turns of each chunk.
 
         Raises:
-            Exception: Whatever a hook raises.
+            Exception: A hook raised it.
         """
-        return [self._diarize_chunk(sound) for sound in chunks]
+        return [self._diarize_chunk(chunk) for chunk in chunks]
 
     def finalize(self, state: object) -> tuple[SpeakerTurn, ...]:
-        """Return who spoke, as if each voice had been known from its first word."""
+        """Return all turns, as if each voice had been recognized from its first word."""
         if not isinstance(state, _ScriptedDiarizerState):
             return ()
         ids = {voice: id_ for id_, voice in enumerate(state.known_voices)}
@@ -81,26 +81,26 @@ class ScriptedDiarizer:
     def _diarize_chunk(self, chunk: DiarizationChunk) -> DiarizationResult:
         before = chunk.state if isinstance(chunk.state, _ScriptedDiarizerState) else _ScriptedDiarizerState()
         known, seconds, turns = list(before.known_voices), dict(before.voice_seconds), []
-        heard = [*self._find_word_turns(chunk)]
-        for turn in heard:
+        word_turns = [*self._find_word_turns(chunk)]
+        for turn in word_turns:
             self._hooks.get(turn.speaker, _do_nothing)()
             seconds[turn.speaker] = seconds.get(turn.speaker, 0.0) + turn.end - turn.start
             if turn.speaker not in known and (seconds[turn.speaker] >= self._new_speaker_delay or not known):
                 known.append(turn.speaker)
-            new = known.index(turn.speaker) if turn.speaker in known else before.last_speaker
-            before = replace(before, last_speaker=new)
-            turns.append(replace(turn, speaker=_limit_speaker(new, chunk.options)))
+            speaker = known.index(turn.speaker) if turn.speaker in known else before.last_speaker
+            before = replace(before, last_speaker=speaker)
+            turns.append(replace(turn, speaker=_limit_speaker(speaker, chunk.options)))
         after = _ScriptedDiarizerState(
             tuple(known),
             MappingProxyType(seconds),
             before.last_speaker,
-            (*before.voice_turns, *heard)[-MAX_FINAL_TURNS:],
+            (*before.voice_turns, *word_turns)[-MAX_FINAL_TURNS:],
             chunk.options,
         )
         return DiarizationResult(_merge_turns(turns), after)
 
     def _find_word_turns(self, chunk: DiarizationChunk) -> Iterable[SpeakerTurn]:
-        """Yield the words' places, each with the number of its voice as the speaker."""
+        """Yield a turn per word, with the number of its voice as the speaker."""
         levels = np.rint(np.abs(chunk.audio) * AMPLITUDE_STEPS).astype(np.intp)
         for begin, end in chunk.speech_spans:
             for first, last in _find_level_runs(levels[begin:end]):
@@ -112,23 +112,24 @@ class ScriptedDiarizer:
 
 @dataclass(frozen=True, slots=True)
 class _ScriptedDiarizerState:
-    """The voices by their ids, seconds heard of each, the last id said, what was heard by voices."""
-
+    #: Recognized voices; their index is the speaker id.
     known_voices: tuple[int, ...] = ()
+    #: Seconds of speech of each voice.
     voice_seconds: Mapping[int, float] = field(default_factory=dict)
     last_speaker: int = 0
+    #: Turns with voices instead of speakers, for ``finalize``.
     voice_turns: tuple[SpeakerTurn, ...] = ()
     options: SpeakerOptions | None = None
 
 
 def _limit_speaker(speaker: int, options: SpeakerOptions | None) -> int:
-    """Return the id, or the last that the client allows."""
-    most = (options.count or options.max_count) if options else None
-    return speaker if most is None else min(speaker, most - 1)
+    """Return the id, or the highest one that the client allows."""
+    limit = (options.count or options.max_count) if options else None
+    return speaker if limit is None else min(speaker, limit - 1)
 
 
 def _merge_turns(turns: Iterable[SpeakerTurn]) -> tuple[SpeakerTurn, ...]:
-    """Return the turns, those of one speaker without a pause between them as one."""
+    """Join turns of one speaker without a pause between them."""
     joined: list[SpeakerTurn] = []
     for turn in turns:
         if joined and joined[-1].speaker == turn.speaker and turn.start - joined[-1].end < TURN_PAUSE_SECONDS:

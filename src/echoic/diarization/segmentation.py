@@ -1,7 +1,7 @@
-"""Which voices are where in some seconds of sound, also two at once: segmentation-3.0 by onnxruntime.
+"""Speaker segmentation: the interface of a model, and pyannote's segmentation-3.0 by onnxruntime.
 
-Source of the model: https://huggingface.co/pyannote/segmentation-3.0 (MIT); docs/decisions/0020 says how its
-file is made. It was trained on 10 s and knows three voices at a time, two of them at once.
+Source of the model: https://huggingface.co/pyannote/segmentation-3.0 (MIT); docs/decisions/0020 describes
+its conversion. It was trained on 10 s of audio and separates three voices, two of them at a time.
 """
 
 from __future__ import annotations
@@ -14,37 +14,37 @@ from numpy.typing import NDArray
 from echoic.diarization.fbank import HOP_SAMPLES
 from echoic.engines.onnx_runtime import PackagedOnnxModel
 
-#: Seconds that it hears at once.
+#: Longest input in seconds.
 MAX_INPUT_SECONDS = 10.0
-#: Samples from one answer of the network to the next, and the middle of the first.
+#: Samples from one output frame to the next, and the middle of the first.
 _STEP_SAMPLES, _FIRST_MIDDLE_SAMPLE = 270, 495
-#: Samples below which there is no answer.
+#: Shortest input in samples.
 _MIN_SAMPLES = 1_600
-#: The network's classes: which voices speak.
+#: The active voices of each output class.
 _CLASS_VOICES = np.array(
     [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1]], dtype=np.bool_
 )
 
 
 class Segmenter(Protocol):
-    """A loaded model of turns; called from several threads at once."""
+    """A loaded segmentation model; called from several threads at once."""
 
     def find_voices(self, audio: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Return which voices speak in each 10 ms; their numbers mean something within the answer only.
+        """Return the active voices in each 10 ms; the order of voices holds for this call only.
 
         Args:
             audio: float32, shape ``(n,)``, mono, 16 kHz, -1..1, at most ``MAX_INPUT_SECONDS``.
 
         Returns:
-            Shape ``(frames, voices)``; the last frame may be short.
+            bool, shape ``(frames, voices)``; the last frame may be short.
         """
 
 
 class PyanNet(PackagedOnnxModel):
-    """segmentation-3.0."""
+    """The segmentation model segmentation-3.0."""
 
     def find_voices(self, audio: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Return which of three voices speak in each 10 ms."""
+        """Return the active ones of three voices in each 10 ms."""
         frames = -(-audio.size // HOP_SAMPLES)
         if audio.size < _MIN_SAMPLES:
             return np.zeros((frames, _CLASS_VOICES.shape[1]), np.bool_)

@@ -1,10 +1,10 @@
-"""Streaming Sortformer by NeMo (the extra ``nemo``): up to four speakers, told apart by one network.
+"""Diarizes up to four speakers with NVIDIA's streaming Sortformer by NeMo (extra ``nemo``).
 
 Source: https://github.com/NVIDIA/NeMo (``SortformerEncLabelModel``). The weights are NVIDIA's
-``diar_streaming_sortformer_4spk-v2``, a ``.nemo`` file that nobody ships.
+``diar_streaming_sortformer_4spk-v2``, a ``.nemo`` file that is downloaded by hand.
 
-Each piece of sound is a chunk of the network; its cache of speakers is the carry, of the size that the model
-sets. Features begin ``_CONTEXT`` before the piece, so that its first frames are not those of an edge.
+Each part of the audio is one chunk of the network. The state holds the network's speaker cache; the model
+sets its size. Features begin ``_CONTEXT_SECONDS`` before the part, so that its first frames have context.
 """
 
 from __future__ import annotations
@@ -32,36 +32,37 @@ from echoic.errors import ModelUnavailable
 from echoic.interfaces.diarizer import DiarizationChunk, DiarizationResult, SpeakerTurn
 
 NAME = "sortformer"
-#: Seconds of one row of the network's answer.
+#: Seconds of one output row of the network.
 _ROW_SECONDS = 0.08
-#: Seconds before a piece that the network sees as well, in whole rows.
+#: Seconds of audio before a part that the network gets as context, in whole rows.
 _CONTEXT_SECONDS = 0.56
-#: Seconds that the network is given at once, in whole rows.
+#: Longest part in seconds, in whole rows.
 _MAX_PART_SECONDS = 2.0
-#: Seconds of the shortest piece that has features.
+#: Shortest part in seconds that has features.
 _MIN_PART_SECONDS = 0.1
-#: Shorter silences belong to the speaker, in seconds.
+#: Shorter silences are part of a turn.
 _MAX_PAUSE_SECONDS = 0.8
 
 
 @dataclass(frozen=True, slots=True)
 class _SortformerState:
-    """The network's state, its last seconds of sound, its speakers by their ids, who spoke when."""
+    """The state of one session."""
 
     network_state: Any
     recent_audio: RecentAudio
+    #: The network's speakers; their index is the speaker id.
     speakers: tuple[int, ...]
     intervals: GroupIntervals
 
 
 class SortformerDiarizer:
-    """Tells up to four speakers apart.
+    """Diarizes up to four speakers.
 
     Args:
         file: The ``.nemo`` file of a streaming Sortformer.
 
     Raises:
-        ModelUnavailable: It cannot be read, or holds another model.
+        ModelUnavailable: The file cannot be read or holds another model.
     """
 
     def __init__(self, file: Path) -> None:
@@ -87,55 +88,58 @@ class SortformerDiarizer:
         return NAME
 
     def diarize(self, chunks: Sequence[DiarizationChunk]) -> list[DiarizationResult]:
-        """Return who speaks in each piece of sound; where two speak at once, who is heard best."""
+        """Return the speaker turns of each chunk; overlapping speech goes to the most probable speaker."""
         with self._torch.inference_mode():
-            return [self._diarize_chunk(sound) for sound in chunks]
+            return [self._diarize_chunk(chunk) for chunk in chunks]
 
     def finalize(self, state: object) -> tuple[SpeakerTurn, ...]:
-        """Return who spoke when, as ``diarize`` said it: the network corrects nothing."""
+        """Return the turns that ``diarize`` returned: the network corrects nothing."""
         if not isinstance(state, _SortformerState):
             return ()
-        times = state.intervals
-        spans = zip(times.starts.tolist(), times.ends.tolist(), strict=True)
-        return join_turns(zip(spans, times.groups.tolist(), strict=True), _MAX_PAUSE_SECONDS)
+        intervals = state.intervals
+        spans = zip(intervals.starts.tolist(), intervals.ends.tolist(), strict=True)
+        return join_turns(zip(spans, intervals.groups.tolist(), strict=True), _MAX_PAUSE_SECONDS)
 
     def close(self) -> None:
-        """Do nothing: the weights go with the last reference."""
+        """Do nothing: the weights are freed with the last reference."""
 
     def _diarize_chunk(self, chunk: DiarizationChunk) -> DiarizationResult:
-        carry = chunk.state if isinstance(chunk.state, _SortformerState) else None
+        state = chunk.state if isinstance(chunk.state, _SortformerState) else None
         found: list[tuple[TimeSpan, int]] = []
-        for bit in split_chunk(chunk, _MAX_PART_SECONDS):
-            spans, carry = self._diarize_part(bit, carry)
+        for part in split_chunk(chunk, _MAX_PART_SECONDS):
+            spans, state = self._diarize_part(part, state)
             found += spans
-        return DiarizationResult(join_turns(found, _MAX_PAUSE_SECONDS), carry)
+        return DiarizationResult(join_turns(found, _MAX_PAUSE_SECONDS), state)
 
     def _diarize_part(
-        self, part: DiarizationChunk, before: _SortformerState | None
+        self, part: DiarizationChunk, previous: _SortformerState | None
     ) -> tuple[list[tuple[TimeSpan, int]], _SortformerState]:
-        scene = build_analysis_window(part, before.recent_audio if before else None)
-        state = (
-            copy(before.network_state) if before else self._model.sortformer_modules.init_streaming_state(1)
-        )
-        known = before.speakers if before else ()
-        stretches = before.intervals if before else build_empty_intervals()
+        window = build_analysis_window(part, previous.recent_audio if previous else None)
+        if previous:
+            state, known, intervals = copy(previous.network_state), previous.speakers, previous.intervals
+        else:
+            state = self._model.sortformer_modules.init_streaming_state(1)
+            known, intervals = (), build_empty_intervals()
         spans: list[tuple[TimeSpan, int]] = []
-        if scene.end - scene.new_start >= _MIN_PART_SECONDS:
-            state, chances = self._run_network(scene, state)
-            spoken = _join_spans((b, e) for b, e in scene.speech_spans if e > scene.new_start)
-            rows, known = _assign_rows(chances, known, part.options.count or part.options.max_count)
-            spans = list(_iterate_spans(rows, spoken, scene))
-            stretches = trim_intervals(
-                stretches.replace_since(
-                    scene.new_start, [span for span, _ in spans], [who for _, who in spans]
+        if window.end - window.new_start >= _MIN_PART_SECONDS:
+            state, probabilities = self._run_network(window, state)
+            speech = _join_spans((start, end) for start, end in window.speech_spans if end > window.new_start)
+            limit = part.options.count or part.options.max_count
+            rows, known = assign_rows(probabilities, known, limit)
+            spans = list(find_row_spans(rows, speech, window))
+            intervals = trim_intervals(
+                intervals.replace_since(
+                    window.new_start, [span for span, _ in spans], [speaker for _, speaker in spans]
                 )
             )
-        return spans, _SortformerState(state, scene.keep_recent(_CONTEXT_SECONDS), known, stretches)
+        return spans, _SortformerState(state, window.keep_recent(_CONTEXT_SECONDS), known, intervals)
 
     def _run_network(
-        self, analysis_window: AnalysisWindow, network_state: Any
-    ) -> tuple[Any, NDArray[np.float32]]:  # NeMo's own
-        """Return the state after the new piece, and each speaker's chance in each row of it."""
+        self,
+        analysis_window: AnalysisWindow,
+        network_state: Any,  # noqa: ANN401  # NeMo's own
+    ) -> tuple[Any, NDArray[np.float32]]:
+        """Return the network's state after the new audio, and the probability of each speaker per row."""
         model, torch = self._model, self._torch
         audio = torch.from_numpy(np.array(analysis_window.audio))[None]
         features, size = model.process_signal(audio, torch.tensor([audio.shape[1]]))
@@ -144,19 +148,19 @@ class SortformerDiarizer:
             round((analysis_window.new_start - analysis_window.origin) / _ROW_SECONDS)
             * model.encoder.subsampling_factor
         )
-        nothing = torch.zeros((1, 0, model.sortformer_modules.n_spk))
-        after, chances = model.forward_streaming_step(
+        no_predictions = torch.zeros((1, 0, model.sortformer_modules.n_spk))
+        new_state, probabilities = model.forward_streaming_step(
             processed_signal=features.transpose(1, 2),
             processed_signal_length=size,
             streaming_state=network_state,
-            total_preds=nothing,
+            total_preds=no_predictions,
             left_offset=left,
         )
-        return after, chances[0].numpy()
+        return new_state, probabilities[0].numpy()
 
 
 def _join_spans(spans: Iterable[TimeSpan]) -> list[TimeSpan]:
-    """Return the spans, those without a pause between them as one."""
+    """Join spans without a pause between them."""
     found: list[TimeSpan] = []
     for start, end in spans:
         if found and start - found[-1][1] < _MAX_PAUSE_SECONDS:
@@ -166,10 +170,10 @@ def _join_spans(spans: Iterable[TimeSpan]) -> list[TimeSpan]:
     return found
 
 
-def _assign_rows(
+def assign_rows(
     probabilities: NDArray[np.float32], known_speakers: tuple[int, ...], max_speakers: int | None
 ) -> tuple[list[int], tuple[int, ...]]:
-    """Return the id of each row's likeliest speaker, and the network's speakers in the order of their ids."""
+    """Return the id of the most probable speaker per row, and the network's speakers in order of ids."""
     ids = list(known_speakers)
     rows = []
     for row in probabilities:
@@ -181,14 +185,14 @@ def _assign_rows(
     return rows, tuple(ids)
 
 
-def _iterate_spans(
+def find_row_spans(
     rows: Sequence[int], speech_spans: Sequence[TimeSpan], analysis_window: AnalysisWindow
 ) -> Iterator[tuple[TimeSpan, int]]:
-    """Yield what of the rows is speech; the rows share the new piece equally."""
+    """Yield the spans of speech in each row with its speaker; rows divide the new audio equally."""
     length = (analysis_window.end - analysis_window.new_start) / max(1, len(rows))
     for begin, stop in speech_spans:
-        for place, who in enumerate(rows):
-            start = max(begin, analysis_window.new_start + place * length)
-            end = min(stop, analysis_window.new_start + (place + 1) * length)
+        for row, speaker in enumerate(rows):
+            start = max(begin, analysis_window.new_start + row * length)
+            end = min(stop, analysis_window.new_start + (row + 1) * length)
             if end > start:
-                yield (start, end), who
+                yield (start, end), speaker

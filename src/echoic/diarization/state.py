@@ -1,4 +1,4 @@
-"""What a diarizer remembers of a session: groups of windows and when they were heard, both bounded."""
+"""The state of a diarizer for one session: groups of embeddings and their intervals, both bounded."""
 
 from __future__ import annotations
 
@@ -12,33 +12,32 @@ from echoic.diarization.analysis_window import RecentAudio, TimeSpan
 from echoic.diarization.clustering import compute_similarity, find_closest_pair
 from echoic.interfaces.diarizer import SpeakerOptions
 
-#: Groups that are remembered; beyond that the two that are most alike become one.
+#: Most groups; beyond that, the two most similar ones are merged.
 MAX_GROUPS = 128
-#: Stretches of time that are remembered; beyond that the shortest goes to the one before it.
+#: Most intervals; beyond that, the shortest one is merged with the one before it.
 MAX_INTERVALS = 4096
-#: A group of which it is not yet known who it is.
+#: Speaker of a group without a speaker yet.
 UNKNOWN = -1
+#: Gap between two intervals of a group that still counts as none, in seconds.
+_MERGE_GAP_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingGroups:
-    """Windows that sound alike, as far as they are remembered; the arrays are read-only.
+    """Groups of similar windows; the arrays are read-only."""
 
-    Attributes:
-        sums: The sums of their unit vectors, each times its seconds: float32, shape ``(groups, size)``.
-        seconds: What they say anew: float32, shape ``(groups,)``.
-        speakers: Who it is, or ``UNKNOWN``: shape ``(groups,)``.
-    """
-
+    #: Sums of the windows' unit vectors, weighted by seconds: float32, shape ``(groups, size)``.
     sums: NDArray[np.float32]
+    #: Seconds of new speech in each group: float32, shape ``(groups,)``.
     seconds: NDArray[np.float32]
+    #: Speaker of each group, or ``UNKNOWN``: shape ``(groups,)``.
     speakers: NDArray[np.intp]
 
     def __len__(self) -> int:
         return len(self.seconds)
 
     def with_windows(self, embeddings: NDArray[np.float32], seconds: NDArray[np.float32]) -> EmbeddingGroups:
-        """Return them with more windows, each a group of its own and nobody's yet."""
+        """Add windows, each as a group of its own without a speaker."""
         weighted = embeddings * seconds[:, np.newaxis]
         return _build_groups(
             np.concatenate((self.sums.reshape(-1, embeddings.shape[1]), weighted)),
@@ -47,11 +46,11 @@ class EmbeddingGroups:
         )
 
     def with_speakers(self, speakers: NDArray[np.intp]) -> EmbeddingGroups:
-        """Return them with other speakers."""
+        """Replace the speakers."""
         return _build_groups(self.sums, self.seconds, speakers)
 
     def merge_pair(self, kept: int, merged: int) -> EmbeddingGroups:
-        """Return them with the group ``merged`` put to the group ``kept``."""
+        """Merge the group ``merged`` into the group ``kept``."""
         sums, seconds = self.sums.copy(), self.seconds.copy()
         sums[kept] += sums[merged]
         seconds[kept] += seconds[merged]
@@ -61,23 +60,20 @@ class EmbeddingGroups:
 
 @dataclass(frozen=True, slots=True)
 class GroupIntervals:
-    """When each group was heard, in order; the arrays are read-only, shape ``(stretches,)``.
+    """When each group spoke, in order; the arrays are read-only, shape ``(intervals,)``."""
 
-    Attributes:
-        starts: Seconds on the session's clock, float64.
-        ends: The same.
-        groups: Which group, by its place.
-    """
-
+    #: Seconds on the session's clock, float64.
     starts: NDArray[np.float64]
+    #: Seconds on the session's clock, float64.
     ends: NDArray[np.float64]
+    #: Index of the group.
     groups: NDArray[np.intp]
 
     def __len__(self) -> int:
         return len(self.starts)
 
     def replace_since(self, since: float, spans: Sequence[TimeSpan], groups: Sequence[int]) -> GroupIntervals:
-        """Return what they say of the time before ``since``, and others, in any order, for the time after."""
+        """Keep the intervals before ``since`` and replace those after it; the new ones may be unsorted."""
         before = self.starts < since
         starts, ends, places = self.starts[before], self.ends[before], self.groups[before]
         order = sorted(range(len(spans)), key=lambda place: spans[place])
@@ -88,11 +84,11 @@ class GroupIntervals:
         )
 
     def merge_pair(self, kept: int, merged: int) -> GroupIntervals:
-        """Return them after ``Groups.without``."""
+        """Renumber the groups after ``EmbeddingGroups.merge_pair``."""
         return _build_intervals(self.starts, self.ends, _renumber_groups(self.groups, kept, merged))
 
     def merge_shortest(self) -> GroupIntervals:
-        """Return them with the shortest given to the one before it."""
+        """Merge the shortest interval with the one before it."""
         at = int((self.ends - self.starts)[1:].argmin()) + 1
         ends, rest = self.ends.copy(), np.arange(len(self)) != at
         ends[at - 1] = max(ends[at - 1], ends[at])
@@ -101,22 +97,19 @@ class GroupIntervals:
 
 @dataclass(frozen=True, slots=True)
 class RecentWindows:
-    """The windows of the last seconds; the arrays are read-only, shape ``(windows,)``.
+    """The windows of the last seconds; the arrays are read-only, shape ``(windows,)``."""
 
-    Attributes:
-        starts: Seconds on the session's clock, float64.
-        ends: The same.
-        groups: The group that each is in, by its place.
-    """
-
+    #: Seconds on the session's clock, float64.
     starts: NDArray[np.float64]
+    #: Seconds on the session's clock, float64.
     ends: NDArray[np.float64]
+    #: Index of the group that the window belongs to.
     groups: NDArray[np.intp]
 
     def with_windows(
         self, since: float, spans: Sequence[TimeSpan], groups: NDArray[np.intp]
     ) -> RecentWindows:
-        """Return those that end after ``since``, and more."""
+        """Keep the windows that end after ``since`` and add more."""
         kept = self.ends > since
         edges = np.array(spans, np.float64).reshape(-1, 2)
         starts = np.concatenate((self.starts[kept], edges[:, 0]))
@@ -124,33 +117,30 @@ class RecentWindows:
         return _build_recent_windows(starts, ends, np.concatenate((self.groups[kept], groups)))
 
     def merge_pair(self, kept: int, merged: int) -> RecentWindows:
-        """Return them after ``Groups.without``."""
+        """Renumber the groups after ``EmbeddingGroups.merge_pair``."""
         return _build_recent_windows(self.starts, self.ends, _renumber_groups(self.groups, kept, merged))
 
 
 @dataclass(frozen=True, slots=True)
 class DiarizerState:
-    """What is known of a session; nothing in it changes.
+    """The state of one session; immutable."""
 
-    Attributes:
-        groups: What was heard.
-        intervals: When; those of two who speak at once overlap.
-        recent_windows: The windows of the last seconds.
-        recent_audio: The last seconds themselves, for windows that reach back.
-        speaker_count: Speakers that got an id.
-        options: What the client says of the speakers.
-    """
-
+    #: Groups of embeddings.
     groups: EmbeddingGroups
+    #: When the groups spoke; intervals of two speakers may overlap.
     intervals: GroupIntervals
+    #: The windows of the last seconds.
     recent_windows: RecentWindows
+    #: The audio of the last seconds, context for the next chunk.
     recent_audio: RecentAudio | None = None
+    #: Number of speakers with an id.
     speaker_count: int = 0
+    #: The client's options, such as the number of speakers.
     options: SpeakerOptions = field(default_factory=SpeakerOptions)
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of its arrays."""
+        """Size of the arrays in bytes."""
         groups = (self.groups.sums, self.groups.seconds, self.groups.speakers)
         times = [
             array
@@ -161,30 +151,30 @@ class DiarizerState:
         return sum(array.nbytes for array in (*groups, *times)) + past
 
     def trim(self) -> DiarizerState:
-        """Return it with no more groups and stretches than may be."""
-        groups, stretches, views = self.groups, self.intervals, self.recent_windows
+        """Merge groups and intervals until neither exceeds its limit."""
+        groups, intervals, windows = self.groups, self.intervals, self.recent_windows
         while len(groups) > MAX_GROUPS:
             pair = find_closest_pair(compute_similarity(groups.sums, groups.seconds), groups.speakers)
-            groups, stretches = groups.merge_pair(*pair), stretches.merge_pair(*pair)
-            views = views.merge_pair(*pair)
-        return replace(self, groups=groups, intervals=trim_intervals(stretches), recent_windows=views)
+            groups, intervals = groups.merge_pair(*pair), intervals.merge_pair(*pair)
+            windows = windows.merge_pair(*pair)
+        return replace(self, groups=groups, intervals=trim_intervals(intervals), recent_windows=windows)
 
 
 def build_empty_state() -> DiarizerState:
-    """Return what is known before anything is heard."""
-    none = np.zeros(0, np.float32)
-    nobody = np.zeros(0, np.intp)
-    views = _build_recent_windows(np.zeros(0), np.zeros(0), nobody)
-    return DiarizerState(_build_groups(none.reshape(0, 0), none, nobody), build_empty_intervals(), views)
+    """Return the state of a new session."""
+    floats, indices = np.zeros(0, np.float32), np.zeros(0, np.intp)
+    groups = _build_groups(floats.reshape(0, 0), floats, indices)
+    windows = _build_recent_windows(np.zeros(0), np.zeros(0), indices)
+    return DiarizerState(groups, build_empty_intervals(), windows)
 
 
 def build_empty_intervals() -> GroupIntervals:
-    """Return no stretches."""
+    """Return no intervals."""
     return _build_intervals(np.zeros(0), np.zeros(0), np.zeros(0, np.intp))
 
 
 def trim_intervals(intervals: GroupIntervals) -> GroupIntervals:
-    """Return no more stretches than are remembered."""
+    """Merge the shortest intervals until there are at most ``MAX_INTERVALS``."""
     while len(intervals) > MAX_INTERVALS:
         intervals = intervals.merge_shortest()
     return intervals
@@ -201,10 +191,10 @@ def _build_groups(
 def _build_intervals(
     starts: NDArray[np.float64], ends: NDArray[np.float64], groups: NDArray[np.intp]
 ) -> GroupIntervals:
-    """Return stretches, those that go on in the same group as one."""
+    """Return read-only intervals; adjoining ones of the same group are joined."""
     if len(starts) > 1:
-        goes_on = (groups[1:] == groups[:-1]) & (starts[1:] - ends[:-1] < _MERGE_GAP_SECONDS)
-        first = np.concatenate(([True], ~goes_on))
+        is_continued = (groups[1:] == groups[:-1]) & (starts[1:] - ends[:-1] < _MERGE_GAP_SECONDS)
+        first = np.concatenate(([True], ~is_continued))
         starts, ends, groups = starts[first], np.maximum.reduceat(ends, np.flatnonzero(first)), groups[first]
     for array in (starts, ends, groups):
         array.setflags(write=False)
@@ -220,10 +210,6 @@ def _build_recent_windows(
 
 
 def _renumber_groups(groups: NDArray[np.intp], kept: int, merged: int) -> NDArray[np.intp]:
-    """Return places of groups after the group ``merged`` went to the group ``kept``."""
+    """Return indices of groups after the group ``merged`` was merged into ``kept``."""
     moved = np.where(groups == merged, kept, groups)
     return moved - (moved > merged)
-
-
-#: Seconds between two stretches that go on.
-_MERGE_GAP_SECONDS = 0.01

@@ -22,7 +22,7 @@ def test_the_diarizer_that_comes_along_can_be_had() -> None:
 
 
 def test_a_name_that_nobody_knows_is_refused_with_those_there_are() -> None:
-    with pytest.raises(ModelUnavailable, match="there are embedded,"):
+    with pytest.raises(ModelUnavailable, match="Available: embedded,"):
         models.load_diarizer("who")
 
 
@@ -47,7 +47,8 @@ def test_a_broken_file_is_unavailable(tmp_path: Path) -> None:
 
 def test_a_probe_imports_no_model_library() -> None:
     code = (
-        "import sys; from echoic.diarization import seats; [seats.probe(name) for name in seats.SEATS]; "
+        "import sys; from echoic.diarization.models import DIARIZER_SPECS, probe_diarizer; "
+        "[probe_diarizer(name) for name in DIARIZER_SPECS]; "
         "print([name for name in ('onnxruntime', 'torch', 'nemo', 'pyannote.audio') if name in sys.modules])"
     )
     told = subprocess.run(
