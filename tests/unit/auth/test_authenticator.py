@@ -31,7 +31,7 @@ async def app(start_app: StartApp) -> FastAPI:
     return await start_app(api_key=KEY)
 
 
-async def is_refused(socket: MemorySocket) -> bool:
+async def receives_refusal(socket: MemorySocket) -> bool:
     error, close = await socket.receive_frame(), await socket.receive_frame()
     assert error["type"] == "error"
     assert error["code"] == error["error_type"] == "unauthorized"
@@ -68,7 +68,7 @@ async def test_a_key_in_a_header_or_the_query_is_accepted(
 )
 async def test_only_the_first_credential_counts(app: FastAPI, headers: dict[str, str], query: str) -> None:
     async with MemorySocket(app, headers=headers, query=query) as socket:
-        assert await is_refused(socket)
+        assert await receives_refusal(socket)
 
 
 async def test_the_first_message_may_contain_the_key(app: FastAPI) -> None:
@@ -92,26 +92,26 @@ async def test_the_first_message_may_contain_the_key(app: FastAPI) -> None:
 async def test_another_first_message_is_refused(app: FastAPI, first: str) -> None:
     async with MemorySocket(app) as socket:
         socket.send_text(first)
-        assert await is_refused(socket)
+        assert await receives_refusal(socket)
 
 
 async def test_audio_as_the_first_message_is_refused(app: FastAPI) -> None:
     async with MemorySocket(app) as socket:
         socket.send(bytes(64))
-        assert await is_refused(socket)
+        assert await receives_refusal(socket)
 
 
 async def test_no_first_message_in_time_is_refused(start_app: StartApp) -> None:
     app = await start_app(api_key=KEY, auth_timeout_seconds=0.02)
     async with MemorySocket(app) as socket:
-        assert await is_refused(socket)
+        assert await receives_refusal(socket)
 
 
 async def test_a_key_in_the_query_may_be_disallowed(start_app: StartApp) -> None:
     app = await start_app(api_key=KEY, allow_query_token=False)
     async with MemorySocket(app, query=f"token={KEY}") as socket:
         socket.send({"type": "ping"})
-        assert await is_refused(socket)
+        assert await receives_refusal(socket)
 
 
 async def test_a_disconnect_before_the_key_leaves_no_task_behind(app: FastAPI) -> None:
@@ -145,12 +145,12 @@ def test_a_digest_in_the_settings_is_not_hashed_again() -> None:
 async def test_any_request_is_authenticated_or_refused(
     headers: list[tuple[bytes, bytes]], query: bytes
 ) -> None:
-    guard = Authenticator((SingleKeyBackend(compute_digest(KEY)), JwtBackend("HS256", b"k" * 32)))
+    authenticator = Authenticator((SingleKeyBackend(compute_digest(KEY)), JwtBackend("HS256", b"k" * 32)))
     with suppress(AccessRefused):
-        guard.check_origin(headers)
+        authenticator.check_origin(headers)
     with suppress(AccessRefused):
         scope = {"headers": headers, "query_string": query}
-        assert await guard.authenticate_request(scope, Scope.STREAM, None) is None
+        assert await authenticator.authenticate_request(scope, Scope.STREAM, None) is None
 
 
 @given(st.text() | st.binary())
@@ -163,20 +163,22 @@ async def test_any_other_first_message_is_refused(message: str | bytes) -> None:
 
 
 async def test_too_many_pending_connections_need_the_key_in_the_request() -> None:
-    guard = Authenticator((SingleKeyBackend(compute_digest(KEY)),), pending_connections=asyncio.Semaphore(2))
-    came = asyncio.Event()
+    authenticator = Authenticator(
+        (SingleKeyBackend(compute_digest(KEY)),), pending_connections=asyncio.Semaphore(2)
+    )
+    arrived = asyncio.Event()
 
-    async def later() -> str:
-        await came.wait()
+    async def receive_later() -> str:
+        await arrived.wait()
         return json.dumps({"type": "auth", "token": KEY})
 
-    waiting = [asyncio.create_task(guard.authenticate_first_message(later)) for _ in range(2)]
+    waiting = [asyncio.create_task(authenticator.authenticate_first_message(receive_later)) for _ in range(2)]
     await asyncio.sleep(0)
-    with pytest.raises(AccessRefused) as caught:
-        await guard.authenticate_first_message(later)
-    assert (caught.value.code, caught.value.detail) == ("server_busy", {"retry_after": 5})
+    with pytest.raises(AccessRefused) as raised:
+        await authenticator.authenticate_first_message(receive_later)
+    assert (raised.value.code, raised.value.detail) == ("server_busy", {"retry_after": 5})
     scope = {"headers": [(b"x-api-key", KEY.encode())], "query_string": b""}
-    assert await guard.authenticate_request(scope, Scope.STREAM, None)
-    came.set()
+    assert await authenticator.authenticate_request(scope, Scope.STREAM, None)
+    arrived.set()
     assert [one.user for one in await asyncio.gather(*waiting)] == ["default"] * 2
-    assert await guard.authenticate_first_message(later)
+    assert await authenticator.authenticate_first_message(receive_later)

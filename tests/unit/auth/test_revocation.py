@@ -26,7 +26,7 @@ class Stream:
         self.ends.append((code, error.code))
 
 
-class Away:
+class UnavailableKeyStore:
     async def find_key(self, _: str) -> ApiKey | None:
         raise KeyStoreUnavailable
 
@@ -46,53 +46,53 @@ async def store(tmp_path: Path) -> AsyncIterator[KeyDatabase]:
 
 
 async def test_only_streams_of_a_revoked_key_end(store: KeyDatabase) -> None:
-    watch = RevocationMonitor(store)
+    monitor = RevocationMonitor(store)
     _, revoked = await store.create_key("anna")
     _, good = await store.create_key("ben")
-    theirs, others, local = [Stream(), Stream()], Stream(), Stream()
-    for stream in theirs:
-        watch.follow_stream(stream, revoked.identity)
-    watch.follow_stream(others, good.identity)
-    watch.follow_stream(local, LOCAL_IDENTITY)
-    await watch.end_revoked_streams()
+    ended, running, local = [Stream(), Stream()], Stream(), Stream()
+    for stream in ended:
+        monitor.follow_stream(stream, revoked.identity)
+    monitor.follow_stream(running, good.identity)
+    monitor.follow_stream(local, LOCAL_IDENTITY)
+    await monitor.end_revoked_streams()
     await store.revoke_key(revoked.id)
-    await watch.end_revoked_streams()
-    await watch.end_revoked_streams()
-    assert [stream.ends for stream in theirs] == [[(4401, "unauthorized")]] * 2
-    assert others.ends == local.ends == []
+    await monitor.end_revoked_streams()
+    await monitor.end_revoked_streams()
+    assert [stream.ends for stream in ended] == [[(4401, "unauthorized")]] * 2
+    assert running.ends == local.ends == []
 
 
 async def test_streams_of_an_expired_key_end(store: KeyDatabase) -> None:
     _, key = await store.create_key("anna", expires=datetime.now(UTC) - timedelta(seconds=1))
-    stream, watch = Stream(), RevocationMonitor(store)
-    watch.follow_stream(stream, key.identity)
-    await watch.end_revoked_streams()
+    stream, monitor = Stream(), RevocationMonitor(store)
+    monitor.follow_stream(stream, key.identity)
+    await monitor.end_revoked_streams()
     assert stream.ends == [(4401, "unauthorized")]
 
 
 async def test_a_deleted_key_ends_its_streams(store: KeyDatabase) -> None:
-    stream, watch = Stream(), RevocationMonitor(store)
+    stream, monitor = Stream(), RevocationMonitor(store)
     key = ApiKey("ffffffffffff", compute_digest("x"), "anna", "free", datetime.now(UTC))
-    watch.follow_stream(stream, key.identity)
-    await watch.end_revoked_streams()
+    monitor.follow_stream(stream, key.identity)
+    await monitor.end_revoked_streams()
     assert len(stream.ends) == 1
 
 
 async def test_a_forgotten_stream_is_not_ended(store: KeyDatabase) -> None:
     _, key = await store.create_key("anna")
-    stream, watch = Stream(), RevocationMonitor(store)
-    watch.follow_stream(stream, key.identity)
-    watch.forget_stream(stream)
+    stream, monitor = Stream(), RevocationMonitor(store)
+    monitor.follow_stream(stream, key.identity)
+    monitor.forget_stream(stream)
     await store.revoke_key(key.id)
-    await watch.end_revoked_streams()
+    await monitor.end_revoked_streams()
     assert stream.ends == []
 
 
 async def test_an_unavailable_store_ends_no_stream(store: KeyDatabase) -> None:
     _, key = await store.create_key("anna")
-    stream, watch = Stream(), RevocationMonitor(Away())
-    watch.follow_stream(stream, key.identity)
-    await watch.end_revoked_streams()
+    stream, monitor = Stream(), RevocationMonitor(UnavailableKeyStore())
+    monitor.follow_stream(stream, key.identity)
+    await monitor.end_revoked_streams()
     assert stream.ends == []
 
 

@@ -107,7 +107,7 @@ def _detect_language(words: Sequence[str]) -> str | None:
     best, best_score = None, _MIN_LANGUAGE_SHARE * len(words)
     for language in sorted(stopwordsiso.langs()):
         stop_words = stopwordsiso.stopwords(language)
-        score = sum(count for word, count in counts.items() if word in stop_words)
+        score: float = sum(count for word, count in counts.items() if word in stop_words)
         score /= 1 + len(stop_words) / _LONG_LIST_WORDS
         score *= _ENGLISH_FACTOR if language == "en" else 1
         if score > best_score:

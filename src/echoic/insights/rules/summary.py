@@ -121,7 +121,7 @@ def _choose_summary(sentences: Sequence[Sentence], counts: KeywordCounts) -> tup
 
 def _score_sentence(sentence: Sentence, stems: Mapping[str, int], covered: set[str]) -> float:
     weight = sum(_SINGLE_USE_WEIGHT + log2(count) for stem, count in stems.items() if stem not in covered)
-    return weight / len(sentence.words) ** _LENGTH_EXPONENT
+    return weight / float(len(sentence.words) ** _LENGTH_EXPONENT)
 
 
 def _is_standalone(sentence: Sentence, language: str | None) -> bool:
