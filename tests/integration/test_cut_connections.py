@@ -1,4 +1,4 @@
-"""A stream whose connection is cut again and again: its finals are the unbroken ones."""
+"""Cuts the connection of a stream at random moments: its finals do not change."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ async def _cut(proxy: CuttableProxy, cuts: random.Random, *, at_once: bool = Fal
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_cuts_at_random_moments_change_no_final(place: str, seed: int) -> None:
+async def test_random_cuts_change_no_final(place: str, seed: int) -> None:
     chance = random.Random(seed)  # a test's choices  # noqa: S311  # the same tapes each time
     audio = draw_words([(chance.choice(WORDS), chance.uniform(0.2, 0.6)) for _ in range(80)])
     finals, transcript, _ = await spoken(place, audio, "scripted")
@@ -90,7 +90,7 @@ async def test_cuts_at_random_moments_change_no_final(place: str, seed: int) -> 
 @pytest.mark.speech
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(FOLDER is None, reason="no recordings: ECHOIC_SPEECH names no folder with a manifest.tsv")
-async def test_they_change_none_of_the_embedded_models() -> None:
+async def test_random_cuts_change_no_final_of_the_embedded_model() -> None:
     assert FOLDER is not None
     (recording,) = filter_by_name(load_recordings(FOLDER), "librispeech_test_other__1688-142285-0001")
     chance = random.Random(0)  # noqa: S311  # a test's choices

@@ -146,7 +146,7 @@ async def empty(place: str) -> dict[str, float]:
 
 
 @pytest.mark.timeout(120)
-async def test_every_refused_message_of_a_stream_is_answered_by_its_error() -> None:
+async def test_each_refused_message_is_answered_by_its_error() -> None:
     with ServerProcess(streaming_fallback="no", log_level="error") as server:
         tally = Tally()
         await one_stream(server.address, 1, 500, tally)

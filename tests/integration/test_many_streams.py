@@ -17,7 +17,7 @@ SECONDS = 4.4
 ROOM = 8
 
 
-async def test_no_final_is_missed_and_memory_stays_level() -> None:
+async def test_many_streams_get_all_finals_in_constant_memory() -> None:
     with ServerProcess(log_level="error") as server:
         place = server.address
         url = f"ws://{place}{STREAM_PATH}"

@@ -69,7 +69,7 @@ def path(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.mark.parametrize("case", list(cases()), ids=lambda case: case.name)
-def test_what_is_right_is_answered_and_what_is_wrong_is_closed(place: str, path: str, case: Case) -> None:
+def test_legal_frames_are_answered_and_illegal_ones_close(place: str, path: str, case: Case) -> None:
     with _configured(place, path) as socket:
         socket.send(*case.sent)
         if case.closes is None:
@@ -87,7 +87,7 @@ def test_what_is_right_is_answered_and_what_is_wrong_is_closed(place: str, path:
 
 @pytest.mark.parametrize("size", [8 * MIB + 1, 12 * MIB])
 @pytest.mark.parametrize("fragment", [16 * MIB, 65_536])
-def test_a_message_over_8_mib_is_refused_by_its_name(place: str, path: str, size: int, fragment: int) -> None:
+def test_a_message_over_8_mib_is_frame_too_large(place: str, path: str, size: int, fragment: int) -> None:
     with _configured(place, path) as socket:
         for piece in build_fragments(BINARY, bytes(size), fragment):
             socket.send(piece)
@@ -98,7 +98,7 @@ def test_a_message_over_8_mib_is_refused_by_its_name(place: str, path: str, size
 
 
 @pytest.mark.parametrize("fragment", [17 * MIB, MIB])
-def test_one_that_is_not_even_read_is_closed_by_1009(place: str, path: str, fragment: int) -> None:
+def test_a_far_too_long_message_is_closed_by_1009(place: str, path: str, fragment: int) -> None:
     with _configured(place, path) as socket:
         for piece in build_fragments(TEXT, bytes(17 * MIB), fragment):
             socket.send(piece)
@@ -123,7 +123,7 @@ def test_one_that_is_not_even_read_is_closed_by_1009(place: str, path: str, frag
     ],
     ids=lambda given: str(given)[:40],
 )
-def test_a_handshake_that_is_none_is_refused(
+def test_an_invalid_handshake_is_refused(
     place: str, path: str, headers: Mapping[str, str | None], first: str | None, status: int
 ) -> None:
     with RawWebSocket(place, path, headers, f"{first} {path}" if first else None) as socket:
@@ -131,7 +131,7 @@ def test_a_handshake_that_is_none_is_refused(
     assert _transcribed(place, path) == "one two three"
 
 
-def test_one_that_comes_in_many_pieces_is_refused_before_it_is_whole(place: str, path: str) -> None:
+def test_a_long_fragmented_message_is_refused_early(place: str, path: str) -> None:
     with RawWebSocket(place, path, {"X-Longer": "y" * 100_000}) as socket:
         assert socket.status in (400, 431)  # by HTTP, or, where it came at once, by the WebSocket
     assert _transcribed(place, path) == "one two three"
@@ -140,13 +140,13 @@ def test_one_that_comes_in_many_pieces_is_refused_before_it_is_whole(place: str,
 @pytest.mark.parametrize(
     "offer", ["permessage-deflate; client_max_window_bits", "x-webkit-deflate-frame", ";;"]
 )
-def test_no_extension_is_agreed_to(place: str, path: str, offer: str) -> None:
+def test_no_extension_is_negotiated(place: str, path: str, offer: str) -> None:
     with RawWebSocket(place, path, {"Sec-WebSocket-Extensions": offer}) as socket:
         assert socket.status == 101
         assert "sec-websocket-extensions" not in socket.headers
 
 
-def test_a_word_survives_any_fragments_and_pings_between_them(place: str, path: str) -> None:
+def test_fragments_and_pings_between_them_change_no_word(place: str, path: str) -> None:
     audio = draw_words(["alpha", "bravo", "charlie"]).tobytes()
     with _configured(place, path) as socket:
         for size in (1_001, 37, 4_096):
@@ -156,7 +156,7 @@ def test_a_word_survives_any_fragments_and_pings_between_them(place: str, path: 
             assert socket.read_until("full_transcript")["text"] == "alpha bravo charlie"
 
 
-def test_fragments_take_no_more_memory_than_what_is_in_them(fresh: tuple[str, int]) -> None:
+def test_tiny_fragments_take_no_additional_memory(fresh: tuple[str, int]) -> None:
     place, process = fresh
     many = build_frame(CONT, b"  ", fin=False) * 1_000
     with _configured(place, STREAM_PATH) as socket:
@@ -169,7 +169,7 @@ def test_fragments_take_no_more_memory_than_what_is_in_them(fresh: tuple[str, in
         assert read_resident_mib(process) < before + ROOM
 
 
-def test_pongs_that_nobody_reads_do_not_pile_up(fresh: tuple[str, int]) -> None:
+def test_unread_pongs_are_bounded(fresh: tuple[str, int]) -> None:
     place, process = fresh
     pings = build_frame(PING, b"p" * 125) * 1_000
     with _configured(place, STREAM_PATH) as socket:

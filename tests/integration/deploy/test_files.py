@@ -1,4 +1,4 @@
-"""The files in deploy/ and the Dockerfile name what there is: files, commands, extras, settings."""
+"""Checks that deploy/ and the Dockerfile name existing files, commands, extras and settings."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def is_ignored(path: str) -> bool:
     return ignored
 
 
-def test_what_is_copied_is_there_and_not_ignored() -> None:
+def test_files_copied_into_the_image_exist() -> None:
     sources = [
         source for line in instructions("COPY") if "--from" not in line for source in line.split()[:-1]
     ]
@@ -68,25 +68,25 @@ def test_what_is_copied_is_there_and_not_ignored() -> None:
         assert not is_ignored(source), source
 
 
-def test_nothing_else_goes_to_the_builder() -> None:
+def test_the_build_context_holds_nothing_else() -> None:
     for path in (".git/config", "docs/deploy.md", "tests/conftest.py", "keys.db", "src/echoic/x.pyc"):
         assert is_ignored(path), path
     assert not is_ignored("src/echoic/server/page/index.html")
 
 
-def test_what_the_package_is_built_of_is_copied() -> None:
+def test_all_files_of_the_package_are_copied() -> None:
     copied = " ".join(instructions("COPY")).split()
     assert PROJECT["readme"] in copied
     assert all(Path(file).parts[0] in copied for file in PROJECT["license-files"])
 
 
-def test_the_images_command_is_the_projects_program() -> None:
+def test_the_image_runs_the_echoic_command() -> None:
     command = json.loads(instructions("CMD")[-1])
     assert command[0] in PROJECT["scripts"]
     assert command[1] in getattr(get_command(app), "commands", {})
 
 
-def test_the_images_health_check_is_a_command_that_reads_the_settings() -> None:
+def test_the_health_check_reads_the_settings() -> None:
     (check,) = instructions("HEALTHCHECK")
     program, command = json.loads(check[check.index("[") :])
     assert program in PROJECT["scripts"]
@@ -94,7 +94,7 @@ def test_the_images_health_check_is_a_command_that_reads_the_settings() -> None:
     assert command in getattr(get_command(app), "commands", {})
 
 
-def test_the_extras_that_are_installed_are_the_projects() -> None:
+def test_the_image_installs_existing_extras() -> None:
     asked = [value for line in instructions("ARG") for value in line.partition("=")[2].split(",")]
     built = COMPOSE["services"]["server"]["build"]["args"]["EXTRAS"].split(",")
     cases = re.findall(r"\*,(\w+),\*", DOCKERFILE)
@@ -102,7 +102,7 @@ def test_the_extras_that_are_installed_are_the_projects() -> None:
     assert {*asked, *built, *cases} <= set(PROJECT["optional-dependencies"])
 
 
-def test_the_image_runs_the_python_that_the_project_is_for_and_not_as_root() -> None:
+def test_the_image_has_the_right_python_and_is_not_root() -> None:
     minor = PROJECT["requires-python"].removeprefix(">=")
     bases = [line for line in instructions("FROM") if line.startswith("python:")]
     assert bases
@@ -120,7 +120,7 @@ def test_the_image_runs_the_python_that_the_project_is_for_and_not_as_root() -> 
     ],
     ids=lambda file: file.name,
 )
-def test_every_variable_that_is_named_is_read(file: Path) -> None:
+def test_every_named_variable_is_a_setting(file: Path) -> None:
     named = set(re.findall(rf"\b(?:{ENV_PREFIX}[A-Z_]+|REDIS_URL)\b", file.read_text("utf-8")))
     assert named <= VARIABLES | CADDYS | FOREIGN_ENV_NAMES
 
@@ -129,7 +129,7 @@ def given(lines: list[str]) -> dict[str, str]:
     return {name: value for line in lines for name, _, value in [line.partition("=")]}
 
 
-def test_the_environments_make_settings_that_can_be_used() -> None:
+def test_the_environments_make_valid_settings() -> None:
     image = given([word for line in instructions("ENV") for word in line.split() if "ECHOIC_" in word])
     compose = COMPOSE["services"]["server"]["environment"]
     together = load_settings(None, image | compose)
@@ -138,14 +138,14 @@ def test_the_environments_make_settings_that_can_be_used() -> None:
     assert service.auth.is_key_required
 
 
-def test_whoever_stops_it_waits_until_streams_have_delivered() -> None:
+def test_stop_timeouts_exceed_the_drain_time() -> None:
     drain = Settings().server.drain_seconds
     assert float(COMPOSE["services"]["server"]["stop_grace_period"].removesuffix("s")) > drain + 5
     assert float(unit()["TimeoutStopSec"][0]) > drain + 5
     assert unit()["KillMode"] == ["mixed"]
 
 
-def test_compose_names_files_networks_and_volumes_that_are_there() -> None:
+def test_compose_names_existing_files_and_volumes() -> None:
     build = COMPOSE["services"]["server"]["build"]
     assert ((DEPLOY / build["context"]) / "Dockerfile").exists()
     for service in COMPOSE["services"].values():
@@ -159,14 +159,14 @@ def test_compose_names_files_networks_and_volumes_that_are_there() -> None:
     assert not COMPOSE["services"]["server"].get("ports")  # only by the proxy
 
 
-def test_compose_takes_any_other_setting_from_a_file_that_need_not_be_there_and_is_not_kept() -> None:
+def test_compose_reads_an_optional_ignored_env_file() -> None:
     (file,) = COMPOSE["services"]["server"]["env_file"]
     assert file["required"] is False
     assert f"/deploy/{file['path']}" in (ROOT / ".gitignore").read_text("utf-8").splitlines()
     assert f"`deploy/{file['path']}`" in (ROOT / "docs" / "deploy.md").read_text("utf-8")
 
 
-def test_the_unit_can_be_read_and_starts_the_projects_program() -> None:
+def test_the_systemd_unit_starts_the_echoic_command() -> None:
     parser = configparser.ConfigParser(strict=False, interpolation=None)
     parser.read(DEPLOY / "echoic.service", "utf-8")
     assert parser.sections() == ["Unit", "Service", "Install"]
@@ -175,12 +175,12 @@ def test_the_unit_can_be_read_and_starts_the_projects_program() -> None:
     assert command in getattr(get_command(app), "commands", {})
 
 
-def test_the_unit_does_not_start_again_for_a_setting_that_cannot_be_used() -> None:
+def test_the_systemd_unit_does_not_retry_invalid_settings() -> None:
     wrong = CliRunner().invoke(app, ["serve"], env={"ECHOIC_PORT": "none"})
     assert unit()["RestartPreventExitStatus"] == [str(wrong.exit_code)] == ["2"]
 
 
-def test_nginx_hands_on_what_a_stream_needs_and_logs_no_query() -> None:
+def test_nginx_forwards_websockets_and_logs_no_query() -> None:
     for header in ("Upgrade", "Connection", "Host", "X-Forwarded-For"):
         assert re.search(rf"proxy_set_header {header}\s+\$", NGINX), header
     assert "proxy_http_version 1.1;" in NGINX
@@ -197,20 +197,20 @@ def test_nginx_hands_on_what_a_stream_needs_and_logs_no_query() -> None:
         assert re.search(r"error_log\s+\S+ emerg;", server)
 
 
-def test_caddys_lines_of_errors_hold_no_query_and_no_header() -> None:
+def test_caddy_logs_no_query_and_no_header() -> None:
     fields = re.search(r"fields \{(.*?)\}", CADDY, re.DOTALL)
     assert fields is not None
     assert 'request>uri regexp "[?].*" ""' in fields[1]
     assert "request>headers delete" in fields[1]
 
 
-def test_both_proxies_lead_a_client_that_comes_back_to_the_same_process() -> None:
+def test_both_proxies_route_a_client_to_the_same_process() -> None:
     (upstream,) = re.findall(r"upstream echoic \{(.*?)\}", NGINX, re.DOTALL)
     assert "hash $binary_remote_addr consistent;" in upstream
     assert re.findall(r"lb_policy (\w+)", CADDY) == ["client_ip_hash"]
 
 
-def test_both_proxies_keep_metrics_inside() -> None:
+def test_both_proxies_hide_the_metrics() -> None:
     assert re.search(r"location = /metrics \{\s*return 404;", NGINX)
     assert "@inside path /metrics" in CADDY
     assert CADDY.count("{") == CADDY.count("}")

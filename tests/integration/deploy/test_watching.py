@@ -1,4 +1,4 @@
-"""The dashboard and the alerts ask for nothing that the server does not export."""
+"""Checks that the dashboard and the alerts query only metrics that the server exports."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ async def exported() -> dict[str, list[dict[str, str]]]:
     return found
 
 
-async def test_every_metric_that_is_asked_for_is_exported_with_the_labels_that_are_asked_for() -> None:
+async def test_every_queried_metric_and_label_is_exported() -> None:
     there = await exported()
     for expression in expressions():
         names = set(NAME.findall(bare(expression)))
@@ -87,19 +87,19 @@ async def test_every_metric_that_is_asked_for_is_exported_with_the_labels_that_a
             assert not samples or any(wanted <= set(labels) for labels in samples), expression
 
 
-def test_the_looking_finds_names_and_leaves_functions_and_labels() -> None:
+def test_metric_names_are_found_in_expressions() -> None:
     expression = 'histogram_quantile(0.9, sum by (le, a_b) (rate(echoic_x_bucket{c_d="e_f"}[5m]))) > up'
     assert NAME.findall(bare(expression)) == ["echoic_x_bucket", "up"]
 
 
-def test_codes_that_are_asked_for_are_codes_of_the_server() -> None:
+def test_queried_error_codes_exist() -> None:
     codes = {value for text in expressions() for name, value in MATCHER.findall(text) if name == "code"}
     assert codes
     assert codes <= {*ErrorCode, "falling_behind"}
 
 
 @pytest.mark.parametrize("rule", alerts(), ids=lambda rule: rule["alert"])
-def test_an_alert_says_what_is_the_matter(rule: dict[str, Any]) -> None:
+def test_each_alert_has_severity_and_summary(rule: dict[str, Any]) -> None:
     assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
     assert rule["labels"]["severity"] in {"warning", "critical"}
     assert rule["annotations"]["summary"].endswith(".")
@@ -107,7 +107,7 @@ def test_an_alert_says_what_is_the_matter(rule: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("expression", [*expressions()])
-def test_an_expression_is_balanced(expression: str) -> None:
+def test_brackets_of_expressions_are_balanced(expression: str) -> None:
     opened: list[str] = []
     for sign in re.sub(r'"[^"]*"', "", expression):
         if sign in "([{":
@@ -117,7 +117,7 @@ def test_an_expression_is_balanced(expression: str) -> None:
     assert opened == []
 
 
-def test_panels_stand_side_by_side_and_none_on_another() -> None:
+def test_dashboard_panels_do_not_overlap() -> None:
     taken: set[tuple[int, int]] = set()
     for panel in dashboard()["panels"]:
         place = panel["gridPos"]

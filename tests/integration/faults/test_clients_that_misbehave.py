@@ -1,4 +1,4 @@
-"""Clients that never read, that send a hundred times real time, and that vanish without a word."""
+"""Clients that never read, send at 100 times real time, or vanish without a close frame."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def all_gone(place: str) -> None:
             pass
 
 
-async def test_a_client_that_never_reads_is_cut_off_and_holds_up_nobody(place: str) -> None:
+async def test_a_client_that_never_reads_delays_no_other(place: str) -> None:
     unbroken = await stream_audio(f"ws://{place}", AUDIO)
     deaf = await open_socket(f"ws://{place}{STREAM_PATH}", max_queue=1, ping_interval=None)
     deaf.transport.pause_reading()
@@ -68,7 +68,7 @@ async def test_a_client_that_never_reads_is_cut_off_and_holds_up_nobody(place: s
     deaf.transport.abort()
 
 
-async def test_clients_that_send_a_hundred_times_real_time_lose_nothing_and_delay_nobody_for_long() -> None:
+async def test_clients_at_100_times_real_time_lose_no_word() -> None:
     with ServerProcess() as server:
         await flood(server.address)
 
@@ -92,7 +92,7 @@ async def flood(place: str) -> None:
         assert flood.transcripts == unbroken.transcripts
 
 
-async def test_a_connection_that_swallows_everything_is_given_up_for_another_and_no_word_is_lost(
+async def test_a_silent_connection_is_replaced_without_lost_words(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(threads, "ANSWER_TIMEOUT", 0.3)
@@ -111,7 +111,7 @@ async def test_a_connection_that_swallows_everything_is_given_up_for_another_and
     assert again.transcripts == unbroken.transcripts
 
 
-async def test_a_client_that_vanished_without_a_close_frees_its_place_after_the_idle_time(place: str) -> None:
+async def test_a_vanished_client_is_closed_after_the_idle_timeout(place: str) -> None:
     async with open_proxy(place) as (proxy, through):
         client = await open_socket(f"ws://{through}{STREAM_PATH}", ping_interval=None)
         await client.send(CONFIG)
@@ -126,7 +126,7 @@ async def test_a_client_that_vanished_without_a_close_frees_its_place_after_the_
         client.transport.abort()
 
 
-async def test_a_handshake_that_never_ends_takes_no_place(place: str) -> None:
+async def test_an_unfinished_handshake_opens_no_stream(place: str) -> None:
     host, _, port = place.partition(":")
     with socket.create_connection((host, int(port))) as line:
         line.sendall(f"GET {STREAM_PATH} HTTP/1.1\r\nHost: x\r\n".encode())

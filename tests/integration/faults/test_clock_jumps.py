@@ -1,4 +1,4 @@
-"""The wall clock jumps by hours, and over midnight, while a stream speaks."""
+"""The wall clock jumps by hours, and over midnight, during a stream."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def limits(place: str, key: str) -> dict[str, Any]:
     return body
 
 
-async def test_a_clock_that_jumps_by_hours_and_over_midnight_ends_no_stream_and_changes_no_final(
+async def test_clock_jumps_change_no_final(
     tmp_path: Path,
 ) -> None:
     clock = Clock(tmp_path / "clock")
@@ -99,7 +99,7 @@ async def test_a_clock_that_jumps_by_hours_and_over_midnight_ends_no_stream_and_
     assert body["active_streams"] == 0
 
 
-async def test_nothing_that_waits_is_measured_by_the_wall_clock(tmp_path: Path) -> None:
+async def test_waits_do_not_use_the_wall_clock(tmp_path: Path) -> None:
     clock = Clock(tmp_path / "clock")
     with ServerProcess(wrapper=clock.around, idle_timeout_seconds="0.5") as server:
         place = server.address

@@ -1,4 +1,4 @@
-"""A disk without room: for the store of keys, and for the log."""
+"""A full disk: key store, log, recordings."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def fill(server: ServerProcess, size: int = 0) -> None:
     resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (size, size))
 
 
-async def test_a_store_of_keys_that_cannot_be_written_lets_people_in_all_the_same(tmp_path: Path) -> None:
+async def test_an_unwritable_key_store_still_authenticates(tmp_path: Path) -> None:
     file = tmp_path / "keys.db"
     key = await make_key_in(file)
     with ServerProcess(keys_db=str(file)) as server:
@@ -46,7 +46,7 @@ async def test_a_store_of_keys_that_cannot_be_written_lets_people_in_all_the_sam
     assert key.text not in log
 
 
-async def test_a_log_that_cannot_be_written_stops_no_stream() -> None:
+async def test_an_unwritable_log_stops_no_stream() -> None:
     with ServerProcess(log_level="debug") as server:
         place = server.address
         fill(server)
@@ -59,7 +59,7 @@ async def test_a_log_that_cannot_be_written_stops_no_stream() -> None:
     assert "stream.closed" not in log
 
 
-async def test_audio_that_cannot_be_stored_costs_no_word_and_is_said(tmp_path: Path) -> None:
+async def test_an_unwritable_recording_costs_a_warning_and_no_word(tmp_path: Path) -> None:
     wishes = {"enabled": True, "store_audio": True}
     with ServerProcess(speakers_audio_dir=str(tmp_path), speakers_diarizer="scripted") as server:
         place = server.address

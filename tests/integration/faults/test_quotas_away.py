@@ -1,4 +1,4 @@
-"""Redis is killed amid streams, and comes back."""
+"""Kills and restarts Redis during streams."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def until(true: Callable[[], bool]) -> None:
             pass
 
 
-async def test_streams_go_on_new_ones_come_in_and_all_is_billed_once_when_it_is_back() -> None:
+async def test_a_redis_outage_stops_no_stream_and_bills_once() -> None:
     with ValkeyServer() as redis, ServerProcess(redis_url=redis.url, tier_limits=LIMITS) as server:
         place = server.address
         url = f"ws://{place}"

@@ -1,4 +1,4 @@
-"""SIGTERM while fifty streams speak."""
+"""Sends SIGTERM to a server with 50 streams."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Client:
             return
 
 
-async def test_each_is_told_all_that_was_heard_and_the_server_ends_in_time() -> None:
+async def test_sigterm_delivers_all_results_in_time() -> None:
     with ServerProcess(drain_seconds="60") as server:
         place = server.address
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
