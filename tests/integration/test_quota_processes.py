@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SECOND = 1_000_000
 _numbers = count()
 
-#: Opens streams that hear frames of a length, until there are no minutes left; says how much it heard.
+#: Opens streams and requests frames until no minutes are left; prints the granted samples.
 _STREAMS = """
 import asyncio, sys
 from echoic.errors import AccessRefused
@@ -37,34 +37,34 @@ tiers = Tiers().with_overrides({"small": {"daily_minutes": 1, "concurrent_stream
 
 async def main():
     store = RedisQuotaStore(url, prefix=prefix, patience=20.0)
-    desk = QuotaLedger(store, QuotaPolicy(tiers))
+    ledger = QuotaLedger(store, QuotaPolicy(tiers))
     sys.stdout.write("ready\\n"); sys.stdout.flush()
     sys.stdin.readline()
-    heard = most = 0
+    total = max_active = 0
     while True:
         try:
-            account = await desk.open_stream("ann", "small")
+            quota = await ledger.open_stream("ann", "small")
         except AccessRefused as refusal:
             if refusal.detail["quota"] == "daily_minutes":
                 break
-            most = max(most, int(refusal.detail["used"]))
+            max_active = max(max_active, int(refusal.detail["used"]))
             continue
         for _ in range(40):
-            while (granted := account.grant_audio(frame, 16_000)) is None:
-                await account.wait_for_grant()
-            heard += granted
+            while (granted := quota.grant_audio(frame, 16_000)) is None:
+                await quota.wait_for_grant()
+            total += granted
             usage = await store.read_usage("ann")
-            most = max(most, usage.active_streams)
+            max_active = max(max_active, usage.active_streams)
             assert 0 <= usage.used_microseconds <= 60_000_000
-        await desk.close_stream(account)
-    assert not desk.is_store_unavailable
-    await desk.close()
-    print(heard, most)
+        await ledger.close_stream(quota)
+    assert not ledger.is_store_unavailable
+    await ledger.close()
+    print(total, max_active)
 
 asyncio.run(main())
 """
 
-#: Takes a place and hears a second, then waits to be killed.
+#: Acquires a lease, charges one second, then waits to be killed.
 _VICTIM = """
 import asyncio, sys
 from echoic.quotas.model import TierLimits, Charge, StreamLease
@@ -72,9 +72,9 @@ from echoic.quotas.redis import RedisQuotaStore
 
 async def main():
     store = RedisQuotaStore(sys.argv[1], prefix=sys.argv[2])
-    place = StreamLease("ann", "victim")
-    assert (await store.acquire_lease(place, TierLimits(max_streams=1), float(sys.argv[3]))).is_admitted
-    await store.charge_audio(Charge(place, 0, 1_000_000, 1_000_000))
+    lease = StreamLease("ann", "victim")
+    assert (await store.acquire_lease(lease, TierLimits(max_streams=1), float(sys.argv[3]))).is_admitted
+    await store.charge_audio(Charge(lease, 0, 1_000_000, 1_000_000))
     print("ready", flush=True)
     await asyncio.sleep(1000)
 
@@ -96,7 +96,7 @@ async def store(valkey: ValkeyServer, prefix: str) -> AsyncIterator[RedisQuotaSt
     await store.close()
 
 
-def started(program: str, *args: str) -> subprocess.Popen[str]:
+def start_process(program: str, *args: str) -> subprocess.Popen[str]:
     env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.Popen(
         [sys.executable, "-c", program, *args],
@@ -116,19 +116,19 @@ async def test_eight_processes_share_the_limits_of_a_user(
     store: RedisQuotaStore, valkey: ValkeyServer, prefix: str
 ) -> None:
     frames = [160, 160, 1_600, 1_600, 8_000, 8_000, 160_000, 160_000]  # 10 ms, 100 ms, 0.5 s, 10 s
-    processes = [started(_STREAMS, valkey.url, prefix, str(frame), "3") for frame in frames]
+    processes = [start_process(_STREAMS, valkey.url, prefix, str(frame), "3") for frame in frames]
     try:
         assert all([await asyncio.to_thread(is_ready, process) for process in processes])
-        said = await asyncio.gather(
+        outputs = await asyncio.gather(
             *(asyncio.to_thread(process.communicate, "go\n", WAIT_SECONDS) for process in processes)
         )
     finally:
         for process in processes:
             process.kill()
-    answers = [tuple(map(int, text.split())) for text, _ in said]
+    answers = [tuple(map(int, text.split())) for text, _ in outputs]
     assert [process.returncode for process in processes] == [0] * len(processes)
-    assert max(most for _, most in answers) <= 3
-    assert sum(heard for heard, _ in answers) == 60 * 16_000
+    assert max(max_active for _, max_active in answers) <= 3
+    assert sum(total for total, _ in answers) == 60 * 16_000
     assert await store.read_usage("ann") == QuotaUsage(0, 60 * SECOND)
 
 
@@ -136,16 +136,16 @@ async def test_the_lease_of_a_killed_process_expires_in_time(
     store: RedisQuotaStore, valkey: ValkeyServer, prefix: str
 ) -> None:
     ttl, one = 2.0, TierLimits(max_streams=1)
-    victim = started(_VICTIM, valkey.url, prefix, str(ttl))
+    victim = start_process(_VICTIM, valkey.url, prefix, str(ttl))
     try:
         assert await asyncio.to_thread(is_ready, victim)
     finally:
         victim.kill()
         victim.communicate(timeout=WAIT_SECONDS)
-    heir, refused, begun = StreamLease("ann", "heir"), 0, time.monotonic()
+    heir, refused, start = StreamLease("ann", "heir"), 0, time.monotonic()
     while not (await store.acquire_lease(heir, one, 60.0)).is_admitted:
         refused += 1
-        assert time.monotonic() - begun < WAIT_SECONDS
+        assert time.monotonic() - start < WAIT_SECONDS
         await asyncio.sleep(0.005)
     assert refused
     assert await store.read_usage("ann") == QuotaUsage(1, SECOND)

@@ -1,4 +1,4 @@
-"""Fixtures: stores of quotas."""
+"""Fixtures: quota stores."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.valkey import ValkeyServer
 
 _numbers = count()
 
-#: Makes a store; none shares anything with another.
+#: Creates a store that shares no data with another.
 MakeStore = Callable[[], QuotaStore]
 
 
@@ -26,7 +26,7 @@ def valkey() -> Iterator[ValkeyServer]:
 
 @pytest.fixture(params=["memory", "redis"])
 def fresh(request: pytest.FixtureRequest) -> MakeStore:
-    """Makes empty stores of one kind."""
+    """Create empty stores of one kind."""
     if request.param == "memory":
         return MemoryQuotaStore
     server: ValkeyServer = request.getfixturevalue("valkey")

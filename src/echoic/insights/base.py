@@ -1,4 +1,4 @@
-"""The interface of insight providers, and the server's settings of insights."""
+"""The interface of insight providers: transcripts in, findings out."""
 
 from __future__ import annotations
 

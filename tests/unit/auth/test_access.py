@@ -328,7 +328,7 @@ def test_unusable_auth_settings_are_reported(tmp_path: Path) -> None:
     assert "32 bytes" in find_problems(jwt_secret="x" * 31)[0]
     assert "cannot be read" in find_problems(jwt_public_key_file=str(tmp_path / "gone.pem"))[0]
     (tmp_path / "key.pem").write_text("-----BEGIN NONSENSE-----")
-    assert "no key that could be asked for" in find_problems(status_needs_key=True)[0]
+    assert "status_needs_key is set, but no key" in find_problems(status_needs_key=True)[0]
     assert "RSA" in find_problems(jwt_public_key_file=str(tmp_path / "key.pem"))[0]
     assert "asynchronous driver" in find_problems(keys_db="postgresql://anna:s3cret@db/keys")[0]
     for told in (
