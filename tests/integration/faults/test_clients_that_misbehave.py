@@ -33,39 +33,39 @@ AUDIO = draw_words(WORDS * 6)
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[str]:
-    with ServerProcess(send_timeout_seconds="1", idle_timeout_seconds="5") as server:
+    with ServerProcess(send_timeout_seconds="1", idle_timeout_seconds="2") as server:
         yield server.address
 
 
-def streams(place: str) -> int:
+def count_streams(place: str) -> int:
     with urllib.request.urlopen(f"http://{place}/metrics") as answer:  # our own server
         lines = answer.read().decode().splitlines()
     return int(float(next(line.split()[1] for line in lines if line.startswith("echoic_streams_active "))))
 
 
-async def all_gone(place: str) -> None:
+async def wait_until_closed(place: str) -> None:
     async with asyncio.timeout(WAIT_SECONDS):
-        while await asyncio.to_thread(streams, place):
+        while await asyncio.to_thread(count_streams, place):
             pass
 
 
 async def test_a_client_that_never_reads_delays_no_other(place: str) -> None:
     unbroken = await stream_audio(f"ws://{place}", AUDIO)
-    deaf = await open_socket(f"ws://{place}{STREAM_PATH}", max_queue=1, ping_interval=None)
-    deaf.transport.pause_reading()
+    silent_reader = await open_socket(f"ws://{place}{STREAM_PATH}", max_queue=1, ping_interval=None)
+    silent_reader.transport.pause_reading()
     long = json.dumps({"type": "config", "model": "scripted", "x" * 500_000: 1})  # and so is its answer
 
     async def speak() -> None:
         with suppress(websockets.ConnectionClosed, OSError):
             while True:
-                await deaf.send(long)
+                await silent_reader.send(long)
 
     speaking = asyncio.create_task(speak())
     beside = await stream_audio(f"ws://{place}", AUDIO)
     assert beside.finals == unbroken.finals
-    await all_gone(place)
+    await wait_until_closed(place)
     speaking.cancel()
-    deaf.transport.abort()
+    silent_reader.transport.abort()
 
 
 async def test_clients_at_100_times_real_time_lose_no_word() -> None:
@@ -119,9 +119,9 @@ async def test_a_vanished_client_is_closed_after_the_idle_timeout(place: str) ->
         await client.send('{"type":"ping"}')
         while json.loads(await client.recv())["type"] != "pong":
             pass
-        assert streams(place) == 1
+        assert count_streams(place) == 1
         proxy.mute_connections()
-        await all_gone(place)
+        await wait_until_closed(place)
         assert client.close_code is None  # it heard of nothing
         client.transport.abort()
 
@@ -131,4 +131,4 @@ async def test_an_unfinished_handshake_opens_no_stream(place: str) -> None:
     with socket.create_connection((host, int(port))) as line:
         line.sendall(f"GET {STREAM_PATH} HTTP/1.1\r\nHost: x\r\n".encode())
         assert (await stream_audio(f"ws://{place}", AUDIO)).text == " ".join(WORDS * 6)
-    await all_gone(place)
+    await wait_until_closed(place)

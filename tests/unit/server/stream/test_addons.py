@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 ANN, BOB = VOCABULARY[0], VOCABULARY[10]
 
 
-TALK = (
+AUDIO = (
     draw_words([part for word in (ANN, BOB, ANN) for part in ((word, 0.4), ("", 1.2))])
     .astype("<f4")
     .tobytes()
@@ -49,8 +49,8 @@ CONFIG: dict[str, object] = {"type": "config", "model": "scripted", "enable_part
 EVERYTHING: dict[str, object] = {"diarization": {"store_audio": True}, "insights": {}}
 
 
-class Hanging(ScriptedDiarizer):
-    """Never answers."""
+class HangingDiarizer(ScriptedDiarizer):
+    """Blocks until it is released."""
 
     def __init__(self, go: threading.Event) -> None:
         super().__init__()
@@ -61,15 +61,15 @@ class Hanging(ScriptedDiarizer):
         return super().diarize(chunks)
 
 
-class Slow(ScriptedDiarizer):
-    """Takes a tenth of a second for anything."""
+class SlowDiarizer(ScriptedDiarizer):
+    """Takes 0.1 s for each batch."""
 
     def diarize(self, chunks: Sequence[DiarizationChunk]) -> list[DiarizationResult]:
         threading.Event().wait(0.1)
         return super().diarize(chunks)
 
 
-class Failing(ScriptedDiarizer):
+class FailingDiarizer(ScriptedDiarizer):
     """Always raises."""
 
     def diarize(self, chunks: Sequence[DiarizationChunk]) -> list[DiarizationResult]:
@@ -77,12 +77,12 @@ class Failing(ScriptedDiarizer):
 
 
 class Insights:
-    """Makes watchers whose provider does as it is told."""
+    """Builds schedulers whose provider calls a function of the test."""
 
     name, model, max_bytes = "test", "test", 10_000
 
-    def __init__(self, distil: Callable[[], object]) -> None:
-        self._summarize = distil
+    def __init__(self, on_summarize: Callable[[], object]) -> None:
+        self._summarize = on_summarize
 
     def build_scheduler(
         self, session: str, _: InsightOptions, on_insight: Callable[..., None]
@@ -101,20 +101,20 @@ class Insights:
         pass
 
 
-def furnish(app: FastAPI, shared: AddOnServices) -> None:
-    house: ServerContext = app.state.context
-    object.__setattr__(house.services, "addons", shared)
+def set_add_ons(app: FastAPI, shared: AddOnServices) -> None:
+    context: ServerContext = app.state.context
+    object.__setattr__(context.services, "addons", shared)
 
 
-def everything() -> Capabilities:
+def build_all_capabilities() -> Capabilities:
     return Capabilities(diarization=None, storage=None, insights=lambda _: None)
 
 
-async def talk(app: FastAPI, **config: object) -> list[dict[str, object]]:
-    """Return all frames of a stream that speaks, commits and stops."""
+async def run_stream(app: FastAPI, **config: object) -> list[dict[str, object]]:
+    """Return all frames of a stream of AUDIO."""
     async with MemorySocket(app) as socket:
         socket.send({**CONFIG, **config})
-        socket.send(TALK)
+        socket.send(AUDIO)
         socket.send({"type": "stop"})
         frames = []
         while (frame := await socket.receive_frame()).get("type") != "close":
@@ -122,27 +122,27 @@ async def talk(app: FastAPI, **config: object) -> list[dict[str, object]]:
         return frames
 
 
-def words(frames: list[dict[str, object]]) -> list[dict[str, object]]:
-    """Return what was said, without who said it."""
-    said = [frame for frame in frames if frame["type"] in ("final", "full_transcript")]
-    return [{key: value for key, value in frame.items() if not key.startswith("speaker")} for frame in said]
+def select_transcript(frames: list[dict[str, object]]) -> list[dict[str, object]]:
+    """Return the finals and transcripts without their speakers."""
+    texts = [frame for frame in frames if frame["type"] in ("final", "full_transcript")]
+    return [{key: value for key, value in frame.items() if not key.startswith("speaker")} for frame in texts]
 
 
-def of(frames: list[dict[str, object]], kind: str) -> list[dict[str, object]]:
+def select_frames(frames: list[dict[str, object]], kind: str) -> list[dict[str, object]]:
     return [frame for frame in frames if frame["type"] == kind]
 
 
 async def test_add_ons_change_no_word(start_app: StartApp, tmp_path: Path) -> None:
     app = await start_app(speakers_diarizer="scripted", speakers_audio_dir=tmp_path)
-    plain, full = await talk(app), await talk(app, **EVERYTHING)
-    assert words(plain) == words(full)
-    assert [frame["speaker_id"] for frame in of(full, "final")] == [0, 1, 0]
+    plain, full = await run_stream(app), await run_stream(app, **EVERYTHING)
+    assert select_transcript(plain) == select_transcript(full)
+    assert [frame["speaker_id"] for frame in select_frames(full, "final")] == [0, 1, 0]
     assert [frame["type"] for frame in full[-3:]] == ["full_transcript", "diarization_summary", "insight"]
-    (summary,) = of(full, "diarization_summary")
+    (summary,) = select_frames(full, "diarization_summary")
     assert (tmp_path / str(summary["audio_path"])).is_file()
 
 
-@pytest.mark.parametrize("diarizer", [Failing, None])
+@pytest.mark.parametrize("diarizer", [FailingDiarizer, None])
 async def test_a_failing_diarizer_costs_one_warning(
     start_app: StartApp, diarizer: Callable[[], ScriptedDiarizer] | None
 ) -> None:
@@ -152,12 +152,12 @@ async def test_a_failing_diarizer_costs_one_warning(
         return diarizer()
 
     app = await start_app()
-    plain = await talk(app)
-    furnish(app, AddOnServices(everything(), diarizer_pool=DiarizerPool(load)))
-    frames = await talk(app, diarization=True)
-    assert words(frames) == words(plain)
-    assert [frame["code"] for frame in of(frames, "warning")] == ["diarization_unavailable"]
-    assert not of(frames, "diarization_summary")
+    plain = await run_stream(app)
+    set_add_ons(app, AddOnServices(build_all_capabilities(), diarizer_pool=DiarizerPool(load)))
+    frames = await run_stream(app, diarization=True)
+    assert select_transcript(frames) == select_transcript(plain)
+    assert [frame["code"] for frame in select_frames(frames, "warning")] == ["diarization_unavailable"]
+    assert not select_frames(frames, "diarization_summary")
 
 
 async def test_a_hanging_diarizer_delays_finals_only_briefly(
@@ -165,18 +165,25 @@ async def test_a_hanging_diarizer_delays_finals_only_briefly(
 ) -> None:
     go = threading.Event()
     app = await start_app()
-    plain = await talk(app)
+    plain = await run_stream(app)
     monkeypatch.setattr(addons, "MAX_SECONDS_AHEAD", 0.1)
-    furnish(app, AddOnServices(everything(), diarizer_pool=DiarizerPool(lambda: Hanging(go), timeout=0.02)))
-    frames = await talk(app, diarization=True)
+    set_add_ons(
+        app,
+        AddOnServices(
+            build_all_capabilities(), diarizer_pool=DiarizerPool(lambda: HangingDiarizer(go), timeout=0.02)
+        ),
+    )
+    frames = await run_stream(app, diarization=True)
     go.set()
-    assert words(frames) == words(plain)
+    assert select_transcript(frames) == select_transcript(plain)
 
 
 async def test_a_slow_diarizer_has_as_long_as_the_audio_plays(start_app: StartApp) -> None:
     app = await start_app()
-    furnish(app, AddOnServices(everything(), diarizer_pool=DiarizerPool(Slow, timeout=0.02)))
-    first, *others = of(await talk(app, diarization=True), "final")
+    set_add_ons(
+        app, AddOnServices(build_all_capabilities(), diarizer_pool=DiarizerPool(SlowDiarizer, timeout=0.02))
+    )
+    first, *others = select_frames(await run_stream(app, diarization=True), "final")
     assert "speaker_id" not in first
     assert [final["speaker_id"] for final in others] == [0, 1]
 
@@ -184,11 +191,13 @@ async def test_a_slow_diarizer_has_as_long_as_the_audio_plays(start_app: StartAp
 async def test_an_unwritable_disk_costs_one_warning(start_app: StartApp, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     app = await start_app()
-    plain = await talk(app)
-    furnish(app, AddOnServices(Capabilities(storage=None), recordings=Recordings(tmp_path / "file" / "x")))
+    plain = await run_stream(app)
+    set_add_ons(
+        app, AddOnServices(Capabilities(storage=None), recordings=Recordings(tmp_path / "file" / "x"))
+    )
     async with MemorySocket(app) as socket:
         socket.send({**CONFIG, "diarization": {"store_audio": True}})
-        socket.send(TALK)
+        socket.send(AUDIO)
         frames: list[dict[str, object]] = []
         codes: list[object] = []
         while "audio_persistence_unavailable" not in codes:
@@ -197,7 +206,7 @@ async def test_an_unwritable_disk_costs_one_warning(start_app: StartApp, tmp_pat
         socket.send({"type": "stop"})
         while (frame := await socket.receive_frame()).get("type") != "close":
             frames.append(frame)
-    assert words(frames) == words(plain)
+    assert select_transcript(frames) == select_transcript(plain)
 
 
 def _fail() -> None:
@@ -209,15 +218,20 @@ async def test_failing_insights_send_an_insight_error(
     start_app: StartApp, problem: Callable[[], object]
 ) -> None:
     app = await start_app()
-    plain = await talk(app)
-    furnish(app, AddOnServices(everything(), insight_providers=cast("InsightProviders", Insights(problem))))
-    frames = await talk(app, insights=True)
-    assert words(frames) == words(plain)
-    assert [frame["stage"] for frame in of(frames, "insight_error")] == ["final"]
+    plain = await run_stream(app)
+    set_add_ons(
+        app,
+        AddOnServices(
+            build_all_capabilities(), insight_providers=cast("InsightProviders", Insights(problem))
+        ),
+    )
+    frames = await run_stream(app, insights=True)
+    assert select_transcript(frames) == select_transcript(plain)
+    assert [frame["stage"] for frame in select_frames(frames, "insight_error")] == ["final"]
 
 
-class Deliberate(ScriptedDiarizer):
-    """Looks at the session again when it may."""
+class BlockingFinalizer(ScriptedDiarizer):
+    """Finalizes a session once it is released."""
 
     def __init__(self, go: threading.Event) -> None:
         super().__init__()
@@ -232,11 +246,11 @@ async def test_an_insight_follows_the_summary_of_its_commit(start_app: StartApp)
     go, told = threading.Event(), asyncio.Event()
     insights = cast("InsightProviders", Insights(told.set))
     app = await start_app()
-    listeners = DiarizerPool(lambda: Deliberate(go), timeout=20.0)
-    furnish(app, AddOnServices(everything(), diarizer_pool=listeners, insight_providers=insights))
+    pool = DiarizerPool(lambda: BlockingFinalizer(go), timeout=20.0)
+    set_add_ons(app, AddOnServices(build_all_capabilities(), diarizer_pool=pool, insight_providers=insights))
     async with MemorySocket(app) as socket:
         socket.send({**CONFIG, "diarization": True, "insights": True})
-        socket.send(TALK)
+        socket.send(AUDIO)
         socket.send({"type": "commit"})
         await socket.receive_until("full_transcript")
         await told.wait()
@@ -252,21 +266,21 @@ async def test_an_insight_follows_the_summary_of_its_commit(start_app: StartApp)
 async def test_an_insight_from_before_a_reset_is_not_sent_after_it(start_app: StartApp) -> None:
     go, told = threading.Event(), asyncio.Event()
     app = await start_app()
-    listeners = DiarizerPool(lambda: Deliberate(go), timeout=20.0)
-    furnish(
+    pool = DiarizerPool(lambda: BlockingFinalizer(go), timeout=20.0)
+    set_add_ons(
         app,
         AddOnServices(
-            everything(),
-            diarizer_pool=listeners,
+            build_all_capabilities(),
+            diarizer_pool=pool,
             insight_providers=cast("InsightProviders", Insights(told.set)),
         ),
     )
     async with MemorySocket(app) as socket:
         socket.send({**CONFIG, "diarization": True, "insights": True})
-        socket.send(TALK)
+        socket.send(AUDIO)
         socket.send({"type": "commit"})
         socket.send({"type": "reset"})
-        socket.send(TALK)
+        socket.send(AUDIO)
         socket.send({"type": "commit"})
         await socket.receive_until("full_transcript")
         await told.wait()
@@ -280,29 +294,29 @@ async def test_an_insight_from_before_a_reset_is_not_sent_after_it(start_app: St
 async def test_new_insight_options_keep_the_transcript(app: FastAPI) -> None:
     async with MemorySocket(app) as socket:
         socket.send({**CONFIG, "insights": True})
-        socket.send(TALK)
+        socket.send(AUDIO)
         socket.send({"type": "config", "insights": {"interval_seconds": 120}})
-        socket.send(TALK)
+        socket.send(AUDIO)
         socket.send({"type": "commit"})
         insight = (await socket.receive_until("insight"))[-1]
         assert insight["source"]["segment_range"][0] == 1
         socket.send({"type": "config", "insights": False})
-        socket.send(TALK)
+        socket.send(AUDIO)
         socket.send({"type": "stop"})
         frames = [await socket.receive_frame()]
         while frames[-1]["type"] != "close":
             frames.append(await socket.receive_frame())
-    assert not of(frames, "insight")
+    assert not select_frames(frames, "insight")
 
 
 async def test_a_disconnect_releases_the_add_ons(start_app: StartApp, tmp_path: Path) -> None:
     app = await start_app(speakers_diarizer="scripted", speakers_audio_dir=tmp_path)
     async with MemorySocket(app) as socket:
         socket.send({**CONFIG, **EVERYTHING})
-        socket.send(TALK)
+        socket.send(AUDIO)
         await socket.receive_until("final")
-    house: ServerContext = app.state.context
-    assert len(house.services.streams) == 0
-    listeners = house.services.addons.diarizer_pool
-    assert listeners is not None
-    assert listeners.pending_count == 0
+    context: ServerContext = app.state.context
+    assert len(context.services.streams) == 0
+    pool = context.services.addons.diarizer_pool
+    assert pool is not None
+    assert pool.pending_count == 0

@@ -25,36 +25,36 @@ if TYPE_CHECKING:
     from support.app_fixtures import StartApp
 
 
-class Taker:
-    """A client that takes what it is sent only when ``open`` is set."""
+class BlockingClient:
+    """A client that receives nothing until ``open`` is set."""
 
     def __init__(self) -> None:
         self.open = asyncio.Event()
-        self.taken: list[str] = []
+        self.received: list[str] = []
         self.closed = asyncio.Event()
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
         await self.open.wait()
-        self.taken.append(str(message.get("text", message["type"])))
+        self.received.append(str(message.get("text", message["type"])))
         if message["type"] == "websocket.close":
             self.closed.set()
 
 
 async def test_frames_are_sent_once_in_order_before_the_close() -> None:
-    taker = Taker()
-    outbox = Outbox(taker.send, OutboxLimits(), lambda: None)
+    client = BlockingClient()
+    outbox = Outbox(client.send, OutboxLimits(), lambda: None)
     outbox.push_frame(Pong())
     outbox.push_frame(Pong())
     outbox.close(1000)
-    taker.open.set()
-    await asyncio.wait_for(taker.closed.wait(), WAIT_SECONDS)
-    assert taker.taken == ['{"type":"pong"}', '{"type":"pong"}', "websocket.close"]
+    client.open.set()
+    await asyncio.wait_for(client.closed.wait(), WAIT_SECONDS)
+    assert client.received == ['{"type":"pong"}', '{"type":"pong"}', "websocket.close"]
     assert outbox.close_code == 1000
 
 
 async def test_a_cancelled_writer_leaves_its_successor_alone() -> None:
-    taker = Taker()
-    outbox = Outbox(taker.send, OutboxLimits(), lambda: None)
+    client = BlockingClient()
+    outbox = Outbox(client.send, OutboxLimits(), lambda: None)
     outbox.push_frame(Pong())
     await asyncio.sleep(0)  # the first writer is in its send
     outbox.clear_queue()
@@ -62,9 +62,9 @@ async def test_a_cancelled_writer_leaves_its_successor_alone() -> None:
     for _ in range(3):
         await asyncio.sleep(0)  # the first is cancelled, the second is in its send
     outbox.close(1001)
-    taker.open.set()
-    await asyncio.wait_for(taker.closed.wait(), WAIT_SECONDS)
-    assert taker.taken == ['{"type":"pong"}', "websocket.close"]
+    client.open.set()
+    await asyncio.wait_for(client.closed.wait(), WAIT_SECONDS)
+    assert client.received == ['{"type":"pong"}', "websocket.close"]
 
 
 FIVE_SECONDS = draw_words([("one", 0.4), ("two", 0.4), ("three", 0.4)] * 4).tobytes()
@@ -100,18 +100,18 @@ async def test_a_client_that_takes_nothing_is_disconnected(start_app: StartApp) 
 
 
 def test_the_replay_buffer_discards_the_oldest_frames() -> None:
-    record = ReplayBuffer(1_000)
-    texts = [record.add_frame('{"a":1}', keep=number != 2) for number in range(1, 21)]
+    buffer = ReplayBuffer(1_000)
+    texts = [buffer.add_frame('{"a":1}', keep=number != 2) for number in range(1, 21)]
     assert json.loads(texts[-1]) == {"a": 1, "seq": 20}
-    assert record.find_frames_after(20) == []
-    assert record.find_frames_after(19) == texts[19:]
-    assert record.find_frames_after(21) is None
-    assert record.find_frames_after(0) is None
-    record.start_holding()
+    assert buffer.find_frames_after(20) == []
+    assert buffer.find_frames_after(19) == texts[19:]
+    assert buffer.find_frames_after(21) is None
+    assert buffer.find_frames_after(0) is None
+    buffer.start_holding()
     for _ in range(10):
-        record.add_frame('{"a":1}', keep=True)
-    assert record.has_overflowed
-    assert record.find_frames_after(19) is not None
-    record.stop_holding()
-    assert record.find_frames_after(19) is None
-    assert not record.has_overflowed
+        buffer.add_frame('{"a":1}', keep=True)
+    assert buffer.has_overflowed
+    assert buffer.find_frames_after(19) is not None
+    buffer.stop_holding()
+    assert buffer.find_frames_after(19) is None
+    assert not buffer.has_overflowed

@@ -1,4 +1,4 @@
-"""Audio on disk: whole at every moment, for its owner alone, and not for ever."""
+"""Recordings: valid WAV files, permissions, full disks, retention."""
 
 from __future__ import annotations
 
@@ -19,48 +19,48 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NEW, OLD = "0123456789ab.wav", "ba9876543210.wav"
-#: What else may lie there.
+#: Files that are not recordings.
 OTHERS = ("family.wav", "0123456789abc.wav", "0123456789ab.txt")
 SECOND = np.linspace(-1, 1, 16_000, dtype=np.float32)
 
 
-def never() -> None:
+def fail_never() -> None:
     raise AssertionError
 
 
-def read(path: Path) -> NDArray[np.int16]:
+def read_samples(path: Path) -> NDArray[np.int16]:
     with wave.open(str(path)) as file:
         assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (16_000, 1, 2)
         return np.frombuffer(file.readframes(file.getnframes()), "<i2")
 
 
-async def test_what_is_written_is_a_wav_for_its_owner_alone(tmp_path: Path) -> None:
+async def test_a_recording_is_a_wav_file_that_only_its_owner_reads(tmp_path: Path) -> None:
     recordings = Recordings(tmp_path / "audio")
-    recording = recordings.open_recording("a.wav", never)
+    recording = recordings.open_recording("a.wav", fail_never)
     recording.write(SECOND)
     recording.write(SECOND)
     await recordings.close()
-    samples = read(tmp_path / "audio" / "a.wav")
+    samples = read_samples(tmp_path / "audio" / "a.wav")
     assert np.array_equal(samples[:16_000], np.rint(SECOND * 32_767).astype(np.int16))
     assert len(samples) == 32_000
     assert (tmp_path / "audio").stat().st_mode & 0o777 == 0o700
     assert (tmp_path / "audio" / "a.wav").stat().st_mode & 0o777 == 0o600
 
 
-async def test_what_is_erased_is_gone_and_it_goes_on_from_the_beginning(tmp_path: Path) -> None:
+async def test_a_discarded_recording_starts_a_new_file(tmp_path: Path) -> None:
     recordings = Recordings(tmp_path)
-    recording = recordings.open_recording("a.wav", never)
+    recording = recordings.open_recording("a.wav", fail_never)
     recording.write(SECOND)
     recording.discard_audio()
     recording.write(SECOND[:100])
     recording.close()
     await recordings.close()
-    assert len(read(tmp_path / "a.wav")) == 100
+    assert len(read_samples(tmp_path / "a.wav")) == 100
 
 
 async def test_without_audio_there_is_no_file(tmp_path: Path) -> None:
     recordings = Recordings(tmp_path)
-    recording = recordings.open_recording("a.wav", never)
+    recording = recordings.open_recording("a.wav", fail_never)
     recording.write(SECOND[:0])
     recording.discard_audio()
     recording.close()
@@ -68,12 +68,12 @@ async def test_without_audio_there_is_no_file(tmp_path: Path) -> None:
     assert not (tmp_path / "a.wav").exists()
 
 
-async def test_a_disk_that_is_full_is_told_once_and_what_fitted_can_be_played(tmp_path: Path) -> None:
-    told = []
+async def test_a_full_disk_fails_once_and_leaves_a_valid_file(tmp_path: Path) -> None:
+    failures = []
     failed = asyncio.Event()
 
     def fail() -> None:
-        told.append(1)
+        failures.append(1)
         failed.set()
 
     recordings = Recordings(tmp_path)
@@ -90,11 +90,11 @@ async def test_a_disk_that_is_full_is_told_once_and_what_fitted_can_be_played(tm
         await recordings.close()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert told == [1]
-    assert len(read(tmp_path / "a.wav")) >= 16_000
+    assert failures == [1]
+    assert len(read_samples(tmp_path / "a.wav")) >= 16_000
 
 
-async def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+async def test_a_folder_that_cannot_be_created_fails(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     failed = asyncio.Event()
     recordings = Recordings(tmp_path / "file" / "audio")
@@ -105,7 +105,7 @@ async def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("days", "left"), [(7.0, {NEW, *OTHERS}), (0.0, {NEW, OLD, *OTHERS})])
-def test_old_recordings_are_removed_and_nothing_else(tmp_path: Path, days: float, left: set[str]) -> None:
+def test_only_expired_recordings_are_removed(tmp_path: Path, days: float, left: set[str]) -> None:
     for name in (NEW, OLD, *OTHERS):
         (tmp_path / name).touch()
         if name != NEW:

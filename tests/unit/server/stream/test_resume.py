@@ -221,9 +221,9 @@ async def run_cut_session(app: FastAPI, cuts: list[tuple[int, int]]) -> list[dic
         async with MemorySocket(app) as socket:
             if token:
                 socket.send({"type": "config", "resume": token, "received": received})
-                told = await socket.receive_frame()
-                assert told["state"] == "resumed", told
-                arrived = told["received_messages"]
+                status = await socket.receive_frame()
+                assert status["state"] == "resumed", status
+                arrived = status["received_messages"]
             for message in sent[arrived : arrived + messages]:
                 socket.send(message)
             if not token:
