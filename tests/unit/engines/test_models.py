@@ -115,7 +115,7 @@ def find_missing(registry: Registry, name: str) -> tuple[str | None, str | None]
 
 
 @pytest.mark.usefixtures("installed")
-def test_each_model_without_weights_names_the_command_that_brings_them(tmp_path: Path) -> None:
+def test_a_model_without_weights_names_the_download_command(tmp_path: Path) -> None:
     registry = build_standard_registry(EngineSettings(models_dir=tmp_path))
     for name, source in {
         "parakeet-standard": "parakeet-tdt-0.6b-v3-nemo",
@@ -132,7 +132,7 @@ def test_each_model_without_weights_names_the_command_that_brings_them(tmp_path:
 
 
 @pytest.mark.usefixtures("installed")
-def test_weights_are_found_where_the_settings_say_or_where_they_were_fetched_to(tmp_path: Path) -> None:
+def test_weights_are_found_by_setting_or_in_the_cache(tmp_path: Path) -> None:
     file = write_nemo_file(tmp_path / "parakeet-tdt-0.6b-v2-nemo")
     write_whisper_folder(tmp_path / "whisper-small.en")
     write_whisper_folder(tmp_path / "own")
@@ -151,7 +151,7 @@ def test_weights_are_found_where_the_settings_say_or_where_they_were_fetched_to(
 
 
 @pytest.mark.usefixtures("installed")
-def test_a_size_that_the_settings_name_and_nobody_fetched_is_missing(tmp_path: Path) -> None:
+def test_a_configured_size_that_is_not_downloaded_is_missing(tmp_path: Path) -> None:
     write_whisper_folder(tmp_path / "whisper-base")
     registry = build_standard_registry(EngineSettings(models_dir=tmp_path, whisper_model="small"))
     assert str(find_missing(registry, "whisper")[0]).startswith("There is no folder")
@@ -163,7 +163,7 @@ def test_a_size_that_the_settings_name_and_nobody_fetched_is_missing(tmp_path: P
 
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize(("wished", "name"), [(True, "whisper"), (False, "moonshine-tiny-en")])
-def test_streaming_fallback_to_whisper_where_it_is_there_unless_it_may_not(
+def test_whisper_is_a_fallback_only_if_allowed(
     tmp_path: Path, *, wished: bool, name: str
 ) -> None:
     write_whisper_folder(tmp_path / "whisper-base")
@@ -223,7 +223,7 @@ def test_a_provider_is_asked_for_before_the_processor(
     assert resolve_providers(wish, there) == names
 
 
-def test_a_provider_that_is_not_offered_makes_the_model_unavailable_with_what_brings_it() -> None:
+def test_a_missing_provider_makes_the_model_unavailable() -> None:
     registry = build_standard_registry(
         EngineSettings(parakeet_onnx_dir=TINY_PARAKEET_FOLDER, onnx_provider="cuda")
     )

@@ -57,7 +57,7 @@ def test_all_models_of_this_version_are_listed() -> None:
     }
 
 
-def test_parakeet_by_onnxruntime_without_weights_names_the_command_that_brings_them(tmp_path: Path) -> None:
+def test_parakeet_onnx_without_weights_names_the_command(tmp_path: Path) -> None:
     rows = {
         row.id: row for row in build_standard_registry(EngineSettings(models_dir=tmp_path)).describe_models()
     }
@@ -66,7 +66,7 @@ def test_parakeet_by_onnxruntime_without_weights_names_the_command_that_brings_t
     assert row.install == "echoic models get parakeet-tdt-0.6b-v3-onnx"
 
 
-def test_parakeet_by_onnxruntime_is_there_with_a_folder_or_what_was_fetched(tmp_path: Path) -> None:
+def test_parakeet_onnx_uses_a_configured_folder_or_the_cache(tmp_path: Path) -> None:
     given = build_standard_registry(
         EngineSettings(parakeet_onnx_dir=TINY_PARAKEET_FOLDER, models_dir=tmp_path)
     )
@@ -80,7 +80,7 @@ def test_parakeet_by_onnxruntime_is_there_with_a_folder_or_what_was_fetched(tmp_
     )
 
 
-def test_each_parakeet_that_was_fetched_can_be_asked_for_by_its_name(tmp_path: Path) -> None:
+def test_each_downloaded_parakeet_has_a_name(tmp_path: Path) -> None:
     (tmp_path / "parakeet-tdt-0.6b-v2-onnx").symlink_to(TINY_PARAKEET_FOLDER)
     registry = build_standard_registry(EngineSettings(models_dir=tmp_path))
     answer = registry.resolve_model(ModelRequest("parakeet-tdt-0.6b-v2-onnx", "standard"), fallback=False)
@@ -92,7 +92,7 @@ def test_each_parakeet_that_was_fetched_can_be_asked_for_by_its_name(tmp_path: P
     assert refused.value.install == "echoic models get parakeet-tdt_ctc-110m-onnx"
 
 
-def test_parakeet_by_onnxruntime_says_what_is_wrong_with_its_folder(tmp_path: Path) -> None:
+def test_parakeet_onnx_reports_a_defect_of_its_folder(tmp_path: Path) -> None:
     registry = build_standard_registry(EngineSettings(parakeet_onnx_dir=tmp_path / "none"))
     row = next(row for row in registry.describe_models() if row.id == "parakeet-onnx")
     assert str(row.reason).startswith("There is no folder")
@@ -100,7 +100,7 @@ def test_parakeet_by_onnxruntime_says_what_is_wrong_with_its_folder(tmp_path: Pa
         registry.load_engine("parakeet-onnx")
 
 
-def test_the_status_knows_without_loading_which_models_give_times() -> None:
+def test_word_times_are_known_without_loading() -> None:
     registry = build_standard_registry(
         EngineSettings(parakeet_onnx_dir=TINY_PARAKEET_FOLDER), include_scripted=True
     )
@@ -112,7 +112,7 @@ def test_the_status_knows_without_loading_which_models_give_times() -> None:
         engine.close()
 
 
-def test_any_parakeet_is_least_work_by_onnxruntime_where_nemo_is_not_installed(
+def test_parakeet_onnx_is_suggested_where_nemo_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(models, "find_spec", lambda name: None if name == "nemo" else name)
@@ -139,7 +139,7 @@ def test_another_parakeet_stands_in_before_the_default() -> None:
     assert registry.resolve_fallback("parakeet-onnx", refusal, fallback=True).model_id == DEFAULT_MODEL
 
 
-def test_missing_libraries_are_named_with_the_extra_that_brings_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_libraries_are_named_with_their_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "find_spec", lambda module: None if module == "nemo" else object())
     models.check_extra_installed("whisper")
     with pytest.raises(ModelUnavailable) as refused:
@@ -158,7 +158,7 @@ def test_the_default_is_unavailable_without_its_runtime(monkeypatch: pytest.Monk
     assert (row.available, row.install) == (False, "pip install onnxruntime")
 
 
-def test_the_default_is_unavailable_if_its_runtime_cannot_be_imported(
+def test_the_default_is_unavailable_without_its_runtime(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delattr("echoic.engines.moonshine", raising=False)
@@ -184,7 +184,7 @@ def test_an_available_model_is_given_without_a_word() -> None:
     assert (choice.model_id, choice.fallback_reason) == ("scripted", None)
 
 
-def test_an_unavailable_model_is_refused_with_its_reason_and_install_command() -> None:
+def test_an_unavailable_model_has_a_reason_and_a_command() -> None:
     registry = Registry(
         [build_spec("whisper", Unavailable("No wheel.", "pip install wheel")), build_spec("scripted")],
         "scripted",
@@ -219,6 +219,6 @@ def test_a_default_that_is_missing_too_is_no_fallback() -> None:
 
 
 @pytest.mark.parametrize("fallback", [True, False])
-def test_an_unknown_name_is_refused_with_the_known_ones_even_with_fallback(*, fallback: bool) -> None:
+def test_an_unknown_name_lists_the_known_ones(*, fallback: bool) -> None:
     with pytest.raises(ModelUnavailable, match=r"parakeet, .*whisper-1, moonshine, moonshine-tiny-en"):
         build_standard_registry().resolve_model(ModelRequest("gpt-9", "standard"), fallback=fallback)

@@ -49,7 +49,7 @@ class DiarizerClient:
         return self.answers
 
 
-async def test_sounds_are_answered_in_their_order_and_a_review_after_them() -> None:
+async def test_chunks_are_answered_in_order_then_the_finalization() -> None:
     listeners = DiarizerPool(ScriptedDiarizer)
     asked = DiarizerClient(listeners)
     asked.submit_chunk(1, build_chunk(ANN))
@@ -79,7 +79,7 @@ class CountingDiarizer(ScriptedDiarizer):
         return super().diarize(chunks)
 
 
-async def test_what_gathers_meanwhile_goes_together() -> None:
+async def test_queued_chunks_are_batched() -> None:
     diarizer = CountingDiarizer()
     listeners = DiarizerPool(lambda: diarizer, timeout=60.0)
     asked = DiarizerClient(listeners)
@@ -93,7 +93,7 @@ async def test_what_gathers_meanwhile_goes_together() -> None:
     await listeners.close()
 
 
-async def test_those_for_whom_a_call_together_would_take_too_long_are_asked_about_one_by_one() -> None:
+async def test_a_slow_diarizer_gets_one_chunk_at_a_time() -> None:
     diarizer = CountingDiarizer()
     listeners = DiarizerPool(lambda: diarizer, timeout=1e-6)
     asked = DiarizerClient(listeners)
@@ -106,7 +106,7 @@ async def test_those_for_whom_a_call_together_would_take_too_long_are_asked_abou
     await listeners.close()
 
 
-async def test_one_bad_sound_costs_the_others_nothing() -> None:
+async def test_a_bad_chunk_fails_alone() -> None:
     diarizer = CountingDiarizer()
     bad = DiarizationChunk(np.zeros(3, np.float32), 0.0, ((0, "x"),))  # type: ignore[arg-type]
     listeners = DiarizerPool(lambda: diarizer)
@@ -122,7 +122,7 @@ async def test_one_bad_sound_costs_the_others_nothing() -> None:
     await listeners.close()
 
 
-async def test_one_that_cannot_be_loaded_is_answered_by_none() -> None:
+async def test_jobs_of_a_diarizer_that_does_not_load_get_none() -> None:
     def load() -> ScriptedDiarizer:
         raise ImportError
 
@@ -133,7 +133,7 @@ async def test_one_that_cannot_be_loaded_is_answered_by_none() -> None:
     await listeners.close()
 
 
-async def test_one_that_hangs_is_answered_by_none_in_time_and_close_does_not_wait_for_it() -> None:
+async def test_a_diarizer_that_hangs_delays_neither_answers_nor_close() -> None:
     diarizer = CountingDiarizer()
     listeners = DiarizerPool(lambda: diarizer, timeout=0.01)
     asked = DiarizerClient(listeners)
@@ -146,7 +146,7 @@ async def test_one_that_hangs_is_answered_by_none_in_time_and_close_does_not_wai
     assert (await asked.wait_for_answers(3))[3] is None
 
 
-async def test_what_is_asked_while_it_loads_waits_for_that_too() -> None:
+async def test_jobs_wait_for_the_diarizer_to_load() -> None:
     go = threading.Event()
 
     def load() -> ScriptedDiarizer:
@@ -161,7 +161,7 @@ async def test_what_is_asked_while_it_loads_waits_for_that_too() -> None:
     await listeners.close()
 
 
-async def test_sound_that_came_early_may_take_longer() -> None:
+async def test_audio_ahead_of_time_may_take_longer() -> None:
     diarizer = CountingDiarizer()
     listeners = DiarizerPool(lambda: diarizer, timeout=0.01)
     asked = DiarizerClient(listeners)
@@ -171,7 +171,7 @@ async def test_sound_that_came_early_may_take_longer() -> None:
     await listeners.close()
 
 
-async def test_who_leaves_is_not_answered() -> None:
+async def test_a_removed_client_gets_no_answer() -> None:
     diarizer = CountingDiarizer()
     listeners = DiarizerPool(lambda: diarizer)
     gone, there = DiarizerClient(listeners), DiarizerClient(listeners)
@@ -187,7 +187,7 @@ async def test_who_leaves_is_not_answered() -> None:
 
 
 @pytest.mark.parametrize("wrong", [[], [DiarizationResult(()), DiarizationResult(())]])
-async def test_one_that_answers_too_little_or_too_much_has_failed(wrong: list[DiarizationResult]) -> None:
+async def test_a_wrong_number_of_results_is_a_failure(wrong: list[DiarizationResult]) -> None:
     class Wrong(ScriptedDiarizer):
         def diarize(self, chunks: Sequence[DiarizationChunk]) -> list[DiarizationResult]:  # noqa: ARG002  # the signature
             return wrong

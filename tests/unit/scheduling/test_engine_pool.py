@@ -3,17 +3,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
-from echoic.engines.models import build_standard_registry
-from echoic.engines.registry import ModelSpec, Registry
-from echoic.engines.scripted import OVERLAP, ScriptedEngine
-from echoic.errors import ModelUnavailable, Unavailable
-from echoic.interfaces.engine import ModelRequest, OpenedModel
+from echoic.engines.scripted import ScriptedEngine
+from echoic.errors import ModelUnavailable
 from echoic.scheduling.engine_pool import EnginePool
-from echoic.scheduling.threads import call_soon_threadsafe
 from support.pool import (
     SCRIPTED_REQUEST,
     BlockingHook,
@@ -26,136 +22,8 @@ from support.pool import (
     wait_for_event,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
-
-# ---- opening
-
-
-async def test_a_model_is_loaded_once_however_many_ask_at_once() -> None:
-    load = EngineLoader(ScriptedEngine(OVERLAP), finish_allowed=threading.Event())
-    engines = EnginePool(build_scripted_registry(load))
-    asking = [asyncio.create_task(engines.open_model(SCRIPTED_REQUEST, fallback=False)) for _ in range(50)]
-    await wait_for_event(load.started)
-    assert (engines.loaded_models, engines.loading_models) == ((), ("scripted",))
-    load.finish_allowed.set()  # type: ignore[union-attr]  # given above
-    assert await asyncio.gather(*asking) == [OpenedModel("scripted", OVERLAP)] * 50
-    assert await engines.open_model(SCRIPTED_REQUEST, fallback=False) == OpenedModel("scripted", OVERLAP)
-    assert load.load_count == 1
-    assert (engines.loaded_models, engines.loading_models) == (("scripted",), ())
-    await engines.close()
-
-
-@pytest.mark.parametrize("error", [OSError("disk"), SystemExit(1), ModelUnavailable("scripted", "Torn.")])
-async def test_a_load_that_fails_is_a_refusal_and_may_succeed_later(error: BaseException) -> None:
-    load = EngineLoader(failures=[error])
-    engines = EnginePool(build_scripted_registry(load))
-    with pytest.raises(ModelUnavailable) as refused:
-        await engines.open_model(SCRIPTED_REQUEST, fallback=False)
-    assert "disk" not in refused.value.message
-    assert engines.loading_models == ()
-    assert (await engines.open_model(SCRIPTED_REQUEST, fallback=False)).name == "scripted"
-    assert load.load_count == 2
-    await engines.close()
-
-
-async def test_a_model_that_is_loaded_is_not_looked_for_again() -> None:
-    looks: list[None] = []
-    seat = ModelSpec("scripted", "scripted", "standard", lambda: looks.append(None), ScriptedEngine)
-    engines = EnginePool(Registry([seat], default="scripted"))
-    await engines.open_model(SCRIPTED_REQUEST, fallback=False)
-    before = len(looks)
-    assert (await engines.open_model(SCRIPTED_REQUEST, fallback=True)).name == "scripted"
-    assert len(looks) == before
-    await engines.close()
-
-
-async def test_all_who_wait_for_a_load_that_fails_are_refused() -> None:
-    load = EngineLoader(failures=[OSError()], finish_allowed=threading.Event())
-    engines = EnginePool(build_scripted_registry(load))
-    asking = [asyncio.create_task(engines.open_model(SCRIPTED_REQUEST, fallback=False)) for _ in range(5)]
-    await wait_for_event(load.started)
-    load.finish_allowed.set()  # type: ignore[union-attr]  # given above
-    answers = await asyncio.gather(*asking, return_exceptions=True)
-    assert [type(answer) for answer in answers] == [ModelUnavailable] * 5
-    await engines.close()
-
-
-async def test_a_client_that_goes_away_does_not_take_the_load_from_another() -> None:
-    load = EngineLoader(finish_allowed=threading.Event())
-    engines = EnginePool(build_scripted_registry(load))
-    leaver, stayer = (
-        asyncio.create_task(engines.open_model(SCRIPTED_REQUEST, fallback=False)) for _ in range(2)
-    )
-    await wait_for_event(load.started)
-    leaver.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await leaver
-    load.finish_allowed.set()  # type: ignore[union-attr]  # given above
-    assert (await stayer).name == "scripted"
-    assert load.load_count == 1
-    await engines.close()
-
-
-async def test_with_fallback_the_default_answers_for_a_model_that_is_missing() -> None:
-    missing = ModelSpec("whisper", "whisper", "standard", lambda: Unavailable("No wheel."), ScriptedEngine)
-    engines = EnginePool(build_scripted_registry(ScriptedEngine, missing))
-    answer = await engines.open_model(ModelRequest("whisper", "standard"), fallback=True)
-    assert answer.name == "scripted"
-    assert "No wheel." in str(answer.fallback_reason)
-    with pytest.raises(ModelUnavailable):
-        await engines.open_model(ModelRequest("whisper", "standard"), fallback=False)
-    await engines.close()
-
-
-async def test_with_fallback_the_default_answers_for_a_model_that_does_not_load() -> None:
-    torn = ModelSpec(
-        "whisper", "whisper", "standard", lambda: None, EngineLoader(failures=[OSError(), OSError()])
-    )
-    engines = EnginePool(build_scripted_registry(ScriptedEngine, torn))
-    answer = await engines.open_model(ModelRequest("whisper", "standard"), fallback=True)
-    assert answer.name == "scripted"
-    assert "could not be loaded" in str(answer.fallback_reason)
-    with pytest.raises(ModelUnavailable):
-        await engines.open_model(ModelRequest("whisper", "standard"), fallback=False)
-    await engines.close()
-
-
-async def test_with_fallback_one_after_the_other_is_tried_and_the_first_refusal_is_told() -> None:
-    torn = [
-        ModelSpec(name, name, "standard", lambda: None, EngineLoader(failures=[OSError() for _ in range(4)]))
-        for name in ("asked", "whisper")
-    ]
-    table = Registry(
-        [*torn, ModelSpec("scripted", "scripted", "standard", lambda: None, ScriptedEngine)],
-        "scripted",
-        ("whisper",),
-    )
-    engines = EnginePool(table)
-    answer = await engines.open_model(ModelRequest("asked", "standard"), fallback=True)
-    assert answer.name == "scripted"
-    assert str(answer.fallback_reason).startswith("The model 'asked' is not available here.")
-    await engines.close()
-    for seats in (torn, torn[:1]):
-        engines = EnginePool(Registry(seats, "whisper", ("whisper",)))
-        with pytest.raises(ModelUnavailable) as refused:
-            await engines.open_model(ModelRequest("asked", "standard"), fallback=True)
-        assert refused.value.model == "asked"
-        await engines.close()
-
-
-async def test_the_standard_table_gives_an_unknown_name_no_fallback() -> None:
-    engines = EnginePool(build_standard_registry(include_scripted=True))
-    with pytest.raises(ModelUnavailable, match="no such model"):
-        await engines.open_model(ModelRequest("gpt-9", "standard"), fallback=True)
-    await engines.close()
-
-
-# ---- decoding
-
-
-async def test_an_answer_comes_once_on_the_event_loops_thread_and_not_from_within_submit() -> None:
+async def test_results_are_delivered_once_on_the_event_loop() -> None:
     async with open_pool(ScriptedEngine()) as engines:
         threads: list[str] = []
         answered = asyncio.Event()
@@ -170,7 +38,7 @@ async def test_an_answer_comes_once_on_the_event_loops_thread_and_not_from_withi
         assert threads == [threading.current_thread().name]
 
 
-async def test_finals_of_all_are_answered_before_partials_of_any() -> None:
+async def test_finals_of_all_clients_precede_partials() -> None:
     gate = BlockingHook()
     async with open_pool(ScriptedEngine(max_batch_size=1, word_hooks={"zulu": gate})) as engines:
         order: list[tuple[str, int]] = []
@@ -195,7 +63,7 @@ async def test_finals_of_all_are_answered_before_partials_of_any() -> None:
         assert order == [("ann", 0), ("ann", 2), ("bob", 1), ("ann", 3), ("ann", 1)]
 
 
-async def test_a_window_that_fails_is_told_to_its_client_alone() -> None:
+async def test_a_failure_is_delivered_to_its_client_only() -> None:
     gate = BlockingHook()
     async with open_pool(
         ScriptedEngine(word_hooks={"zulu": gate, "two": build_raising_hook(RuntimeError())})
@@ -210,7 +78,7 @@ async def test_a_window_that_fails_is_told_to_its_client_alone() -> None:
         assert await bob.wait_for_answers(1) == {1: "failed"}
 
 
-async def test_an_answer_that_raises_does_not_keep_others_from_theirs() -> None:
+async def test_a_callback_that_raises_does_not_affect_others() -> None:
     told: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context["exception"]))
     gate, error = BlockingHook(), RuntimeError("a fault of a client")
@@ -227,7 +95,7 @@ async def test_an_answer_that_raises_does_not_keep_others_from_theirs() -> None:
     assert told == [error]
 
 
-async def test_a_client_that_left_during_a_decode_hears_nothing_even_under_the_same_key_again() -> None:
+async def test_a_removed_client_gets_no_result_of_an_old_decode() -> None:
     gate = BlockingHook()
     async with open_pool(ScriptedEngine(max_batch_size=1, word_hooks={"zulu": gate})) as engines:
         gone, back = PoolClient(engines), PoolClient(engines)
@@ -241,7 +109,7 @@ async def test_a_client_that_left_during_a_decode_hears_nothing_even_under_the_s
         assert gone.answers == {}
 
 
-async def test_dropped_keys_are_not_answered_whether_begun_or_not() -> None:
+async def test_cancelled_decodes_have_no_result() -> None:
     gate = BlockingHook()
     async with open_pool(ScriptedEngine(max_batch_size=1, word_hooks={"zulu": gate})) as engines:
         ann = PoolClient(engines)
@@ -255,7 +123,7 @@ async def test_dropped_keys_are_not_answered_whether_begun_or_not() -> None:
         assert engines.collect_stats()[0].windows == 2
 
 
-async def test_what_cannot_be_submitted_is_refused_at_once() -> None:
+async def test_an_invalid_decode_is_refused_at_once() -> None:
     gate = BlockingHook()
     async with open_pool(ScriptedEngine(word_hooks={"zulu": gate})) as engines:
         ann = PoolClient(engines)
@@ -270,7 +138,7 @@ async def test_what_cannot_be_submitted_is_refused_at_once() -> None:
         engines.cancel_decodes("nobody", (1,))
 
 
-async def test_a_thousand_clients_get_their_own_answers_and_nothing_is_lost() -> None:
+async def test_a_thousand_clients_get_their_own_results() -> None:
     words = ("one", "two", "three", "four", "five")
     async with open_pool(ScriptedEngine(max_batch_size=8, max_concurrency=2), max_concurrency=2) as engines:
         clients = [PoolClient(engines, number) for number in range(1_000)]
@@ -294,7 +162,7 @@ async def test_a_thousand_clients_get_their_own_answers_and_nothing_is_lost() ->
 # ---- closing
 
 
-async def test_closing_answers_what_waits_and_what_comes_after_by_a_failure() -> None:
+async def test_close_fails_pending_and_later_decodes() -> None:
     gate = BlockingHook()
     engines = EnginePool(
         build_scripted_registry(EngineLoader(ScriptedEngine(max_batch_size=1, word_hooks={"zulu": gate})))
@@ -315,7 +183,7 @@ async def test_closing_answers_what_waits_and_what_comes_after_by_a_failure() ->
     await engines.close()
 
 
-async def test_closing_can_finish_what_waits() -> None:
+async def test_close_can_finish_pending_decodes() -> None:
     engines = EnginePool(build_scripted_registry(EngineLoader(ScriptedEngine(max_batch_size=1))))
     await engines.open_model(SCRIPTED_REQUEST, fallback=False)
     ann = PoolClient(engines)
@@ -325,7 +193,7 @@ async def test_closing_can_finish_what_waits() -> None:
     assert ann.answers == dict.fromkeys(range(20), "one")
 
 
-async def test_a_decode_that_hangs_does_not_keep_the_server_from_closing() -> None:
+async def test_close_does_not_wait_for_a_decode_that_hangs() -> None:
     gate = BlockingHook()
     engines = EnginePool(
         build_scripted_registry(EngineLoader(ScriptedEngine(word_hooks={"zulu": gate}))), close_timeout=0.0
@@ -337,45 +205,3 @@ async def test_a_decode_that_hangs_does_not_keep_the_server_from_closing() -> No
     await engines.close()
     assert ann.answers == {1: "failed"}
     gate.opened.set()
-
-
-async def test_a_model_that_is_still_loading_when_all_closes_is_closed_when_it_is_there() -> None:
-    closed = threading.Event()
-
-    class Noted(ScriptedEngine):
-        def close(self) -> None:
-            closed.set()
-
-    load = EngineLoader(Noted(), finish_allowed=threading.Event())
-    engines = EnginePool(build_scripted_registry(load), close_timeout=0.0)
-    asking = asyncio.create_task(engines.open_model(SCRIPTED_REQUEST, fallback=False))
-    await wait_for_event(load.started)
-    await engines.close()
-    load.finish_allowed.set()  # type: ignore[union-attr]  # given above
-    with pytest.raises(ModelUnavailable, match="closing"):
-        await asking
-    assert closed.is_set()
-    assert engines.loaded_models == ()
-
-
-def test_an_answer_for_a_loop_that_is_closed_is_dropped() -> None:
-    loop = asyncio.new_event_loop()
-    loop.close()
-    call_soon_threadsafe(loop, lambda: pytest.fail("nobody listens"))
-
-
-async def test_where_the_engine_does_not_say_which_languages_it_knows_its_seat_does() -> None:
-    seat = ModelSpec(
-        "scripted", "scripted", "standard", lambda: None, ScriptedEngine, languages=lambda: ("de", "en")
-    )
-    engines = EnginePool(Registry([seat], default="scripted"))
-    assert (await engines.open_model(SCRIPTED_REQUEST, fallback=False)).languages == ("de", "en")
-    await engines.close()
-
-
-async def test_the_answer_says_which_languages_the_engine_knows() -> None:
-    class English(ScriptedEngine):
-        languages = ("en",)
-
-    async with open_pool(English()) as engines:
-        assert (await engines.open_model(SCRIPTED_REQUEST, fallback=False)).languages == ("en",)

@@ -21,7 +21,7 @@ def list_order(jobs: list[DecodeJob]) -> list[tuple[object, int]]:
     return [(job.client, job.key) for job in jobs]
 
 
-def test_a_client_with_sixty_windows_does_not_delay_anothers_single_one() -> None:
+def test_a_long_backlog_does_not_delay_another_client() -> None:
     queue = FairQueue()
     for key in range(60):
         queue.push(build_job("busy", key))
@@ -29,7 +29,7 @@ def test_a_client_with_sixty_windows_does_not_delay_anothers_single_one() -> Non
     assert list_order(queue.take_jobs(3)) == [("busy", 0), ("calm", 0), ("busy", 1)]
 
 
-def test_finals_go_before_partials_that_came_earlier() -> None:
+def test_finals_precede_earlier_partials() -> None:
     queue = FairQueue()
     queue.push(build_job("ann", 1, final=False))
     queue.push(build_job("bob", 1))
@@ -38,7 +38,7 @@ def test_finals_go_before_partials_that_came_earlier() -> None:
     assert list_order(queue.take_jobs(2)) == [("ann", 1)]
 
 
-def test_a_client_that_was_served_joins_again_at_the_end() -> None:
+def test_a_served_client_goes_to_the_end() -> None:
     queue = FairQueue()
     queue.push(build_job("ann", 1))
     queue.push(build_job("bob", 1))
@@ -47,14 +47,14 @@ def test_a_client_that_was_served_joins_again_at_the_end() -> None:
     assert list_order(queue.take_jobs(2)) == [("bob", 1), ("ann", 2)]
 
 
-def test_a_key_that_already_waits_is_refused() -> None:
+def test_a_queued_key_is_refused() -> None:
     queue = FairQueue()
     queue.push(build_job("ann", 1))
     with pytest.raises(ValueError, match="is queued already"):
         queue.push(build_job("ann", 1, final=False))
 
 
-def test_dropping_and_leaving_what_does_not_wait_is_no_error() -> None:
+def test_removing_jobs_that_are_not_queued_is_no_error() -> None:
     queue = FairQueue()
     queue.remove_jobs("ann", [1, 2])
     queue.remove_client("ann")
@@ -62,9 +62,7 @@ def test_dropping_and_leaving_what_does_not_wait_is_no_error() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from(CLIENTS), st.booleans()), max_size=60), st.integers(1, 7))
-def test_everything_comes_out_once_and_in_each_clients_order(
-    puts: list[tuple[str, bool]], limit: int
-) -> None:
+def test_each_job_is_taken_once_in_its_clients_order(puts: list[tuple[str, bool]], limit: int) -> None:
     queue = FairQueue()
     jobs = [build_job(client, key, final=final) for key, (client, final) in enumerate(puts)]
     for one in jobs:

@@ -21,7 +21,7 @@ QUICK = 0.1
 
 
 class ShortEngine(ScriptedEngine):
-    """Forgets the last window of every call that has more than ``enough``."""
+    """Returns one result too few for more than ``enough`` windows."""
 
     def __init__(self, enough: int) -> None:
         super().__init__()
@@ -126,7 +126,7 @@ def bench() -> Iterator[WorkerBench]:
     bench.close()
 
 
-def test_what_has_gathered_is_decoded_together_up_to_the_engines_lanes(bench: WorkerBench) -> None:
+def test_queued_windows_are_batched_up_to_the_engines_limit(bench: WorkerBench) -> None:
     worker = bench.create_worker(ScriptedEngine(max_batch_size=4))
     for key in range(6):
         worker.submit_job(build_job("one", key=key))
@@ -134,7 +134,7 @@ def test_what_has_gathered_is_decoded_together_up_to_the_engines_lanes(bench: Wo
     assert [len(bench.next_batch().jobs) for _ in range(2)] == [4, 2]
 
 
-def test_a_single_window_does_not_wait_for_company(bench: WorkerBench) -> None:
+def test_a_single_window_is_decoded_at_once(bench: WorkerBench) -> None:
     worker = bench.create_worker(ScriptedEngine(max_batch_size=8))
     worker.start()
     worker.submit_job(build_job("two"))
@@ -142,9 +142,7 @@ def test_a_single_window_does_not_wait_for_company(bench: WorkerBench) -> None:
 
 
 @pytest.mark.parametrize("error", [RuntimeError("secret"), SystemExit(3), KeyboardInterrupt(), MemoryError()])
-def test_a_window_that_raises_fails_alone_and_its_cause_is_chained(
-    bench: WorkerBench, error: BaseException
-) -> None:
+def test_a_bad_window_fails_alone_with_its_cause(bench: WorkerBench, error: BaseException) -> None:
     worker = bench.create_worker(ScriptedEngine(word_hooks={"two": build_raising_hook(error)}))
     for key, word in enumerate(["one", "two", "three"]):
         worker.submit_job(build_job(word, key=key))
@@ -157,7 +155,7 @@ def test_a_window_that_raises_fails_alone_and_its_cause_is_chained(
 
 
 @pytest.mark.parametrize("error", [RuntimeError(), SystemExit(1)])
-def test_the_thread_outlives_whatever_the_engine_raises(bench: WorkerBench, error: BaseException) -> None:
+def test_the_thread_survives_exceptions_of_the_engine(bench: WorkerBench, error: BaseException) -> None:
     worker = bench.create_worker(ScriptedEngine(word_hooks={"two": build_raising_hook(error)}))
     worker.start()
     worker.submit_job(build_job("two", key=1))
@@ -166,12 +164,12 @@ def test_the_thread_outlives_whatever_the_engine_raises(bench: WorkerBench, erro
     assert join_tokens(bench.next_batch().outcomes[0]) == "one"
 
 
-def test_too_few_hypotheses_for_a_batch_are_asked_for_again_one_by_one() -> None:
+def test_a_batch_with_missing_results_is_decoded_one_by_one() -> None:
     outcomes = decode_jobs(ShortEngine(enough=1), [build_job("one", key=1), build_job("two", key=2)])
     assert [join_tokens(outcome) for outcome in outcomes] == ["one", "two"]
 
 
-def test_no_hypothesis_for_a_window_is_a_failure() -> None:
+def test_a_window_without_a_result_fails() -> None:
     [outcome] = decode_jobs(ShortEngine(enough=0), [build_job("one")])
     assert isinstance(outcome, DecodeFailed)
     assert isinstance(outcome.__cause__, ValueError)
@@ -179,7 +177,7 @@ def test_no_hypothesis_for_a_window_is_a_failure() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.sampled_from(["one", "two", "boom"]), min_size=1, max_size=8))
-def test_any_mix_of_good_and_bad_windows_gets_its_own_outcomes(words: list[str]) -> None:
+def test_each_window_of_a_mixed_batch_gets_its_own_outcome(words: list[str]) -> None:
     engine = ScriptedEngine(
         vocabulary=["one", "two", "boom"], word_hooks={"boom": build_raising_hook(OSError())}
     )
@@ -194,7 +192,7 @@ def test_any_mix_of_good_and_bad_windows_gets_its_own_outcomes(words: list[str])
     ]
 
 
-def test_a_foreign_errors_text_is_logged_only_for_debugging(
+def test_texts_of_foreign_errors_are_logged_at_debug_level_only(
     bench: WorkerBench, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -209,7 +207,7 @@ def test_a_foreign_errors_text_is_logged_only_for_debugging(
 
 
 @pytest.mark.parametrize(("allowed", "configured", "threads"), [(1, 4, 1), (4, 2, 2), (2, 0, 1)])
-def test_it_uses_as_many_threads_as_engine_and_configuration_allow(
+def test_threads_are_limited_by_engine_and_settings(
     bench: WorkerBench, allowed: int, configured: int, threads: int
 ) -> None:
     meeting = threading.Barrier(threads + 1)
@@ -228,7 +226,7 @@ def test_it_uses_as_many_threads_as_engine_and_configuration_allow(
     assert f"echoic-counted-{threads}" not in names
 
 
-def test_what_is_dropped_or_left_before_it_began_is_not_decoded(bench: WorkerBench) -> None:
+def test_removed_jobs_are_not_decoded(bench: WorkerBench) -> None:
     worker = bench.create_worker(ScriptedEngine())
     for key, client in enumerate(["ann", "ann", "bob", "cyd"]):
         worker.submit_job(build_job("one", key=key, client=client))
@@ -238,7 +236,7 @@ def test_what_is_dropped_or_left_before_it_began_is_not_decoded(bench: WorkerBen
     assert [(one.client, one.key) for one in bench.next_batch().jobs] == [("ann", 1), ("cyd", 3)]
 
 
-def test_finishing_decodes_what_waits(bench: WorkerBench) -> None:
+def test_stop_can_finish_queued_jobs(bench: WorkerBench) -> None:
     worker = bench.create_worker(ScriptedEngine(max_batch_size=1))
     for key in range(5):
         worker.submit_job(build_job("one", key=key))
@@ -247,7 +245,7 @@ def test_finishing_decodes_what_waits(bench: WorkerBench) -> None:
     assert bench.batches.qsize() == 5
 
 
-def test_abandoning_delivers_only_what_is_being_decoded(bench: WorkerBench) -> None:
+def test_stop_delivers_running_jobs_and_drops_queued_ones(bench: WorkerBench) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -266,9 +264,7 @@ def test_abandoning_delivers_only_what_is_being_decoded(bench: WorkerBench) -> N
     assert bench.batches.empty()
 
 
-def test_an_engine_that_cannot_close_does_not_stop_the_shutdown(
-    bench: WorkerBench, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_error_of_close_is_logged(bench: WorkerBench, caplog: pytest.LogCaptureFixture) -> None:
     class Stuck(ScriptedEngine):
         def close(self) -> None:
             raise OSError("in use")
@@ -279,7 +275,7 @@ def test_an_engine_that_cannot_close_does_not_stop_the_shutdown(
     assert "engine_close_failed model=scripted error=OSError" in caplog.text
 
 
-def test_it_counts_what_it_did(bench: WorkerBench) -> None:
+def test_stats_count_the_backlog_and_the_totals(bench: WorkerBench) -> None:
     worker = bench.create_worker(
         ScriptedEngine(max_batch_size=2, word_hooks={"two": build_raising_hook(RuntimeError())})
     )
@@ -296,7 +292,7 @@ def test_it_counts_what_it_did(bench: WorkerBench) -> None:
     assert after.decode_seconds > 0
 
 
-def test_a_worker_that_waits_holds_on_to_no_client(bench: WorkerBench) -> None:
+def test_a_waiting_worker_holds_no_reference_to_clients(bench: WorkerBench) -> None:
     class Client:
         pass
 
@@ -401,7 +397,7 @@ def test_a_retried_job_can_be_removed(bench: WorkerBench) -> None:
     assert bench.batches.empty()
 
 
-def test_an_engine_that_always_fails_is_reloaded_and_no_final_lost(bench: WorkerBench) -> None:
+def test_an_engine_that_always_fails_is_reloaded(bench: WorkerBench) -> None:
     worker = bench.create_supervised_worker(BrokenEngine(), ScriptedEngine)
     worker.submit_job(build_job("one", client="ann"))
     worker.submit_job(build_job("two", client="bob"))

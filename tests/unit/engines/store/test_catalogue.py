@@ -55,7 +55,7 @@ def test_float32_is_chosen_if_nothing_smaller_is_published(hub: LoopbackHub, tmp
         download_from(hub, tmp_path, quantization="int8")
 
 
-def test_the_joint_network_has_the_same_quantization_if_published(hub: LoopbackHub, tmp_path: Path) -> None:
+def test_the_joint_network_has_the_encoders_quantization(hub: LoopbackHub, tmp_path: Path) -> None:
     hub.files["decoder_joint-model.int8.onnx"] = b"small"
     names = {file.name for file in download_from(hub, tmp_path).iterdir()}
     assert "decoder_joint-model.int8.onnx" in names

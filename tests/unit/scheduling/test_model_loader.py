@@ -4,17 +4,18 @@ import asyncio
 import contextvars
 import logging
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from echoic.engines.models import build_standard_registry
 from echoic.engines.registry import ModelSpec, Registry
-from echoic.engines.scripted import ScriptedEngine
-from echoic.errors import DecodeFailed, ModelUnavailable
-from echoic.interfaces.engine import ModelRequest
+from echoic.engines.scripted import OVERLAP, ScriptedEngine
+from echoic.errors import DecodeFailed, ModelUnavailable, Unavailable
+from echoic.interfaces.engine import Engine, Hypothesis, ModelRequest, OpenedModel
 from echoic.scheduling.engine_pool import EnginePool
 from support.pool import (
     SCRIPTED_REQUEST,
@@ -23,18 +24,14 @@ from support.pool import (
     PoolClient,
     build_decode,
     build_scripted_registry,
+    open_pool,
     render_outcome,
     wait_for_event,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from echoic.interfaces.engine import Engine, Hypothesis
-
 
 class ManualTimers:
-    """Time that passes when it is told to."""
+    """Timers that run on demand."""
 
     def __init__(self) -> None:
         self.pending_calls: dict[int, Callable[[], None]] = {}
@@ -58,7 +55,7 @@ class ManualTimer:
 
 
 class SlowClosingEngine(ScriptedEngine):
-    """An engine that tells when it is closed, and can be made to take its time."""
+    """Signals when it is closed; can be made to wait before."""
 
     def __init__(self, **hooks: Callable[[], None]) -> None:
         super().__init__(word_hooks=hooks)
@@ -71,7 +68,162 @@ class SlowClosingEngine(ScriptedEngine):
         self.closed.set()
 
 
-async def test_a_model_that_nobody_has_open_is_unloaded_after_a_while_and_loaded_again() -> None:
+async def test_concurrent_requests_share_one_load() -> None:
+    load = EngineLoader(ScriptedEngine(OVERLAP), finish_allowed=threading.Event())
+    engines = EnginePool(build_scripted_registry(load))
+    asking = [asyncio.create_task(engines.open_model(SCRIPTED_REQUEST, fallback=False)) for _ in range(50)]
+    await wait_for_event(load.started)
+    assert (engines.loaded_models, engines.loading_models) == ((), ("scripted",))
+    load.finish_allowed.set()  # type: ignore[union-attr]  # given above
+    assert await asyncio.gather(*asking) == [OpenedModel("scripted", OVERLAP)] * 50
+    assert await engines.open_model(SCRIPTED_REQUEST, fallback=False) == OpenedModel("scripted", OVERLAP)
+    assert load.load_count == 1
+    assert (engines.loaded_models, engines.loading_models) == (("scripted",), ())
+    await engines.close()
+
+
+@pytest.mark.parametrize("error", [OSError("disk"), SystemExit(1), ModelUnavailable("scripted", "Torn.")])
+async def test_a_load_that_failed_is_tried_again_by_the_next_request(error: BaseException) -> None:
+    load = EngineLoader(failures=[error])
+    engines = EnginePool(build_scripted_registry(load))
+    with pytest.raises(ModelUnavailable) as refused:
+        await engines.open_model(SCRIPTED_REQUEST, fallback=False)
+    assert "disk" not in refused.value.message
+    assert engines.loading_models == ()
+    assert (await engines.open_model(SCRIPTED_REQUEST, fallback=False)).name == "scripted"
+    assert load.load_count == 2
+    await engines.close()
+
+
+async def test_a_loaded_model_is_not_probed_again() -> None:
+    looks: list[None] = []
+    spec = ModelSpec("scripted", "scripted", "standard", lambda: looks.append(None), ScriptedEngine)
+    engines = EnginePool(Registry([spec], default="scripted"))
+    await engines.open_model(SCRIPTED_REQUEST, fallback=False)
+    before = len(looks)
+    assert (await engines.open_model(SCRIPTED_REQUEST, fallback=True)).name == "scripted"
+    assert len(looks) == before
+    await engines.close()
+
+
+async def test_all_waiting_clients_get_the_error_of_a_failed_load() -> None:
+    load = EngineLoader(failures=[OSError()], finish_allowed=threading.Event())
+    engines = EnginePool(build_scripted_registry(load))
+    asking = [asyncio.create_task(engines.open_model(SCRIPTED_REQUEST, fallback=False)) for _ in range(5)]
+    await wait_for_event(load.started)
+    load.finish_allowed.set()  # type: ignore[union-attr]  # given above
+    answers = await asyncio.gather(*asking, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [ModelUnavailable] * 5
+    await engines.close()
+
+
+async def test_a_client_that_disconnects_does_not_cancel_the_load() -> None:
+    load = EngineLoader(finish_allowed=threading.Event())
+    engines = EnginePool(build_scripted_registry(load))
+    leaver, stayer = (
+        asyncio.create_task(engines.open_model(SCRIPTED_REQUEST, fallback=False)) for _ in range(2)
+    )
+    await wait_for_event(load.started)
+    leaver.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaver
+    load.finish_allowed.set()  # type: ignore[union-attr]  # given above
+    assert (await stayer).name == "scripted"
+    assert load.load_count == 1
+    await engines.close()
+
+
+async def test_the_default_replaces_a_missing_model() -> None:
+    missing = ModelSpec("whisper", "whisper", "standard", lambda: Unavailable("No wheel."), ScriptedEngine)
+    engines = EnginePool(build_scripted_registry(ScriptedEngine, missing))
+    answer = await engines.open_model(ModelRequest("whisper", "standard"), fallback=True)
+    assert answer.name == "scripted"
+    assert "No wheel." in str(answer.fallback_reason)
+    with pytest.raises(ModelUnavailable):
+        await engines.open_model(ModelRequest("whisper", "standard"), fallback=False)
+    await engines.close()
+
+
+async def test_the_default_replaces_a_model_that_does_not_load() -> None:
+    torn = ModelSpec(
+        "whisper", "whisper", "standard", lambda: None, EngineLoader(failures=[OSError(), OSError()])
+    )
+    engines = EnginePool(build_scripted_registry(ScriptedEngine, torn))
+    answer = await engines.open_model(ModelRequest("whisper", "standard"), fallback=True)
+    assert answer.name == "scripted"
+    assert "could not be loaded" in str(answer.fallback_reason)
+    with pytest.raises(ModelUnavailable):
+        await engines.open_model(ModelRequest("whisper", "standard"), fallback=False)
+    await engines.close()
+
+
+async def test_fallbacks_are_tried_in_order_and_the_first_error_kept() -> None:
+    torn = [
+        ModelSpec(name, name, "standard", lambda: None, EngineLoader(failures=[OSError() for _ in range(4)]))
+        for name in ("asked", "whisper")
+    ]
+    table = Registry(
+        [*torn, ModelSpec("scripted", "scripted", "standard", lambda: None, ScriptedEngine)],
+        "scripted",
+        ("whisper",),
+    )
+    engines = EnginePool(table)
+    answer = await engines.open_model(ModelRequest("asked", "standard"), fallback=True)
+    assert answer.name == "scripted"
+    assert str(answer.fallback_reason).startswith("The model 'asked' is not available here.")
+    await engines.close()
+    for specs in (torn, torn[:1]):
+        engines = EnginePool(Registry(specs, "whisper", ("whisper",)))
+        with pytest.raises(ModelUnavailable) as refused:
+            await engines.open_model(ModelRequest("asked", "standard"), fallback=True)
+        assert refused.value.model == "asked"
+        await engines.close()
+
+
+async def test_an_unknown_name_has_no_fallback() -> None:
+    engines = EnginePool(build_standard_registry(include_scripted=True))
+    with pytest.raises(ModelUnavailable, match="no such model"):
+        await engines.open_model(ModelRequest("gpt-9", "standard"), fallback=True)
+    await engines.close()
+
+
+async def test_a_model_that_loads_during_close_is_closed() -> None:
+    closed = threading.Event()
+
+    class ClosingEngine(ScriptedEngine):
+        def close(self) -> None:
+            closed.set()
+
+    load = EngineLoader(ClosingEngine(), finish_allowed=threading.Event())
+    engines = EnginePool(build_scripted_registry(load), close_timeout=0.0)
+    asking = asyncio.create_task(engines.open_model(SCRIPTED_REQUEST, fallback=False))
+    await wait_for_event(load.started)
+    await engines.close()
+    load.finish_allowed.set()  # type: ignore[union-attr]  # given above
+    with pytest.raises(ModelUnavailable, match="closing"):
+        await asking
+    assert closed.is_set()
+    assert engines.loaded_models == ()
+
+
+async def test_languages_are_the_specs_if_the_engine_has_none() -> None:
+    spec = ModelSpec(
+        "scripted", "scripted", "standard", lambda: None, ScriptedEngine, languages=lambda: ("de", "en")
+    )
+    engines = EnginePool(Registry([spec], default="scripted"))
+    assert (await engines.open_model(SCRIPTED_REQUEST, fallback=False)).languages == ("de", "en")
+    await engines.close()
+
+
+async def test_languages_are_the_engines_if_it_has_some() -> None:
+    class English(ScriptedEngine):
+        languages = ("en",)
+
+    async with open_pool(English()) as engines:
+        assert (await engines.open_model(SCRIPTED_REQUEST, fallback=False)).languages == ("en",)
+
+
+async def test_an_idle_model_is_unloaded_and_loaded_on_demand() -> None:
     timers, engine = ManualTimers(), SlowClosingEngine()
     load = EngineLoader(engine)
     engines = EnginePool(build_scripted_registry(load), idle_seconds=600, call_later=timers)
@@ -91,7 +243,7 @@ async def test_a_model_that_nobody_has_open_is_unloaded_after_a_while_and_loaded
     await engines.close()
 
 
-async def test_whoever_opens_a_model_again_in_time_keeps_it() -> None:
+async def test_opening_an_idle_model_in_time_keeps_it() -> None:
     timers, load = ManualTimers(), EngineLoader()
     engines = EnginePool(build_scripted_registry(load), idle_seconds=1, call_later=timers)
     await engines.open_model(SCRIPTED_REQUEST, fallback=False, client="ann")
@@ -105,7 +257,7 @@ async def test_whoever_opens_a_model_again_in_time_keeps_it() -> None:
     await engines.close()
 
 
-async def test_a_model_that_is_asked_for_while_it_is_unloaded_is_loaded_after_that() -> None:
+async def test_a_model_is_loaded_only_after_it_is_unloaded() -> None:
     timers, engine = ManualTimers(), SlowClosingEngine()
     load, engine.allowed = EngineLoader(engine), threading.Event()
     engines = EnginePool(build_scripted_registry(load), idle_seconds=1, call_later=timers)
@@ -121,7 +273,7 @@ async def test_a_model_that_is_asked_for_while_it_is_unloaded_is_loaded_after_th
     await engines.close()
 
 
-async def test_a_model_with_windows_to_decode_is_not_unloaded() -> None:
+async def test_a_model_with_queued_windows_is_not_unloaded() -> None:
     timers, gate = ManualTimers(), BlockingHook()
     engines = EnginePool(
         build_scripted_registry(EngineLoader(SlowClosingEngine(zulu=gate))), idle_seconds=1, call_later=timers
@@ -143,7 +295,7 @@ def build_two_models(first: Engine) -> Registry:
     return build_scripted_registry(EngineLoader(first), other)
 
 
-async def test_a_client_that_switched_does_not_keep_the_model_it_had() -> None:
+async def test_a_client_that_switches_releases_its_old_model() -> None:
     timers = ManualTimers()
     engines = EnginePool(build_two_models(ScriptedEngine()), idle_seconds=1, call_later=timers)
     await engines.open_model(SCRIPTED_REQUEST, fallback=False, client="ann")
@@ -157,7 +309,7 @@ async def test_a_client_that_switched_does_not_keep_the_model_it_had() -> None:
     await engines.close()
 
 
-async def test_a_client_that_switched_is_answered_what_it_still_asks_of_the_model_before() -> None:
+async def test_a_client_that_switches_gets_its_old_models_results() -> None:
     timers, gate = ManualTimers(), BlockingHook()
     engines = EnginePool(
         build_two_models(ScriptedEngine(word_hooks={"zulu": gate})), idle_seconds=1, call_later=timers
@@ -187,10 +339,10 @@ async def test_a_client_that_switched_is_answered_what_it_still_asks_of_the_mode
     await engines.close()
 
 
-async def test_the_log_says_what_was_unloaded_and_nothing_of_who_had_it(
+async def test_the_log_of_an_unload_names_no_client(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.INFO, "echoic.scheduling.engine_pool")
+    caplog.set_level(logging.INFO, "echoic.scheduling.model_loader")
     lines: list[tuple[str, object, str]] = []
     stream = contextvars.ContextVar("stream", default="none")
 
@@ -198,7 +350,7 @@ async def test_the_log_says_what_was_unloaded_and_nothing_of_who_had_it(
         def emit(self, record: logging.LogRecord) -> None:
             lines.append((record.getMessage(), getattr(record, "event_values", None), stream.get()))
 
-    lines_of, log = Lines(), logging.getLogger("echoic.scheduling.engine_pool")
+    lines_of, log = Lines(), logging.getLogger("echoic.scheduling.model_loader")
     engines = EnginePool(build_scripted_registry(ScriptedEngine), idle_seconds=0.001)
     log.addHandler(lines_of)
     stream.set("ann's")
@@ -211,7 +363,7 @@ async def test_the_log_says_what_was_unloaded_and_nothing_of_who_had_it(
     await engines.close()
 
 
-async def test_the_disk_is_never_read_on_the_event_loop() -> None:
+async def test_files_are_not_read_on_the_event_loop() -> None:
     threads: set[int] = set()
 
     def probe() -> None:
@@ -230,7 +382,7 @@ async def test_the_disk_is_never_read_on_the_event_loop() -> None:
     await engines.close()
 
 
-async def test_a_client_that_went_away_while_its_model_was_loaded_does_not_keep_it() -> None:
+async def test_a_client_removed_during_a_load_does_not_keep_the_model() -> None:
     timers, load = ManualTimers(), EngineLoader(finish_allowed=threading.Event())
     engines = EnginePool(build_scripted_registry(load), idle_seconds=1, call_later=timers)
     asking = asyncio.create_task(engines.open_model(SCRIPTED_REQUEST, fallback=False, client="ann"))
@@ -245,7 +397,7 @@ async def test_a_client_that_went_away_while_its_model_was_loaded_does_not_keep_
     await engines.close()
 
 
-async def test_without_a_time_for_it_no_model_is_unloaded() -> None:
+async def test_models_stay_loaded_without_an_idle_time() -> None:
     timers = ManualTimers()
     engines = EnginePool(build_scripted_registry(EngineLoader()), call_later=timers)
     await engines.open_model(SCRIPTED_REQUEST, fallback=False, client="ann")
@@ -254,7 +406,7 @@ async def test_without_a_time_for_it_no_model_is_unloaded() -> None:
     await engines.close()
 
 
-async def test_closing_waits_for_what_is_being_unloaded() -> None:
+async def test_close_waits_for_models_that_are_being_unloaded() -> None:
     timers, engine = ManualTimers(), SlowClosingEngine()
     engine.allowed = threading.Event()
     engines = EnginePool(build_scripted_registry(EngineLoader(engine)), idle_seconds=1, call_later=timers)
@@ -270,7 +422,7 @@ async def test_closing_waits_for_what_is_being_unloaded() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["open", "leave", "idle", "ask"]), st.integers(0, 2)), max_size=30))
-def test_whoever_has_a_model_open_is_answered_whatever_the_others_do(steps: list[tuple[str, int]]) -> None:
+def test_an_open_model_answers_whatever_other_clients_do(steps: list[tuple[str, int]]) -> None:
     asyncio.run(run_steps(steps))
 
 
