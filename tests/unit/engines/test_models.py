@@ -1,5 +1,3 @@
-"""Seats with libraries that must not be imported: stand-ins for them that refuse to be."""
-
 from __future__ import annotations
 
 import json
@@ -8,22 +6,19 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from echoic.engines import models
 from echoic.engines.models import build_standard_registry
-from echoic.engines.onnx_runtime import ExecutionProvider, list_providers, resolve_providers
+from echoic.engines.onnx_runtime import list_providers
 from echoic.engines.parakeet.engine import ParakeetOptions
+from echoic.engines.registry import DEFAULT_MODEL, Registry
 from echoic.engines.settings import EngineSettings
 from echoic.engines.store.catalogue import EUROPEAN_LANGUAGES, MODEL_SOURCES
 from echoic.errors import ModelUnavailable, strip_folders
 from echoic.interfaces.engine import ModelRequest
 from support.tiny_parakeet import TINY_PARAKEET_FOLDER
-
-if TYPE_CHECKING:
-    from echoic.engines.registry import Registry
 
 HEAVY = ("torch", "nemo", "lightning", "mlx", "parakeet_mlx", "faster_whisper", "ctranslate2")
 SOURCE = str(Path(__file__).parents[3] / "src")
@@ -46,7 +41,7 @@ print(json.dumps(asyncio.run(ask())))
 
 @pytest.fixture
 def libraries(tmp_path: Path) -> Path:
-    """A folder of packages that are there and break when they are imported."""
+    """A folder of packages that raise when they are imported."""
     folder = tmp_path / "libraries"
     for name in HEAVY:
         (folder / name).mkdir(parents=True)
@@ -73,7 +68,7 @@ def write_whisper_folder(folder: Path) -> None:
     (folder / "model.bin").write_bytes(head)
 
 
-def test_the_status_imports_none_of_the_models_libraries(tmp_path: Path, libraries: Path) -> None:
+def test_the_status_imports_no_library_of_a_model(tmp_path: Path, libraries: Path) -> None:
     cache = tmp_path / "models"
     write_nemo_file(cache / "parakeet-tdt-0.6b-v3-nemo")
     write_whisper_folder(cache / "whisper-base")
@@ -122,7 +117,10 @@ def test_a_model_without_weights_names_the_download_command(tmp_path: Path) -> N
         "parakeet-onnx": "parakeet-tdt-0.6b-v3-onnx",
         "whisper": "whisper-base",
     }.items():
-        assert find_missing(registry, name) == ("Its weights have not been downloaded.", f"echoic models get {source}")
+        assert find_missing(registry, name) == (
+            "Its weights have not been downloaded.",
+            f"echoic models get {source}",
+        )
         assert source in MODEL_SOURCES
         assert registry.find_weights(name) is None
         assert registry.list_languages(name) == ()
@@ -162,65 +160,35 @@ def test_a_configured_size_that_is_not_downloaded_is_missing(tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("installed")
-@pytest.mark.parametrize(("wished", "name"), [(True, "whisper"), (False, "moonshine-tiny-en")])
-def test_whisper_is_a_fallback_only_if_allowed(
-    tmp_path: Path, *, wished: bool, name: str
-) -> None:
+@pytest.mark.parametrize(("is_allowed", "name"), [(True, "whisper"), (False, "moonshine-tiny-en")])
+def test_whisper_is_a_fallback_only_if_allowed(tmp_path: Path, *, is_allowed: bool, name: str) -> None:
     write_whisper_folder(tmp_path / "whisper-base")
     registry = build_standard_registry(
-        EngineSettings(models_dir=tmp_path, streaming_fallback_to_whisper=wished)
+        EngineSettings(models_dir=tmp_path, streaming_fallback_to_whisper=is_allowed)
     )
-    choice = registry.resolve_model(ModelRequest("parakeet", "standard"), fallback=True)
-    assert (choice.model_id, str(choice.fallback_reason).count("answers instead")) == (name, 1)
+    resolved = registry.resolve_model(ModelRequest("parakeet", "standard"), fallback=True)
+    assert (resolved.model_id, str(resolved.fallback_reason).count("answers instead")) == (name, 1)
 
 
-def test_an_engine_is_loaded_as_the_settings_wish() -> None:
-    wishes = EngineSettings(
+def test_an_engine_is_loaded_with_the_settings() -> None:
+    engine_settings = EngineSettings(
         parakeet_onnx_dir=TINY_PARAKEET_FOLDER,
         parakeet_left_context=2.0,
         parakeet_right_context=0.0,
         parakeet_lanes=3,
     )
-    engine = build_standard_registry(wishes, max_concurrency=1).load_engine("parakeet-onnx")
+    engine = build_standard_registry(engine_settings, max_concurrency=1).load_engine("parakeet-onnx")
     assert (engine.requirements.left_context, engine.requirements.right_context) == (2.0, 0.0)
     assert (engine.max_batch_size, engine.max_concurrency) == (3, 1)
     engine.close()
     assert EngineSettings().build_parakeet_options(2) == ParakeetOptions()
 
 
-def test_a_quantization_that_is_not_there_is_missing() -> None:
+def test_a_missing_quantization_is_reported() -> None:
     registry = build_standard_registry(
         EngineSettings(parakeet_onnx_dir=TINY_PARAKEET_FOLDER, parakeet_quantization="int8")
     )
     assert str(find_missing(registry, "parakeet-onnx")[0]).startswith("encoder-model.int8.onnx is missing")
-
-
-# ---- providers
-
-
-def test_this_machines_onnxruntime_offers_the_processor() -> None:
-    assert "cpu" in list_providers()
-
-
-@pytest.mark.parametrize(
-    ("wish", "there", "names"),
-    [
-        ("auto", ("cpu",), ("CPUExecutionProvider",)),
-        ("auto", ("cpu", "tensorrt", "coreml"), ("CPUExecutionProvider",)),
-        ("auto", ("cpu", "cuda", "tensorrt"), ("CUDAExecutionProvider", "CPUExecutionProvider")),
-        ("cpu", ("cpu", "cuda"), ("CPUExecutionProvider",)),
-        (
-            "tensorrt",
-            ("cpu", "cuda", "tensorrt"),
-            ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
-        ),
-        ("coreml", ("cpu", "coreml"), ("CoreMLExecutionProvider", "CPUExecutionProvider")),
-    ],
-)
-def test_a_provider_is_asked_for_before_the_processor(
-    wish: ExecutionProvider, there: tuple[str, ...], names: tuple[str, ...]
-) -> None:
-    assert resolve_providers(wish, there) == names
 
 
 def test_a_missing_provider_makes_the_model_unavailable() -> None:
@@ -239,21 +207,21 @@ def test_a_missing_provider_makes_the_model_unavailable() -> None:
 
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize("damage", ["absent", "empty", "torn", "deep"])
-def test_no_seat_tells_a_client_which_folders_there_are(tmp_path: Path, damage: str) -> None:
+def test_no_model_reveals_its_folders_to_clients(tmp_path: Path, damage: str) -> None:
     place = tmp_path / "ann smith" / "o'brien" / "p"
     if damage != "absent":
         place.mkdir(parents=True)
         content = {"empty": b"", "torn": b"x", "deep": b"[" * 100_000}[damage]
         for name in ("config.json", "vocab.txt", "model.bin", "tokenizer.json", "model.nemo"):
             (place / name).write_bytes(content)
-    wishes = EngineSettings(
+    engine_settings = EngineSettings(
         models_dir=place.parent,
         parakeet_onnx_dir=place,
         parakeet_nemo_file=place / "model.nemo",
         parakeet_mlx_dir=place,
         whisper_model=str(place),
     )
-    registry = build_standard_registry(wishes)
+    registry = build_standard_registry(engine_settings)
     rows = [row for row in registry.describe_models() if row.reason]
     assert {row.id for row in rows} >= {"parakeet-onnx", "parakeet-standard", "parakeet-mlx", "whisper"}
     for row in rows:
@@ -262,3 +230,133 @@ def test_no_seat_tells_a_client_which_folders_there_are(tmp_path: Path, damage: 
         told = f"{refused.value.message} {refused.value.detail} {strip_folders(str(row.reason))}"
         assert not any(folder in told for folder in ("smith", "brien", str(tmp_path.parent)))
         assert str(row.reason) in str(refused.value)
+
+
+def test_all_models_of_this_version_are_listed() -> None:
+    assert {row.id for row in build_standard_registry().describe_models()} == {
+        "parakeet-standard",
+        "parakeet-onnx",
+        "parakeet-mlx",
+        "whisper",
+        "moonshine-tiny-en",
+    }
+
+
+def test_parakeet_onnx_without_weights_names_the_command(tmp_path: Path) -> None:
+    rows = {
+        row.id: row for row in build_standard_registry(EngineSettings(models_dir=tmp_path)).describe_models()
+    }
+    row = rows["parakeet-onnx"]
+    assert (row.available, row.reason) == (False, "Its weights have not been downloaded.")
+    assert row.install == "echoic models get parakeet-tdt-0.6b-v3-onnx"
+
+
+def test_parakeet_onnx_uses_a_configured_folder_or_the_cache(tmp_path: Path) -> None:
+    given = build_standard_registry(
+        EngineSettings(parakeet_onnx_dir=TINY_PARAKEET_FOLDER, models_dir=tmp_path)
+    )
+    assert given.resolve_model(ModelRequest("parakeet-onnx", "onnx"), fallback=False).fallback_reason is None
+    assert given.load_engine("parakeet-onnx").requirements.strategy == "stateful"
+    (tmp_path / "parakeet-tdt-0.6b-v2-onnx").symlink_to(TINY_PARAKEET_FOLDER)
+    fetched = build_standard_registry(EngineSettings(models_dir=tmp_path))
+    assert (
+        fetched.resolve_model(ModelRequest("parakeet-onnx", "onnx"), fallback=False).model_id
+        == "parakeet-onnx"
+    )
+
+
+def test_each_downloaded_parakeet_has_a_name(tmp_path: Path) -> None:
+    (tmp_path / "parakeet-tdt-0.6b-v2-onnx").symlink_to(TINY_PARAKEET_FOLDER)
+    registry = build_standard_registry(EngineSettings(models_dir=tmp_path))
+    answer = registry.resolve_model(ModelRequest("parakeet-tdt-0.6b-v2-onnx", "standard"), fallback=False)
+    assert (answer.model_id, answer.fallback_reason) == ("parakeet-tdt-0.6b-v2-onnx", None)
+    assert registry.load_engine(answer.model_id).requirements.has_word_times
+    assert registry.list_languages(answer.model_id) == ("en",)
+    with pytest.raises(ModelUnavailable) as refused:
+        registry.resolve_model(ModelRequest("parakeet-tdt_ctc-110m-onnx", "standard"), fallback=False)
+    assert refused.value.install == "echoic models get parakeet-tdt_ctc-110m-onnx"
+
+
+def test_parakeet_onnx_reports_a_defect_of_its_folder(tmp_path: Path) -> None:
+    registry = build_standard_registry(EngineSettings(parakeet_onnx_dir=tmp_path / "none"))
+    row = next(row for row in registry.describe_models() if row.id == "parakeet-onnx")
+    assert str(row.reason).startswith("There is no folder")
+    with pytest.raises(ModelUnavailable, match="There is no folder"):
+        registry.load_engine("parakeet-onnx")
+
+
+def test_word_times_are_known_without_loading() -> None:
+    registry = build_standard_registry(
+        EngineSettings(parakeet_onnx_dir=TINY_PARAKEET_FOLDER), include_scripted=True
+    )
+    there = [row for row in registry.describe_models() if row.available]
+    assert {row.id for row in there} >= {"parakeet-onnx", "scripted"}
+    for row in there:
+        engine = registry.load_engine(row.id)
+        assert engine.requirements.has_word_times is row.word_timestamps, row.id
+        engine.close()
+
+
+def test_parakeet_onnx_is_suggested_where_nemo_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "find_spec", lambda name: None if name == "nemo" else name)
+    registry = build_standard_registry(EngineSettings(models_dir=tmp_path))
+    installs = {}
+    for name in ("parakeet", "parakeet-standard"):
+        with pytest.raises(ModelUnavailable) as refused:
+            registry.resolve_model(ModelRequest(name, "standard"), fallback=False)
+        installs[name] = refused.value.install
+    assert installs == {
+        "parakeet": "echoic models get parakeet-tdt-0.6b-v3-onnx",
+        "parakeet-standard": "pip install 'echoic[nemo]'",
+    }
+
+
+def test_another_parakeet_stands_in_before_the_default() -> None:
+    registry = build_standard_registry(EngineSettings(parakeet_onnx_dir=TINY_PARAKEET_FOLDER))
+    resolved = registry.resolve_model(ModelRequest("parakeet", "standard"), fallback=True)
+    assert resolved.model_id == "parakeet-onnx"
+    assert str(resolved.fallback_reason).endswith("The model 'parakeet-onnx' answers instead.")
+    refusal = ModelUnavailable("parakeet-onnx", "It is damaged.")
+    if not registry.describe_models()[-1].available:
+        pytest.skip("the default model is not here")
+    assert registry.resolve_fallback("parakeet-onnx", refusal, fallback=True).model_id == DEFAULT_MODEL
+
+
+def test_missing_libraries_are_named_with_their_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "find_spec", lambda module: None if module == "nemo" else object())
+    models.check_extra_installed("whisper")
+    with pytest.raises(ModelUnavailable) as refused:
+        models.check_extra_installed("nemo")
+    assert refused.value.reason == "The package nemo_toolkit is not installed."
+    assert refused.value.install == "pip install 'echoic[nemo]'"
+    monkeypatch.setattr(models, "find_spec", lambda _module: None)
+    rows = {row.id: row for row in build_standard_registry().describe_models()}
+    assert rows["whisper"].reason == "The packages faster-whisper and ctranslate2 are not installed."
+    assert rows["parakeet-onnx"].install == "pip install onnxruntime"
+
+
+def test_the_default_is_unavailable_without_its_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "find_spec", lambda _module: None)
+    row = next(row for row in build_standard_registry().describe_models() if row.id == DEFAULT_MODEL)
+    assert (row.available, row.install) == (False, "pip install onnxruntime")
+
+
+def test_the_default_is_unavailable_if_the_import_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr("echoic.engines.moonshine", raising=False)
+    monkeypatch.setitem(sys.modules, "echoic.engines.moonshine", None)
+    row = next(row for row in build_standard_registry().describe_models() if row.id == DEFAULT_MODEL)
+    assert not row.available
+    assert "cannot be imported" in str(row.reason)
+
+
+def test_the_scripted_model_is_opt_in() -> None:
+    with pytest.raises(ModelUnavailable):
+        build_standard_registry().resolve_model(ModelRequest("scripted", "standard"), fallback=True)
+    with_it = build_standard_registry(include_scripted=True)
+    assert with_it.resolve_model(ModelRequest("scripted", "standard"), fallback=False).model_id == "scripted"
+    assert with_it.load_engine("scripted").name == "scripted"
+    assert "scripted" not in build_standard_registry().names
