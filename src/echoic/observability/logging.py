@@ -1,8 +1,8 @@
 """Structured log events: a name with key-value pairs, rendered as logfmt text or JSON.
 
 All packages log by the standard library's loggers, so an application that embeds echoic keeps its own
-handlers. Only ``echoic serve`` calls ``set_up_logging``: structlog renders the lines and adds the values of the
-current stream. No event holds a transcript, audio or a key.
+handlers. Only ``echoic serve`` calls ``set_up_logging``: structlog renders the lines and adds the values of
+the current stream. No event holds a transcript, audio or a key.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ def _escape_unprintable(value: object) -> object:
 def set_up_logging(log_level: LogLevel, log_format: LogFormat) -> None:
     """Log echoic's events, and the warnings of all libraries, to the standard error.
 
-    Uvicorn's lines below warnings are left out at every level: they hold URLs with keys in their query and, at
-    debug level, the messages of clients.
+    Uvicorn's lines below warnings are left out at every level: they hold URLs with keys in their query, and
+    at debug level the messages of clients.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(build_log_formatter(as_json=log_format == "json"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import accumulate
 from typing import Final, Literal, get_args
 
@@ -45,74 +46,41 @@ class Metrics:
     """Counts the streams, frames, audio and errors of a server."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self.active_streams = Gauge("echoic_streams_active", "Streams that are open.", registry=self.registry)
-        self.opened_streams = Counter("echoic_streams", "Streams opened.", registry=self.registry)
-        self.resumed_streams = Counter(
-            "echoic_streams_resumed", "Streams that were resumed.", registry=self.registry
+        registry = self.registry = CollectorRegistry()
+        gauge, counter = partial(Gauge, registry=registry), partial(Counter, registry=registry)
+        self.active_streams = gauge("echoic_streams_active", "Streams that are open.")
+        self.opened_streams = counter("echoic_streams", "Streams opened.")
+        self.resumed_streams = counter("echoic_streams_resumed", "Streams that were resumed.")
+        self.waiting_streams = gauge(
+            "echoic_streams_waiting", "Streams that wait for their clients to resume."
         )
-        self.waiting_streams = Gauge(
-            "echoic_streams_waiting", "Streams that wait for their clients to resume.", registry=self.registry
+        self.backlog_seconds = gauge(
+            "echoic_backlog_seconds", "Seconds of received audio whose finals are due, all streams."
         )
-        self.backlog_seconds = Gauge(
-            "echoic_backlog_seconds",
-            "Seconds of received audio whose finals are due, all streams.",
-            registry=self.registry,
-        )
-        self.streams_behind = Gauge(
-            "echoic_streams_behind", "Streams whose finals come late.", registry=self.registry
-        )
-        self.is_full = Gauge("echoic_full", "1 while new streams are refused.", registry=self.registry)
-        self._audio = Counter(
-            "echoic_audio_seconds", "Seconds of audio received.", ["model"], registry=self.registry
-        )
-        self._lags = {
-            kind: Histogram(
-                f"echoic_{kind}_lag_seconds",
-                f"Seconds from the audio that completed a window to its {kind}.",
-                ["model"],
-                buckets=LAG_BUCKETS,
-                registry=self.registry,
-            )
-            for kind in ("final", "partial")
-        }
-        self._warnings = Counter(
-            "echoic_warnings", "Warning frames, by code.", ["code"], registry=self.registry
-        )
-        self._warnings.labels("falling_behind")  # 0 from the start, so that rates are right
-        self.dropped_partials = Counter(
-            "echoic_partials_dropped", "Partials dropped for slow clients.", registry=self.registry
-        )
-        self._refusals = Counter(
-            "echoic_quota_refusals", "Streams and audio refused, by quota.", ["quota"], registry=self.registry
-        )
-        self._credentials = Counter(
+        self.streams_behind = gauge("echoic_streams_behind", "Streams whose finals come late.")
+        self.is_full = gauge("echoic_full", "1 while new streams are refused.")
+        self.dropped_partials = counter("echoic_partials_dropped", "Partials dropped for slow clients.")
+        self.quota_store_away = gauge("echoic_quota_store_away", "1 while the quota store cannot be reached.")
+        self._audio = counter("echoic_audio_seconds", "Seconds of audio received.", ["model"])
+        self._lags = {kind: _build_lag_histogram(kind, registry) for kind in ("final", "partial")}
+        self._refusals = counter("echoic_quota_refusals", "Streams and audio refused, by quota.", ["quota"])
+        self._credentials = counter(
             "echoic_wrong_keys",
             "Wrong keys and tokens, and those refused unchecked as too many came from their address.",
             ["outcome"],
-            registry=self.registry,
         )
-        for outcome in ("wrong", "unheard"):  # 0 from the start
+        self._closes = counter("echoic_closes", "Streams ended, by close code.", ["code"])
+        self._warnings = counter("echoic_warnings", "Warning frames, by code.", ["code"])
+        errors = counter("echoic_errors", "Error frames, by code.", ["code"])
+        self._errors_by_code = {code.value: errors.labels(code.value) for code in ErrorCode}
+        self._frames = _build_frame_counters(registry)
+        # These are 0 from the start, so that their rates are right.
+        self._warnings.labels("falling_behind")
+        for outcome in ("wrong", "unheard"):
             self._credentials.labels(outcome)
-        self.quota_store_away = Gauge(
-            "echoic_quota_store_away", "1 while the quota store cannot be reached.", registry=self.registry
-        )
-        self._errors = Counter("echoic_errors", "Error frames, by code.", ["code"], registry=self.registry)
-        self._closes = Counter(
-            "echoic_closes", "Streams ended, by close code.", ["code"], registry=self.registry
-        )
-        kinds = Counter(
-            "echoic_frames", "Frames, by type and direction.", ["direction", "type"], registry=self.registry
-        )
-        self._frames = {
-            **{kind: kinds.labels("in", _to_wire_name(kind)) for kind in get_args(ClientFrame)},
-            **{kind: kinds.labels("out", _to_wire_name(kind)) for kind in get_args(ServerFrame)},
-        }
-        Info("echoic_build", "The version of the server.", registry=self.registry).info(
-            {"version": echoic.__version__}
-        )
-        ProcessCollector(registry=self.registry)
-        self._errors_by_code = {code.value: self._errors.labels(code.value) for code in ErrorCode}
+        build = Info("echoic_build", "The version of the server.", registry=registry)
+        build.info({"version": echoic.__version__})
+        ProcessCollector(registry=registry)
 
     def count_received(self, frame: ClientFrame) -> None:
         """Count a frame from a client."""
@@ -153,6 +121,22 @@ class Metrics:
     def render_text(self) -> bytes:
         """Return all metrics in the Prometheus text format."""
         return generate_latest(self.registry)
+
+
+def _build_lag_histogram(kind: str, registry: CollectorRegistry) -> Histogram:
+    description = f"Seconds from the audio that completed a window to its {kind}."
+    name = f"echoic_{kind}_lag_seconds"
+    return Histogram(name, description, ["model"], buckets=LAG_BUCKETS, registry=registry)
+
+
+def _build_frame_counters(registry: CollectorRegistry) -> dict[type, Counter]:
+    frame_counter = Counter(
+        "echoic_frames", "Frames, by type and direction.", ["direction", "type"], registry=registry
+    )
+    return {
+        **{kind: frame_counter.labels("in", _to_wire_name(kind)) for kind in get_args(ClientFrame)},
+        **{kind: frame_counter.labels("out", _to_wire_name(kind)) for kind in get_args(ServerFrame)},
+    }
 
 
 def _to_wire_name(kind: type) -> str:
