@@ -89,7 +89,7 @@ def piece(audio: NDArray[np.float32], start: float = 0.0, carry: object = None) 
     return DiarizationChunk(audio, start, find_speech(audio), state=carry)
 
 
-def test_each_piece_has_an_answer_inside_of_it(case: Case, diarizer: Diarizer) -> None:
+def test_turns_lie_within_their_chunk(case: Case, diarizer: Diarizer) -> None:
     sounds = [piece(talk[: 2 * SAMPLE_RATE], 7.5) for talk in case.talks()]
     answers = diarizer.diarize(sounds)
     assert len(answers) == len(sounds)
@@ -100,14 +100,14 @@ def test_each_piece_has_an_answer_inside_of_it(case: Case, diarizer: Diarizer) -
         assert voices.turns[-1].end <= 9.5 + 1e-6
 
 
-def test_an_answer_does_not_depend_on_the_others_of_the_call(case: Case, diarizer: Diarizer) -> None:
+def test_results_do_not_depend_on_the_batch(case: Case, diarizer: Diarizer) -> None:
     first, second = (piece(talk[: 2 * SAMPLE_RATE]) for talk in case.talks())
     together = diarizer.diarize([first, second])
     apart = [diarizer.diarize([one])[0] for one in (first, second)]
     assert [voices.turns for voices in together] == [voices.turns for voices in apart]
 
 
-def test_a_carry_can_be_taken_up_twice(case: Case, diarizer: Diarizer) -> None:
+def test_a_state_can_be_used_twice(case: Case, diarizer: Diarizer) -> None:
     talk, _ = case.talks()
     (voices,) = diarizer.diarize([piece(talk[: 2 * SAMPLE_RATE])])
     onward = piece(talk[2 * SAMPLE_RATE : 4 * SAMPLE_RATE], 2.0, voices.state)
@@ -117,7 +117,7 @@ def test_a_carry_can_be_taken_up_twice(case: Case, diarizer: Diarizer) -> None:
     assert diarizer.finalize(voices.state) == before
 
 
-def test_the_first_speaker_is_number_0_and_numbers_are_not_left_out(case: Case, diarizer: Diarizer) -> None:
+def test_speaker_ids_count_from_0_without_gaps(case: Case, diarizer: Diarizer) -> None:
     talk, _ = case.talks()
     heard = diarize_in_pieces(diarizer, talk)
     assert heard.speaker_order[0] == 0
@@ -128,7 +128,7 @@ def test_the_first_speaker_is_number_0_and_numbers_are_not_left_out(case: Case, 
 @pytest.mark.parametrize(
     "wishes", [SpeakerOptions(count=2), SpeakerOptions(max_count=2), SpeakerOptions(count=1)]
 )
-def test_there_are_no_more_speakers_than_the_client_says(
+def test_there_are_at_most_as_many_speakers_as_allowed(
     case: Case, diarizer: Diarizer, wishes: SpeakerOptions
 ) -> None:
     for talk in case.talks():
@@ -139,7 +139,7 @@ def test_there_are_no_more_speakers_than_the_client_says(
         )
 
 
-def test_a_review_tells_of_all_that_was_heard_in_order(case: Case, diarizer: Diarizer) -> None:
+def test_finalize_returns_all_turns_in_order(case: Case, diarizer: Diarizer) -> None:
     talk, _ = case.talks()
     heard = diarize_in_pieces(diarizer, talk, start=100.0)
     review = diarizer.finalize(heard.state)
@@ -155,7 +155,7 @@ def test_a_session_without_speech_has_no_speakers(diarizer: Diarizer) -> None:
     assert diarizer.finalize(None) == ()
 
 
-def test_pieces_may_be_empty_or_tiny(case: Case, diarizer: Diarizer) -> None:
+def test_chunks_may_be_empty_or_tiny(case: Case, diarizer: Diarizer) -> None:
     talk, _ = case.talks()
     empty = DiarizationChunk(talk[:0], 0.0, ())
     tiny = DiarizationChunk(talk[:100], 0.0, ((0, 100),))
@@ -163,7 +163,7 @@ def test_pieces_may_be_empty_or_tiny(case: Case, diarizer: Diarizer) -> None:
         assert in_order(voices.turns)
 
 
-def test_a_gap_in_the_sound_does_not_disturb_it(case: Case, diarizer: Diarizer) -> None:
+def test_a_gap_in_the_audio_is_accepted(case: Case, diarizer: Diarizer) -> None:
     talk, other = case.talks()
     heard = diarize_in_pieces(diarizer, talk)
     later = diarize_in_pieces(diarizer, other, start=1_000.0, state=heard.state)

@@ -1,6 +1,4 @@
-"""A list of recordings with what is said in them: TSV, CSV, or JSON lines as NeMo writes them."""
-
-from __future__ import annotations
+"""Reads manifests: lists of recordings with references, as TSV, CSV or NeMo's JSON lines."""
 
 import csv
 import json
@@ -15,7 +13,7 @@ from echoic.evaluate.diarization import InvalidReferenceFile, read_lines
 
 _ManifestRow = Mapping[str, object]
 
-#: What a column may be called, the first name first.
+#: Accepted names of each column; the first one is preferred.
 COLUMN_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "path": ("path", "audio_filepath", "audio", "file"),
@@ -32,46 +30,43 @@ _TERM_SEPARATORS = re.compile(r"[;,|]")
 
 @dataclass(frozen=True, slots=True)
 class ManifestEntry:
-    """One row.
+    """A valid row of a manifest."""
 
-    Attributes:
-        line_number: Its line in the manifest, from 1.
-        path: The recording.
-        reference: What is said in it; None: nobody says.
-        rttm_path: The file that says who speaks when, or None.
-        language: What is spoken, or None.
-        rare_words: Terms to look at apart.
-        offset: Seconds of the file at which it begins.
-        duration: Its length; None: up to the end of the file.
-    """
-
+    #: Its line in the manifest, from 1.
     line_number: int
+    #: The recording.
     path: Path
+    #: The spoken text; None: unknown.
     reference: str | None = None
+    #: The RTTM file with the speaker turns, or None.
     rttm_path: Path | None = None
+    #: The spoken language, or None.
     language: str | None = None
+    #: Terms whose errors are counted separately.
     rare_words: tuple[str, ...] = ()
+    #: Where the recording begins in its file, in seconds.
     offset: float = 0.0
+    #: Its length in seconds; None: up to the end of the file.
     duration: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class InvalidRow:
-    """A row that says too little, or what cannot be: its line, and why in a sentence."""
+    """An incomplete or invalid row: its line, and the reason as a sentence."""
 
     line_number: int
     reason: str
 
 
 def read_manifest(path: Path) -> list[ManifestEntry | InvalidRow]:
-    """Return the rows of a manifest, in order; empty lines are none.
+    """Return the rows of a manifest in order, without empty lines.
 
-    Paths are relative to the manifest's folder. An empty reference in a table means that nobody says what is
-    said; in JSON lines, ``"text": ""`` means that nothing is said, and null or no key that nobody says. A row
-    of NeMo's with ``offset`` is that part of its file, ``duration`` long.
+    Paths are relative to the manifest's folder. An empty reference in a table is unknown. In JSON lines,
+    ``"text": ""`` means silence, and null or a missing key means unknown. A row with ``offset`` is the part
+    of its file from there on, ``duration`` long.
 
     Raises:
-        BadReference: It cannot be read, is empty, or lacks a column that names recordings.
+        InvalidReferenceFile: The file cannot be read, is empty, or has no column with recordings.
     """
     lines = [(number, line.rstrip("\r")) for number, line in enumerate(read_lines(path), 1) if line.strip()]
     if not lines:
@@ -79,7 +74,7 @@ def read_manifest(path: Path) -> list[ManifestEntry | InvalidRow]:
     rows = _parse_json_rows(lines) if lines[0][1].lstrip().startswith("{") else _parse_table_rows(path, lines)
     found = [row if isinstance(row, InvalidRow) else _build_entry(path.parent, *row) for row in rows]
     if not found:
-        raise InvalidReferenceFile(f"{path} has a head, but no rows.")
+        raise InvalidReferenceFile(f"{path} has a header but no rows.")
     return found
 
 
@@ -98,14 +93,16 @@ def _parse_json_rows(lines: list[tuple[int, str]]) -> Iterator[tuple[int, _Manif
 def _parse_table_rows(
     path: Path, lines: list[tuple[int, str]]
 ) -> Iterator[tuple[int, _ManifestRow] | InvalidRow]:
-    """Yield the rows of a table; each is one line, so that a quotation mark in it swallows no other."""
+    """Yield the rows of a table. Each is one line, so an open quotation mark affects no other row."""
     (head_line, head), *rest = lines
     mark = "\t" if "\t" in head or path.suffix.lower() == ".tsv" else ","
     names = _split_cells(head, mark) or []
     columns = [name.strip().lower() for name in names]
     if not set(columns) & set(COLUMN_NAMES["path"]):
         wanted = ", ".join(COLUMN_NAMES["path"])
-        raise InvalidReferenceFile(f"{path}, line {head_line}: no column names recordings (one of {wanted}).")
+        raise InvalidReferenceFile(
+            f"{path}, line {head_line}: no column with recordings (expected one of {wanted})."
+        )
     for number, line in rest:
         cells = _split_cells(line, mark)
         if cells is None:
@@ -120,7 +117,7 @@ def _split_cells(line: str, delimiter: str) -> list[str] | None:
     try:
         [cells] = csv.reader([line], delimiter=delimiter, strict=True)
     except (csv.Error, ValueError):
-        # In tab-separated text a quotation mark may be no more than that.
+        # In tab-separated text a quotation mark may be a plain character.
         return line.split(delimiter) if delimiter == "\t" else None
     return cells
 
@@ -129,7 +126,7 @@ def _build_entry(folder: Path, line_number: int, row: _ManifestRow) -> ManifestE
     try:
         path, rttm = _parse_text(row, "path"), _parse_text(row, "rttm")
         if not path:
-            return InvalidRow(line_number, "It names no recording.")
+            return InvalidRow(line_number, "The row has no path of a recording.")
         offset = _parse_seconds(row, "offset")
         return ManifestEntry(
             line_number,
@@ -153,11 +150,11 @@ def _parse_text(row: _ManifestRow, column: str) -> str | None:
     name, value = _find_value(row, column)
     if value is None or (isinstance(value, str) and _is_encodable_text(value)):
         return value.strip() if value else value
-    raise ValueError(f"{name} is not text.")
+    raise ValueError(f"{name} must be text.")
 
 
 def _is_encodable_text(value: str) -> bool:
-    """Return whether it can be printed and written: JSON knows halves of characters."""
+    """Return whether text can be printed and written: JSON may contain lone surrogates."""
     return "\0" not in value and value.encode(errors="replace").decode() == value
 
 
@@ -172,7 +169,7 @@ def _parse_seconds(row: _ManifestRow, column: str) -> float | None:
             number = math.nan
         if math.isfinite(number) and number >= 0:
             return number
-    raise ValueError(f"{name} is not a time in seconds.")
+    raise ValueError(f"{name} must be a number of seconds from 0.")
 
 
 def _parse_terms(row: _ManifestRow) -> tuple[str, ...]:
@@ -181,9 +178,9 @@ def _parse_terms(row: _ManifestRow) -> tuple[str, ...]:
         try:
             value = json.loads(value) if value.lstrip().startswith("[") else _TERM_SEPARATORS.split(value)
         except ValueError:
-            raise ValueError(f"{name} is not a list of words.") from None
+            raise ValueError(f"{name} must be a list of words.") from None
     if value is None:
         return ()
     if isinstance(value, list) and all(isinstance(term, str) and _is_encodable_text(term) for term in value):
         return tuple(term.strip() for term in value if term.strip())
-    raise ValueError(f"{name} is not a list of words.")
+    raise ValueError(f"{name} must be a list of words.")

@@ -1,6 +1,4 @@
-"""The reference that a stream is measured against: the same model, given what it can hear at once, once."""
-
-from __future__ import annotations
+"""Decodes whole recordings without streaming, the reference that streams are measured against."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,28 +12,25 @@ from echoic.interfaces.engine import DecodeOptions, Engine, Window
 from echoic.interfaces.vad import VoiceActivityDetector
 from echoic.session.decoding.strategy import TimedWord, group_words
 
-#: Samples per second of the audio; what every engine and the voice detector want.
+#: Sample rate of the audio, that of every engine and of the voice activity detector.
 SAMPLE_RATE = 16_000
-#: What is asked of a decode unless something else is.
+#: Options of a decode by default.
 DEFAULT_DECODE_OPTIONS = DecodeOptions()
-#: Seconds that an engine with a state of its own is given at once; its encoder's cost grows with the square.
+#: Longest window of a stateful engine in seconds; the cost of its encoder grows with the square.
 MAX_GROUP_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class OfflineTranscript:
-    """What a model says of a whole recording.
+    """The transcript of a whole recording."""
 
-    Attributes:
-        utterances: Its utterances, with their words, in order.
-    """
-
+    #: Utterances with their text, in order.
     utterances: tuple[ReferenceUtterance, ...]
 
     @property
     def text(self) -> str:
-        """Everything."""
-        return " ".join(passage.text for passage in self.utterances if passage.text)
+        """The text of all utterances."""
+        return " ".join(utterance.text for utterance in self.utterances if utterance.text)
 
 
 def transcribe_offline(
@@ -44,41 +39,41 @@ def transcribe_offline(
     audio: NDArray[np.float32],
     options: DecodeOptions = DEFAULT_DECODE_OPTIONS,
 ) -> OfflineTranscript:
-    """Decode a recording without streaming it.
+    """Decode a recording without streaming.
 
-    An engine that decodes utterances is given each once, whole, as the session's own tracker makes them out;
-    one that carries a state is given as many in a row as fit into a minute.
+    The utterances are those that a session would detect. A stateful engine decodes as many in a row as fit
+    into a minute; other engines decode each one by itself.
 
     Args:
-        engine: Decodes.
-        build_detector: Makes the detector that finds the utterances.
+        engine: The engine.
+        build_detector: Creates the voice activity detector that finds the utterances.
         audio: float32, shape ``(n,)``, mono, 16 kHz, -1..1.
-        options: What is asked of every decode.
+        options: Options of every decode.
     """
-    found = find_utterances(build_detector, audio, engine.requirements.max_window_seconds)
-    most = MAX_GROUP_SECONDS if engine.requirements.strategy == "stateful" else 0.0
-    passages: list[ReferenceUtterance] = []
-    for group in _group_utterances(found, round(most * SAMPLE_RATE)):
+    utterances = find_utterances(build_detector, audio, engine.requirements.max_window_seconds)
+    max_seconds = MAX_GROUP_SECONDS if engine.requirements.strategy == "stateful" else 0.0
+    decoded: list[ReferenceUtterance] = []
+    for group in _group_utterances(utterances, round(max_seconds * SAMPLE_RATE)):
         start, end = group[0].start, group[-1].end or len(audio)
         words = decode_audio(engine, audio[start:end], start / SAMPLE_RATE, options)
-        passages += _to_reference_utterances(group, words, len(audio))
-    return OfflineTranscript(tuple(passages))
+        decoded += _to_reference_utterances(group, words, len(audio))
+    return OfflineTranscript(tuple(decoded))
 
 
 def find_utterances(
     build_detector: Callable[[], VoiceActivityDetector], audio: NDArray[np.float32], max_seconds: float
 ) -> tuple[Utterance, ...]:
-    """Return where somebody speaks, as the session hears it, in samples."""
-    tracker = UtteranceDetector(build_detector(), VadConfig(max_seconds=max_seconds))
-    tracker.push(audio)
-    tracker.close_utterance()
-    return tracker.utterances
+    """Return the utterances that a session would detect, in samples."""
+    detector = UtteranceDetector(build_detector(), VadConfig(max_seconds=max_seconds))
+    detector.push(audio)
+    detector.close_utterance()
+    return detector.utterances
 
 
 def build_whole_window(
     audio: NDArray[np.float32], start_seconds: float = 0.0, options: DecodeOptions = DEFAULT_DECODE_OPTIONS
 ) -> Window:
-    """Return a piece of audio as one window, all that there is."""
+    """Return a window with all of the audio and no context."""
     return Window(
         audio,
         SAMPLE_RATE,
@@ -97,7 +92,7 @@ def decode_audio(
     start_seconds: float = 0.0,
     options: DecodeOptions = DEFAULT_DECODE_OPTIONS,
 ) -> list[TimedWord]:
-    """Return the words of a piece of audio by itself; it begins at the second ``start_seconds``."""
+    """Decode audio as one window that begins at ``start_seconds``, and return its words."""
     [hypothesis] = engine.decode([build_whole_window(audio, start_seconds, options)])
     return group_words((*hypothesis.committed, *hypothesis.volatile), start_seconds)
 
@@ -116,16 +111,16 @@ def _group_utterances(utterances: Sequence[Utterance], max_samples: int) -> Iter
 def _to_reference_utterances(
     group: Sequence[Utterance], words: Sequence[TimedWord], audio_samples: int
 ) -> Iterator[ReferenceUtterance]:
-    """Yield the utterances with the words that begin in them, or after them and before the next."""
-    spoken: list[list[str]] = [[] for _ in group]
+    """Yield the utterances with the words that begin in them or before the next one."""
+    words_by_utterance: list[list[str]] = [[] for _ in group]
     at = 0
     for word in words:
         while (
             word.start is not None and at + 1 < len(group) and group[at + 1].start / SAMPLE_RATE <= word.start
         ):
             at += 1
-        spoken[at].append(word.text)
-    for one, texts in zip(group, spoken, strict=True):
+        words_by_utterance[at].append(word.text)
+    for one, texts in zip(group, words_by_utterance, strict=True):
         yield ReferenceUtterance(
             one.start / SAMPLE_RATE,
             (audio_samples if one.end is None else one.end) / SAMPLE_RATE,

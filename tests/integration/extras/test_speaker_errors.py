@@ -19,26 +19,26 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_other_names_are_no_error() -> None:
+def test_speakers_are_matched_whatever_their_names() -> None:
     reference = [LabeledTurn(0, 4, "A"), LabeledTurn(4, 8, "B")]
     heard = [LabeledTurn(0, 4, "1"), LabeledTurn(4, 8, "0")]
     assert measure_diarization(reference, heard, 10.0) == DiarizationErrors(0, 0, 0, 8)
 
 
-def test_missed_invented_and_confused_seconds() -> None:
+def test_missed_false_and_confused_seconds_are_counted() -> None:
     reference = [LabeledTurn(0, 4, "A"), LabeledTurn(4, 6, "B")]
     heard = [LabeledTurn(1, 5, "0"), LabeledTurn(5, 7, "1")]
     assert measure_diarization(reference, heard, 10.0) == DiarizationErrors(1, 1, 1, 6)
 
 
-def test_where_two_speak_one_is_missed_unless_overlap_is_left_out() -> None:
+def test_overlap_counts_unless_it_is_left_out() -> None:
     reference = [LabeledTurn(0, 4, "A"), LabeledTurn(3, 6, "B"), LabeledTurn(3, 3, "C")]
     heard = [LabeledTurn(0, 4, "0"), LabeledTurn(4, 6, "1")]
     assert measure_diarization(reference, heard, 10.0) == DiarizationErrors(1, 0, 0, 7)
     assert measure_diarization(reference, heard, 10.0, count_overlap=False).rate == 0.0
 
 
-def test_nobody_heard_and_nobody_there() -> None:
+def test_empty_references_and_hypotheses() -> None:
     assert measure_diarization([LabeledTurn(0, 4, "A")], [], 10.0).rate == 100.0
     assert measure_diarization([], [LabeledTurn(0, 4, "A")], 10.0) == DiarizationErrors(0, 4, 0, 0)
     assert measure_diarization([], [], 0.0) == DiarizationErrors()
@@ -63,7 +63,7 @@ def final(number: int, speaker: int, *words: tuple[float, float]) -> Final:
     )
 
 
-def test_speakers_of_a_stream_are_scored_as_they_came_and_as_the_summary_has_them(tmp_path: Path) -> None:
+def test_live_and_corrected_speakers_are_scored(tmp_path: Path) -> None:
     rttm = tmp_path / "talk.rttm"
     lines = ("SPEAKER talk 1 1.0 2.0 <NA> <NA> A <NA> <NA>", "SPEAKER talk 1 3.0 2.0 <NA> <NA> B <NA> <NA>")
     rttm.write_text("\n".join(lines))

@@ -79,7 +79,7 @@ def test_what_fails_is_named_the_rest_goes_on_and_nothing_is_lost(folder: Path) 
     ]
     assert "no such file" in err
     assert "line 4: 1 cells in 3 columns." in err
-    assert "line 5: It names no recording." in err
+    assert "line 5: The row has no path of a recording." in err
     assert "1 of 5" in out
     found = figures(file)["models"][0]["recordings"]
     assert [row["error"] is None for row in found] == [False, False, False, False, True]
@@ -140,7 +140,7 @@ def test_no_reference_no_error_rate(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("rows", "says"),
-    [(b"", "is empty"), (b"a,b\nx,y\n", "no column names recordings"), (b"path\n\xff\n", "not UTF-8")],
+    [(b"", "is empty"), (b"a,b\nx,y\n", "no column with recordings"), (b"path\n\xff\n", "not UTF-8")],
 )
 def test_what_is_no_manifest_ends_it(folder: Path, rows: bytes, says: str) -> None:
     file = folder / "bad.csv"

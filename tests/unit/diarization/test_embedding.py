@@ -15,7 +15,7 @@ def model() -> CamPlusPlus:
     return CamPlusPlus(EMBEDDING_FILE)
 
 
-def test_each_window_has_a_vector_of_length_1_whichever_others_there_are(model: CamPlusPlus) -> None:
+def test_embeddings_are_unit_vectors_and_independent_of_the_batch(model: CamPlusPlus) -> None:
     audio = max((clip for clip, _ in read_recordings()), key=len)
     windows = [(0, 19_200), (6_400, 25_600), (100, 5_000), (12_800, 32_000)]
     together = model.embed_windows(audio, windows)
@@ -25,11 +25,11 @@ def test_each_window_has_a_vector_of_length_1_whichever_others_there_are(model: 
         np.testing.assert_allclose(model.embed_windows(audio, [window])[0], vector, atol=1e-4)
 
 
-def test_no_windows_have_no_vectors(model: CamPlusPlus) -> None:
+def test_no_windows_give_no_embeddings(model: CamPlusPlus) -> None:
     assert model.embed_windows(np.zeros(RATE, np.float32), []).shape == (0, 192)
 
 
-def test_a_voice_is_more_like_itself_than_like_another(model: CamPlusPlus) -> None:
+def test_one_voice_is_more_similar_to_itself_than_to_others(model: CamPlusPlus) -> None:
     clips = [clip for clip, _ in read_recordings() if clip.size >= 2 * RATE]
     halves = [
         (model.embed_windows(clip, [(0, RATE)])[0], model.embed_windows(clip, [(RATE, 2 * RATE)])[0])

@@ -19,7 +19,7 @@ def sound() -> np.ndarray[tuple[int], np.dtype[np.float32]]:
     return (chirp + 0.05 * np.sin(2 * np.pi * 3100 * times) + 0.01).astype(np.float32)
 
 
-def test_features_are_kaldis() -> None:
+def test_features_equal_kaldis() -> None:
     found = compute_fbank(sound())
     assert found.shape == (23, 80)
     assert found.dtype == np.float32
@@ -29,10 +29,10 @@ def test_features_are_kaldis() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, FRAME_SAMPLES - 1])
-def test_there_are_only_whole_frames(size: int) -> None:
+def test_audio_shorter_than_a_frame_has_no_features(size: int) -> None:
     assert compute_fbank(np.zeros(size, np.float32)).shape == (0, 80)
 
 
-def test_a_frame_depends_on_its_own_samples_alone() -> None:
+def test_a_frame_depends_on_its_own_samples_only() -> None:
     whole = compute_fbank(sound())
     np.testing.assert_allclose(compute_fbank(sound()[5 * HOP_SAMPLES :]), whole[5:], atol=1e-4)

@@ -14,19 +14,19 @@ from echoic.errors import ModelUnavailable, Unavailable
 SOURCE = str(Path(__file__).parents[3] / "src")
 
 
-def test_the_diarizer_that_comes_along_can_be_had() -> None:
+def test_the_packaged_diarizer_loads() -> None:
     assert models.probe_diarizer() is None
     found = models.load_diarizer()
     assert isinstance(found, OnlineDiarizer)
     assert found.name == models.DEFAULT_DIARIZER
 
 
-def test_a_name_that_nobody_knows_is_refused_with_those_there_are() -> None:
+def test_an_unknown_name_is_refused_with_the_available_ones() -> None:
     with pytest.raises(ModelUnavailable, match="Available: embedded,"):
         models.load_diarizer("who")
 
 
-def test_a_missing_file_is_said_with_the_command_that_brings_it(
+def test_a_missing_file_is_reported_with_the_install_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(models, "EMBEDDING_FILE", tmp_path / "campplus.onnx")
@@ -36,7 +36,7 @@ def test_a_missing_file_is_said_with_the_command_that_brings_it(
         models.load_diarizer()
 
 
-def test_a_broken_file_is_unavailable(tmp_path: Path) -> None:
+def test_a_broken_model_file_is_unavailable(tmp_path: Path) -> None:
     file = tmp_path / "campplus.onnx"
     with pytest.raises(ModelUnavailable, match="is missing"):
         CamPlusPlus(file)
@@ -45,7 +45,7 @@ def test_a_broken_file_is_unavailable(tmp_path: Path) -> None:
         CamPlusPlus(file)
 
 
-def test_a_probe_imports_no_model_library() -> None:
+def test_probing_imports_no_model_library() -> None:
     code = (
         "import sys; from echoic.diarization.models import DIARIZER_SPECS, probe_diarizer; "
         "[probe_diarizer(name) for name in DIARIZER_SPECS]; "

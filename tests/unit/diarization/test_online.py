@@ -29,14 +29,14 @@ DIARIZER = OnlineDiarizer(ToneEmbedder())
 WITH_TURNS = OnlineDiarizer(ToneEmbedder(), ToneSegmenter())
 
 
-def test_speakers_are_told_apart_and_known_again() -> None:
+def test_speakers_are_distinguished_and_recognized_again() -> None:
     heard = diarize_in_pieces(
         DIARIZER, build_tones([(0, 4.0), (None, 1.0), (2, 4.0), (None, 1.0), (0, 4.0), (4, 4.0)])
     )
     assert heard.speaker_order == [0, 1, 0, 2]
 
 
-def test_a_change_inside_of_a_piece_is_heard_where_it_is() -> None:
+def test_a_change_within_a_chunk_is_located() -> None:
     heard = diarize_in_pieces(DIARIZER, build_tones([(0, 4.5), (3, 4.9), (0, 5.6)]))
     assert heard.speaker_order == [0, 1, 0]
     again = next(turn for turn in heard.turns if turn.speaker == 0 and turn.start > 6)
@@ -46,19 +46,19 @@ def test_a_change_inside_of_a_piece_is_heard_where_it_is() -> None:
     assert [turn.start for turn in review] == pytest.approx([0.0, 4.5, 9.4], abs=0.3)
 
 
-def test_short_pauses_belong_to_the_speaker_and_long_ones_to_nobody() -> None:
+def test_only_long_pauses_end_a_turn() -> None:
     heard = diarize_in_pieces(DIARIZER, build_tones([(0, 3.0), (None, 0.5), (0, 2.0), (None, 2.5), (0, 2.0)]))
     first, second = DIARIZER.finalize(heard.state)
     assert (first.start, first.end) == pytest.approx((0.0, 5.6), abs=0.1)
     assert (second.start, second.end) == pytest.approx((7.9, 10.0), abs=0.1)
 
 
-def test_a_moment_of_another_voice_makes_no_new_speaker() -> None:
+def test_a_very_short_voice_is_no_new_speaker() -> None:
     heard = diarize_in_pieces(DIARIZER, build_tones([(0, 6.0), (3, 0.25), (0, 6.0)]))
     assert {*heard.speaker_order} == {0}
 
 
-def test_somebody_whom_the_model_of_turns_hears_too_is_known_with_less_of_him() -> None:
+def test_a_separated_voice_needs_less_evidence() -> None:
     talk = build_tones([(0, 6.0), (3, 1.2), (0, 3.0)])
     for apart, who in ((0.5, [0, 1, 0]), (1.0, [0])):
         rules = DiarizerConfig(
@@ -71,7 +71,7 @@ def test_somebody_whom_the_model_of_turns_hears_too_is_known_with_less_of_him() 
         assert diarize_in_pieces(OnlineDiarizer(ToneEmbedder(), None, rules), talk).speaker_order == [0]
 
 
-def test_what_one_would_be_two_for_is_one_where_the_client_says_so() -> None:
+def test_the_client_limits_the_number_of_speakers() -> None:
     talk = build_tones([(0, 4.0), (2, 4.0), (4, 4.0)])
     assert max(diarize_in_pieces(DIARIZER, talk, options=SpeakerOptions(count=1)).speaker_order) == 0
     assert max(diarize_in_pieces(DIARIZER, talk, options=SpeakerOptions(max_count=2)).speaker_order) == 1
@@ -81,7 +81,7 @@ def test_what_one_would_be_two_for_is_one_where_the_client_says_so() -> None:
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.sampled_from([0.7, 1.1, 1.5, 2.0, 3.3, 7.0]), min_size=1, max_size=3))
 @example([3.3, 1.5])
-def test_however_the_sound_is_cut_the_same_speakers_are_heard(cuts: Sequence[float]) -> None:
+def test_speakers_do_not_depend_on_how_audio_is_cut(cuts: Sequence[float]) -> None:
     talk = build_tones([(0, 5.0), (None, 1.5), (2, 5.0), (0, 3.0), (None, 1.5), (4, 5.0)])
     heard: list[DiarizedAudio] = []
     carry, at = None, 0
@@ -100,7 +100,7 @@ def test_however_the_sound_is_cut_the_same_speakers_are_heard(cuts: Sequence[flo
     assert [turn.speaker for turn in DIARIZER.finalize(carry)] == [0, 1, 0, 2]
 
 
-def test_what_is_remembered_is_bounded() -> None:
+def test_the_state_is_bounded() -> None:
     chances = np.random.default_rng(5)
     talk = [(int(chances.integers(4)), float(chances.uniform(0.3, 2.0))) for _ in range(250)]
     heard = diarize_in_pieces(DIARIZER, build_tones(talk), piece_seconds=2.0)
@@ -112,7 +112,7 @@ def test_what_is_remembered_is_bounded() -> None:
     assert {0, 1, 2, 3} <= {*heard.speaker_order}
 
 
-def test_nothing_of_a_memory_can_be_written_to() -> None:
+def test_arrays_of_the_state_are_read_only() -> None:
     memory = diarize_in_pieces(DIARIZER, build_tones([(0, 4.0)])).state
     assert isinstance(memory, DiarizerState)
     with pytest.raises(ValueError, match="read-only"):
@@ -121,7 +121,7 @@ def test_nothing_of_a_memory_can_be_written_to() -> None:
         memory.intervals.starts[0] = 0
 
 
-def test_a_long_piece_is_heard_as_its_parts_are() -> None:
+def test_a_long_chunk_gives_the_speakers_of_its_parts() -> None:
     talk = build_tones([(0, 8.0), (2, 8.0), (0, 8.0)])
     whole, parts = (
         diarize_in_pieces(DIARIZER, talk, piece_seconds=24.0),
@@ -130,7 +130,7 @@ def test_a_long_piece_is_heard_as_its_parts_are() -> None:
     assert whole.speaker_order == parts.speaker_order == [0, 1, 0]
 
 
-def test_two_who_speak_at_once_both_have_turns() -> None:
+def test_overlapping_speakers_both_have_turns() -> None:
     first = build_tones([(0, 4.0), (None, 2.5), (0, 3.0)])
     second = build_tones([(None, 5.0), (2, 4.5)])
     heard = diarize_in_pieces(WITH_TURNS, first + np.pad(second, (0, first.size - second.size)))
@@ -140,7 +140,7 @@ def test_two_who_speak_at_once_both_have_turns() -> None:
         assert spoken[1] == pytest.approx(4.5, abs=0.4)
 
 
-def test_turns_change_where_the_voice_does_whatever_the_pieces() -> None:
+def test_turns_change_with_the_voice_for_all_chunk_sizes() -> None:
     talk = build_tones([(0, 4.3), (3, 1.9), (0, 2.6)])
     for piece in (0.5, 1.5, 4.0):
         heard = diarize_in_pieces(WITH_TURNS, talk, piece_seconds=piece)
@@ -149,7 +149,7 @@ def test_turns_change_where_the_voice_does_whatever_the_pieces() -> None:
         )
 
 
-def test_a_piece_without_speech_is_not_listened_to() -> None:
+def test_a_chunk_without_speech_is_ignored() -> None:
     talk = build_tones([(0, 4.0)])
     carry = diarize_in_pieces(WITH_TURNS, talk).state
     (voices,) = WITH_TURNS.diarize([DiarizationChunk(talk[:SAMPLE_RATE], 4.0, (), state=carry)])
@@ -157,7 +157,7 @@ def test_a_piece_without_speech_is_not_listened_to() -> None:
     assert len(WITH_TURNS.finalize(voices.state)) == 1
 
 
-def test_pieces_that_are_too_short_to_tell_wait_for_more() -> None:
+def test_short_chunks_wait_for_more_audio() -> None:
     talk = build_tones([(0, 2.0), (3, 2.0)])
     calls = CountingSegmenter()
     heard = diarize_in_pieces(OnlineDiarizer(ToneEmbedder(), calls), talk, piece_seconds=0.05)
@@ -167,7 +167,7 @@ def test_pieces_that_are_too_short_to_tell_wait_for_more() -> None:
     assert [turn.start for turn in WITH_TURNS.finalize(heard.state)] == pytest.approx([0.0, 2.0], abs=0.05)
 
 
-def test_a_short_piece_after_which_nothing_follows_is_listened_to() -> None:
+def test_a_short_last_chunk_is_analyzed() -> None:
     talk = build_tones([(0, 2.2)])
     heard = diarize_in_pieces(WITH_TURNS, talk, piece_seconds=2.0)
     assert heard.turns[-1].end == pytest.approx(2.2, abs=0.02)

@@ -47,7 +47,7 @@ def hear(
     return Heard(turns, carry)
 
 
-def test_voices_get_ids_in_the_order_in_which_they_speak() -> None:
+def test_voices_get_ids_in_order_of_appearance() -> None:
     heard = hear(ScriptedDiarizer(), draw_words([*THREE, *ONE, *THREE]), piece=1_000_000)
     assert heard.who == [0, 1, 0]
     assert heard.turns[0].start == 0
@@ -55,30 +55,30 @@ def test_voices_get_ids_in_the_order_in_which_they_speak() -> None:
     assert heard.turns[1].end == pytest.approx(1.9)
 
 
-def test_ids_stay_from_piece_to_piece() -> None:
+def test_ids_are_stable_across_chunks() -> None:
     heard = hear(ScriptedDiarizer(), draw_words([*TWO, *ONE, *TWO, *ONE]), piece=6_400)
     assert heard.who == [0] * 2 + [1] * 3 + [0] * 2 + [1] * 3
 
 
-def test_a_voice_that_is_known_late_is_put_right_by_the_review() -> None:
+def test_finalize_corrects_a_voice_recognized_late() -> None:
     diarizer = ScriptedDiarizer(new_speaker_delay=0.5)
     heard = hear(diarizer, draw_words([*ONE, *TWO, *ONE]), piece=6_400)
     assert heard.who == [0, 0, 0, 0, 1, 0, 0, 0]
     assert [turn.speaker for turn in diarizer.finalize(heard.carry)] == [0, 1, 0]
 
 
-def test_there_are_no_more_speakers_than_the_client_says() -> None:
+def test_there_are_at_most_as_many_speakers_as_allowed() -> None:
     diarizer = ScriptedDiarizer()
     heard = hear(diarizer, draw_words([*ONE, *TWO, *THREE]), SpeakerOptions(max_count=2))
     assert set(heard.who) == {0, 1}
     assert {turn.speaker for turn in diarizer.finalize(heard.carry)} == {0, 1}
 
 
-def test_nothing_was_heard_before_the_first_sound() -> None:
+def test_a_new_session_has_no_turns() -> None:
     assert ScriptedDiarizer().finalize(None) == ()
 
 
-def test_what_a_hook_raises_comes_out() -> None:
+def test_errors_of_hooks_propagate() -> None:
     def fail() -> None:
         raise LookupError
 

@@ -21,7 +21,7 @@ def model() -> PyanNet:
     return PyanNet(SEGMENTATION_FILE)
 
 
-def test_speech_is_heard_at_any_loudness_and_silence_is_nobodys(model: PyanNet) -> None:
+def test_voices_are_found_at_any_loudness_but_not_in_silence(model: PyanNet) -> None:
     clip = max((clip for clip, _ in read_recordings()), key=len)[: 4 * RATE]
     pause = np.zeros(2 * RATE, np.float32)
     audio = np.concatenate((pause, clip))
@@ -32,12 +32,12 @@ def test_speech_is_heard_at_any_loudness_and_silence_is_nobodys(model: PyanNet) 
     assert (loud.any(axis=1) == quiet.any(axis=1)).mean() > 0.95
 
 
-def test_no_audio_and_a_moment_of_it_are_nobodys(model: PyanNet) -> None:
+def test_very_short_audio_has_no_voices(model: PyanNet) -> None:
     assert model.find_voices(np.zeros(0, np.float32)).shape == (0, 3)
     assert not model.find_voices(np.ones(500, np.float32)).any()
 
 
-def test_a_file_that_is_no_graph_is_unavailable(tmp_path: Path) -> None:
+def test_an_invalid_model_file_is_unavailable(tmp_path: Path) -> None:
     file = tmp_path / "segmentation.onnx"
     with pytest.raises(ModelUnavailable, match="is missing"):
         PyanNet(file)

@@ -5,7 +5,7 @@ import numpy as np
 from echoic.diarization.state import UNKNOWN, build_empty_state
 
 
-def test_later_stretches_say_better_what_their_time_was() -> None:
+def test_new_intervals_replace_those_after_their_start() -> None:
     stretches = (
         build_empty_state()
         .intervals.replace_since(0.0, [(0.0, 1.0), (1.0, 2.0)], [0, 1])
@@ -16,14 +16,14 @@ def test_later_stretches_say_better_what_their_time_was() -> None:
     assert stretches.groups.tolist() == [0, 1, 2]
 
 
-def test_stretches_of_one_group_that_touch_are_one() -> None:
+def test_adjoining_intervals_of_a_group_are_joined() -> None:
     stretches = build_empty_state().intervals.replace_since(
         0.0, [(0.0, 1.0), (1.0, 2.0), (2.5, 3.0)], [4, 4, 4]
     )
     assert stretches.starts.tolist() == [0.0, 2.5]
 
 
-def test_two_groups_become_one_with_their_stretches() -> None:
+def test_merging_two_groups_renumbers_their_intervals() -> None:
     groups = build_empty_state().groups.with_windows(
         np.eye(3, dtype=np.float32), np.array([1, 2, 3], np.float32)
     )
@@ -38,7 +38,7 @@ def test_two_groups_become_one_with_their_stretches() -> None:
     assert stretches.groups.tolist() == [0, 1]
 
 
-def test_the_shortest_stretch_goes_to_the_one_before_it() -> None:
+def test_the_shortest_interval_joins_the_one_before_it() -> None:
     stretches = (
         build_empty_state()
         .intervals.replace_since(0.0, [(0, 0.1), (1, 2), (2, 2.2), (2.2, 4)], [0, 1, 2, 3])

@@ -14,14 +14,14 @@ from support.tones import SAMPLE_RATE, ToneSegmenter, build_tones
 RULES = WindowingConfig()
 
 
-def test_runs_with_a_short_pause_between_them_are_one() -> None:
+def test_runs_with_a_short_pause_are_joined() -> None:
     active = np.array([0, 1, 1, 0, 0, 1, 0, 0, 0, 1], np.bool_)
     assert find_runs(active) == [(1, 3), (5, 6), (9, 10)]
     assert find_runs(active, 3) == [(1, 6), (9, 10)]
     assert find_runs(np.zeros(4, np.bool_)) == []
 
 
-def test_each_voice_has_a_passage_with_the_frames_in_which_it_speaks_alone() -> None:
+def test_segments_have_the_solo_frames_of_their_voice() -> None:
     active = np.zeros((300, 2), np.bool_)
     active[:200, 0], active[150:, 1] = True, True
     first, second = find_voice_segments(active, 100, RULES.max_pause)
@@ -36,13 +36,13 @@ def test_each_voice_has_a_passage_with_the_frames_in_which_it_speaks_alone() -> 
     assert second.solo_frames.tolist() == list(range(200, 300))
 
 
-def test_what_was_over_before_the_new_piece_is_no_passage() -> None:
+def test_speech_before_the_new_frames_is_no_segment() -> None:
     active = np.zeros((300, 1), np.bool_)
     active[:60] = True
     assert find_voice_segments(active, 200, RULES.max_pause) == []
 
 
-def test_a_word_that_is_too_short_for_a_window_is_looked_at_with_what_is_around() -> None:
+def test_a_segment_too_short_for_a_window_is_widened() -> None:
     active = np.zeros((100, 1), np.bool_)
     active[95:] = True
     (passage,) = find_voice_segments(active, 50, RULES.max_pause)
@@ -50,14 +50,14 @@ def test_a_word_that_is_too_short_for_a_window_is_looked_at_with_what_is_around(
     assert [window[:2] for window in passage.split_windows(RULES)] == [(0, 25)]
 
 
-def test_windows_cover_all_that_is_new_and_reach_back() -> None:
+def test_windows_cover_the_new_frames_and_reach_back() -> None:
     active = np.ones((250, 1), np.bool_)
     (passage,) = find_voice_segments(active, 100, RULES.max_pause)
     windows = [*passage.split_windows(RULES)]
     assert windows == [(20, 140, 100), (60, 180, 140), (100, 220, 180), (130, 250, 220)]
 
 
-def test_speech_that_the_model_of_turns_does_not_hear_is_the_nearest_voices() -> None:
+def test_unclaimed_speech_goes_to_the_nearest_voice() -> None:
     audio = build_tones([(0, 1.0), (None, 1.0), (2, 1.0)])
     whole = AnalysisWindow(audio, 5.0, 5.0, ((5.0, 6.3), (6.8, 8.0)))
     active = find_active_voices(whole, ToneSegmenter(), 0.0)
@@ -67,12 +67,12 @@ def test_speech_that_the_model_of_turns_does_not_hear_is_the_nearest_voices() ->
     assert not active[130:180].any()
 
 
-def test_without_a_model_of_turns_all_speech_is_one_voices() -> None:
+def test_without_a_segmenter_all_speech_is_one_voice() -> None:
     scene = AnalysisWindow(np.zeros(SAMPLE_RATE, np.float32), 2.0, 2.0, ((2.2, 2.5),))
     active = find_active_voices(scene, None, 0.1)
     assert find_runs(active[:, 0]) == [(10, 60)]
 
 
-def test_speech_where_the_model_of_turns_hears_nobody_is_the_first_voices() -> None:
+def test_speech_without_any_voice_goes_to_the_first_one() -> None:
     scene = AnalysisWindow(np.zeros(SAMPLE_RATE, np.float32), 0.0, 0.0, ((0.2, 0.5),))
     assert find_runs(find_active_voices(scene, ToneSegmenter(), 0.0)[:, 0]) == [(20, 50)]

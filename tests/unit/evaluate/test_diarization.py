@@ -1,18 +1,23 @@
-from __future__ import annotations
+from pathlib import Path
 
+import pytest
 from msgspec import UNSET
 
 from echoic.evaluate.diarization import (
     DiarizationErrors,
+    InvalidReferenceFile,
     LabeledTurn,
     apply_corrections,
     clip_turns,
+    read_rttm,
     turns_from_finals,
 )
 from echoic.protocol.frames import DiarizationSummary, Final, SegmentSpeaker, Speaker, Word
 
+LINE = "SPEAKER talk 1 {} {} <NA> <NA> {} <NA> <NA>\n"
 
-def final(
+
+def build_final(
     number: int, start: float, end: float, speaker: int | None, *words: tuple[float, float, int]
 ) -> Final:
     return Final(
@@ -32,23 +37,23 @@ def final(
     )
 
 
-def test_words_say_who_speaks_and_short_pauses_are_speech() -> None:
+def test_word_times_become_turns_with_short_pauses() -> None:
     finals = [
-        final(1, 0, 2, 0, (0.1, 0.5, 0), (0.9, 1.2, 0), (1.3, 1.8, 1)),
-        final(2, 2, 4, 1, (2.0, 2.4, 1)),
+        build_final(1, 0, 2, 0, (0.1, 0.5, 0), (0.9, 1.2, 0), (1.3, 1.8, 1)),
+        build_final(2, 2, 4, 1, (2.0, 2.4, 1)),
     ]
     assert turns_from_finals(finals, ()) == (LabeledTurn(0.1, 1.2, "0"), LabeledTurn(1.3, 2.4, "1"))
 
 
-def test_without_times_of_words_a_final_counts_where_there_is_speech() -> None:
-    finals = [final(1, 0, 2, 0), final(2, 2, 4, 1), final(3, 4, 6, None)]
+def test_finals_without_word_times_count_where_there_is_speech() -> None:
+    finals = [build_final(1, 0, 2, 0), build_final(2, 2, 4, 1), build_final(3, 4, 6, None)]
     speech = [(0.5, 1.5), (1.8, 3.0), (4.0, 6.0)]
     turns = turns_from_finals(finals, speech)
     assert turns == (LabeledTurn(0.5, 2, "0"), LabeledTurn(2, 3.0, "1"))
 
 
 def test_a_summary_corrects_a_final_and_its_words() -> None:
-    finals = [final(1, 0, 2, 0, (0.1, 0.5, 0), (1.3, 1.8, 2)), final(2, 2, 4, 1)]
+    finals = [build_final(1, 0, 2, 0, (0.1, 0.5, 0), (1.3, 1.8, 2)), build_final(2, 2, 4, 1)]
     summary = DiarizationSummary(
         speaker_map=(SegmentSpeaker(1, 1, "SPEAKER_01"), SegmentSpeaker(2, 1, "SPEAKER_01")),
         audio_path=None,
@@ -61,12 +66,53 @@ def test_a_summary_corrects_a_final_and_its_words() -> None:
     assert second is finals[1]
 
 
-def test_a_part_of_a_recording_has_its_own_clock() -> None:
+def test_clipped_turns_count_from_the_start_of_the_part() -> None:
     turns = [LabeledTurn(0, 3, "A"), LabeledTurn(4, 9, "B"), LabeledTurn(20, 21, "C")]
     assert clip_turns(turns, 2.0, 5.0) == (LabeledTurn(0, 1, "A"), LabeledTurn(2, 5, "B"))
 
 
-def test_rates_add_up_by_seconds() -> None:
+def test_diarization_errors_add_up_by_seconds() -> None:
     total = DiarizationErrors(1, 1, 0, 10) + DiarizationErrors(0, 0, 2, 10)
     assert total.rate == 20.0
     assert DiarizationErrors().rate == 0.0
+
+
+def test_turns_are_sorted_and_may_overlap(tmp_path: Path) -> None:
+    file = tmp_path / "a.rttm"
+    file.write_text(
+        ";; a comment\n" + LINE.format(4.0, 2.5, "Ánna") + LINE.format(0.5, 4.5, "Bob") + "\nLEXEME x\n"
+    )
+    assert read_rttm(file) == (LabeledTurn(0.5, 5.0, "Bob"), LabeledTurn(4.0, 6.5, "Ánna"))
+
+
+def test_of_several_recordings_the_one_named_like_the_file_counts(tmp_path: Path) -> None:
+    file = tmp_path / "talk.rttm"
+    file.write_text(LINE.format(0, 1, "A") + LINE.replace("talk", "other").format(2, 1, "B"))
+    assert read_rttm(file) == (LabeledTurn(0, 1, "A"),)
+    moved = file.rename(tmp_path / "third.rttm")
+    with pytest.raises(InvalidReferenceFile, match="no SPEAKER lines"):
+        read_rttm(moved)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "SPEAKER\n",
+        "SPEAKER talk 1 0.0\n",
+        LINE.format("x", 1, "A"),
+        LINE.format("nan", 1, "A"),
+        LINE.format(0, -1, "A"),
+    ],
+)
+def test_an_invalid_line_is_reported_with_its_number(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "a.rttm"
+    file.write_text(LINE.format(0, 1, "A") + line)
+    with pytest.raises(InvalidReferenceFile, match="line 2"):
+        read_rttm(file)
+
+
+def test_empty_and_missing_files_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.rttm").write_text("")
+    for name in ("a.rttm", "b.rttm"):
+        with pytest.raises(InvalidReferenceFile):
+            read_rttm(tmp_path / name)

@@ -20,11 +20,11 @@ from echoic.evaluate.normalize import NORMALIZERS, normalize_english, normalize_
         ("1000001", "one million one"),
     ],
 )
-def test_english_is_written_as_it_is_spoken(written: str, spoken: str) -> None:
+def test_english_numbers_and_contractions_are_spelled_out(written: str, spoken: str) -> None:
     assert normalize_english(written) == spoken.split()
 
 
-def test_as_written_case_and_punctuation_count() -> None:
+def test_splitting_keeps_case_and_punctuation() -> None:
     assert split_whitespace(" Hello,  World. ") == ["Hello,", "World."]
 
 
@@ -33,7 +33,7 @@ def test_letters_of_every_script_are_words() -> None:
 
 
 @given(st.text(max_size=60))
-def test_what_is_normal_stays_as_it_is(text: str) -> None:
+def test_normalizing_twice_changes_nothing(text: str) -> None:
     for normaliser in NORMALIZERS.values():
         words = normaliser(text)
         assert all(word and not word.isspace() for word in words)

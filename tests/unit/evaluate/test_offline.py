@@ -21,7 +21,7 @@ PAUSE = ("", 1.5)
 
 
 @pytest.mark.parametrize("needs", [STATEFUL, LOCAL_AGREEMENT])
-def test_each_utterance_has_its_words_and_its_place(needs: EngineRequirements) -> None:
+def test_each_utterance_has_its_words_and_times(needs: EngineRequirements) -> None:
     audio = draw_words([PAUSE, "one", "two", PAUSE, "three", PAUSE, "four", "five", PAUSE])
     found = transcribe_offline(ScriptedEngine(needs), PlateauDetector, audio)
     assert [passage.text for passage in found.utterances] == ["one two", "three", "four five"]
@@ -30,7 +30,7 @@ def test_each_utterance_has_its_words_and_its_place(needs: EngineRequirements) -
     assert starts == pytest.approx([1.3, 3.6, 5.5], abs=0.07)
 
 
-def test_a_carried_engine_is_given_a_minute_at_most() -> None:
+def test_a_stateful_engine_gets_at_most_one_minute_at_once() -> None:
     sizes: list[int] = []
 
     class Counting(ScriptedEngine):
@@ -45,17 +45,17 @@ def test_a_carried_engine_is_given_a_minute_at_most() -> None:
     assert max(sizes) <= 61 * SAMPLE_RATE
 
 
-def test_nothing_and_silence_say_nothing() -> None:
+def test_no_audio_and_silence_give_no_text() -> None:
     for audio in (np.zeros(0, np.float32), np.zeros(SAMPLE_RATE, np.float32)):
         assert transcribe_offline(ScriptedEngine(), PlateauDetector, audio).text == ""
 
 
-def test_without_a_detector_all_is_speech() -> None:
+def test_without_a_detector_all_audio_is_speech() -> None:
     audio, text = read_recordings()[0]
     assert transcribe_offline(ParakeetOnnx(TINY_PARAKEET_FOLDER), AlwaysSpeech, audio).text == text
 
 
-def test_a_passage_is_late_by_the_final_that_has_its_last_word() -> None:
+def test_latency_ends_with_the_final_of_the_last_word() -> None:
     audio = draw_words(["one", "two", PAUSE, "three"])
     passages = transcribe_offline(ScriptedEngine(STATEFUL), PlateauDetector, audio).utterances
     words = collect_delivered_words([("one", 2.0), ("two", 3.5), ("three", 5.0)])
