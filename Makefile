@@ -64,7 +64,7 @@ $(EXTRAS)/.installed: pyproject.toml requirements/extras.txt
 	touch $@
 
 test-extras: $(EXTRAS)/.installed  ## the optional models, in an environment of 3 GB of their own
-	HF_HUB_OFFLINE=1 $(EXTRAS)/bin/python -m pytest tests/integration/extras tests/contracts
+	HF_HUB_OFFLINE=1 $(EXTRAS)/bin/python -m pytest tests/integration/extras tests/unit/engines tests/contracts
 
 lint: $(STAMP)  ## style, types and layers
 	$(BIN)/ruff check .

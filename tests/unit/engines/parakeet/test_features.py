@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def sound(seconds: float, seed: int = 0) -> NDArray[np.float32]:
+def build_chirp(seconds: float, seed: int = 0) -> NDArray[np.float32]:
     """Chirps that swell and fade over a little noise."""
     chance = np.random.default_rng(seed)
     times = np.arange(round(16_000 * seconds)) / 16_000
@@ -24,20 +24,20 @@ def sound(seconds: float, seed: int = 0) -> NDArray[np.float32]:
 @pytest.mark.skipif(find_spec("onnx_asr") is None, reason="onnx-asr is not installed")
 @pytest.mark.parametrize("bands", [80, 128])
 @pytest.mark.parametrize("samples", [480, 1_599, 16_000, 50_001])
-def test_they_are_those_that_nemo_makes(bands: int, samples: int) -> None:
+def test_features_equal_those_of_nemo(bands: int, samples: int) -> None:
     from onnx_asr.preprocessors.numpy_preprocessor import (  # noqa: PLC0415  # optional
         NemoPreprocessorNumpy,
     )
 
-    audio = sound(samples / 16_000)
+    audio = build_chirp(samples / 16_000)
     theirs, frames = NemoPreprocessorNumpy(f"nemo{bands}")(audio[None], np.array([samples], np.int64))
     ours = LogMelExtractor(bands)([audio])
     assert ours.frame_counts.tolist() == frames.tolist()
     assert np.abs(ours.log_mel[0] - theirs[0, :, : int(frames[0])]).max() < 1e-3
 
 
-def test_a_window_has_the_same_features_in_any_company() -> None:
-    windows = [sound(seconds, seed) for seed, seconds in enumerate((1.0, 0.3, 2.02, 1.0))]
+def test_features_do_not_depend_on_the_batch() -> None:
+    windows = [build_chirp(seconds, seed) for seed, seconds in enumerate((1.0, 0.3, 2.02, 1.0))]
     make = LogMelExtractor(80)
     together = make(windows)
     for place, frames, window in zip(together.log_mel, together.frame_counts, windows, strict=True):
@@ -48,7 +48,7 @@ def test_a_window_has_the_same_features_in_any_company() -> None:
 
 
 def test_each_band_is_normalised_over_the_window() -> None:
-    bands = LogMelExtractor(128)([sound(3.0)]).log_mel[0]
+    bands = LogMelExtractor(128)([build_chirp(3.0)]).log_mel[0]
     assert bands.dtype == np.float32
     assert np.abs(bands.mean(axis=1)).max() < 1e-3
     assert np.abs(bands.std(axis=1, ddof=1) - 1).max() < 1e-2
@@ -61,8 +61,8 @@ def test_silence_is_zero_everywhere() -> None:
 @pytest.mark.parametrize(
     ("samples", "frames"), [(0, 0), (159, 0), (319, 0), (320, 2), (479, 2), (16_000, 100)]
 )
-def test_a_frame_begins_each_10_ms_and_one_alone_is_none(samples: int, frames: int) -> None:
-    features = LogMelExtractor(80)([sound(samples / 16_000)])
+def test_a_frame_starts_every_10_ms_and_one_is_too_few(samples: int, frames: int) -> None:
+    features = LogMelExtractor(80)([build_chirp(samples / 16_000)])
     assert count_frames(samples) == frames
     assert features.frame_counts.tolist() == [frames]
     assert features.log_mel.shape == (1, 80, frames)

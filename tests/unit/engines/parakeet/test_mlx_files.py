@@ -59,7 +59,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_folder_says_what_model_it_holds(folder: Path) -> None:
+def test_a_folder_is_inspected(folder: Path) -> None:
     found = inspect_mlx_folder(folder)
     assert found.weights == folder / "model.safetensors"
     assert found.architecture.kind == "tdt"
@@ -70,7 +70,7 @@ def test_a_folder_says_what_model_it_holds(folder: Path) -> None:
     assert found.architecture.max_symbols == 7
 
 
-def test_of_a_hybrid_the_head_is_taken_that_is_asked_for(folder: Path) -> None:
+def test_the_requested_head_of_a_hybrid_is_used(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(CONFIG | HYBRID), "utf-8")
     assert inspect_mlx_folder(folder).architecture.kind == "tdt"
     assert inspect_mlx_folder(folder, "ctc").architecture.kind == "ctc"
@@ -89,7 +89,7 @@ def build_remover(name: str) -> Callable[[Path], object]:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "reason"),
+    ("damage", "reason"),
     [
         (lambda folder: folder.rename(folder.with_name("elsewhere")), "There is no folder"),
         (build_remover("config.json"), r"config\.json is missing in"),
@@ -126,10 +126,10 @@ def build_remover(name: str) -> Callable[[Path], object]:
         ),
     ],
 )
-def test_a_folder_that_cannot_be_used_says_why_and_what_to_do(
-    folder: Path, spoil: Callable[[Path], object], reason: str
+def test_an_unusable_folder_names_the_cause_and_the_command(
+    folder: Path, damage: Callable[[Path], object], reason: str
 ) -> None:
-    spoil(folder)
+    damage(folder)
     with pytest.raises(ModelUnavailable, match=reason) as refused:
         inspect_mlx_folder(folder)
     assert refused.value.model == "parakeet-mlx"
@@ -140,7 +140,7 @@ def test_a_folder_that_cannot_be_used_says_why_and_what_to_do(
     ("system", "machine"),
     [("win32", "AMD64"), ("darwin", "x86_64"), ("linux", "armv7l"), ("freebsd", "amd64")],
 )
-def test_where_mlx_does_not_run_nothing_is_to_be_installed(system: str, machine: str) -> None:
+def test_an_unsupported_machine_gets_no_install_command(system: str, machine: str) -> None:
     with pytest.raises(ModelUnavailable, match="does not support this machine") as refused:
         check_mlx_libraries(system, machine)
     assert refused.value.install is None
@@ -155,7 +155,7 @@ def test_where_mlx_does_not_run_nothing_is_to_be_installed(system: str, machine:
         (set(), "without its backend"),
     ],
 )
-def test_what_is_not_installed_is_named_with_the_command(
+def test_missing_packages_are_named_with_the_command(
     absent: set[str], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
@@ -165,7 +165,7 @@ def test_what_is_not_installed_is_named_with_the_command(
     assert refused.value.install == MLX_INSTALL_COMMAND
 
 
-def test_mlx_with_a_library_for_its_device_is_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mlx_with_a_backend_library_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "libmlx.so").touch()
     spec = SimpleNamespace(submodule_search_locations=[str(tmp_path)])

@@ -1,16 +1,14 @@
-"""NeMo's files without NeMo: what is found, what is said of it, and what is refused."""
+"""Files and configurations of NeMo models, without NeMo."""
 
 from __future__ import annotations
 
 import copy
 import io
-import sys
 import tarfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from echoic.engines.parakeet.nemo import ParakeetNemo
 from echoic.engines.parakeet.nemo_files import (
     NEMO_CONFIG_FILE,
     NEMO_WEIGHTS_FILE,
@@ -78,7 +76,7 @@ def write_unpacked(folder: Path, parts: Mapping[str, bytes] = PARTS) -> Path:
 
 
 @pytest.mark.parametrize("prefix", ["./", ""])
-def test_the_parts_of_an_archive_can_be_read(tmp_path: Path, prefix: str) -> None:
+def test_the_parts_of_an_archive_are_readable(tmp_path: Path, prefix: str) -> None:
     parts = inspect_nemo_model(write_archive(tmp_path / "model.nemo", prefix=prefix))
     with parts.open_part(parts.weights) as opened:
         opened.seek(4_990)
@@ -87,7 +85,7 @@ def test_the_parts_of_an_archive_can_be_read(tmp_path: Path, prefix: str) -> Non
         assert opened.read() == PARTS[NEMO_CONFIG_FILE]
 
 
-def test_the_parts_may_lie_in_a_folder_and_so_may_the_archive(tmp_path: Path) -> None:
+def test_a_folder_may_hold_the_parts_or_the_archive(tmp_path: Path) -> None:
     parts = inspect_nemo_model(write_unpacked(tmp_path / "parts"))
     with parts.open_part(parts.config) as opened:
         assert opened.read() == PARTS[NEMO_CONFIG_FILE]
@@ -97,7 +95,7 @@ def test_the_parts_may_lie_in_a_folder_and_so_may_the_archive(tmp_path: Path) ->
     assert inspect_nemo_model(folder).path == folder / "parakeet.nemo"
 
 
-def test_what_is_missing_or_broken_is_named_with_the_next_step(tmp_path: Path) -> None:
+def test_a_missing_or_broken_file_names_the_cause(tmp_path: Path) -> None:
     whole = write_archive(tmp_path / "model.nemo")
     (tmp_path / "cut").write_bytes(whole.read_bytes()[:4_000])
     (tmp_path / "noise.nemo").write_bytes(b"\x07" * 5_000)
@@ -107,7 +105,7 @@ def test_what_is_missing_or_broken_is_named_with_the_next_step(tmp_path: Path) -
     write_archive(tmp_path / "other.nemo", {NEMO_CONFIG_FILE: b"x"})
     write_unpacked(tmp_path / "half", {NEMO_CONFIG_FILE: b"x"})
     (tmp_path / "bare").mkdir()
-    told = {
+    reasons = {
         "cut": "is cut off",
         "noise.nemo": "it is not a tar archive",
         "empty.nemo": "is empty",
@@ -119,14 +117,14 @@ def test_what_is_missing_or_broken_is_named_with_the_next_step(tmp_path: Path) -
         "nothing": "nothing is missing in",
         ".": "6 .nemo files; name one",
     }
-    for name, reason in told.items():
-        with pytest.raises(ModelUnavailable) as refusal:
+    for name, reason in reasons.items():
+        with pytest.raises(ModelUnavailable) as error:
             inspect_nemo_model(tmp_path / name)
-        assert reason in refusal.value.reason, name
-        assert refusal.value.install == "echoic models get parakeet-tdt-0.6b-v3-nemo"
+        assert reason in error.value.reason, name
+        assert error.value.install == "echoic models get parakeet-tdt-0.6b-v3-nemo"
 
 
-def test_a_tdt_s_configuration_says_its_words_and_durations() -> None:
+def test_a_tdt_has_pieces_and_durations() -> None:
     read = read_architecture(build_config())
     assert (read.kind, read.durations, read.max_symbols) == ("tdt", (0, 1, 2, 3, 4), 7)
     assert (read.bands, read.subsampling) == (128, 8)
@@ -136,12 +134,12 @@ def test_a_tdt_s_configuration_says_its_words_and_durations() -> None:
     assert (read_architecture(named).durations, read_architecture(named).max_symbols) == ((0, 1, 2, 4, 8), 10)
 
 
-def test_an_rnnt_says_no_durations() -> None:
+def test_an_rnnt_has_no_durations() -> None:
     read = read_architecture(build_config(joint__num_extra_outputs=0, decoding=None))
     assert (read.kind, read.durations, read.max_symbols) == ("rnnt", (), 10)
 
 
-def test_a_hybrid_is_a_transducer_unless_its_ctc_head_is_asked_for() -> None:
+def test_a_hybrid_is_a_transducer_by_default() -> None:
     hybrid = build_config(target="models.EncDecHybridRNNTCTCBPEModel", aux_ctc=HEAD)
     assert read_architecture(hybrid).kind == "tdt"
     read = read_architecture(hybrid, "ctc")
@@ -152,13 +150,13 @@ def test_a_hybrid_is_a_transducer_unless_its_ctc_head_is_asked_for() -> None:
     )
 
 
-def test_a_ctc_model_has_its_head_for_a_decoder() -> None:
+def test_the_decoder_of_a_ctc_model_is_its_head() -> None:
     read = read_architecture(build_config(target="models.EncDecCTCModelBPE", **HEAD))
     assert (read.kind, set(read.module_configs)) == ("ctc", {"encoder", "decoder"})
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "reasons"),
     [
         (
             {"target": "nemo.collections.asr.models.label_models.EncDecSpeakerLabelModel"},
@@ -173,28 +171,21 @@ def test_a_ctc_model_has_its_head_for_a_decoder() -> None:
         ({"encoder": None}, "no section 'encoder'"),
         ({"encoder__reduction": "pooling"}, "reduces frames a second time"),
         ({"decoder___target_": f"{MODULES}.StatelessTransducerDecoder"}, "StatelessTransducerDecoder"),
-        ({"joint__num_extra_outputs": 4}, "predicts 4 durations, but the configuration names [0, 1, 2, 3, 4]"),
+        (
+            {"joint__num_extra_outputs": 4},
+            "predicts 4 durations, but the configuration names [0, 1, 2, 3, 4]",
+        ),
         ({"model_defaults": {}}, "does not name the durations"),
         ({"joint__vocabulary": None}, "does not contain the vocabulary"),
         ({"joint__num_classes": 5}, "does not contain the vocabulary"),
     ],
 )
-def test_what_is_no_parakeet_is_refused_and_told_why(changes: dict[str, object], told: str) -> None:
-    with pytest.raises(ModelUnavailable) as refusal:
+def test_other_models_are_rejected_with_a_reason(changes: dict[str, object], reasons: str) -> None:
+    with pytest.raises(ModelUnavailable) as error:
         read_architecture(build_config(**changes))
-    assert told in refusal.value.reason
+    assert reasons in error.value.reason
 
 
-def test_a_head_that_is_not_there_is_told() -> None:
+def test_a_missing_head_is_named() -> None:
     with pytest.raises(ModelUnavailable, match="has no ctc head"):
         read_architecture(build_config(), "ctc")
-
-
-def test_without_nemo_s_packages_the_command_that_brings_them_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.delitem(sys.modules, "echoic.engines.parakeet.nemo_modules", raising=False)
-    with pytest.raises(ModelUnavailable, match="torch is missing") as refusal:
-        ParakeetNemo(write_archive(tmp_path / "model.nemo"))
-    assert refusal.value.install == "pip install 'echoic[nemo]'"

@@ -32,10 +32,7 @@ WIDTH = 3
 
 
 class TableNetwork:
-    """A network whose logits are drawn from a table by frame, token and memory; the memory adds tokens up.
-
-    What it makes of a token it keeps with the lane.
-    """
+    """A network with random logits by frame, token and state; it caches its prediction in the lane."""
 
     def __init__(self, seed: int, durations: Sequence[int] = DURATIONS, *, talkative: float = 0.0) -> None:
         chance = np.random.default_rng(seed)
@@ -59,13 +56,13 @@ class TableNetwork:
             if lane.prediction is None:
                 self.predictions += 1
                 lane.prediction = Prediction(*self._predict(lane.last_token, lane.predictor_state))
-        kept = [lane.prediction for lane in lanes if isinstance(lane.prediction, tuple)]
+        predictions = [lane.prediction for lane in lanes if isinstance(lane.prediction, tuple)]
         logits = np.stack([frame @ self.frames for frame in stack_frames(frames).reshape(-1, 1, WIDTH)])
         logits = (
             logits.reshape(len(lanes), -1, logits.shape[-1])
-            + np.stack([before for before, _ in kept])[:, None]
+            + np.stack([before for before, _ in predictions])[:, None]
         )
-        return LogitsJointOutput(logits, BLANK, self.durations, lambda number: kept[number][1])
+        return LogitsJointOutput(logits, BLANK, self.durations, lambda number: predictions[number][1])
 
     def _predict(self, token: int, memory: object) -> tuple[Frames, Frames]:
         assert isinstance(memory, np.ndarray)
@@ -74,7 +71,7 @@ class TableNetwork:
 
 
 class ScriptedNetwork:
-    """A network that says for each frame what its first value means, whatever came before."""
+    """A network whose result depends only on the first value of a frame."""
 
     def __init__(self, script: Sequence[tuple[int, int]]) -> None:
         self.script = script
@@ -93,7 +90,7 @@ class ScriptedNetwork:
         return LogitsJointOutput(logits, BLANK, DURATIONS, lambda number: lanes[number].predictor_state)
 
 
-def walk(
+def decode_alone(
     network: TableNetwork | ScriptedNetwork, frames: Frames
 ) -> tuple[list[EmittedToken], TransducerState]:
     decoder = Transducer(network, BLANK)
@@ -101,61 +98,59 @@ def walk(
     return answer
 
 
-def sound(seed: int, frames: int) -> Frames:
+def random_frames(seed: int, frames: int) -> Frames:
     return np.random.default_rng(seed).normal(size=(frames, WIDTH)).astype(np.float32)
 
 
-def numbered(frames: int) -> Frames:
+def numbered_frames(frames: int) -> Frames:
     return np.repeat(np.arange(frames, dtype=np.float32)[:, None], WIDTH, axis=1)
 
 
-def said(emissions: Sequence[EmittedToken], moved: int = 0) -> list[tuple[int, int, int]]:
+def list_emissions(emissions: Sequence[EmittedToken], moved: int = 0) -> list[tuple[int, int, int]]:
     return [(one.token_id, one.frame + moved, one.duration_frames) for one in emissions]
 
 
-def frame_by_frame(network: TableNetwork, frames: Frames) -> list[tuple[int, int, int]]:
-    """The textbook's loop, one frame of one lane at a time."""
-    heard: list[tuple[int, int, int]] = []
+def decode_frame_by_frame(network: TableNetwork, frames: Frames) -> list[tuple[int, int, int]]:
+    """The textbook loop, one frame of one lane at a time."""
+    tokens: list[tuple[int, int, int]] = []
     memory: object = network.build_initial_state()
     token, at, symbols = BLANK, 0, 0
     while at < len(frames):
-        verdict = network.score_frames([frames[at : at + 1]], [DecoderLane(token, memory)])
-        best, lasts = verdict.best_tokens[0][0], verdict.durations[0][0]
+        joint_output = network.score_frames([frames[at : at + 1]], [DecoderLane(token, memory)])
+        best, lasts = joint_output.best_tokens[0][0], joint_output.durations[0][0]
         if best != BLANK:
-            heard.append((best, at, lasts))
-            token, memory, symbols = best, verdict.get_predictor_state(0), symbols + 1
+            tokens.append((best, at, lasts))
+            token, memory, symbols = best, joint_output.get_predictor_state(0), symbols + 1
         if lasts:
             at, symbols = at + lasts, 0
         elif best == BLANK or symbols == 10:
             at, symbols = at + 1, 0
-    return heard
+    return tokens
 
 
 sounds = st.tuples(st.integers(0, 2**20), st.integers(0, 30))
 
 
 @given(sounds, st.integers(0, 50), st.integers(1, 9), st.sampled_from([DURATIONS, ()]), st.floats(0, 3))
-def test_it_says_what_the_loop_over_single_frames_says(
+def test_lookahead_equals_the_loop_over_single_frames(
     drawn: tuple[int, int], seed: int, lookahead: int, durations: tuple[int, ...], talkative: float
 ) -> None:
-    network, frames = TableNetwork(seed, durations, talkative=talkative), sound(*drawn)
+    network, frames = TableNetwork(seed, durations, talkative=talkative), random_frames(*drawn)
     decoder = Transducer(network, BLANK, lookahead=lookahead)
     [(emissions, _)] = decoder.decode([frames], [decoder.initial_state])
-    assert said(emissions) == frame_by_frame(network, frames)
+    assert list_emissions(emissions) == decode_frame_by_frame(network, frames)
 
 
 @given(sounds, st.integers(0, 50), st.lists(st.integers(0, 30), max_size=6), st.integers(1, 9))
-def test_frames_in_pieces_say_what_they_say_in_one_go(
-    drawn: tuple[int, int], seed: int, cuts: list[int], lookahead: int
-) -> None:
-    frames = sound(*drawn)
+def test_pieces_equal_the_whole(drawn: tuple[int, int], seed: int, cuts: list[int], lookahead: int) -> None:
+    frames = random_frames(*drawn)
     decoder = Transducer(TableNetwork(seed, talkative=1.0), BLANK, lookahead=lookahead)
     [(at_once, end)] = decoder.decode([frames], [decoder.initial_state])
-    state, heard = decoder.initial_state, []
+    state, tokens = decoder.initial_state, []
     for first, last in pairwise([0, *sorted(min(cut, len(frames)) for cut in cuts), len(frames)]):
         [(emissions, state)] = decoder.decode([frames[first:last]], [state])
-        heard += said(emissions, first)
-    assert heard == said(at_once)
+        tokens += list_emissions(emissions, first)
+    assert tokens == list_emissions(at_once)
     assert (state.last_token, state.frames_to_skip) == (end.last_token, end.frames_to_skip)
     assert np.array_equal(state.predictor_state, end.predictor_state)  # type: ignore[arg-type]  # the network's own
 
@@ -166,10 +161,10 @@ def test_frames_in_pieces_say_what_they_say_in_one_go(
     lookahead=st.integers(1, 9),
     together=st.booleans(),
 )
-def test_lanes_together_say_what_each_says_alone(
+def test_a_batch_equals_single_lanes(
     drawn: list[tuple[int, int]], seed: int, lookahead: int, *, together: bool
 ) -> None:
-    lanes = [sound(*one) for one in drawn]
+    lanes = [random_frames(*one) for one in drawn]
     decoder = Transducer(
         TableNetwork(seed, talkative=1.0), BLANK, lookahead=lookahead, allow_batching=together
     )
@@ -180,57 +175,57 @@ def test_lanes_together_say_what_each_says_alone(
         assert (state.last_token, state.frames_to_skip) == (end.last_token, end.frames_to_skip)
 
 
-def test_a_token_moves_on_by_its_duration_and_a_blank_by_one_at_least() -> None:
+def test_tokens_skip_their_duration_and_blanks_at_least_one() -> None:
     script = [(BLANK, 0), (1, 2), (2, 1), (3, 4), (BLANK, 3), (4, 1), (4, 1), (4, 1)]
-    emissions, state = walk(ScriptedNetwork(script), numbered(8))
-    assert said(emissions) == [(1, 1, 2), (3, 3, 4), (4, 7, 1)]
+    emissions, state = decode_alone(ScriptedNetwork(script), numbered_frames(8))
+    assert list_emissions(emissions) == [(1, 1, 2), (3, 3, 4), (4, 7, 1)]
     assert (state.last_token, state.frames_to_skip) == (4, 0)
 
 
-def test_a_duration_that_reaches_beyond_the_end_passes_over_frames_that_follow() -> None:
+def test_a_duration_beyond_the_end_skips_later_frames() -> None:
     decoder = Transducer(ScriptedNetwork([(1, 4), (2, 1), (2, 1), (2, 1)]), BLANK)
-    [(_, state)] = decoder.decode([numbered(1)], [decoder.initial_state])
+    [(_, state)] = decoder.decode([numbered_frames(1)], [decoder.initial_state])
     assert state.frames_to_skip == 3
-    assert said(decoder.decode([numbered(4)[1:]], [state])[0][0]) == []
+    assert list_emissions(decoder.decode([numbered_frames(4)[1:]], [state])[0][0]) == []
     assert decoder.skip_frames(state, 2).frames_to_skip == 1
     assert decoder.skip_frames(state, 9).frames_to_skip == 0
 
 
-def test_a_frame_that_never_ends_is_left_after_some_tokens() -> None:
+def test_tokens_at_one_frame_are_limited() -> None:
     decoder = Transducer(ScriptedNetwork([(1, 0), (2, 0)]), BLANK, max_symbols=3)
-    [(emissions, _)] = decoder.decode([numbered(2)], [decoder.initial_state])
+    [(emissions, _)] = decoder.decode([numbered_frames(2)], [decoder.initial_state])
     assert [one.token_id for one in emissions] == [1, 1, 1, 2, 2, 2]
 
 
-def test_a_token_has_its_probability_among_tokens_and_blank() -> None:
-    emissions, _ = walk(ScriptedNetwork([(1, 1)]), numbered(1))
+def test_probabilities_are_among_tokens_and_blank() -> None:
+    emissions, _ = decode_alone(ScriptedNetwork([(1, 1)]), numbered_frames(1))
     assert emissions[0].probability == pytest.approx(np.exp(10) / (np.exp(10) + TOKENS))
 
 
-def test_frames_without_tokens_need_a_step_for_each_lookahead_only() -> None:
+def test_blanks_need_one_step_per_lookahead() -> None:
     network = TableNetwork(0, (), talkative=-100.0)
     decoder = Transducer(network, BLANK, lookahead=8)
-    decoder.decode([sound(1, 32), sound(2, 16)], [decoder.initial_state] * 2)
+    decoder.decode([random_frames(1, 32), random_frames(2, 16)], [decoder.initial_state] * 2)
     assert network.calls == 4
 
 
-def test_what_the_network_makes_of_a_token_is_asked_for_once_for_each_token() -> None:
+def test_the_prediction_is_computed_once_per_token() -> None:
     network = TableNetwork(5, talkative=-1.0)
-    emissions, _ = walk(network, sound(3, 200))
+    emissions, _ = decode_alone(network, random_frames(3, 200))
     assert 0 < len(emissions) < network.calls
     assert len(emissions) <= network.predictions <= len(emissions) + 1
 
 
-def test_asked_apart_the_network_is_given_one_frame_of_one_lane() -> None:
+def test_without_batches_a_call_gets_one_frame() -> None:
     network = TableNetwork(3)
     decoder = Transducer(network, BLANK, allow_batching=False)
-    decoder.decode([sound(1, 9), sound(2, 9)], [decoder.initial_state] * 2)
+    decoder.decode([random_frames(1, 9), random_frames(2, 9)], [decoder.initial_state] * 2)
     assert network.calls == network.rows
 
 
-def test_no_lanes_and_no_frames_say_nothing() -> None:
+def test_no_lanes_and_no_frames_give_no_tokens() -> None:
     decoder = Transducer(TableNetwork(0), BLANK)
     assert decoder.decode([], []) == []
-    [(emissions, state)] = decoder.decode([sound(0, 0)], [decoder.initial_state])
+    [(emissions, state)] = decoder.decode([random_frames(0, 0)], [decoder.initial_state])
     assert emissions == []
     assert state.frames_to_skip == 0
