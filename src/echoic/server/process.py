@@ -122,7 +122,7 @@ class EchoicServer(uvicorn.Server):
         if self._context.settings.server.log_format == "json":  # every line has to be JSON
             log_event(log, logging.INFO, "server.started", **_build_started_event(self._context, port))
             return
-        sys.stdout.write("\n".join(_render_greeting(self._context, port)) + "\n")
+        sys.stdout.write("\n".join(render_greeting(self._context, port)) + "\n")
         sys.stdout.flush()
 
 
@@ -158,7 +158,13 @@ def _build_started_event(context: ServerContext, port: int) -> dict[str, LogValu
     }
 
 
-def _render_greeting(context: ServerContext, port: int) -> Iterator[str]:
+def render_greeting(context: ServerContext, port: int) -> Iterator[str]:
+    """Yield the lines of the startup message.
+
+    Args:
+        context: The running server.
+        port: The port that it listens on.
+    """
     settings = context.settings
     address = _format_address(settings, port)
     if context.readiness.waits_for is not None:

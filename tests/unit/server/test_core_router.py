@@ -12,7 +12,7 @@ from support.memory_socket import MemorySocket
 CORE = "/core/parakeet/stream"
 
 
-def registry() -> Registry:
+def build_test_registry() -> Registry:
     gone = ModelSpec(
         "parakeet-standard", "parakeet", "standard", lambda: Unavailable("It is not here."), ScriptedEngine
     )
@@ -21,14 +21,14 @@ def registry() -> Registry:
     )
 
 
-async def test_a_foreign_application_serves_streams_by_including_the_router() -> None:
+async def test_an_application_that_includes_the_router_serves_streams() -> None:
     app = FastAPI()
 
     @app.get("/own")
     def own() -> str:
         return "mine"
 
-    app.include_router(core_router(registry(), PlateauDetector), prefix="/speech")
+    app.include_router(core_router(build_test_registry(), PlateauDetector), prefix="/speech")
     async with app.router.lifespan_context(app), MemorySocket(app, "/speech" + CORE) as socket:
         socket.send({"type": "config", "model": "scripted"})
         assert (await socket.receive_until("status"))[-1]["active_model"] == "scripted"
@@ -38,9 +38,9 @@ async def test_a_foreign_application_serves_streams_by_including_the_router() ->
         assert await socket.receive_frame() == {"type": "close", "code": 1000}
 
 
-async def test_the_core_endpoint_asks_for_no_key_and_never_falls_back() -> None:
+async def test_the_core_endpoint_never_falls_back() -> None:
     app = FastAPI()
-    app.include_router(core_router(registry()))
+    app.include_router(core_router(build_test_registry()))
     async with app.router.lifespan_context(app), MemorySocket(app, CORE) as socket:
         socket.send({"type": "config", "model": "parakeet"})
         error = await socket.receive_frame()
@@ -49,18 +49,18 @@ async def test_the_core_endpoint_asks_for_no_key_and_never_falls_back() -> None:
         assert await socket.receive_frame() == {"type": "pong"}
 
 
-async def test_after_a_restart_the_router_serves_again() -> None:
+async def test_the_router_serves_again_after_a_restart() -> None:
     app = FastAPI()
-    app.include_router(core_router(registry()))
+    app.include_router(core_router(build_test_registry()))
     for _ in range(2):
         async with app.router.lifespan_context(app), MemorySocket(app, CORE) as socket:
             socket.send({"type": "config", "model": "scripted"})
             assert (await socket.receive_frame())["state"] == "configured"
 
 
-async def test_the_router_serves_the_applications_own_pages_and_those_it_names() -> None:
+async def test_only_own_loopback_and_allowed_origins_are_served() -> None:
     app = FastAPI()
-    app.include_router(core_router(registry(), allowed_origins="https://friend.example"))
+    app.include_router(core_router(build_test_registry(), allowed_origins="https://friend.example"))
     async with app.router.lifespan_context(app):
         for origin, answer in (
             ("https://app.example", "pong"),
@@ -74,10 +74,10 @@ async def test_the_router_serves_the_applications_own_pages_and_those_it_names()
                 assert (await socket.receive_frame())["type"] == answer
 
 
-async def test_streams_of_the_router_are_told_who_speaks_and_what_it_comes_down_to() -> None:
+async def test_the_router_offers_diarization_and_insights() -> None:
     app = FastAPI()
     speakers = SpeakerSettings(diarizer="scripted")
-    app.include_router(core_router(registry(), PlateauDetector, speakers=speakers))
+    app.include_router(core_router(build_test_registry(), PlateauDetector, speakers=speakers))
     async with app.router.lifespan_context(app), MemorySocket(app, CORE) as socket:
         socket.send({"type": "config", "model": "scripted", "diarization": True, "insights": True})
         socket.send(draw_words(["one", "two"]).tobytes())

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import asyncio
 import importlib.util
-import re
 import threading
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -17,8 +15,6 @@ from echoic.engines.scripted import ScriptedEngine, draw_words
 from echoic.errors import Unavailable
 from echoic.interfaces.engine import ModelRequest
 from echoic.quotas.model import QuotaStoreUnavailable
-from echoic.server.app import build_app
-from echoic.server.settings.groups import Settings
 from support.memory_socket import MemorySocket
 
 if TYPE_CHECKING:
@@ -33,13 +29,13 @@ API = "/api/v1/audio/stream"
 
 
 @asynccontextmanager
-async def browsing(app: FastAPI, **headers: str) -> AsyncIterator[httpx.AsyncClient]:
+async def open_client(app: FastAPI, **headers: str) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://server", headers=headers) as client:
         yield client
 
 
-async def test_status_tells_the_truth_about_every_model(start_app: StartApp) -> None:
+async def test_status_describes_every_model(start_app: StartApp) -> None:
     gone = ModelSpec(
         "gone",
         "gone",
@@ -49,7 +45,7 @@ async def test_status_tells_the_truth_about_every_model(start_app: StartApp) -> 
     )
     here = ModelSpec("here", "here", "standard", lambda: None, ScriptedEngine, languages=lambda: ("en",))
     app = await start_app(Registry([gone, here], "here"), preload_model="")
-    async with browsing(app) as client:
+    async with open_client(app) as client:
         status = (await client.get(f"{API}/status")).json()
     assert status["status"] == "available"
     assert status["available_models"] == ["here"]
@@ -81,7 +77,7 @@ async def test_status_tells_the_truth_about_every_model(start_app: StartApp) -> 
     ]
 
 
-async def test_no_client_is_told_which_folders_there_are(start_app: StartApp) -> None:
+async def test_reasons_contain_no_folders(start_app: StartApp) -> None:
     secret = ModelSpec(
         "parakeet-onnx",
         "parakeet",
@@ -91,7 +87,7 @@ async def test_no_client_is_told_which_folders_there_are(start_app: StartApp) ->
     )
     here = ModelSpec("scripted", "scripted", "standard", lambda: None, ScriptedEngine)
     app = await start_app(Registry([secret, here], "scripted"))
-    async with browsing(app) as client:
+    async with open_client(app) as client:
         status = (await client.get(f"{API}/status")).json()
     assert status["models"][0]["reason"] == "a.onnx is empty."
     answer = await app.state.context.services.engines.open_model(
@@ -103,49 +99,29 @@ async def test_no_client_is_told_which_folders_there_are(start_app: StartApp) ->
     )
 
 
-async def test_status_says_which_models_are_in_memory(start_app: StartApp) -> None:
+async def test_status_and_metrics_show_loaded_models(start_app: StartApp) -> None:
     here = ModelSpec("here", "here", "standard", lambda: None, ScriptedEngine)
     app = await start_app(Registry([here], "here"), preload_model="here")
-    async with browsing(app) as client:
+    async with open_client(app) as client:
         assert (await client.get(f"{API}/status")).json()["models"][0]["loaded"] is True
         metrics = (await client.get("/metrics")).text
     assert 'echoic_models_loaded{model="here"} 1.0' in metrics
 
 
-async def test_a_preloaded_model_is_never_idle_and_another_is_once_its_streams_are_gone(
-    start_app: StartApp,
-) -> None:
-    seats = [ModelSpec(name, name, "standard", lambda: None, ScriptedEngine) for name in ("kept", "other")]
-    app = await start_app(Registry(seats, "kept"), preload_model="kept", model_idle_seconds=1e-6)
-    context = app.state.context
-    async with browsing(app) as client:
-        async with MemorySocket(app) as stream:
-            stream.send({"type": "config", "model": "other"})
-            while (await stream.receive_frame()).get("state") != "configured":
-                pass
-            assert set(context.services.engines.loaded_models) == {"kept", "other"}
-        while "other" in context.services.engines.loaded_models:  # noqa: ASYNC110  # rounds of the loop
-            await asyncio.sleep(0)
-        ready = await client.get("/readyz")
-    assert (ready.status_code, ready.json()["models"]) == (200, ["kept"])
-
-
 @pytest.mark.parametrize("here", [True, False])
-async def test_word_timestamps_are_promised_only_if_a_model_that_is_there_gives_them(
-    start_app: StartApp, *, here: bool
-) -> None:
+async def test_word_timestamps_need_an_available_model(start_app: StartApp, *, here: bool) -> None:
     probe = (lambda: None) if here else (lambda: Unavailable("It is not here."))
     timed = ModelSpec("timed", "timed", "standard", probe, ScriptedEngine, word_timestamps=True)
     bare = ModelSpec("bare", "bare", "standard", lambda: None, ScriptedEngine)
     app = await start_app(Registry([timed, bare], "bare"), preload_model="")
-    async with browsing(app) as client:
+    async with open_client(app) as client:
         status = (await client.get(f"{API}/status")).json()
     assert status["supported_features"]["word_timestamps"] is here
     assert [model["word_timestamps"] for model in status["models"]] == [True, False]
 
 
 @pytest.mark.parametrize(("provider", "given"), [("rules", True), ("off", False)])
-async def test_what_runs_beside_the_recogniser_is_promised_only_where_it_is_to_be_had(
+async def test_add_ons_are_features_only_if_available(
     start_app: StartApp, tmp_path: Path, *, provider: str, given: bool
 ) -> None:
     folder = tmp_path if given else None
@@ -153,16 +129,16 @@ async def test_what_runs_beside_the_recogniser_is_promised_only_where_it_is_to_b
     app = await start_app(
         insights_provider=provider, speakers_audio_dir=folder, speakers_diarizer=diarizer, preload_model=""
     )
-    async with browsing(app) as client:
+    async with open_client(app) as client:
         features = (await client.get(f"{API}/status")).json()["supported_features"]
     promised = ("live_insights", "speaker_diarization", "audio_persistence")
     assert [features[name] for name in promised] == [given, given, given]
     assert features["custom_vocabulary"] is True
 
 
-async def test_the_limits_of_a_server_without_keys_are_those_of_a_local_user(start_app: StartApp) -> None:
+async def test_without_keys_the_limits_are_those_of_local_users(start_app: StartApp) -> None:
     app = await start_app(max_sessions=1)
-    async with browsing(app) as client:
+    async with open_client(app) as client:
         before = (await client.get(f"{API}/limits")).json()
         async with MemorySocket(app) as socket:
             socket.send({"type": "ping"})
@@ -174,9 +150,9 @@ async def test_the_limits_of_a_server_without_keys_are_those_of_a_local_user(sta
     assert (during["active_streams"], during["can_start_stream"]) == (1, False)
 
 
-async def test_the_limits_are_told_only_to_who_has_the_key(start_app: StartApp) -> None:
+async def test_limits_need_the_key(start_app: StartApp) -> None:
     app = await start_app(api_key="right")
-    async with browsing(app) as client:
+    async with open_client(app) as client:
         nobody = await client.get(f"{API}/limits")
         wrong = await client.get(f"{API}/limits", headers={"x-api-key": "wrong"})
         right = await client.get(f"{API}/limits", headers={"authorization": "Bearer right"})
@@ -185,9 +161,9 @@ async def test_the_limits_are_told_only_to_who_has_the_key(start_app: StartApp) 
     assert right.json()["tier"] == "premium"
 
 
-async def test_the_metrics_ask_for_their_own_key_where_one_is_set(start_app: StartApp) -> None:
+async def test_metrics_may_need_a_key_of_their_own(start_app: StartApp) -> None:
     app = await start_app(api_key="right", metrics_key="scrape", wrong_keys_per_minute=3)
-    async with browsing(app) as client:
+    async with open_client(app) as client:
         for headers in ({}, {"x-api-key": "right"}, {"authorization": "Bearer wrong"}):
             answer = await client.get("/metrics", headers=headers)
             assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
@@ -201,9 +177,9 @@ async def test_the_metrics_ask_for_their_own_key_where_one_is_set(start_app: Sta
         assert (await client.get("/metrics", headers={"x-api-key": "guess"})).status_code == 429
 
 
-async def test_the_status_asks_for_a_key_where_that_is_said(start_app: StartApp) -> None:
+async def test_status_may_need_a_key(start_app: StartApp) -> None:
     app = await start_app(api_key="right", status_needs_key=True)
-    async with browsing(app) as client:
+    async with open_client(app) as client:
         assert (await client.get(f"{API}/status")).status_code == 401
         answer = await client.get(f"{API}/status", headers={"x-api-key": "right"})
         assert (answer.status_code, answer.json()["status"]) == (200, "available")
@@ -220,11 +196,11 @@ async def test_the_status_asks_for_a_key_where_that_is_said(start_app: StartApp)
         ({"failopen_cap_minutes": 0, "ready_needs_quotas": False}, 200, "degraded"),
     ],
 )
-async def test_while_the_store_of_quotas_is_away_ready_means_that_streams_are_served(
+async def test_readiness_without_the_quota_store_follows_the_settings(
     start_app: StartApp, settings: dict[str, object], code: int, says: str
 ) -> None:
     app = await start_app(**settings)
-    async with browsing(app) as client:
+    async with open_client(app) as client:
         ready = await client.get("/readyz")
         assert (ready.status_code, ready.json()["quota_store"]) == (200, "reachable")
         app.state.context.ledger.on_store_unavailable(QuotaStoreUnavailable("ConnectionError"))
@@ -234,9 +210,9 @@ async def test_while_the_store_of_quotas_is_away_ready_means_that_streams_are_se
     assert (away.json()["waits_for"] is None) == (code == 200)
 
 
-async def test_ready_means_that_the_default_model_is_loaded(start_app: StartApp) -> None:
+async def test_a_server_with_its_default_model_is_ready(start_app: StartApp) -> None:
     app = await start_app()
-    async with browsing(app) as client:
+    async with open_client(app) as client:
         assert (await client.get("/healthz")).status_code == 200
         ready = await client.get("/readyz")
         assert (ready.status_code, ready.json()["models"]) == (200, ["scripted"])
@@ -244,42 +220,18 @@ async def test_ready_means_that_the_default_model_is_loaded(start_app: StartApp)
         assert (await client.get("/readyz")).status_code == 503
 
 
-async def test_not_ready_says_what_is_waited_for(start_app: StartApp) -> None:
+async def test_a_server_that_is_not_ready_says_why(start_app: StartApp) -> None:
     missing = ModelSpec(
         "scripted", "scripted", "standard", lambda: Unavailable("Its weights are missing."), ScriptedEngine
     )
     app = await start_app(Registry([missing], "scripted"))
-    async with browsing(app) as client:
+    async with open_client(app) as client:
         answer = await client.get("/readyz")
     assert answer.status_code == 503
     assert "Its weights are missing." in answer.json()["waits_for"]
 
 
-async def test_while_a_model_loads_in_anothers_stead_it_is_named() -> None:
-    gone = ModelSpec(
-        "parakeet-standard", "parakeet", "standard", lambda: Unavailable("It is not here."), ScriptedEngine
-    )
-    begun, allowed = threading.Event(), threading.Event()
-
-    def load() -> ScriptedEngine:
-        begun.set()
-        assert allowed.wait(20)
-        return ScriptedEngine()
-
-    small = ModelSpec("small", "small", "standard", lambda: None, load)
-    app = build_app(Settings(), Registry([gone, small], "small"))
-    async with app.router.lifespan_context(app), browsing(app) as client:
-        try:
-            assert await asyncio.to_thread(begun.wait, 20)
-            waits_for = (await client.get("/readyz")).json()["waits_for"]
-        finally:
-            allowed.set()
-        await app.state.context.readiness.settled.wait()
-        assert (await client.get("/readyz")).json()["waits_for"] is None
-    assert waits_for == "The model 'small' is being loaded."
-
-
-async def test_a_model_that_was_given_up_is_not_available_and_the_server_not_ready(
+async def test_a_hung_model_makes_the_server_unready(
     start_app: StartApp,
 ) -> None:
     end = threading.Event()
@@ -287,8 +239,8 @@ async def test_a_model_that_was_given_up_is_not_available_and_the_server_not_rea
     def load() -> ScriptedEngine:
         return ScriptedEngine(word_hooks={"zulu": lambda: end.wait(60)})
 
-    seat = ModelSpec("scripted", "scripted", "standard", lambda: None, load)
-    app = await start_app(Registry([seat], "scripted"), decode_timeout_seconds=0.05)
+    spec = ModelSpec("scripted", "scripted", "standard", lambda: None, load)
+    app = await start_app(Registry([spec], "scripted"), decode_timeout_seconds=0.05)
     config = {"type": "config", "model": "scripted", "enable_partial": False}
     try:
         for _ in range(3):
@@ -297,7 +249,7 @@ async def test_a_model_that_was_given_up_is_not_available_and_the_server_not_rea
                 socket.send(draw_words(["zulu"]).tobytes())
                 socket.send({"type": "stop"})
                 await socket.receive_until("close")
-        async with browsing(app) as client, MemorySocket(app) as socket:
+        async with open_client(app) as client, MemorySocket(app) as socket:
             ready = await client.get("/readyz")
             status = (await client.get(f"{API}/status")).json()
             text = (await client.get("/metrics")).text
@@ -312,13 +264,13 @@ async def test_a_model_that_was_given_up_is_not_available_and_the_server_not_rea
     assert 'echoic_models_given_up{model="scripted"} 1.0' in text
 
 
-async def test_the_metrics_can_be_read_and_count_what_happened(app: FastAPI) -> None:
+async def test_metrics_count_streams_frames_and_audio(app: FastAPI) -> None:
     async with MemorySocket(app) as socket:
         socket.send({"type": "config", "model": "scripted"})
         socket.send(draw_words(["one", "two"]).tobytes())
         socket.send({"type": "commit"})
         await socket.receive_until("full_transcript")
-        async with browsing(app) as client:
+        async with open_client(app) as client:
             text = (await client.get("/metrics")).text
     found = {
         (sample.name, *sorted(sample.labels.values())): sample.value
@@ -333,47 +285,7 @@ async def test_the_metrics_can_be_read_and_count_what_happened(app: FastAPI) -> 
     assert ("echoic_windows_queued", "final", "scripted") in found
 
 
-async def test_two_applications_in_a_process_share_nothing(start_app: StartApp) -> None:
-    one, other = await start_app(max_sessions=1), await start_app(max_sessions=1)
-    async with MemorySocket(one) as socket, MemorySocket(other) as another:
-        for each in (socket, another):
-            each.send({"type": "ping"})
-            assert await each.receive_frame() == {"type": "pong"}
-        assert one.state.context.services.metrics.registry.get_sample_value("echoic_streams_total") == 1
-
-
-async def test_the_page_and_its_files_come_with_a_strict_policy(app: FastAPI) -> None:
-    async with browsing(app) as client:
-        page = await client.get("/")
-        assert page.headers["content-type"].startswith("text/html")
-        for name in re.findall(r'(?:src|href)="([^"#]+)"', page.text):
-            file = await client.get(f"/{name}")
-            assert file.status_code == 200
-            assert "default-src 'none'" in file.headers["content-security-policy"]
-    policy = page.headers["content-security-policy"]
-    assert "unsafe" not in policy
-    assert "*" not in policy
-    assert not re.search(r"https?://|<script>|style=|onclick", page.text)
-
-
-async def test_every_address_in_the_page_is_relative_and_of_its_own(app: FastAPI) -> None:
-    async with browsing(app) as client:
-        names = re.findall(r'(?:src|href)="([^"#]+)"', (await client.get("/")).text)
-        names += re.findall(r'from "\./([^"]+)"', (await client.get("/app.js")).text)
-        assert len(names) > 10
-        for name in names:
-            assert re.fullmatch(r"[a-z]+\.[a-z]+", name)
-            code = re.sub(r"^\s*//.*", "", (await client.get(f"/{name}")).text, flags=re.MULTILINE)
-            assert not re.search(r"""["'(](https?:|wss?:)?//(?!www\.w3\.org/2000/svg)""", code)
-
-
-async def test_nothing_is_loaded_from_elsewhere_for_a_documentation_page(app: FastAPI) -> None:
-    async with browsing(app) as client:
-        assert (await client.get("/docs")).status_code == 404
-        assert (await client.get("/openapi.json")).status_code == 200
-
-
 @pytest.mark.skipif(importlib.util.find_spec("onnxruntime") is None, reason="needs onnxruntime")
-def test_the_names_in_the_status_are_names_that_a_config_may_bear() -> None:
+def test_the_names_in_status_are_valid_in_a_config() -> None:
     registry = build_standard_registry()
     assert {row.id for row in registry.describe_models()} <= set(registry.names)

@@ -1,11 +1,5 @@
-"""Whatever a client asks of the HTTP endpoints, the answer is what the schema at ``/openapi.json`` says."""
-
 from __future__ import annotations
 
-import re
-import signal
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,22 +7,20 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis.core.result import Ok
 
+from echoic.errors import AccessRefused, ErrorCode
 from echoic.server.app import build_app
+from echoic.server.schemas import build_key_dependencies, build_refusal_schemas, render_refusal
 from echoic.server.settings.groups import Settings
-from support.live import ServerProcess
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from schemathesis import Case
 
 KEYED = {"api_key": "right", "status_needs_key": True, "metrics_key": "scrape", "wrong_keys_per_minute": 0}
 PATHS = ["/api/v1/audio/stream/limits", "/api/v1/audio/stream/status", "/healthz", "/metrics", "/readyz"]
-SECONDS = 60
 
 
 @pytest.mark.parametrize("given_settings", [{}, KEYED])
-def test_the_application_answers_as_its_schema_says(given_settings: dict[str, object]) -> None:
+def test_the_application_matches_its_schema(given_settings: dict[str, object]) -> None:
     app = build_app(Settings.model_validate({"preload_model": "", "scripted_engine": True} | given_settings))
     schema = schemathesis.openapi.from_asgi("/openapi.json", app)
     operations = [one.ok() for one in schema.get_all_operations() if isinstance(one, Ok)]
@@ -44,24 +36,25 @@ def test_the_application_answers_as_its_schema_says(given_settings: dict[str, ob
 
 
 @pytest.mark.parametrize(
-    "asks", [{}, {"api_key": "right", "metrics_key": "scrape", "status_needs_key": "yes"}]
+    ("refusal", "status", "header"),
+    [
+        (AccessRefused(ErrorCode.UNAUTHORIZED, "No key."), 401, ("www-authenticate", "Bearer")),
+        (AccessRefused(ErrorCode.FORBIDDEN, "No right."), 403, None),
+        (AccessRefused(ErrorCode.SERVER_BUSY, "Later.", retry_after=7), 429, ("retry-after", "7")),
+        (AccessRefused(ErrorCode.SERVER_BUSY, "Down."), 503, None),
+    ],
 )
-def test_a_real_server_answers_as_its_schema_says(asks: dict[str, str], tmp_path: Path) -> None:
-    with ServerProcess(log_level="warning", **asks) as server:
-        found = subprocess.run(
-            [
-                *(sys.executable, "-m", "schemathesis.cli", "run", f"http://{server.address}/openapi.json"),
-                *("--checks", "all", "--max-examples", "20", "--no-color"),
-            ],
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            cwd=tmp_path,  # where it keeps what it finds
-            check=False,
-        )
-        assert found.returncode == 0, found.stdout[-4000:]
-        server.process.send_signal(signal.SIGTERM)
-        code, log = server.wait_for_exit()
-    assert code == 0
-    events = set(re.findall(r'event=("[^"]*"|\S+)', log))
-    assert events <= {'"Invalid HTTP request received."', "request.refused"}
+def test_a_refusal_has_the_status_of_its_code(
+    refusal: AccessRefused, status: int, header: tuple[str, str] | None
+) -> None:
+    response = render_refusal(refusal)
+    assert response.status_code == status
+    assert header is None or response.headers[header[0]] == header[1]
+
+
+def test_only_endpoints_with_a_key_describe_one() -> None:
+    assert set(build_refusal_schemas(requires_key=False)) == {403}
+    assert set(build_refusal_schemas(requires_key=True)) == {401, 403, 429, 503}
+    assert build_key_dependencies(requires_key=False, allow_query=True) == ()
+    assert len(build_key_dependencies(requires_key=True, allow_query=False)) == 2
+    assert len(build_key_dependencies(requires_key=True, allow_query=True)) == 3

@@ -2,20 +2,17 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from echoic.server.settings.load import SettingsError, load_settings
-from echoic.server.vocabulary_files import ServerVocabulary
-from echoic.text.vocabulary import PROMPT_TEMPLATE, Hotword
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from echoic.server.vocabulary_files import ServerVocabulary, read_vocabulary_file
+from echoic.text.vocabulary import Hotword, VocabularyError, parse_replacements, parse_terms
 
 
 def write(file: Path, text: str) -> Path:
-    """Write a file so that its time differs, however coarse the clock of its disk is."""
+    """Write a file with a later modification time, however coarse the disk's clock is."""
     later = file.stat().st_mtime_ns + 10**9 if file.exists() else None
     file.write_text(text, "utf-8")
     if later is not None:
@@ -23,7 +20,7 @@ def write(file: Path, text: str) -> Path:
     return file
 
 
-async def test_files_are_read_and_read_again_when_they_change(tmp_path: Path) -> None:
+async def test_changed_files_are_reloaded(tmp_path: Path) -> None:
     terms, pairs = write(tmp_path / "terms.txt", "Acme\n"), write(tmp_path / "pairs.txt", "a=b\n")
     vocabulary = ServerVocabulary(terms, pairs)
     await vocabulary.reload_changed_files()
@@ -39,7 +36,7 @@ async def test_files_are_read_and_read_again_when_they_change(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("spoil", ["secret", None])
-async def test_a_file_that_turns_bad_keeps_what_it_said_and_is_told_once(
+async def test_a_file_that_becomes_unusable_keeps_its_content(
     tmp_path: Path, spoil: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     pairs = write(tmp_path / "pairs.txt", "a=b\n")
@@ -62,7 +59,7 @@ async def test_a_file_that_turns_bad_keeps_what_it_said_and_is_told_once(
     assert vocabulary.current.replacements.replace_text("a") == "c"
 
 
-async def test_without_files_there_is_nothing() -> None:
+async def test_without_files_the_vocabulary_is_empty() -> None:
     vocabulary = ServerVocabulary()
     await vocabulary.reload_changed_files()
     assert not vocabulary.current.hotwords
@@ -70,30 +67,23 @@ async def test_without_files_there_is_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "said"),
+    ("parse", "data", "reason"),
     [
-        ("custom_vocab_terms_file", b"[1,", "must be JSON"),
-        ("custom_vocab_terms_file", b"\xff\xfe", "must be UTF-8 text"),
-        ("custom_vocab_replacements_file", b"a=b\nsecret\n", "line 2 must be heard=meant"),
-        ("custom_vocab_replacements_file", None, "must be a file that can be read (no such file"),
-        ("custom_vocab_replacements_file", b"a=" + b"b" * 2**24, "of 16 MiB at most"),
+        (parse_terms, b"[1,", "must be JSON"),
+        (parse_terms, b"\xff\xfe", "must be UTF-8 text"),
+        (parse_replacements, b"a=b\nsecret\n", "line 2 must be heard=meant"),
+        (parse_replacements, None, "must be a file that can be read (no such file"),
+        (parse_replacements, b"a=" + b"b" * 2**24, "of 16 MiB at most"),
     ],
 )
-def test_a_bad_file_stops_the_start_and_is_named(
-    tmp_path: Path, name: str, data: bytes | None, said: str
+def test_a_bad_file_is_rejected_without_its_content(
+    tmp_path: Path, parse: Callable[[str], object], data: bytes | None, reason: str
 ) -> None:
     file = tmp_path / "words.txt"
     if data is not None:
         file.write_bytes(data)
-    with pytest.raises(SettingsError) as caught:
-        load_settings(None, {f"ECHOIC_{name.upper()}": str(file)})
-    (told,) = caught.value.problems
-    assert told.startswith(f"ECHOIC_{name.upper()}: {file}")
-    assert said in told
-    assert "secret" not in told
-
-
-def test_an_empty_template_is_the_usual_one(tmp_path: Path) -> None:
-    file = tmp_path / "echoic.ini"
-    file.write_text("[STT-Settings]\ncustom_vocab_prompt_template =\n", "utf-8")
-    assert load_settings(file, {}).stt.custom_vocab_prompt_template == PROMPT_TEMPLATE
+    with pytest.raises(VocabularyError) as caught:
+        read_vocabulary_file(file, parse)
+    assert str(file) in str(caught.value)
+    assert reason in str(caught.value)
+    assert "secret" not in str(caught.value)

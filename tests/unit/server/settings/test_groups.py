@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from echoic.auth.keys import parse_key_digest
 from echoic.server.settings.groups import SECTIONS, SETTINGS, Settings
+from echoic.text.vocabulary import PROMPT_TEMPLATE
 
 
 def read(**settings: object) -> Settings:
@@ -102,6 +103,10 @@ def test_paths_are_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert settings.stt.models_dir == Path("/models")
     assert settings.server.tls_cert_file == tmp_path / "c.pem"
     assert settings.speakers.audio_dir == tmp_path / "a"
+
+
+def test_an_empty_prompt_template_means_the_default() -> None:
+    assert read(custom_vocab_prompt_template=" ").stt.custom_vocab_prompt_template == PROMPT_TEMPLATE
 
 
 def test_the_vocabulary_policy_follows_the_settings() -> None:

@@ -202,6 +202,14 @@ def test_a_number_out_of_range_is_rejected(name: str, value: str) -> None:
         load_settings(None, {f"ECHOIC_{name.upper()}": value})
 
 
+def test_an_unusable_vocabulary_file_is_reported(tmp_path: Path) -> None:
+    file = tmp_path / "words.txt"
+    file.write_bytes(b"a=b\nsecret\n")
+    (problem,) = find_problems(env={"ECHOIC_CUSTOM_VOCAB_REPLACEMENTS_FILE": str(file)})
+    assert problem.startswith(f"ECHOIC_CUSTOM_VOCAB_REPLACEMENTS_FILE: {file}")
+    assert "secret" not in problem
+
+
 def test_a_secret_is_not_part_of_its_problem() -> None:
     (problem,) = find_problems(env={"REDIS_URL": "http://:s3cret@localhost"})
     assert problem.startswith("REDIS_URL: ")

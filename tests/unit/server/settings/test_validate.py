@@ -1,9 +1,18 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from echoic.server.settings.groups import Settings
 from echoic.server.settings.validate import find_conflicts, is_loopback
+from support.certificates import CertificateFiles
 
 
 def find(**settings: object) -> list[str]:
@@ -53,3 +62,39 @@ def test_a_low_mark_is_below_its_high_mark(name: str) -> None:
 
 def test_a_tls_key_needs_a_certificate() -> None:
     assert find(tls_key_file="key.pem") == ["[Server] tls_key_file is set, but no tls_cert_file."]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> CertificateFiles:
+    return CertificateFiles(tmp_path)
+
+
+def test_a_certificate_file_may_contain_the_key(files: CertificateFiles) -> None:
+    assert find(tls_cert_file=files.both) == []
+    assert find(tls_cert_file=files.cert, tls_key_file=files.key) == []
+    (problem,) = find(tls_cert_file=files.cert)
+    assert "alone" in problem
+
+
+def test_a_missing_tls_file_is_named_by_its_setting(files: CertificateFiles, tmp_path: Path) -> None:
+    gone = tmp_path / "gone.pem"
+    reason = "this file cannot be read: no such file or directory."
+    assert find(tls_cert_file=gone, tls_key_file=files.key) == [f"[Server] tls_cert_file: {reason}"]
+    assert find(tls_cert_file=files.cert, tls_key_file=gone) == [f"[Server] tls_key_file: {reason}"]
+
+
+def test_a_key_of_another_certificate_is_rejected(files: CertificateFiles, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    other = CertificateFiles(tmp_path / "other")
+    (problem,) = find(tls_cert_file=files.cert, tls_key_file=other.key)
+    assert problem.endswith("are not a certificate and its key, as PEM and without a password.")
+
+
+def test_a_key_with_a_password_is_rejected_without_a_prompt(files: CertificateFiles, tmp_path: Path) -> None:
+    locked = tmp_path / "locked.pem"
+    key = load_pem_private_key(files.key.read_bytes(), None)
+    locked.write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+    )
+    (problem,) = find(tls_cert_file=files.cert, tls_key_file=locked)
+    assert problem.endswith("without a password.")
