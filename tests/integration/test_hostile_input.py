@@ -1,4 +1,4 @@
-"""What attackers try: paths, headers, JSON and names that mean something to whoever reads them next."""
+"""Hostile input: paths, headers, JSON, and names that are code elsewhere (SQL, Redis keys, log lines)."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 
 CORE = "/core/parakeet/stream"
 API = "/api/v1/audio/stream"
-SECRET_FILE = "root:x:0:0"  # the beginning of /etc/passwd
+LEAKED_LINE = "root:x:0:0"  # how /etc/passwd begins
 ESCAPES = ["/", "%2f", "%5c", "%252f"]
 
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[str]:
-    """A real server; after all of this it must still serve, and have written no traceback."""
+    """A server process that must log no error and no traceback in the whole module."""
     with ServerProcess(trusted_proxies="192.0.2.1") as server:
         yield server.address
         server.process.terminate()
@@ -51,8 +51,8 @@ def place() -> Iterator[str]:
     assert "Traceback" not in log
 
 
-async def raw(place: str, request: bytes) -> bytes:
-    """Return what a server answers to bytes; nothing: it hung up."""
+async def send_raw(place: str, request: bytes) -> bytes:
+    """Return the response to raw bytes; empty: the server closed the connection."""
     host, port = place.split(":")
     reader, writer = await asyncio.open_connection(host, port)
     try:
@@ -66,7 +66,7 @@ async def raw(place: str, request: bytes) -> bytes:
         writer.close()
 
 
-async def lives(place: str) -> bool:
+async def is_serving(place: str) -> bool:
     async with connect(f"ws://{place}{STREAM_PATH}") as client:
         await client.send('{"type":"config","model":"scripted"}')
         await client.send(draw_words(["one"]).tobytes())
@@ -77,7 +77,7 @@ async def lives(place: str) -> bool:
 # ---- paths
 
 
-async def test_no_path_leads_out_of_the_pages_files(place: str) -> None:
+async def test_no_path_leaves_the_folder_of_the_page(place: str) -> None:
     files = ("etc/passwd", "app.js/../../settings.py", "pyproject.toml", "proc/self/environ")
     targets = [f"/{('..' + slash) * 8}{file}" for slash in ESCAPES for file in files]
     targets += [
@@ -88,15 +88,15 @@ async def test_no_path_leads_out_of_the_pages_files(place: str) -> None:
         "/app.js%00",
     ]
     for target in targets:
-        answer = await raw(
+        answer = await send_raw(
             place, f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
         )
         assert answer.startswith((b"HTTP/1.1 404", b"HTTP/1.1 400")), target
-        assert SECRET_FILE.encode() not in answer
-    assert await lives(place)
+        assert LEAKED_LINE.encode() not in answer
+    assert await is_serving(place)
 
 
-async def test_no_name_of_a_model_or_language_is_a_path(place: str, tmp_path: Path) -> None:
+async def test_model_names_are_not_paths(place: str, tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(b"weights")
     names = [
         str(tmp_path),
@@ -125,9 +125,9 @@ async def test_no_name_of_a_model_or_language_is_a_path(place: str, tmp_path: Pa
             assert json.loads(await client.recv())["code"] == "invalid_config"
 
 
-async def test_a_client_names_no_file_for_the_server_to_read_or_write(app: FastAPI, tmp_path: Path) -> None:
+async def test_a_client_cannot_name_server_files(app: FastAPI, tmp_path: Path) -> None:
     file = tmp_path / "out"
-    wishes = (
+    names = (
         "models_dir",
         "parakeet_onnx_dir",
         "custom_vocab_terms_file",
@@ -136,9 +136,9 @@ async def test_a_client_names_no_file_for_the_server_to_read_or_write(app: FastA
         "store_audio",
     )
     async with MemorySocket(app) as socket:
-        socket.send({"type": "config", "model": "scripted", **dict.fromkeys(wishes, str(file))})
+        socket.send({"type": "config", "model": "scripted", **dict.fromkeys(names, str(file))})
         status = (await socket.receive_until("status"))[-1]
-        assert set(status["ignored"]) == set(wishes)
+        assert set(status["ignored"]) == set(names)
         socket.send(draw_words(["one"]).tobytes())
         socket.send({"type": "stop"})
         await socket.receive_until("full_transcript")
@@ -148,7 +148,7 @@ async def test_a_client_names_no_file_for_the_server_to_read_or_write(app: FastA
 # ---- headers
 
 
-async def test_headers_that_are_none_too_long_or_too_many_are_refused(place: str) -> None:
+async def test_malformed_and_oversized_headers_are_refused(place: str) -> None:
     start = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
     for more in (
         b"X-Long: " + b"a" * 200_000 + b"\r\n",
@@ -162,17 +162,17 @@ async def test_headers_that_are_none_too_long_or_too_many_are_refused(place: str
         b"Content-Length: 5\r\nContent-Length: 6\r\n",
         b"Content-Length: -1\r\n",
     ):
-        answer = await raw(place, start + more + b"\r\n")
+        answer = await send_raw(place, start + more + b"\r\n")
         assert answer[:12] in (b"", b"HTTP/1.1 400", b"HTTP/1.1 403", b"HTTP/1.1 431", b"HTTP/1.1 501"), more[
             :40
         ]
-    assert await lives(place)
+    assert await is_serving(place)
 
 
-async def test_a_line_break_in_what_is_answered_makes_no_header(place: str) -> None:
+async def test_a_line_break_in_a_request_makes_no_header(place: str) -> None:
     for target in (f"{API}/limits?token=%0d%0aX-Evil:%201", "/%0d%0aX-Evil:%201", f"{API}/limits/"):
         request = f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-        answer = (await raw(place, request.encode())).lower()
+        answer = (await send_raw(place, request.encode())).lower()
         head = answer.partition(b"\r\n\r\n")[0]
         assert b"x-evil" not in head
         assert b"location" not in head  # no redirect, so none to wherever Host says
@@ -203,7 +203,7 @@ async def test_the_first_of_several_credentials_counts(start_app: StartApp) -> N
         ("127.0.0.1", ",,,", "None"),
     ],
 )
-async def test_only_proxies_that_are_trusted_say_where_a_client_is(
+async def test_only_trusted_proxies_set_the_client_address(
     start_app: StartApp, logged: io.StringIO, proxies: str | None, forwarded: str, seen: str
 ) -> None:
     app = await start_app(trusted_proxies=proxies)
@@ -216,7 +216,7 @@ async def test_only_proxies_that_are_trusted_say_where_a_client_is(
     assert f"address={seen}" in line.split()
 
 
-async def test_another_site_can_send_a_request_but_reads_no_answer(app: FastAPI) -> None:
+async def test_other_sites_cannot_read_responses(app: FastAPI) -> None:
     evil = {"origin": "https://evil.example", "sec-fetch-site": "cross-site"}
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as client:
         for path in (f"{API}/limits", f"{API}/status", "/metrics", "/", "/openapi.json"):
@@ -259,7 +259,7 @@ BOMBS = {
 
 @pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS)
 @pytest.mark.parametrize("path", [STREAM_PATH, CORE])
-async def test_json_that_is_meant_to_hurt_is_answered_and_the_session_goes_on(
+async def test_hostile_json_does_not_end_the_session(
     app: FastAPI, logged: io.StringIO, path: str, bomb: str
 ) -> None:
     async with MemorySocket(app, path) as socket:
@@ -277,7 +277,7 @@ async def test_json_that_is_meant_to_hurt_is_answered_and_the_session_goes_on(
     assert not [line for line in lines if "level=error" in line or not line.isprintable()]
 
 
-async def test_a_first_message_that_is_meant_to_hurt_is_refused(start_app: StartApp) -> None:
+async def test_a_hostile_first_message_is_refused(start_app: StartApp) -> None:
     app = await start_app(api_key="right", wrong_keys_per_minute=0)
     tokens = [
         f'{{"type":"auth","token":{token}}}' for token in ('"\\ud800"', "1e999", '"' + "x" * 8_000_000 + '"')
@@ -296,7 +296,7 @@ async def test_a_first_message_that_is_meant_to_hurt_is_refused(start_app: Start
     "name",
     ["' OR '1'='1", "0' UNION SELECT * FROM echoic_users --", "%", "_" * 12, "0" * 12 + "\0", "é" * 12, ""],
 )
-async def test_no_id_of_a_key_is_sql(tmp_path: Path, name: str) -> None:
+async def test_key_ids_are_not_sql(tmp_path: Path, name: str) -> None:
     file = tmp_path / "keys.db"
     good = await make_key_in(file)
     store = KeyDatabase(str(file))
@@ -313,7 +313,7 @@ async def test_no_id_of_a_key_is_sql(tmp_path: Path, name: str) -> None:
         await store.close()
 
 
-async def test_no_user_can_reach_the_quotas_of_another_by_a_name() -> None:
+async def test_user_names_do_not_collide_in_the_quota_store() -> None:
     names = [
         "a",
         "a}:streams",
@@ -359,7 +359,7 @@ def logged() -> Iterator[io.StringIO]:
     logger.removeHandler(handler)
 
 
-async def test_no_user_forges_a_line_of_the_log(
+async def test_user_names_do_not_forge_log_lines(
     start_app: StartApp, tmp_path: Path, logged: io.StringIO
 ) -> None:
     file = tmp_path / "keys.db"
@@ -374,12 +374,12 @@ async def test_no_user_forges_a_line_of_the_log(
     assert line.count("level=") == 2  # its own, and the quoted one
 
 
-async def answers(app: FastAPI, **headers: str) -> dict[str, Any]:
+async def receive_first_frame(app: FastAPI, **headers: str) -> dict[str, Any]:
     async with MemorySocket(app, headers=headers) as socket:
         return await socket.receive_frame()
 
 
-async def test_a_credential_of_any_bytes_is_only_wrong(start_app: StartApp, tmp_path: Path) -> None:
+async def test_any_bytes_are_only_a_wrong_credential(start_app: StartApp, tmp_path: Path) -> None:
     app = await start_app(keys_db=str(tmp_path / "keys.db"), jwt_secret="s" * 32, wrong_keys_per_minute=0)
     for key in (
         "",
@@ -390,7 +390,7 @@ async def test_a_credential_of_any_bytes_is_only_wrong(start_app: StartApp, tmp_
         "x" * 60_000,
         "' OR 1=1 --",
     ):
-        frame = await answers(app, **{"x-api-key": key})
+        frame = await receive_first_frame(app, **{"x-api-key": key})
         assert frame["code"] == "unauthorized"
     guard = app.state.context.access.authenticator
     with pytest.raises(AccessRefused):

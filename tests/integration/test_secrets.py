@@ -1,4 +1,4 @@
-"""A whole run with everything that is secret in it, and then a look at all that the server wrote."""
+"""No key, token, audio or transcript appears in anything that a server writes."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ ADD_ONS = {
 LIMITS = "/api/v1/audio/stream/limits"
 
 
-class Run:
-    """What is asked of one server, and what must not be in what it wrote.
+class SecretTraffic:
+    """Sends secrets to a server in every way that clients may.
 
     Args:
-        place: Its ``host:port``.
-        keys: Of users: one without limits, one with next to none.
+        place: The server's ``host:port``.
+        keys: Two users' keys: one without limits, one with a small quota.
     """
 
     def __init__(self, place: str, keys: tuple[str, str]) -> None:
@@ -61,7 +61,7 @@ class Run:
 
     @property
     def secrets(self) -> list[str]:
-        """All that is to be looked for."""
+        """The texts that the server must not write."""
         credentials = [
             SINGLE,
             SCRAPE,
@@ -75,12 +75,12 @@ class Run:
         audio = [ENCODED[:16], ENCODED[-16:], AUDIO[:8].hex(), str(AUDIO[:8])[2:-1]]
         return [*credentials, *self.resume_tokens, *audio, *WORDS, TERM]
 
-    def opened(self, query: str = "", **headers: str) -> connect:
+    def open_stream(self, query: str = "", **headers: str) -> connect:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return connect(f"ws://{self.place}{STREAM_PATH}{query}", additional_headers=named)
 
-    async def credentials(self) -> None:
-        """Present every kind of credential in every way, good and bad, and stream where one is let in."""
+    async def present_credentials(self) -> None:
+        """Present valid and invalid credentials of every kind in every way, and stream where accepted."""
         for secret in (self.rich, SINGLE, self.signed, self.expired, WRONG, self.rich[:-1]):
             for query, headers, first in (
                 ("", {"authorization": f"Bearer {secret}"}, ""),
@@ -88,33 +88,33 @@ class Run:
                 (f"?token={secret}", {}, ""),
                 ("", {}, secret),
             ):
-                async with self.opened(query, **headers) as client:
+                async with self.open_stream(query, **headers) as client:
                     if first:
                         await client.send(json.dumps({"type": "auth", "token": first}))
-                    await spoken(client)
+                    await send_words(client)
 
-    async def quotas(self) -> None:
-        """Use the minutes up."""
+    async def exhaust_quota(self) -> None:
+        """Exhaust the quota of minutes."""
         for _ in range(4):
-            async with self.opened(x_api_key=self.poor) as client:
-                await spoken(client)
+            async with self.open_stream(x_api_key=self.poor) as client:
+                await send_words(client)
 
-    async def resumed(self) -> None:
-        """Lose a connection, come back by the token, and try a wrong one."""
-        client = await self.opened(x_api_key=self.rich)
+    async def resume_session(self) -> None:
+        """Lose a connection, then resume with a wrong token and with the right one."""
+        client = await self.open_stream(x_api_key=self.rich)
         await client.send('{"type":"config","model":"scripted","resumable":true}')
-        status = await until(client, "status")
+        status = await receive_until(client, "status")
         self.resume_tokens.append(status["resume_token"])
         self.resume_tokens.append(status["resume_token"].partition(".")[2])
         await client.send(AUDIO)
         client.transport.abort()
         for token in (self.resume_tokens[0][:-1] + "!", self.resume_tokens[0]):
-            async with self.opened(x_api_key=self.rich) as again:
+            async with self.open_stream(x_api_key=self.rich) as again:
                 await again.send(json.dumps({"type": "config", "resume": token, "received": 1}))
-                await spoken(again)
+                await send_words(again)
 
-    async def asked(self) -> None:
-        """Ask by HTTP, rightly and wrongly, and by bytes that are no HTTP."""
+    async def send_requests(self) -> None:
+        """Send HTTP requests with valid and invalid keys, and bytes that are not HTTP."""
         async with httpx.AsyncClient(base_url=f"http://{self.place}") as client:
             for secret in (self.rich, SINGLE, SCRAPE, self.signed, WRONG):
                 for path in (LIMITS, "/metrics", "/readyz", f"/{secret}", f"/{STREAM_PATH}/{secret}"):
@@ -138,7 +138,7 @@ class Run:
                 pass
 
 
-async def until(client: ClientConnection, kind: str) -> dict[str, Any]:
+async def receive_until(client: ClientConnection, kind: str) -> dict[str, Any]:
     async with asyncio.timeout(WAIT_SECONDS):
         while True:
             frame: dict[str, Any] = json.loads(await client.recv())
@@ -146,8 +146,8 @@ async def until(client: ClientConnection, kind: str) -> dict[str, Any]:
                 return frame
 
 
-async def spoken(client: ClientConnection) -> None:
-    """Send words in every form, and nonsense; hear it out."""
+async def send_words(client: ClientConnection) -> None:
+    """Send words in every form and invalid messages; read until the close."""
     with suppress(ConnectionClosed):
         await client.send(json.dumps({"type": "config", "model": "scripted", **ADD_ONS}))
         await client.send(AUDIO)
@@ -164,7 +164,7 @@ async def spoken(client: ClientConnection) -> None:
 
 
 @pytest.mark.parametrize("log_format", ["json", "text"])
-async def test_nothing_that_is_secret_is_in_what_a_server_writes(tmp_path: Path, log_format: str) -> None:
+async def test_a_server_writes_no_secret(tmp_path: Path, log_format: str) -> None:
     file = tmp_path / "keys.db"
     keys = ((await make_key_in(file, "anna", "premium")).text, (await make_key_in(file, "poor", "free")).text)
     with (
@@ -183,15 +183,15 @@ async def test_nothing_that_is_secret_is_in_what_a_server_writes(tmp_path: Path,
             log_format=log_format,
         ) as server,
     ):
-        run = Run(server.address, keys)
-        await run.quotas()  # first: a key that was good once is heard however many wrong ones come
-        await run.credentials()
-        await run.resumed()
-        await run.asked()
+        traffic = SecretTraffic(server.address, keys)
+        await traffic.exhaust_quota()  # first: a key that was good once is heard however many wrong ones come
+        await traffic.present_credentials()
+        await traffic.resume_session()
+        await traffic.send_requests()
         valkey.kill()
-        await run.quotas()
+        await traffic.exhaust_quota()
         valkey.start()
-        await run.quotas()
+        await traffic.exhaust_quota()
         server.process.send_signal(signal.SIGTERM)
         code, log = server.wait_for_exit()
     assert code == 0
@@ -200,5 +200,5 @@ async def test_nothing_that_is_secret_is_in_what_a_server_writes(tmp_path: Path,
     for reason in ("unauthorized", "quota_exceeded", "server_busy", "resume_failed"):
         assert reason in log
     written = "\n".join((*server.stdout_lines, log))
-    for secret in run.secrets:
+    for secret in traffic.secrets:
         assert secret not in written, secret

@@ -1,3 +1,5 @@
+"""A real server process: real clients, signals, the startup message and the shutdown."""
+
 from __future__ import annotations
 
 import asyncio
@@ -28,7 +30,7 @@ CONFIG = '{"type":"config","model":"scripted"}'
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    """One process for all tests that leave it as it was."""
+    """A process shared by the tests that do not change it."""
     with ServerProcess() as process:
         yield process.address
         process.process.send_signal(signal.SIGTERM)
@@ -36,7 +38,7 @@ def server() -> Iterator[str]:
         assert code == 0
 
 
-async def heard(socket: ClientConnection) -> tuple[list[dict[str, Any]], int | None]:
+async def read_frames(socket: ClientConnection) -> tuple[list[dict[str, Any]], int | None]:
     """Return the frames until the close, and its code."""
     frames = []
     try:
@@ -52,26 +54,26 @@ async def test_a_real_client_is_transcribed(server: str) -> None:
         await client.send(CONFIG)
         await client.send(draw_words(["one", "two", "three"]).tobytes())
         await client.send('{"type":"stop"}')
-        frames, code = await heard(client)
+        frames, code = await read_frames(client)
     assert (frames[-1], code) == ({"type": "full_transcript", "text": "one two three"}, 1000)
 
 
 @pytest.mark.parametrize("more", [1, 2**20])
-async def test_an_over_long_message_is_told_before_the_close(server: str, more: int) -> None:
+async def test_a_too_long_message_is_refused_before_the_close(server: str, more: int) -> None:
     async with connect(f"ws://{server}{STREAM_PATH}") as client:
         await client.send(bytes(MAX_MESSAGE_BYTES + more))
-        frames, code = await heard(client)
+        frames, code = await read_frames(client)
     assert ([frame["code"] for frame in frames], code) == (["frame_too_large"], 1009)
 
 
-async def test_a_message_far_too_long_is_not_even_read(server: str) -> None:
+async def test_a_far_too_long_message_is_not_read(server: str) -> None:
     async with connect(f"ws://{server}{STREAM_PATH}") as client:
         with suppress(websockets.ConnectionClosed):
             await client.send(bytes(4 * MAX_MESSAGE_BYTES))
-        assert await heard(client) == ([], 1009)
+        assert await read_frames(client) == ([], 1009)
 
 
-async def test_a_path_without_a_stream_lets_nobody_in(server: str) -> None:
+async def test_an_unknown_path_refuses_websockets(server: str) -> None:
     with pytest.raises(websockets.InvalidStatus) as caught:
         async with connect(f"ws://{server}/api/v1/audio/stream"):
             pass
@@ -83,7 +85,7 @@ def test_the_page_is_served(server: str) -> None:
         assert b"echoic" in answer.read()
 
 
-async def test_connections_that_break_at_any_moment_leave_nothing_behind(server: str) -> None:
+async def test_broken_connections_leave_no_stream_behind(server: str) -> None:
     host, _, port = server.partition(":")
     audio = draw_words(["one", "two"]).tobytes()
     for number in range(100):
@@ -106,7 +108,7 @@ def is_idle(server: str) -> bool:
         return b"\nechoic_streams_active 0.0\n" in answer.read()
 
 
-async def test_a_stop_lets_running_streams_deliver_and_refuses_new_ones() -> None:
+async def test_a_shutdown_lets_streams_deliver_their_finals() -> None:
     with ServerProcess(max_backlog_seconds="60") as server:
         place = server.address
         async with AsyncExitStack() as stack:
@@ -120,7 +122,7 @@ async def test_a_stop_lets_running_streams_deliver_and_refuses_new_ones() -> Non
                 while json.loads(await client.recv())["type"] != "pong":
                     pass
             server.process.send_signal(signal.SIGTERM)
-            for frames, code in await asyncio.gather(*map(heard, clients)):
+            for frames, code in await asyncio.gather(*map(read_frames, clients)):
                 assert frames[-1] == {"type": "full_transcript", "text": " ".join(["one two"] * 10)}
                 assert code == 1001
         code, log = server.wait_for_exit()
@@ -129,24 +131,24 @@ async def test_a_stop_lets_running_streams_deliver_and_refuses_new_ones() -> Non
         assert "token" not in log
 
 
-async def test_while_it_stops_new_streams_are_told_so() -> None:
+async def test_new_streams_are_refused_during_a_shutdown() -> None:
     with ServerProcess(drain_seconds="60") as server:
         place = server.address
         async with AsyncExitStack() as stack:
-            deaf = await stack.enter_async_context(connect(f"ws://{place}{STREAM_PATH}", max_queue=1))
+            slow = await stack.enter_async_context(connect(f"ws://{place}{STREAM_PATH}", max_queue=1))
             last = await stack.enter_async_context(connect(f"ws://{place}{STREAM_PATH}"))
-            await speak_until_nothing_is_taken(deaf)  # what waits for it keeps the server from ending
+            await send_until_blocked(slow)  # its queued frames delay the end of the server
             server.process.send_signal(signal.SIGTERM)
-            assert (await heard(last)) == ([], 1001)
+            assert (await read_frames(last)) == ([], 1001)
             late = await stack.enter_async_context(connect(f"ws://{place}{STREAM_PATH}"))
-            frames, code = await heard(late)
+            frames, code = await read_frames(late)
             assert ([frame["code"] for frame in frames], code) == (["draining"], 1013)
-            deaf.transport.abort()
+            slow.transport.abort()
             assert (await asyncio.to_thread(server.wait_for_exit))[0] == 0
 
 
-async def speak_until_nothing_is_taken(client: ClientConnection) -> None:
-    """Ask for long answers and read none, until the server cannot get rid of them and reads no more."""
+async def send_until_blocked(client: ClientConnection) -> None:
+    """Request long answers without reading them, until the server stops reading."""
     config = json.dumps({"type": "config", "model": "scripted", "x" * 900_000: 1})
     with suppress(TimeoutError):
         while True:
@@ -154,7 +156,7 @@ async def speak_until_nothing_is_taken(client: ClientConnection) -> None:
                 await client.send(config)
 
 
-async def test_a_second_signal_ends_it_at_once() -> None:
+async def test_a_second_signal_ends_the_process_at_once() -> None:
     with ServerProcess(idle_timeout_seconds="60", drain_seconds="60") as server:
         async with connect(f"ws://{server.address}{STREAM_PATH}") as client:
             await client.send(CONFIG)
@@ -166,16 +168,7 @@ async def test_a_second_signal_ends_it_at_once() -> None:
             assert server.wait_for_exit()[0] in (128 + signal.SIGTERM, 128 + signal.SIGINT)
 
 
-def test_a_port_in_use_is_one_sentence_and_exit_code_1() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with ServerProcess(port=str(port)) as server:
-            code, log = server.wait_for_exit()
-    assert code == 1
-    assert log == f"echoic cannot listen on 127.0.0.1 port {port}: address already in use.\n"
-
-
-def test_what_it_prints_says_where_it_is_and_how_to_send_audio() -> None:
+def test_the_greeting_shows_where_the_server_listens() -> None:
     with ServerProcess() as server:
         place = server.address
         assert server.stdout_lines[0].startswith("echoic is ready")
@@ -187,7 +180,7 @@ def test_what_it_prints_says_where_it_is_and_how_to_send_audio() -> None:
         assert server.wait_for_exit()[0] == 0
 
 
-def test_a_store_of_keys_that_cannot_be_opened_stops_the_start_with_a_sentence(tmp_path: Path) -> None:
+def test_an_unusable_key_store_stops_the_start(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with ServerProcess(keys_db=str(tmp_path / "file" / "keys.db")) as server:
         code, log = server.wait_for_exit()

@@ -1,4 +1,4 @@
-"""Streams of a server whose quotas are kept by a real server of Redis's protocol."""
+"""Servers that keep their quotas in a real Redis-compatible store."""
 
 from __future__ import annotations
 
@@ -38,40 +38,40 @@ def valkey() -> Iterator[ValkeyServer]:
         yield server
 
 
-def desk_of(app: FastAPI) -> QuotaLedger:
-    desk: QuotaLedger = app.state.context.ledger
-    return desk
+def get_ledger(app: FastAPI) -> QuotaLedger:
+    ledger: QuotaLedger = app.state.context.ledger
+    return ledger
 
 
-async def limits(app: FastAPI) -> dict[str, Any]:
+async def fetch_limits(app: FastAPI) -> dict[str, Any]:
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://server", headers=KEY) as client:
         body: dict[str, Any] = (await client.get("/api/v1/audio/stream/limits")).json()
         return body
 
 
-async def until_closed(socket: MemorySocket) -> list[dict[str, Any]]:
+async def receive_until_close(socket: MemorySocket) -> list[dict[str, Any]]:
     frames = [await socket.receive_frame()]
     while frames[-1]["type"] != "close":
         frames.append(await socket.receive_frame())
     return frames
 
 
-def send_in(socket: MemorySocket, frame: float) -> None:
+def send_in_messages(socket: MemorySocket, frame: float) -> None:
     audio, size = draw_words(WORDS, rate=RATE), round(frame * RATE)
     for start in range(0, len(audio), size):
         socket.send(audio[start : start + size].astype("<f4").tobytes())
 
 
 @pytest.mark.parametrize("frame", [0.01, 0.1, 0.5, 10.0])
-async def test_whatever_the_messages_the_same_is_heard_and_billed(
+async def test_the_size_of_messages_does_not_change_the_charge(
     start_app: StartApp, valkey: ValkeyServer, frame: float
 ) -> None:
     app = await start_app(api_key="k", redis_url=valkey.url, tier_limits=SMALL)
     async with MemorySocket(app, headers=KEY) as socket:
         socket.send({"type": "config", "enable_partial": False})
-        send_in(socket, frame)
-        frames = await until_closed(socket)
+        send_in_messages(socket, frame)
+        frames = await receive_until_close(socket)
     texts = [frame["text"] for frame in frames if frame["type"] == "full_transcript"]
     assert texts == ["one two three four five six"]
     assert [frame["segment_end"] for frame in frames if frame["type"] == "final"][-1] == 6.0
@@ -85,12 +85,12 @@ async def test_whatever_the_messages_the_same_is_heard_and_billed(
         "used": 0.1,
     }
     assert frames[-1]["code"] == 4003
-    body = await limits(app)
+    body = await fetch_limits(app)
     assert (body["used_today_minutes"], body["active_streams"]) == (0.1, 0)
     assert (body["remaining_minutes"], body["can_start_stream"]) == (0, False)
 
 
-async def test_servers_that_share_a_store_share_a_users_places(
+async def test_servers_with_one_store_share_a_users_streams(
     start_app: StartApp, valkey: ValkeyServer
 ) -> None:
     one, other = [await start_app(api_key="k", redis_url=valkey.url, tier_limits=SMALL) for _ in range(2)]
@@ -98,17 +98,15 @@ async def test_servers_that_share_a_store_share_a_users_places(
         first.send({"type": "ping"})
         await first.receive_frame()
         async with MemorySocket(other, headers=KEY) as second:
-            error, close = await until_closed(second)
+            error, close = await receive_until_close(second)
             assert (error["quota"], error["used"], close["code"]) == ("concurrent_streams", 1, 4003)
-        assert not (await limits(other))["can_start_stream"]
+        assert not (await fetch_limits(other))["can_start_stream"]
     async with MemorySocket(other, headers=KEY) as second:
         second.send({"type": "ping"})
         assert await second.receive_frame() == {"type": "pong"}
 
 
-async def test_no_word_is_lost_when_the_store_is_killed_amid_a_stream_and_all_is_billed(
-    start_app: StartApp, valkey: ValkeyServer
-) -> None:
+async def test_a_killed_store_loses_no_word_and_no_charge(start_app: StartApp, valkey: ValkeyServer) -> None:
     app = await start_app(api_key="k", redis_url=valkey.url)
     audio = draw_words(WORDS, rate=RATE).astype("<f4").tobytes()
     async with MemorySocket(app, headers=KEY) as socket:
@@ -120,22 +118,22 @@ async def test_no_word_is_lost_when_the_store_is_killed_amid_a_stream_and_all_is
         socket.send(audio)
         socket.send({"type": "commit"})
         said = [(await socket.receive_until("full_transcript"))[-1]["text"]]
-        await desk_of(app).renew_leases()
-        assert desk_of(app).is_store_unavailable
-        body = await limits(app)
+        await get_ledger(app).renew_leases()
+        assert get_ledger(app).is_store_unavailable
+        body = await fetch_limits(app)
         assert (body["used_today_minutes"], body["active_streams"]) == (None, 1)
         socket.send(audio)
         await asyncio.to_thread(valkey.start)
-        await desk_of(app).renew_leases()
+        await get_ledger(app).renew_leases()
         socket.send(audio)
         socket.send({"type": "commit"})
         said.append((await socket.receive_until("full_transcript"))[-1]["text"])
     assert " ".join(said).split() == [word for word, _ in WORDS] * 4
-    assert (await limits(app))["used_today_minutes"] == pytest.approx(len(audio) / RATE / 60, abs=1e-6)
+    assert (await fetch_limits(app))["used_today_minutes"] == pytest.approx(len(audio) / RATE / 60, abs=1e-6)
 
 
 @pytest.mark.parametrize("way", ["stop", "leave", "fault", "drain"])
-async def test_however_a_stream_ends_its_place_is_free_and_what_it_heard_is_billed(
+async def test_every_end_of_a_stream_releases_and_charges(
     start_app: StartApp, valkey: ValkeyServer, way: str
 ) -> None:
     app = await start_app(api_key="k", redis_url=valkey.url, tier_limits=SMALL)
@@ -146,18 +144,18 @@ async def test_however_a_stream_ends_its_place_is_free_and_what_it_heard_is_bill
         match way:
             case "stop":
                 socket.send({"type": "stop"})
-                await until_closed(socket)
+                await receive_until_close(socket)
             case "fault":
                 (connection,) = app.state.context.services.streams._open_streams  # noqa: SLF001  # the fault
                 connection._fail_stream(RuntimeError())  # noqa: SLF001  # the same
-                await until_closed(socket)
+                await receive_until_close(socket)
             case "drain":
                 await app.state.context.services.streams.drain(20)
-    body = await limits(app)
+    body = await fetch_limits(app)
     assert (body["active_streams"], body["used_today_minutes"]) == (0, pytest.approx(1 / 60, abs=1e-6))
 
 
-async def test_two_processes_share_a_user_and_one_that_is_stopped_settles_everything(
+async def test_a_stopped_process_settles_its_charges(
     valkey: ValkeyServer,
 ) -> None:
     shared = {"redis_url": valkey.url, "tier_limits": '{"local": {"concurrent_streams": 1}}'}

@@ -71,23 +71,11 @@ def test_the_core_endpoint_is_served_only_without_keys() -> None:
     assert not read(core_endpoint=False).is_core_served
 
 
-@pytest.mark.parametrize(("given", "expected"), [("1", 30), ("-5", 30), (90, 90), ("99999", 3600)])
-def test_the_lease_time_is_clamped(given: object, expected: int) -> None:
-    assert read(stream_ttl_seconds=given).quota.stream_ttl_seconds == expected
-
-
 def test_the_quota_store_is_required_if_nothing_is_lent() -> None:
     assert not Settings().quota.is_store_required
     assert read(failopen_cap_minutes=0).quota.is_store_required
     assert not read(failopen_cap_minutes=0, ready_needs_quotas=False).quota.is_store_required
     assert read(ready_needs_quotas=True).quota.is_store_required
-
-
-def test_low_water_marks_default_to_a_share_of_the_high_ones() -> None:
-    server = read(max_backlog_seconds=20, max_total_backlog_seconds=100).server
-    assert (server.backlog_marks.high, server.backlog_marks.low) == (20, 15)
-    assert (server.total_backlog_marks.high, server.total_backlog_marks.low) == (100, 50)
-    assert read(low_backlog_seconds=1).server.backlog_marks.low == 1
 
 
 def test_paths_are_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
