@@ -1,4 +1,4 @@
-"""A streaming resampler whose answers depend on the audio alone, never on how it was cut."""
+"""Streaming resampler whose output does not depend on how the input is divided into chunks."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from echoic.units import rescale
 
 #: soxr's recipe: 20 bits, passband 0 to 0.91 of the lower Nyquist frequency.
 _QUALITY = "HQ"
-#: Blocks a second that soxr is fed with: its buffers grow with the largest block and never shrink.
+#: Blocks per second passed to soxr: its buffers grow to the largest block and never shrink.
 _BLOCKS_PER_SECOND = 50
-#: Samples of the lower rate that the filter needs before a sample; HQ's half length is about 100.
+#: Samples at the lower rate that the filter needs before a sample; half the length of HQ is about 100.
 _FILTER_REACH = 192
-#: Input positions that are searched for one that falls on a sample of the output.
+#: Input positions to search for one that coincides with an output sample.
 _ANCHOR_SEARCH = 1024
 
 
@@ -25,22 +25,22 @@ def _empty_samples() -> NDArray[np.float32]:
 
 
 class Resampler:
-    """Turns a mono stream at one rate into one at another, sample ``k`` lying at ``k / new_rate`` seconds.
+    """Resamples a mono stream; output sample ``k`` lies at ``k / new_rate`` seconds.
 
-    The filter gives samples out 10 to 120 ms late, as soxr works in blocks. ``preview_tail`` estimates those that
-    are still inside it, so audio can be cut at a position as soon as it was heard. Equal rates pass through.
+    soxr works in blocks and delays its output by 10 to 120 ms. ``preview_tail`` estimates the delayed
+    samples, so that a window can end at the latest input sample. Equal rates are passed through.
 
-    An instance costs nothing before the first sample, then 90 to 220 kB, and 90 to 250 ms of input.
+    An instance allocates nothing before the first sample, then 90 to 220 kB plus 90 to 250 ms of input.
 
     Args:
-        rate: Samples per second of what is pushed.
-        new_rate: Samples per second of what comes out.
+        rate: Samples per second of the input.
+        new_rate: Samples per second of the output.
 
     Source:
         libsoxr (https://sourceforge.net/projects/soxr/) by python-soxr's ``ResampleStream``.
     """
 
-    __slots__ = ("_emitted", "_consumed", "_new_rate", "_rate", "_recent", "_stream")
+    __slots__ = ("_consumed", "_emitted", "_new_rate", "_rate", "_recent", "_stream")
 
     def __init__(self, rate: int, new_rate: int) -> None:
         self._rate = rate
@@ -52,16 +52,16 @@ class Resampler:
 
     @property
     def consumed(self) -> int:
-        """Samples pushed so far, at ``rate``."""
+        """Input samples so far, at ``rate``."""
         return self._consumed
 
     @property
     def emitted(self) -> int:
-        """Samples returned by ``push`` so far, at ``new_rate``."""
+        """Output samples returned by ``push`` so far, at ``new_rate``."""
         return self._emitted
 
     def push(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Take the next samples and return those that have come out.
+        """Resample the next samples and return the output that is ready.
 
         Args:
             samples: float32, shape ``(n,)``, mono, -1..1, at ``rate``.
@@ -77,18 +77,17 @@ class Resampler:
         return out
 
     def preview_tail(self) -> NDArray[np.float32]:
-        """Return an estimate of the samples still inside the filter, as if silence followed.
+        """Estimate the output samples still inside the filter, as if silence followed.
 
-        The stream is left as it is. What ``push`` has returned and the tail make ``rescale(heard)``
-        samples. The last few milliseconds are the ones that later audio may change.
+        Does not change the stream. Later audio may change the last few milliseconds.
 
         Returns:
-            float32, shape ``(rescale(heard, rate, new_rate) - emitted,)``, -1..1, at ``new_rate``.
+            float32, shape ``(rescale(consumed, rate, new_rate) - emitted,)``, -1..1, at ``new_rate``.
         """
         missing = rescale(self._consumed, self._rate, self._new_rate) - self._emitted
         if missing <= 0:
             return _empty_samples()
-        start = self._anchor()
+        start = self._find_anchor()
         recent = self._recent[start - (self._consumed - len(self._recent)) :]
         out = soxr.resample(recent, self._rate, self._new_rate, quality=_QUALITY)
         first = self._emitted - rescale(start, self._rate, self._new_rate)
@@ -112,7 +111,7 @@ class Resampler:
         return np.clip(out, -1.0, 1.0, out=out)  # the filter overshoots at full scale
 
     def _keep_recent(self, samples: NDArray[np.float32]) -> None:
-        """Keep the input that a tail can need: from ``_ANCHOR_SEARCH`` positions before ``_find_latest_anchor``."""
+        """Keep the input that ``preview_tail`` may need."""
         kept = self._consumed - max(self._find_latest_anchor() - _ANCHOR_SEARCH, 0)
         if kept <= len(samples):
             self._recent = samples[len(samples) - kept :].copy()
@@ -120,12 +119,12 @@ class Resampler:
             self._recent = np.concatenate((self._recent[len(samples) - kept :], samples))
 
     def _find_latest_anchor(self) -> int:
-        """Return the last input position whose filter is settled where the tail begins."""
+        """Return the last input position from which a new filter settles before the tail begins."""
         reach = math.ceil(_FILTER_REACH * max(self._rate / self._new_rate, 1.0))
         return max(self._emitted * self._rate // self._new_rate - reach, 0)
 
-    def _anchor(self) -> int:
-        """Return an input position, near enough before the tail, that falls on a sample of the output."""
+    def _find_anchor(self) -> int:
+        """Return an input position shortly before the tail that coincides with an output sample."""
         latest = self._find_latest_anchor()
         positions = np.arange(latest, max(latest - _ANCHOR_SEARCH, -1), -1, dtype=np.int64)
         phases = positions * self._new_rate % self._rate

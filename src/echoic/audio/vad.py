@@ -1,4 +1,4 @@
-"""Where there is speech: the Protocol of the voice-activity model, and the utterances it makes out."""
+"""Voice activity: detects utterances from speech probabilities, with hysteresis and padding."""
 
 from __future__ import annotations
 
@@ -16,48 +16,45 @@ from echoic.units import rescale, to_samples
 
 @dataclass(frozen=True, slots=True)
 class VadConfig:
-    """How probabilities become utterances; measured with Silero and Moonshine, docs/decisions/0005.
+    """Thresholds and durations that turn probabilities into utterances.
 
-    Attributes:
-        start_threshold: Probability from which a frame begins speech.
-        continue_threshold: Probability from which a frame goes on with speech that has begun.
-        min_speech_seconds: Seconds from the first to the last speech below which there is no utterance.
-        pause_seconds: Seconds without speech that end an utterance.
-        padding_seconds: Seconds of audio that an utterance has before its first and after its last speech.
-        max_seconds: Seconds of speech after which an utterance is cut.
-        split_search_seconds: Seconds before that moment in which the quietest place is looked for.
+    The defaults were measured with Silero and Moonshine, see docs/decisions/0005.
     """
 
     start_threshold: float = 0.5
+    """Probability at which speech starts."""
     continue_threshold: float = 0.35
+    """Probability down to which speech continues (hysteresis)."""
     min_speech_seconds: float = 0.25
+    """Minimum time from the first to the last speech of an utterance."""
     pause_seconds: float = 0.6
+    """Time without speech that ends an utterance."""
     padding_seconds: float = 0.2
+    """Audio added before the first and after the last speech of an utterance."""
     max_seconds: float = 20.0
+    """Duration at which an utterance is split."""
     split_search_seconds: float = 5.0
+    """Time before the split in which the quietest place is searched."""
 
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """Speech between two pauses, with its padding.
-
-    Attributes:
-        start: Its first sample.
-        end: The sample after its last, or None while it goes on.
-    """
+    """Speech between two pauses, with its padding; positions in samples."""
 
     start: int
+    """First sample."""
     end: int | None
+    """Sample after the last, or None while the utterance is open."""
 
 
 class UtteranceDetector:
-    """Follows one stream and makes out its utterances; positions are samples since the first one pushed.
+    """Detects the utterances of one stream; positions are samples since the first one pushed.
 
-    All answers are functions of the audio pushed so far, however it was cut.
+    Results depend only on the audio so far, not on how it is divided into chunks.
 
     Args:
-        detector: The stream's detector; positions are at its sample rate.
-        config: How its probabilities become utterances.
+        detector: Voice activity detector of the stream; positions are at its sample rate.
+        config: Thresholds and durations.
     """
 
     def __init__(self, detector: VoiceActivityDetector, config: VadConfig | None = None) -> None:
@@ -66,8 +63,8 @@ class UtteranceDetector:
         self._frame_samples = detector.frame_samples
         self._remainder: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
         self._processed = 0
-        self._utterance_start: int | None = None  # where the speech of the open utterance begins
-        self._last_speech_end = 0  # where the last speech ends; 0: none yet
+        self._utterance_start: int | None = None  # first speech of the open utterance
+        self._last_speech_end = 0  # end of the last speech; 0: none yet
         self._closed: list[Utterance] = []
         self._closed_until = 0
         self._speech_spans: list[tuple[int, int]] = []
@@ -82,23 +79,22 @@ class UtteranceDetector:
 
     @property
     def utterances(self) -> tuple[Utterance, ...]:
-        """The utterances that are over and not forgotten, then the one that goes on, in their order.
+        """Closed utterances that were not discarded, then the open one.
 
-        Speech shows once it has lasted for ``min_speech_seconds`` seconds.
+        The open one is listed once its speech lasts ``min_speech_seconds``.
         """
-        if self._utterance_start is None or self._last_speech_end - self._utterance_start < self._to_samples(
-            self.config.min_speech_seconds
-        ):
+        first = self._utterance_start
+        if first is None or self._last_speech_end - first < self._to_samples(self.config.min_speech_seconds):
             return tuple(self._closed)
-        return (*self._closed, Utterance(self._pad_start(self._utterance_start), None))
+        return (*self._closed, Utterance(self._pad_start(first), None))
 
     @property
     def trailing_silence(self) -> int:
-        """Samples since the last speech; all that was heard, if there was none."""
+        """Samples since the last speech; all samples if there was none."""
         return self.consumed - self._last_speech_end
 
     def push(self, samples: NDArray[np.float32]) -> None:
-        """Hear more of the stream.
+        """Process the next samples.
 
         Args:
             samples: float32, shape ``(n,)``, mono, at the detector's sample rate, -1..1.
@@ -111,27 +107,27 @@ class UtteranceDetector:
                 self._process_frame(probability)
 
     def has_speech(self, start: int, end: int) -> bool:
-        """Return whether any of the samples from ``start`` up to ``end`` is speech."""
+        """Return whether any sample from ``start`` up to ``end`` is speech."""
         return any(begin < end and start < stop for begin, stop in self._speech_spans)
 
     def find_speech(self, start: int, end: int) -> tuple[tuple[int, int], ...]:
-        """Return where there is speech among the samples from ``start`` up to ``end``, in order."""
+        """Return the spans of speech from ``start`` up to ``end``, in order."""
         parts = ((max(begin, start), min(stop, end)) for begin, stop in self._speech_spans)
         return tuple((begin, stop) for begin, stop in parts if begin < stop)
 
     def close_utterance(self) -> None:
-        """End what goes on at what is heard, even if it is too short to have shown (for a commit)."""
+        """Close the open utterance at the latest sample, even if it is very short (for a commit)."""
         if self._utterance_start is not None and self._utterance_start < self._last_speech_end:
             self._close_utterance(self._utterance_start, min(self._pad_end(), self.consumed))
         self._utterance_start = None
 
     def discard_before(self, before: int) -> None:
-        """Forget the utterances that ended, and the speech that was, up to the sample ``before``."""
-        self._closed = [known for known in self._closed if known.end is None or known.end > before]
+        """Discard closed utterances and speech spans that end at or before a sample."""
+        self._closed = [one for one in self._closed if one.end is None or one.end > before]
         self._speech_spans = [(begin, end) for begin, end in self._speech_spans if end > before]
 
     def _process_frame(self, probability: float) -> None:
-        """Hear one frame."""
+        """Update the state with the speech probability of the next frame."""
         start, self._processed = self._processed, self._processed + self._frame_samples
         self._recent_probabilities.append(probability)
         if probability >= (
@@ -149,7 +145,7 @@ class UtteranceDetector:
             self._split_utterance(self._utterance_start)
 
     def _extend_speech(self, start: int) -> None:
-        """The frame from ``start`` on is speech."""
+        """Record the frame from ``start`` on as speech."""
         if self._utterance_start is None:
             self._utterance_start = start
         if self._speech_spans and self._speech_spans[-1][1] == start:
@@ -158,13 +154,13 @@ class UtteranceDetector:
         self._speech_spans.append((start, self._last_speech_end))
 
     def _end_at_pause(self, first: int) -> None:
-        """The speech from ``first`` on is over; what was too short is no utterance."""
+        """Close the utterance after a pause; drop it if its speech was too short."""
         if self._last_speech_end - first >= self._to_samples(self.config.min_speech_seconds):
             self._close_utterance(first, min(self._pad_end(), self._processed))
         self._utterance_start = None
 
     def _split_utterance(self, first: int) -> None:
-        """The speech from ``first`` on lasts too long: cut it at its quietest place, go on from there."""
+        """Split an utterance that is too long at its quietest place."""
         place = self._find_quietest((self._processed - first) // self._frame_samples)
         self._close_utterance(first, place)
         self._utterance_start = place
@@ -174,7 +170,7 @@ class UtteranceDetector:
         self._closed_until = end
 
     def _find_quietest(self, frames: int) -> int:
-        """Return the middle of the quietest of the last ``frames``, its neighbours counted with it."""
+        """Return the middle of the quietest of the last ``frames``, each taken with its neighbours."""
         recent = list(self._recent_probabilities)[-frames:]
         around = [(sum(recent[at - 1 : at + 2]), recent[at]) for at in range(1, len(recent) - 1)]
         back = len(recent) - 1 - around.index(min(around)) if around else 1
@@ -191,7 +187,7 @@ class UtteranceDetector:
 
 
 class AlwaysSpeech:
-    """The voice activity of a stream without a detector: everything may be speech."""
+    """A voice activity detector that reports speech everywhere, for streams without a model."""
 
     sample_rate = 16_000
     frame_samples = 512
@@ -202,12 +198,12 @@ class AlwaysSpeech:
 
 
 class SpeechDetector:
-    """A speech tracker whose positions are samples of the tape.
+    """An utterance detector in buffer positions; converts from the detector's sample rate.
 
     Args:
-        detector: The stream's detector.
-        rate: Samples per second of the tape.
-        max_utterance_seconds: Seconds of the longest utterance.
+        detector: Voice activity detector of the stream.
+        rate: Samples per second of the buffer.
+        max_utterance_seconds: Length in seconds at which an utterance is split.
     """
 
     def __init__(self, detector: VoiceActivityDetector, rate: int, max_utterance_seconds: float) -> None:
@@ -222,22 +218,22 @@ class SpeechDetector:
         self._resampler = Resampler(rate, detector.sample_rate)
 
     def push(self, samples: NDArray[np.float32]) -> None:
-        """Hear what was put on the tape."""
+        """Process the next samples of the buffer."""
         self._utterance_detector.push(self._resampler.push(samples))
 
     @property
     def consumed(self) -> int:
-        """Samples of the tape that the detector has heard."""
+        """Position in the buffer up to which the detector has processed samples."""
         return self._to_detector_position(self._utterance_detector.consumed)
 
     @property
     def settled_until(self) -> int:
-        """The sample before which no utterance begins that does not show yet."""
+        """Position before which no further utterance can begin."""
         return self._to_detector_position(self._utterance_detector.consumed - self._lookback)
 
     @property
     def utterances(self) -> tuple[Utterance, ...]:
-        """The utterances that are over and not forgotten, then the one that goes on."""
+        """Closed utterances that were not discarded, then the open one."""
         return tuple(
             Utterance(
                 self._to_detector_position(u.start),
@@ -247,13 +243,13 @@ class SpeechDetector:
         )
 
     def has_speech(self, start: int, end: int) -> bool:
-        """Return whether there is speech among these samples."""
+        """Return whether any sample from ``start`` up to ``end`` is speech."""
         return self._utterance_detector.has_speech(
             self._to_buffer_position(start), self._to_buffer_position(end)
         )
 
     def find_speech(self, start: int, end: int) -> tuple[tuple[int, int], ...]:
-        """Return where there is speech among these samples, in order."""
+        """Return the spans of speech from ``start`` up to ``end``, in order."""
         spoken = self._utterance_detector.find_speech(
             self._to_buffer_position(start), self._to_buffer_position(end)
         )
@@ -262,11 +258,11 @@ class SpeechDetector:
         )
 
     def close_utterance(self) -> None:
-        """End the utterance that goes on at what is heard."""
+        """Close the open utterance at the latest sample."""
         self._utterance_detector.close_utterance()
 
     def discard_before(self, before: int) -> None:
-        """Forget utterances and speech up to a sample of the tape."""
+        """Discard utterances and speech that end at or before a position."""
         self._utterance_detector.discard_before(self._to_buffer_position(before))
 
     def _to_buffer_position(self, position: int) -> int:

@@ -84,7 +84,7 @@ def encode_frame(frame: ServerFrame) -> str:
     """
     body = _build_error_body(frame) if isinstance(frame, Error) else frame
     if not all(map(math.isfinite, _iterate_floats(frame))):
-        raise ValueError(f"A {type(frame).__name__} frame contains a number that is not finite.")
+        raise ValueError(f"Frame {type(frame).__name__} contains a number that is not finite.")
     return _ENCODER.encode(body).decode()
 
 
@@ -199,9 +199,7 @@ def _shorten_name(name: str) -> str:
 
 
 def _build_missing_error(field: str) -> ProtocolError:
-    return ProtocolError(
-        ErrorCode.MISSING_FIELD, f"This message needs the key {field!r} with a string.", field=field
-    )
+    return ProtocolError(ErrorCode.MISSING_FIELD, f"This message needs a string in {field!r}.", field=field)
 
 
 def _build_json_error(message: str) -> ProtocolError:

@@ -27,7 +27,7 @@ def decode_pcm(data: bytes, audio_format: str, channels: int) -> NDArray[np.floa
         channels: 1..8.
 
     Returns:
-        float32, shape ``(n,)``, mono, -1..1, at the client's sample rate; does not share memory with ``data``.
+        float32, shape ``(n,)``, mono, -1..1, at the client's rate; shares no memory with ``data``.
 
     Raises:
         ProtocolError: ``bad_audio``: an incomplete sample, or a value that is NaN or infinite.

@@ -1,11 +1,12 @@
-"""What of a growing utterance may be said already: the words on which decodes agree.
+"""Local agreement: emits the words of a growing utterance on which successive decodes agree.
 
-A decoder without state that is given an utterance from its start up to now gets the last words wrong,
-because they are cut or lack what follows. So a word is said only when a decode that ends a little
-earlier has it too. Once the utterance is over it is decoded whole and the rest is said.
-Source: the prefix agreement of successive hypotheses, Liu, Spanakis and Niehues, "Low-Latency
+A decoder without state gets the last words of an open utterance wrong, because they are cut off or lack
+context. So a word is emitted once a decode that ends a little earlier contains it too. A closed utterance is
+decoded whole and the rest is emitted.
+
+Source: prefix agreement of successive hypotheses, Liu, Spanakis and Niehues, "Low-Latency
 Sequence-to-Sequence Speech Recognition and Translation by Partial Hypothesis Selection",
-https://arxiv.org/abs/2005.11185; passing over a disagreement and aligning by letters are ours.
+https://arxiv.org/abs/2005.11185. Skipping a disagreement and aligning by letters are ours.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ import numpy as np
 
 Words = tuple[str, ...]
 
-#: So many equal words in a row after a disagreement let it be passed over: the decoder will not settle
-#: it soon, and everything after it would wait.
+#: Equal words in a row after which a disagreement before them is skipped: the decoder will not resolve it
+#: soon, and all later words would wait.
 _MIN_AGREED_RUN = 4
 
 
 class AgreedText:
-    """The text of one utterance while it grows; what was said stays said, and is said once.
+    """The text of one growing utterance. Emitted words never change and are emitted once.
 
     Args:
-        emitted: Words at its beginning that were said already (see ``find_surplus``).
+        emitted: Words at its start that were emitted already (see ``find_surplus``).
     """
 
     def __init__(self, emitted: Words = ()) -> None:
@@ -34,24 +35,24 @@ class AgreedText:
 
     @property
     def emitted(self) -> Words:
-        """The words said so far, in the spelling in which they were said."""
+        """The words emitted so far, as they were spelled then."""
         return tuple(self._emitted)
 
     @property
     def previous_words(self) -> Words | None:
-        """The decode that ``add_hypothesis`` was given last, or None."""
+        """The words of the last hypothesis, or None."""
         return self._previous
 
     def add_hypothesis(self, words: Words, probe: Words | None, limit: int | None = None) -> Words:
-        """Return the words that may be said now; they count as said.
+        """Add a decode of the open utterance and return the words to emit.
 
-        Said is what both decodes begin with; and, past a place where they differ, what both and the
-        decode of the last call have in common for four words or more.
+        Emits the common prefix of both decodes. After a disagreement it emits words only if both decodes and
+        the one of the last call share four or more in a row.
 
         Args:
-            words: The decode of the utterance from its start up to now.
-            probe: The decode from its start up to a moment before; None: there is none, say nothing.
-            limit: How many of ``words`` may be said at most, those said before among them; None: all.
+            words: Decode of the utterance from its start up to now.
+            probe: Decode from its start up to a slightly earlier time; None: emit nothing.
+            limit: Maximum number of ``words`` to emit, including those emitted before; None: all.
         """
         before, self._previous = self._previous, words
         if probe is None:
@@ -68,26 +69,26 @@ class AgreedText:
         return self._emit_words(ahead[:count])
 
     def close_utterance(self, words: Words) -> Words:
-        """Return the words not yet said of ``words``, the decode of the whole utterance."""
+        """Return the remaining words of ``words``, the decode of the whole utterance."""
         return self._emit_words(self.words_beyond(words))
 
     def find_surplus(self, words: Words) -> Words:
-        """Return the words said that are not in ``words``, the decode up to where the utterance was cut.
+        """Return the emitted words that are not in ``words``, the decode up to the split of the utterance.
 
-        They were heard beyond the cut: the next utterance, which begins there, begins with them.
+        They lie after the split, so the next utterance starts with them.
         """
         return self.emitted[_align_prefix(_fold_words(words), _fold_words(self.emitted)) :]
 
     def words_beyond(self, words: Words) -> Words:
-        """Return what of ``words``, a decode from the utterance's start, comes after the words said.
+        """Return the words of a decode that follow the emitted words.
 
-        Case and punctuation do not count; where the decode has changed its mind about words
-        already said, it is aligned to them by the least number of letters to change.
+        Ignores case and punctuation. If the decode differs from emitted words, both are aligned by the
+        minimal edit distance of their letters.
         """
         return words[self.find_position(words) :]
 
     def find_position(self, words: Words) -> int:
-        """Return after how many of ``words`` the words said end, as ``words_beyond`` sees it."""
+        """Return how many of ``words`` belong to the emitted words, aligned as in ``words_beyond``."""
         return _align_prefix(_fold_words(self.emitted), _fold_words(words))
 
     def _emit_words(self, words: Words) -> Words:
@@ -96,11 +97,11 @@ class AgreedText:
 
 
 def _fold_words(words: Words) -> Words:
-    return tuple("".join(sign for sign in word.casefold() if sign.isalnum()) for word in words)
+    return tuple("".join(letter for letter in word.casefold() if letter.isalnum()) for word in words)
 
 
 def _count_common_prefix(one: Words, other: Words) -> int:
-    """Return how many words two texts share from their start."""
+    """Return the number of equal words at the start."""
     for count, (left, right) in enumerate(zip(one, other, strict=False)):
         if left != right:
             return count
@@ -108,28 +109,28 @@ def _count_common_prefix(one: Words, other: Words) -> int:
 
 
 def _count_settled(words: Words, other: Words) -> int:
-    """Return after how many of ``words`` the last long run ends that ``other`` has too."""
+    """Return how many of ``words`` there are up to the end of the last long run that is also in ``other``."""
     matcher = SequenceMatcher(None, _fold_words(words), _fold_words(other), autojunk=False)
     runs = [block for block in matcher.get_matching_blocks() if block.size >= _MIN_AGREED_RUN]
     return runs[-1].a + runs[-1].size if runs else 0
 
 
-def _align_prefix(said: Words, words: Words) -> int:
-    """Return after how many of ``words`` the part ends that is nearest to ``said``; the longest of equals."""
-    same = _count_common_prefix(said, words)
+def _align_prefix(emitted: Words, words: Words) -> int:
+    """Return the length of the prefix of ``words`` that is closest to ``emitted``; of equals the longest."""
+    same = _count_common_prefix(emitted, words)
     rest = words[same:]
     ends = np.cumsum([0, *(len(word) for word in rest)])
-    costs = _edit_distances("".join(said[same:]), "".join(rest))[ends]
+    costs = _edit_distances("".join(emitted[same:]), "".join(rest))[ends]
     return same + len(rest) - int(costs[::-1].argmin())
 
 
 def _edit_distances(text: str, other: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Return the edit distance of ``text`` to each beginning of ``other``, the empty one first."""
+    """Return the edit distances of ``text`` to all prefixes of ``other``, the empty one first."""
     letters = np.array(list(other), dtype="U1")
     steps = np.arange(len(other) + 1, dtype=np.int64)
     costs = steps.copy()
     for letter in text:
-        here = costs + 1
-        here[1:] = np.minimum(here[1:], costs[:-1] + (letters != letter))
-        costs = np.minimum.accumulate(here - steps) + steps
+        row = costs + 1
+        row[1:] = np.minimum(row[1:], costs[:-1] + (letters != letter))
+        costs = np.minimum.accumulate(row - steps) + steps
     return costs

@@ -1,4 +1,4 @@
-"""The seam between two answers of bare text whose windows overlap."""
+"""Removes words repeated in overlapping windows, and loops at the end of a decode."""
 
 from __future__ import annotations
 
@@ -6,45 +6,45 @@ import math
 import unicodedata
 from collections.abc import Sequence
 
-#: Words that fast speech fits into a second; bounds what an overlap may hide.
+#: Words per second of fast speech; limits how many words an overlap can contain.
 #: Source: conversational English runs at 150-200 words a minute, fast speech at 240 and more.
 FASTEST_WORDS_PER_SECOND = 4.0
 
 
 def fold_word(word: str) -> str:
-    """Return what two spellings of the same heard word share: no case, no punctuation."""
+    """Return a word without case and punctuation, for comparison."""
     kept = (c for c in word.casefold() if unicodedata.category(c)[0] in "LNMS")
     return "".join(kept) or word.casefold()
 
 
 def count_repeated_words(emitted: Sequence[str], decoded: Sequence[str], overlap: float) -> int:
-    """Return how many words at the head of ``decoded`` repeat the tail of ``emitted``.
+    """Return how many words at the start of ``decoded`` repeat the end of ``emitted``.
 
-    The longest match wins, never more words than the overlap can hold and never all of them: a
-    window was decoded for its new audio, and the same answer twice is the same word spoken twice.
+    The longest match wins, up to the number of words that the overlap can contain. At least one word is kept:
+    a window with new audio that returns the same text contains the same words spoken again.
 
     Args:
-        emitted: Words of the transcript so far (its tail is enough).
+        emitted: Words of the transcript so far; its last words are enough.
         decoded: Words of the new window.
         overlap: Seconds that the two windows share.
     """
-    most = min(math.ceil(overlap * FASTEST_WORDS_PER_SECOND), len(emitted), len(decoded) - 1)
-    tail, head = (
-        [fold_word(w) for w in emitted[-most:]] if most > 0 else [],
-        [fold_word(w) for w in decoded[: max(most, 0)]],
-    )
-    for count in range(most, 0, -1):
+    limit = min(math.ceil(overlap * FASTEST_WORDS_PER_SECOND), len(emitted), len(decoded) - 1)
+    if limit <= 0:
+        return 0
+    tail = [fold_word(word) for word in emitted[-limit:]]
+    head = [fold_word(word) for word in decoded[:limit]]
+    for count in range(limit, 0, -1):
         if tail[-count:] == head[:count]:
             return count
     return 0
 
 
-#: So many equal runs of tokens at the end are a loop.
+#: Minimum number of equal runs of tokens at the end that count as a loop.
 MIN_LOOP_REPEATS = 3
 
 
 def remove_loop(tokens: Sequence[int]) -> list[int]:
-    """Return ``tokens`` with a run that is repeated at the end, three times or more, kept once."""
+    """Return ``tokens`` with a run that repeats three times or more at the end reduced to one."""
     size = len(tokens)
     for period in range(1, size // MIN_LOOP_REPEATS + 1):
         start = size - period

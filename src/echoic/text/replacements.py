@@ -1,11 +1,12 @@
-"""Replacing misheard words by those that were meant: whole words, literally, in one pass.
+"""Replaces misrecognized words: whole words, literal text, longest match first, in one pass.
 
-A text is cut into atoms: runs of letters and digits, runs of white space, and single signs. What is to be
-found is kept whole, with the lengths there are by their first letter: making that costs next to nothing, and
-what a text costs does not grow with how much may be found in it. At each atom the longest that begins there
-and ends with an atom is taken, and the search goes on behind it: what was put in is never looked at again.
-Borders of words are those of Unicode's default rules where words are parted by spaces; in writing without
-spaces every letter has borders.
+A text is split into atoms: runs of letters and digits, runs of white space, and single punctuation marks. A
+table maps the text to find to its replacement, and each first letter to the lengths that start with it. So a
+table is cheap to build, and the cost of a text does not grow with the size of the table. At each atom the
+longest match that ends with an atom is replaced, and the search continues after it; replaced text is not
+searched again. Word boundaries follow Unicode's default rules for scripts with spaces; in scripts without
+spaces every letter is a word.
+
 Source: Unicode Standard Annex 29, https://www.unicode.org/reports/tr29/ (simplified).
 """
 
@@ -19,9 +20,9 @@ from dataclasses import dataclass
 from itertools import accumulate
 from types import MappingProxyType
 
-#: Signs that belong to the word they stand at: C++, C#, snake_case.
+#: Punctuation that belongs to a word: C++, C#, snake_case.
 _WORD_CHARACTERS = "_+#\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
-#: Blocks of writing without spaces between words: Thai to Lao, Burmese, Khmer, kana, Han.
+#: Unicode ranges of scripts without spaces between words: Thai to Lao, Burmese, Khmer, kana, Han.
 _UNSPACED_SCRIPTS = (
     (0x0E00, 0x0EFF),
     (0x1000, 0x109F),
@@ -31,14 +32,14 @@ _UNSPACED_SCRIPTS = (
     (0xF900, 0xFAFF),
     (0x20000, 0x3FFFF),
 )
-#: Kinds of characters: letter, digit, space, what may stand inside a number, other sign, a word by itself.
+#: Kinds of characters: letter, digit, space, decimal point, other punctuation, letter of an unspaced script.
 _LETTER, _DIGIT, _SPACE, _POINT, _PUNCTUATION, _UNSPACED_LETTER = "wd .-l"
-#: An atom, in kinds: a word (a point between two digits is inside it), white space, or one character.
+#: An atom as kinds: a word (which may contain a point between two digits), white space, or one character.
 _ATOM_PATTERN = re.compile(r"[wd]+(?:(?<=d)\.(?=d)[wd]+)*| +|.")
 
 
 class _CharacterKinds(dict[int, str]):
-    """The kind of each character, for ``str.translate``; those that are not in it are found anew."""
+    """Kinds of characters for ``str.translate``; missing ones are classified on each use."""
 
     def __missing__(self, code: int) -> str:
         return _classify_character(chr(code))
@@ -67,70 +68,65 @@ _CHARACTER_KINDS: Mapping[int, str] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class _Atom:
-    """A piece of a text: its place, its kind by its first character, and its text as it is compared."""
+    """A part of a text that matches start and end with."""
 
     start: int
     end: int
     kind: str
+    """Kind of its first character."""
     text: str
+    """Normalized text for comparison."""
 
     @property
     def is_word(self) -> bool:
         return self.kind in (_LETTER, _DIGIT)
 
     @property
-    def is_sign(self) -> bool:
+    def is_punctuation(self) -> bool:
         return self.kind in (_PUNCTUATION, _POINT)
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """Words that others take the place of.
-
-    Attributes:
-        first: The first that goes.
-        end: The one after the last that goes.
-        words: What comes instead, one at least; none of them is empty or holds white space.
-    """
+    """A replacement of consecutive words."""
 
     first: int
+    """Index of the first replaced word."""
     end: int
+    """Index after the last replaced word."""
     words: tuple[str, ...]
+    """The new words: at least one, none empty, none with white space."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Match:
     start: int
     end: int
-    meant: str
+    replacement: str
 
 
 class _AtomizedText:
-    """A text's atoms as they are compared, joined again.
-
-    Attributes:
-        atoms: In order.
-        text: Of all of them.
-        starts: Where each starts in it.
-        ends: By where an atom ends in it, which.
-    """
+    """A text as normalized atoms, and joined again."""
 
     __slots__ = ("atoms", "ends", "starts", "text")
 
     def __init__(self, atoms: Sequence[_Atom]) -> None:
         self.atoms = atoms
+        #: The normalized texts of all atoms, joined.
         self.text = "".join(atom.text for atom in atoms)
         borders = list(accumulate((len(atom.text) for atom in atoms), initial=0))
+        #: Start of each atom in ``text``.
         self.starts = borders[:-1]
+        #: Index of the atom that ends at a position in ``text``.
         self.ends = {end: number for number, end in enumerate(borders[1:])}
 
 
 class ReplacementTable:
-    """What is heard and what was meant by it.
+    """A table of replacements by misrecognized text.
 
     Args:
-        replacements: By what is heard. Neither is empty; white space counts as one space.
-        case_sensitive: Whether capitals must be as they are written.
+        replacements: Neither keys nor values are empty; runs of white space count as one space.
+        case_sensitive: Whether matches must have the same case.
     """
 
     def __init__(self, replacements: Mapping[str, str], *, case_sensitive: bool = False) -> None:
@@ -145,7 +141,7 @@ class ReplacementTable:
         self._phrases = sorted(key for key in self._replacements if " " in key)
 
     def split_atoms(self, text: str) -> _AtomizedText:
-        """Return a text's atoms as they are compared here."""
+        """Split a text into atoms, normalized for this table."""
         kinds = text.translate(_CHARACTER_KINDS)
         spans = (match.span() for match in _ATOM_PATTERN.finditer(kinds))
         return _AtomizedText(
@@ -155,30 +151,29 @@ class ReplacementTable:
             ]
         )
 
-    def find_longest_match(self, cut: _AtomizedText, at: int) -> tuple[int, str] | None:
-        """Return up to where the longest goes that begins at an atom, and what was meant; None: none does."""
-        atoms = cut.atoms
-        if not _is_start(atoms, at):
+    def find_longest_match(self, text: _AtomizedText, at: int) -> tuple[int, str] | None:
+        """Return the end and replacement of the longest match that starts at an atom, or None."""
+        if not _is_start(text.atoms, at):
             return None
-        start = cut.starts[at]
-        for length in self._lengths.get(cut.text[start : start + 1], ()):
-            last = cut.ends.get(start + length)
-            if last is not None and _is_end(atoms, last):
-                meant = self._replacements.get(cut.text[start : start + length])
-                if meant is not None:
-                    return last + 1, " ".join(meant.split())
+        start = text.starts[at]
+        for length in self._lengths.get(text.text[start : start + 1], ()):
+            last = text.ends.get(start + length)
+            if last is not None and _is_end(text.atoms, last):
+                replacement = self._replacements.get(text.text[start : start + length])
+                if replacement is not None:
+                    return last + 1, " ".join(replacement.split())
         return None
 
-    def may_continue(self, cut: _AtomizedText, at: int) -> bool:
-        """Return whether a phrase may begin at an atom that goes on behind the text's last word."""
-        begun = cut.text[cut.starts[at] :] + " "
-        place = bisect_right(self._phrases, begun)  # no phrase ends with a space, so none is just this
-        known = place < len(self._phrases) and self._phrases[place].startswith(begun)
-        return known and _is_start(cut.atoms, at)
+    def may_continue(self, text: _AtomizedText, at: int) -> bool:
+        """Return whether a phrase may start at an atom and continue after the last word of the text."""
+        beginning = text.text[text.starts[at] :] + " "
+        index = bisect_right(self._phrases, beginning)  # no phrase ends with a space, so none equals it
+        is_known = index < len(self._phrases) and self._phrases[index].startswith(beginning)
+        return is_known and _is_start(text.atoms, at)
 
     @property
     def has_phrases(self) -> bool:
-        """Whether something of several words is to be found."""
+        """Whether an entry has more than one word."""
         return bool(self._phrases)
 
     def __len__(self) -> int:
@@ -195,55 +190,55 @@ class ReplacementTable:
 
 
 class Replacements:
-    """Glossaries one over the other: the longest words count, and of equally long ones the first glossary's.
+    """Several replacement tables: the longest match wins, of equal ones the first table's.
 
     Args:
-        glossaries: All with capitals treated alike.
+        tables: All with the same case sensitivity.
     """
 
-    def __init__(self, *glossaries: ReplacementTable) -> None:
-        self._tables = tuple(one for one in glossaries if len(one))
+    def __init__(self, *tables: ReplacementTable) -> None:
+        self._tables = tuple(table for table in tables if len(table))
 
     def __bool__(self) -> bool:
         return bool(self._tables)
 
     def replace_text(self, text: str) -> str:
-        """Return a text with what was meant in place of what was heard; all around stays as it is."""
+        """Return a text with all matches replaced; the rest is unchanged."""
         return _apply_matches(text, self._find_matches(text), 0, len(text))
 
     def find_edits(self, words: Sequence[str]) -> list[Edit]:
-        """Return which of the words others take the place of; joined by spaces they are the text's.
+        """Return the replacements in a text as edits of its words.
 
         Args:
-            words: A text's, parted at its spaces. What stands around a match in its words stays in the edit.
+            words: The text split at spaces. If a match covers part of a word, the edit keeps the rest of it.
         """
         text = " ".join(words)
-        ends = list(accumulate((len(word) + 1 for word in words), initial=0))
+        starts = list(accumulate((len(word) + 1 for word in words), initial=0))
         edits: list[Edit] = []
-        for first, end, matches in _group_by_words(self._find_matches(text), ends):
-            new = _apply_matches(text, matches, ends[first], ends[end] - 1)
+        for first, end, matches in _group_by_words(self._find_matches(text), starts):
+            new = _apply_matches(text, matches, starts[first], starts[end] - 1)
             edits.append(Edit(first, end, tuple(new.split())))
         return edits
 
     @property
     def has_phrases(self) -> bool:
-        """Whether something of several words is to be found."""
+        """Whether an entry has more than one word."""
         return any(one.has_phrases for one in self._tables)
 
     def count_finished_words(self, words: Sequence[str]) -> int:
-        """Return the first word that cannot be said before it is known what follows; their number if all can.
+        """Return how many words from the start cannot be part of a match that later words complete.
 
         Args:
-            words: As for ``find_edits``; there may be more to come.
+            words: As for ``find_edits``; more words may follow.
         """
         text = " ".join(words)
-        cut = self._split_atoms(text)
+        atomized = self._split_atoms(text)
         matches: list[_Match] = []
-        for at, match in self._walk_matches(cut):
+        for at, match in self._walk_matches(atomized):
             if match is not None:
                 matches.append(match)
-            if any(one.may_continue(cut, at) for one in self._tables):
-                return _find_word(text, cut.atoms[at].start, matches)
+            if any(table.may_continue(atomized, at) for table in self._tables):
+                return _find_word(text, atomized.atoms[at].start, matches)
         return len(words)
 
     def _find_matches(self, text: str) -> list[_Match]:
@@ -252,63 +247,67 @@ class Replacements:
     def _split_atoms(self, text: str) -> _AtomizedText:
         return self._tables[0].split_atoms(text) if self._tables else _AtomizedText(())
 
-    def _walk_matches(self, cut: _AtomizedText) -> Iterator[tuple[int, _Match | None]]:
-        """Yield each atom at which something may begin, and what does."""
-        atoms = cut.atoms
+    def _walk_matches(self, text: _AtomizedText) -> Iterator[tuple[int, _Match | None]]:
+        """Yield each atom outside of earlier matches, and the match that starts there, or None."""
+        atoms = text.atoms
         at = 0
         while at < len(atoms):
-            ways = [way for one in self._tables if (way := one.find_longest_match(cut, at)) is not None]
-            end, meant = max(ways, key=lambda way: way[0], default=(at + 1, ""))
-            yield at, _Match(atoms[at].start, atoms[end - 1].end, meant) if ways else None
+            candidates = (table.find_longest_match(text, at) for table in self._tables)
+            found = [match for match in candidates if match is not None]
+            end, replacement = max(found, key=lambda match: match[0], default=(at + 1, ""))
+            yield at, _Match(atoms[at].start, atoms[end - 1].end, replacement) if found else None
             at = end
 
 
 def _is_start(atoms: Sequence[_Atom], at: int) -> bool:
-    """Return whether words may begin with an atom: no sign that stands at a word begins one."""
-    return not (at and atoms[at].is_sign and atoms[at - 1].is_word)
+    """Return whether a match may start at an atom: not at punctuation right after a word."""
+    return not (at and atoms[at].is_punctuation and atoms[at - 1].is_word)
 
 
 def _is_end(atoms: Sequence[_Atom], at: int) -> bool:
-    """Return whether words may end with an atom: no word goes on behind its sign."""
-    return not (atoms[at].is_sign and at + 1 < len(atoms) and atoms[at + 1].is_word)
+    """Return whether a match may end with an atom: not with punctuation right before a word."""
+    return not (atoms[at].is_punctuation and at + 1 < len(atoms) and atoms[at + 1].is_word)
 
 
-def _find_word(text: str, place: int, matches: Sequence[_Match]) -> int:
-    """Return the number of the word that holds a place, or of the first in a match that reaches into it."""
+def _find_word(text: str, position: int, matches: Sequence[_Match]) -> int:
+    """Return the index of the word at a position, or of the first word of a match that overlaps that word."""
     for match in reversed(matches):
-        start = text.rfind(" ", 0, place) + 1
+        start = text.rfind(" ", 0, position) + 1
         if match.end > start:
-            place = min(place, match.start)
-    return text.count(" ", 0, place)
+            position = min(position, match.start)
+    return text.count(" ", 0, position)
 
 
 def _apply_matches(text: str, matches: Iterable[_Match], start: int, end: int) -> str:
     """Return ``text[start:end]`` with its matches replaced."""
     parts: list[str] = []
     for match in matches:
-        parts += (text[start : match.start], match.meant)
+        parts += (text[start : match.start], match.replacement)
         start = match.end
     return "".join((*parts, text[start:end]))
 
 
-def _group_by_words(matches: Iterable[_Match], ends: Sequence[int]) -> list[tuple[int, int, list[_Match]]]:
-    """Return runs of words, from the first to the one after the last, and the matches that lie in each.
+def _group_by_words(matches: Iterable[_Match], starts: Sequence[int]) -> list[tuple[int, int, list[_Match]]]:
+    """Group matches by the words that they cover.
 
     Args:
         matches: In order.
-        ends: Where each word begins in the text, and one more: two words are one space apart.
+        starts: Start of each word in the text, and the end of the text plus 1.
+
+    Returns:
+        Index of the first word, index after the last, and the matches of each group.
     """
     runs: list[tuple[int, int, list[_Match]]] = []
     word = 0
     for match in matches:
-        while ends[word + 1] <= match.start:
+        while starts[word + 1] <= match.start:
             word += 1
         first = word
-        while ends[word + 1] < match.end:
+        while starts[word + 1] < match.end:
             word += 1
         if runs and runs[-1][1] > first:
-            begun, _, before = runs.pop()
-            runs.append((begun, word + 1, [*before, match]))
+            run_start, _, before = runs.pop()
+            runs.append((run_start, word + 1, [*before, match]))
         else:
             runs.append((first, word + 1, [match]))
     return runs

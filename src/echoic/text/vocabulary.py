@@ -1,7 +1,7 @@
-"""A custom vocabulary: terms to listen for, and replacements of what is misheard.
+"""Custom vocabulary: hotwords for the engine, and replacements of misrecognized words.
 
-What the server has holds for every session; what a session brings comes before it. Here the forms in which
-both are written are read, and nothing else: no file is opened.
+The server's entries apply to every session; a session's own entries take precedence. This module parses
+the formats of both; it opens no files.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from typing import Final
 
 from echoic.text.replacements import Replacements, ReplacementTable
 
-#: Terms that are told to a model by a prompt. Source: the protocol, section 8.
+#: Maximum number of terms in a prompt. Source: docs/vocabulary.md.
 MAX_PROMPT_TERMS: Final = 64
-#: The most terms and replacements, of a session or of the server, and of the characters of each.
+#: Maximum number of terms and of replacements of a session or of the server, and characters of each.
 MAX_TERMS: Final = 1_000
 MAX_REPLACEMENTS: Final = 10_000
 MAX_TERM_LENGTH: Final = 200
-#: The most characters of all terms of a session, or of the server: an engine's tree of them stays small.
+#: Maximum number of characters of all terms together: limits the size of an engine's trie.
 MAX_TOTAL_TERM_CHARACTERS: Final = 20_000
-#: A term's boost at most; 1 is the usual one.
+#: Maximum boost of a term; 1 is the default.
 MAX_BOOST: Final = 10.0
 PROMPT_TEMPLATE: Final = "Domain terms: {terms}."
 _BYTE_ORDER_MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
 
 
 class VocabularyError(ValueError):
-    """A vocabulary that cannot be used; it says nothing of what is in it.
+    """An invalid vocabulary. The message contains none of its words.
 
     Args:
-        requirement: What it must be: "text of 1 to 200 characters".
-        location: Where: a key or an index, or a line; empty: the whole.
+        requirement: The valid form: "text of 1 to 200 characters".
+        location: A key, index or line; empty: the whole vocabulary.
     """
 
     def __init__(self, requirement: str, location: str = "") -> None:
@@ -42,15 +42,16 @@ class VocabularyError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Hotword:
-    """A term to listen for: as it is to be written, and how much it is favoured (1: as usual)."""
+    """A term that the engine should prefer, spelled as it should be written."""
 
     term: str
     boost: float = 1.0
+    """Strength relative to the default."""
 
 
 @dataclass(frozen=True, eq=False)
 class Hotwords:
-    """Terms that belong together; an engine may keep what it made of this very object."""
+    """A set of terms, compared by identity so that an engine can cache what it builds from it."""
 
     terms: tuple[Hotword, ...] = ()
 
@@ -64,85 +65,74 @@ NO_HOTWORDS: Final = Hotwords()
 
 @dataclass(frozen=True, slots=True)
 class VocabularyEntries:
-    """What one side brings: terms, and by what is heard what was meant."""
+    """Entries of the server or of a session."""
 
     terms: tuple[Hotword, ...] = ()
     replacements: Mapping[str, str] = field(default_factory=dict)
+    """Replacement by misrecognized text."""
 
 
 @dataclass(frozen=True, slots=True)
 class VocabularyPolicy:
-    """How a server uses vocabularies.
-
-    Attributes:
-        template: The prompt, with ``{terms}`` in it; None: no prompts.
-        replaces: Whether anything is replaced.
-        case_sensitive: Whether capitals must be as they are written.
-    """
+    """How a server applies vocabularies."""
 
     template: str | None = PROMPT_TEMPLATE
+    """Prompt with ``{terms}`` in it; None: no prompts."""
     replaces: bool = True
+    """Whether replacements are applied."""
     case_sensitive: bool = False
+    """Whether replacements match case."""
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """The vocabulary of a session; those with the same words are equal.
-
-    Attributes:
-        server: What the server brings.
-        policy: How it is used.
-        session: What the session brings.
-        hotwords: All terms, the session's first.
-        replacements: What is put in place of what.
-        prompt: What a model that takes a prompt is told, or None.
-    """
+    """The combined vocabulary of the server and a session; equal if the entries and policy are."""
 
     server: VocabularyEntries = VocabularyEntries()
+    """Entries of the server."""
     policy: VocabularyPolicy = VocabularyPolicy()
+    """How the server applies them."""
     session: VocabularyEntries = VocabularyEntries()
+    """Entries of the session."""
     hotwords: Hotwords = field(init=False, compare=False, repr=False)
+    """All terms, those of the session first."""
     replacements: Replacements = field(init=False, compare=False, repr=False)
+    """All replacements; empty if they are switched off."""
     prompt: str | None = field(init=False, compare=False, repr=False)
+    """Prompt with the terms, or None."""
     _server_table: ReplacementTable | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         terms: dict[str, Hotword] = {}
-        for one in (*self.session.terms, *self.server.terms):
-            terms.setdefault(one.term, one)
-        found = tuple(terms.values())
+        for hotword in (*self.session.terms, *self.server.terms):
+            terms.setdefault(hotword.term, hotword)
+        hotwords = Hotwords(tuple(terms.values()))
         case = self.policy.case_sensitive
-        house = self._server_table or ReplacementTable(self.server.replacements, case_sensitive=case)
-        both = (
-            (ReplacementTable(self.session.replacements, case_sensitive=case), house)
-            if self.policy.replaces
-            else ()
-        )
+        server = self._server_table or ReplacementTable(self.server.replacements, case_sensitive=case)
+        session = ReplacementTable(self.session.replacements, case_sensitive=case)
         for name, value in (
-            ("hotwords", Hotwords(found)),
-            ("replacements", Replacements(*both)),
-            ("prompt", _render_prompt(found, self.policy.template)),
-            ("_server_table", house),
+            ("hotwords", hotwords),
+            ("replacements", Replacements(session, server) if self.policy.replaces else Replacements()),
+            ("prompt", _render_prompt(hotwords.terms, self.policy.template)),
+            ("_server_table", server),
         ):
             object.__setattr__(self, name, value)
 
-    def with_session_entries(self, own: VocabularyEntries) -> Vocabulary:
-        """Return the vocabulary of a session that brings this, and nothing it brought before."""
-        return replace(self, session=own)
+    def with_session_entries(self, entries: VocabularyEntries) -> Vocabulary:
+        """Return this vocabulary with other entries of the session."""
+        return replace(self, session=entries)
 
 
 def _render_prompt(terms: Iterable[Hotword], template: str | None) -> str | None:
-    first = [one.term for one in terms][:MAX_PROMPT_TERMS]
+    first = [hotword.term for hotword in terms][:MAX_PROMPT_TERMS]
     return template.replace("{terms}", ", ".join(first)) if template and first else None
 
 
 def parse_vocabulary(value: object) -> VocabularyEntries:
-    """Return what the object ``{"terms": […], "replacements": {…}}`` brings; either may be left out.
-
-    Other keys mean nothing.
+    """Parse an object ``{"terms": […], "replacements": {…}}``; both keys are optional, others are ignored.
 
     Raises:
-        VocabularyProblem: It is something else; the place names the key.
+        VocabularyError: Invalid; the location is the key.
     """
     if not isinstance(value, dict):
         raise VocabularyError("an object with terms, replacements or both")
@@ -154,10 +144,10 @@ def parse_vocabulary(value: object) -> VocabularyEntries:
 
 
 def check_terms(value: object) -> tuple[Hotword, ...]:
-    """Return the terms of a list: each text, or ``{"term": …, "boost": …}``; each counts once.
+    """Parse a list of terms: strings, or ``{"term": …, "boost": …}``. Duplicates are removed.
 
     Raises:
-        VocabularyProblem: It is something else.
+        VocabularyError: Invalid.
     """
     if not isinstance(value, list):
         raise VocabularyError(f"a list of at most {MAX_TERMS} terms", "terms")
@@ -165,24 +155,24 @@ def check_terms(value: object) -> tuple[Hotword, ...]:
 
 
 def check_replacements(value: object) -> dict[str, str]:
-    """Return the replacements of an object: by what is heard what was meant.
+    """Parse an object of replacements by misrecognized text.
 
     Raises:
-        VocabularyProblem: It is something else.
+        VocabularyError: Invalid.
     """
     if not isinstance(value, dict) or len(value) > MAX_REPLACEMENTS:
         raise VocabularyError(f"an object of at most {MAX_REPLACEMENTS} replacements", "replacements")
     return {
-        _check_text(heard, f"replacements[{number}]"): _check_text(meant, f"replacements[{number}]")
-        for number, (heard, meant) in enumerate(value.items())
+        _check_text(text, f"replacements[{number}]"): _check_text(new_text, f"replacements[{number}]")
+        for number, (text, new_text) in enumerate(value.items())
     }
 
 
 def parse_terms(text: str) -> tuple[Hotword, ...]:
-    """Return the terms of a file: one a line, or a JSON list, or a JSON object ``{"terms": […]}``.
+    """Parse a file of terms: one per line, a JSON list, or a JSON object ``{"terms": […]}``.
 
     Raises:
-        VocabularyProblem: It is something else.
+        VocabularyError: Invalid.
     """
     text = text.removeprefix(_BYTE_ORDER_MARK)
     if not text.lstrip().startswith(("[", "{")):
@@ -199,12 +189,12 @@ def parse_terms(text: str) -> tuple[Hotword, ...]:
 
 
 def parse_replacements(text: str) -> dict[str, str]:
-    """Return the replacements of a file: a JSON object, or lines ``heard=meant`` or ``heard,meant``.
+    """Parse a file of replacements: a JSON object, or lines ``heard=meant`` or ``heard,meant``.
 
-    The first equals sign parts a line, or where there is none the first comma.
+    A line is split at its first equals sign, or without one at its first comma.
 
     Raises:
-        VocabularyProblem: It is something else.
+        VocabularyError: Invalid.
     """
     text = text.removeprefix(_BYTE_ORDER_MARK)
     if text.lstrip().startswith(("[", "{")):
@@ -212,8 +202,8 @@ def parse_replacements(text: str) -> dict[str, str]:
     pairs: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         if line.strip():
-            heard, sign, meant = line.partition("=" if "=" in line else ",")
-            if not sign:
+            heard, separator, meant = line.partition("=" if "=" in line else ",")
+            if not separator:
                 raise VocabularyError("heard=meant or heard,meant", f"line {number}")
             pairs[_check_text(heard, f"line {number}")] = _check_text(meant, f"line {number}")
     return check_replacements(pairs)
@@ -229,11 +219,11 @@ def _parse_json(text: str) -> object:
 def _remove_duplicates(terms: Iterable[Hotword]) -> tuple[Hotword, ...]:
     found: dict[str, Hotword] = {}
     characters = 0
-    for one in terms:
-        if one.term in found:
+    for hotword in terms:
+        if hotword.term in found:
             continue
-        found[one.term] = one
-        characters += len(one.term)
+        found[hotword.term] = hotword
+        characters += len(hotword.term)
         if characters > MAX_TOTAL_TERM_CHARACTERS:
             raise VocabularyError(f"terms of at most {MAX_TOTAL_TERM_CHARACTERS} characters in all", "terms")
         if len(found) > MAX_TERMS:
@@ -251,7 +241,7 @@ def _check_hotword(value: object, place: str) -> Hotword:
 
 
 def _check_text(value: object, place: str) -> str:
-    """Return a text with single spaces; a number is text too."""
+    """Return a text with single spaces; numbers are converted to text."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         value = str(value)
     text = " ".join(value.split()) if isinstance(value, str) else ""

@@ -73,7 +73,7 @@ TestTapeAgainstAList.settings = settings(max_examples=60, stateful_step_count=30
 def test_reading_what_is_not_held_says_what_is(start: int, end: int) -> None:
     tape = AudioBuffer(5)
     tape.append(ramp(10))
-    with pytest.raises(ValueError, match=f"Samples {start} to {end} were asked for; 5 to 15 are held."):
+    with pytest.raises(ValueError, match=f"Samples {start} to {end} requested, 5 to 15 buffered."):
         tape.read(start, end)
 
 

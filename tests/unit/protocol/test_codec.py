@@ -578,9 +578,9 @@ def test_a_detail_never_hides_what_an_error_is() -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_number_that_is_not_finite_never_leaves(value: float) -> None:
-    with pytest.raises(ValueError, match="Error frame holds a number that is not finite"):
+    with pytest.raises(ValueError, match="Frame Error contains a number that is not finite"):
         encode_frame(Error(code="bad_audio", message="No.", detail={"limit": value}))
     words = (Word("on", 0.0, value),)
     frame = Final(**{field.name: getattr(A_FINAL, field.name) for field in fields(Final)} | {"words": words})
-    with pytest.raises(ValueError, match="Final frame holds a number that is not finite"):
+    with pytest.raises(ValueError, match="Frame Final contains a number that is not finite"):
         encode_frame(frame)

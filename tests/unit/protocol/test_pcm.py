@@ -45,7 +45,7 @@ def test_a_length_that_is_not_whole_samples_is_bad_audio(
     with pytest.raises(ProtocolError) as caught:
         decode_pcm(bytes(length), audio_format, channels)
     assert caught.value.code is ErrorCode.BAD_AUDIO
-    assert caught.value.message == f"This audio is {length} bytes long; it should be a multiple of {step}."
+    assert caught.value.message == f"This audio is {length} bytes long; the length must be a multiple of {step}."
     assert caught.value.detail == {"length": length, "multiple_of": step}
 
 
@@ -58,7 +58,7 @@ def test_a_value_that_is_no_number_is_bad_audio_and_named_by_its_place(value: fl
 
 @pytest.mark.parametrize(("audio_format", "channels"), [("mp3", 1), ("f32le", 0), ("f32le", 9)])
 def test_a_format_that_no_config_allows_is_a_mistake_of_the_caller(audio_format: str, channels: int) -> None:
-    with pytest.raises(ValueError, match="No audio format"):
+    with pytest.raises(ValueError, match="Unsupported audio format"):
         decode_pcm(b"", audio_format, channels)
 
 

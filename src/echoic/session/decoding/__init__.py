@@ -1,1 +1,1 @@
-"""Decoding strategies: windows to decode and words to emit."""
+"""Decoding strategies: plan windows for an engine and turn hypotheses into words."""

@@ -1,4 +1,4 @@
-"""The reading of engines without state: one window a segment, its overlap told apart afterwards."""
+"""Decoding strategy for other engines without state: one window per segment, with overlap."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from echoic.text.overlap import count_repeated_words
 
 #: Start and end in seconds on the session's clock.
 _Time = tuple[float, float]
-#: Decodes of one stream that may run side by side; more would only hold more windows in memory.
+#: Maximum number of concurrent decodes; more would only keep more windows in memory.
 _MAX_AHEAD = 4
-#: Words kept to compare the next window with; no overlap can hold more.
+#: Words kept for comparison with the next window; no overlap contains more.
 _MAX_KEPT_WORDS = 256
 
 
 class OverlapStrategy:
-    """Decodes each segment's window whole.
+    """Decodes each segment in one window and removes the words that the window before contained.
 
-    Where the engine gives times, a word belongs to the window whose share of the timeline it starts
-    in; two windows share their overlap half and half, so that a word cut by an edge is taken from the
-    window that holds it whole. Where it gives none, the overlap is found by comparing the words.
+    With word times, each window owns a share of the timeline, and a word belongs to the window in whose share
+    it starts. Two windows divide their overlap in half, so that a word cut off by the edge of one window is
+    taken from the other. Without word times, repeated words are found by comparing texts.
 
     Args:
-        rate: Samples per second of the tape.
-        to_seconds: Turns a position on the tape into seconds on the session's clock.
-        has_speech: Whether there is speech between two positions, or None to decode everything.
-        has_word_times: Whether the engine gives times.
+        rate: Samples per second of the buffer.
+        to_seconds: Converts a position in the buffer to seconds on the session's clock.
+        has_speech: Returns whether there is speech between two positions; None: decode everything.
+        has_word_times: Whether the engine provides word times.
     """
 
     state = None
@@ -52,83 +52,82 @@ class OverlapStrategy:
 
     @property
     def holds_words(self) -> bool:
-        """Whether the last window's share ended before the window did."""
+        """Whether the share of the last window ended before the window."""
         return self._shared_until < self.keep_from
 
-    def plan_windows(self, cut: SegmentBounds) -> tuple[WindowSpan, ...]:
-        """Return the segment's window, unless nobody spoke since the last one's share ended."""
-        until = cut.end - (cut.shared // 2 if self._has_word_times and not cut.is_flush else 0)
-        pieces = self._plan_window(cut, until)
+    def plan_windows(self, bounds: SegmentBounds) -> tuple[WindowSpan, ...]:
+        """Return the segment's window, or none without speech after the share of the last one."""
+        until = bounds.end - (bounds.shared // 2 if self._has_word_times and not bounds.is_flush else 0)
+        spans = self._plan_window(bounds, until)
         self._shared_until = until
-        self.keep_from = cut.end
-        return pieces
+        self.keep_from = bounds.end
+        return spans
 
-    def plan_preview(self, cut: SegmentBounds) -> tuple[WindowSpan, ...]:
-        """Return the window from the overlap's start to what is heard."""
-        return self._plan_window(cut, cut.end)
+    def plan_preview(self, bounds: SegmentBounds) -> tuple[WindowSpan, ...]:
+        """Return the window from the start of the overlap to the end of the audio."""
+        return self._plan_window(bounds, bounds.end)
 
     def emit_words(
         self,
-        answers: Sequence[WindowResult],
+        results: Sequence[WindowResult],
         *,
-        flush: bool,  # noqa: ARG002  # the plan knows it
-    ) -> list[TimedWord]:  # the plan knows it
-        """Return the window's words less those that were said with the window before."""
-        words, self._last_word_time = self._find_new_words(answers)
+        flush: bool,  # noqa: ARG002  # the plan depends on it, not the words
+    ) -> list[TimedWord]:
+        """Return the words of the window without those of the window before."""
+        words, self._last_word_time = self._find_new_words(results)
         self._emitted = [*self._emitted, *(w.text for w in words)][-_MAX_KEPT_WORDS:] if words else []
         return words
 
-    def preview_words(self, answers: Sequence[WindowResult]) -> list[TimedWord]:
-        """Return the window's words less those already said."""
-        return self._find_new_words(answers)[0]
+    def preview_words(self, results: Sequence[WindowResult]) -> list[TimedWord]:
+        """Return the words of the window without those already emitted."""
+        return self._find_new_words(results)[0]
 
-    def _plan_window(self, cut: SegmentBounds, until: int) -> tuple[WindowSpan, ...]:
-        new = self._shared_until if self._has_word_times else cut.start
-        if self._has_speech and not self._has_speech(new, cut.end):
+    def _plan_window(self, bounds: SegmentBounds, until: int) -> tuple[WindowSpan, ...]:
+        new = self._shared_until if self._has_word_times else bounds.start
+        if self._has_speech and not self._has_speech(new, bounds.end):
             return ()
-        return (WindowSpan(cut.context, new, max(new, until), cut.end, is_last=cut.is_flush),)
+        return (WindowSpan(bounds.context, new, max(new, until), bounds.end, is_last=bounds.is_flush),)
 
-    def _find_new_words(self, answers: Sequence[WindowResult]) -> tuple[list[TimedWord], _Time]:
-        """Return the words that are new, and the time of the last word said by then."""
-        heard = [(a.span, _result_words(a)) for a in answers if a.hypothesis is not None]
-        if not heard:
+    def _find_new_words(self, results: Sequence[WindowResult]) -> tuple[list[TimedWord], _Time]:
+        """Return the new words, and the time of the last word emitted with them."""
+        decoded = [(a.span, _result_words(a)) for a in results if a.hypothesis is not None]
+        if not decoded:
             return [], self._last_word_time
-        piece, words = heard[0]
+        span, words = decoded[0]
         if self._has_word_times:
             return self._words_in_share(
-                words, self._to_seconds(piece.new_start), self._to_seconds(piece.new_end)
+                words, self._to_seconds(span.new_start), self._to_seconds(span.new_end)
             )
         count = count_repeated_words(
-            self._emitted, [w.text for w in words], (piece.new_start - piece.start) / self._rate
+            self._emitted, [w.text for w in words], (span.new_start - span.start) / self._rate
         )
         return words[count:], self._last_word_time
 
     def _words_in_share(
-        self, words: Sequence[TimedWord], new: float, until: float
+        self, words: Sequence[TimedWord], share_start: float, share_end: float
     ) -> tuple[list[TimedWord], _Time]:
-        """Return the words that start in a share, and the time of the last word.
+        """Return the words that start in a share of the timeline, and the time of the last word.
 
-        What overlaps the last word said is that word again, or the rest of it: its times differ a
-        little from one decode to the next, an edge may have cut its end, and its start may lie before
-        this window.
+        A word that overlaps the last emitted word is the same word or its rest: times differ slightly between
+        decodes, and the edge of a window may cut off the end or the start of a word.
         """
         found: list[TimedWord] = []
         last = self._last_word_time
         for word in words:
             start, end = word.start or 0.0, word.end or 0.0
             common = last[1] - max(start, last[0])
-            if common > 0 and (start < new or 2 * common >= min(end - start, last[1] - last[0])):
+            if common > 0 and (start < share_start or 2 * common >= min(end - start, last[1] - last[0])):
                 last = (last[0], max(last[1], end))
-            elif start < until:
+            elif start < share_end:
                 found.append(word)
                 last = (start, end)
         return found, last
 
 
-def _result_words(answer: WindowResult) -> list[TimedWord]:
-    hypothesis = answer.hypothesis
+def _result_words(result: WindowResult) -> list[TimedWord]:
+    hypothesis = result.hypothesis
     return (
         []
         if hypothesis is None
-        else group_words((*hypothesis.committed, *hypothesis.volatile), answer.start_seconds)
+        else group_words((*hypothesis.committed, *hypothesis.volatile), result.start_seconds)
     )

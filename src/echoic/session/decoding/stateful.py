@@ -1,4 +1,4 @@
-"""The reading of engines that carry their decoder's state on: no text is ever merged."""
+"""Decoding strategy for engines with decoder state: each window continues where the last one ended."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from echoic.session.decoding.strategy import (
 )
 from echoic.units import to_samples
 
-#: Seconds after a word's last piece from which on no further piece of it is expected.
+#: Seconds after a token within which another token of the same word may follow.
 _MAX_TOKEN_GAP = 0.4
-#: Seconds between the beginnings of one word heard on both sides of a flush; one said twice takes longer.
+#: Maximum seconds between the starts of one word decoded on both sides of a flush; repeating it takes longer.
 _SAME_WORD_SECONDS = 0.25
-#: The most seconds of left context for a partial, which is decoded often and shown for a moment.
+#: Maximum seconds of left context for partials, which are decoded often and shown briefly.
 _PARTIAL_LEFT_CONTEXT = 1.0
-#: Seconds of silence after which nothing more is waited for: what was said is complete.
+#: Seconds of silence after which a window is committed without waiting for right context.
 _SETTLED_SILENCE = 0.5
-#: Seconds before the present that a skipped window leaves to be decoded with the next one, since
-#: the gate hears the beginning of a word a little late.
+#: Seconds at the end of a skipped window that are decoded with the next one, since voice activity detection
+#: reports the start of a word slightly late.
 _ONSET_SECONDS = 0.3
 
 
 class StatefulStrategy:
-    """Decodes new audio only, from where the decoder stood; holds back a word cut by the edge.
+    """Decodes only new audio, continuing the decoder's state; holds back a word cut off by the window.
 
     Args:
-        requirements: The engine's wishes: contexts in seconds.
-        rate: Samples per second of the tape.
-        to_seconds: Turns a position on the tape into seconds on the session's clock.
-        has_speech: Whether there is speech between two positions, or None to decode everything.
+        requirements: Requirements of the engine; its contexts are used.
+        rate: Samples per second of the buffer.
+        to_seconds: Converts a position in the buffer to seconds on the session's clock.
+        has_speech: Returns whether there is speech between two positions; None: decode everything.
     """
 
     repeats_windows = False
@@ -67,98 +67,102 @@ class StatefulStrategy:
 
     @property
     def holds_words(self) -> bool:
-        """Whether anything was planned since the last flush."""
+        """Whether a segment was planned since the last flush."""
         return self._is_open
 
     @property
     def keep_from(self) -> int:
-        """The left context of what is not yet decoded."""
+        """Start of the left context of the next window."""
         return self._decoded_position - self._left_context
 
-    def plan_windows(self, cut: SegmentBounds) -> tuple[WindowSpan, ...]:
-        """Return the window of what is not yet decoded, up to the right context."""
-        self._is_open = not cut.is_flush
-        if not self._contains_speech(cut):
-            self._decoded_position = max(self._decoded_position, cut.end - self._right_context - self._onset)
+    def plan_windows(self, bounds: SegmentBounds) -> tuple[WindowSpan, ...]:
+        """Return the window of all undecoded audio, with right context."""
+        self._is_open = not bounds.is_flush
+        if not self._contains_speech(bounds):
+            self._decoded_position = max(
+                self._decoded_position, bounds.end - self._right_context - self._onset
+            )
             return ()
-        right = max(self._decoded_position, self._find_commit_end(cut))
+        right = max(self._decoded_position, self._find_commit_end(bounds))
         if right == self._decoded_position:
             return ()
-        piece = WindowSpan(
+        span = WindowSpan(
             self._decoded_position - self._left_context,
             self._decoded_position,
             right,
-            cut.end,
-            is_last=cut.is_flush,
+            bounds.end,
+            is_last=bounds.is_flush,
         )
         self._decoded_position = right
-        return (piece,)
+        return (span,)
 
-    def plan_preview(self, cut: SegmentBounds) -> tuple[WindowSpan, ...]:
-        """Return the window of all that is not yet decoded, with little left context."""
-        if not self._contains_speech(cut):
+    def plan_preview(self, bounds: SegmentBounds) -> tuple[WindowSpan, ...]:
+        """Return the window of all undecoded audio, with little left context."""
+        if not self._contains_speech(bounds):
             return ()
         left = min(self._left_context, self._partial_left_context)
         return (
             WindowSpan(
                 self._decoded_position - left,
                 self._decoded_position,
-                max(self._decoded_position, self._find_commit_end(cut)),
-                cut.end,
+                max(self._decoded_position, self._find_commit_end(bounds)),
+                bounds.end,
             ),
         )
 
-    def _contains_speech(self, cut: SegmentBounds) -> bool:
-        """Return whether there is speech in what is not yet decoded, or shortly before.
+    def _contains_speech(self, bounds: SegmentBounds) -> bool:
+        """Return whether there is speech in the undecoded audio or shortly before it.
 
-        A word's last sound may be told after the speech is over, and an engine may leave the frame that a
-        window ends in to the next one.
+        An engine may emit the end of a word after the speech, and may leave the last frame of a window to the
+        next one.
         """
-        if self._decoded_position >= cut.end:
+        if self._decoded_position >= bounds.end:
             return False
-        return self._has_speech is None or self._has_speech(self._decoded_position - self._silence, cut.end)
+        return self._has_speech is None or self._has_speech(
+            self._decoded_position - self._silence, bounds.end
+        )
 
-    def _find_commit_end(self, cut: SegmentBounds) -> int:
-        """Return up to where a window that ends here may be committed."""
-        if cut.is_flush:
-            return cut.end
-        if self._has_speech and not self._has_speech(cut.end - self._silence, cut.end):
-            return cut.end - min(self._onset, self._right_context)
-        return cut.end - self._right_context
+    def _find_commit_end(self, bounds: SegmentBounds) -> int:
+        """Return the position up to which a window that ends here is committed."""
+        if bounds.is_flush:
+            return bounds.end
+        if self._has_speech and not self._has_speech(bounds.end - self._silence, bounds.end):
+            return bounds.end - min(self._onset, self._right_context)
+        return bounds.end - self._right_context
 
-    def emit_words(self, answers: Sequence[WindowResult], *, flush: bool) -> list[TimedWord]:
-        """Return the words that are whole, those held back before them first."""
-        for answer in answers:
-            if answer.hypothesis is not None:
-                self._held_tokens += _shift_tokens(answer.hypothesis.committed, answer.start_seconds)
-                self.state = answer.hypothesis.state
-                self._decoded_until = self._to_seconds(answer.span.new_end)
-        whole = len(self._held_tokens) if flush or not answers else self._count_whole_tokens()
+    def emit_words(self, results: Sequence[WindowResult], *, flush: bool) -> list[TimedWord]:
+        """Return the complete words, starting with those held back before."""
+        for result in results:
+            if result.hypothesis is not None:
+                self._held_tokens += _shift_tokens(result.hypothesis.committed, result.start_seconds)
+                self.state = result.hypothesis.state
+                self._decoded_until = self._to_seconds(result.span.new_end)
+        whole = len(self._held_tokens) if flush or not results else self._count_whole_tokens()
         words = self._drop_repeated_word(group_words(self._held_tokens[:whole], 0.0))
         self._held_tokens = self._held_tokens[whole:]
         if words or flush:
             self._flushed_word = words[-1] if words and flush else None
-        placed = order_words(words, self._emitted_until)
-        self._emitted_until = find_last_end(placed, self._emitted_until)
-        return placed
+        ordered = order_words(words, self._emitted_until)
+        self._emitted_until = find_last_end(ordered, self._emitted_until)
+        return ordered
 
-    def preview_words(self, answers: Sequence[WindowResult]) -> list[TimedWord]:
-        """Return what is held, what this window commits and what it only suspects."""
+    def preview_words(self, results: Sequence[WindowResult]) -> list[TimedWord]:
+        """Return held words, then committed and volatile words of the window."""
         tokens = list(self._held_tokens)
-        for answer in answers:
-            if answer.hypothesis is not None:
-                tokens += _shift_tokens(answer.hypothesis.committed, answer.start_seconds)
-                tokens += _shift_tokens(answer.hypothesis.volatile, answer.start_seconds)
+        for result in results:
+            if result.hypothesis is not None:
+                tokens += _shift_tokens(result.hypothesis.committed, result.start_seconds)
+                tokens += _shift_tokens(result.hypothesis.volatile, result.start_seconds)
         return self._drop_repeated_word(group_words(tokens, 0.0))
 
     def _drop_repeated_word(self, words: list[TimedWord]) -> list[TimedWord]:
-        """Return words without the first, if a flush in its midst had it said already."""
+        """Drop the first word if a flush in the middle of it emitted it already."""
         if words and self._flushed_word and _is_same_word(self._flushed_word, words[0]):
             return words[1:]
         return words
 
     def _count_whole_tokens(self) -> int:
-        """How many held tokens make whole words: all, or all but those of the last word."""
+        """Return how many held tokens form complete words: all, or all but those of the last word."""
         if not self._held_tokens:
             return 0
         last = self._held_tokens[-1]
@@ -172,7 +176,7 @@ class StatefulStrategy:
 
 
 def _is_same_word(before: TimedWord, after: TimedWord) -> bool:
-    """Return whether two words are one that was cut: spelled alike, and begun nearly at once."""
+    """Return whether two words are one that was cut off: same spelling, nearly the same start."""
     if before.start is None or after.start is None or after.start - before.start > _SAME_WORD_SECONDS:
         return False
     return _strip_punctuation(before.text) == _strip_punctuation(after.text)
@@ -182,5 +186,5 @@ def _strip_punctuation(word: str) -> str:
     return "".join(letter for letter in word.casefold() if letter.isalnum())
 
 
-def _shift_tokens(tokens: Sequence[Token], begins: float) -> list[Token]:
-    return [t if t.start is None else replace(t, start=t.start + begins) for t in tokens]
+def _shift_tokens(tokens: Sequence[Token], offset: float) -> list[Token]:
+    return [t if t.start is None else replace(t, start=t.start + offset) for t in tokens]

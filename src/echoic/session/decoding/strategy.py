@@ -1,4 +1,4 @@
-"""How an engine's windows are cut and its answers read: what the readings have in common."""
+"""Interface of decoding strategies, and functions that they share."""
 
 from __future__ import annotations
 
@@ -12,132 +12,125 @@ from echoic.interfaces.engine import Hypothesis, Token
 
 @dataclass(frozen=True, slots=True)
 class SegmentBounds:
-    """The audio that a segment speaks for, in samples of the tape.
-
-    Attributes:
-        context: Where the segment's window begins.
-        start: End of the window before.
-        end: End of this one: all that is heard.
-        shared: Samples before ``end`` that the next window's overlap will cover.
-        is_flush: Nothing follows soon: everything heard is to be said.
-    """
+    """The audio of a segment, in positions of the buffer."""
 
     context: int
+    """Start of the segment's window: ``start`` minus the overlap."""
     start: int
+    """End of the segment before."""
     end: int
+    """End of the segment: the latest sample."""
     shared: int
+    """Samples before ``end`` that the overlap of the next window will repeat."""
     is_flush: bool
+    """Whether the audio ends here for now: emit all words."""
 
 
 @dataclass(frozen=True, slots=True)
 class WindowSpan:
-    """A window to be cut from the tape: ``start ≤ new ≤ right ≤ end``, in samples of the tape.
-
-    Attributes:
-        start: First sample, context included.
-        new_start: First sample that is new.
-        new_end: First sample of the context after it.
-        end: The sample after its last.
-        is_last: Everything in it is to be committed.
-        closes_utterance: The utterance it holds is over.
-        is_vital: Words are lost if it cannot be decoded; otherwise a later window brings them.
-    """
+    """Position of a window in the buffer: ``start ≤ new_start ≤ new_end ≤ end``."""
 
     start: int
+    """First sample, including left context."""
     new_start: int
+    """First new sample."""
     new_end: int
+    """First sample of the right context."""
     end: int
+    """Position after the last sample."""
     is_last: bool = False
+    """Whether the engine must commit all tokens."""
     closes_utterance: bool = False
+    """Whether the window contains a whole, closed utterance."""
     is_vital: bool = True
+    """Whether words are lost if the decode fails; False: a later window contains them."""
 
 
 @dataclass(frozen=True, slots=True)
 class TimedWord:
-    """A word that may be said: its text, and its place in seconds on the session's clock if known.
-
-    Attributes:
-        text: Its text.
-        start: Where it begins, or None.
-        end: And ends.
-        confidence: 0..1, or None.
-        rough_span: Where a word without times begins and ends, roughly, by its place in the text of its window.
-    """
+    """A word, with times in seconds on the session's clock if known."""
 
     text: str
     start: float | None = None
+    """Start in seconds, or None."""
     end: float | None = None
+    """End in seconds, or None."""
     confidence: float | None = None
+    """0..1, or None."""
     rough_span: tuple[float, float] | None = None
+    """Estimated start and end of a word without times, from its position in the text of its window."""
 
     @property
     def middle(self) -> float | None:
-        """Where its middle is, as well as is known."""
-        place = self.span
-        return None if place is None else (place[0] + place[1]) / 2
+        """Middle of the word in seconds, estimated if its times are unknown; None: unknown."""
+        span = self.span
+        return None if span is None else (span[0] + span[1]) / 2
 
     @property
     def span(self) -> tuple[float, float] | None:
-        """Where it begins and ends, as well as is known."""
+        """Start and end in seconds, estimated if its times are unknown; None: unknown."""
         return self.rough_span if self.start is None or self.end is None else (self.start, self.end)
 
 
 @dataclass(frozen=True, slots=True)
 class WindowResult:
-    """What came back for a piece: the hypothesis (None if it failed) and the second it begins at."""
+    """The result of decoding a window."""
 
     span: WindowSpan
+    """Position of the window in the buffer."""
     start_seconds: float
+    """Seconds on the session's clock of the first decoded sample."""
     hypothesis: Hypothesis | None
+    """The hypothesis, or None if the decode failed."""
 
 
 class DecodingStrategy(Protocol):
-    """One stretch of audio through one engine: plans windows, and turns answers into words.
+    """Plans the windows of one engine for one pipeline, and turns their results into words.
 
-    ``plan_windows`` and ``emit_words`` are called for each segment in order and move on; ``plan_preview`` and ``preview_words``
-    are their counterparts for partials and change nothing. Several segments may be planned before
-    the first is said, if ``max_ahead`` allows it. Plans depend on the audio alone.
+    ``plan_windows`` and ``emit_words`` are called once per segment, in order, and advance the strategy.
+    ``plan_preview`` and ``preview_words`` are their counterparts for partials and change nothing. Several
+    segments may be planned before the words of the first are emitted. Plans depend only on the audio.
     """
 
     @property
     def repeats_windows(self) -> bool:
-        """Whether it may ask for a window twice: its hypothesis is then kept for a while."""
+        """Whether the same window may be planned twice, so that hypotheses are worth caching."""
 
     @property
     def max_ahead(self) -> int:
-        """How many decodes of this stretch may run at the same time."""
+        """Maximum number of concurrent decodes."""
 
     @property
     def state(self) -> object:
-        """The decoder's state for the next window."""
+        """Decoder state for the next window."""
 
     @property
     def holds_words(self) -> bool:
-        """Whether words of audio already planned may still be unsaid."""
+        """Whether words of planned audio may not have been emitted yet."""
 
     @property
     def keep_from(self) -> int:
-        """The first sample that a later plan may still ask for."""
+        """Position of the first sample that a later window may need."""
 
-    def plan_windows(self, cut: SegmentBounds) -> tuple[WindowSpan, ...]:
-        """Return the windows that this segment's words are in; none if nobody spoke."""
+    def plan_windows(self, bounds: SegmentBounds) -> tuple[WindowSpan, ...]:
+        """Return the windows that contain the segment's words; none without speech."""
 
-    def plan_preview(self, cut: SegmentBounds) -> tuple[WindowSpan, ...]:
-        """Return the windows for a partial at this point."""
+    def plan_preview(self, bounds: SegmentBounds) -> tuple[WindowSpan, ...]:
+        """Return the windows for a partial of the open segment."""
 
-    def emit_words(self, answers: Sequence[WindowResult], *, flush: bool) -> list[TimedWord]:
-        """Return the words that are new with this segment."""
+    def emit_words(self, results: Sequence[WindowResult], *, flush: bool) -> list[TimedWord]:
+        """Return the new words of the next segment, from the results of its windows."""
 
-    def preview_words(self, answers: Sequence[WindowResult]) -> list[TimedWord]:
-        """Return the words heard beyond what was said, settled or not."""
+    def preview_words(self, results: Sequence[WindowResult]) -> list[TimedWord]:
+        """Return the words after the last emitted word, from the results of a partial's windows."""
 
 
-def group_words(tokens: Sequence[Token], begins: float) -> list[TimedWord]:
-    """Return tokens grouped into words, their times moved from the window to the session's clock.
+def group_words(tokens: Sequence[Token], offset: float) -> list[TimedWord]:
+    """Group tokens into words and convert their times to the session's clock.
 
     Args:
-        tokens: In order; a leading space starts a word, and so does the first.
-        begins: Seconds on the session's clock of the window's first sample.
+        tokens: In order; the first token and each token with a leading space start a word.
+        offset: Seconds on the session's clock of the window's first sample.
     """
     words: list[list[Token]] = []
     for token in tokens:
@@ -145,49 +138,53 @@ def group_words(tokens: Sequence[Token], begins: float) -> list[TimedWord]:
             words.append([token])
         else:
             words[-1].append(token)
-    spoken = (_build_word(pieces, begins) for pieces in words)
-    return [word for word in spoken if word.text]
+    built = (_build_word(parts, offset) for parts in words)
+    return [word for word in built if word.text]
 
 
 def order_words(words: Sequence[TimedWord], until: float) -> list[TimedWord]:
-    """Return words of which none begins before the one before it ends, nor before ``until``.
+    """Adjust times so that words do not overlap and none starts before ``until``.
 
-    Two decodes do not time a word alike, and a decoder may say two in one frame: a word ends where the next
-    begins, and begins where the last one said ended. Words without times stay as they are.
+    Two decodes differ in the times of a word, and a decoder may emit two words in one frame. A word ends at
+    the latest where the next one starts. Words without times are unchanged.
     """
-    placed: list[TimedWord] = []
-    for word, after in zip_longest(words, words[1:]):
+    ordered: list[TimedWord] = []
+    for word, following in zip_longest(words, words[1:]):
         if word.start is None or word.end is None:
-            placed.append(word)
+            ordered.append(word)
             continue
         start = max(word.start, until)
-        most = word.end if after is None or after.start is None else min(word.end, after.start)
-        until = max(start, most)
-        placed.append(replace(word, start=start, end=until))
-    return placed
+        end = word.end if following is None or following.start is None else min(word.end, following.start)
+        until = max(start, end)
+        ordered.append(replace(word, start=start, end=until))
+    return ordered
 
 
 def find_last_end(words: Sequence[TimedWord], until: float) -> float:
-    """Return where the last word with times ends; ``until`` if there is none."""
+    """Return the end of the last word with times, or ``until`` without any."""
     return next((word.end for word in reversed(words) if word.end is not None), until)
 
 
-def _build_word(pieces: Sequence[Token], begins: float) -> TimedWord:
-    first, final = pieces[0], pieces[-1]
-    start = None if first.start is None else begins + first.start
-    end = None if final.start is None else begins + final.start + (final.duration or 0.0)
-    known = [p.confidence for p in pieces if p.confidence is not None]
-    return TimedWord("".join(p.text for p in pieces).strip(), start, end, min(known) if known else None)
+def _build_word(tokens: Sequence[Token], offset: float) -> TimedWord:
+    first, last = tokens[0], tokens[-1]
+    start = None if first.start is None else offset + first.start
+    end = None if last.start is None else offset + last.start + (last.duration or 0.0)
+    known = [token.confidence for token in tokens if token.confidence is not None]
+    text = "".join(token.text for token in tokens).strip()
+    return TimedWord(text, start, end, min(known) if known else None)
 
 
 def spread_words(words: Sequence[TimedWord], start: float, end: float) -> list[TimedWord]:
-    """Return words of a window, those without times placed in it by their letters.
+    """Estimate the times of words from their position in the text of a window.
 
     Args:
-        words: All that the window holds.
-        start: Seconds at which it begins.
-        end: And ends.
+        words: All words of the window.
+        start: Start of the window in seconds.
+        end: End of the window in seconds.
+
+    Returns:
+        The words with ``rough_span``.
     """
     edges = list(accumulate((len(word.text) + 1 for word in words), initial=0))
-    places = [start + (end - start) * edge / (edges[-1] or 1) for edge in edges]
-    return [replace(word, rough_span=about) for word, about in zip(words, pairwise(places), strict=True)]
+    times = [start + (end - start) * edge / (edges[-1] or 1) for edge in edges]
+    return [replace(word, rough_span=span) for word, span in zip(words, pairwise(times), strict=True)]
