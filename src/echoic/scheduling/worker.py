@@ -249,7 +249,7 @@ class Worker:
             if not hung:
                 return
             # Threads that hang in the engine from before the last reload are the incident that led to it.
-            if self._health.is_ready and any(one.started_at > self._health.reloaded_at for one in hung):
+            if self._health.is_ready and any(one.started_at >= self._health.reloaded_at for one in hung):
                 is_first = not any(thread.is_alive() for thread in self._hung_threads)
                 self._health.report_incident(time.monotonic(), can_reload=is_first)
             batches = [batch for thread in hung if (batch := thread.abandon()) is not None]
