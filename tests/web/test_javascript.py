@@ -65,7 +65,7 @@ def run(programs: Path, *arguments: str, **environment: str) -> str:
 
 
 def test_what_a_talk_is_made_of_is_told_apart(programs: Path) -> None:
-    assert "# fail 0" in run(programs, "--test", "--test-reporter=tap", "talk.test.js")
+    assert "# fail 0" in run(programs, "--test", "--test-reporter=tap", "transcript.test.js")
 
 
 def test_the_client_stands_servers_that_make_no_sense(programs: Path) -> None:

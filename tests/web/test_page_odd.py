@@ -53,60 +53,60 @@ NO_WORKLET = "Object.defineProperty(BaseAudioContext.prototype, 'audioWorklet', 
 
 #: Draws what a server tells, and returns what came of it.
 HOSTILE = """async (markup) => {
-  const { Talk } = await import("./talk.js");
-  const { Sheet } = await import("./sheet.js");
-  const { drawNotes, drawSpeakers } = await import("./beside.js");
+  const { Transcript } = await import("./transcript.js");
+  const { TranscriptView } = await import("./transcript_view.js");
+  const { drawNotes, drawSpeakers } = await import("./sidebar.js");
   const part = (id) => document.getElementById(id);
-  const talk = new Talk();
+  const transcript = new Transcript();
   const speaker = { speaker_id: 0, speaker_label: "SPEAKER_00" };
-  talk.note({ type: "final", text: markup, segment_id: 1, segment_start: 0, segment_end: 1, ...speaker });
+  transcript.addFrame({ type: "final", text: markup, segment_id: 1, segment_start: 0, segment_end: 1, ...speaker });
   const item = { description: `${markup} SPEAKER_00`, owner: markup };
   const source = { start: 0, end: 1, segment_range: [1, 1] };
-  talk.note({
+  transcript.addFrame({
     type: "insight", stage: "final", source,
     summary: [markup], topics: [markup], action_items: [item], decisions: [item],
   });
-  talk.call(0, markup);
-  talk.title = markup;
-  const sheet = new Sheet(part("transcript"), part("announcer"));
-  sheet.draw(talk);
+  transcript.setName(0, markup);
+  transcript.title = markup;
+  const sheet = new TranscriptView(part("transcript"), part("announcer"));
+  sheet.draw(transcript);
   sheet.announce(markup, true);
-  drawSpeakers(part("speakers"), talk, () => {});
-  drawNotes(part("notes"), talk);
+  drawSpeakers(part("speakers"), transcript, () => {});
+  drawNotes(part("notes"), transcript);
   return document.querySelectorAll("img, b, script:not([src])").length;
 }"""
 #: Draws finals of these speakers, one by one; returns the names then, and the rows so grown and drawn anew.
 LATE = """async (speakers) => {
-  const { Talk } = await import("./talk.js");
-  const { Sheet } = await import("./sheet.js");
-  const sheet = new Sheet(document.getElementById("transcript"), document.getElementById("announcer"));
-  const talk = new Talk();
+  const { Transcript } = await import("./transcript.js");
+  const { TranscriptView } = await import("./transcript_view.js");
+  const sheet = new TranscriptView(document.getElementById("transcript"), document.getElementById("announcer"));
+  const transcript = new Transcript();
   const seen = () => [...sheet.place.children].map((row) => `${row.className}: ${row.textContent.trim()}`);
   const steps = speakers.map((id, at) => {
     const who = id === null ? {} : { speaker_id: id, speaker_label: `SPEAKER_0${id}` };
     const moments = { segment_id: at + 1, segment_start: at, segment_end: at + 1 };
-    talk.note({ type: "final", text: `word ${at}.`, ...moments, ...who });
-    sheet.draw(talk);
+    transcript.addFrame({ type: "final", text: `word ${at}.`, ...moments, ...who });
+    sheet.draw(transcript);
     return [...sheet.place.querySelectorAll(".who")].map((who) => who.textContent);
   });
   const grown = seen();
   sheet.place.replaceChildren();
-  talk.revision++;
-  sheet.draw(talk);
+  transcript.revision++;
+  sheet.draw(transcript);
   return [steps, grown, seen()];
 }"""
 #: Draws ever more; returns how far it was scrolled by that, and how much was looked at for one more.
 SCROLLED = """async () => {
-  const { Talk } = await import("./talk.js");
-  const { Sheet } = await import("./sheet.js");
-  const sheet = new Sheet(document.getElementById("transcript"), document.getElementById("announcer"));
-  const talk = new Talk();
+  const { Transcript } = await import("./transcript.js");
+  const { TranscriptView } = await import("./transcript_view.js");
+  const sheet = new TranscriptView(document.getElementById("transcript"), document.getElementById("announcer"));
+  const transcript = new Transcript();
   const say = (count) => {
     for (let i = 0; i < count; i++) {
-      const at = talk.finals.length + 1;
+      const at = transcript.finals.length + 1;
       const moments = { segment_id: at, segment_start: at, segment_end: at + 1 };
-      talk.note({ type: "final", text: `word ${at}.`, ...moments });
-      sheet.draw(talk);
+      transcript.addFrame({ type: "final", text: `word ${at}.`, ...moments });
+      sheet.draw(transcript);
     }
   };
   const places = [];
@@ -114,16 +114,16 @@ SCROLLED = """async () => {
   places.push(scrollY);
   scrollTo(0, 100);
   say(100);
-  talk.volatile = "more";
-  sheet.drawVolatile(talk);
+  transcript.volatile = "more";
+  sheet.drawVolatile(transcript);
   places.push(scrollY);
   const text = Object.getOwnPropertyDescriptor(Node.prototype, "textContent");
   let looks = 0;
   const get = function () { looks++; return text.get.call(this); };
   Object.defineProperty(Node.prototype, "textContent", { ...text, get });
   say(1);
-  talk.volatile = "more";
-  sheet.drawVolatile(talk);
+  transcript.volatile = "more";
+  sheet.drawVolatile(transcript);
   return [...places, looks];
 }"""
 

@@ -1,6 +1,6 @@
 // Prints what the page's subtitles make of finals: [[finals, …], …] in, [{txt, srt, vtt, json}, …] out.
 import { readFileSync } from "node:fs";
-import { render } from "./subtitles.js";
+import { render } from "./formats.js";
 
 const talks = JSON.parse(readFileSync(process.argv[2], "utf8"));
 const forms = ["txt", "srt", "vtt", "json"];

@@ -1,10 +1,10 @@
-// Hands what is heard to the page, a twentieth of a second at a time, channels averaged.
+// Audio worklet: passes captured audio to the page in blocks of 1/20 s, channels averaged.
 class Recorder extends AudioWorkletProcessor {
   constructor() {
     super();
     this.block = new Float32Array(Math.round(sampleRate / 20));
     this.filled = 0;
-    this.port.onmessage = () => this.handOver(true);
+    this.port.onmessage = () => this.postBlock(true);
   }
 
   process([channels]) {
@@ -13,12 +13,12 @@ class Recorder extends AudioWorkletProcessor {
       let sum = 0;
       for (const channel of channels) sum += channel[at];
       this.block[this.filled++] = sum / channels.length;
-      if (this.filled === this.block.length) this.handOver(false);
+      if (this.filled === this.block.length) this.postBlock(false);
     }
     return true;
   }
 
-  handOver(isLast) {
+  postBlock(isLast) {
     this.port.postMessage({ samples: this.block.slice(0, this.filled), isLast });
     this.filled = 0;
   }

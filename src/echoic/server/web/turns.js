@@ -1,40 +1,40 @@
-// Finals as turns: paragraphs, each of one who speaks. The rules of src/echoic/turns.py. No page in here.
+// Groups finals into turns: paragraphs of one speaker each. The same rules as src/echoic/export/turns.py.
 
 /**
  * @typedef {{text: string, start: number, speaker: number | null, label: string | null}} Part Words of one speaker in a final.
  * @typedef {{speaker: number | null, label: string | null, heir: number | null, start: number, size: number,
- *   parts: {id: number, text: string, start: number}[]}} Turn `heir`: who spoke just before; one of whom nobody is known
- *   goes on in that turn if the same speaks next.
+ *   parts: {id: number, text: string, start: number}[]}} Turn `heir`: the speaker just before a turn without a
+ *   speaker, which joins the turn before if the same speaker follows.
  */
 
 /**
- * Seconds of silence, and letters at the end of a sentence and anywhere, after which a paragraph ends. Of more than LONG
- * nobody is taken to be the speaker who is not told.
+ * A paragraph ends after PAUSE seconds of silence, with a sentence after LONG letters, and anywhere after LONGEST letters.
+ * A turn without a speaker that is longer than LONG joins no other.
  */
 export const PAUSE = 2.5;
 export const LONG = 420;
 const LONGEST = 1500;
 const SENTENCE_END = /[.?!…。？！]["'”’)]*$/;
-/** Words whose full stop ends no sentence, and initials; "I." is seldom one. */
+/** Abbreviations and initials, whose full stop ends no sentence; "I." is seldom an initial. */
 const ABBREVIATION = /(?<![\p{L}\p{N}_.])(?:Mr|Mrs|Ms|Dr|St|Prof|vs|[A-HJ-Z])\.$/u;
 const NUMBER = /(?<![\p{L}\p{N}_.])No\.$/u;
 
 /**
- * Return what is said, turn by turn. A few words of which nobody could tell who said them go on in a turn where the same
- * speaks before and after them; else they are one alone.
- * @param {any[]} finals Frames, in their order.
- * @param {Set<number>} [breaks] Ids of finals after which the user wanted a paragraph.
+ * Group finals into turns. A few words without a speaker join a turn if the same speaker speaks before and after them;
+ * otherwise they are a turn of their own.
+ * @param {any[]} finals In the order of their times.
+ * @param {Set<number>} [breaks] Ids of finals after which a paragraph ends.
  * @returns {Turn[]}
  */
-export function turnsOf(finals, breaks = new Set()) {
+export function groupTurns(finals, breaks = new Set()) {
   const turns = new Turns(breaks);
   for (const final of finals) turns.add(final);
   return turns.all;
 }
 
-/** Turns that grow final by final: only the last two change. */
+/** Turns that grow with each final: only the last two change. */
 export class Turns {
-  /** @param {Set<number>} breaks As for `turnsOf`. */
+  /** @param {Set<number>} breaks As for `groupTurns`. */
   constructor(breaks) {
     this.breaks = breaks;
     /** @type {Turn[]} */
@@ -47,10 +47,10 @@ export class Turns {
   add(final) {
     for (const part of partsOf(final)) {
       const isFirst = this.before !== final;
-      const paused = isFirst && this.before !== null && pauses(this.before, final, this.breaks);
+      const paused = isFirst && this.before !== null && isParagraphBreak(this.before, final, this.breaks);
       const { speaker, label, start } = part;
       const known = this.all.at(-1);
-      if (known && !paused && goesOn(known, part)) this._join();
+      if (known && !paused && isBetweenSame(known, part)) this._join();
       const last = this.all.at(-1);
       if (!last || last.speaker !== speaker || paused || (isFirst && isFull(last, part))) {
         const heir = last && speaker === null && !paused ? last.speaker : null;
@@ -63,7 +63,7 @@ export class Turns {
     }
   }
 
-  /** Make the last two one. */
+  /** Join the last two turns. */
   _join() {
     const { parts, size } = /** @type {Turn} */ (this.all.pop());
     const turn = /** @type {Turn} */ (this.all.at(-1));
@@ -72,22 +72,22 @@ export class Turns {
   }
 }
 
-/** Whether a sentence ends with a text; "No." does not where a number is following. @param {string} text @param {string} [following] */
+/** Return whether a text ends a sentence; "No." before a number does not. @param {string} text @param {string} [following] */
 export function endsSentence(text, following = "") {
   if (!SENTENCE_END.test(text) || ABBREVIATION.test(text)) return false;
   return !(/^\p{Nd}/u.test(following) && NUMBER.test(text));
 }
 
-/** Whether a turn of nobody known is of who speaks before it and in the part. @param {Turn} turn @param {Part} part */
-const goesOn = (turn, part) => turn.speaker === null && turn.heir !== null && turn.heir === part.speaker && turn.size <= LONG;
+/** Return whether a turn without a speaker lies between two parts of one speaker. @param {Turn} turn @param {Part} part */
+const isBetweenSame = (turn, part) => turn.speaker === null && turn.heir !== null && turn.heir === part.speaker && turn.size <= LONG;
 
 /** @param {any} before @param {any} final @param {Set<number>} breaks */
-const pauses = (before, final, breaks) => breaks.has(before.segment_id) || final.segment_start - before.segment_end > PAUSE;
+const isParagraphBreak = (before, final, breaks) => breaks.has(before.segment_id) || final.segment_start - before.segment_end > PAUSE;
 
 /** @param {Turn} turn @param {Part} part */
 const isFull = ({ size, parts }, part) => size > LONGEST || (size > LONG && endsSentence(parts.at(-1)?.text ?? "", part.text));
 
-/** Return the words of a final by who says them. @param {any} final @returns {Part[]} */
+/** Split a final by speakers. @param {any} final @returns {Part[]} */
 export function partsOf(final) {
   const own = final.speaker_id ?? null;
   const words = final.words ?? [];
@@ -111,7 +111,7 @@ export function partsOf(final) {
   return parts;
 }
 
-/** The protocol's label of a speaker. @param {number} id */
+/** Return the protocol's label of a speaker. @param {number} id */
 export const labelOf = (id) => `SPEAKER_${String(id).padStart(2, "0")}`;
 
 /** @param {string} text */

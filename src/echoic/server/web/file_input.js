@@ -1,11 +1,11 @@
-// Files that are chosen, or dropped anywhere on the page.
+// Takes files from the file button and from drops anywhere on the page.
 
-import { part } from "./dock.js";
+import { byId } from "./controls.js";
 
-/** @param {(file: File) => void} onfile @param {() => boolean} isFree Whether one may come now. */
-export function takeFiles(onfile, isFree) {
-  part("file").addEventListener("change", (/** @type {any} */ { target }) => {
-    if (target.files[0]) onfile(target.files[0]);
+/** @param {(file: File) => void} onFile @param {() => boolean} isFree Whether a file can be taken now. */
+export function listenForFiles(onFile, isFree) {
+  byId("file").addEventListener("change", (/** @type {any} */ { target }) => {
+    if (target.files[0]) onFile(target.files[0]);
     target.value = "";
   });
   document.addEventListener("dragover", (event) => {
@@ -19,9 +19,9 @@ export function takeFiles(onfile, isFree) {
     event.preventDefault();
     document.body.classList.remove("dropping");
     const file = event.dataTransfer?.files[0];
-    if (file) onfile(file);
+    if (file) onFile(file);
   });
 }
 
-/** Whether it is a file that is dragged; text goes where text goes. @param {DragEvent} event */
+/** Return whether a file is dragged; dragged text is left to the browser. @param {DragEvent} event */
 const isFile = ({ dataTransfer }) => Boolean(dataTransfer?.types.includes("Files"));

@@ -1,39 +1,39 @@
-// A talk, drawn as paragraphs. What is there already is left alone.
+// Draws a transcript as paragraphs; only changed nodes are touched.
 
 import { endsSentence } from "./turns.js";
 
-/** @typedef {import("./talk.js").Talk} Talk */
+/** @typedef {import("./transcript.js").Transcript} Transcript */
 /** @typedef {import("./turns.js").Turn} Turn */
 
 export const VOICES = 8; // colours
-const NEAR = 48; // pixels below the dock's edge within which the end is still followed
-const SPOKEN = 90; // letters after which a screen reader is told without the end of a sentence
+const FOLLOW_MARGIN = 48; // pixels below the window within which the view still scrolls with the text
+const MAX_UNANNOUNCED = 90; // letters that wait for the end of a sentence before a screen reader gets them
 
-export class Sheet {
+export class TranscriptView {
   /** @param {HTMLElement} place @param {HTMLElement} announcer */
   constructor(place, announcer) {
     this.place = place;
     this.announcer = announcer;
     this.volatile = element("span", "volatile");
-    this.unsaid = "";
-    /** What is drawn. @type {Talk | null} */
-    this.talk = null;
+    this.unannounced = "";
+    /** The transcript that is drawn. @type {Transcript | null} */
+    this.transcript = null;
     this.revision = 0;
   }
 
-  /** @param {Talk} talk */
-  draw(talk) {
+  /** @param {Transcript} transcript */
+  draw(transcript) {
     const follows = this._isAtEnd();
-    this._drawTurns(talk);
-    this._drawVolatile(talk);
+    this._drawTurns(transcript);
+    this._drawVolatile(transcript);
     if (follows) this._follow();
   }
 
-  /** Draw what may still change, and nothing else. @param {Talk} talk */
-  drawVolatile(talk) {
+  /** Draw only the provisional words. @param {Transcript} transcript */
+  drawVolatile(transcript) {
     const follows = this._isAtEnd();
-    if (!this.place.children.length) this._drawTurns(talk);
-    this._drawVolatile(talk);
+    if (!this.place.children.length) this._drawTurns(transcript);
+    this._drawVolatile(transcript);
     if (follows) this._follow();
   }
 
@@ -41,24 +41,24 @@ export class Sheet {
     this.place.lastElementChild?.lastElementChild?.scrollIntoView({ block: "nearest" });
   }
 
-  /** @param {Talk} talk */
-  _drawTurns(talk) {
-    const turns = talk.turns.length || !talk.volatile ? talk.turns : [NOBODY];
-    const isOther = talk !== this.talk || talk.revision !== this.revision;
-    [this.talk, this.revision] = [talk, talk.revision];
+  /** @param {Transcript} transcript */
+  _drawTurns(transcript) {
+    const turns = transcript.turns.length || !transcript.volatile ? transcript.turns : [EMPTY_TURN];
+    const isOther = transcript !== this.transcript || transcript.revision !== this.revision;
+    [this.transcript, this.revision] = [transcript, transcript.revision];
     const first = isOther ? 0 : Math.max(0, this.place.children.length - 2);
     while (this.place.children.length > turns.length) this.place.lastElementChild?.remove();
-    for (let at = first; at < turns.length; at++) this._drawTurn(turns[at], at, talk);
+    for (let at = first; at < turns.length; at++) this._drawTurn(turns[at], at, transcript);
   }
 
-  /** @param {Turn} turn @param {number} at @param {Talk} talk */
-  _drawTurn(turn, at, talk) {
+  /** @param {Turn} turn @param {number} at @param {Transcript} transcript */
+  _drawTurn(turn, at, transcript) {
     let row = /** @type {HTMLElement | null} */ (this.place.children[at] ?? null);
-    if (!row) this.place.append((row = blank()));
+    if (!row) this.place.append((row = buildRow()));
     const [margin, text] = /** @type {any} */ (row.children);
     const voiced = turn.speaker === null ? "" : ` voiced voice-${turn.speaker % VOICES}`;
     set(row, "className", `turn${voiced}`);
-    const name = turn.speaker === null ? "" : talk.nameOf(turn.speaker);
+    const name = turn.speaker === null ? "" : transcript.nameOf(turn.speaker);
     set(margin.children[0], "textContent", name);
     set(margin.children[0], "title", name);
     set(margin.children[1], "textContent", turn.parts.length ? clock(turn.start) : "");
@@ -78,11 +78,11 @@ export class Sheet {
     }
   }
 
-  /** @param {Talk} talk */
-  _drawVolatile(talk) {
+  /** @param {Transcript} transcript */
+  _drawVolatile(transcript) {
     const text = this.place.lastElementChild?.lastElementChild;
-    set(this.volatile, "textContent", talk.volatile);
-    if (!text || !talk.volatile) this.volatile.remove();
+    set(this.volatile, "textContent", transcript.volatile);
+    if (!text || !transcript.volatile) this.volatile.remove();
     else if (text.lastChild !== this.volatile) text.append(this.volatile);
   }
 
@@ -90,25 +90,25 @@ export class Sheet {
     const last = this.place.lastElementChild?.lastElementChild;
     if (!last) return true;
     const { bottom } = last.getBoundingClientRect();
-    return bottom > 0 && bottom < innerHeight + NEAR; // whoever looks at what stands further down stays there
+    return bottom > 0 && bottom < innerHeight + FOLLOW_MARGIN; // a reader who scrolled elsewhere stays there
   }
 
-  /** Tell a screen reader what is final, a sentence at a time. @param {string} text @param {boolean} [atOnce] */
+  /** Announce final text to screen readers, a sentence at a time. @param {string} text @param {boolean} [atOnce] */
   announce(text, atOnce = false) {
-    this.unsaid = `${this.unsaid} ${text}`.trim();
-    if (!this.unsaid || !(atOnce || this.unsaid.length > SPOKEN || endsSentence(this.unsaid))) return;
+    this.unannounced = `${this.unannounced} ${text}`.trim();
+    if (!this.unannounced || !(atOnce || this.unannounced.length > MAX_UNANNOUNCED || endsSentence(this.unannounced))) return;
     const line = element("p", "");
-    line.textContent = this.unsaid;
-    this.unsaid = "";
+    line.textContent = this.unannounced;
+    this.unannounced = "";
     this.announcer.append(line);
     if (this.announcer.children.length > 3) this.announcer.firstElementChild?.remove();
   }
 }
 
 /** @type {Turn} */
-const NOBODY = { speaker: null, label: null, heir: null, start: 0, size: 0, parts: [] };
+const EMPTY_TURN = { speaker: null, label: null, heir: null, start: 0, size: 0, parts: [] };
 
-function blank() {
+function buildRow() {
   const row = element("div", "turn");
   const margin = element("p", "margin");
   margin.append(element("span", "who"), " ", element("time", ""));
@@ -126,7 +126,7 @@ export function element(name, kind, text = "") {
   return made;
 }
 
-/** Set what differs: what is set anew is drawn anew, and read out anew. @param {any} node @param {string} key @param {string} value */
+/** Set a property if it differs: browsers redraw, and screen readers repeat, what is set again. @param {any} node @param {string} key @param {string} value */
 function set(node, key, value) {
   if (node[key] !== value) node[key] = value;
 }

@@ -1,7 +1,7 @@
-// Finals as text, SubRip, WebVTT and JSON: the rules of src/echoic/subtitles.py, and the same files.
+// Renders finals as text, SubRip, WebVTT and JSON: the same files as src/echoic/export/formats.py.
 
-import { cues, oneLine } from "./cues.js";
-import { turnsOf } from "./turns.js";
+import { buildCues, oneLine } from "./cues.js";
+import { groupTurns } from "./turns.js";
 
 /** @typedef {import("./cues.js").Cue} Cue */
 /** @typedef {import("./cues.js").Naming} Naming */
@@ -10,10 +10,10 @@ import { turnsOf } from "./turns.js";
 const byLabel = (_, label) => label;
 
 /**
- * Return the finals in a format: `txt`, `srt`, `vtt` or `json`.
- * @param {any[]} finals Frames, in their order.
+ * Render finals in a format: `txt`, `srt`, `vtt` or `json`.
+ * @param {any[]} finals In the order of their times.
  * @param {string} form
- * @param {{naming?: Naming, insights?: any[], breaks?: Set<number>}} [more] `breaks`: as `turnsOf` takes them.
+ * @param {{naming?: Naming, insights?: any[], breaks?: Set<number>}} [more] `breaks`: as `groupTurns` takes them.
  */
 export function render(finals, form, { naming = byLabel, insights = [], breaks } = {}) {
   if (form === "srt") return srt(finals, naming);
@@ -27,7 +27,7 @@ const transcript = (finals) => finals.map(({ text }) => text).filter(Boolean).jo
 
 /** @param {any[]} finals @param {Naming} naming @param {Set<number>} [breaks] */
 function text(finals, naming, breaks) {
-  const paragraphs = turnsOf(finals, breaks).map(({ speaker, label, parts }) => {
+  const paragraphs = groupTurns(finals, breaks).map(({ speaker, label, parts }) => {
     const name = label === null ? "" : oneLine(naming(/** @type {number} */ (speaker), label));
     const said = oneLine(parts.map(({ text }) => text).join(" "));
     return said && name ? `${name}: ${said}` : said;
@@ -38,8 +38,8 @@ function text(finals, naming, breaks) {
 /** @param {any[]} finals @param {Naming} naming */
 function srt(finals, naming) {
   const block = (/** @type {Cue} */ cue, /** @type {number} */ at) =>
-    `${at + 1}\n${clock(cue.start, ",")} --> ${clock(cue.end, ",")}\n${plain(cue.lines.join("\n"))}\n`;
-  return cues(finals, naming, true).map(block).join("\n");
+    `${at + 1}\n${clock(cue.start, ",")} --> ${clock(cue.end, ",")}\n${escapeSubRip(cue.lines.join("\n"))}\n`;
+  return buildCues(finals, naming, true).map(block).join("\n");
 }
 
 /** @param {any[]} finals @param {Naming} naming */
@@ -48,7 +48,7 @@ function vtt(finals, naming) {
     const voice = cue.speaker ? `<v ${escape(cue.speaker)}>` : "";
     return `${clock(cue.start, ".")} --> ${clock(cue.end, ".")}\n${voice}${escape(cue.lines.join("\n"))}\n`;
   };
-  return ["WEBVTT\n", ...cues(finals, naming).map(block)].join("\n");
+  return ["WEBVTT\n", ...buildCues(finals, naming).map(block)].join("\n");
 }
 
 /** @param {any[]} finals @param {Naming} naming @param {any[]} insights */
@@ -75,7 +75,7 @@ function clock(value, mark) {
   return `${two(Math.floor(seconds / 3600))}:${two(Math.floor(seconds / 60) % 60)}:${two(seconds % 60)}${mark}${rest}`;
 }
 
-/** SubRip has tags and an arrow, and no way to escape them. @param {string} text */
-const plain = (text) => text.replaceAll("-->", "→").replaceAll("<", "‹").replaceAll(">", "›");
+/** Replace tags and arrows, which SubRip cannot escape. @param {string} text */
+const escapeSubRip = (text) => text.replaceAll("-->", "→").replaceAll("<", "‹").replaceAll(">", "›");
 /** @param {string} text */
 const escape = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");

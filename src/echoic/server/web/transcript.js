@@ -1,38 +1,38 @@
-// What was said in one recording, as the frames tell it: turns to show, finals to save. No page in here.
+// The transcript of one recording, built from frames: turns to show, finals to save. Does not touch the page.
 
 import { Turns, labelOf } from "./turns.js";
 
-export class Talk {
+export class Transcript {
   constructor() {
-    /** How often what was there already changed. */
+    /** Counts changes of turns other than the last two. */
     this.revision = 0;
     this._turns = new Turns(new Set());
-    /** For how long each one spoke. @type {Map<number, number>} */
+    /** Seconds that each speaker spoke. @type {Map<number, number>} */
     this.seconds = new Map();
-    /** When it began. */
+    /** Time at which the recording began. */
     this.began = new Date();
-    /** What it is of, where that is a file. */
+    /** The name of the file, if it is one. */
     this.title = "";
-    this.empty();
+    this.clear();
   }
 
-  empty() {
+  clear() {
     /** @type {any[]} */
     this.finals = [];
-    /** Names that the user gave. @type {Map<number, string>} */
+    /** Names typed by the user. @type {Map<number, string>} */
     this.names = new Map();
-    /** Ids of finals after which the user wanted a paragraph. @type {Set<number>} */
+    /** Ids of finals after which a paragraph ends. @type {Set<number>} */
     this.breaks = new Set();
     /** Insights of commits, and the live one after them. @type {any[]} */
     this.insights = [];
     this.trouble = "";
     this.volatile = "";
-    this.heard = 0; // seconds of which finals told
+    this.duration = 0; // seconds, up to the last final
     this.isSaved = true;
-    this._begin();
+    this._restartTurns();
   }
 
-  _begin() {
+  _restartTurns() {
     this.revision++;
     this._turns = new Turns(this.breaks);
     this.seconds.clear();
@@ -42,20 +42,20 @@ export class Talk {
     return !this.finals.length && !this.volatile;
   }
 
-  /** Note a frame. @param {any} frame @returns {string} What of it is to be drawn: `volatile`, `text`, `turns`, `notes` or nothing. */
-  note(frame) {
+  /** Add a frame. @param {any} frame @returns {string} The part to redraw: `volatile`, `text`, `turns`, `notes` or none. */
+  addFrame(frame) {
     if (frame.type === "partial") {
       this.volatile = frame.text;
       return "volatile";
     }
-    if (frame.type === "final") return this._final(frame);
+    if (frame.type === "final") return this._addFinal(frame);
     if (frame.type === "full_transcript") {
       this.volatile = "";
-      this.paragraph();
+      this.endParagraph();
       return "text";
     }
-    if (frame.type === "diarization_summary") return this._correct(frame);
-    if (frame.type === "insight") return this._insight(frame);
+    if (frame.type === "diarization_summary") return this._applySummary(frame);
+    if (frame.type === "insight") return this._addInsight(frame);
     if (frame.type === "insight_error") {
       this.trouble = frame.message;
       return "notes";
@@ -63,25 +63,25 @@ export class Talk {
     return "";
   }
 
-  /** Have what is said next begin a paragraph. */
-  paragraph() {
+  /** End the paragraph after the last final. */
+  endParagraph() {
     const last = this.finals.at(-1);
     if (last) this.breaks.add(last.segment_id);
   }
 
   /** @param {any} final */
-  _final(final) {
+  _addFinal(final) {
     this.finals.push(final);
     this.volatile = "";
     this.isSaved = false;
-    this.heard = final.segment_end;
+    this.duration = final.segment_end;
     const before = this.seconds.size;
-    this._count(final);
+    this._addToTurns(final);
     return this.seconds.size > before ? "turns" : "text";
   }
 
   /** @param {any} final */
-  _count(final) {
+  _addToTurns(final) {
     this._turns.add(final);
     const { segment_start: start, segment_end: end, speaker_id: own, text } = final;
     const pieces = final.words?.length ? final.words : text ? [{ start, end }] : [];
@@ -90,8 +90,8 @@ export class Talk {
     }
   }
 
-  /** Take the second look at who spoke. @param {any} summary */
-  _correct(summary) {
+  /** Apply a summary, which may correct the speakers of finals. @param {any} summary */
+  _applySummary(summary) {
     const found = new Map(summary.speaker_map.map((/** @type {any} */ row) => [row.segment_id, row]));
     for (const final of this.finals) {
       const row = found.get(final.segment_id);
@@ -101,51 +101,51 @@ export class Talk {
       final.speaker_label = row.speaker_label;
       for (const word of final.words ?? []) if (word.speaker_id === before) word.speaker_id = row.speaker_id;
     }
-    this._begin();
-    for (const final of this.finals) this._count(final);
+    this._restartTurns();
+    for (const final of this.finals) this._addToTurns(final);
     return "turns";
   }
 
   /** @param {any} insight */
-  _insight(insight) {
+  _addInsight(insight) {
     this.trouble = "";
     if (this.insights.at(-1)?.stage === "live") this.insights.pop();
     this.insights.push(insight);
     return "notes";
   }
 
-  /** Their numbers. */
+  /** Ids of the speakers, ascending. */
   get speakers() {
     return [...this.seconds.keys()].sort((one, other) => one - other);
   }
 
-  /** Give a speaker a name. @param {number} id @param {string} name */
-  call(id, name) {
+  /** Name a speaker. @param {number} id @param {string} name */
+  setName(id, name) {
     this.names.set(id, name);
     this.revision++;
   }
 
-  /** What a speaker is called here. @param {number} id */
+  /** Return the name shown for a speaker. @param {number} id */
   nameOf(id) {
     return this.names.get(id) || `Speaker ${id + 1}`;
   }
 
   /**
-   * What one is called in a file: as on the page; in JSON by the protocol's label unless a name was given.
+   * Return the naming of speakers in a file: as on the page; in JSON the protocol's label unless a name was typed.
    * @param {string} form @returns {import("./cues.js").Naming}
    */
   naming(form) {
     return (id, label) => this.names.get(id) || (form === "json" || !Number.isInteger(id) ? label : this.nameOf(id));
   }
 
-  /** Put names in place of labels in a text of an insight. @param {string} text */
-  named(text) {
-    let told = text;
-    for (const id of this.speakers) told = told.replaceAll(labelOf(id), () => this.nameOf(id));
-    return told;
+  /** Replace labels by names in a text of an insight. @param {string} text */
+  replaceLabels(text) {
+    let result = text;
+    for (const id of this.speakers) result = result.replaceAll(labelOf(id), () => this.nameOf(id));
+    return result;
   }
 
-  /** @returns {import("./turns.js").Turn[]} Of them only the last two change, until there is another revision. */
+  /** @returns {import("./turns.js").Turn[]} Only the last two change while `revision` stays the same. */
   get turns() {
     return this._turns.all;
   }
