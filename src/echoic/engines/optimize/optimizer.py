@@ -111,7 +111,7 @@ def optimize_model(
         stem = CTC_STEM if files.kind == "ctc" else ENCODER_STEM
         earlier = find_optimized_files(folder, stem)
         if earlier and not force:
-            raise OptimizeError(f"{earlier[0]} is there already; --again makes it anew.")
+            raise OptimizeError(f"{earlier[0]} exists already. Use --again to optimize the model again.")
         source = _require_source(folder, stem)
         fused = None if files.kind == "ctc" else _find_source(folder, JOINT_STEM)
         original = replace(files, encoder=source, joint=fused or files.joint)
@@ -149,7 +149,7 @@ def _write_optimized(
     if fused is not None:
         parts = _write_split_networks(fused, work, weight_steps, notes)
     elif original.kind != "ctc":
-        notes.append(f"There is no {JOINT_STEM}.onnx in full precision to cut.")
+        notes.append(f"There is no {JOINT_STEM}.onnx in full precision to split.")
     target = work / f"{stem}.{ROW_FORM}.onnx"
     on_step(f"Making {target.name}")
     _write_quantized(original.encoder, target, weight_steps)
@@ -169,17 +169,17 @@ def _choose_trial(original: ModelTrial, optimized: ModelTrial, notes: list[str])
     agreement = optimized.measure_agreement(original)
     if original.measure_agreement(original) is None:
         notes.append(
-            f"{original.encoder.name} hears nothing in the recordings, so nothing can be compared and it "
-            "stays: give --audio with speech in a language that it knows."
+            f"{original.encoder.name} recognized nothing in the recordings, so nothing can be compared and "
+            "it stays in use. Give --audio with speech in a language that the model knows."
         )
     elif agreement is None or agreement < _MIN_AGREEMENT:
         notes.append(
-            f"{optimized.encoder.name}: fewer than {_MIN_AGREEMENT:.0%} of the tokens are those that "
-            f"{original.encoder.name} hears, so it is not taken. --audio compares with speech of your own."
+            f"{optimized.encoder.name} recognized fewer than {_MIN_AGREEMENT:.0%} of the tokens of "
+            f"{original.encoder.name}, so it is not used. Use --audio to compare with speech of your own."
         )
     elif optimized.compare_cost(original) >= 1:
         notes.append(
-            f"{optimized.encoder.name} is not faster here than {original.encoder.name}, which stays."
+            f"{optimized.encoder.name} is not faster here than {original.encoder.name}, which stays in use."
         )
     else:
         return optimized
@@ -196,7 +196,7 @@ def _require_source(folder: Path, stem: str) -> Path:
     source = _find_source(folder, stem)
     if source is None:
         raise OptimizeError(
-            f"{folder} holds no {stem}.onnx in full precision, which a faster form is made of: "
+            f"{folder} has no {stem}.onnx in full precision to optimize: "
             f"echoic models get {folder.name} --quantization none"
         )
     needed = max(round(measure_graph_size(source) * _FREE_SPACE_SHARE), _MIN_FREE_BYTES)
@@ -230,7 +230,7 @@ def _write_quantized(source: Path, target: Path, weight_steps: int) -> None:
         count = rewrite_products(graph)
         model = graph.build_model()
     if not count:
-        raise OptimizeError(f"{source} holds no products in full precision: it is quantized already.")
+        raise OptimizeError(f"{source} has no products in full precision: it is quantized already.")
     _save_model(model, target)
 
 
@@ -242,7 +242,7 @@ def _write_split_networks(
         with _reporting_damage(fused):
             weights = split.read_decoder_weights(_load_float32(fused), fused.parent)
     except split.SplitError as difference:
-        notes.append(f"{fused.name} stays in one piece. {difference}")
+        notes.append(f"{fused.name} was not split. {difference}")
         return None
     builders = (split.build_projection_graph, split.build_prediction_graph, split.build_joint_graph)
     first, second, third = (work / f"{stem}.{ROW_FORM}.onnx" for stem in SPLIT_STEMS)
@@ -258,7 +258,7 @@ def _save_model(model: onnx.ModelProto, target: Path) -> None:
         onnx.save(model, target, save_as_external_data=is_large, location=f"{target.name}.data")
     except OSError as failure:
         raise OptimizeError(
-            f"{target.parent} cannot be written: {failure.strerror}. The model is as it was."
+            f"{target.parent} cannot be written: {failure.strerror}. The model is unchanged."
         ) from failure
 
 
@@ -275,7 +275,7 @@ def _lock_folder(folder: Path) -> Iterator[None]:
         with FileLock(place.with_name(f".{place.name}.lock") if is_beside else place / ".lock", timeout=0):
             yield
     except Timeout:
-        raise OptimizeError(f"Another process makes or fetches {folder.name} now; try again later.") from None
+        raise OptimizeError(f"Another process is writing to {folder.name}; try again later.") from None
     except PermissionError as failure:
         raise OptimizeError(f"{folder} cannot be written: {failure.strerror}.") from failure
 

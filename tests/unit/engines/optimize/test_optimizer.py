@@ -152,7 +152,7 @@ def test_a_fused_network_of_another_structure_is_not_split(copy: Path) -> None:
     relu.op_type = "Tanh"
     onnx.save(model, copy / JOINT)
     outcome = optimize_model(copy, keep_all=True)
-    assert outcome.notes[0] == f"{JOINT} stays in one piece. Relu is not where it is expected."
+    assert outcome.notes[0] == f"{JOINT} was not split. Relu is not where it is expected."
     assert inspect_onnx_folder(copy).split_joint is None
 
 
@@ -219,7 +219,7 @@ def test_a_disk_that_fills_up_leaves_the_model_unchanged(copy: Path, monkeypatch
 
     before = sorted(copy.iterdir())
     monkeypatch.setattr(onnx, "save", full_disk)
-    with pytest.raises(OptimizeError, match=r"No space left on device\. The model is as it was"):
+    with pytest.raises(OptimizeError, match=r"No space left on device\. The model is unchanged"):
         optimize_model(copy)
     assert sorted(copy.iterdir()) == before
 
@@ -265,7 +265,7 @@ def test_a_faster_form_with_the_same_tokens_is_used(copy: Path, outcomes: SetOut
         ((11, "abcdefghij", "abcdefghij"), "is not faster here"),
         ((4, "abcdefghix", "abcdefghij"), "fewer than 95% of the tokens"),
         ((4, "", "abcdefghij"), "fewer than 95% of the tokens"),
-        ((4, "", ""), "give --audio"),
+        ((4, "", ""), "Give --audio"),
     ],
 )
 def test_the_original_stays_in_use_and_a_note_says_why(
@@ -307,7 +307,7 @@ def test_a_model_that_was_optimized_earlier_stays_usable(
 def test_without_speech_the_original_stays_with_a_note(copy: Path) -> None:
     outcome = optimize_model(copy)
     assert outcome.chosen is outcome.trials[0]
-    assert "give --audio" in outcome.notes[-1]
+    assert "Give --audio" in outcome.notes[-1]
     assert inspect_onnx_folder(copy).encoder.name == ENCODER
 
 
@@ -349,6 +349,6 @@ def test_an_unreadable_manifest_lets_no_optimized_form_be_loaded(copy: Path) -> 
 def test_one_process_at_a_time_writes_to_a_folder(copy: Path) -> None:
     with (
         FileLock(copy.with_name(f".{copy.name}.lock"), timeout=0),
-        pytest.raises(OptimizeError, match="Another process makes or fetches tiny"),
+        pytest.raises(OptimizeError, match="Another process is writing to tiny"),
     ):
         optimize_model(copy)
