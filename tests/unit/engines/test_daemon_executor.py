@@ -12,7 +12,7 @@ def nothing() -> None:
     pass
 
 
-def test_all_calls_are_made_by_one_thread_whoever_asks() -> None:
+def test_one_thread_runs_the_calls_of_all_threads() -> None:
     own = DaemonExecutor("own", nothing)
     with ThreadPoolExecutor(4) as askers:
         threads = list(askers.map(lambda _: own.run_call(threading.current_thread), range(20)))
@@ -21,7 +21,7 @@ def test_all_calls_are_made_by_one_thread_whoever_asks() -> None:
     assert len({thread.ident for thread in threads}) == 1
 
 
-def test_an_answer_comes_back_and_so_does_a_failure() -> None:
+def test_results_and_errors_reach_the_caller() -> None:
     own = DaemonExecutor("own", nothing)
     assert own.run_call(divmod, 7, 2) == (3, 1)
     with pytest.raises(ZeroDivisionError):
@@ -30,7 +30,7 @@ def test_an_answer_comes_back_and_so_does_a_failure() -> None:
     own.shutdown()
 
 
-def test_the_thread_ends_with_a_last_call_and_is_asked_no_more() -> None:
+def test_shutdown_runs_the_last_call_and_rejects_more() -> None:
     last: list[str] = []
     own = DaemonExecutor("own", lambda: last.append(threading.current_thread().name))
     own.run_call(nothing)
@@ -42,7 +42,7 @@ def test_the_thread_ends_with_a_last_call_and_is_asked_no_more() -> None:
         own.run_call(nothing)
 
 
-def test_what_was_asked_before_the_end_is_still_done() -> None:
+def test_calls_queued_before_shutdown_still_run() -> None:
     own, begun, gate = DaemonExecutor("own", nothing), threading.Event(), threading.Event()
 
     def wait() -> bool:

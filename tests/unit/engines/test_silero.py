@@ -19,8 +19,8 @@ def model() -> SileroModel:
     return SileroModel()
 
 
-def hum(seconds: float) -> NDArray[np.float32]:
-    """Pulses at 120 Hz with one resonance, four syllables a second: a voice as far as the model can tell."""
+def build_voice(seconds: float) -> NDArray[np.float32]:
+    """Pulses at 120 Hz with one resonance, four syllables a second: speech to the model."""
     time = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     tones = 120 * np.arange(1, 30)[:, np.newaxis]
     pulses = (np.sin(2 * np.pi * tones * time) * np.exp(-(((tones - 600) / 300) ** 2))).sum(axis=0)
@@ -33,19 +33,19 @@ def test_silence_is_no_speech(model: SileroModel) -> None:
 
 
 def test_a_voice_is_speech(model: SileroModel) -> None:
-    frames = hum(2.048).reshape(-1, FRAME_SAMPLES)
+    frames = build_voice(2.048).reshape(-1, FRAME_SAMPLES)
     assert np.mean(model.build_detector().probabilities(frames)) > 0.5
 
 
-def test_frames_give_the_same_however_many_come_at_a_time(model: SileroModel) -> None:
-    frames = hum(1.024).reshape(-1, FRAME_SAMPLES)
+def test_probabilities_do_not_depend_on_the_call_sizes(model: SileroModel) -> None:
+    frames = build_voice(1.024).reshape(-1, FRAME_SAMPLES)
     whole = list(model.build_detector().probabilities(frames))
     voice = model.build_detector()
     assert [*voice.probabilities(frames[:5]), *voice.probabilities(frames[5:])] == whole
 
 
 def test_streams_share_no_state(model: SileroModel) -> None:
-    frames = hum(0.512).reshape(-1, FRAME_SAMPLES)
+    frames = build_voice(0.512).reshape(-1, FRAME_SAMPLES)
     alone = list(model.build_detector().probabilities(frames))
     one, other = model.build_detector(), model.build_detector()
     mixed: list[float] = []

@@ -1,8 +1,7 @@
-"""Whisper by faster-whisper, with the weights that packages ship; ``make test-extras``."""
+"""Whisper on faster-whisper, with weights that packages ship; ``make test-extras``."""
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(600)
 SPEECH = find_speech_folder()
-COMMANDS = Path(__file__).parents[2] / "fixtures" / "commands"
+COMMANDS = Path(__file__).parents[2] / "fixtures" / "read_commands"
 real_speech = pytest.mark.skipif(SPEECH is None, reason="no recordings: ECHOIC_SPEECH names no folder")
 
 
@@ -81,46 +80,46 @@ def window(audio: NDArray[np.float32], language: str | None = None, *, last: boo
     )
 
 
-def text_of(hypothesis: Hypothesis) -> str:
+def join_text(hypothesis: Hypothesis) -> str:
     return "".join(token.text for token in hypothesis.volatile).strip()
 
 
-def said(hypotheses: list[Hypothesis]) -> list[tuple[Token, ...]]:
+def list_volatile(hypotheses: list[Hypothesis]) -> list[tuple[Token, ...]]:
     return [hypothesis.volatile for hypothesis in hypotheses]
 
 
-def commands() -> dict[str, NDArray[np.float32]]:
-    """Return the sounds of the spoken commands by what they say, in a fixed order."""
+def read_commands() -> dict[str, NDArray[np.float32]]:
+    """Return the sounds of the spoken read_commands by what they say, in a fixed order."""
     files = sorted(COMMANDS.glob("*.flac"))
     return {file.stem.replace("-", " "): np.concatenate(list(read_audio(file, 16_000))) for file in files}
 
 
-def found(*beginnings: str) -> list[BenchmarkRecording]:
+def find_recordings(*prefixes: str) -> list[BenchmarkRecording]:
     assert SPEECH is not None
-    return filter_by_name(load_recordings(SPEECH), *beginnings)
+    return filter_by_name(load_recordings(SPEECH), *prefixes)
 
 
-def test_it_reads_a_sentence(tiny: Whisper) -> None:
-    [heard] = tiny.decode([window(commands()["what time is it in tokyo"])])
-    assert text_of(heard) == "What time is it in Tokyo?"
-    assert (heard.committed, heard.state) == ((), None)
+def test_a_sentence_is_transcribed(tiny: Whisper) -> None:
+    [hypothesis] = tiny.decode([window(read_commands()["what time is it in tokyo"])])
+    assert join_text(hypothesis) == "What time is it in Tokyo?"
+    assert (hypothesis.committed, hypothesis.state) == ((), None)
 
 
-def test_every_word_has_its_time_and_its_confidence(tiny: Whisper) -> None:
-    audio = commands()["what time is it in tokyo"]
+def test_every_word_has_a_time_and_a_confidence(tiny: Whisper) -> None:
+    audio = read_commands()["what time is it in tokyo"]
     quiet = np.zeros(16_000, np.float32)
-    [heard] = tiny.decode([window(np.concatenate([quiet, audio, quiet]))])
-    starts = [token.start or 0.0 for token in heard.volatile]
-    ends = [start + (token.duration or 0.0) for start, token in zip(starts, heard.volatile, strict=True)]
+    [hypothesis] = tiny.decode([window(np.concatenate([quiet, audio, quiet]))])
+    starts = [token.start or 0.0 for token in hypothesis.volatile]
+    ends = [start + (token.duration or 0.0) for start, token in zip(starts, hypothesis.volatile, strict=True)]
     assert starts == sorted(starts)
     assert starts[1] > 0.9
     assert 0 <= starts[0] < ends[-1] < 3.1
-    assert all(0 <= (token.confidence or 0.0) <= 1 for token in heard.volatile)
-    assert max(token.confidence or 0.0 for token in heard.volatile) > 0.9
+    assert all(0 <= (token.confidence or 0.0) <= 1 for token in hypothesis.volatile)
+    assert max(token.confidence or 0.0 for token in hypothesis.volatile) > 0.9
 
 
 @pytest.mark.parametrize("last", [True, False])
-def test_what_is_no_speech_says_nothing(tiny: Whisper, *, last: bool) -> None:
+def test_noise_and_silence_give_no_text(tiny: Whisper, *, last: bool) -> None:
     chance = np.random.default_rng(0)
     times = np.arange(80_000) / 16_000
     noises = [
@@ -131,39 +130,22 @@ def test_what_is_no_speech_says_nothing(tiny: Whisper, *, last: bool) -> None:
         np.cumsum(chance.standard_normal(80_000)) * 0.003,
         0.2 * np.sin(2 * np.pi * 50 * times),
     ]
-    heard = tiny.decode([window(noise.astype(np.float32), last=last) for noise in noises])
-    assert [text_of(one) for one in heard] == [""] * len(noises)
+    hypothesis = tiny.decode([window(noise.astype(np.float32), last=last) for noise in noises])
+    assert [join_text(one) for one in hypothesis] == [""] * len(noises)
 
 
-def test_each_window_is_read_alone_in_order_and_always_the_same(tiny: Whisper) -> None:
-    windows = [window(audio) for audio in list(commands().values())[1:3]]
-    alone = [tiny.decode([one])[0].volatile for one in windows]
-    assert len(set(alone)) == len(windows)
-    assert said(tiny.decode(windows)) == alone
-    assert said(tiny.decode(windows[::-1])) == alone[::-1]
-    assert tiny.decode([]) == []
-
-
-def test_two_threads_hear_what_one_hears(tiny: Whisper) -> None:
-    windows = [window(audio) for audio in list(commands().values())[1:3]]
-    alone = said(tiny.decode(windows))
-    with ThreadPoolExecutor(tiny.max_concurrency) as pool:
-        answers = [pool.submit(tiny.decode, windows) for _ in range(tiny.max_concurrency)]
-        assert [said(answer.result()) for answer in answers] == [alone] * tiny.max_concurrency
-
-
-def test_more_than_thirty_seconds_are_read_piece_by_piece(tiny: Whisper) -> None:
+def test_more_than_thirty_seconds_are_decoded_in_pieces(tiny: Whisper) -> None:
     audio = np.zeros(MAX_PIECE_SAMPLES + 40_000, np.float32)
-    command = commands()["what time is it in tokyo"]
+    command = read_commands()["what time is it in tokyo"]
     audio[1_000 : 1_000 + len(command)] = command
     audio[-len(command) :] = command
-    [heard] = tiny.decode([window(audio)])
-    words = normalize_text(text_of(heard))
+    [hypothesis] = tiny.decode([window(audio)])
+    words = normalize_text(join_text(hypothesis))
     assert words == normalize_text("what time is it in tokyo") * 2
-    assert (heard.volatile[-1].start or 0.0) > 30.0
+    assert (hypothesis.volatile[-1].start or 0.0) > 30.0
 
 
-def test_audio_at_another_rate_is_refused(tiny: Whisper) -> None:
+def test_another_sample_rate_is_rejected(tiny: Whisper) -> None:
     with pytest.raises(ValueError, match="16000 Hz"):
         tiny.decode(
             [
@@ -174,46 +156,46 @@ def test_audio_at_another_rate_is_refused(tiny: Whisper) -> None:
         )
 
 
-def test_it_knows_its_languages(tiny: Whisper, base: Whisper) -> None:
+def test_the_languages_are_those_of_the_model(tiny: Whisper, base: Whisper) -> None:
     assert tiny.languages == ("en",)
     assert {"en", "de", "ja"} <= set(base.languages)
 
 
-def test_the_language_is_hinted_at_or_made_out(base: Whisper) -> None:
-    audio = commands()["what time is it in london"]
+def test_the_language_is_hinted_or_detected(base: Whisper) -> None:
+    audio = read_commands()["what time is it in london"]
     without, english, region, unknown, german = (
-        text_of(base.decode([window(audio, hint)])[0]) for hint in (None, "en", "en-US", "tlh", "de")
+        join_text(base.decode([window(audio, hint)])[0]) for hint in (None, "en", "en-US", "tlh", "de")
     )
     assert normalize_text(without) == normalize_text("what time is it in london")
     assert without == english == region == unknown
     assert german != english
 
 
-def test_a_session_s_terms_make_it_expect_words_and_no_other_session_s() -> None:
+def test_a_prompt_affects_only_its_own_window() -> None:
     engine = Whisper(fetch_weights(BASE))
-    sound = window(commands()["call carol now"], "en")
+    sound = window(read_commands()["call carol now"], "en")
     prompt = "Call Karol now. Call Phrank now."
     told = replace(sound, options=DecodeOptions("en", prompt=prompt))
     before, after, again = engine.decode([sound, told, sound])
-    assert "Karol" in text_of(after)
-    assert "Karol" not in text_of(before)
-    assert said([before]) == said([again])
+    assert "Karol" in join_text(after)
+    assert "Karol" not in join_text(before)
+    assert list_volatile([before]) == list_volatile([again])
     assert engine.requirements.hotword_support == "prompt"
     engine.close()
 
 
-def test_a_prompt_makes_it_expect_words() -> None:
-    audio = commands()["call carol now"]
+def test_a_prompt_in_the_options_changes_spelling() -> None:
+    audio = read_commands()["call carol now"]
     folder = fetch_weights(BASE)
     told = Whisper(folder, options=WhisperOptions(prompt="Call Karol now. Call Phrank now."))
     untold = Whisper(folder, options=WhisperOptions(prompt=" "))
-    assert "Karol" in text_of(told.decode([window(audio, "en")])[0])
-    assert "Carol" in text_of(untold.decode([window(audio, "en")])[0])
+    assert "Karol" in join_text(told.decode([window(audio, "en")])[0])
+    assert "Carol" in join_text(untold.decode([window(audio, "en")])[0])
     told.close()
     untold.close()
 
 
-def test_broken_weights_are_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_broken_weights_name_the_command(tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailable, match="broken") as refused:
         Whisper(write_whisper_folder(tmp_path / "made up"), "whisper-tiny.en")
     assert refused.value.install == "echoic models get whisper-tiny.en"
@@ -224,23 +206,23 @@ def test_broken_weights_are_refused_with_what_to_do(tmp_path: Path) -> None:
         Whisper(folder)
 
 
-def test_a_server_finds_it_by_its_folder(tiny: Whisper, tmp_path: Path) -> None:
+def test_the_registry_loads_the_folder_in_the_settings(tiny: Whisper, tmp_path: Path) -> None:
     folder = fetch_weights(TINY_ENGLISH)
     registry = build_standard_registry(EngineSettings(models_dir=tmp_path, whisper_model=str(folder)))
     choice = registry.resolve_model(ModelRequest("whisper-1", "standard"), fallback=False)
     engine = registry.load_engine(choice.model_id)
     [row] = [row for row in registry.describe_models() if row.id == choice.model_id]
     assert (row.available, row.word_timestamps) == (True, engine.requirements.has_word_times)
-    audio = window(commands()["what time is it in tokyo"])
+    audio = window(read_commands()["what time is it in tokyo"])
     assert engine.decode([audio]) == tiny.decode([audio])
     engine.close()
 
 
-def test_a_session_says_each_command_once_with_its_time(tiny: Whisper, silero: SileroModel) -> None:
+def test_a_session_gives_each_command_once_with_its_time(tiny: Whisper, silero: SileroModel) -> None:
     sentences = ("what time is it in tokyo", "please stop the timer", "what time is it in london")
     audio: list[NDArray[np.float32]] = []
     for sentence in sentences:
-        audio += [np.zeros(16_000, np.float32), commands()[sentence]]
+        audio += [np.zeros(16_000, np.float32), read_commands()[sentence]]
     audio.append(np.zeros(32_000, np.float32))
     play = SessionDriver(tiny, Session(silero.build_detector, StreamConfig(word_timestamps=True)))
     play.push_in_messages(np.concatenate(audio), [1_600] * 200)
@@ -260,7 +242,7 @@ def test_a_session_says_each_command_once_with_its_time(tiny: Whisper, silero: S
 @pytest.mark.parametrize("name", ["long_dev_1688", "long_dev_2609"])
 def test_streaming_costs_few_words_and_few_decodes(tiny: Whisper, silero: SileroModel, name: str) -> None:
     """Measured: 0.3 points and 0.7 decodes a second with partials; a naive join is tens of points."""
-    [recording] = found(name)
+    [recording] = find_recordings(name)
     audio, engine = recording.load_audio(), Counting(tiny)
     whole = transcribe_offline(engine, silero.build_detector, audio).text
     engine.decoded = 0

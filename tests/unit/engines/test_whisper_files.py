@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 NAMES = ("whisper-tiny", "whisper-tiny.en", "whisper-base", "whisper-small", "whisper-large-v3")
 
 
-def inspect_refusal(folder: Path, name: str = "whisper") -> ModelUnavailable:
-    with pytest.raises(ModelUnavailable) as refused:
+def inspect_broken_folder(folder: Path, name: str = "whisper") -> ModelUnavailable:
+    with pytest.raises(ModelUnavailable) as error:
         inspect_whisper_folder(folder, name)
-    return refused.value
+    return error.value
 
 
 @pytest.fixture
-def library(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if faster-whisper were installed: probes look for it, and only loading needs it."""
+def installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pretend that faster-whisper is installed: probes look for it, and only loading needs it."""
     there = {"faster_whisper", "ctranslate2"}
     monkeypatch.setattr(
         models, "find_spec", lambda module: object() if module in there else find_spec(module)
@@ -45,7 +45,7 @@ def library(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "id_"),
+    ("requested", "model_id"),
     [
         ("whisper", "whisper"),
         ("whisper-1", "whisper"),
@@ -56,9 +56,11 @@ def library(monkeypatch: pytest.MonkeyPatch) -> None:
         ("distil-large-v3", "whisper-distil-large-v3"),
     ],
 )
-def test_a_client_may_ask_for_a_size_by_name(asked: str, id_: str) -> None:
-    assert resolve_model_id(asked) == id_
-    assert build_standard_registry().list_languages(id_) == () or id_.endswith((".en", "distil-large-v3"))
+def test_a_client_may_request_a_size_by_name(requested: str, model_id: str) -> None:
+    assert resolve_model_id(requested) == model_id
+    assert build_standard_registry().list_languages(model_id) == () or model_id.endswith(
+        (".en", "distil-large-v3")
+    )
 
 
 def test_a_setting_names_a_size_or_a_folder(tmp_path: Path) -> None:
@@ -70,7 +72,7 @@ def test_a_setting_names_a_size_or_a_folder(tmp_path: Path) -> None:
     assert resolve_size_name("parakeet") == "parakeet"
 
 
-def test_of_several_sizes_the_first_that_a_processor_keeps_up_with_is_meant(tmp_path: Path) -> None:
+def test_whisper_is_the_best_size_for_a_cpu(tmp_path: Path) -> None:
     assert find_whisper_folder(tmp_path, NAMES) is None
     for name, expected in (
         ("whisper-large-v3", "whisper-large-v3"),
@@ -84,7 +86,7 @@ def test_of_several_sizes_the_first_that_a_processor_keeps_up_with_is_meant(tmp_
     assert find_whisper_folder(tmp_path, NAMES) == tmp_path / "whisper-small"
 
 
-def test_a_whole_folder_is_accepted_with_either_vocabulary(tmp_path: Path) -> None:
+def test_a_complete_folder_passes_with_either_vocabulary(tmp_path: Path) -> None:
     folder = write_whisper_folder(tmp_path / "model")
     assert inspect_whisper_folder(folder) == folder
     (folder / "vocabulary.txt").rename(folder / "vocabulary.json")
@@ -92,12 +94,12 @@ def test_a_whole_folder_is_accepted_with_either_vocabulary(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", ["model.bin", "config.json", "tokenizer.json", "vocabulary.txt"])
-def test_a_file_that_is_missing_is_named_with_the_command_that_brings_it(tmp_path: Path, name: str) -> None:
+def test_a_missing_file_is_named_with_the_command(tmp_path: Path, name: str) -> None:
     folder = write_whisper_folder(tmp_path / "model")
     (folder / name).unlink()
-    refused = inspect_refusal(folder, "whisper-small")
-    assert name in refused.reason
-    assert (refused.model, refused.install) == ("whisper-small", "echoic models get whisper-small")
+    error = inspect_broken_folder(folder, "whisper-small")
+    assert name in error.reason
+    assert (error.model, error.install) == ("whisper-small", "echoic models get whisper-small")
 
 
 @pytest.mark.parametrize(
@@ -114,30 +116,30 @@ def test_a_file_that_is_missing_is_named_with_the_command_that_brings_it(tmp_pat
         ),
     ],
 )
-def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, name: str, content: bytes, reason: str) -> None:
+def test_a_defect_of_a_file_is_named(tmp_path: Path, name: str, content: bytes, reason: str) -> None:
     folder = write_whisper_folder(tmp_path / "model")
     (folder / name).write_bytes(content)
-    refused = inspect_refusal(folder)
-    assert reason in refused.reason
-    assert refused.install == "echoic models get whisper-base"
+    error = inspect_broken_folder(folder)
+    assert reason in error.reason
+    assert error.install == "echoic models get whisper-base"
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    assert inspect_refusal(tmp_path / "none").reason == f"There is no folder {tmp_path / 'none'}."
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    assert inspect_broken_folder(tmp_path / "none").reason == f"There is no folder {tmp_path / 'none'}."
 
 
-@pytest.mark.usefixtures("library")
-def test_a_session_that_asks_for_weights_that_are_not_there_is_told_the_command(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("installed")
+def test_missing_weights_name_the_command(tmp_path: Path) -> None:
     registry = build_standard_registry(EngineSettings(models_dir=tmp_path))
-    for asked, command in (("whisper", "whisper-base"), ("whisper-turbo", "whisper-large-v3-turbo")):
-        with pytest.raises(ModelUnavailable) as refused:
-            registry.resolve_model(ModelRequest(asked, "standard"), fallback=False)
-        assert refused.value.reason == "Its weights have not been downloaded."
-        assert refused.value.install == f"echoic models get {command}"
+    for requested, command in (("whisper", "whisper-base"), ("whisper-turbo", "whisper-large-v3-turbo")):
+        with pytest.raises(ModelUnavailable) as error:
+            registry.resolve_model(ModelRequest(requested, "standard"), fallback=False)
+        assert error.value.reason == "Its weights have not been downloaded."
+        assert error.value.install == f"echoic models get {command}"
 
 
-@pytest.mark.usefixtures("library")
-def test_a_size_that_a_hub_has_is_fetched_and_then_meant(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("installed")
+def test_a_downloaded_size_becomes_available(tmp_path: Path) -> None:
     hub = LoopbackHub("Systran/faster-whisper-base", build_whisper_files() | {"README.md": b"#"})
     try:
         folder = download_model("whisper-base", tmp_path, Hub(hub.address))
@@ -146,33 +148,38 @@ def test_a_size_that_a_hub_has_is_fetched_and_then_meant(tmp_path: Path) -> None
     assert [name for name, _ in hub.file_requests][-1] == "model.bin"
     assert inspect_whisper_folder(folder) == folder
     registry = build_standard_registry(EngineSettings(models_dir=tmp_path))
-    for asked in ("whisper", "whisper-1", "whisper-base"):
-        assert registry.resolve_model(ModelRequest(asked, "standard"), fallback=False).fallback_reason is None
+    for requested in ("whisper", "whisper-1", "whisper-base"):
+        assert (
+            registry.resolve_model(ModelRequest(requested, "standard"), fallback=False).fallback_reason
+            is None
+        )
     rows = {row.id: row.available for row in registry.describe_models()}
     assert rows["whisper"]
 
 
-@pytest.mark.usefixtures("library")
-def test_streaming_fallback_to_whisper_first_where_the_settings_say_so_and_it_is_there(
+@pytest.mark.usefixtures("installed")
+def test_whisper_is_the_first_fallback_if_the_settings_say_so(
     tmp_path: Path,
 ) -> None:
-    asked = ModelRequest("parakeet", "mlx")
+    requested = ModelRequest("parakeet", "mlx")
     wishes = EngineSettings(models_dir=tmp_path, parakeet_onnx_dir=TINY_PARAKEET_FOLDER)
     willing = EngineSettings(
         models_dir=tmp_path, parakeet_onnx_dir=TINY_PARAKEET_FOLDER, streaming_fallback_to_whisper=True
     )
-    assert build_standard_registry(willing).resolve_model(asked, fallback=True).model_id == "parakeet-onnx"
+    assert (
+        build_standard_registry(willing).resolve_model(requested, fallback=True).model_id == "parakeet-onnx"
+    )
     write_whisper_folder(tmp_path / "whisper-base")
-    assert build_standard_registry(wishes).resolve_model(asked, fallback=True).model_id == "parakeet-onnx"
-    choice = build_standard_registry(willing).resolve_model(asked, fallback=True)
+    assert build_standard_registry(wishes).resolve_model(requested, fallback=True).model_id == "parakeet-onnx"
+    choice = build_standard_registry(willing).resolve_model(requested, fallback=True)
     assert choice.model_id == "whisper"
     assert str(choice.fallback_reason).endswith("The model 'whisper' answers instead.")
     with pytest.raises(ModelUnavailable):
-        build_standard_registry(willing).resolve_model(asked, fallback=False)
+        build_standard_registry(willing).resolve_model(requested, fallback=False)
 
 
-@pytest.mark.usefixtures("library")
-def test_what_cannot_be_loaded_is_passed_over_for_the_next(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("installed")
+def test_a_model_that_fails_to_load_is_replaced_by_the_next(tmp_path: Path) -> None:
     write_whisper_folder(tmp_path / "whisper-base")
     wishes = EngineSettings(
         models_dir=tmp_path, parakeet_onnx_dir=TINY_PARAKEET_FOLDER, streaming_fallback_to_whisper=True

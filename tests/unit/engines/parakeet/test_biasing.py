@@ -56,7 +56,7 @@ class EchoNetwork:
         for place, one in zip(logits, frames, strict=True):
             place[: len(one), : BLANK + 1] = one
         logits[:, :, BLANK + 2] = 1.0
-        memories = [(*lane.predictor_state, lane.last_token) for lane in lanes]  # type: ignore[misc]  # the initial state is a tuple
+        memories = [(*lane.predictor_state, lane.last_token) for lane in lanes]
         return LogitsJointOutput(logits, BLANK, DURATIONS, lambda number: memories[number])
 
 

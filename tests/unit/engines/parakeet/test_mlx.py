@@ -232,7 +232,8 @@ def load():
 
 def decode():
     noise = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
-    engine.decode([Window(noise, 16_000, 0.0, left_context=0, new_samples=16_000, right_context=0, is_last=True)])
+    whole = {"left_context": 0, "new_samples": 16_000, "right_context": 0}
+    engine.decode([Window(noise, 16_000, 0.0, **whole, is_last=True)])
 
 for task in (load, decode):
     thread = threading.Thread(target=task)
