@@ -30,6 +30,7 @@ def test_missing_packages_name_the_command_that_installs_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delattr("echoic.engines.parakeet.nemo_modules", raising=False)
     monkeypatch.delitem(sys.modules, "echoic.engines.parakeet.nemo_modules", raising=False)
     parts = tmp_path / "parts"
     parts.mkdir()
