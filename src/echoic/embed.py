@@ -1,4 +1,4 @@
-"""The transcriber for your own service: the same session without a server, around your own decoder."""
+"""Transcriber for use inside another Python service: a session without a server."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import inspect
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, TypeAlias, assert_never
 
 import msgspec
@@ -51,37 +51,34 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class StreamingConfig:
-    """Settings of a transcriber; the same names and defaults as the protocol's ``config`` frame.
-
-    Attributes:
-        sample_rate: Samples per second of the audio that is passed in.
-        chunk_duration: Seconds of a window.
-        overlap_duration: Seconds of it that are context from the window before; less than a chunk.
-        model: The model's name.
-        model_variant: ``standard``, ``onnx`` or ``mlx``.
-        language: Hint to the engine, or None.
-        enable_partial: Whether partials are returned.
-        partial_interval: Seconds of audio from one partial to the next.
-        min_partial_duration: Seconds of new audio before a segment's first partial.
-        word_timestamps: Whether finals carry words with times, where the engine knows them.
-        vocabulary: ``{"terms": […], "replacements": {…}}``, either of them or both; None: neither. Terms are
-            for engines that can listen for them.
+    """Settings of a transcriber, with the names and defaults of the protocol's ``config`` frame.
 
     Raises:
-        ValueError: A duration or the rate is out of range, or the vocabulary is not one.
+        ValueError: A value is out of range, or the vocabulary is invalid.
     """
 
     sample_rate: int = 16_000
+    """Samples per second of the audio that is passed in."""
     chunk_duration: float = 2.0
+    """Length of a window in seconds."""
     overlap_duration: float = 0.5
+    """Seconds at the start of a window that repeat the window before; less than ``chunk_duration``."""
     model: str = "parakeet"
+    """Name of the model."""
     model_variant: Literal["standard", "onnx", "mlx"] = "standard"
+    """Variant of the model."""
     language: str | None = None
+    """Language hint for the engine."""
     enable_partial: bool = True
+    """Whether partials are returned."""
     partial_interval: float = 0.5
+    """Seconds of audio between two partials."""
     min_partial_duration: float = 0.5
+    """Seconds of new audio before the first partial of a segment."""
     word_timestamps: bool = False
+    """Whether finals carry words with times, if the engine provides times."""
     vocabulary: Mapping[str, object] | None = None
+    """``{"terms": […], "replacements": {…}}``, both optional. Only some engines use terms."""
 
     def __post_init__(self) -> None:
         if self.sample_rate < 1:
@@ -93,20 +90,9 @@ class StreamingConfig:
         self._parse_vocabulary()
 
     def to_stream_config(self) -> StreamConfig:
-        """Return the same settings as the session takes them."""
-        return StreamConfig(
-            model=self.model,
-            model_variant=self.model_variant,
-            sample_rate=self.sample_rate,
-            chunk_duration=self.chunk_duration,
-            overlap_duration=self.overlap_duration,
-            language=self.language,
-            enable_partial=self.enable_partial,
-            partial_interval=self.partial_interval,
-            min_partial_duration=self.min_partial_duration,
-            word_timestamps=self.word_timestamps,
-            vocabulary=self._parse_vocabulary(),
-        )
+        """Convert to the settings of a session."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return StreamConfig(**values | {"vocabulary": self._parse_vocabulary()})
 
     def _parse_vocabulary(self) -> Vocabulary:
         return Vocabulary().with_session_entries(parse_vocabulary(dict(self.vocabulary or {})))
@@ -116,20 +102,22 @@ FrameDict: TypeAlias = dict[str, object]
 
 
 class ParakeetCoreTranscriber:
-    """Turns arrays of samples into partial and final frames.
+    """Turns arrays of samples into partial and final frames, for one stream.
 
-    One stream; calls are taken one after another. Frames are dicts exactly as the protocol has them.
+    Frames are dicts as in docs/protocol.md. Concurrent calls wait for each other.
 
     Args:
-        config: Settings; the defaults if None.
-        decode_fn: ``(float32 samples of shape (n,), sample rate) -> text``; it may block (it runs in a
-            thread) or be a coroutine function. What it raises becomes an ``error`` frame that names the gap.
-        engine: A loaded engine instead of ``decode_fn``.
-        build_detector: Makes a voice-activity detector; windows without speech are then not decoded. None: every
-            window is, and an engine that reads by utterances takes all for one, cut where it grows too long.
+        config: Settings; None: the defaults.
+        decode_fn: ``(float32 samples of shape (n,), sample rate) -> text``. A plain function runs in a thread
+            and may block; a coroutine function is awaited. An exception becomes an ``error`` frame with the
+            times of the lost audio.
+        engine: A loaded engine, instead of ``decode_fn``.
+        build_detector: Builds a voice activity detector; windows without speech are then not decoded. None:
+            all windows are decoded, and for an engine that decodes utterances all audio is one utterance,
+            split when it grows too long.
 
     Raises:
-        ValueError: Not exactly one of ``decode_fn`` and ``engine`` was given.
+        ValueError: Both or neither of ``decode_fn`` and ``engine`` are given.
     """
 
     def __init__(
@@ -141,7 +129,7 @@ class ParakeetCoreTranscriber:
         build_detector: Callable[[], VoiceActivityDetector] | None = None,
     ) -> None:
         if (decode_fn is None) == (engine is None):
-            raise ValueError("Pass a decode_fn or an engine, and not both.")
+            raise ValueError("Pass either decode_fn or engine, not both.")
         self.config = config or StreamingConfig()
         self._decode_fn = decode_fn
         self._engine = engine
@@ -154,25 +142,26 @@ class ParakeetCoreTranscriber:
         self._cancelled_keys: set[int] = set()
 
     async def process_audio_chunk(self, audio: NDArray[np.float32]) -> FrameDict | None:
-        """Take the next samples and return the oldest frame that is ready, or None.
+        """Process the next samples and return the oldest frame that is ready, or None.
 
-        Frames that one call leaves over are returned by the next ones; a partial that a newer frame has
-        overtaken is not.
+        Further frames are returned by later calls. A partial is dropped when a newer frame follows it.
 
         Args:
             audio: Floating point, shape ``(n,)``, mono, -1..1, at the config's sample rate; any length.
 
         Raises:
-            TypeError: It is not a one-dimensional array of floats.
+            TypeError: ``audio`` is not a one-dimensional array of floats.
             RuntimeError: The transcriber is closed.
         """
         samples = np.asarray(audio)
         if samples.ndim != 1 or not np.issubdtype(samples.dtype, np.floating):
-            raise TypeError(f"Audio must be floats of shape (n,), not {samples.dtype} of {samples.shape}.")
+            raise TypeError(
+                f"Audio must be floats of shape (n,), not {samples.dtype} of shape {samples.shape}."
+            )
         return await self._process_frame(Audio(samples.astype("<f4").tobytes()))
 
     async def flush(self) -> FrameDict | None:
-        """Finalise what is left and return the oldest frame that is ready, or None.
+        """Finalize pending audio and return the oldest frame that is ready, or None.
 
         Raises:
             RuntimeError: The transcriber is closed.
@@ -180,7 +169,7 @@ class ParakeetCoreTranscriber:
         return await self._process_frame(Commit())
 
     async def reset(self) -> None:
-        """Forget audio, frames and transcript; the clock is at zero again.
+        """Discard audio, frames and transcript; the clock returns to zero.
 
         Raises:
             RuntimeError: The transcriber is closed.
@@ -190,17 +179,17 @@ class ParakeetCoreTranscriber:
         self._final_texts.clear()
 
     def frames(self) -> list[FrameDict]:
-        """Return all frames that are ready and not yet returned."""
+        """Return all frames that are ready and were not returned yet."""
         ready = [_to_dict(frame) for frame in self._frames]
         self._frames.clear()
         return ready
 
     def get_full_transcript(self) -> str:
-        """Return the finals' texts since the start or the last reset, joined."""
+        """Return the joined texts of all finals since the start or the last reset."""
         return " ".join(self._final_texts)
 
     async def close(self) -> None:
-        """End the stream; what was not flushed is dropped."""
+        """End the stream; audio that was not flushed is dropped."""
         self._is_closed = True
         self._frames.clear()
 
@@ -213,11 +202,11 @@ class ParakeetCoreTranscriber:
         return _to_dict(self._frames.popleft()) if self._frames else None
 
     async def _run_effects(self) -> None:
-        """Carry out what is due; what a cancelled call leaves undone, the next one does."""
+        """Perform pending effects; if a call is cancelled, the next one continues."""
         while self._effects:
-            follow = await self._run_effect(self._effects[0])
+            new_effects = await self._run_effect(self._effects[0])
             self._effects.popleft()
-            self._effects.extend(follow)
+            self._effects.extend(new_effects)
 
     async def _run_effect(self, effect: Effect) -> list[Effect]:
         match effect:
@@ -236,7 +225,7 @@ class ParakeetCoreTranscriber:
             case Close():
                 self._is_closed = True
             case Diarize() | FinalizeDiarization() | RecordAudio() | DiscardRecording():
-                pass  # the session is offered no such thing
+                pass  # the session has no such capabilities
             case _:
                 assert_never(effect)
         return []
@@ -254,7 +243,7 @@ class ParakeetCoreTranscriber:
             if self._engine is not None:
                 return (await asyncio.to_thread(self._engine.decode, [window]))[0]
             return build_text_hypothesis(await self._await_decode_fn(window))
-        except Exception:  # foreign code: its failure is a gap with a name, never words
+        except Exception:  # any failure of foreign code becomes an error frame
             log.debug("decode_failed", exc_info=True)
             return DecodeFailed()
 
@@ -262,14 +251,14 @@ class ParakeetCoreTranscriber:
         decode = self._decode_fn
         if decode is None:
             raise DecodeFailed
-        answer = await asyncio.to_thread(_call_decode_fn, decode, window)
-        text = await answer if inspect.isawaitable(answer) else answer
+        result = await asyncio.to_thread(_call_decode_fn, decode, window)
+        text = await result if inspect.isawaitable(result) else result
         if not isinstance(text, str):
             raise TypeError("decode_fn must return a string.")
         return text
 
     def _queue_frame(self, frame: ServerFrame) -> None:
-        """Queue a frame for the caller; the newest frame overtakes a partial before it."""
+        """Queue a frame for the caller; it replaces a partial at the end of the queue."""
         match frame:
             case Partial() | Final() | Error():
                 if self._frames and isinstance(self._frames[-1], Partial):
@@ -278,13 +267,13 @@ class ParakeetCoreTranscriber:
                 if isinstance(frame, Final):
                     self._final_texts.append(frame.text)
             case _:
-                pass  # transcripts and states belong to the wire
+                pass  # transcripts and status are not returned
 
 
 def _call_decode_fn(decode: DecodeFn, window: Window) -> str | Awaitable[str]:
     try:
         return decode(window.audio.copy(), window.sample_rate)
-    except StopIteration:  # no future can carry it
+    except StopIteration:  # a future cannot raise it
         raise DecodeFailed from None
 
 

@@ -225,7 +225,7 @@ def test_settings_out_of_range_are_refused(settings: dict[str, float]) -> None:
 
 
 def test_a_decoder_or_an_engine_is_needed() -> None:
-    with pytest.raises(ValueError, match="decode_fn or an engine"):
+    with pytest.raises(ValueError, match="either decode_fn or engine"):
         ParakeetCoreTranscriber()
 
 

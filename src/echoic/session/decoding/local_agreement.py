@@ -1,9 +1,9 @@
 """Decoding strategy for engines without state that cut-off words mislead: windows grow from the last pause.
 
 At the end of each segment, closed utterances are decoded whole. The open utterance is decoded twice, up to
-now and up to a second ago, and the words on which both decodes agree are emitted (docs/decisions/0005). For an
-engine whose decode costs the same for short windows they grow in steps of ``step_seconds`` for finals and
-partials alike, and the decode of the step before replaces the second one (docs/decisions/0010).
+now and up to a second ago, and the words on which both decodes agree are emitted (docs/decisions/0005). Some
+engines take as long for a short window as for a long one; their windows grow by ``step_seconds``, for
+finals and partials alike, and the decode of the step before replaces the second one (docs/decisions/0010).
 """
 
 from __future__ import annotations
