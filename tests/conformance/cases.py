@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from conformance import (
+    addon_cases,
     audio_cases,
-    beside_cases,
     config_cases,
     control_cases,
     quota_cases,
@@ -12,7 +12,7 @@ from conformance import (
     segment_cases,
     server_cases,
 )
-from conformance.line import collect_cases
+from conformance.client_api import collect_cases
 
 CASES = collect_cases(
     audio_cases,
@@ -22,5 +22,5 @@ CASES = collect_cases(
     quota_cases,
     resume_cases,
     server_cases,
-    beside_cases,
+    addon_cases,
 )

@@ -7,27 +7,31 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conformance.cases import CASES
-from conformance.doors import ServerPool
+from conformance.transports import ServerPool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from conformance.line import ConformanceCase, Transport
+    from conformance.client_api import ConformanceCase, Transport
 
 
 @pytest.fixture(scope="module")
-def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerPool]:
-    doors = ServerPool(tmp_path_factory.mktemp("server"))
-    yield doors
-    doors.close()
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerPool]:
+    pool = ServerPool(tmp_path_factory.mktemp("server"))
+    yield pool
+    pool.close()
 
 
 @pytest.mark.parametrize(
-    ("case", "way"),
-    [pytest.param(case, way, id=f"{case.name}-{way}") for case in CASES for way in case.transports],
+    ("case", "transport"),
+    [
+        pytest.param(case, transport, id=f"{case.name}-{transport}")
+        for case in CASES
+        for transport in case.transports
+    ],
 )
 async def test_the_server_does_as_documented(
-    case: ConformanceCase, way: Transport, doors: ServerPool
+    case: ConformanceCase, transport: Transport, pool: ServerPool
 ) -> None:
-    async with doors.open_server(way, case.settings, spends_server=case.spends_server) as door:
-        await case.run(door)
+    async with pool.open_server(transport, case.settings, spends_server=case.spends_server) as server:
+        await case.run(server)

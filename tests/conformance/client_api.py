@@ -1,4 +1,4 @@
-"""What a conformance case sees of a server, and what makes a case of a function."""
+"""Client API of conformance cases, decorators that define cases, and helpers for scripts."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from types import ModuleType
 
-    from conformance.house import DecodeGate
+    from conformance.models import DecodeGate
 
     Json = dict[str, object]
     Message = Json | bytes | str
 
 STREAM_PATH = "/api/v1/audio/stream/transcribe"
 CORE_PATH = "/core/parakeet/stream"
-#: In a case's settings: a folder of the test's own.
+#: Placeholder in a case's settings for a temporary folder.
 CASE_FOLDER = object()
 
-#: The bare session, the application in memory, a server on a real socket.
+#: Transports: the bare session, the app in memory, a server on a socket.
 Transport = Literal["session", "memory", "socket"]
 ALL_TRANSPORTS: tuple[Transport, ...] = ("session", "memory", "socket")
-#: Where there is a server around the session.
+#: Transports with a server around the session.
 SERVER_TRANSPORTS: tuple[Transport, ...] = ("memory", "socket")
 
 
 class ClientStream(Protocol):
-    """One stream, from the client's end."""
+    """The client's end of one stream."""
 
     async def send(self, message: Message) -> None:
         """Send a frame, binary audio, or text as it is."""
@@ -43,39 +43,39 @@ class ClientStream(Protocol):
 
 
 class ConformanceServer(Protocol):
-    """A server with the models of ``conformance.house``."""
+    """A server with the models of ``conformance.models``."""
 
     gate: DecodeGate
 
     def open_stream(
         self, path: str = STREAM_PATH, *, headers: Mapping[str, str] | None = None, query: str = ""
     ) -> AbstractAsyncContextManager[ClientStream]:
-        """Open a stream; leaving the context is leaving without a word."""
+        """Open a stream; leaving the context drops the connection without a close."""
 
     async def fetch_http(self, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, Json, str]:
-        """Return the status, the JSON (if it is any) and the text of an HTTP answer."""
+        """Return status, JSON (empty if it is none) and text of an HTTP response."""
 
     async def drain(self) -> None:
-        """Stop as at a signal, short of ending the process."""
+        """Drain the server as after a signal, without ending the process."""
 
     async def wait_until_empty(self) -> None:
         """Wait until no stream is open."""
 
     async def wait_until_preloaded(self) -> None:
-        """Wait until the model to be loaded first is, or cannot be."""
+        """Wait until preloading the default model succeeded or failed."""
 
 
 @dataclass(frozen=True)
 class ConformanceCase:
-    """One script: what it shows, and where it can be run.
+    """A script that shows sentences of docs/protocol.md.
 
     Attributes:
-        name: Of its function.
-        sentence_ids: Of the sentences of docs/protocol.md that it shows.
+        name: Name of the script's function.
+        sentence_ids: Ids of the sentences.
         run: The script.
-        transports: Where it can be run.
-        settings: Of the server.
-        spends_server: Whether the server cannot be used any more afterwards.
+        transports: Transports that it runs on.
+        settings: Settings of the server.
+        spends_server: Whether the server cannot be reused afterwards.
     """
 
     name: str
@@ -89,12 +89,12 @@ class ConformanceCase:
 def stream_case(
     *sentence_ids: str, transports: tuple[Transport, ...] = ALL_TRANSPORTS, path: str = STREAM_PATH
 ) -> Callable[[Callable[[ClientStream], Awaitable[None]]], ConformanceCase]:
-    """Make a case of a function of one stream."""
+    """Define a case by a script for one stream."""
 
     def make(script: Callable[[ClientStream], Awaitable[None]]) -> ConformanceCase:
-        async def run(door: ConformanceServer) -> None:
-            async with door.open_stream(path) as line:
-                await script(line)
+        async def run(server: ConformanceServer) -> None:
+            async with server.open_stream(path) as stream:
+                await script(stream)
 
         return ConformanceCase(script.__name__, sentence_ids, run, transports)
 
@@ -104,7 +104,7 @@ def stream_case(
 def server_case(
     *sentence_ids: str, spends_server: bool = False, **settings: object
 ) -> Callable[[Callable[[ConformanceServer], Awaitable[None]]], ConformanceCase]:
-    """Make a case of a function of a server with these settings."""
+    """Define a case by a script for a server with these settings."""
 
     def make(script: Callable[[ConformanceServer], Awaitable[None]]) -> ConformanceCase:
         return ConformanceCase(
@@ -115,58 +115,58 @@ def server_case(
 
 
 def collect_cases(*modules: ModuleType) -> list[ConformanceCase]:
-    """Return the cases that modules hold."""
+    """Return all cases of modules."""
     return [item for module in modules for item in vars(module).values() if isinstance(item, ConformanceCase)]
 
 
-# ---- what scripts are made of
+# ---- helpers for scripts
 
 
-async def receive_until(line: ClientStream, kind: str) -> list[Json]:
-    """Return the frames up to the first of this type, which is the last of them."""
-    frames = [await line.receive()]
+async def receive_until(stream: ClientStream, kind: str) -> list[Json]:
+    """Return the frames up to and including the first of this type."""
+    frames = [await stream.receive()]
     while frames[-1]["type"] != kind:
         assert frames[-1]["type"] != "close", frames
-        frames.append(await line.receive())
+        frames.append(await stream.receive())
     return frames
 
 
-async def send_and_receive(line: ClientStream, message: Message) -> Json:
-    """Send a message and return the one frame that answers it."""
-    await line.send(message)
-    return await line.receive()
+async def send_and_receive(stream: ClientStream, message: Message) -> Json:
+    """Send a message and return the next frame."""
+    await stream.send(message)
+    return await stream.receive()
 
 
-async def send_config(line: ClientStream, **values: object) -> Json:
-    """Send a config and return the status, which nothing precedes."""
-    status = await send_and_receive(line, {"type": "config", **values})
+async def send_config(stream: ClientStream, **values: object) -> Json:
+    """Send a config and return the status, which must come first."""
+    status = await send_and_receive(stream, {"type": "config", **values})
     assert (status["type"], status.get("state")) == ("status", "configured"), status
     return status
 
 
-async def send_commit(line: ClientStream) -> list[Json]:
+async def send_commit(stream: ClientStream) -> list[Json]:
     """Commit and return the frames up to the transcript."""
-    await line.send({"type": "commit"})
-    return await receive_until(line, "full_transcript")
+    await stream.send({"type": "commit"})
+    return await receive_until(stream, "full_transcript")
 
 
-async def check_alive(line: ClientStream) -> None:
-    """See that the session goes on."""
-    assert await send_and_receive(line, {"type": "ping"}) == {"type": "pong"}
+async def check_alive(stream: ClientStream) -> None:
+    """Check that the session continues."""
+    assert await send_and_receive(stream, {"type": "ping"}) == {"type": "pong"}
 
 
 def build_speech(*words: str | tuple[str, float], rate: int = 16_000) -> bytes:
-    """Return audio that the scripted models hear as these words."""
+    """Return audio that the scripted models recognize as these words."""
     return draw_words(words, rate=rate).astype("<f4").tobytes()
 
 
 def build_sound(seconds: float, rate: int = 16_000) -> bytes:
-    """Return audio that is no silence."""
+    """Return audio that is not silent."""
     return np.full(round(seconds * rate), 0.25, "<f4").tobytes()
 
 
 def build_silence(seconds: float, rate: int = 16_000) -> bytes:
-    """Return zeros."""
+    """Return silence."""
     return bytes(4 * round(seconds * rate))
 
 
@@ -176,23 +176,23 @@ def build_audio_frame(samples: bytes) -> Json:
 
 
 def filter_finals(frames: list[Json]) -> list[Json]:
-    """Return the finals among frames."""
+    """Return the finals of a list of frames."""
     return [frame for frame in frames if frame["type"] == "final"]
 
 
 def check_list(value: object) -> list[dict[str, object]]:
-    """Return a frame's list."""
+    """Return a value of a frame as a list."""
     assert isinstance(value, list)
     return value
 
 
 def read_position(frame: Json) -> tuple[object, ...]:
-    """Return a final's place: id, segment, overlap, chunk, its length, what is new, the clock."""
+    """Return the position of a final: id, segment, overlap, chunk, durations, cumulative audio."""
     keys = ("segment_id", "segment_start", "segment_end", "overlap", "chunk_start", "chunk_end")
     return tuple(frame[key] for key in (*keys, "chunk_duration", "new_audio_duration", "cumulative_audio"))
 
 
 def check_transcript(frames: list[Json]) -> object:
-    """Return the transcript, after seeing that it is the finals' texts joined."""
+    """Return the transcript after checking that it equals the joined finals."""
     assert frames[-1]["text"] == " ".join(str(final["text"]) for final in filter_finals(frames))
     return frames[-1]["text"]

@@ -1,4 +1,4 @@
-"""The models of the servers that conformance cases talk to."""
+"""Models of the servers in conformance cases."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ TIMED_REQUIREMENTS = EngineRequirements("stateful", left_context=0.5, has_word_t
 
 
 class DecodeGate:
-    """Where the model ``gated`` stops at the word "alpha" until ``released`` is set."""
+    """Blocks decodes of the word "alpha" by the model ``gated`` until ``released`` is set."""
 
     def __init__(self) -> None:
         self.released = threading.Event()
         self.reached = threading.Event()
 
     def wait(self) -> None:
-        """Let a decode wait."""
+        """Block until released."""
         self.reached.set()
         assert self.released.wait(WAIT_SECONDS)
 
 
 def build_case_registry(gate: DecodeGate) -> Registry:
-    """Return the models; ``scripted`` answers where one cannot be had."""
+    """Build the models; ``scripted`` is the fallback."""
     return Registry(
         [
             _build_spec("parakeet-standard", ScriptedEngine, "parakeet"),
@@ -70,7 +70,7 @@ def build_case_registry(gate: DecodeGate) -> Registry:
 
 
 class FailsOnceEngine(FunctionEngine):
-    """Fails at every window once."""
+    """Fails the first decode of every window."""
 
     def __init__(self) -> None:
         super().__init__(self._answer_second_time)

@@ -1,4 +1,4 @@
-"""Three ways to a session: by hand, through the application in memory, through a real socket."""
+"""Transports of conformance cases: the bare session, the app in memory, a server on a socket."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from conformance.house import DecodeGate, build_case_registry
-from conformance.line import CASE_FOLDER, CORE_PATH, STREAM_PATH
+from conformance.client_api import CASE_FOLDER, CORE_PATH, STREAM_PATH
+from conformance.models import DecodeGate, build_case_registry
 from echoic.diarization.scripted import ScriptedDiarizer
 from echoic.engines.scripted import PlateauDetector
 from echoic.errors import CLOSE_CODES, ModelUnavailable, ProtocolError
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-    from conformance.line import ClientStream, ConformanceServer, Json, Message, Transport
+    from conformance.client_api import ClientStream, ConformanceServer, Json, Message, Transport
     from echoic.engines.registry import Registry
     from echoic.interfaces.engine import Engine, ModelRequest
     from echoic.server.stream.admission import StreamAdmission
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 
 class RegistrySessionDriver(SessionDriver):
-    """A played session whose models come from a registry."""
+    """A session driver whose models come from a registry."""
 
     def __init__(self, models: Registry, *, fallback: bool) -> None:
         self._models = models
@@ -77,13 +77,13 @@ class RegistrySessionDriver(SessionDriver):
 
 
 class SessionStream:
-    """A played session as a line."""
+    """A client stream of a bare session."""
 
     def __init__(self, driver: SessionDriver) -> None:
         self._driver = driver
 
     async def send(self, message: Message) -> None:
-        """Send, and finish every decode."""
+        """Send a message and finish all decodes."""
         try:
             self._driver.send(message)
         except ProtocolError as error:
@@ -96,7 +96,7 @@ class SessionStream:
                 self._driver.finish_all()
 
     async def receive(self) -> Json:
-        """Return what came."""
+        """Return the next frame."""
         if self._driver.frames:
             return self._driver.frames.pop(0)
         assert self._driver.close_code is not None, "nothing came"
@@ -104,7 +104,7 @@ class SessionStream:
 
 
 class BareSessionServer:
-    """No server at all."""
+    """A bare session without a server."""
 
     def __init__(self) -> None:
         self.gate = DecodeGate()
@@ -113,24 +113,24 @@ class BareSessionServer:
     async def open_stream(
         self, path: str = STREAM_PATH, *, headers: Mapping[str, str] | None = None, query: str = ""
     ) -> AsyncIterator[ClientStream]:
-        """Begin a session; nobody asks for a key."""
+        """Start a session; without authentication."""
         assert (headers, query) == (None, "")
         yield SessionStream(RegistrySessionDriver(build_case_registry(self.gate), fallback=path != CORE_PATH))
 
     async def fetch_http(self, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, Json, str]:
-        """Not to be had."""
+        """Unsupported."""
         raise NotImplementedError
 
     async def drain(self) -> None:
-        """Not to be had."""
+        """Unsupported."""
         raise NotImplementedError
 
     async def wait_until_empty(self) -> None:
-        """Not to be had."""
+        """Unsupported."""
         raise NotImplementedError
 
     async def wait_until_preloaded(self) -> None:
-        """Not to be had."""
+        """Unsupported."""
         raise NotImplementedError
 
 
@@ -138,7 +138,7 @@ class BareSessionServer:
 
 
 class InMemoryStream:
-    """An ASGI connection as a line."""
+    """A client stream over an ASGI connection."""
 
     def __init__(self, memory: MemorySocket) -> None:
         self._socket = memory
@@ -179,7 +179,7 @@ class InMemoryServer:
             yield InMemoryStream(memory)
 
     async def fetch_http(self, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, Json, str]:
-        """Ask the application."""
+        """Send a request to the application."""
         return await _fetch_http(httpx.ASGITransport(self._app), "http://localhost" + path, headers)
 
     async def drain(self) -> None:
@@ -199,13 +199,13 @@ class InMemoryServer:
 
 
 class RealSocketStream:
-    """A WebSocket as a line."""
+    """A client stream over a WebSocket."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
 
     async def send(self, message: Message) -> None:
-        """Send; what comes after the close is lost."""
+        """Send a message; ignored after the close."""
         with suppress(ConnectionClosed):
             await self._connection.send(json.dumps(message) if isinstance(message, dict) else message)
 
@@ -220,7 +220,7 @@ class RealSocketStream:
 
 
 class _LoopServer(EchoicServer):
-    """A server that knows its loop and says when it has begun."""
+    """A server that exposes its loop and reports when it has started."""
 
     def __init__(self, app: FastAPI, settings: Settings) -> None:
         super().__init__(app, settings)
@@ -260,7 +260,7 @@ class RealSocketServer:
             connection.transport.abort()
 
     async def fetch_http(self, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, Json, str]:
-        """Ask by HTTP."""
+        """Send an HTTP request."""
         return await _fetch_http(httpx.AsyncHTTPTransport(), f"http://{self.address}{path}", headers)
 
     async def drain(self) -> None:
@@ -288,7 +288,7 @@ class RealSocketServer:
 
 
 class ServerPool:
-    """Servers by their settings; those on sockets are kept for the next case.
+    """Servers by settings; servers on sockets are reused by later cases.
 
     Args:
         folder: Stands for ``FOLDER`` in settings.
@@ -302,7 +302,7 @@ class ServerPool:
     async def open_server(
         self, transport: Transport, settings: Mapping[str, object], *, spends_server: bool
     ) -> AsyncIterator[ConformanceServer]:
-        """Yield a server with these settings; one that the case spends is stopped afterwards."""
+        """Yield a server with these settings; stop it afterwards if the case makes it unusable."""
         if transport == "session":
             yield BareSessionServer()
             return
@@ -315,19 +315,19 @@ class ServerPool:
                     gate.released.set()
             return
         key = repr(sorted(settings.items()))
-        door = self._idle_servers.pop(key, None) or RealSocketServer(*_build_app(settings, self._folder))
+        server = self._idle_servers.pop(key, None) or RealSocketServer(*_build_app(settings, self._folder))
         try:
-            yield door
+            yield server
         finally:
-            if spends_server or door.gate.released.is_set():
-                await asyncio.to_thread(door.stop)
+            if spends_server or server.gate.released.is_set():
+                await asyncio.to_thread(server.stop)
             else:
-                self._idle_servers[key] = door
+                self._idle_servers[key] = server
 
     def close(self) -> None:
         """Stop all servers."""
-        for door in self._idle_servers.values():
-            door.stop()
+        for server in self._idle_servers.values():
+            server.stop()
         self._idle_servers.clear()
 
 
