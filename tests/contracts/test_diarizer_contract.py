@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from echoic.diarization.models import LIGHT_DIARIZER, load_diarizer
 from echoic.diarization.online import OnlineDiarizer
 from echoic.diarization.scripted import ScriptedDiarizer
 from echoic.engines.scripted import draw_words
-from echoic.interfaces.diarizer import DiarizationChunk, SpeakerOptions, SpeakerTurn
+from echoic.interfaces.diarizer import DiarizationChunk, Diarizer, SpeakerOptions, SpeakerTurn
 from support.tiny_parakeet import read_recordings
 from support.tones import (
     SAMPLE_RATE,
@@ -23,13 +24,6 @@ from support.tones import (
     diarize_in_pieces,
     find_speech,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from numpy.typing import NDArray
-
-    from echoic.interfaces.diarizer import Diarizer
 
 
 @dataclass(frozen=True)

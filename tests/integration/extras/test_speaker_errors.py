@@ -44,7 +44,7 @@ def test_empty_references_and_hypotheses() -> None:
     assert measure_diarization([], [], 0.0) == DiarizationErrors()
 
 
-def final(number: int, speaker: int, *words: tuple[float, float]) -> Final:
+def build_final(number: int, speaker: int, *words: tuple[float, float]) -> Final:
     start, end = words[0][0], words[-1][1]
     return Final(
         text="…",
@@ -70,7 +70,7 @@ def test_live_and_corrected_speakers_are_scored(tmp_path: Path) -> None:
     summary = DiarizationSummary(
         speaker_map=(SegmentSpeaker(2, 1, "SPEAKER_01"),), audio_path=None, speakers=()
     )
-    heard = StreamResult(finals=[final(1, 0, (1.0, 3.0)), final(2, 0, (3.0, 5.0))], summaries=[summary])
+    heard = StreamResult(finals=[build_final(1, 0, (1.0, 3.0)), build_final(2, 0, (3.0, 5.0))], summaries=[summary])
     entry = ManifestEntry(2, tmp_path / "talk.wav", rttm_path=rttm)
     live, corrected = score_speakers(
         EvalTarget("", AlwaysSpeech, None), entry, np.zeros(96_000, np.float32), heard

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from echoic.diarization.identity import SpeakerClusteringConfig
 from echoic.diarization.online import DiarizerConfig, OnlineDiarizer
@@ -19,11 +20,6 @@ from support.tones import (
     build_tones,
     diarize_in_pieces,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
 
 DIARIZER = OnlineDiarizer(ToneEmbedder())
 WITH_TURNS = OnlineDiarizer(ToneEmbedder(), ToneSegmenter())

@@ -1,19 +1,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from echoic.diarization.scripted import ScriptedDiarizer
 from echoic.engines.scripted import draw_words
-from echoic.interfaces.diarizer import DiarizationChunk, SpeakerOptions
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from echoic.interfaces.diarizer import SpeakerTurn
+from echoic.interfaces.diarizer import DiarizationChunk, SpeakerOptions, SpeakerTurn
 
 ANY = SpeakerOptions()
 #: With ten words to a voice: the first, the second, the third.

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,9 +9,6 @@ from echoic.diarization.models import SEGMENTATION_FILE
 from echoic.diarization.segmentation import PyanNet
 from echoic.errors import ModelUnavailable
 from support.tiny_parakeet import read_recordings
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 RATE = 16_000
 

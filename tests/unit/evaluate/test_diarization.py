@@ -85,7 +85,7 @@ def test_turns_are_sorted_and_may_overlap(tmp_path: Path) -> None:
     assert read_rttm(file) == (LabeledTurn(0.5, 5.0, "Bob"), LabeledTurn(4.0, 6.5, "Ánna"))
 
 
-def test_of_several_recordings_the_one_named_like_the_file_counts(tmp_path: Path) -> None:
+def test_the_recording_named_like_the_file_counts(tmp_path: Path) -> None:
     file = tmp_path / "talk.rttm"
     file.write_text(LINE.format(0, 1, "A") + LINE.replace("talk", "other").format(2, 1, "B"))
     assert read_rttm(file) == (LabeledTurn(0, 1, "A"),)

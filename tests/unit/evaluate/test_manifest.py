@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -9,9 +9,6 @@ from hypothesis import strategies as st
 
 from echoic.evaluate.diarization import InvalidReferenceFile
 from echoic.evaluate.manifest import InvalidRow, ManifestEntry, read_manifest
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def write_manifest(folder: Path, text: str | bytes, name: str = "list.tsv") -> Path:

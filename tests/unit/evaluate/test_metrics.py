@@ -1,29 +1,29 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 
+from echoic.evaluate.manifest import ManifestEntry
 from echoic.evaluate.metrics import (
+    DeliveredWord,
     EditCounts,
+    ReferenceUtterance,
     SeamErrors,
+    TermErrors,
     align_words,
+    collect_delivered_words,
+    count_character_errors,
     count_seam_errors,
+    count_term_errors,
     count_word_errors,
+    measure_latencies,
     percentile,
+    score_recording,
+    to_json,
 )
 from echoic.evaluate.normalize import normalize_text
-
-
-def test_normalising_lowers_case_and_takes_punctuation_off() -> None:
-    assert normalize_text("\u201cDon\u2019t,\u201d said Mr. Hale \u2014 twenty-five!") == [
-        "don't",
-        "said",
-        "mr",
-        "hale",
-        "twenty",
-        "five",
-    ]
 
 
 def test_both_texts_are_normalized_before_comparison() -> None:
@@ -78,3 +78,39 @@ def test_a_percentile_is_one_of_the_values(percent: float, expected: float) -> N
 
 def test_a_percentile_of_no_values_is_nan() -> None:
     assert math.isnan(percentile([], 50))
+
+
+def test_latency_ends_with_the_final_of_the_last_word() -> None:
+    utterances = [ReferenceUtterance(0.0, 1.0, "one two"), ReferenceUtterance(2.5, 3.0, "three")]
+    words = collect_delivered_words([("one", 2.0), ("two", 3.5), ("three", 5.0)])
+    assert words[1] == DeliveredWord("two", 3.5)
+    assert measure_latencies(utterances, words) == [2.5, 2.0]
+
+
+def test_an_utterance_without_aligned_words_has_no_latency() -> None:
+    utterances = [ReferenceUtterance(0.0, 1.0, "one"), ReferenceUtterance(2.0, 3.0, "two")]
+    assert measure_latencies(utterances, collect_delivered_words([("two", 4.0)])) == [1.0]
+
+
+def test_character_errors_count_letters_and_spaces() -> None:
+    assert count_character_errors("ab c", "abc") == EditCounts(deletions=1, reference_length=4)
+
+
+def test_a_term_is_missed_where_one_of_its_words_is() -> None:
+    found = count_term_errors(
+        "from Eau Claire to Anon", "from O Claire to anon", ["eau claire", "Anon", "other"]
+    )
+    assert found == TermErrors(2, 1)
+    assert found.rate == 50.0
+
+
+def test_scores_add_up_and_keep_unknown_figures_apart() -> None:
+    known = ManifestEntry(1, Path("a.wav"), "one two")
+    unknown = ManifestEntry(2, Path("b.wav"))
+    total = score_recording(known, ["one", "too"], normalize_text, 2.0, 1.0) + score_recording(
+        unknown, ["three"], normalize_text, 2.0, 1.0
+    )
+    assert (total.recording_count, total.audio_seconds, total.realtime_factor) == (2, 4.0, 0.5)
+    figures = to_json(total)
+    assert (figures["wer"], figures["reference_words"]) == (50.0, 2)
+    assert (figures["seams"], figures["der"], figures["latency"]) == (None, None, None)

@@ -38,3 +38,14 @@ def test_normalizing_twice_changes_nothing(text: str) -> None:
         words = normaliser(text)
         assert all(word and not word.isspace() for word in words)
         assert normaliser(" ".join(words)) == words
+
+
+def test_normalizing_lowers_case_and_removes_punctuation() -> None:
+    assert normalize_text("\u201cDon\u2019t,\u201d said Mr. Hale \u2014 twenty-five!") == [
+        "don't",
+        "said",
+        "mr",
+        "hale",
+        "twenty",
+        "five",
+    ]

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -8,14 +8,9 @@ import pytest
 from echoic.audio.vad import AlwaysSpeech
 from echoic.engines.parakeet.onnx import ParakeetOnnx
 from echoic.engines.scripted import LOCAL_AGREEMENT, STATEFUL, PlateauDetector, ScriptedEngine, draw_words
-from echoic.evaluate.metrics import DeliveredWord, collect_delivered_words, measure_latencies
 from echoic.evaluate.offline import SAMPLE_RATE, transcribe_offline
+from echoic.interfaces.engine import EngineRequirements, Hypothesis, Window
 from support.tiny_parakeet import TINY_PARAKEET_FOLDER, read_recordings
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from echoic.interfaces.engine import EngineRequirements, Hypothesis, Window
 
 PAUSE = ("", 1.5)
 
@@ -53,12 +48,3 @@ def test_no_audio_and_silence_give_no_text() -> None:
 def test_without_a_detector_all_audio_is_speech() -> None:
     audio, text = read_recordings()[0]
     assert transcribe_offline(ParakeetOnnx(TINY_PARAKEET_FOLDER), AlwaysSpeech, audio).text == text
-
-
-def test_latency_ends_with_the_final_of_the_last_word() -> None:
-    audio = draw_words(["one", "two", PAUSE, "three"])
-    passages = transcribe_offline(ScriptedEngine(STATEFUL), PlateauDetector, audio).utterances
-    words = collect_delivered_words([("one", 2.0), ("two", 3.5), ("three", 5.0)])
-    assert words[1] == DeliveredWord("two", 3.5)
-    late = measure_latencies(passages, words)
-    assert late == pytest.approx([3.5 - passages[0].end, 5.0 - passages[1].end])
