@@ -9,30 +9,30 @@ from echoic.diarization.clustering import cluster_groups, compute_similarity, fi
 ONE, TWO, THREE = (1.0, 0.0, 0.0), (0.5, 0.75**0.5, 0.0), (0.0, 0.0, 1.0)
 
 
-def sums(*rows: tuple[float, float, float]) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+def build_sums(*rows: tuple[float, float, float]) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     return np.array(rows, np.float32)
 
 
 def test_similarity_is_the_mean_over_pairs_of_windows() -> None:
-    both = sums((1.5, 0.75**0.5, 0.0), THREE, ONE)
-    alike = compute_similarity(both, np.array([2, 1, 1], np.float32))
-    assert alike[0, 2] == pytest.approx((1 + 0.5) / 2)
-    assert alike[0, 1] == pytest.approx(0)
+    both = build_sums((1.5, 0.75**0.5, 0.0), THREE, ONE)
+    similarity = compute_similarity(both, np.array([2, 1, 1], np.float32))
+    assert similarity[0, 2] == pytest.approx((1 + 0.5) / 2)
+    assert similarity[0, 1] == pytest.approx(0)
 
 
 def test_the_most_similar_clusters_are_merged_first() -> None:
     weights = np.ones(4, np.float32)
-    rows = sums(ONE, THREE, TWO, THREE)
-    assert cluster_groups(rows, weights, lambda alike, _: alike > 0.4).tolist() == [0, 1, 0, 1]
-    assert cluster_groups(rows, weights, lambda alike, _: alike > 0.9).tolist() == [0, 1, 2, 1]
+    rows = build_sums(ONE, THREE, TWO, THREE)
+    assert cluster_groups(rows, weights, lambda similarity, _: similarity > 0.4).tolist() == [0, 1, 0, 1]
+    assert cluster_groups(rows, weights, lambda similarity, _: similarity > 0.9).tolist() == [0, 1, 2, 1]
     assert cluster_groups(rows, weights, lambda _, left: len(left) > 1).tolist() == [0, 0, 0, 0]
 
 
 def test_one_group_is_one_cluster() -> None:
-    assert cluster_groups(sums(ONE), np.ones(1, np.float32), lambda *_: True).tolist() == [0]
+    assert cluster_groups(build_sums(ONE), np.ones(1, np.float32), lambda *_: True).tolist() == [0]
 
 
 def test_the_closest_pair_prefers_one_speaker() -> None:
-    alike = compute_similarity(sums(ONE, ONE, TWO, THREE), np.ones(4, np.float32))
-    assert find_closest_pair(alike, np.array([0, 1, 0, 2])) == (0, 2)
-    assert find_closest_pair(alike, np.array([0, 1, 2, 3])) == (0, 1)
+    similarity = compute_similarity(build_sums(ONE, ONE, TWO, THREE), np.ones(4, np.float32))
+    assert find_closest_pair(similarity, np.array([0, 1, 0, 2])) == (0, 2)
+    assert find_closest_pair(similarity, np.array([0, 1, 2, 3])) == (0, 1)

@@ -13,14 +13,14 @@ KALDI = [
 ]
 
 
-def sound() -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+def build_audio() -> np.ndarray[tuple[int], np.dtype[np.float32]]:
     times = np.arange(4000) / 16_000
     chirp = 0.3 * np.sin(2 * np.pi * (200 + 900 * times) * times)
     return (chirp + 0.05 * np.sin(2 * np.pi * 3100 * times) + 0.01).astype(np.float32)
 
 
 def test_features_equal_kaldis() -> None:
-    found = compute_fbank(sound())
+    found = compute_fbank(build_audio())
     assert found.shape == (23, 80)
     assert found.dtype == np.float32
     np.testing.assert_allclose(
@@ -34,5 +34,5 @@ def test_audio_shorter_than_a_frame_has_no_features(size: int) -> None:
 
 
 def test_a_frame_depends_on_its_own_samples_only() -> None:
-    whole = compute_fbank(sound())
-    np.testing.assert_allclose(compute_fbank(sound()[5 * HOP_SAMPLES :]), whole[5:], atol=1e-4)
+    whole = compute_fbank(build_audio())
+    np.testing.assert_allclose(compute_fbank(build_audio()[5 * HOP_SAMPLES :]), whole[5:], atol=1e-4)

@@ -51,7 +51,7 @@ def test_probing_imports_no_model_library() -> None:
         "[probe_diarizer(name) for name in DIARIZER_SPECS]; "
         "print([name for name in ('onnxruntime', 'torch', 'nemo', 'pyannote.audio') if name in sys.modules])"
     )
-    told = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code], env={"PYTHONPATH": SOURCE}, capture_output=True, text=True, check=True
     )
-    assert told.stdout.strip() == "[]"
+    assert process.stdout.strip() == "[]"

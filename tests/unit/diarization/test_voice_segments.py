@@ -11,7 +11,7 @@ from echoic.diarization.voice_segments import (
 )
 from support.tones import SAMPLE_RATE, ToneSegmenter, build_tones
 
-RULES = WindowingConfig()
+CONFIG = WindowingConfig()
 
 
 def test_runs_with_a_short_pause_are_joined() -> None:
@@ -24,7 +24,7 @@ def test_runs_with_a_short_pause_are_joined() -> None:
 def test_segments_have_the_solo_frames_of_their_voice() -> None:
     active = np.zeros((300, 2), np.bool_)
     active[:200, 0], active[150:, 1] = True, True
-    first, second = find_voice_segments(active, 100, RULES.max_pause)
+    first, second = find_voice_segments(active, 100, CONFIG.max_pause)
     assert (first.voice, first.new_frames[0], len(first.new_frames), first.old_solo_count) == (
         0,
         100,
@@ -39,28 +39,28 @@ def test_segments_have_the_solo_frames_of_their_voice() -> None:
 def test_speech_before_the_new_frames_is_no_segment() -> None:
     active = np.zeros((300, 1), np.bool_)
     active[:60] = True
-    assert find_voice_segments(active, 200, RULES.max_pause) == []
+    assert find_voice_segments(active, 200, CONFIG.max_pause) == []
 
 
 def test_a_segment_too_short_for_a_window_is_widened() -> None:
     active = np.zeros((100, 1), np.bool_)
     active[95:] = True
-    (passage,) = find_voice_segments(active, 50, RULES.max_pause)
-    assert passage.solo_frames.tolist() == list(range(75, 100))
-    assert [window[:2] for window in passage.split_windows(RULES)] == [(0, 25)]
+    (segment,) = find_voice_segments(active, 50, CONFIG.max_pause)
+    assert segment.solo_frames.tolist() == list(range(75, 100))
+    assert [window[:2] for window in segment.split_windows(CONFIG)] == [(0, 25)]
 
 
 def test_windows_cover_the_new_frames_and_reach_back() -> None:
     active = np.ones((250, 1), np.bool_)
-    (passage,) = find_voice_segments(active, 100, RULES.max_pause)
-    windows = [*passage.split_windows(RULES)]
+    (segment,) = find_voice_segments(active, 100, CONFIG.max_pause)
+    windows = [*segment.split_windows(CONFIG)]
     assert windows == [(20, 140, 100), (60, 180, 140), (100, 220, 180), (130, 250, 220)]
 
 
 def test_unclaimed_speech_goes_to_the_nearest_voice() -> None:
     audio = build_tones([(0, 1.0), (None, 1.0), (2, 1.0)])
-    whole = AnalysisWindow(audio, 5.0, 5.0, ((5.0, 6.3), (6.8, 8.0)))
-    active = find_active_voices(whole, ToneSegmenter(), 0.0)
+    window = AnalysisWindow(audio, 5.0, 5.0, ((5.0, 6.3), (6.8, 8.0)))
+    active = find_active_voices(window, ToneSegmenter(), 0.0)
     assert active.shape == (300, 3)
     assert active[:130, 0].all()
     assert active[180:, 1].all()
@@ -68,11 +68,11 @@ def test_unclaimed_speech_goes_to_the_nearest_voice() -> None:
 
 
 def test_without_a_segmenter_all_speech_is_one_voice() -> None:
-    scene = AnalysisWindow(np.zeros(SAMPLE_RATE, np.float32), 2.0, 2.0, ((2.2, 2.5),))
-    active = find_active_voices(scene, None, 0.1)
+    window = AnalysisWindow(np.zeros(SAMPLE_RATE, np.float32), 2.0, 2.0, ((2.2, 2.5),))
+    active = find_active_voices(window, None, 0.1)
     assert find_runs(active[:, 0]) == [(10, 60)]
 
 
 def test_speech_without_any_voice_goes_to_the_first_one() -> None:
-    scene = AnalysisWindow(np.zeros(SAMPLE_RATE, np.float32), 0.0, 0.0, ((0.2, 0.5),))
-    assert find_runs(find_active_voices(scene, ToneSegmenter(), 0.0)[:, 0]) == [(20, 50)]
+    window = AnalysisWindow(np.zeros(SAMPLE_RATE, np.float32), 0.0, 0.0, ((0.2, 0.5),))
+    assert find_runs(find_active_voices(window, ToneSegmenter(), 0.0)[:, 0]) == [(20, 50)]
