@@ -70,7 +70,8 @@ def test_live_and_corrected_speakers_are_scored(tmp_path: Path) -> None:
     summary = DiarizationSummary(
         speaker_map=(SegmentSpeaker(2, 1, "SPEAKER_01"),), audio_path=None, speakers=()
     )
-    heard = StreamResult(finals=[build_final(1, 0, (1.0, 3.0)), build_final(2, 0, (3.0, 5.0))], summaries=[summary])
+    finals = [build_final(1, 0, (1.0, 3.0)), build_final(2, 0, (3.0, 5.0))]
+    heard = StreamResult(finals=finals, summaries=[summary])
     entry = ManifestEntry(2, tmp_path / "talk.wav", rttm_path=rttm)
     live, corrected = score_speakers(
         EvalTarget("", AlwaysSpeech, None), entry, np.zeros(96_000, np.float32), heard

@@ -132,8 +132,8 @@ def test_overlapping_speakers_both_have_turns() -> None:
     heard = diarize_in_pieces(SEGMENTING, first + np.pad(second, (0, first.size - second.size)))
     for turns in (heard.turns, SEGMENTING.finalize(heard.state)):
         spoken = {
-            speaker: sum(turn.end - turn.start for turn in turns if turn.speaker == expected)
-            for who in (0, 1)
+            speaker: sum(turn.end - turn.start for turn in turns if turn.speaker == speaker)
+            for speaker in (0, 1)
         }
         assert spoken[0] == pytest.approx(7.0, abs=0.4)
         assert spoken[1] == pytest.approx(4.5, abs=0.4)

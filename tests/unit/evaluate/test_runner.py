@@ -86,7 +86,11 @@ def test_failed_recordings_do_not_stop_the_others(
 
 
 def test_a_fallback_model_is_not_measured(target: EvalTarget, recording: Path) -> None:
-    entries = [ManifestEntry(2, recording), ManifestEntry(3, recording), InvalidRow(4, "Bad.")]
+    entries: list[ManifestEntry | InvalidRow] = [
+        ManifestEntry(2, recording),
+        ManifestEntry(3, recording),
+        InvalidRow(4, "Bad."),
+    ]
     result, done = evaluate(target, *entries, model="nonesuch")
     assert done == 0
     assert result.problem
