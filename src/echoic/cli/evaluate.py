@@ -1,5 +1,7 @@
 """The command ``echoic eval``: measures models on the user's recordings."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
@@ -11,7 +13,6 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from echoic.cli.messages import NoticeRenderer
 from echoic.cli.options import (
     ApiKeyOption,
     ConfigOption,
@@ -26,9 +27,9 @@ from echoic.cli.options import (
     print_error,
     print_table,
 )
-from echoic.client import ReceivedFrame
 
 if TYPE_CHECKING:
+    from echoic.client import ReceivedFrame
     from echoic.evaluate.runner import EvalTarget, ModelResult
     from echoic.interfaces.vad import VoiceActivityDetector
     from echoic.server.settings.groups import Settings
@@ -146,6 +147,8 @@ def run_evaluation(  # noqa: PLR0913  # each is an option of the command
 
 def _build_notice_printer(config: dict[str, object]) -> Callable[[ReceivedFrame], None]:
     """Return a function that prints the warnings among the frames to stderr, each once."""
+    from echoic.cli.messages import NoticeRenderer
+
     renderer = NoticeRenderer(config)
 
     def print_notice(frame: ReceivedFrame) -> None:
@@ -156,7 +159,7 @@ def _build_notice_printer(config: dict[str, object]) -> Callable[[ReceivedFrame]
 
 
 @contextmanager
-def _open_target(url: str | None, config: Path | None, *, offline: bool) -> Iterator["EvalTarget"]:
+def _open_target(url: str | None, config: Path | None, *, offline: bool) -> Iterator[EvalTarget]:
     """Yield the server to evaluate; without a URL, a local server that runs inside the block.
 
     Args:
@@ -184,12 +187,16 @@ def _open_target(url: str | None, config: Path | None, *, offline: bool) -> Iter
         yield EvalTarget(address, build_detector, offline_registry)
 
 
-def _choose_detector(settings: "Settings") -> Callable[[], "VoiceActivityDetector"]:
+def _choose_detector(settings: Settings) -> Callable[[], VoiceActivityDetector]:
     """Return the voice activity detector that a server with these settings uses."""
     from echoic.audio.vad import AlwaysSpeech
     from echoic.server.build import build_scripted_factory, build_silero_factory
 
-    return build_scripted_factory() if settings.server.scripted_engine else build_silero_factory() or AlwaysSpeech
+    return (
+        build_scripted_factory()
+        if settings.server.scripted_engine
+        else build_silero_factory() or AlwaysSpeech
+    )
 
 
 @contextmanager
@@ -207,7 +214,7 @@ def _show_progress(total: int, name: str) -> Iterator[Callable[[], None]]:
         yield lambda: progress.update(task, advance=1)
 
 
-def _print_results(results: "Sequence[ModelResult]", folder: Path, *, per_recording: bool) -> None:
+def _print_results(results: Sequence[ModelResult], folder: Path, *, per_recording: bool) -> None:
     """Print failures to stderr and the scores to stdout."""
     from echoic.evaluate.report import build_model_table, build_recording_table, list_failures
 

@@ -25,20 +25,20 @@ HANGING = Path(__file__).parents[2] / "support" / "hanging_model"
 #: Its loop is stuck where nothing wakes it: a pipe that nobody reads, say.
 STUCK = """
 import asyncio, os
-from echoic.cli.handle_signals import handle_signals
+from echoic.cli.signals import handle_signals
 
 async def main():
-    way.finish = lambda: print("finishing", flush=True)
+    handler.on_first_signal = lambda: print("finishing", flush=True)
     print("begun", flush=True)
     os.read(os.pipe()[0], 1)
 
-with handle_signals() as way:
-    way.run(main())
+with handle_signals() as handler:
+    handler.run_coroutine(main())
 """
 #: Closes what it has open, and has a thread that ends never.
 CAREFUL = """
 import asyncio, threading
-from echoic.cli.handle_signals import handle_signals
+from echoic.cli.signals import handle_signals
 
 async def main():
     asyncio.get_running_loop().run_in_executor(None, threading.Event().wait)
@@ -48,8 +48,8 @@ async def main():
     finally:
         print("closed", flush=True)
 
-with handle_signals() as way:
-    way.run(main())
+with handle_signals() as handler:
+    handler.run_coroutine(main())
 """
 
 
