@@ -76,7 +76,7 @@ class AuthSettings(BaseModel):
         ge=0,
         le=1e6,
         description=(
-            "[Wrong keys](operations.md#who-may-knock) that are checked per address and minute, "
+            "[Wrong keys](operations.md#network-access) that are checked per address and minute, "
             "and the size of a burst; 0: unlimited."
         ),
     )
@@ -127,7 +127,7 @@ class AuthSettings(BaseModel):
             "Not set: no other origin, except pages served by the user's own machine "
             "(`http://localhost:3000`) "
             "if the server needs no key. Clients that are not browsers are not affected. "
-            "A server without keys also [accepts these host names](operations.md#who-may-knock)."
+            "A server without keys also [accepts these host names](operations.md#network-access)."
         ),
     )
     allowed_addresses: AddressText = Field(
@@ -243,13 +243,13 @@ class QuotaSettings(BaseModel):
         le=1440,
         description=(
             "The audio that a user's new streams may send in total "
-            "[while Redis is unreachable](operations.md#when-redis-is-away)."
+            "[while Redis is unreachable](operations.md#when-redis-is-unreachable)."
         ),
     )
     ready_needs_quotas: bool | None = Field(
         default=None,
         description=(
-            "Whether `/readyz` answers 503 [while Redis is unreachable](operations.md#when-redis-is-away). "
+            "Whether `/readyz` answers 503 [while Redis is unreachable](operations.md#when-redis-is-unreachable). "
             "Not set: only if `failopen_cap_minutes` is 0; otherwise it answers 200 and `degraded`."
         ),
     )
