@@ -1,4 +1,4 @@
-"""The client of an echoic server: ``connect``, what a stream says, and what can go wrong.
+"""Client of an echoic server: opens streams, sends audio, receives typed frames.
 
 Example:
     >>> async with connect("ws://127.0.0.1:8000") as stream:

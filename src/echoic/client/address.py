@@ -1,4 +1,4 @@
-"""Addresses of a server's endpoints, from whatever form of its address a person writes."""
+"""Resolves the address of a server, in any form that users type, to the URLs of its endpoints."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from echoic.protocol.constants import STATUS_PATH, STREAM_PATH
 
-#: Where ``echoic serve`` listens when nothing else is said.
+#: Address on which ``echoic serve`` listens by default.
 DEFAULT_SERVER = "ws://127.0.0.1:8000"
-#: Hosts that no proxy leads to.
+#: Hosts that are never reached through a proxy.
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 _WEBSOCKET_SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
@@ -45,7 +45,7 @@ def resolve_status_url(address: str) -> str:
 
 
 def redact_address(address: str) -> str:
-    """Return ``address`` without query and user part: they may hold a key, and this may be printed."""
+    """Return ``address`` without query and user part, which may hold a key: safe to print and log."""
     try:
         parts = _parse_address(address)
     except ValueError:
@@ -56,7 +56,7 @@ def redact_address(address: str) -> str:
 def _parse_address(address: str) -> SplitResult:
     try:
         parts = urlsplit(address if "://" in address else f"ws://{address}")
-        _ = parts.port  # it is checked when it is read
+        _ = parts.port  # reading it checks it
     except ValueError:
         raise ValueError(_ADDRESS_HINT) from None  # its text quotes the address, which may hold a key
     return parts

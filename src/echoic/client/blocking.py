@@ -1,4 +1,4 @@
-"""Work for an event loop in another thread."""
+"""The client without an event loop: blocking calls that run a stream in a background thread."""
 
 from __future__ import annotations
 
@@ -26,32 +26,30 @@ _T = TypeVar("_T")
 
 
 class LoopCall(Generic[_T]):
-    """A coroutine that is waited for in another thread, where it may be given up at any moment.
+    """A coroutine that another thread waits for, and may cancel at any moment.
 
     Args:
         function: Called in the loop; returns the coroutine.
-        undo: Called in the loop with what came of it, where it was given up.
-
-    Attributes:
-        future: What comes of it.
+        undo: Called in the loop with the result, if the call was cancelled after it finished.
     """
 
     def __init__(
         self, function: Callable[[], Coroutine[Any, Any, _T]], undo: Callable[[_T], object] = lambda _: None
     ) -> None:
+        #: The result.
         self.future: Future[_T] = Future()
         self._function, self._undo = function, undo
         self._task: asyncio.Task[_T] | None = None
         self._is_cancelled = False
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin, unless it is given up already; to be called in the loop."""
+        """Start unless cancelled; must run in the loop."""
         if not self._is_cancelled:
             self._task = loop.create_task(self._function())
             self._task.add_done_callback(self._set_outcome)
 
     def cancel(self) -> None:
-        """End it, or undo what came of it; to be called in the loop."""
+        """Cancel the coroutine, or undo its result; must run in the loop."""
         self._is_cancelled = True
         task = self._task
         if task is not None and not task.cancel() and not task.cancelled() and task.exception() is None:
@@ -66,27 +64,27 @@ class LoopCall(Generic[_T]):
             self.future.set_result(task.result())
 
 
-#: Seconds after which whoever waits looks up: Python notices no Ctrl-C that came just before a wait began.
+#: Seconds after which a waiting thread wakes up: Python misses a Ctrl-C that comes just before a wait.
 _POLL_SECONDS = 0.5
 
 
 class BlockingStream:
     """An open stream; made by ``connect``. Leaving its ``with`` block closes it.
 
-    Iterating waits for the server's frames and yields them in their order, until the stream ends.
-    What each call raises is what the call of the same name raises in ``echoic.client.Stream``.
+    Iterating waits for the server's frames and yields them in order, until the stream ends. Methods raise
+    what those of the same name in ``echoic.client.Stream`` raise.
 
     Args:
-        stream: Open.
-        portal: To the loop that it runs in.
-        resources: What ends with it: the connection, the loop, the thread.
+        stream: The stream.
+        portal: Portal to its event loop.
+        resources: Closed with the stream: the connection, the loop, the thread.
     """
 
     def __init__(self, stream: Stream, portal: BlockingPortal, resources: ExitStack) -> None:
         self._stream = stream
         self._loop = portal.call(_get_running_loop)
-        # Called by ``close``, or when nobody has the stream any more, or at the latest when the program ends:
-        # whoever waits for the loop's thread later than that waits for ever.
+        # Called by ``close``, when the stream is garbage-collected, or at exit: Python joins threads at exit,
+        # and the thread of a running loop would never end.
         self._process_id = os.getpid()
         self._finalizer = finalize(self, _close_resources, portal, resources, self._process_id)
 
@@ -96,19 +94,19 @@ class BlockingStream:
         return self._stream.configured
 
     def send(self, samples: NDArray[Any]) -> None:
-        """Send samples, as ``Stream.send`` takes them; waits while the server takes no more."""
+        """Send samples, as ``Stream.send``; blocks under backpressure."""
         self._run_in_loop(partial(self._stream.send, samples))
 
     def send_file(self, source: Path | str | BinaryIO, *, speed: float | None = None) -> None:
-        """Send the first audio track of a file, at a pace or as fast as the server takes it."""
+        """Send the first audio track of a file, paced or as fast as the server accepts it."""
         self._run_in_loop(partial(self._stream.send_file, source, speed=speed))
 
     def commit(self) -> str:
-        """Have everything sent so far finalised; return the transcript since the last commit."""
+        """Finalize everything sent so far and return the transcript since the last commit."""
         return self._run_in_loop(self._stream.commit)
 
     def reset(self) -> None:
-        """Have the server forget everything: transcript empty, clock at zero."""
+        """Clear the session on the server: transcript empty, clock at zero."""
         self._run_in_loop(self._stream.reset)
 
     def ping(self) -> float:
@@ -120,29 +118,29 @@ class BlockingStream:
         self._run_in_loop(partial(self._stream.configure, values))
 
     def stop(self) -> str:
-        """Have what is pending delivered and the stream ended; return the rest of the transcript."""
+        """Finalize everything, end the stream, and return the transcript since the last commit."""
         return self._run_in_loop(self._stream.stop)
 
     def close(self) -> None:
-        """Close the connection at once, whatever is pending; does nothing if it is closed."""
+        """Close the connection at once and drop what is pending; idempotent."""
         self._finalizer()
 
     def frames(self) -> list[ReceivedFrame]:
-        """Return the frames that are there by now, without waiting; iterating goes on after them."""
+        """Return the frames received so far, without waiting; iteration continues after them."""
 
-        async def there() -> list[ReceivedFrame]:
+        async def take_frames() -> list[ReceivedFrame]:
             return self._stream.frames()
 
-        return self._run_in_loop(there, self._stream.requeue_frames)
+        return self._run_in_loop(take_frames, self._stream.requeue_frames)
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> ReceivedFrame:
-        async def following() -> list[ReceivedFrame]:
+        async def take_next() -> list[ReceivedFrame]:
             return [frame] if (frame := await anext(self._stream, None)) is not None else []
 
-        frames = self._run_in_loop(following, self._stream.requeue_frames)
+        frames = self._run_in_loop(take_next, self._stream.requeue_frames)
         if not frames:
             raise StopIteration
         return frames[0]
@@ -158,28 +156,28 @@ class BlockingStream:
     def _run_in_loop(
         self, function: Callable[[], Coroutine[Any, Any, _T]], undo: Callable[[_T], object] = lambda _: None
     ) -> _T:
-        """Run it in the loop; if this thread is interrupted (Ctrl-C), it is given up there too, or undone."""
+        """Run a coroutine in the loop; if this thread is interrupted (Ctrl-C), cancel or undo it there."""
         if os.getpid() != self._process_id:
-            raise ServerError("closed", "The stream belongs to the process that this one was forked from.")
-        work = LoopCall(function, undo)
+            raise ServerError("closed", "The stream belongs to the parent process; open one after the fork.")
+        call = LoopCall(function, undo)
         try:
-            self._call_in_loop(partial(work.start, self._loop))
-            while not self._poll_future(work.future):
+            self._call_in_loop(partial(call.start, self._loop))
+            while not self._poll_future(call.future):
                 pass
-            return work.future.result()
+            return call.future.result()
         except BaseException:
             with suppress(ServerError):
-                self._call_in_loop(work.cancel)
+                self._call_in_loop(call.cancel)
             raise
 
     def _call_in_loop(self, call: Callable[[], None]) -> None:
         try:
             self._loop.call_soon_threadsafe(call)
-        except RuntimeError:  # it has ended
+        except RuntimeError:  # the loop is closed
             raise ServerError("closed", "The stream is closed.") from None
 
     def _poll_future(self, future: Future[_T]) -> bool:
-        """Wait a little and return whether it is done."""
+        """Wait a little and return whether the future is done."""
         with suppress(Exception):
             future.result(_POLL_SECONDS)
         if not future.done() and self._loop.is_closed():
@@ -192,19 +190,19 @@ async def _get_running_loop() -> asyncio.AbstractEventLoop:
 
 
 def _close_resources(portal: BlockingPortal, resources: ExitStack, process_id: int) -> None:
-    """Close them where they were opened: a process that was forked has the objects, and not the thread."""
+    """Close the resources in the process that opened them: a forked child has no thread for the loop."""
     if os.getpid() == process_id:
         resources.close()
         return
-    with suppress(StopIteration):  # it never waits, and whoever takes it down waits for no thread then
+    with suppress(StopIteration):  # marks the portal as stopped, so that its exit joins no thread
         portal.stop().send(None)
 
 
 def connect(url: str, *, key: str | None = None, patience: float = 0.0, **config: object) -> BlockingStream:
-    """Open a stream, configured and ready for samples; as ``echoic.client.connect``, argument by argument.
+    """Open a stream, configured and ready for samples; the arguments are those of ``echoic.client.connect``.
 
     Raises:
-        ServerError: No server is there, it refused, or it cannot take this configuration.
+        ServerError: No server answers, or it refused the key or the config.
         ValueError: As ``echoic.client.connect``.
     """
     with ExitStack() as resources:
@@ -222,11 +220,11 @@ def transcribe(
     patience: float = 0.0,
     **config: object,
 ) -> list[Final]:
-    """Send all of a recording as fast as the server takes it and return the finals.
+    """Send a recording as fast as the server accepts it and return the finals.
 
     Args:
         url: As for ``connect``.
-        audio: A file, an array of samples, or several, one after the other.
+        audio: A file, an array of samples, or several arrays in order.
         key: The key.
         patience: As for ``connect``.
         **config: Keys of the ``config`` frame.

@@ -1,4 +1,4 @@
-"""Opening a stream, and the shortest way from samples to finals."""
+"""Opens streams: ``connect``, with authentication and retry, and ``transcribe`` for whole recordings."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from echoic.protocol.frames import Final
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
 
-#: The largest message taken from a server, in bytes; the protocol's own limit for a client's.
+#: The largest message accepted from a server, in bytes: the protocol's limit for clients.
 MAX_MESSAGE_BYTES = 2**23
-#: Seconds a server may leave a keepalive ping unanswered. It stops reading while it has more audio than
-#: it can decode, so a busy server answers late; only one that is gone stays silent this long.
+#: Seconds for which a server may leave a keepalive ping unanswered. A server under backpressure stops
+#: reading, so it answers late; only a dead one stays silent this long.
 PING_TIMEOUT_SECONDS = 300.0
-#: Seconds that a server may take to answer a close before the connection is cut.
+#: Seconds that a server may take to answer a close before the connection is dropped.
 CLOSE_TIMEOUT_SECONDS = 2.0
-#: Seconds after which another stream of the same key may have ended: when that will be, no server knows.
+#: Seconds between retries while the key has its maximum of streams: the server cannot say when one ends.
 _STREAM_LIMIT_PAUSE = 2.0
 
-#: What a server answers in place of a handshake: who speaks wrongly, is asked for a key, or asks elsewhere.
+#: HTTP status codes of refused handshakes.
 _BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 400, 401, 403, 404
 
 
@@ -46,35 +46,35 @@ async def connect(
 ) -> AsyncIterator[Stream]:
     """Open a stream, configured and ready for samples; leaving the block closes it.
 
-    If the connection is lost, and the server can, the stream goes on over another without a word missed or
-    said twice; ``resumable=False`` forbids it.
+    If the connection is lost, the stream reconnects and continues without losing or repeating a word;
+    ``resumable=False`` switches that off.
 
     Args:
-        url: The server, ``ws://host:port`` or any other form that ``stream_address`` takes: without a
-            path the unified endpoint is meant.
-        key: The key, sent as ``Authorization: Bearer``; never logged. White space around it does not count.
-        patience: Seconds for which it is tried again, as often as the server advises, while it is busy or
-            the key has as many streams as it may; 0: it is not.
+        url: The server, ``ws://host:port`` or any other form that ``resolve_stream_url`` accepts; without a
+            path, the unified endpoint.
+        key: The key, sent as ``Authorization: Bearer`` and never logged. White space around it is removed.
+        patience: Seconds for which connecting is retried, as often as the server advises, while it is busy
+            or the key has its maximum of streams; 0: no retry.
         **config: Keys of the protocol's ``config`` frame, e.g. ``sample_rate=48000, language="en"``.
 
     Yields:
         The stream.
 
     Raises:
-        ServerError: No server is there, it refused, or it cannot take this configuration.
+        ServerError: No server answers, or it refused the key or the config.
         ValueError: ``audio_format`` or ``channels`` is given: this client always sends mono float32. Or the
-            key holds what no header can.
+            key contains a control character.
     """
     if fixed := {"audio_format", "channels"} & config.keys():
         raise ValueError(f"{', '.join(sorted(fixed))}: this client always sends mono float32.")
     sent = (key or "").strip()
     if not sent.isprintable():
-        raise ValueError("The key holds a line end or another character that no key has.")
+        raise ValueError("The key contains a line end or another control character.")
 
-    async def again() -> ClientConnection:
+    async def reopen() -> ClientConnection:
         return await _open_connection(url, sent)
 
-    stream = await _open_stream(again, {"resumable": True, **config}, patience)
+    stream = await _open_stream(reopen, {"resumable": True, **config}, patience)
     try:
         yield stream
     finally:
@@ -89,12 +89,12 @@ async def transcribe(
     patience: float = 0.0,
     **config: object,
 ) -> list[Final]:
-    """Send all of a recording as fast as the server takes it and return the finals.
+    """Send a recording as fast as the server accepts it and return the finals.
 
     Args:
         url: As for ``connect``.
-        audio: A file as for ``Stream.send_file``, an array of samples as for ``Stream.send``, or several, one
-            after the other.
+        audio: A file as for ``Stream.send_file``, an array of samples as for ``Stream.send``, or several,
+            in order.
         key: The key.
         patience: As for ``connect``.
         **config: Keys of the ``config`` frame.
@@ -117,12 +117,12 @@ async def transcribe(
 
 
 def is_file(audio: object) -> TypeIs[Path | str | BinaryIO]:
-    """Return whether this is a file or the path of one."""
+    """Return whether ``audio`` is a file or the path of one."""
     return isinstance(audio, str | Path) or hasattr(audio, "read")
 
 
 def iterate_arrays(audio: NDArray[Any] | Iterable[NDArray[Any]]) -> Iterable[NDArray[Any]]:
-    """Return arrays of samples; one by itself is one of them, not the rows in it."""
+    """Return the arrays of ``audio``; a single array is one array, not its rows."""
     return (audio,) if isinstance(audio, np.ndarray) else audio
 
 
@@ -151,7 +151,7 @@ async def _open_stream(
 
 
 def _find_retry_pause(error: ServerError) -> float | None:
-    """Return the seconds after which the same may go well; None: waiting does not help."""
+    """Return the seconds to wait before a retry; None if a retry cannot help."""
     if error.detail.get("quota") == "concurrent_streams":
         return _STREAM_LIMIT_PAUSE
     pause = error.detail.get("retry_after")
@@ -180,16 +180,16 @@ async def _open_connection(url: str, key: str) -> ClientConnection:
     except InvalidStatus as error:
         raise _build_refusal_error(shown, error.response.status_code, address) from None
     except (OSError, TimeoutError, WebSocketException) as error:
-        # ``from None`` throughout: what these carry quotes the URL, which may hold a key.
+        # ``from None`` throughout: the original errors quote the URL, which may hold a key.
         other = _guess_scheme(address, error)
-        hint = f" Something there does: perhaps as {other}://." if other else ""
+        hint = f" Something answered there; try {other}://." if other else ""
         raise ServerError(
             "unreachable", f"No echoic server answers at {shown}.{hint}", {"perhaps": other} if other else {}
         ) from None
 
 
 def _guess_scheme(address: str, error: Exception) -> str | None:
-    """Return the scheme that may be meant, where something took the connection and did not understand it."""
+    """Return the scheme to suggest if a server accepted the connection but speaks another protocol."""
     if isinstance(error, ssl.SSLError):
         return "ws"
     was_cut = isinstance(error, InvalidMessage | ConnectionResetError)
@@ -202,22 +202,22 @@ def _build_refusal_error(server: str, status: int, address: str) -> ServerError:
         return ServerError("unauthorized", f"The server at {server} asks for a valid key.")
     if status == _NOT_FOUND:
         return ServerError("unreachable", f"There is no stream endpoint at {server} (HTTP 404).", detail)
-    if status == _FORBIDDEN:  # many servers answer so for a path that they do not know
+    if status == _FORBIDDEN:  # many servers answer unknown paths with this
         return ServerError(
             "unreachable",
-            f"The server lets nobody in at {server} (HTTP 403): there may be no stream endpoint there, or "
-            "something in front of it wants a key.",
+            f"Access denied at {server} (HTTP 403): there may be no stream endpoint there, or a proxy in "
+            "front of it may need a key.",
             detail,
         )
-    # So a proxy answers who comes to its TLS port without TLS.
-    hint = " Perhaps it wants wss://." if status == _BAD_REQUEST and address.startswith("ws:") else ""
+    # Proxies answer plain connections to their TLS port with this status.
+    hint = " Try wss://." if status == _BAD_REQUEST and address.startswith("ws:") else ""
     return ServerError(
-        "unreachable", f"{server} answers, but not as an echoic server does (HTTP {status}).{hint}", detail
+        "unreachable", f"{server} answers, but not like an echoic server (HTTP {status}).{hint}", detail
     )
 
 
 def _get_socket_logger() -> logging.Logger:
-    """Return the socket's logger, kept above debug: there it would write the key's header."""
+    """Return the logger of the socket, at info level: at debug level it would log the header with the key."""
     log = logging.getLogger("echoic.client.socket")
     log.setLevel(logging.INFO)
     return log

@@ -1,4 +1,4 @@
-"""What goes wrong with a stream, as its client sees it."""
+"""Errors of the client."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 
 class ServerError(Exception):
-    """The server refused, ended or never began the stream.
+    """The server refused or ended the stream, or did not answer.
 
-    Attributes:
-        code: A code of the protocol's error table, ``unreachable`` (no server there), ``build_untrusted_error``
-            (its certificate is not) or ``closed`` (the connection ended without a word).
-        message: A sentence for a person.
+    Args:
+        code: A code of the protocol's error table, ``unreachable`` (no server answers), ``untrusted`` (its
+            certificate is not trusted) or ``closed`` (the connection ended without an error frame).
+        message: A sentence for the user.
         detail: Further keys of the ``error`` frame, such as ``limit`` and ``used``.
         close_code: The WebSocket close code, if the connection was closed.
     """
@@ -32,14 +32,14 @@ class ServerError(Exception):
 
 
 def build_untrusted_error(server: str, error: ssl.SSLCertVerificationError) -> ServerError:
-    """Return that a certificate is not trusted, why, and what to do.
+    """Build the error of a certificate that is not trusted.
 
     Args:
-        server: The server's address, without anything secret.
-        error: What TLS said.
+        server: The address of the server, without secrets.
+        error: The error of the TLS handshake.
     """
     return ServerError(
         "untrusted",
-        f"The certificate of {server} is not trusted: {error.verify_message.rstrip('.')}. Where it is one of "
-        "your own, name the file (PEM) of whoever signed it in SSL_CERT_FILE.",
+        f"The certificate of {server} is not trusted: {error.verify_message.rstrip('.')}. If it is your own, "
+        "set SSL_CERT_FILE to the certificate (PEM) of the authority that signed it.",
     )

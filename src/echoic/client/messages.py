@@ -1,4 +1,4 @@
-"""A server's messages as frames."""
+"""Converts between messages and what the client sends and receives: frames and samples."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from echoic.protocol.frames import (
     Warning,  # noqa: A004  # the protocol's word
 )
 
-#: A frame whose type this version knows, or the JSON object of one that it does not.
+#: A typed frame, or the JSON object of a frame whose type or shape this version does not know.
 ReceivedFrame = ServerFrame | dict[str, object]
 
 _FRAME_TYPES: Mapping[str, type[ServerFrame]] = MappingProxyType(
@@ -47,19 +47,30 @@ _STATUS_TYPES: Mapping[str, type[ServerFrame]] = MappingProxyType(
 )
 _ERROR_KEYS = frozenset({"type", "code", "message", "error_type"})
 
+#: The most samples of a message (4 s at 16 kHz, 256 KiB): far below the protocol's limit of 8 MiB, and small
+#: enough that a commit or a ping does not wait long behind one message.
+MAX_MESSAGE_SAMPLES = 65_536
+#: The most channels; an array with more columns is probably transposed.
+MAX_CHANNELS = 64
+
+_MATRIX_DIMENSIONS = 2
+#: Bytes of the widest integer samples.
+_MAX_INTEGER_BYTES = 4
+#: Zero in unsigned samples of 8 bits, as in WAV files.
+_UINT8_ZERO = 128
+
 
 def parse_frame(
     message: str | bytes, transform: Callable[[dict[str, object]], None] | None = None
 ) -> tuple[ReceivedFrame, int | None]:
-    """Return the frame in a server's message, and its number if it has one.
+    """Parse a message of the server.
 
     Args:
         message: JSON text.
-        transform: Changes the JSON object before it is read.
+        transform: Changes the JSON object in place before it becomes a frame.
 
     Returns:
-        The typed frame; a frame of unknown type, or of a known type in a shape that this version
-        does not know, as the object that it is. Its ``seq``, which frames of a resumable session have.
+        The frame, and its ``seq``, which only frames of a resumable session have.
 
     Raises:
         ValueError: The message is not a JSON object.
@@ -97,46 +108,33 @@ def _to_error(body: Mapping[str, object]) -> Error:
     return Error(code=str(body.get("code", "")), message=str(body.get("message", "")), detail=detail)
 
 
-#: Samples in one message at most (4 s at 16 kHz, 256 KiB): far below the protocol's 8 MiB, and small
-#: enough that a commit or a ping never waits long behind one message.
-MAX_MESSAGE_SAMPLES = 65_536
-#: The most channels that are taken; more are samples, and the array lies on its side.
-MAX_CHANNELS = 64
-
-_MATRIX_DIMENSIONS = 2
-#: Bytes of the widest whole numbers.
-_MAX_INTEGER_BYTES = 4
-#: Where zero lies in unsigned samples of 8 bits, as WAV files have them.
-_UINT8_ZERO = 128
-
-
 def encode_samples(samples: NDArray[Any]) -> Iterator[bytes]:
-    """Yield the samples as raw little-endian float32, in messages of bounded size.
+    """Yield messages of raw little-endian float32 samples, of bounded size.
 
     Args:
         samples: As ``to_mono`` takes them.
 
     Raises:
         TypeError: As ``to_mono``.
-        ValueError: The same.
+        ValueError: As ``to_mono``.
     """
     samples = _check_samples(samples)
-    for start in range(0, len(samples), MAX_MESSAGE_SAMPLES):  # no copy of a long array as a whole
+    for start in range(0, len(samples), MAX_MESSAGE_SAMPLES):  # avoids a copy of the whole array
         yield to_mono(samples[start : start + MAX_MESSAGE_SAMPLES]).astype("<f4", copy=False).tobytes()
 
 
 def to_mono(samples: NDArray[Any]) -> NDArray[np.float32]:
-    """Return samples as mono float32 in -1..1.
+    """Convert samples to mono float32 in -1..1.
 
     Args:
         samples: Floats of any size in -1..1, or integers at full scale: int8, int16, int32, or uint8 with
             its zero at 128. The shape is ``(n,)`` for mono, or ``(n, channels)``, which are averaged.
 
     Returns:
-        float32, shape ``(n,)``; values beyond -1..1 are left for the server to clip.
+        float32, shape ``(n,)``; values beyond -1..1 are clipped by the server.
 
     Raises:
-        TypeError: They are neither.
+        TypeError: The samples have another type.
         ValueError: The array has another shape.
     """
     floats = _to_floats(_check_samples(samples))
@@ -160,7 +158,7 @@ def _check_samples(samples: NDArray[Any]) -> NDArray[Any]:
 def _to_floats(samples: NDArray[Any]) -> NDArray[np.float32]:
     kind = samples.dtype
     if kind.kind == "f":
-        with np.errstate(over="ignore"):  # what is too large is no number, and the server says so
+        with np.errstate(over="ignore"):  # the server answers infinity with bad_audio
             return samples.astype(np.float32, copy=False)
     if kind == np.uint8:
         return (samples.astype(np.float32) - _UINT8_ZERO) / np.float32(_UINT8_ZERO)

@@ -1,4 +1,4 @@
-"""Audio at the pace at which it was spoken."""
+"""Yields audio at the pace of speech."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-#: Seconds of sound in a message at the pace of speech: what a microphone's driver gives.
+#: Seconds of audio in a message at the pace of speech, as microphone drivers deliver it.
 CHUNK_SECONDS = 0.1
 
 
 async def pace_audio(
     chunks: Iterator[NDArray[np.float32]], sample_rate: int, speed: float | None = 1.0
 ) -> AsyncGenerator[NDArray[np.float32], None]:
-    """Yield each piece when its last sample would have been spoken; they are fetched in a thread.
+    """Yield each chunk when its last sample would have been spoken; chunks are read in a thread.
 
     Args:
         chunks: float32, shape ``(n,)``.
         sample_rate: Their samples per second.
-        speed: How many times as fast as it was spoken; None: without waiting.
+        speed: Multiple of the pace of speech; None: without waiting.
     """
     start, seconds = time.perf_counter(), 0.0
     while (piece := await asyncio.to_thread(next, chunks, None)) is not None:

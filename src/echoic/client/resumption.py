@@ -1,4 +1,4 @@
-"""The thread of a session through several connections: what is on its way, and how it is taken up again."""
+"""Keeps a session over several connections: acknowledgements, resume, and replay of a lost session."""
 
 from __future__ import annotations
 
@@ -19,40 +19,39 @@ from echoic.client.replay import SessionReplay
 from echoic.errors import ErrorCode
 from echoic.protocol.frames import Configured, Error, Pong, Resumed, Warning  # noqa: A004  # the protocol's word
 
-#: Close codes after which a session may still be there: lost without a close, not heard of for too long, or
-#: ended by something in between.
+#: Close codes after which a session can be resumed: no close frame, a timeout, or a close by a proxy.
 RESUMABLE_CODES: Final = frozenset({1006, 1011, 1012, 1014})
-#: Bytes of messages of which nobody knows yet whether they arrived; more have to wait.
+#: Bytes of unacknowledged messages above which sending waits.
 MAX_UNACKNOWLEDGED_BYTES: Final = 2**23
-#: After so many bytes, or messages, the server is asked whether they arrived.
+#: Bytes or messages after which a ping asks for an acknowledgement.
 _PING_EVERY_BYTES: Final = 2**16
 _PING_EVERY_MESSAGES: Final = 256
-#: Seconds between attempts to connect, doubled each time.
+#: Seconds between attempts to reconnect; doubled after each (exponential backoff).
 _MIN_RETRY_SECONDS: Final = 0.05
 _MAX_RETRY_SECONDS: Final = 2.0
-#: Seconds without any frame after which a connection over which an answer is due counts as lost: something in
-#: between swallows what is sent. A server that is only busy is asked again over another, and loses nothing.
+#: Seconds without any frame after which a connection with an answer due counts as dead. If the server was
+#: only busy, the session is resumed over another connection, and nothing is lost.
 ANSWER_TIMEOUT: Final = 30.0
-#: Seconds that a server may take to say that a session goes on.
+#: Seconds that a server may take to resume a session.
 _RESUME_TIMEOUT: Final = 10.0
-#: Seconds that one may take to load a model for a session that begins anew.
+#: Seconds that a server may take to open a new session: it may load a model.
 _CONFIG_TIMEOUT: Final = 120.0
-#: What beginning fails by when trying again may help: nobody answers, or there is no room now.
+#: Codes of errors on which reconnecting is retried.
 _RETRYABLE_CODES: Final = frozenset({"unreachable", ErrorCode.SERVER_BUSY, ErrorCode.DRAINING})
 _PING_MESSAGE: Final = '{"type":"ping"}'
 
 
 class ResumableTransport:
-    """One session, whatever connection it runs over.
+    """Sends the messages of one session over as many connections as it takes.
 
-    Messages are numbered and kept until the server is known to have them: a ``pong`` says so, and so does the
-    answer to ``resume``. What it does not have is sent again, in order, before what is new. Where no server
-    knows the session any more, another is begun and told what it needs of the past.
+    Messages are kept until a ``pong`` or the answer to ``resume`` acknowledges them; unacknowledged ones are
+    sent again after a reconnect. If the server has lost the session, a new one is opened, and recent audio is
+    replayed (docs/decisions/0017).
 
     Args:
-        socket: Its first connection.
-        open_connection: Makes another.
-        configured: The answer to its first message, which said that it is resumable.
+        socket: The first connection.
+        open_connection: Opens another.
+        configured: The answer to the config, with the token to resume.
         replay: What a new session needs if this one is lost.
     """
 
@@ -65,17 +64,17 @@ class ResumableTransport:
     ) -> None:
         self.socket = socket
         self.replay = replay
-        #: The values in force when it was begun.
+        #: The answer to the config that opened the session.
         self.configured = configured
-        #: Whether it has no connection now.
+        #: Whether there is no connection.
         self.is_disconnected = False
         self._open_connection = open_connection
         self._resume_token = configured.resume_token or ""
         self._resume_seconds = float(configured.resume_seconds or 0.0)
         self._last_received = 0
         self._unacknowledged: deque[str | bytes] = deque()
-        self._acknowledged_count = 1  # messages that the server has: the config
-        self._sent_count = 0  # of the unsure ones, those given to this connection
+        self._acknowledged_count = 1  # including the config
+        self._sent_count = 0  # unacknowledged messages handed to this connection
         self._unacknowledged_bytes = self._bytes_since_ping = 0
         self._pending_pings: deque[int] = deque()
         self._message_queued = asyncio.Event()
@@ -88,7 +87,7 @@ class ResumableTransport:
     # ---- messages
 
     def queue_message(self, message: str | bytes, *, is_ping: bool) -> None:
-        """Have a message sent; one that ``is_ping`` is a ping."""
+        """Send a message as soon as the connection accepts it."""
         self._unacknowledged.append(message)
         self.replay.record_message(message)
         self._unacknowledged_bytes += len(message)
@@ -101,11 +100,11 @@ class ResumableTransport:
 
     @property
     def is_ping_due(self) -> bool:
-        """Whether the server should be asked what has arrived."""
+        """Whether it is time for a ping, which acknowledges messages."""
         return self._bytes_since_ping >= _PING_EVERY_BYTES
 
     async def wait_for_space(self) -> None:
-        """Wait until more may be put."""
+        """Wait while too much is unacknowledged (backpressure)."""
         await asyncio.sleep(0)
         while self._unacknowledged_bytes > MAX_UNACKNOWLEDGED_BYTES:
             self._space_freed.clear()
@@ -122,12 +121,12 @@ class ResumableTransport:
         return self.replay.filter_frame(frame)
 
     def stop(self) -> None:
-        """Send nothing more."""
+        """Stop sending."""
         self._write_task.cancel()
         self._cancel_silence_timer()
 
     def _start_silence_timer(self) -> None:
-        """See to it that something is heard from now on while answers are due."""
+        """Watch for a dead connection while answers are due."""
         if self._silence_timer is None:
             loop = asyncio.get_running_loop()
             self._last_frame_at = loop.time()
@@ -158,25 +157,25 @@ class ResumableTransport:
         with suppress(ConnectionClosed):
             while True:
                 while self._sent_count < len(self._unacknowledged):
-                    self._sent_count += 1  # before it is sent: its answer may come first
+                    self._sent_count += 1  # counted first: the answer may overtake ``send``
                     await self.socket.send(self._unacknowledged[self._sent_count - 1])
-                    await asyncio.sleep(0)  # a socket that takes everything never yields
+                    await asyncio.sleep(0)  # a socket with room never yields
                 self._message_queued.clear()
                 await self._message_queued.wait()
 
     # ---- connections
 
     async def reconnect(self) -> list[ReceivedFrame]:
-        """Take the session up over another connection, or begin it anew where it is known no more.
+        """Resume the session over a new connection, or replay it in a new session; retries with backoff.
 
-        One over which nothing came and that was soon lost was none: the next is waited for ever longer.
+        A connection that was lost soon and brought no frame does not reset the backoff.
 
         Returns:
-            Frames that are to be taken for received: a pong for each message that asked, arrived and was not
-            answered; what there is to say of a new beginning.
+            Frames to treat as received: a pong for each ping that arrived without its answer, and the
+            warnings of a new session with another model.
 
         Raises:
-            ServerError: That cannot be.
+            ServerError: The server refused, or the time to resume is over.
         """
         self.is_disconnected = True
         self.stop()
@@ -185,8 +184,8 @@ class ResumableTransport:
             self._retry_pause = 0.0
         if not self._retry_pause:
             self._retry_deadline = clock() + self._resume_seconds
-        told: list[ReceivedFrame] | None = None
-        while told is None:
+        received: list[ReceivedFrame] | None = None
+        while received is None:
             if self._retry_pause:
                 if clock() > self._retry_deadline:
                     raise ServerError("closed", "The connection to the server was lost.", close_code=1006)
@@ -194,16 +193,16 @@ class ResumableTransport:
                     self._retry_pause * random.uniform(0.5, 1.0)  # noqa: S311  # spreads clients, no secret
                 )  # spreads clients, no secret
             self._retry_pause = min(2 * self._retry_pause or _MIN_RETRY_SECONDS, _MAX_RETRY_SECONDS)
-            told = await self._try_reconnect()
+            received = await self._try_reconnect()
         self._reconnected_at = clock()
         self.is_disconnected = False
         self._write_task = asyncio.create_task(self._write_messages())
         if self._pending_pings:
             self._start_silence_timer()
-        return told
+        return received
 
     async def _try_reconnect(self) -> list[ReceivedFrame] | None:
-        """Go on, if that can be now; None: try again later."""
+        """Resume or re-create the session; None: retry later."""
         try:
             if self._resume_token:
                 return self._apply_resumed(await self._resume_session())
@@ -219,48 +218,48 @@ class ResumableTransport:
             raise
 
     async def _resume_session(self) -> Resumed:
-        wish = {"type": "config", "resume": self._resume_token, "received": self._last_received}
-        answer, _ = await self._open_session(wish, _RESUME_TIMEOUT)
+        config = {"type": "config", "resume": self._resume_token, "received": self._last_received}
+        answer, _ = await self._open_session(config, _RESUME_TIMEOUT)
         if isinstance(answer, Resumed):
             return answer
         self.socket.transport.abort()
-        raise ServerError("closed", "The server did not take the stream up again.")
+        raise ServerError("closed", "The server did not resume the stream.")
 
     async def _recreate_session(self) -> list[ReceivedFrame]:
         config = {**self.replay.config, "type": "config"}
         configured, warnings = await self._open_session(config, _CONFIG_TIMEOUT)
         if not isinstance(configured, Configured):
             self.socket.transport.abort()
-            raise ServerError("closed", "The server did not begin the stream anew.")
+            raise ServerError("closed", "The server did not open a new session.")
         self._resume_token = configured.resume_token or ""
         messages = self.replay.replay_messages()
         self._unacknowledged = deque(messages)
         if messages and messages[-1] != _PING_MESSAGE:
-            self._unacknowledged.append(_PING_MESSAGE)  # so that what has arrived is known
+            self._unacknowledged.append(_PING_MESSAGE)  # for an acknowledgement
             self.replay.ignore_pong()
         self._acknowledged_count, self._sent_count = 1, 0
         self._unacknowledged_bytes, self._bytes_since_ping = sum(map(len, self._unacknowledged)), 0
         self._pending_pings = deque(
             at for at, message in enumerate(self._unacknowledged, start=2) if message == _PING_MESSAGE
         )
-        other = configured.active_model != self.configured.active_model
+        is_other_model = configured.active_model != self.configured.active_model
         self.configured = configured
-        return warnings if other else []
+        return warnings if is_other_model else []
 
     async def _open_session(
-        self, config: Mapping[str, object], timeout: float
+        self, config: Mapping[str, object], max_seconds: float
     ) -> tuple[Resumed | Configured | None, list[ReceivedFrame]]:
-        """Open a connection with a config; return the answer to it, and the warnings before."""
+        """Open a connection with a config; return its answer, and the warnings before it."""
         self.socket = await self._open_connection()
         warnings: list[ReceivedFrame] = []
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(max_seconds):
                 await self.socket.send(msgspec.json.encode(config).decode())
                 frame, number = parse_frame(await self.socket.recv())
                 while isinstance(frame, Warning):
                     warnings.append(frame)
                     frame, number = parse_frame(await self.socket.recv())
-        except ValueError as error:  # no JSON object
+        except ValueError as error:  # not a JSON object
             self.socket.transport.abort()
             raise ServerError("closed", str(error)) from None
         except BaseException:
@@ -268,7 +267,7 @@ class ResumableTransport:
             raise
         if isinstance(frame, Error):
             await self.socket.close()
-            message = f"The connection was lost, and the server cannot go on with the stream. {frame.message}"
+            message = f"The connection was lost, and the server cannot continue the stream. {frame.message}"
             raise ServerError(frame.code, message, frame.detail, self.socket.close_code)
         if isinstance(frame, Configured):
             self._last_received = number or 0
@@ -280,6 +279,6 @@ class ResumableTransport:
         self._sent_count = 0
         answered: list[ReceivedFrame] = []
         while self._pending_pings and self._pending_pings[0] <= resumed.received_messages:
-            self._pending_pings.popleft()  # the answer may have been lost with the connection
+            self._pending_pings.popleft()  # its answer may have been lost with the connection
             answered += self.replay.filter_frame(Pong())
         return answered

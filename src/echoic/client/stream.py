@@ -1,4 +1,4 @@
-"""One stream to a server: samples in, frames out."""
+"""An open stream to a server: samples in, typed frames out."""
 
 from __future__ import annotations
 
@@ -25,25 +25,22 @@ from echoic.errors import CLOSE_CODES, ErrorCode
 from echoic.protocol.constants import CLOSE_NORMAL
 from echoic.protocol.frames import Configured, Error, FullTranscript, Pong, Status
 
-#: Seconds of a file in a message that nobody waits for.
+#: Seconds of audio in a message of a file that is not paced.
 _FILE_CHUNK_SECONDS = 0.5
-#: What befalls a stream's connection: it is lost, or the stream goes on over another.
+#: Changes of a stream's connection: lost, or back over a new one.
 ConnectionState = Literal["lost", "back"]
 
 
 class Stream:
     """An open stream; made by ``connect``.
 
-    Iterating yields the server's frames in their order, until the stream ends. What answers a call
-    of this object (``configured``, ``pong``, ``reset``) is not among them; ``full_transcript`` is.
-    Reading goes on while nobody iterates, so a client may send first and look later.
+    Iterating yields the server's frames in order, until the stream ends. Answers to calls of this object
+    (``configured``, ``pong``, ``reset``) are left out, except ``full_transcript``. Frames are received in the
+    background and queued, so a client may send everything first and read later.
 
     Args:
-        socket: Connected.
-        open_connection: Connects to the same server once more.
-
-    Attributes:
-        on_state: Called with "lost" when the connection is, and with "back" when the stream goes on.
+        socket: The connection.
+        open_connection: Opens another connection to the same server.
     """
 
     def __init__(
@@ -51,6 +48,7 @@ class Stream:
         socket: ClientConnection,
         open_connection: Callable[[], Awaitable[ClientConnection]] | None = None,
     ) -> None:
+        #: Called with "lost" when the connection is lost, and with "back" when the stream continues.
         self.on_state: Callable[[ConnectionState], None] | None = None
         self._socket = socket
         self._open_connection = open_connection
@@ -63,7 +61,7 @@ class Stream:
         self._failure: ServerError | None = None
         self._last_error: Error | None = None
         self._configured: Configured | None = None
-        #: One config at a time: a refusal overtakes answers, and says of no config that it is the one.
+        #: One config at a time: a refusal overtakes answers to earlier configs and does not name its config.
         self._config_lock = asyncio.Lock()
         self._read_task = asyncio.create_task(self._read_frames(), name="echoic stream reader")
 
@@ -75,14 +73,14 @@ class Stream:
         return self._configured
 
     async def send(self, samples: NDArray[Any]) -> None:
-        """Send samples; waits while the server takes no more, also while the connection is lost.
+        """Send samples; waits under backpressure, also while the connection is lost.
 
         Args:
             samples: At the stream's ``sample_rate``, any length: floats in -1..1 or integers at full scale
                 (int8, int16, int32, uint8), shape ``(n,)`` for mono or ``(n, channels)``, which are averaged.
 
         Raises:
-            TypeError: The samples are neither.
+            TypeError: The samples have another type.
             ValueError: The array has another shape.
             ServerError: The stream has ended.
         """
@@ -90,11 +88,11 @@ class Stream:
             await self._send_message(message)
 
     async def send_file(self, source: Path | str | BinaryIO, *, speed: float | None = None) -> None:
-        """Send the first audio track of a file; what was sent stays sent if this is given up.
+        """Send the first audio track of a file; cancelling does not take back what was sent.
 
         Args:
             source: Any audio or video file: its path, or the file open for reading bytes.
-            speed: How many times as fast as it was spoken; None: as fast as the server takes it.
+            speed: Multiple of the pace of speech; None: as fast as the server accepts it.
 
         Raises:
             UnreadableAudio: The file cannot be opened, or nothing of it can be decoded.
@@ -108,7 +106,7 @@ class Stream:
             await self.send(piece)
 
     async def commit(self) -> str:
-        """Have everything sent so far finalised and return the transcript since the last commit.
+        """Finalize everything sent so far and return the transcript since the last commit.
 
         Raises:
             ServerError: The stream ended before the answer.
@@ -117,7 +115,7 @@ class Stream:
         return answer.text
 
     async def reset(self) -> None:
-        """Have the server forget everything: transcript empty, clock at zero.
+        """Clear the session on the server: transcript empty, clock at zero.
 
         Raises:
             ServerError: The stream ended before the answer.
@@ -135,13 +133,13 @@ class Stream:
         return time.perf_counter() - start
 
     async def stop(self) -> str:
-        """Have what is pending delivered, wait for the server to close, and return the transcript.
+        """Finalize everything, wait for the server to close, and return the transcript.
 
         Returns:
             The transcript since the last commit; the finals can still be iterated.
 
         Raises:
-            ServerError: The stream ended in another way.
+            ServerError: The stream ended with an error.
         """
         transcripts = self._pending_answers.setdefault(FullTranscript, deque())
         answer: asyncio.Future[FullTranscript] = asyncio.get_running_loop().create_future()
@@ -153,7 +151,7 @@ class Stream:
         return answer.result().text if answer.done() and not answer.cancelled() else ""
 
     async def close(self) -> None:
-        """Close the connection at once, whatever is pending; does nothing if it is closed."""
+        """Close the connection at once and drop what is pending; idempotent."""
         self._is_closing = True
         if self._transport is not None and self._transport.is_disconnected:
             self._read_task.cancel()
@@ -174,25 +172,25 @@ class Stream:
         return self._inbox.popleft()
 
     def frames(self) -> list[ReceivedFrame]:
-        """Return the frames that are there by now, without waiting; iterating goes on after them."""
+        """Return the frames received so far, without waiting; iteration continues after them."""
         return [self._inbox.popleft() for _ in range(len(self._inbox))]
 
     def requeue_frames(self, frames: Iterable[ReceivedFrame]) -> None:
-        """Have these frames read again, before those that are there."""
+        """Put frames back at the front of the queue."""
         self._inbox.extendleft(reversed([*frames]))
         self._inbox_changed.set()
 
     async def configure(self, values: Mapping[str, object]) -> None:
-        """Send a ``config`` frame and wait until its values are in force; ``connect`` has done it once.
+        """Send a ``config`` frame and wait until its values are in force; ``connect`` sends the first.
 
-        A call waits until the one before was answered.
+        Concurrent calls are sent one after the other.
 
         Args:
             values: Keys of the frame.
 
         Raises:
-            ServerError: The server cannot take this configuration (the one before stays), or the
-                stream ended before the answer.
+            ServerError: The server refused the values (the old ones stay in force), or the stream ended
+                before the answer.
         """
         async with self._config_lock:
             await self._wait_for_answer(Configured)
@@ -204,7 +202,7 @@ class Stream:
         self._configured = answer
 
     async def _wait_for_answer(self, kind: type) -> None:
-        """Wait until what this kind of frame answers is answered, also where the call was given up."""
+        """Wait for all answers of a kind that are due, also those of cancelled calls."""
         if waiting := self._pending_answers.get(kind):
             await asyncio.wait([waiting[-1], self._read_task], return_when=asyncio.FIRST_COMPLETED)
 
@@ -228,10 +226,10 @@ class Stream:
         except ConnectionClosed:
             await asyncio.wait([self._read_task])
             raise self._end_error from None
-        await asyncio.sleep(0)  # a socket that takes everything never yields, and frames want reading
+        await asyncio.sleep(0)  # a socket with room never yields, and the reader must run
 
     async def _send_resumable(self, transport: ResumableTransport, message: str | bytes) -> None:
-        """Hand a message to the thread, and one that asks whether all before it arrived, if that is due."""
+        """Queue a message, and a ping for an acknowledgement if one is due."""
         if self._read_task.done():
             raise self._end_error
         transport.queue_message(message, is_ping=message == _PING_MESSAGE)
@@ -266,13 +264,15 @@ class Stream:
 
     def _notify_state(self, state: ConnectionState) -> None:
         if self.on_state is not None:
-            asyncio.get_running_loop().call_soon(self.on_state, state)  # what it raises is not the reader's
+            asyncio.get_running_loop().call_soon(
+                self.on_state, state
+            )  # so that its errors do not end the reader
 
     async def _read_socket(self) -> None:
         try:
             async for message in self._socket:
-                move = None if self._transport is None else self._transport.replay.shift_times
-                frame, number = parse_frame(message, move)
+                shift_times = None if self._transport is None else self._transport.replay.shift_times
+                frame, number = parse_frame(message, shift_times)
                 delivered = [frame]
                 if self._transport is not None:
                     delivered = self._transport.on_frame(frame, number)
@@ -282,7 +282,7 @@ class Stream:
                     self._deliver_frame(one)
                 self._inbox_changed.set()
         except ConnectionClosed:
-            pass  # the close code says what happened
+            pass  # ``_record_outcome`` reads the close code
         except ValueError as error:
             self._failure = ServerError("closed", str(error))
             await self._socket.close(1002)
@@ -290,20 +290,20 @@ class Stream:
     def _build_transport(self, frame: Configured, number: int | None) -> ResumableTransport | None:
         if self._open_connection is None or not isinstance(frame.resume_token, str):
             return None
-        thread = ResumableTransport(
+        transport = ResumableTransport(
             self._socket, self._open_connection, frame, SessionReplay(self._sent_config, frame)
         )
-        thread.on_frame(frame, number)
-        return thread
+        transport.on_frame(frame, number)
+        return transport
 
     def _deliver_owed_transcript(self) -> None:
-        late = self._transport.replay.owed_transcript if self._transport is not None else None
-        if late is not None and self._socket.close_code == CLOSE_NORMAL:
-            self._deliver_frame(late)
+        owed = self._transport.replay.owed_transcript if self._transport is not None else None
+        if owed is not None and self._socket.close_code == CLOSE_NORMAL:
+            self._deliver_frame(owed)
 
     @property
     def _end_error(self) -> ServerError:
-        """Why nothing more can be asked of it."""
+        """The error of calls on a stream that has ended."""
         return self._failure or ServerError("closed", "The stream has ended.")
 
     @property
@@ -353,7 +353,7 @@ class Stream:
 
 
 def _read_audio(source: Path | str | BinaryIO, rate: int, chunk: float) -> Iterator[NDArray[np.float32]]:
-    from echoic.media import read_audio  # noqa: PLC0415  # PyAV takes a while to load, and few send files
+    from echoic.media import read_audio  # noqa: PLC0415  # PyAV loads slowly, and few clients send files
 
     return read_audio(source, rate, chunk)
 
@@ -368,6 +368,6 @@ def _encode_json(frame: Mapping[str, object]) -> str:
     return msgspec.json.encode(frame).decode()
 
 
-#: What fails while a config is unanswered, and not because of it.
+#: Errors that never answer a config.
 _AUDIO_ERROR_CODES = frozenset({ErrorCode.BAD_AUDIO, ErrorCode.DECODE_FAILED})
 _PING_MESSAGE = _encode_json({"type": "ping"})

@@ -159,7 +159,7 @@ def test_a_forked_process_does_not_close_the_stream(server_address: str) -> None
             out, _ = process.communicate(timeout=WAIT_SECONDS)
         finally:
             process.kill()
-    assert out == "The stream belongs to the process that this one was forked from.\n''\n"
+    assert out == "The stream belongs to the parent process; open one after the fork.\n''\n"
     assert process.returncode == 0
 
 
