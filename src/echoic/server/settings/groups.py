@@ -249,7 +249,8 @@ class QuotaSettings(BaseModel):
     ready_needs_quotas: bool | None = Field(
         default=None,
         description=(
-            "Whether `/readyz` answers 503 [while Redis is unreachable](operations.md#when-redis-is-unreachable). "
+            "Whether `/readyz` answers 503 "
+            "[while Redis is unreachable](operations.md#when-redis-is-unreachable). "
             "Not set: only if `failopen_cap_minutes` is 0; otherwise it answers 200 and `degraded`."
         ),
     )
@@ -306,7 +307,7 @@ class SpeakerSettings(BaseModel):
 class Settings(BaseModel):
     """All settings of a server, in the groups of their sections.
 
-    They may also be given by their flat names: ``Settings.model_validate({"port": 0, "keys_db": "keys.db"})``.
+    They may also be given by flat names: ``Settings.model_validate({"port": 0, "keys_db": "keys.db"})``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
