@@ -97,7 +97,7 @@ def _build_services(
         StreamAdmission(server.max_sessions, backlog, server.retry_after_seconds),
         addons=build_add_on_services(settings.speakers, settings.insights),
         total_backlog=backlog,
-        build_vad=build_scripted_factory() if server.scripted_engine else build_silero_factory(),
+        build_detector=build_scripted_factory() if server.scripted_engine else build_silero_factory(),
         revocation_monitor=None if access.key_store is None else RevocationMonitor(access.key_store),
         trusted_proxies=AddressList.from_text(settings.auth.trusted_proxies or ""),
         resumable_sessions=ResumableSessions(

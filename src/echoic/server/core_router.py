@@ -34,12 +34,12 @@ class _CoreServices:
     def __init__(
         self,
         registry: Registry | None,
-        build_vad: Callable[[], VoiceActivityDetector] | None,
+        build_detector: Callable[[], VoiceActivityDetector] | None,
         speakers: SpeakerSettings | None,
         insights: InsightSettings | None,
     ) -> None:
         self._registry = registry
-        self._build_vad = build_vad
+        self._build_detector = build_detector
         self._speakers = speakers or SpeakerSettings()
         self._insights = insights or InsightSettings()
         self._services: StreamServices | None = None
@@ -54,7 +54,7 @@ class _CoreServices:
                 StreamAdmission(_MAX_STREAMS, backlog),
                 addons=build_add_on_services(self._speakers, self._insights),
                 total_backlog=backlog,
-                build_vad=self._build_vad or build_silero_factory(),
+                build_detector=self._build_detector or build_silero_factory(),
             )
         return self._services
 
@@ -67,7 +67,7 @@ class _CoreServices:
 
 def core_router(
     registry: Registry | None = None,
-    build_vad: Callable[[], VoiceActivityDetector] | None = None,
+    build_detector: Callable[[], VoiceActivityDetector] | None = None,
     *,
     allowed_origins: str = "",
     speakers: SpeakerSettings | None = None,
@@ -80,7 +80,7 @@ def core_router(
 
     Args:
         registry: The models that streams may ask for; None: all models of this version.
-        build_vad: Builds the voice-activity detector of a stream; None: Silero's.
+        build_detector: Builds the voice-activity detector of a stream; None: Silero's.
         allowed_origins: Web origins that may open streams, such as ``https://a.example, https://b.example``;
             ``*``: any. The application's own origin and loopback origins always may.
         speakers: Diarization and recordings; None: the defaults of a server.
@@ -89,7 +89,7 @@ def core_router(
     Raises:
         ValueError: ``allowed_origins`` contains an invalid origin.
     """
-    core = _CoreServices(registry, build_vad, speakers, insights)
+    core = _CoreServices(registry, build_detector, speakers, insights)
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:

@@ -195,7 +195,7 @@ class StreamEndpoint:
 
 def _build_session(services: StreamServices, stats: StreamStats, name: str) -> Session:
     return Session(
-        services.build_vad,
+        services.build_detector,
         StreamConfig(vocabulary=services.vocabulary.current),
         stats.grant_samples,
         capabilities=services.addons.capabilities,

@@ -69,7 +69,7 @@ class StreamServices:
     #: The undecoded audio of all streams.
     total_backlog: TotalBacklog = field(default_factory=TotalBacklog)
     #: Builds the voice-activity detector of a stream; None: every window is decoded.
-    build_vad: Callable[[], VoiceActivityDetector] | None = None
+    build_detector: Callable[[], VoiceActivityDetector] | None = None
     #: Ends streams whose keys are revoked; None: there is no key store.
     revocation_monitor: RevocationMonitor | None = None
     #: Proxies whose ``X-Forwarded-For`` is trusted.
