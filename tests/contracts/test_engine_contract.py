@@ -1,4 +1,4 @@
-"""What every engine promises; each implementation runs all of it."""
+"""The contract of engines; every implementation runs all of it."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
     from echoic.interfaces.engine import Engine, Hypothesis, Token
 
-AHEAD = EngineRequirements("stateful", left_context=0.5, right_context=0.4)
-#: Contexts that cover every recording of the tiny Parakeet, so that pieces and the whole show it the same.
+RIGHT_CONTEXT = EngineRequirements("stateful", left_context=0.5, right_context=0.4)
+#: Contexts that cover every recording of the tiny Parakeet, so that pieces equal the whole.
 COVERED = ParakeetOptions(left_context=30.0, right_context=30.0)
 
 
 @dataclass(frozen=True)
 class Case:
-    """An engine; ``make`` may write into the folder it is given, ``needs`` are modules that not all have."""
+    """An engine; ``make`` may write into the given folder, and ``needs`` optional modules."""
 
     name: str
     make: Callable[[Path], Engine]
@@ -46,45 +46,44 @@ class Case:
     needs: tuple[str, ...] = ()
 
 
-def scripted(needs: EngineRequirements) -> Callable[[Path], Engine]:
+def build_scripted(needs: EngineRequirements) -> Callable[[Path], Engine]:
     return lambda _: ScriptedEngine(needs, max_concurrency=4)
 
 
-def by_nemo(folder: Path) -> Engine:
+def build_nemo(folder: Path) -> Engine:
     from echoic.engines.parakeet.nemo import ParakeetNemo  # noqa: PLC0415  # not installed everywhere
 
     return ParakeetNemo(write_nemo_file(folder), COVERED)
 
 
-def by_mlx(folder: Path) -> Engine:
+def build_mlx(folder: Path) -> Engine:
     from echoic.engines.parakeet.mlx import ParakeetMlx  # noqa: PLC0415  # not installed everywhere
 
     return ParakeetMlx(write_mlx_folder(folder), COVERED)
 
 
-def by_whisper(_: Path) -> Engine:
-    from echoic.engines.whisper import Whisper  # the same  # noqa: PLC0415  # only where it is installed
-    from echoic.engines.whisper import WhisperOptions as WhisperTuning  # noqa: PLC0415  # not installed everywhere
+def build_whisper(_: Path) -> Engine:
+    from echoic.engines.whisper import Whisper, WhisperOptions  # noqa: PLC0415  # not installed everywhere
 
     return Whisper(
-        fetch_weights(TINY_ENGLISH), options=WhisperTuning(partial_context=10.0, final_context=10.0)
+        fetch_weights(TINY_ENGLISH), options=WhisperOptions(partial_context=10.0, final_context=10.0)
     )
 
 
-def spoken() -> tuple[NDArray[np.float32], ...]:
+def read_speech() -> tuple[NDArray[np.float32], ...]:
     return tuple(audio for audio, _ in read_recordings()[3:7])
 
 
-def drawn() -> tuple[NDArray[np.float32], ...]:
+def draw_speech() -> tuple[NDArray[np.float32], ...]:
     return tuple(draw_words(VOCABULARY[start : start + 5]) for start in range(0, 20, 5))
 
 
-def babble() -> tuple[NDArray[np.float32], ...]:
-    """Six vowel-like sounds each: no recording, but a recogniser hears some words in them."""
-    return tuple(syllables(seed) for seed in (0, 2, 7))
+def build_vowels() -> tuple[NDArray[np.float32], ...]:
+    """Return synthetic sounds of six vowels each, in which an engine recognises some words."""
+    return tuple(build_syllables(seed) for seed in (0, 2, 7))
 
 
-def syllables(seed: int, size: int = 4_000, count: int = 6) -> NDArray[np.float32]:
+def build_syllables(seed: int, size: int = 4_000, count: int = 6) -> NDArray[np.float32]:
     chance = np.random.default_rng(seed)
     times, pitches = np.arange(size * count) / 16_000, np.fft.rfftfreq(size, 1 / 16_000)
     voice = np.sign(np.sin(2 * np.pi * chance.integers(90, 220) * times)).reshape(count, size)
@@ -95,15 +94,15 @@ def syllables(seed: int, size: int = 4_000, count: int = 6) -> NDArray[np.float3
 
 
 CASES = [
-    Case("scripted-carried", scripted(STATEFUL), drawn()),
-    Case("scripted-carried-ahead", scripted(AHEAD), drawn()),
-    Case("scripted-utterance", scripted(LOCAL_AGREEMENT), drawn()),
-    Case("scripted-plain", scripted(OVERLAP), drawn()),
-    Case("parakeet-onnx", lambda _: ParakeetOnnx(TINY_PARAKEET_FOLDER, COVERED), spoken()),
-    Case("parakeet-nemo", by_nemo, spoken(), needs=("torch", "nemo")),
-    Case("parakeet-mlx", by_mlx, spoken(), needs=("mlx", "parakeet_mlx")),
-    Case("whisper", by_whisper, spoken(), needs=("faster_whisper",)),
-    Case("moonshine", lambda _: build_standard_registry().load_engine("moonshine-tiny-en"), babble()),
+    Case("scripted-stateful", build_scripted(STATEFUL), draw_speech()),
+    Case("scripted-stateful-ahead", build_scripted(RIGHT_CONTEXT), draw_speech()),
+    Case("scripted-local-agreement", build_scripted(LOCAL_AGREEMENT), draw_speech()),
+    Case("scripted-overlap", build_scripted(OVERLAP), draw_speech()),
+    Case("parakeet-onnx", lambda _: ParakeetOnnx(TINY_PARAKEET_FOLDER, COVERED), read_speech()),
+    Case("parakeet-nemo", build_nemo, read_speech(), needs=("torch", "nemo")),
+    Case("parakeet-mlx", build_mlx, read_speech(), needs=("mlx", "parakeet_mlx")),
+    Case("whisper", build_whisper, read_speech(), needs=("faster_whisper",)),
+    Case("moonshine", lambda _: build_standard_registry().load_engine("moonshine-tiny-en"), build_vowels()),
 ]
 
 
@@ -124,10 +123,10 @@ def engine(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Engine:
 
 @pytest.fixture
 def windows(case: Case, engine: Engine) -> list[Window]:
-    return [whole(audio, engine) for audio in case.sounds]
+    return [build_window(audio, engine) for audio in case.sounds]
 
 
-def whole(audio: NDArray[np.float32], engine: Engine) -> Window:
+def build_window(audio: NDArray[np.float32], engine: Engine) -> Window:
     quiet = audio.copy()
     quiet.flags.writeable = False
     return Window(
@@ -141,11 +140,11 @@ def whole(audio: NDArray[np.float32], engine: Engine) -> Window:
     )
 
 
-def said(hypothesis: Hypothesis) -> tuple[tuple[Token, ...], tuple[Token, ...]]:
+def list_tokens(hypothesis: Hypothesis) -> tuple[tuple[Token, ...], tuple[Token, ...]]:
     return hypothesis.committed, hypothesis.volatile
 
 
-def test_it_has_a_name_and_room_for_at_least_one_window(engine: Engine) -> None:
+def test_it_has_a_name_and_takes_at_least_one_window(engine: Engine) -> None:
     assert engine.name
     assert engine.max_batch_size >= 1
     assert engine.max_concurrency >= 1
@@ -155,32 +154,30 @@ def test_no_windows_have_no_hypotheses(engine: Engine) -> None:
     assert engine.decode([]) == []
 
 
-def test_each_window_has_its_hypothesis_in_order_whatever_else_is_in_the_batch(
-    engine: Engine, windows: list[Window]
-) -> None:
-    alone = [said(engine.decode([window])[0]) for window in windows]
+def test_hypotheses_are_in_order_and_independent_of_the_batch(engine: Engine, windows: list[Window]) -> None:
+    alone = [list_tokens(engine.decode([window])[0]) for window in windows]
     assert len(set(alone)) == len(windows), "the sounds must tell windows apart"
-    assert [said(one) for one in engine.decode(windows)] == alone
+    assert [list_tokens(one) for one in engine.decode(windows)] == alone
     backwards = engine.decode(windows[::-1])
-    assert [said(one) for one in backwards] == alone[::-1]
+    assert [list_tokens(one) for one in backwards] == alone[::-1]
     twice = engine.decode([windows[0], windows[0]])
-    assert [said(one) for one in twice] == [alone[0]] * 2
+    assert [list_tokens(one) for one in twice] == [alone[0]] * 2
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.001, 1.0])
-def test_no_audio_and_silence_say_nothing(engine: Engine, seconds: float) -> None:
-    silence = whole(np.zeros(round(16_000 * seconds), np.float32), engine)
-    assert [said(one) for one in engine.decode([silence])] == [((), ())]
+def test_no_audio_and_silence_give_no_tokens(engine: Engine, seconds: float) -> None:
+    silence = build_window(np.zeros(round(16_000 * seconds), np.float32), engine)
+    assert [list_tokens(one) for one in engine.decode([silence])] == [((), ())]
 
 
-def test_the_audio_may_be_read_only_and_is_left_as_it_is(engine: Engine, windows: list[Window]) -> None:
+def test_read_only_audio_is_accepted_and_not_changed(engine: Engine, windows: list[Window]) -> None:
     before = [window.audio.copy() for window in windows]
     engine.decode(windows)
     for window, audio in zip(windows, before, strict=True):
         assert np.array_equal(window.audio, audio)
 
 
-def test_times_lie_inside_the_window_and_do_not_go_back(engine: Engine, windows: list[Window]) -> None:
+def test_times_are_ordered_and_inside_the_window(engine: Engine, windows: list[Window]) -> None:
     for window, hypothesis in zip(windows, engine.decode(windows), strict=True):
         last = 0.0
         for token in (*hypothesis.committed, *hypothesis.volatile):
@@ -201,7 +198,7 @@ def test_an_engine_without_state_commits_nothing(engine: Engine, windows: list[W
 
 
 @pytest.mark.parametrize("pieces", [2, 3, 7, 16])
-def test_a_carried_decode_in_pieces_commits_what_one_decode_commits(
+def test_a_stateful_decode_in_pieces_equals_one_decode(
     engine: Engine, windows: list[Window], pieces: int
 ) -> None:
     if engine.requirements.strategy != "stateful":
@@ -211,35 +208,33 @@ def test_a_carried_decode_in_pieces_commits_what_one_decode_commits(
         assert decode_in_pieces(engine, window, pieces) == to_absolute_times(at_once.committed)
 
 
-def listening(window: Window, *terms: str) -> Window:
+def with_hotwords(window: Window, *terms: str) -> Window:
     words = Hotwords(tuple(Hotword(term, 4.0) for term in terms))
     return replace(window, options=DecodeOptions(hotwords=words))
 
 
-def test_who_listens_for_nothing_hears_the_same_beside_those_who_do(
-    engine: Engine, windows: list[Window]
-) -> None:
+def test_hotwords_affect_only_their_own_window(engine: Engine, windows: list[Window]) -> None:
     if engine.requirements.hotword_support != "boost":
         return
-    alone = [said(engine.decode([window])[0]) for window in windows]
-    others = [listening(window, "carol", "the", "bedroom window") for window in windows]
+    alone = [list_tokens(engine.decode([window])[0]) for window in windows]
+    others = [with_hotwords(window, "carol", "the", "bedroom window") for window in windows]
     mixed = [one for pair in zip(windows, others, strict=True) for one in pair]
-    answers = [said(one) for one in engine.decode(mixed)]
+    answers = [list_tokens(one) for one in engine.decode(mixed)]
     assert answers[::2] == alone
-    assert answers[1::2] == [said(engine.decode([window])[0]) for window in others]
+    assert answers[1::2] == [list_tokens(engine.decode([window])[0]) for window in others]
 
 
-def test_terms_that_are_not_said_are_not_heard(engine: Engine, windows: list[Window]) -> None:
+def test_hotwords_that_are_not_spoken_are_not_found(engine: Engine, windows: list[Window]) -> None:
     if engine.requirements.hotword_support != "boost":
         return
     terms = (Hotword("wednesday"), Hotword("garage"), Hotword("Zarathustra"))
     options = DecodeOptions(hotwords=Hotwords(terms))
-    unheard = [replace(window, options=options) for window in windows]
+    biased = [replace(window, options=options) for window in windows]
     alone = [[token.text for token in one.committed] for one in engine.decode(windows)]
-    assert [[token.text for token in one.committed] for one in engine.decode(unheard)] == alone
+    assert [[token.text for token in one.committed] for one in engine.decode(biased)] == alone
 
 
-def test_a_missed_term_is_heard_by_who_listens_for_it(engine: Engine, windows: list[Window]) -> None:
+def test_hotwords_raise_recall_in_noise(engine: Engine, windows: list[Window]) -> None:
     if engine.requirements.hotword_support != "boost":
         return
     hits = [0, 0]
@@ -247,39 +242,37 @@ def test_a_missed_term_is_heard_by_who_listens_for_it(engine: Engine, windows: l
         for seed in range(6):
             noise = np.random.default_rng(seed).normal(0, 0.05, window.audio.size)
             noisy = replace(window, audio=(window.audio + noise).astype(np.float32))
-            clean = _words(engine.decode([window])[0])
-            for number, one in enumerate((noisy, replace(listening(noisy, *clean), audio=noisy.audio))):
-                heard = _words(engine.decode([one])[0])
-                hits[number] += sum((Counter(clean) & Counter(heard)).values())
+            clean = list_words(engine.decode([window])[0])
+            for number, one in enumerate((noisy, replace(with_hotwords(noisy, *clean), audio=noisy.audio))):
+                words = list_words(engine.decode([one])[0])
+                hits[number] += sum((Counter(clean) & Counter(words)).values())
     assert hits[1] > hits[0]
 
 
-def _words(hypothesis: Hypothesis) -> list[str]:
+def list_words(hypothesis: Hypothesis) -> list[str]:
     return "".join(token.text for token in hypothesis.committed).split()
 
 
 @pytest.mark.parametrize("pieces", [2, 5, 16])
-def test_a_decode_in_pieces_hears_the_terms_that_one_decode_hears(
-    engine: Engine, windows: list[Window], pieces: int
-) -> None:
+def test_hotwords_in_pieces_equal_one_decode(engine: Engine, windows: list[Window], pieces: int) -> None:
     if engine.requirements.hotword_support != "boost":
         return
     for window in windows:
-        one = listening(window, "carol", "bedroom", "seven")
+        one = with_hotwords(window, "carol", "bedroom", "seven")
         [at_once] = engine.decode([one])
         assert decode_in_pieces(engine, one, pieces) == to_absolute_times(at_once.committed)
 
 
-def test_as_many_threads_as_it_allows_hear_what_one_hears(engine: Engine, windows: list[Window]) -> None:
-    alone = [said(one) for one in engine.decode(windows)]
+def test_concurrent_threads_get_the_same_hypotheses(engine: Engine, windows: list[Window]) -> None:
+    alone = [list_tokens(one) for one in engine.decode(windows)]
     together = threading.Barrier(engine.max_concurrency)
 
-    def hear() -> list[tuple[tuple[Token, ...], tuple[Token, ...]]]:
+    def decode_windows() -> list[tuple[tuple[Token, ...], tuple[Token, ...]]]:
         together.wait(timeout=30)
-        return [said(engine.decode([window])[0]) for window in windows]
+        return [list_tokens(engine.decode([window])[0]) for window in windows]
 
     with ThreadPoolExecutor(engine.max_concurrency) as pool:
-        answers = [pool.submit(hear) for _ in range(engine.max_concurrency)]
+        answers = [pool.submit(decode_windows) for _ in range(engine.max_concurrency)]
         assert [answer.result() for answer in answers] == [alone] * engine.max_concurrency
 
 
