@@ -1,4 +1,4 @@
-"""Any audio or video file as samples."""
+"""Decodes any audio or video file to mono samples."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from echoic.errors import UnreadableAudio
 
 __all__ = ["UnreadableAudio", "read_audio", "read_audio_seconds"]
 
-#: Seconds by which a file's own clock may run ahead of its samples before silence is put between.
+#: Seconds by which the times in a file may run ahead of its samples before silence fills the gap.
 _MIN_GAP_SECONDS = 0.1
-#: ``av.time_base`` of a container's times: ticks per second.
+#: Ticks per second of a container's times (``av.time_base``).
 _TICKS_PER_SECOND = 1_000_000
 _STEREO_CHANNELS = 2
 
@@ -29,19 +29,19 @@ _STEREO_CHANNELS = 2
 def read_audio(
     source: Path | str | BinaryIO, sample_rate: int = 16_000, chunk_seconds: float = 0.5
 ) -> Iterator[NDArray[np.float32]]:
-    """Return a file's first audio track in pieces; no more than a piece or two is held in memory.
+    """Decode the first audio track of a file in chunks; at most two chunks are in memory.
 
-    Where the track begins late or has a gap there is silence, so that a sample's place is its time in
-    the file. Damaged packets are left out.
+    Silence fills a late start and gaps, so the position of a sample is its time in the file. Damaged packets
+    are skipped.
 
     Args:
         source: Any audio or video file that FFmpeg reads: its path, or the file open for reading bytes, which
             stays open.
-        sample_rate: Samples per second that are wanted.
-        chunk_seconds: Seconds of a piece; only the last is shorter.
+        sample_rate: Sample rate of the result, in Hz.
+        chunk_seconds: Seconds of a chunk; only the last is shorter.
 
     Returns:
-        Pieces: float32, shape ``(n,)``, mono, -1..1.
+        Chunks: float32, shape ``(n,)``, mono, -1..1.
 
     Raises:
         UnreadableAudio: The file cannot be opened or has no audio; while iterating: nothing of the
@@ -55,7 +55,7 @@ def read_audio(
 
 
 def read_audio_seconds(path: Path | str) -> float | None:
-    """Return the length of a file in seconds as it says itself, or None if it does not say.
+    """Return the length of a file in seconds as its header says, or None if it does not.
 
     Raises:
         UnreadableAudio: As ``read_audio``.
@@ -66,7 +66,7 @@ def read_audio_seconds(path: Path | str) -> float | None:
 
 
 def _describe_source(source: Path | str | BinaryIO) -> str:
-    """Return what a file is called in a sentence."""
+    """Return the name of a file for messages."""
     if isinstance(source, str | Path):
         return str(source)
     name = getattr(source, "name", None)
@@ -76,7 +76,7 @@ def _describe_source(source: Path | str | BinaryIO) -> str:
 def _open_audio_track(source: Path | str | BinaryIO, name: str) -> tuple[InputContainer, AudioStream]:
     try:
         if isinstance(source, str | Path):
-            with Path(source).open("rb"):  # the system's reasons (missing, a folder, not allowed) come first
+            with Path(source).open("rb"):  # for the system's reasons: missing, a folder, not allowed
                 container = av.open(f"file:{source}", "r", metadata_errors="ignore")
         else:
             container = av.open(source, "r", metadata_errors="ignore")
@@ -117,12 +117,12 @@ def _decode_frames(container: InputContainer, track: AudioStream) -> Iterator[Au
         except InvalidDataError:
             continue
         except FFmpegError:
-            return  # the file ends in the middle: what came before counts
+            return  # the file is truncated: keep what was decoded
         yield from (frame for frame in frames if isinstance(frame, AudioFrame))
 
 
 class _GapDetector:
-    """Compares a file's times with the samples that came."""
+    """Finds gaps: compares the times of frames with the number of samples before them."""
 
     def __init__(self, container: InputContainer) -> None:
         self._start = (container.start_time or 0) / _TICKS_PER_SECOND
@@ -130,7 +130,7 @@ class _GapDetector:
         self._position = 0.0
 
     def measure_gap(self, frame: AudioFrame) -> float:
-        """Return the seconds that are missing before ``frame``, and count it."""
+        """Return the seconds missing before a frame, and count its samples."""
         late = 0.0 if frame.time is None else frame.time - self._start - self._position
         gap = late if _MIN_GAP_SECONDS < late <= self._duration - self._position else 0.0
         self._position += gap + frame.samples / frame.sample_rate
@@ -138,7 +138,7 @@ class _GapDetector:
 
 
 class _MonoResampler:
-    """Frames of any format to mono at one rate."""
+    """Converts frames of any format to mono at one rate."""
 
     def __init__(self, rate: int) -> None:
         self._sample_rate = rate
@@ -147,14 +147,14 @@ class _MonoResampler:
 
     def push_frame(self, frame: AudioFrame) -> Iterator[NDArray[np.float32]]:
         shape = (frame.sample_rate, frame.layout.name, frame.format.name)
-        if shape != self._input_format:  # the first frame, or a track that changes on its way
+        if shape != self._input_format:  # the first frame, or a track whose format changes
             yield from self.flush()
-            # Surround sound is left to FFmpeg, which knows where speech is in it. Two channels are not:
-            # it would add them up, and here they are averaged.
+            # FFmpeg mixes surround sound to stereo, since it knows the channel of speech. Stereo is averaged
+            # here: FFmpeg would add the channels.
             layout = "stereo" if frame.layout.nb_channels > _STEREO_CHANNELS else None
             self._input_format = shape
             self._resampler = AudioResampler(format="fltp", layout=layout, rate=self._sample_rate)
-        frame.pts = None  # the resampler would take the file's jumps for its own
+        frame.pts = None  # the resampler would fill jumps in time itself
         yield from self._resample_frame(frame)
 
     def flush(self) -> Iterator[NDArray[np.float32]]:

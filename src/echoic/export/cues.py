@@ -1,4 +1,4 @@
-"""Finals as cues: lines of text and when they are shown. The page has the same rules in ``cues.js``."""
+"""Builds subtitle cues from finals. The page has the same rules in ``cues.js``."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ MAX_LINES = 2
 MAX_CUE_SECONDS = 7.0
 #: Seconds of silence that end a cue.
 CUE_PAUSE_SECONDS = 1.0
-#: Seconds a cue has at least before the end of a sentence ends it too.
+#: Seconds after which the end of a sentence ends a cue too.
 MIN_SENTENCE_SECONDS = 1.0
-#: Seconds of silence that a cue may span lest a part of it stands alone for too short a time.
+#: Seconds of silence that a cue may span if its parts are too short to stand alone.
 MAX_JOINED_GAP_SECONDS = 2.0
-#: Milliseconds of the shortest cue and of a character, where there is room.
+#: Milliseconds of the shortest cue, and for reading a character, where there is room.
 #: Source: as above (5/6 s; 20 characters a second for adults).
 MIN_CUE_MS = 833
 READING_MS_PER_CHARACTER = 50
-#: Milliseconds that a cue which is too short may begin before its words.
+#: Milliseconds that a short cue may begin before its words.
 MAX_EARLY_START_MS = 500
-#: What stands for a name where nobody knows who goes on after somebody.
+#: Marks a turn whose speaker is unknown.
 _UNKNOWN_SPEAKER_MARK = "-"
 
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """Some text and when it is shown: whole milliseconds, ``start < end``, never two at once."""
+    """Lines of text with their times in milliseconds, ``start < end``; cues do not overlap."""
 
     start: int
     end: int
@@ -47,31 +47,29 @@ class Cue:
 
 @dataclass(frozen=True, slots=True)
 class _CuePiece:
-    """A word, or a part of one that fits no line (``joined`` to the part before), in seconds.
-
-    The first of what one speaks without a long pause bears a ``name``, which stands before it.
-    """
+    """A word, or a part of a word that is longer than a line; times are in seconds."""
 
     text: str
     start: float
     end: float
     speaker: str | None
+    #: Whether the part of the word before it precedes it without a space.
     joined: bool = False
+    #: The name before the first word of a turn.
     name: str | None = None
 
 
 def build_cues(finals: Iterable[Final], *, with_names: bool = False) -> list[Cue]:
-    """Return the finals as cues of at most two lines.
+    """Build cues of at most two lines.
 
-    A cue ends at the end of a sentence, at a pause, where another speaks, or when it is full; a stray
-    word is joined to what its speaker says before or after. It is shown for as long as it takes to read,
-    if there is room before the next. Words that bear no times share that of their final by their lengths:
-    where it was spoken, or its segment.
+    A cue ends at the end of a sentence, at a pause, where another speaker begins, or when it is full; a stray
+    word joins the words of its speaker before or after it. A cue is shown as long as reading takes, if there
+    is room before the next. Words without times share the time of their final by their lengths.
 
     Args:
-        finals: In their order.
-        with_names: Whether the first cue of a turn begins with the speaker's name; one of nobody known with a
-            dash, where it comes after somebody's.
+        finals: In the order of their times.
+        with_names: Whether the first cue of a turn begins with the name of its speaker, or with a dash if the
+            speaker is unknown and the one before is known.
     """
     pieces = _assign_unknown_speakers(piece for final in finals for piece in _split_final(final))
     groups = _merge_short_groups(list(_group_pieces(_add_turn_names(pieces))))
@@ -87,7 +85,7 @@ def build_cues(finals: Iterable[Final], *, with_names: bool = False) -> list[Cue
 
 
 def _schedule_cues(groups: Sequence[list[_CuePiece]]) -> list[tuple[int, int]]:
-    """Return when each is shown, in milliseconds."""
+    """Return the start and end of each cue, in milliseconds."""
     found: list[tuple[int, int]] = []
     for group in groups:
         start = max(round(group[0].start * 1000), found[-1][1] if found else 0)
@@ -96,16 +94,15 @@ def _schedule_cues(groups: Sequence[list[_CuePiece]]) -> list[tuple[int, int]]:
     for at, (start, end) in enumerate(found):
         letters = sum(map(len, _wrap_lines(groups[at])))
         room = found[at + 1][0] if at + 1 < len(found) else inf
-        end = max(
-            end, int(min(start + max(MIN_CUE_MS, letters * READING_MS_PER_CHARACTER), room))
-        )  # lengthened
-        start = max(min(start, end - MIN_CUE_MS), start - MAX_EARLY_START_MS, before)  # noqa: PLW2901
-        found[at], before = (start, end), end
+        shown_until = int(min(start + max(MIN_CUE_MS, letters * READING_MS_PER_CHARACTER), room))
+        late_end = max(end, shown_until)
+        early_start = max(min(start, late_end - MIN_CUE_MS), start - MAX_EARLY_START_MS, before)
+        found[at], before = (early_start, late_end), late_end
     return found
 
 
 def _merge_short_groups(groups: list[list[_CuePiece]]) -> list[list[_CuePiece]]:
-    """Return the groups without those that are too short to stand alone, where they have a neighbour."""
+    """Join groups that are too short to stand alone with their neighbours."""
     at = 0
     while at < len(groups):
         fix = _merge_with_neighbour(groups, at) if _should_merge(groups, at) else None
@@ -142,7 +139,7 @@ def _can_stand_alone(group: Sequence[_CuePiece]) -> bool:
 def _merge_with_neighbour(
     groups: Sequence[list[_CuePiece]], at: int
 ) -> tuple[int, list[list[_CuePiece]]] | None:
-    """Return a group with its neighbour as one, or the two cut anew, and where the first of them is."""
+    """Join a group with a neighbour, as one group or as two split elsewhere; return the first index too."""
 
     def gap(first: int) -> float:
         return groups[first + 1][0].start - groups[first][-1].end
@@ -154,7 +151,7 @@ def _merge_with_neighbour(
         and groups[first][0].speaker == groups[first + 1][0].speaker
         and gap(first) <= MAX_JOINED_GAP_SECONDS
     ]
-    # What goes on in the same sentence is nearer.
+    # A neighbour in the same sentence is nearer.
     for first in sorted(
         sides, key=lambda first: _group_ends_sentence(groups[first]) * MAX_JOINED_GAP_SECONDS + gap(first)
     ):
@@ -166,7 +163,7 @@ def _merge_with_neighbour(
 
 
 def _split_evenly(pieces: list[_CuePiece]) -> list[list[_CuePiece]]:
-    """Return the pieces as one group, or as two that are whole and much alike; nothing: neither can be."""
+    """Return the pieces as one group, or as two complete groups of similar length; empty if neither fits."""
     if _fits_cue(pieces):
         return [pieces]
     cuts = ([pieces[:at], pieces[at:]] for at in range(1, len(pieces)))
@@ -177,7 +174,7 @@ def _split_evenly(pieces: list[_CuePiece]) -> list[list[_CuePiece]]:
 
 
 def _split_near_end(pieces: list[_CuePiece]) -> list[list[_CuePiece]]:
-    """Return the pieces as two groups of which the second has few words, but more than one; or nothing."""
+    """Return the pieces as two groups, the second of few words, but more than one; empty if none fits."""
     cuts = ([pieces[:at], pieces[at:]] for at in range(len(pieces) - 2, 1, -1))
     return next((halves for halves in cuts if all(map(_fits_cue, halves))), [])
 
@@ -198,7 +195,7 @@ def _group_ends_sentence(group: Sequence[_CuePiece]) -> bool:
 
 
 def _assign_unknown_speakers(pieces: Iterable[_CuePiece]) -> Iterator[_CuePiece]:
-    """Yield the pieces; a few that nobody is known to have said are of who speaks before and after them."""
+    """Yield the pieces; a few without a speaker get the speaker before and after them."""
     before: _CuePiece | None = None
     unknown: list[_CuePiece] = []
     for piece in pieces:
@@ -213,7 +210,7 @@ def _assign_unknown_speakers(pieces: Iterable[_CuePiece]) -> Iterator[_CuePiece]
 
 
 def _is_one_turn(pieces: Sequence[_CuePiece]) -> bool:
-    """Return whether the first and last are of one speaker, and little and no long pause is between them."""
+    """Return whether first and last have one speaker, with little text and no long pause between them."""
     is_short = _count_characters(pieces[1:-1]) + len(pieces) - 2 <= turns.LONG_TURN_CHARACTERS
     is_unbroken = all(
         after.start - before.end <= turns.TURN_PAUSE_SECONDS for before, after in pairwise(pieces)
@@ -222,7 +219,7 @@ def _is_one_turn(pieces: Sequence[_CuePiece]) -> bool:
 
 
 def _add_turn_names(pieces: Iterable[_CuePiece]) -> Iterator[_CuePiece]:
-    """Yield the pieces, with a name where a turn begins."""
+    """Yield the pieces; the first of each turn has a name."""
     before: _CuePiece | None = None
     for piece in pieces:
         name = (
@@ -232,12 +229,12 @@ def _add_turn_names(pieces: Iterable[_CuePiece]) -> Iterator[_CuePiece]:
             if before and before.speaker
             else None
         )
-        goes_on = (
+        continues_turn = (
             before
             and piece.speaker == before.speaker
             and piece.start - before.end <= turns.TURN_PAUSE_SECONDS
         )
-        yield piece if goes_on else replace(piece, name=name)
+        yield piece if continues_turn else replace(piece, name=name)
         before = piece
 
 
@@ -263,7 +260,7 @@ def _should_start_cue(group: list[_CuePiece], piece: _CuePiece) -> bool:
 
 
 def _find_turn_name(group: Sequence[_CuePiece]) -> Iterator[_CuePiece]:
-    """Yield the name before a cue's text, if it is the first of a turn."""
+    """Yield the name before the text of a cue that begins a turn."""
     if group[0].name:
         yield replace(group[0], text=group[0].name, joined=False)
 
@@ -307,7 +304,7 @@ def _time_words(final: Final) -> Iterator[_CuePiece]:
 
 
 def _resolve_speaker(word: Word, final: Final, speaker: str | None) -> str | None:
-    """Return the label of who says a word: of its own speaker, else of the final's."""
+    """Return the label of a word's own speaker, else that of the final."""
     if word.speaker_id is UNSET or word.speaker_id == final.speaker_id:
         return speaker
     return to_speaker_label(word.speaker_id)

@@ -1,4 +1,4 @@
-"""Finals as text, SubRip, WebVTT and JSON."""
+"""Renders finals as text, SubRip, WebVTT and JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 
 from msgspec import UNSET
 
-from echoic.export.cues import build_cues
+from echoic.export.cues import Cue, build_cues
 from echoic.export.turns import join_transcript, render_turns
 from echoic.protocol.frames import Final, Insight
 
@@ -18,11 +18,11 @@ TranscriptFormat = Literal["txt", "srt", "vtt", "json"]
 
 
 def render(finals: Sequence[Final], output_format: TranscriptFormat) -> str:
-    """Return the finals in one of the formats, with a line end at the end.
+    """Render finals in a format, with a line end at the end.
 
     Args:
-        finals: In their order.
-        output_format: ``txt``: a paragraph for each turn; ``render_srt``, ``render_vtt``: subtitles; ``json``: everything.
+        finals: In the order of their times.
+        output_format: ``txt``: a paragraph for each turn; ``srt``, ``vtt``: subtitles; ``json``: everything.
     """
     match output_format:
         case "txt":
@@ -36,33 +36,32 @@ def render(finals: Sequence[Final], output_format: TranscriptFormat) -> str:
 
 
 def render_srt(finals: Sequence[Final]) -> str:
-    """Return SubRip, with speakers' names where they are known; it can neither have an arrow nor tags."""
-    return "\n".join(
-        f"{number}\n{_render_timestamp(cue.start, ',')} --> {_render_timestamp(cue.end, ',')}\n{_escape_srt(cue.lines)}\n"
+    """Render SubRip, with the names of known speakers; arrows and tags in the text are replaced."""
+    blocks = [
+        f"{number}\n{_render_times(cue, ',')}\n{_escape_srt(cue.lines)}\n"
         for number, cue in enumerate(build_cues(finals, with_names=True), 1)
-    )
+    ]
+    return "\n".join(blocks)
 
 
 def render_vtt(finals: Sequence[Final]) -> str:
-    """Return WebVTT, escaped as it wants it, with voice tags where speakers are known."""
+    """Render WebVTT, with voice tags for known speakers."""
     blocks = ["WEBVTT\n"]
     for cue in build_cues(finals):
         voice = f"<v {escape(cue.speaker, quote=False)}>" if cue.speaker else ""
         text = escape("\n".join(cue.lines), quote=False)
-        blocks.append(
-            f"{_render_timestamp(cue.start, '.')} --> {_render_timestamp(cue.end, '.')}\n{voice}{text}\n"
-        )
+        blocks.append(f"{_render_times(cue, '.')}\n{voice}{text}\n")
     return "\n".join(blocks)
 
 
 def render_json(finals: Sequence[Final], insights: Sequence[Insight] = ()) -> str:
-    """Return ``{"text", "segments": [{"id", "start", "end", "text", …}]}``.
+    """Render ``{"text", "segments": [{"id", "start", "end", "text", …}]}``.
 
-    Of ``spoken_start``, ``spoken_end``, ``words``, ``speaker``, ``speaker_id`` a segment has what is known.
+    A segment has ``spoken_start``, ``spoken_end``, ``words``, ``speaker``, ``speaker_id`` if they are known.
 
     Args:
-        finals: In their order.
-        insights: What the talk comes down to; without any the key is left out.
+        finals: In the order of their times.
+        insights: Insights; the key is left out if there are none.
     """
     body: dict[str, object] = {
         "text": join_transcript(finals),
@@ -74,7 +73,7 @@ def render_json(finals: Sequence[Final], insights: Sequence[Insight] = ()) -> st
 
 
 def render_insight(insight: Insight) -> str:
-    """Return an insight as text: a heading for each of its parts, and a line for each thing in it."""
+    """Render an insight as text: a heading for each part, and a line for each item."""
     tasks = [
         f"{item.description} ({item.owner})" if item.owner else item.description
         for item in insight.action_items
@@ -93,7 +92,11 @@ def render_insight(insight: Insight) -> str:
 
 
 def _escape_srt(lines: Sequence[str]) -> str:
-    return "\n".join(lines).replace("-->", "→").replace("<", "‹").replace(">", "›")  # noqa: RUF001  # no tag
+    return "\n".join(lines).replace("-->", "→").replace("<", "‹").replace(">", "›")  # noqa: RUF001  # no tags
+
+
+def _render_times(cue: Cue, separator: str) -> str:
+    return f"{_render_timestamp(cue.start, separator)} --> {_render_timestamp(cue.end, separator)}"
 
 
 def _render_timestamp(milliseconds: int, separator: str) -> str:

@@ -1,4 +1,4 @@
-"""Finals as turns: paragraphs, each of one who speaks. The page has the same rules in ``turns.js``."""
+"""Groups finals into turns: paragraphs of one speaker each. The page has the same rules in ``turns.js``."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from echoic.protocol.frames import Final, Word
 
 #: Seconds of silence after which a paragraph ends.
 TURN_PAUSE_SECONDS = 2.5
-#: Characters after which it ends with a sentence, and anywhere.
-#: Of more than the former nobody is taken to be the speaker who is not told.
+#: Characters after which a paragraph ends with a sentence, and after which it ends anywhere. A turn without
+#: a speaker joins its neighbours only up to the former.
 LONG_TURN_CHARACTERS = 420
 MAX_TURN_CHARACTERS = 1500
 _SENTENCE_END_PATTERN = re.compile(r"[.?!…。？！][\"'”’)]*\Z")  # noqa: RUF001  # those of Chinese and Japanese
-#: Words whose full stop ends no sentence, and initials; "I." is seldom one.
+#: Abbreviations and initials, whose full stop ends no sentence; "I." is seldom an initial.
 _ABBREVIATION_PATTERN = re.compile(r"(?<![\w.])(?:Mr|Mrs|Ms|Dr|St|Prof|vs|[A-HJ-Z])\.\Z")
 _NUMBER_ABBREVIATION_PATTERN = re.compile(r"(?<![\w.])No\.\Z")
 
 
 @dataclass(slots=True)
 class _SpeakerPart:
-    """What one speaker says in a final."""
+    """Words of one speaker in a final."""
 
     text: str
     speaker: int | None
@@ -37,7 +37,7 @@ class _SpeakerPart:
 class _Paragraph:
     speaker: int | None
     label: str | None
-    #: Who spoke just before; one of whom nobody is known goes on in that turn if the same speaks next.
+    #: The speaker just before a turn without a speaker, which joins that turn if the same speaker follows.
     previous_speaker: int | None = None
     texts: list[str] = field(default_factory=list)
 
@@ -47,20 +47,20 @@ class _Paragraph:
 
 
 def join_transcript(finals: Iterable[Final]) -> str:
-    """Return the finals' texts joined, as ``full_transcript`` does."""
+    """Return the texts of finals joined by spaces, as in ``full_transcript``."""
     return " ".join(final.text for final in finals if final.text)
 
 
 def render_turns(finals: Iterable[Final]) -> list[str]:
-    """Return what is said, a paragraph a turn: ``SPEAKER_00: …``, or without a name where nobody is known."""
+    """Return a paragraph for each turn: ``SPEAKER_00: …``, or only the text if the speaker is unknown."""
     return [f"{speaker}: {text}" if speaker else text for speaker, text in collect_turns(finals)]
 
 
 def collect_turns(finals: Iterable[Final]) -> list[tuple[str | None, str]]:
-    """Return who says what, turn by turn; None: nobody knows.
+    """Return the speaker's label (None if unknown) and the text of each turn.
 
-    A turn ends where another speaks, after a pause, or when it is long. A few words of which nobody could
-    tell who said them go on in a turn where the same speaks before and after them; else they are one alone.
+    A turn ends where another speaker begins, after a pause, or when it is long. A few words without a speaker
+    join a turn if the same speaker speaks before and after them; otherwise they are a turn of their own.
     """
     found = [
         (_collapse_whitespace(turn.label or ""), _collapse_whitespace(" ".join(turn.texts)))
@@ -70,7 +70,7 @@ def collect_turns(finals: Iterable[Final]) -> list[tuple[str | None, str]]:
 
 
 def ends_sentence(text: str, following: str = "") -> bool:
-    """Return whether a sentence ends with a text; "No." does not where a number is following."""
+    """Return whether a text ends a sentence; "No." before a number does not."""
     if _SENTENCE_END_PATTERN.search(text) is None or _ABBREVIATION_PATTERN.search(text):
         return False
     return not (following[:1].isdecimal() and _NUMBER_ABBREVIATION_PATTERN.search(text))
@@ -87,20 +87,20 @@ def _build_paragraphs(finals: Iterable[Final]) -> list[_Paragraph]:
 
 
 def _append_part(found: list[_Paragraph], part: _SpeakerPart, before: Final | None, final: Final) -> None:
-    """Add a part to the last turn or to one of its own; ``before``: None within a final."""
+    """Add a part to the last turn or to a new one; ``before`` is None within a final."""
     paused = before is not None and final.segment_start - before.segment_end > TURN_PAUSE_SECONDS
     if found and not paused and _continues_turn(found[-1], part):
         texts = found.pop().texts
         found[-1].texts += texts
     last = found[-1] if found else None
     if last is None or last.speaker != part.speaker or paused or (before and _is_full(last, part)):
-        heir = last.speaker if last and part.speaker is None and not paused else None
-        found.append(_Paragraph(part.speaker, part.label, heir))
+        previous = last.speaker if last and part.speaker is None and not paused else None
+        found.append(_Paragraph(part.speaker, part.label, previous))
     found[-1].texts.append(part.text)
 
 
 def _continues_turn(turn: _Paragraph, part: _SpeakerPart) -> bool:
-    """Return whether a turn of nobody known is of who speaks before it and in the part."""
+    """Return whether a turn without a speaker lies between two parts of one speaker."""
     is_open = turn.speaker is None and turn.previous_speaker is not None
     return is_open and turn.previous_speaker == part.speaker and turn.size <= LONG_TURN_CHARACTERS
 
@@ -112,7 +112,7 @@ def _is_full(turn: _Paragraph, part: _SpeakerPart) -> bool:
 
 
 def _split_by_speaker(final: Final) -> Iterator[_SpeakerPart]:
-    """Yield the words of a final by who says them."""
+    """Split a final by speakers."""
     own = None if final.speaker_id is UNSET else final.speaker_id
     words = () if final.words is UNSET else final.words
 
@@ -129,8 +129,8 @@ def _split_by_speaker(final: Final) -> Iterator[_SpeakerPart]:
         if final.text:
             yield labelled(final.text, *speakers)
         return
-    for speaker, said in groupby(words, speaker_of):
-        yield labelled(" ".join(word.word for word in said), speaker)
+    for speaker, group in groupby(words, speaker_of):
+        yield labelled(" ".join(word.word for word in group), speaker)
 
 
 def _collapse_whitespace(text: str) -> str:
