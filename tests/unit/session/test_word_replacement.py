@@ -1,3 +1,5 @@
+"""Tests of replacements in timed words."""
+
 from __future__ import annotations
 
 from itertools import pairwise
@@ -17,35 +19,38 @@ NEW_YORK = [
 ]
 
 
-def by(meant: dict[str, str]) -> Replacements:
-    return Replacements(ReplacementTable(meant))
+def build_table(table: dict[str, str]) -> Replacements:
+    return Replacements(ReplacementTable(table))
 
 
-def test_as_many_words_keep_their_times_one_by_one() -> None:
-    assert replace_words(NEW_YORK, by({"new york": "New York"})) == [
+def test_the_same_number_of_words_keeps_its_times() -> None:
+    assert replace_words(NEW_YORK, build_table({"new york": "New York"})) == [
         NEW_YORK[0],
         TimedWord("New", 0.3, 0.5, 0.8),
         TimedWord("York.", 0.5, 1.0, 0.6),
     ]
 
 
-def test_fewer_words_take_the_time_of_all_and_the_confidence_of_the_least_sure() -> None:
-    assert replace_words(NEW_YORK, by({"new york": "NYC"})) == [NEW_YORK[0], TimedWord("NYC.", 0.3, 1.0, 0.6)]
+def test_fewer_words_take_the_whole_time_and_lowest_confidence() -> None:
+    assert replace_words(NEW_YORK, build_table({"new york": "NYC"})) == [
+        NEW_YORK[0],
+        TimedWord("NYC.", 0.3, 1.0, 0.6),
+    ]
 
 
-def test_more_words_share_the_time_by_their_letters() -> None:
-    said = replace_words([TimedWord("nyc", 1.0, 2.0, 0.5)], by({"nyc": "a bcd"}))
-    assert said == [TimedWord("a", 1.0, 1.25, 0.5), TimedWord("bcd", 1.25, 2.0, 0.5)]
+def test_more_words_share_the_time_by_letters() -> None:
+    replaced = replace_words([TimedWord("nyc", 1.0, 2.0, 0.5)], build_table({"nyc": "a bcd"}))
+    assert replaced == [TimedWord("a", 1.0, 1.25, 0.5), TimedWord("bcd", 1.25, 2.0, 0.5)]
 
 
-def test_words_without_times_have_none_afterwards() -> None:
-    said = replace_words(
-        [TimedWord("new"), TimedWord("york", 1.0, 2.0)], by({"new york": "NYC", "york": "x"})
+def test_words_without_times_stay_without_times() -> None:
+    replaced = replace_words(
+        [TimedWord("new"), TimedWord("york", 1.0, 2.0)], build_table({"new york": "NYC", "york": "x"})
     )
-    assert said == [TimedWord("NYC")]
+    assert replaced == [TimedWord("NYC")]
 
 
-def test_without_replacements_words_are_as_they_were() -> None:
+def test_without_replacements_words_are_unchanged() -> None:
     assert replace_words(NEW_YORK, Replacements()) == NEW_YORK
 
 
@@ -60,7 +65,7 @@ tables = st.dictionaries(
 
 
 @given(timed, tables)
-def test_times_stay_in_order_and_inside_and_the_text_is_the_words_joined(
+def test_times_stay_in_order_and_the_text_is_replaced(
     drawn: list[tuple[str, float, float]], table: dict[str, str]
 ) -> None:
     words: list[TimedWord] = []
@@ -68,9 +73,11 @@ def test_times_stay_in_order_and_inside_and_the_text_is_the_words_joined(
     for text, gap, length in drawn:
         words.append(TimedWord(text, now + gap, now + gap + length, 0.5))
         now += gap + length
-    said = replace_words(words, by(table))
-    assert " ".join(one.text for one in said) == by(table).replace_text(" ".join(one.text for one in words))
-    edges = [edge for one in said for edge in (one.start or 0.0, one.end or 0.0)]
+    replaced = replace_words(words, build_table(table))
+    assert " ".join(one.text for one in replaced) == build_table(table).replace_text(
+        " ".join(one.text for one in words)
+    )
+    edges = [edge for one in replaced for edge in (one.start or 0.0, one.end or 0.0)]
     assert all(later >= earlier - 1e-9 for earlier, later in pairwise(edges))
     if words:
         assert edges[0] == words[0].start
