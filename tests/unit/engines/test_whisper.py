@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(600)
 SPEECH = find_speech_folder()
-COMMANDS = Path(__file__).parents[2] / "fixtures" / "read_commands"
+COMMANDS = Path(__file__).parents[2] / "fixtures" / "commands"
 real_speech = pytest.mark.skipif(SPEECH is None, reason="no recordings: ECHOIC_SPEECH names no folder")
 
 
