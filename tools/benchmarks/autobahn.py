@@ -1,7 +1,7 @@
-"""The Autobahn test suite's fuzzing client against the WebSocket layer; ``ECHOIC_WSTEST`` names ``wstest``.
+"""Runs the fuzzing client of the Autobahn test suite against the WebSocket layer.
 
-It wants an echo, so it gets one in a server that is otherwise the real one. ``wstest`` runs on Python 2.7
-alone (``pip install autobahntestsuite`` there).
+``ECHOIC_WSTEST`` names ``wstest``, which needs Python 2.7 (``pip install autobahntestsuite`` there). The suite
+needs an echo, which the server under test has beside the real routes.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _CATEGORIES = {
     "12": "compression",
     "13": "compression, its parameters",
 }
-#: Compression is not offered; its two hundred cases find that out one by one.
+#: Compression is not offered, so its two hundred cases are left out.
 _LEFT_OUT = ["12.*", "13.*"]
 
 
 def measure(*, quick: bool) -> None:
-    """Run the cases, print and save what came of them; quick: without those on limits."""
+    """Run the cases, print and save their results; quick: without the cases on limits."""
     program = os.environ.get("ECHOIC_WSTEST")
     if not program:
         print("\nautobahn: skipped, ECHOIC_WSTEST names no wstest")
@@ -63,7 +63,7 @@ def measure(*, quick: bool) -> None:
 def _run_client(
     program: str, server: BenchmarkServer, folder: Path, left_out: list[str]
 ) -> dict[str, tuple[str, str]]:
-    """Return the behaviour, and that at the close, by case."""
+    """Return the behaviour of each case, and its behaviour at the close."""
     wanted = {
         "outdir": str(folder / "reports"),
         "servers": [{"agent": _AGENT, "url": server.echo_url}],

@@ -1,4 +1,4 @@
-"""The same recording decoded in three ways: the session, a naive join, a real socket."""
+"""Decodes a recording through the session, as a naive join of windows, and over a socket."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from support.play import SessionDriver
 
 Json = dict[str, object]
 
-#: The protocol's defaults, in samples.
+#: The protocol's default window and step in samples.
 _CHUNK, _STEP = 2 * SAMPLE_RATE, 3 * SAMPLE_RATE // 2
 
 
 class CachingEngine:
-    """An engine that decodes the same audio once; its answers depend on the audio alone.
+    """An engine that decodes the same audio only once.
 
     Args:
-        engine: Whose answers are remembered.
+        engine: The engine; its results must depend on the audio alone.
     """
 
     max_batch_size, max_concurrency = 1, 1
@@ -46,15 +46,15 @@ class CachingEngine:
 
     @property
     def requirements(self) -> EngineRequirements:
-        """The engine's needs."""
+        """The engine's requirements."""
         return self._engine.requirements
 
     def decode(self, windows: Sequence[Window]) -> list[Hypothesis]:
-        """Return the engine's answer for each window."""
+        """Return the engine's hypothesis for each window."""
         return [self._decode_once(window) for window in windows]
 
     def close(self) -> None:
-        """Do nothing: the engine belongs to another."""
+        """Do nothing: the caller owns the engine."""
 
     def _decode_once(self, window: Window) -> Hypothesis:
         key = hashlib.blake2b(np.ascontiguousarray(window.audio).tobytes(), digest_size=16).digest()
@@ -65,14 +65,11 @@ class CachingEngine:
 
 @dataclass(slots=True)
 class StreamedRecording:
-    """What a session said of a recording.
+    """The frames of a session for one recording."""
 
-    Attributes:
-        frames: Finals and partials in order, as JSON.
-        decoded_seconds: Seconds of audio that were given to the engine.
-    """
-
+    #: Finals and partials in order, as JSON.
     frames: list[Json] = field(default_factory=list)
+    #: Seconds of audio that the engine decoded.
     decoded_seconds: float = 0.0
 
     @property
@@ -89,7 +86,7 @@ class StreamedRecording:
 def stream_through_session(
     engine: Engine, silero: SileroModel, audio: NDArray[np.float32], message: float, *, partials: bool
 ) -> StreamedRecording:
-    """Stream audio in messages of so many seconds through a session that is answered at once."""
+    """Stream audio in messages of ``message`` seconds through a session whose decodes finish at once."""
     play = SessionDriver(engine, Session(silero.build_detector))
     play.send({"type": "config", "enable_partial": partials})
     size = max(1, round(message * SAMPLE_RATE))
@@ -101,13 +98,13 @@ def stream_through_session(
 
 
 def decode_naively(engine: Engine, audio: NDArray[np.float32]) -> list[str]:
-    """Decode each window of 2.0 s, 0.5 s of it overlap, by itself; the texts are to be joined as they are."""
+    """Decode windows of 2.0 s with 0.5 s of overlap separately and return their texts."""
     ends = range(_CHUNK, len(audio) + _STEP, _STEP)
     return [join_words(decode_audio(engine, audio[max(0, end - _CHUNK) : end])) for end in ends]
 
 
 def stream_over_socket(url: str, audio: NDArray[np.float32], message: float) -> list[Json]:
-    """Stream audio to a server as fast as it takes it, and return the finals."""
+    """Stream audio as fast as the server takes it, and return the finals."""
     return asyncio.run(_stream_over_socket(url, audio, message))
 
 

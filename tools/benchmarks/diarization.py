@@ -1,4 +1,4 @@
-"""Who is taken for whom: live labels, the summary, and a clustering of the whole, on real recordings.
+"""Diarization error rates on real recordings: live labels, the summary, and offline clustering.
 
 All use the same vectors of voices; the offline one sees all windows at once, hears turns with 2.5 s on either
 side and has no bound on what it remembers. *Plain* is the live way without the model of turns. Sounds come as
@@ -43,21 +43,21 @@ from tools.benchmarks.recordings import find_speech_folder
 from tools.benchmarks.report import Cell, print_table, save_results
 
 _FIRST, _STEP = 2.0, 1.5
-#: Seconds around a border of the reference that do not count: 0.25 on either side.
+#: Seconds around a boundary of the reference that do not count: 0.25 on either side.
 _COLLAR = 0.5
-#: An amplitude below which a recording holds nothing.
+#: Amplitude below which a recording is silent.
 _SILENT = 1e-3
 _MINUTE = 60.0
 _LONG, _QUICK = 60, 10
-#: Seconds that the offline way decides at a time, and hears before and after.
+#: Seconds of a part of the offline clustering, and of its context before and after.
 _MIDDLE, _AROUND = 5.0, 2.5
-#: Seconds of a speaker that the offline clustering finds.
+#: Least seconds of a speaker in the offline clustering.
 _LEAST = 1.5
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledRecording:
-    """A recording with its speakers' turns, and where Silero hears speech, in samples."""
+    """A recording with its speaker turns, and the spans of speech that Silero finds, in samples."""
 
     name: str
     audio: NDArray[np.float32]
@@ -66,12 +66,12 @@ class LabelledRecording:
 
     @property
     def seconds(self) -> float:
-        """Its length."""
+        """Length in seconds."""
         return self.audio.size / DIARIZATION_SAMPLE_RATE
 
 
 def measure(*, quick: bool) -> None:
-    """Print and save error rates, numbers of speakers, and what it costs early and late."""
+    """Print and save error rates, numbers of speakers, and the cost early and late in a session."""
     folder = find_speech_folder()
     if folder is None:
         print("\nDiarization: no recordings (ECHOIC_SPEECH)")
@@ -90,7 +90,7 @@ def measure(*, quick: bool) -> None:
 
 
 def _load_recordings(folder: Path) -> tuple[list[LabelledRecording], list[str]]:
-    """Return the recordings that have turns, and the names of those whose file is silent."""
+    """Return the recordings with turns, and the names of silent files."""
     with (folder / "manifest.tsv").open(encoding="utf-8", newline="") as file:
         paths = [folder / row["path"] for row in csv.DictReader(file, delimiter="\t") if row["rttm"]]
     model, talks, silent = SileroModel(), [], []
@@ -107,7 +107,7 @@ def _load_recordings(folder: Path) -> tuple[list[LabelledRecording], list[str]]:
 
 
 def split_into_chunks(talk: LabelledRecording) -> Iterator[DiarizationChunk]:
-    """Yield a recording as a session sends it to a diarizer, without the carry."""
+    """Yield a recording as the chunks that a session sends to a diarizer, without state."""
     edges = [
         0,
         *range(
@@ -143,7 +143,7 @@ def _compare_diarizers(
 def _run_diarizer(
     diarizer: Diarizer, talk: LabelledRecording
 ) -> tuple[Sequence[SpeakerTurn], Sequence[SpeakerTurn]]:
-    """Return the turns as they go out, and what the summary says."""
+    """Return the live turns and the final turns."""
     carry: object = None
     live: list[SpeakerTurn] = []
     for sound in split_into_chunks(talk):
@@ -169,7 +169,7 @@ def _compute_error_rates(talk: LabelledRecording, turns: Iterable[SpeakerTurn]) 
 def _diarize_offline(talk: LabelledRecording, segmenter: Segmenter) -> tuple[SpeakerTurn, ...]:
     """Return the turns by average linkage over all windows of the recording at once.
 
-    A cluster that has not spoken for ``_LEAST`` seconds goes to the one that is most like it.
+    A cluster with less speech than the least seconds of a speaker joins the most similar one.
     """
     alike, model = SpeakerClusteringConfig().min_similarity, CamPlusPlus(EMBEDDING_FILE)
     seen = [
@@ -190,7 +190,7 @@ def _diarize_offline(talk: LabelledRecording, segmenter: Segmenter) -> tuple[Spe
 
 
 def _build_analysis_windows(talk: LabelledRecording) -> Iterator[tuple[AnalysisWindow, float]]:
-    """Yield what is heard around each part that is decided, and where that part ends."""
+    """Yield each part with its context, and the end of the part."""
     spoken = tuple(
         (begin / DIARIZATION_SAMPLE_RATE, end / DIARIZATION_SAMPLE_RATE) for begin, end in talk.speech
     )
@@ -203,7 +203,7 @@ def _build_analysis_windows(talk: LabelledRecording) -> Iterator[tuple[AnalysisW
 def _embed_windows(
     scene: AnalysisWindow, until: float, segmenter: Segmenter, model: CamPlusPlus
 ) -> Iterator[tuple[NDArray[np.float32], float, list[tuple[float, float]]]]:
-    """Yield the vector of each window, the seconds it stands for, and where those are."""
+    """Yield the embedding of each window, its seconds, and their span."""
     rules = WindowingConfig()
     active = find_active_voices(scene, segmenter, rules.padding)
     start, stop = (round((at - scene.origin) * FRAMES_PER_SECOND) for at in (scene.new_start, until))
@@ -244,7 +244,7 @@ def _print_results(facts: Sequence[dict[str, Any]], silent: Sequence[str]) -> No
 
 
 def _measure_cost(diarizer: Diarizer, talks: Sequence[LabelledRecording], minutes: int) -> dict[str, float]:
-    """Return what a second costs in the first minutes and in the last of a long session, and what is kept."""
+    """Return the cost per second at the start and the end of a long session, and the size of the state."""
     audio = np.concatenate([talk.audio for talk in talks])
     speech, at = [], 0
     for talk in talks:

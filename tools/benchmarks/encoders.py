@@ -1,4 +1,4 @@
-"""What the encoder costs at the true shapes: by window length and quantization, and how batches pay."""
+"""Cost of the encoder at the true shapes, by window length, quantization and batch size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way of somebody new: clone, ``make run``, the page, the first words; in steps and seconds.
+"""Time from ``git clone`` over ``make run`` to the first words on the page, in steps.
 
 It wants git, make, a Chromium, and what the tests take. What is installed comes from where pip gets it on
 this machine; a slow line makes the second step longer.
@@ -24,21 +24,21 @@ from echoic.media import read_audio
 from tools.benchmarks import report
 
 _ADDRESS = re.compile(r"http://[\w.:]+/?")
-#: Seconds of the recording that the microphone hears.
+#: Seconds of the recording that the microphone plays.
 _SPEECH = 12.0
-#: Seconds that nothing may take longer than.
+#: Longest time of a step in seconds.
 _PATIENCE = 1_200.0
 
 
 class StepTimer:
-    """What was done, and how long it took."""
+    """Steps and their durations."""
 
     def __init__(self) -> None:
         self.rows: list[list[report.Cell]] = []
         self._began = self._last = time.perf_counter()
 
     def mark_done(self, step: str) -> None:
-        """Note that a step is done."""
+        """Record the end of a step."""
         now = time.perf_counter()
         self.rows.append([step, now - self._last, now - self._began])
         self._last = now
@@ -46,7 +46,7 @@ class StepTimer:
 
 def measure(*, quick: bool) -> None:
     """Measure, print and save."""
-    from web.browsing import CHROMIUM  # noqa: PLC0415  # tests are on the path by now
+    from web.browsing import CHROMIUM  # noqa: PLC0415  # tests are on the path only when benchmarks run
 
     if quick or CHROMIUM is None:
         print("  Skipped: it installs everything anew, and wants a Chromium.")

@@ -1,4 +1,4 @@
-"""Garbage by the hundred thousand over real sockets: what it is answered, and what it leaves behind."""
+"""Sends a hundred thousand garbage messages over sockets; counts answers and memory."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def _fuzz_server(url: str, count: int, seed: int) -> tuple[Counter[str], i
 
 
 async def _fuzz_connection(url: str, count: int, seed: int) -> tuple[Counter[str], int]:
-    """Send garbage through one connection; a connection that ends is an answer, and another follows."""
+    """Send garbage through one connection; if the server closes it, continue over another."""
     answers: Counter[str] = Counter()
     source, sent = islice(generate_garbage(seed), count), 0
     while sent < count:

@@ -1,4 +1,4 @@
-"""The greedy decode loop against onnx-asr's and sherpa-onnx's: the same networks, the same frames.
+"""Compares the greedy decode loop with those of onnx-asr and sherpa-onnx on the same networks and frames.
 
 The encoder is a stub that costs nothing. sherpa-onnx runs in a process of its own (``greedy_sherpa``), since
 it brings an onnxruntime of its own; it is left out where it is not installed.
@@ -110,7 +110,7 @@ def _load_onnx_asr(form: Path) -> Callable[[Sequence[NDArray[np.float32]]], list
     loaded: Any = onnx_asr.load_model(
         "nemo-conformer-tdt", form, sess_options=options, providers=["CPUExecutionProvider"]
     )
-    model = loaded.asr if hasattr(loaded, "asr") else loaded._asr  # noqa: SLF001  # its loop has no other door
+    model = loaded.asr if hasattr(loaded, "asr") else loaded._asr  # noqa: SLF001  # its loop is private
 
     def decoded(frames: Sequence[NDArray[np.float32]]) -> list[list[int]]:
         return [
@@ -144,7 +144,7 @@ def _measure_sherpa(folder: Path, lanes: int) -> dict[str, float]:
 
 
 def _measure_encoder_share(folder: Path, figures: dict[str, object]) -> None:
-    """Print how much of a window's time the encoder takes: 6.5 s of it, 2.5 s of them decoded."""
+    """Print the encoder's share of the time for a window of 6.5 s of which 2.5 s are decoded."""
     loaded = open_session(find_encoders(folder)[ROW_FORM])
     bands = loaded.get_inputs()[0].shape[1]
     decoder = load_onnx_model(inspect_onnx_folder(folder, ROW_FORM), OnnxOptions()).decoder

@@ -1,4 +1,4 @@
-"""``python -m tools.benchmarks.greedy_sherpa FOLDER LANES SECONDS``: what sherpa-onnx takes, as JSON."""
+"""``python -m tools.benchmarks.greedy_sherpa FOLDER LANES SECONDS``: times sherpa-onnx and prints JSON."""
 
 from __future__ import annotations
 

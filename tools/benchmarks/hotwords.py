@@ -1,12 +1,12 @@
-"""Vocabulary: what replacements cost, what listening for terms gains and costs.
+"""Vocabulary: cost of replacements, gain and cost of biasing towards terms.
 
-- Replacements: building them, and a final, by their number.
-- The tiny Parakeet of the tests in noise (needs espeak-ng): terms missed, other words wrong, by what is
-  listened for. It knows 125 words, all of them equally well: that words are missed is the noise's doing.
+- Replacements: time to build them and time per final, by their number.
+- The tiny Parakeet of the tests in noise (needs espeak-ng): missed terms and other errors, by vocabulary. It
+  knows its 125 words equally well, so misses are due to the noise.
 - Whisper base on recordings whose rare words are listed (needs the extra whisper and the recordings).
-- The decode loop at the true shapes: what a lane that listens costs, and what it costs those beside it.
+- The decode loop at the true shapes: the cost of a biased lane, and its effect on the lanes beside it.
 
-Weights of NVIDIA's that say something are not to be had here, so what terms gain with those is not shown.
+NVIDIA's trained weights are not available here, so the gain with those is not measured.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ from tools.benchmarks.true_shapes import build_stub_frames, find_shape_folders, 
 Audio = NDArray[np.float32]
 
 TINY = report.ROOT / "tests" / "fixtures" / "tiny-parakeet"
-#: Where Whisper's weights are; not told: they are fetched as the tests do it.
+#: Environment variable with the folder of Whisper's weights; without it they are downloaded as in the tests.
 WHISPER = "ECHOIC_WHISPER"
-#: Noise as a share of the speech's loudness (root mean square).
+#: Noise levels relative to the speech (root mean square).
 _NOISES = (0.5, 0.7, 1.0)
 _LANES = 8
 _SECONDS = 5.0
@@ -52,13 +52,13 @@ _OFTEN = 200
 
 
 class HotwordCase:
-    """A recording, what is said, and which of it is rare."""
+    """A recording with its text and its rare words."""
 
     def __init__(self, audio: Audio, text: str, rare_words: Sequence[str]) -> None:
         self.audio, self.text, self.rare_words = audio, text, tuple(rare_words)
 
     def build_vocabulary(self, extra: int | None, others: Sequence[str], chance: random.Random) -> Vocabulary:
-        """Return a vocabulary of its rare words and so many others, in any order; None: of nothing."""
+        """Return a vocabulary of the rare words and ``extra`` others, shuffled; None: an empty one."""
         if extra is None:
             return Vocabulary()
         words = [
@@ -168,7 +168,7 @@ def _measure_whisper(*, quick: bool) -> list[dict[str, Cell]]:
 def _find_whisper_weights() -> Path:
     if told := os.environ.get(WHISPER):
         return Path(told)
-    from support.whisper_weights import BASE, fetch_weights  # noqa: PLC0415  # only where nobody told
+    from support.whisper_weights import BASE, fetch_weights  # noqa: PLC0415  # only without that variable
 
     return fetch_weights(BASE)
 
@@ -252,7 +252,7 @@ def _decode_lanes(decoder: TokenDecoder, frames: Sequence[Audio], trees: dict[in
 
 
 def _make_up_terms(pieces: Sequence[str], count: int) -> Hotwords:
-    """Return made-up terms of four pieces each."""
+    """Return invented terms of four pieces each."""
     chance = random.Random(3)  # noqa: S311  # as above
     first = [one for one in pieces if one.startswith(" ")]
     rest = [one for one in pieces if one and not one.startswith(" ")]

@@ -1,4 +1,4 @@
-"""How long it takes to refuse a wrong key, by what is wrong with it: time must not tell."""
+"""Time to refuse a wrong key, by kind of error: it must not reveal the kind (timing attack)."""
 
 from __future__ import annotations
 

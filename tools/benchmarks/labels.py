@@ -1,7 +1,7 @@
-"""Many streams that ask who speaks, by the models that come with the package: labels, lateness, text.
+"""Streams with diarization by the packaged models: labels, delays, texts.
 
-Each stream is a real recording, from another place on, in real time. The recogniser says a word a window and
-costs nothing, so what is late is late by the speakers. What the streams hear without them is the comparison.
+Each stream sends a real recording from a different position in real time. The recognizer returns one word per
+window and costs nothing, so delays come from diarization. The same streams without it are the comparison.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tools.benchmarks.process import BenchmarkServer
 from tools.benchmarks.recordings import filter_by_name, find_speech_folder, load_recordings
 
 _STREAMS = (1, 10, 20)
-#: Seconds between the places of the recording from which two streams begin.
+#: Seconds between the positions in the recording from which two streams begin.
 _APART = 7.0
 
 
@@ -82,7 +82,7 @@ def _build_scripts(
 async def _run_streams(
     server: BenchmarkServer, scripts: Sequence[StreamScript]
 ) -> tuple[list[ClientResult], float]:
-    """Return what each stream heard, and the server's processor time for each second."""
+    """Return the results of the streams, and the processor seconds of the server per second."""
     before = server.cpu_seconds
     heard = await asyncio.gather(*(stream_script(server.url, script) for script in scripts))
     return heard, (server.cpu_seconds - before) / (len(scripts[0].audio) / RATE)

@@ -1,4 +1,4 @@
-"""The tiny Parakeet streamed with various contexts: accuracy, seams and lateness, offline beside it."""
+"""Streams through the tiny Parakeet with various contexts: accuracy, seams and delays against offline."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ from tools.benchmarks.word_delays import collect_words, measure_final_delays
 
 #: Left and right context in seconds.
 CONTEXTS = ((10.0, 2.0), (4.0, 2.0), (4.0, 1.0), (2.0, 1.0), (1.0, 1.0), (4.0, 0.5), (2.0, 0.5), (1.0, 0.5))
-#: Seconds of a tape, about, and of the pauses between the recordings on it.
+#: Approximate seconds of joined recordings, and of the pauses between them.
 _TAPE = 60.0
 _PAUSES = (0.15, 1.5)
 
 
 @dataclass(frozen=True, slots=True)
 class LongRecording:
-    """Recordings one after the other with pauses between them."""
+    """Recordings joined with pauses between them."""
 
     audio: NDArray[np.float32]
     passages: tuple[ReferenceUtterance, ...]
 
     @property
     def reference(self) -> str:
-        """What is said on it."""
+        """The text of all recordings."""
         return " ".join(passage.text for passage in self.passages)
 
 
 @dataclass(slots=True)
 class ContextScore:
-    """Sums over the tapes for one way of decoding."""
+    """Totals over the joined recordings for one way of decoding."""
 
     errors: EditCounts = field(default_factory=EditCounts)
     seams: SeamErrors = field(default_factory=SeamErrors)
@@ -58,12 +58,12 @@ class ContextScore:
     decoded: float = 0.0
 
     def add_transcript(self, reference: str, whole: str, texts: Sequence[str]) -> None:
-        """Count a transcript."""
+        """Add a transcript to the totals."""
         self.errors += count_word_errors(reference, " ".join(texts))
         self.seams += count_seam_errors(whole, texts)
 
     def build_row(self, name: str, offline: float, heard: float) -> list[report.Cell]:
-        """Return the table's row."""
+        """Return the row of the table."""
         rate, cut = self.errors.rate, self.seams
         times = [percentile(values, percent) for values in (self.late, self.waits) for percent in (50, 95)]
         known = self.late or self.waits
@@ -136,7 +136,7 @@ def _score_streamed(
 
 
 def _build_recording(seed: int) -> LongRecording:
-    chance = random.Random(seed)  # noqa: S311  # the same tapes each time
+    chance = random.Random(seed)  # noqa: S311  # the same recordings each time
     parts: list[NDArray[np.float32]] = []
     passages: list[ReferenceUtterance] = []
     now = 0.0

@@ -1,4 +1,4 @@
-"""A server under test as a child process, on a free port: measured from outside, stopped by its id."""
+"""Runs the server under test as a child process on a free port and measures it from outside."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ServerStartError(Exception):
 
 
 class BenchmarkServer:
-    """The server under test; a context manager.
+    """The server under test, as a context manager.
 
     Args:
         *options: Of ``python -m tools.benchmarks.server``.
@@ -82,31 +82,31 @@ class BenchmarkServer:
 
     @property
     def cpu_seconds(self) -> float:
-        """Seconds of processor time that it has used, all threads together, in steps of 10 ms."""
+        """Processor seconds of all threads so far, in steps of 10 ms."""
         fields = self._build_proc_path("stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) * _TICK
 
     @property
     def rss_bytes(self) -> int:
-        """Bytes of memory that it occupies."""
+        """Resident memory in bytes."""
         return int(self._build_proc_path("statm").read_text().split()[1]) * _PAGE
 
     @property
     def open_file_count(self) -> int:
-        """How many files and sockets it has open."""
-        return len(os.listdir(self._build_proc_path("fd")))  # noqa: PTH208  # a count is all that is wanted
+        """Number of open files and sockets."""
+        return len(os.listdir(self._build_proc_path("fd")))  # noqa: PTH208  # only the count is needed
 
     def read_state(self) -> dict[str, int]:
-        """Return what it holds: streams, sessions, connections, queued and running windows, tasks."""
+        """Return the numbers of streams, sessions, connections, queued and running windows, and tasks."""
         with urllib.request.urlopen(f"http://{self.address}{STATE_PATH}", timeout=30) as answer:
             found: dict[str, int] = json.load(answer)
             return found
 
     async def wait_for_streams(self, streams: int) -> None:
-        """Wait until it has so many streams.
+        """Wait until the server has exactly ``streams`` streams.
 
         Raises:
-            TimeoutError: It has not within half a minute.
+            TimeoutError: The number is not reached within half a minute.
         """
         async with asyncio.timeout(30):
             while (await asyncio.to_thread(self.read_state))["streams"] != streams:  # noqa: ASYNC110  # another process
@@ -117,7 +117,7 @@ class BenchmarkServer:
 
 
 def build_child_environment() -> dict[str, str]:
-    """Return the environment of a child: this one's, the source first, one thread a library."""
+    """Return an environment for child processes: without settings, sources first, one thread a library."""
     keep = {key: value for key, value in os.environ.items() if not key.startswith("ECHOIC_")}
     paths = [str(ROOT / "src"), str(ROOT), *filter(None, [keep.get("PYTHONPATH")])]
     return {

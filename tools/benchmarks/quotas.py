@@ -1,4 +1,4 @@
-"""What quotas cost: for each message of audio in the process, and for a round trip to a store of others."""
+"""Cost of quotas: processor time per message of audio, and round trips to each store."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _TRIPS = ("round trips, one after another", "ms p50", "p95", "p99", "CPU µs eac
 
 
 class CountingQuotaStore:
-    """A store that counts what it is asked.
+    """A store that counts charges.
 
     Args:
-        store: Which answers.
+        store: The store that answers.
     """
 
     def __init__(self, store: QuotaStore) -> None:
@@ -75,7 +75,7 @@ def measure(*, quick: bool) -> None:
 
 
 def _list_stores(stack: ExitStack) -> dict[str, OpenQuotaStore]:
-    """Return the stores there are; Redis's is a server of its own, on a socket of the file system."""
+    """Return the available stores; that of Redis starts a server on a Unix socket."""
     found: dict[str, OpenQuotaStore] = {"in-process": MemoryQuotaStore}
     valkey = import_module("support.valkey")  # tests/ is on the path only when benchmarks run
     if valkey.program() is None:
@@ -87,9 +87,9 @@ def _list_stores(stack: ExitStack) -> dict[str, OpenQuotaStore]:
 
 
 async def _measure_grants(make: OpenQuotaStore, tier: str, message: float, seconds: float) -> list[float]:
-    """Return the figures of streams that are granted what they say, each a user of its own."""
+    """Return the figures of streams within their quotas, each with a user of its own."""
     store = CountingQuotaStore(make())
-    desk = QuotaLedger(store)  # type: ignore[arg-type]  # it has all of a store's methods
+    desk = QuotaLedger(store)  # type: ignore[arg-type]  # it forwards all methods
     who = [(f"{tier}-{message}-{number}-{time.time_ns()}", tier) for number in range(STREAMS)]
     accounts = [await desk.open_stream(*one) for one in who]
     rounds = round(seconds / message)
@@ -113,9 +113,9 @@ async def _measure_grants(make: OpenQuotaStore, tier: str, message: float, secon
 async def _measure_cpu(
     accounts: Sequence[StreamQuota], message: float, rounds: int, calls: list[float]
 ) -> float:
-    """Return the processor time of so many rounds of one message a stream; note what each call took.
+    """Return the processor time of ``rounds`` of one message per stream, and record the time of each call.
 
-    A call that could not be answered at once is noted with the time waited, below zero.
+    A call that had to wait is recorded with its waiting time as a negative number.
     """
     samples = round(message * RATE)
     used, due = time.process_time(), time.perf_counter()
@@ -135,7 +135,7 @@ async def _measure_cpu(
 
 
 async def _measure_round_trips(make: OpenQuotaStore, times: int) -> list[float]:
-    """Return how long a charge takes when nobody else asks, and its processor time in this process."""
+    """Return the duration of a charge without other load, and its processor time in this process."""
     store, place = make(), StreamLease(f"one-{time.time_ns()}", "lease")
     taken = []
     used = time.process_time()

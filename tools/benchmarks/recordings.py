@@ -1,4 +1,4 @@
-"""Real recordings with references: a folder with ``manifest.tsv`` and RTTM files beside the audio."""
+"""Loads real recordings with references from a folder with ``manifest.tsv`` and RTTM files."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from echoic.evaluate.offline import SAMPLE_RATE
 from echoic.media import read_audio
 from tools.benchmarks.report import ROOT
 
-#: Seconds by which a clip and its place in a longer recording may differ in length.
+#: Largest difference in length between a clip and its place in a longer recording, in seconds.
 _SAME_LENGTH = 0.002
 
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkRecording:
-    """A recording: its file, what is said in it, and its passages in order (if an RTTM file tells them)."""
+    """A recording with its text, and its passages in order if there is an RTTM file."""
 
     path: Path
     reference: str
@@ -32,7 +32,7 @@ class BenchmarkRecording:
 
     @property
     def name(self) -> str:
-        """The file's name without its ending."""
+        """The name of the file without its suffix."""
         return self.path.stem
 
     def load_audio(self) -> NDArray[np.float32]:
@@ -41,13 +41,13 @@ class BenchmarkRecording:
 
 
 def find_speech_folder() -> Path | None:
-    """Return the folder of the recordings: ``ECHOIC_SPEECH`` or ``../shared/speech``; None: none."""
+    """Return ``ECHOIC_SPEECH`` or ``../shared/speech`` if it has a manifest, else None."""
     folder = Path(os.environ.get("ECHOIC_SPEECH") or ROOT.parent / "shared" / "speech")
     return folder if (folder / "manifest.tsv").is_file() else None
 
 
 def load_recordings(folder: Path) -> list[BenchmarkRecording]:
-    """Return the recordings of a folder that have a reference and are there."""
+    """Return the existing recordings of a folder that have a reference."""
     with (folder / "manifest.tsv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     clips = {(row["speakers"], float(row["duration_s"])): row["reference"] for row in rows if not row["rttm"]}
@@ -64,7 +64,7 @@ def load_recordings(folder: Path) -> list[BenchmarkRecording]:
 
 
 def filter_by_name(found: Sequence[BenchmarkRecording], *beginnings: str) -> list[BenchmarkRecording]:
-    """Return those whose names begin with one of these."""
+    """Return the recordings whose names begin with one of ``beginnings``."""
     return [recording for recording in found if recording.name.startswith(beginnings)]
 
 

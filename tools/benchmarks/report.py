@@ -1,4 +1,4 @@
-"""Tables for people, and one JSON file a part for comparing runs."""
+"""Prints tables and writes one JSON file per part, so that runs can be compared."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Cell = str | int | float | None
 
 
 def render_cell(cell: Cell) -> str:
-    """Return a cell as text: floats with three significant digits, nothing for None."""
+    """Return a cell as text: floats with three significant digits, None as an empty cell."""
     if cell is None:
         return ""
     if isinstance(cell, float):
@@ -25,13 +25,13 @@ def render_cell(cell: Cell) -> str:
     return f"{cell:,}" if isinstance(cell, int) else cell
 
 
-def render_verdict(good: bool) -> str:  # noqa: FBT001  # the one thing it says
-    """Return ``render_verdict``, or a ``NO`` that is not overlooked."""
+def render_verdict(good: bool) -> str:  # noqa: FBT001  # the only argument
+    """Return "yes", or "NO" in capitals, so that it is not overlooked."""
     return "yes" if good else "NO"
 
 
 def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
-    """Print a table: the first column to the left, the others to the right."""
+    """Print a table with the first column aligned left and the others right."""
     lines = [[*header], *([render_cell(cell) for cell in row] for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     print(f"\n{title}")
@@ -46,14 +46,14 @@ def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[Cell]
 
 
 def save_results(part: str, facts: Mapping[str, object]) -> None:
-    """Write a part's figures to ``tools/benchmarks/results/<part>.json``, with the facts of the machine."""
+    """Write figures and a description of the machine to ``tools/benchmarks/results/<part>.json``."""
     RESULTS.mkdir(exist_ok=True)
     text = json.dumps({"machine": describe_machine(), **facts}, indent=1, ensure_ascii=False)
     (RESULTS / f"{part}.json").write_text(text + "\n", "utf-8")
 
 
 def describe_machine() -> dict[str, object]:
-    """Return what figures depend on: Python, processors, load, versions."""
+    """Describe the machine: Python, processors, load, versions of packages."""
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",

@@ -1,8 +1,7 @@
-"""The server under test, as a process of its own: ``python -m tools.benchmarks.server``.
+"""The server under test as a program: ``python -m tools.benchmarks.server``.
 
-The real server with a recogniser of known cost. Three routes are added: what it holds just now, a bare
-WebSocket that reads messages and answers nothing, which is what the transport alone costs, and one that sends
-them back, as those who test WebSockets want it.
+It is the real server with a recognizer of known cost and three more routes: its current state, a bare
+WebSocket that reads messages and answers nothing (the cost of the transport alone), and a WebSocket echo.
 """
 
 from __future__ import annotations
@@ -41,10 +40,10 @@ _READINGS = {"stateful": STATEFUL, "local_agreement": LOCAL_AGREEMENT}
 
 
 class FreeEngine(ScriptedEngine):
-    """A recogniser that costs nothing: it says one word a window and looks at no sample."""
+    """An engine that costs nothing: it returns one word per window and reads no sample."""
 
     def decode(self, windows: Sequence[Window]) -> list[Hypothesis]:
-        """Return one word for each window, at its new part's start."""
+        """Return one word for each window, at the start of its new part."""
         return [_build_hypothesis(window) for window in windows]
 
 
@@ -54,7 +53,7 @@ def _build_hypothesis(window: Window) -> Hypothesis:
 
 
 class BareApp:
-    """Accepts a WebSocket and reads it, as an ASGI application."""
+    """An ASGI application that accepts a WebSocket and reads it."""
 
     async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
         """Serve one WebSocket."""
@@ -65,19 +64,19 @@ class BareApp:
 
 
 class EchoApp:
-    """Accepts a WebSocket and sends back each message, as an ASGI application."""
+    """An ASGI application that accepts a WebSocket and echoes each message."""
 
     async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
         """Serve one WebSocket."""
         await receive()
         await send({"type": "websocket.accept"})
         while (message := await receive())["type"] != "websocket.disconnect":
-            with suppress(OSError):  # the client is gone, and the next message says so
+            with suppress(OSError):  # the client is gone; the next message is the disconnect
                 await send({**message, "type": "websocket.send"})
 
 
 def main() -> None:
-    """Serve on a free port of this machine until told to stop."""
+    """Serve on a free port of the loopback interface until terminated."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--engine", choices=("scripted", "free", "embedded", "parakeet"), default="scripted")
     parser.add_argument("--folder", type=Path, help="of the Parakeet, in ONNX")
@@ -122,7 +121,7 @@ def main() -> None:
 
 
 async def _report_state(request: Request) -> JSONResponse:
-    """Answer with what the server holds just now."""
+    """Answer with the current numbers of sessions, windows and tasks."""
     context: ServerContext = request.app.state.context
     gc.collect()
     kinds = [type(thing) for thing in gc.get_objects()]

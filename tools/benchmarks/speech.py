@@ -1,6 +1,6 @@
-"""Real speech through the embedded model: accuracy, seams, the letter-for-letter promise, lateness, cost.
+"""Real speech through the embedded model: accuracy, seams, identical finals, delays, cost.
 
-The long recordings through Whisper too, where it is installed and has its weights.
+The long recordings also run through Whisper if it is installed and has its weights.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from tools.benchmarks.recordings import (
 )
 from tools.benchmarks.word_delays import collect_words, measure_final_delays
 
-#: Seconds of audio in a message; 0 stands for the whole recording in one.
+#: Seconds of audio in a message; 0: the whole recording in one message.
 SIZES = (0.02, 0.1, 0.5, 4.0, 0.0)
 _REST = ("conversation_dev_2", "librispeech", "ljspeech")
 AIMS = {"gap_points": 0.3, "after_passage_p95_s": 2.5, "partial_to_final_p95_s": 2.0}
@@ -49,7 +49,7 @@ AIMS = {"gap_points": 0.3, "after_passage_p95_s": 2.5, "partial_to_final_p95_s":
 
 @dataclass(slots=True)
 class SpeechScore:
-    """Sums over the recordings of a group."""
+    """Totals over the recordings of a group."""
 
     seconds: float = 0.0
     offline: EditCounts = field(default_factory=EditCounts)
@@ -60,13 +60,13 @@ class SpeechScore:
     decoded: float = 0.0
 
     def add(self, other: SpeechScore) -> None:
-        """Count another's recordings too."""
+        """Add the totals of another group."""
         for name in ("seconds", "offline", "streamed", "naive", "seams", "naive_seams", "decoded"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
     @property
     def row(self) -> list[report.Cell]:
-        """Seconds, words, error rates and gaps."""
+        """Cells of the table: seconds, words, error rates and differences."""
         a, b, c = self.offline.rate, self.streamed.rate, self.naive.rate
         return [round(self.seconds), self.offline.reference_length, a, b, c, f"{b - a:+.2f}", f"{c - a:+.2f}"]
 
@@ -102,11 +102,11 @@ def _load_benchmark(model: str) -> SpeechBenchmark | None:
 
 
 class SpeechBenchmark:
-    """The measurements, which share what was decoded.
+    """The measurements, which share decoded windows.
 
     Args:
-        engine: Decodes.
-        silero: Hears where there is speech.
+        engine: The engine.
+        silero: The voice activity model.
     """
 
     def __init__(self, engine: CachingEngine, silero: SileroModel) -> None:
@@ -115,7 +115,7 @@ class SpeechBenchmark:
         self._streamed: dict[str, StreamedRecording] = {}
 
     def measure_accuracy(self, title: str, group: Sequence[BenchmarkRecording]) -> list[dict[str, object]]:
-        """Print and return word error rates, gaps and seams of each recording and of all."""
+        """Print and return word error rates and seam errors of each recording and of all."""
         scores = [(one.name, self._score_recording(one)) for one in group]
         total = SpeechScore()
         for _, score in scores:
@@ -129,7 +129,7 @@ class SpeechBenchmark:
         return [_score_to_json(name, score) for name, score in scores]
 
     def measure_other_recordings(self, found: Sequence[BenchmarkRecording]) -> list[list[dict[str, object]]]:
-        """Print and return the word error rates of the shorter recordings, a row a group."""
+        """Print and return the word error rates of the shorter recordings, one row per group."""
         rows: list[list[report.Cell]] = []
         facts = []
         for beginning in _REST:
@@ -160,7 +160,7 @@ class SpeechBenchmark:
         )
 
     def measure_lateness(self, group: Sequence[BenchmarkRecording]) -> dict[str, object]:
-        """Print and return how late finals are in seconds of audio, and what is decoded for it."""
+        """Print and return delays of finals in seconds of audio, and the audio decoded per second."""
         late: list[float] = []
         waits: list[float] = []
         unseen: list[float] = []
@@ -207,7 +207,7 @@ class SpeechBenchmark:
     def compare_message_sizes(
         self, group: Sequence[BenchmarkRecording], sockets: Sequence[float]
     ) -> list[dict[str, object]]:
-        """Print and return whether the finals are the same to the letter for every size of message."""
+        """Print and return whether finals are identical for all sizes of messages."""
         same = {size: sum(self._is_same(one, size) for one in group) for size in SIZES}
         heard: dict[float, bool] = {}
         with BenchmarkServer("--engine", "embedded") as server:

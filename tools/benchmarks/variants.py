@@ -1,4 +1,4 @@
-"""The tiny Parakeet by onnxruntime, NeMo and MLX, whichever are installed: the same recordings, as ratios.
+"""Compares the tiny Parakeet by onnxruntime, NeMo and MLX (those installed) on the same recordings.
 
 A model this small says what a library costs besides the arithmetic; it does not say how the 0.6B compares.
 """
@@ -40,22 +40,17 @@ _HEADER = (
 
 @dataclass(slots=True)
 class EngineVariant:
-    """A loaded variant and what was measured of it.
-
-    Attributes:
-        name: What it is called.
-        engine: The variant.
-        load: Seconds to load it, its libraries included.
-        heard: The tokens of each recording.
-        alone: Seconds to decode all recordings one by one, the best of the rounds.
-        together: The same in batches.
-    """
+    """A loaded variant and its figures; times in seconds."""
 
     name: str
     engine: Engine
+    #: To load it, including its libraries.
     load: float
+    #: The tokens of each recording.
     heard: list[tuple[Token, ...]] = field(default_factory=list)
+    #: To decode all recordings one by one, the best round.
     alone: float = float("inf")
+    #: To decode all recordings in batches, the best round.
     together: float = float("inf")
 
 
@@ -67,7 +62,7 @@ def measure(*, quick: bool) -> None:
         variants = [_load_variant(name, make) for name, make in _find_variants(Path(scratch))]
         for variant in variants:
             variant.heard = [variant.engine.decode([window])[0].committed for window in windows]
-        for _ in range(2 if quick else 10):  # in turns, so that what else runs disturbs all of them alike
+        for _ in range(2 if quick else 10):  # alternating, so that other load affects all of them alike
             for variant in variants:
                 variant.alone = min(variant.alone, _time_decoding(variant.engine, windows, 1))
                 variant.together = min(variant.together, _time_decoding(variant.engine, windows, _LANES))
@@ -81,7 +76,7 @@ def measure(*, quick: bool) -> None:
 
 
 def _find_variants(scratch: Path) -> Iterator[tuple[str, Callable[[], Engine]]]:
-    """Yield the variants that are installed and have a form of the model, onnxruntime first."""
+    """Yield the installed variants, onnxruntime first."""
     yield "onnx", lambda: ParakeetOnnx(TINY_PARAKEET_FOLDER, _COVERED)
     if not (TINY_PARAKEET_FOLDER / "nemo").is_dir():
         return

@@ -1,4 +1,4 @@
-"""How late words come, in seconds of audio: what a recogniser that costs no time would show."""
+"""Delays of words in seconds of audio, as with a recognizer that takes no time."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from tools.benchmarks.decoding import Json
 
 
 def collect_words(finals: Sequence[Json]) -> list[DeliveredWord]:
-    """Return the transcript's words, each with the end of the segment that brought it."""
+    """Return the words of the transcript, each with the end of its segment."""
     return collect_delivered_words((str(frame["text"]), _read_segment_end(frame)) for frame in finals)
 
 
 def measure_final_delays(frames: Sequence[Json]) -> tuple[list[float], float]:
-    """Return for each word the seconds from its first partial to its final, and the share never in a partial.
+    """Return the seconds from first partial to final for each word, and the share of words in no partial.
 
-    A word was in a partial if the partial, put behind the finals before it, has the same word at the
-    same place of the transcript.
+    A word was in a partial if the partial, appended to the finals before it, has the same word at the same
+    position of the transcript.
     """
     seen: dict[tuple[int, str], float] = {}
     waits: list[float] = []

