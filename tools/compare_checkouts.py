@@ -46,7 +46,11 @@ def read_samples(path: Path) -> np.ndarray:
 @contextmanager
 def run_server(checkout: Path) -> Iterator[str]:
     """Serve from a checkout on a free port; yield ``host:port``."""
-    environment = os.environ | {"ECHOIC_MAX_AUDIO_RATE": "0", "ECHOIC_LOG_LEVEL": "error"}
+    environment = os.environ | {
+        "ECHOIC_MAX_AUDIO_RATE": "0",
+        "ECHOIC_FALLING_BEHIND_SECONDS": "100000",
+        "ECHOIC_LOG_LEVEL": "error",
+    }
     process = subprocess.Popen(
         [checkout / ".venv" / "bin" / "echoic", "serve", "--port", "0"],
         stdout=subprocess.PIPE,
@@ -74,7 +78,7 @@ async def stream_recording(
         async def receive() -> None:
             async for message in socket:
                 frame = json.loads(message)
-                if frame["type"] not in ("pong", "status"):
+                if frame["type"] not in ("pong", "status", "warning"):
                     frames.append({k: v for k, v in frame.items() if k not in _VOLATILE_FIELDS})
 
         receiving = asyncio.create_task(receive())
