@@ -1,7 +1,7 @@
 """Runs the fuzzing client of the Autobahn test suite against the WebSocket layer.
 
-``ECHOIC_WSTEST`` names ``wstest``, which needs Python 2.7 (``pip install autobahntestsuite`` there). The suite
-needs an echo, which the server under test has beside the real routes.
+``ECHOIC_WSTEST`` names ``wstest``, which needs Python 2.7 (``pip install autobahntestsuite`` there). The
+suite needs an echo, which the server under test has beside the real routes.
 """
 
 from __future__ import annotations

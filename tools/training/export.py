@@ -1,4 +1,4 @@
-"""A trained model in the forms that tests read, all of the very same weights.
+"""Exports a trained model in the forms that the tests read, all with the same weights.
 
 Weights are rounded to 16 bits first, and what is exported computes with them in 32 bits: an ONNX graph holds
 them as 16-bit constants with a cast behind each, ``weights.safetensors`` holds them for everything else.
@@ -34,7 +34,7 @@ _TOKENIZER = ("tokenizer.model", "tokenizer.vocab", "vocab.txt")
 
 
 def round_weights(model: EncDecHybridRNNTCTCBPEModel) -> EncDecHybridRNNTCTCBPEModel:
-    """Round what was learnt to 16 bits, in place; the window and filters of the features stay."""
+    """Round the trained weights to 16 bits in place; window and filters of the features stay."""
     with torch.no_grad():
         for name, weights in model.state_dict().items():
             if weights.is_floating_point() and not name.startswith("preprocessor."):
@@ -43,7 +43,7 @@ def round_weights(model: EncDecHybridRNNTCTCBPEModel) -> EncDecHybridRNNTCTCBPEM
 
 
 def export_model(trained: Path, folder: Path) -> None:
-    """Write the last checkpoint of ``trained`` into ``folder``: ONNX for onnx-asr, and NeMo's parts."""
+    """Write the last checkpoint of ``trained`` to ``folder``: ONNX for onnx-asr, and NeMo's parts."""
     model = round_weights(load_checkpoint(trained))
     folder.mkdir(parents=True, exist_ok=True)
     _write_parts(model, trained / "pieces", folder / "nemo")

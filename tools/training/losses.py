@@ -1,4 +1,4 @@
-"""TDT and CTC losses for a CPU, of alignments in which each word is said when it has been heard.
+"""TDT and CTC losses for a CPU, restricted to alignments that emit each word when it ends.
 
 Where each word sounds is known, so a token may be emitted only in the frames ``first`` to ``last`` of its
 word. The lattice is then a narrow band: the joint network is asked about the few tokens that are possible at
@@ -35,7 +35,7 @@ _SIGMA = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """What the windows of a batch should say.
+    """The target tokens of a batch of windows.
 
     Attributes:
         tokens: int64, (windows, most tokens).
@@ -52,7 +52,7 @@ class Targets:
 
 @dataclass(frozen=True, slots=True)
 class _LatticeBand:
-    """The nodes that are possible: at each frame ``width`` numbers of tokens said, from ``low`` on."""
+    """The possible nodes: at each frame ``width`` counts of emitted tokens, from ``low`` on."""
 
     low: Tensor
     width: int
@@ -148,7 +148,7 @@ def _sum_paths(blank: Tensor, spelled: Tensor, lengths: Tensor, counts: Tensor) 
 
 
 def _add_zero_durations(here: Tensor, spelled: Tensor) -> Tensor:
-    """Return how probable each node is if tokens of no duration may follow one another within the frame."""
+    """Return the probability of each node if tokens of duration 0 may follow one another in a frame."""
     steps = functional.pad(torch.cumsum(spelled.clamp(min=_BARELY).double(), 1), (1, 0))
     return (torch.logcumsumexp(here.double() - steps, 1) + steps).float()
 

@@ -1,4 +1,4 @@
-"""A FastConformer with a TDT and a CTC head, in the shape of the large ones and very small."""
+"""Builds a very small FastConformer with a TDT and a CTC head, in the layout of the large ones."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def _build_encoder_config() -> dict[str, object]:
 
 
 def build_model(pieces: Path, seed: int = 0) -> EncDecHybridRNNTCTCBPEModel:
-    """Return a model that has learnt nothing yet."""
+    """Return an untrained model."""
     logging.getLogger("nemo_logger").setLevel(logging.ERROR)
     torch.manual_seed(seed)
     return EncDecHybridRNNTCTCBPEModel(cfg=OmegaConf.create(build_config(pieces)))

@@ -1,4 +1,4 @@
-"""The 192 pieces that words are spelled with."""
+"""Writes the tokenizer: 192 pieces for the words of the grammar."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SENTENCES = 4_000
 
 
 def write_pieces(folder: Path) -> None:
-    """Write ``tokenizer.model``, ``tokenizer.vocab`` and ``vocab.txt``, as NeMo wants them, to ``folder``."""
+    """Write ``tokenizer.model``, ``tokenizer.vocab`` and ``vocab.txt``, in NeMo's format to ``folder``."""
     chance = random.Random(0)
     folder.mkdir(parents=True, exist_ok=True)
     trained = io.BytesIO()

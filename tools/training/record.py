@@ -1,4 +1,4 @@
-"""Recordings for the tests that a model hears rightly: sentences with both of its heads, talks with TDT."""
+"""Makes test recordings that a model transcribes without error: sentences by both heads, talks by TDT."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def record_tests(trained: Path, folder: Path) -> None:
 def _draw_recognised(
     model: EncDecHybridRNNTCTCBPEModel, draw: Callable[[], TrainingWindow], heads: tuple[str, ...]
 ) -> TrainingWindow:
-    """Return the first that is heard rightly with all these heads.
+    """Return the first one that all these heads transcribe without error.
 
     Raises:
         RuntimeError: None of many was.

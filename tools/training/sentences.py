@@ -1,4 +1,4 @@
-"""The small world that the tiny Parakeet knows: 125 words of home commands, numbers and names."""
+"""The grammar of the tiny Parakeet: 125 words of home commands, numbers and names."""
 
 from __future__ import annotations
 
@@ -95,10 +95,10 @@ def draw_grammar_sentence(chance: random.Random) -> tuple[str, ...]:
 
 
 def draw_random_words(chance: random.Random) -> tuple[str, ...]:
-    """Return one to eight words that make no sense."""
+    """Return one to eight random words."""
     return tuple(chance.choice(WORDS) for _ in range(chance.randint(1, 8)))
 
 
 def draw_sentence(chance: random.Random) -> tuple[str, ...]:
-    """Return the words of a sentence by the grammar, or of words in any order."""
+    """Return the words of a sentence of the grammar, or random words."""
     return draw_random_words(chance) if chance.randrange(100) < _ANY_ORDER else draw_grammar_sentence(chance)

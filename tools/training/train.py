@@ -1,4 +1,4 @@
-"""Learning from endless windows."""
+"""Trains the model on endless windows."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _KEEP_EVERY = 250
 
 @dataclass(frozen=True, slots=True)
 class TrainingOptions:
-    """What may be set.
+    """Options of the training.
 
     Attributes:
         steps: Batches in all.
@@ -54,7 +54,7 @@ class TrainingOptions:
 
 @dataclass(frozen=True, slots=True)
 class TrainingBatch:
-    """Windows of about one length: float32 (windows, samples), samples of each, what they should say."""
+    """Windows of similar length: float32 (windows, samples), samples of each, and targets."""
 
     audio: Tensor
     sizes: Tensor
@@ -142,7 +142,7 @@ def compute_learning_rate(step: int, lesson: TrainingOptions) -> float:
 
 
 def train_model(folder: Path, lesson: TrainingOptions) -> None:
-    """Train from nothing, or go on from the last ``checkpoint.pt`` in ``folder``."""
+    """Train from nothing, or continue from the last ``checkpoint.pt`` in ``folder``."""
     torch.set_num_threads(1)
     if not (folder / "pieces" / "tokenizer.model").exists():
         write_pieces(folder / "pieces")

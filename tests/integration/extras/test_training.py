@@ -81,7 +81,7 @@ class Lattice:
         return -rest(0, 0)
 
 
-def test_a_loss_over_all_alignments_and_its_gradient_are_nemo_s(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loss_and_gradient_over_all_alignments_equal_nemos(monkeypatch: pytest.MonkeyPatch) -> None:
     lattice = Lattice()
     ours, theirs = lattice.loss(), lattice.by_nemo(monkeypatch)
     assert torch.allclose(ours, theirs, rtol=1e-5)
@@ -89,14 +89,14 @@ def test_a_loss_over_all_alignments_and_its_gradient_are_nemo_s(monkeypatch: pyt
         assert torch.allclose(mine, other, atol=1e-4)
 
 
-def test_a_loss_over_alignments_in_a_band_is_the_sum_over_them() -> None:
+def test_the_loss_of_a_band_sums_over_its_alignments() -> None:
     first = [[2, 2, 5, 7, 7, 12], [1, 3, 3, 8, 0, 0], [0, 2, 4, 6, 7, 0]]
     lattice = Lattice(first, span=3)
     expected = [lattice.all_ways(window) for window in range(WINDOWS)]
     assert lattice.loss().tolist() == pytest.approx(expected, rel=1e-5)
 
 
-def test_ctc_is_dearer_where_tokens_must_come_late() -> None:
+def test_ctc_loss_is_higher_where_tokens_must_come_late() -> None:
     said = torch.randn(WINDOWS, FRAMES, PIECES + 1, generator=torch.Generator().manual_seed(1)).log_softmax(
         -1
     )
@@ -106,7 +106,7 @@ def test_ctc_is_dearer_where_tokens_must_come_late() -> None:
     assert torch.isfinite(late).all()
 
 
-def test_a_window_says_the_words_that_lie_inside_but_for_an_eighth_of_their_beginning() -> None:
+def test_the_words_of_a_window_lie_inside_it() -> None:
     words = tuple(PlacedWord(str(number), 1_000 * number + 100, 1_000 * number + 900) for number in range(40))
     tape = TrainingWindow(np.arange(41_000, dtype=np.float32), words)
     chance = random.Random(3)  # a test's chance  # noqa: S311  # as above
