@@ -18,7 +18,7 @@ from conformance.client_api import (
     send_config,
     server_case,
 )
-from support.patience import WAIT_SECONDS
+from support.timing import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from conformance.client_api import ClientStream, Json

@@ -27,8 +27,8 @@ from echoic.session.effects import Decode, Send
 from echoic.session.rendering import build_error
 from echoic.session.session import Session
 from support.memory_socket import MemorySocket
-from support.patience import WAIT_SECONDS
 from support.play import SessionDriver
+from support.timing import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Mapping

@@ -17,7 +17,7 @@ from echoic import client
 from echoic.client import Final, FullTranscript, ReceivedFrame, ServerError, UnreadableAudio, blocking
 from echoic.engines.scripted import VOCABULARY, draw_words
 from support.fake_server import FakePeer, build_final_json, run_fake_server
-from support.live import ServerProcess
+from support.server_process import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from echoic.quotas.model import Charge, ChargeResult, QuotaStore, QuotaUsage, StreamLease, TierLimits
 from echoic.quotas.stream_quota import AudioMeter
-from support.patience import WAIT_SECONDS
+from support.timing import WAIT_SECONDS
 
 if TYPE_CHECKING:
-    from support.quota_fixtures import MakeStore
+    from support.quota_stores import MakeStore
 
 SECOND = 1_000_000
 TTL = 60.0

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from support.documents import GUIDES, ROOT, CommandBlock, find_command_blocks
-from support.live import ServerProcess
+from support.server_process import ServerProcess
 from support.shell import REVOKED_KEY_ID, SPOKEN_TEXT, DocumentShell, find_recipe, list_make_commands
 from support.tiny_parakeet import TINY_PARAKEET_FOLDER
 from tools.benchmarks.__main__ import PARTS, SHAPED

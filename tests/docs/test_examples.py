@@ -15,7 +15,7 @@ from websockets.sync.client import connect
 from echoic.server.settings.groups import SETTINGS
 from echoic.server.settings.load import load_settings
 from support.documents import GUIDES, find_blocks, find_inline_code, to_relative_name
-from support.live import STREAM_PATH, ServerProcess
+from support.server_process import STREAM_PATH, ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from support.live import ServerProcess
 from support.programs import ROOT, run_program
+from support.server_process import ServerProcess
 from support.tiny_parakeet import TINY_PARAKEET_FOLDER, read_recordings
 
 if TYPE_CHECKING:

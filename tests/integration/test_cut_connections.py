@@ -13,8 +13,8 @@ from echoic.client import connect
 from echoic.engines.scripted import draw_words
 from echoic.protocol.frames import Final
 from support.cutting import open_proxy
-from support.live import ServerProcess
-from support.patience import WAIT_SECONDS
+from support.server_process import ServerProcess
+from support.timing import WAIT_SECONDS
 from tools.benchmarks.recordings import filter_by_name, find_speech_folder, load_recordings
 
 if TYPE_CHECKING:

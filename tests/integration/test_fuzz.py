@@ -21,8 +21,8 @@ from websockets.exceptions import ConnectionClosed
 from echoic.engines.scripted import draw_words
 from echoic.errors import ErrorCode, ProtocolError
 from echoic.protocol.codec import decode_message
-from support.garbage import Message, generate_garbage
-from support.live import STREAM_PATH, ServerProcess, read_resident_mib
+from support.random_messages import Message, generate_random_messages
+from support.server_process import STREAM_PATH, ServerProcess, read_resident_mib
 
 MESSAGES = int(os.environ.get("FUZZ_MESSAGES", "3000"))
 PER_STREAM = 250
@@ -62,7 +62,7 @@ async def one_stream(place: str, seed: int, count: int, tally: Tally) -> None:
     async with connect(f"ws://{place}{STREAM_PATH}", max_size=None, compression=None) as connection:
         await connection.send('{"type": "config", "model": "scripted"}')
         listening = asyncio.ensure_future(listen(connection, tally))
-        for message in islice(generate_garbage(seed), count):
+        for message in islice(generate_random_messages(seed), count):
             await connection.send(message)
             tally.sent += 1
             tally.refused += is_refused(message)

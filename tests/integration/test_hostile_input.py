@@ -19,11 +19,11 @@ from echoic.errors import AccessRefused
 from echoic.observability.logging import build_log_formatter
 from echoic.quotas.model import StreamLease, TierLimits
 from echoic.quotas.redis import RedisQuotaStore
-from support.keyed import make_key_in
-from support.live import STREAM_PATH, ServerProcess
+from support.builders import make_key_in
+from support.database_servers import ValkeyServer
 from support.memory_socket import MemorySocket
-from support.patience import WAIT_SECONDS
-from support.valkey import ValkeyServer
+from support.server_process import STREAM_PATH, ServerProcess
+from support.timing import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-    from support.app_fixtures import StartApp
+    from support.in_memory_app import StartApp
 
 CORE = "/core/parakeet/stream"
 API = "/api/v1/audio/stream"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from support.live import ServerProcess
+from support.server_process import ServerProcess
 
 SECONDS = 60
 

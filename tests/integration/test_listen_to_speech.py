@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from echoic.media import read_audio
-from support.live import ServerProcess
-from support.patience import WAIT_SECONDS
+from support.server_process import ServerProcess
 from support.terminal import build_environment
+from support.timing import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

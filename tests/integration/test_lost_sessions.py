@@ -15,7 +15,7 @@ from echoic.protocol.frames import Error, Final
 from support.acts import build_acts
 from support.cutting import open_proxy
 from support.heard import assert_in_order
-from support.live import ServerProcess
+from support.server_process import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from urllib.request import urlopen
 
-from support.live import STREAM_PATH, ServerProcess, read_resident_mib
+from support.server_process import STREAM_PATH, ServerProcess, read_resident_mib
 from tools.benchmarks.raw_clients import run_streams
 
 STREAMS = 20

@@ -11,8 +11,8 @@ from echoic.errors import AccessRefused
 from echoic.quotas.ledger import QuotaLedger, QuotaPolicy
 from echoic.quotas.model import QuotaUsage
 from echoic.quotas.tiers import Tiers
-from support.patience import WAIT_SECONDS
-from support.valkey import ValkeyServer
+from support.database_servers import ValkeyServer
+from support.timing import WAIT_SECONDS
 from unit.quotas.test_ledger import ANN, ONE_STREAM, RATE, SECOND, request_audio
 
 if TYPE_CHECKING:

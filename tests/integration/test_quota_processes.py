@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from echoic.quotas.model import QuotaUsage, StreamLease, TierLimits
-from support.patience import WAIT_SECONDS
+from support.timing import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from echoic.quotas.redis import RedisQuotaStore
-    from support.valkey import ValkeyServer
+    from support.database_servers import ValkeyServer
 
 SECOND = 1_000_000
 _numbers = count()

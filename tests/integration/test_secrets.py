@@ -17,10 +17,10 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from echoic.engines.scripted import draw_words
-from support.keyed import make_key_in
-from support.live import STREAM_PATH, ServerProcess
-from support.patience import WAIT_SECONDS
-from support.valkey import ValkeyServer
+from support.builders import make_key_in
+from support.database_servers import ValkeyServer
+from support.server_process import STREAM_PATH, ServerProcess
+from support.timing import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from pathlib import Path

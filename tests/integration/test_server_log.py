@@ -5,17 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import signal
-from typing import TYPE_CHECKING
 
 import pytest
 from websockets.asyncio.client import connect
 
 from echoic.engines.scripted import draw_words
-from support.live import STREAM_PATH, ServerProcess
-
-if TYPE_CHECKING:
-    pass
-
+from support.server_process import STREAM_PATH, ServerProcess
 
 KEY = "hush-4417-keep-it"
 

@@ -16,8 +16,8 @@ from websockets.asyncio.client import connect
 
 from echoic.engines.scripted import draw_words
 from echoic.protocol.codec import MAX_MESSAGE_BYTES
-from support.live import STREAM_PATH, ServerProcess
-from support.patience import WAIT_SECONDS
+from support.server_process import STREAM_PATH, ServerProcess
+from support.timing import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

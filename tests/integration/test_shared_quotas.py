@@ -11,9 +11,9 @@ import pytest
 from websockets.asyncio.client import connect
 
 from echoic.engines.scripted import draw_words
-from support.live import STREAM_PATH, ServerProcess
+from support.database_servers import ValkeyServer
 from support.memory_socket import MemorySocket
-from support.valkey import ValkeyServer
+from support.server_process import STREAM_PATH, ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from echoic.quotas.ledger import QuotaLedger
-    from support.app_fixtures import StartApp
+    from support.in_memory_app import StartApp
 
 pytest.importorskip("redis")
 

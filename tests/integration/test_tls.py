@@ -20,7 +20,7 @@ from echoic.client import ServerError
 from echoic.client import connect as client_connect
 from echoic.engines.scripted import draw_words
 from support.certificates import CertificateFiles
-from support.live import STREAM_PATH, ServerProcess
+from support.server_process import STREAM_PATH, ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,17 +6,13 @@ import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import pytest
 from websockets.asyncio.client import connect
 
 from echoic.engines.scripted import draw_words
-from support.live import STREAM_PATH, ServerProcess
-
-if TYPE_CHECKING:
-    pass
-
+from support.server_process import STREAM_PATH, ServerProcess
 
 pytest.importorskip("opentelemetry.sdk")
 pytest.importorskip("opentelemetry.exporter.otlp.proto.http")

@@ -13,7 +13,6 @@ import pytest
 
 from echoic.engines.scripted import draw_words
 from integration.websocket_cases import HELLO, MIB, Case, cases
-from support.live import STREAM_PATH, ServerProcess, read_resident_mib
 from support.raw_websocket import (
     BINARY,
     CLOSE,
@@ -26,6 +25,7 @@ from support.raw_websocket import (
     build_fragments,
     build_frame,
 )
+from support.server_process import STREAM_PATH, ServerProcess, read_resident_mib
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -19,8 +19,8 @@ from echoic.protocol.frames import Audio, Config
 from echoic.protocol.pcm import decode_pcm
 from echoic.session.config import StreamConfig, parse_config
 from echoic.session.session import Session
-from support.garbage import generate_garbage
 from support.play import SessionDriver, filter_frames, frame_texts
+from support.random_messages import generate_random_messages
 from support.speakers import FunctionEngine, TimedScripted, build_fixed_engine
 from support.strategies import (
     CHUNK_AND_OVERLAP,
@@ -322,7 +322,7 @@ def test_the_clock_and_the_ids_only_go_forward_until_a_reset(frames: list[Json |
 
 def refusals(seed: int, count: int, config: StreamConfig) -> list[str | bytes]:
     """Return so many messages that are wrong in a session with this config."""
-    return list(islice((m for m in generate_garbage(seed) if is_refused(m, config)), count))
+    return list(islice((m for m in generate_random_messages(seed) if is_refused(m, config)), count))
 
 
 def is_refused(message: str | bytes, config: StreamConfig) -> bool:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from support.patience import WAIT_SECONDS
+from support.timing import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

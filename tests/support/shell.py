@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Self
 
 from echoic.engines.store.catalogue import MODEL_SOURCES
+from support.builders import make_key_in
 from support.documents import ROOT
-from support.keyed import make_key_in
-from support.loopback_hub import ENCODER_FILE, LoopbackHub, read_tiny_files
-from support.patience import WAIT_SECONDS
+from support.fake_hub import ENCODER_FILE, FakeHub, read_tiny_files
+from support.timing import WAIT_SECONDS
 from support.tiny_parakeet import TINY_PARAKEET_FOLDER, read_recordings
-from support.whisper_folder import build_whisper_files
+from support.whisper_models import build_whisper_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,12 +56,12 @@ class DocumentShell:
 
     folder: Path
     address: str
-    _hubs: list[LoopbackHub] = field(default_factory=list)
+    _hubs: list[FakeHub] = field(default_factory=list)
 
     def __enter__(self) -> Self:
         programs = self.folder / ".venv" / "bin"
         programs.mkdir(parents=True)
-        sources = dict.fromkeys(("ffmpeg", "arecord", "sox"), "-m support.sound_source")
+        sources = dict.fromkeys(("ffmpeg", "arecord", "sox"), "-m support.fake_recorder")
         for name, arguments in {"echoic": "-m echoic.cli", "python": "", **sources}.items():
             program = programs / name
             program.write_text(f'#!/bin/sh\nexec {sys.executable} {arguments} "$@"\n', "utf-8")
@@ -98,7 +98,7 @@ class DocumentShell:
         return done.returncode, done.stdout
 
     def run_server_line(self, line: str) -> tuple[int, str]:
-        """Start a server as a line of a document does and stop it when it says where it is; as ``run_line``."""
+        """Start a server with a line of a document and stop it when it prints its address; as ``run_line``."""
         with subprocess.Popen(
             [
                 "/bin/bash",
@@ -154,7 +154,7 @@ class DocumentShell:
         """Return the address of a hub that has a model, in whichever form."""
         files = read_tiny_files() | build_whisper_files() | {"tiny.nemo": b"#", "model.safetensors": b"#"}
         files["encoder-model.onnx"] = files[ENCODER_FILE]
-        self._hubs.append(LoopbackHub(MODEL_SOURCES[name].repository, files))
+        self._hubs.append(FakeHub(MODEL_SOURCES[name].repository, files))
         return self._hubs[-1].address
 
     def _make_key(self, name: str) -> None:

@@ -12,7 +12,7 @@ import termios
 import time
 from typing import TYPE_CHECKING
 
-from support.patience import WAIT_SECONDS
+from support.timing import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,7 +12,7 @@ import pytest
 
 from echoic.embed import ParakeetCoreTranscriber, StreamingConfig
 from echoic.engines.scripted import STATEFUL, ScriptedEngine, draw_words
-from support.patience import WAIT_SECONDS
+from support.timing import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -19,8 +19,7 @@ from echoic.engines.scripted import draw_words
 from echoic.export.formats import render
 from support.cutting import open_proxy
 from support.finals import any_finals, build_final, build_late_finals, build_talk_finals
-from support.live import STREAM_PATH, ServerProcess
-from support.restarted import run_restartable_server
+from support.server_process import STREAM_PATH, ServerProcess, run_restartable_server
 from web.node import MODULES, WEB, node, workshop
 
 if TYPE_CHECKING:

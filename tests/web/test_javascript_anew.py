@@ -15,8 +15,7 @@ import pytest
 from echoic.engines.scripted import draw_words
 from support.acts import WORDS, build_acts, build_sends
 from support.cutting import open_proxy
-from support.live import STREAM_PATH, ServerProcess
-from support.restarted import run_restartable_server
+from support.server_process import STREAM_PATH, ServerProcess, run_restartable_server
 from web.node import node, workshop
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from playwright.async_api import expect
 from echoic.cli.demo import find_demo_recording
 from echoic.engines.scripted import draw_words
 from echoic.media import read_audio
-from support.live import ServerProcess
+from support.server_process import ServerProcess
 from web.browsing import RATE, Visit, needs_chromium, spoken, visiting
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from playwright.async_api import expect
 
 from echoic.engines.scripted import draw_words
 from support.fake_server import CONFIGURED_FRAME, build_final_json
-from support.live import ServerProcess
+from support.server_process import ServerProcess
 from web.browsing import RATE, needs_chromium, spoken, visiting
 
 if TYPE_CHECKING:

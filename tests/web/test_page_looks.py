@@ -10,7 +10,7 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import expect
 
 from echoic.engines.scripted import draw_words
-from support.live import ServerProcess
+from support.server_process import ServerProcess
 from web.browsing import RATE, SCRIPTED, needs_chromium, spoken, visiting
 
 if TYPE_CHECKING:

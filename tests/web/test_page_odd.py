@@ -8,8 +8,7 @@ import pytest
 from playwright.async_api import expect
 
 from echoic.engines.scripted import draw_words
-from support.live import ServerProcess
-from support.restarted import run_restartable_server
+from support.server_process import ServerProcess, run_restartable_server
 from web.browsing import RATE, needs_chromium, spoken, visiting
 
 if TYPE_CHECKING:

@@ -11,8 +11,7 @@ from playwright.async_api import expect
 
 from echoic.engines.scripted import VOCABULARY, draw_words
 from support.cutting import open_proxy
-from support.live import ServerProcess
-from support.restarted import RestartableServer, run_restartable_server
+from support.server_process import RestartableServer, ServerProcess, run_restartable_server
 from web.browsing import RATE, needs_chromium, spoken, visiting
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import pytest
 from playwright.async_api import expect
 
 from echoic.media import read_audio
-from support.live import ServerProcess
+from support.server_process import ServerProcess
 from tools.benchmarks.recordings import find_speech_folder
 from web.browsing import RATE, needs_chromium, spoken, visiting
 

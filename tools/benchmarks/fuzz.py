@@ -11,7 +11,7 @@ from itertools import islice
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from support.garbage import generate_garbage
+from support.random_messages import generate_random_messages
 from tools.benchmarks import report
 from tools.benchmarks.clients import StreamScript, draw_script, stream_script
 from tools.benchmarks.process import BenchmarkServer
@@ -52,7 +52,7 @@ async def _fuzz_server(url: str, count: int, seed: int) -> tuple[Counter[str], i
 async def _fuzz_connection(url: str, count: int, seed: int) -> tuple[Counter[str], int]:
     """Send garbage through one connection; if the server closes it, continue over another."""
     answers: Counter[str] = Counter()
-    source, sent = islice(generate_garbage(seed), count), 0
+    source, sent = islice(generate_random_messages(seed), count), 0
     while sent < count:
         async with connect(url, compression=None, ping_interval=None) as socket:
             reader = asyncio.create_task(_count_answers(socket, answers))

@@ -168,7 +168,7 @@ def _measure_whisper(*, quick: bool) -> list[dict[str, Cell]]:
 def _find_whisper_weights() -> Path:
     if told := os.environ.get(WHISPER):
         return Path(told)
-    from support.whisper_weights import BASE, fetch_weights  # noqa: PLC0415  # only without that variable
+    from support.whisper_models import BASE, fetch_weights  # noqa: PLC0415  # only without that variable
 
     return fetch_weights(BASE)
 

@@ -77,11 +77,11 @@ def measure(*, quick: bool) -> None:
 def _list_stores(stack: ExitStack) -> dict[str, OpenQuotaStore]:
     """Return the available stores; that of Redis starts a server on a Unix socket."""
     found: dict[str, OpenQuotaStore] = {"in-process": MemoryQuotaStore}
-    valkey = import_module("support.valkey")  # tests/ is on the path only when benchmarks run
-    if valkey.program() is None:
+    servers = import_module("support.database_servers")  # tests/ is on the path only when benchmarks run
+    if servers.find_valkey_program() is None:
         print("\nquotas: without Redis, there is no valkey-server or redis-server")
         return found
-    server = stack.enter_context(valkey.ValkeyServer())
+    server = stack.enter_context(servers.ValkeyServer())
     redis = import_module("echoic.quotas.redis")
     return found | {"Redis": lambda: redis.RedisQuotaStore(server.url)}
 

@@ -20,8 +20,8 @@ from echoic.client import resumption as threads
 from echoic.engines.scripted import draw_words
 from support.cutting import open_proxy
 from support.heard import stream_audio
-from support.live import STREAM_PATH, ServerProcess
-from support.patience import WAIT_SECONDS
+from support.server_process import STREAM_PATH, ServerProcess
+from support.timing import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,10 +14,10 @@ import pytest
 
 from echoic.client import ServerError, connect
 from echoic.engines.scripted import draw_words
+from support.builders import make_key_in
 from support.heard import stream_audio
-from support.keyed import make_key_in
-from support.live import ServerProcess
-from support.patience import WAIT_SECONDS
+from support.server_process import ServerProcess
+from support.timing import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

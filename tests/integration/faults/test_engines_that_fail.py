@@ -13,10 +13,8 @@ from numpy.typing import NDArray
 
 from echoic.client import ServerError
 from echoic.engines.scripted import draw_words
-from support.faulty import FAULTY_PROGRAM
 from support.heard import ReceivedFrames, stream_audio
-from support.live import ServerProcess
-from support.restarted import run_restartable_server
+from support.server_process import FAULTY_PROGRAM, ServerProcess, run_restartable_server
 
 PLAIN = ["one", "two", "three", "four", "five", "six", "seven", "eight"]
 

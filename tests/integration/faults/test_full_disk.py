@@ -9,9 +9,9 @@ import pytest
 
 from echoic.client import ServerError
 from echoic.engines.scripted import draw_words
+from support.builders import make_key_in
 from support.heard import stream_audio
-from support.keyed import make_key_in
-from support.live import ServerProcess
+from support.server_process import ServerProcess
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,9 +8,9 @@ import urllib.request
 from typing import TYPE_CHECKING, Any
 
 from echoic.engines.scripted import draw_words
+from support.database_servers import ValkeyServer
 from support.heard import stream_audio
-from support.live import ServerProcess
-from support.valkey import ValkeyServer
+from support.server_process import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ from echoic.client import replay
 from echoic.engines.scripted import draw_words
 from echoic.evaluate.metrics import count_character_errors
 from support.heard import assert_in_order, stream_audio
-from support.restarted import run_restartable_server
+from support.server_process import run_restartable_server
 from tools.benchmarks.recordings import filter_by_name, find_speech_folder, load_recordings
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from support.heard import ReceivedFrames
-    from support.restarted import RestartableServer
+    from support.server_process import RestartableServer
 
 FOLDER = find_speech_folder()
 WORDS = ("alpha", "bravo", "charlie", "one", "two", "three", "four", "five", "six", "seven")

@@ -13,7 +13,7 @@ import websockets
 from websockets.asyncio.client import connect
 
 from echoic.engines.scripted import draw_words
-from support.live import STREAM_PATH, ServerProcess
+from support.server_process import STREAM_PATH, ServerProcess
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection

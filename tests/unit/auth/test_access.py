@@ -19,7 +19,7 @@ from echoic.observability.logging import build_log_formatter
 from echoic.server.app import build_app
 from echoic.server.settings.groups import Settings
 from echoic.server.settings.load import SettingsError, load_settings
-from support.keyed import make_key_in
+from support.builders import make_key_in
 from support.memory_socket import STREAM_PATH, MemorySocket
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-    from support.app_fixtures import StartApp
+    from support.in_memory_app import StartApp
 
 CORE = "/core/parakeet/stream"
 LIMITS = "/api/v1/audio/stream/limits"

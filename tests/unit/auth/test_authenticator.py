@@ -20,7 +20,7 @@ from support.memory_socket import MemorySocket
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from support.app_fixtures import StartApp
+    from support.in_memory_app import StartApp
 
 KEY = "the-right-key"
 AUTHENTICATED = {"type": "status", "state": "authenticated"}

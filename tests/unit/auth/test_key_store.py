@@ -14,7 +14,7 @@ from sqlalchemy import event
 from echoic.auth.identity import ALL_SCOPES, Identity, Scope
 from echoic.auth.key_store import LATEST_SCHEMA_VERSION, KeyDatabase, TierMismatch
 from echoic.auth.keys import NO_KEY_ID, KeyStatus, KeyStoreUnavailable, compute_digest
-from support.postgres import create_database, is_available, run_postgres
+from support.database_servers import create_database, is_postgres_available, run_postgres
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -38,7 +38,8 @@ def server() -> Iterator[str]:
     params=[
         "sqlite",
         pytest.param(
-            "postgres", marks=pytest.mark.skipif(not is_available(), reason="needs PostgreSQL and asyncpg")
+            "postgres",
+            marks=pytest.mark.skipif(not is_postgres_available(), reason="needs PostgreSQL and asyncpg"),
         ),
     ]
 )

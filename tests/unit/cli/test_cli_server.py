@@ -14,10 +14,10 @@ import trustme
 from websockets.sync.client import connect
 
 from echoic.engines.scripted import VOCABULARY
-from support.live import STREAM_PATH, ServerProcess
-from support.patience import WAIT_SECONDS
-from support.recorded import write_recording
+from support.builders import write_recording
+from support.server_process import STREAM_PATH, ServerProcess
 from support.terminal import CliTerminal, build_environment
+from support.timing import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

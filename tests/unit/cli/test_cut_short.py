@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support.builders import write_recording
 from support.fake_server import FakePeer, build_final_json, run_fake_server
-from support.patience import WAIT_SECONDS
-from support.recorded import write_recording
 from support.terminal import build_environment
+from support.timing import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from echoic.engines.scripted import VOCABULARY
-from support.live import ServerProcess
-from support.patience import WAIT_SECONDS
-from support.recorded import write_recording
+from support.builders import write_recording
+from support.server_process import ServerProcess
+from support.timing import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,8 +15,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from echoic.cli.program import app
-from support.keyed import make_key_in
-from support.live import STREAM_PATH, ServerProcess
+from support.builders import make_key_in
+from support.server_process import STREAM_PATH, ServerProcess
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,10 +20,9 @@ import pytest
 
 from echoic.cli.messages import CONNECTION_MESSAGES
 from echoic.engines.scripted import VOCABULARY, draw_words
-from support.live import ServerProcess
-from support.patience import WAIT_SECONDS
-from support.restarted import run_restartable_server
+from support.server_process import ServerProcess, run_restartable_server
 from support.terminal import CliTerminal, build_environment
+from support.timing import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

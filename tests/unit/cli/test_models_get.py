@@ -7,11 +7,10 @@ from typer.testing import CliRunner
 
 from echoic.cli.program import app
 from echoic.engines.store.catalogue import MODEL_SOURCES
-from support.hub_fixtures import MODEL_NAME
-from support.loopback_hub import ENCODER_FILE, LoopbackHub
+from support.fake_hub import ENCODER_FILE, MODEL_NAME, FakeHub
 
 
-def test_get_downloads_lists_and_remove_removes(hub: LoopbackHub, tmp_path: Path) -> None:
+def test_get_downloads_lists_and_remove_removes(hub: FakeHub, tmp_path: Path) -> None:
     env = {"ECHOIC_MODELS_DIR": str(tmp_path)}
     runner = CliRunner()
     done = runner.invoke(app, ["models", "get", MODEL_NAME, "--hub", hub.address], env=env)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from echoic.engines.scripted import VOCABULARY
-from support.patience import WAIT_SECONDS
-from support.recorded import write_recording
+from support.builders import write_recording
 from support.terminal import CliTerminal, build_environment
+from support.timing import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,8 +15,8 @@ import pytest
 from echoic.client import Final
 from echoic.client.blocking import connect
 from echoic.engines.scripted import VOCABULARY, draw_words
-from support.live import ServerProcess
-from support.patience import WAIT_SECONDS
+from support.server_process import ServerProcess
+from support.timing import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

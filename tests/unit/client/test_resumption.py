@@ -12,7 +12,7 @@ import pytest
 from echoic.client import ServerError, connect, resumption
 from echoic.protocol.frames import Final, FullTranscript
 from support.fake_server import CONFIGURED_FRAME, FakePeer, build_final_json, serve_connections
-from support.patience import WAIT_SECONDS
+from support.timing import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

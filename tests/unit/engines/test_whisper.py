@@ -28,8 +28,7 @@ from echoic.media import read_audio
 from echoic.session.config import StreamConfig
 from echoic.session.session import Session
 from support.play import SessionDriver, filter_frames, frame_texts
-from support.whisper_folder import write_whisper_folder
-from support.whisper_weights import BASE, TINY_ENGLISH, fetch_weights
+from support.whisper_models import BASE, TINY_ENGLISH, fetch_weights, write_whisper_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

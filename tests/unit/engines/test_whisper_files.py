@@ -19,9 +19,9 @@ from echoic.engines.whisper_files import (
 )
 from echoic.errors import ModelUnavailable
 from echoic.interfaces.engine import ModelRequest
-from support.loopback_hub import LoopbackHub
+from support.fake_hub import FakeHub
 from support.tiny_parakeet import TINY_PARAKEET_FOLDER
-from support.whisper_folder import build_whisper_files, write_whisper_folder
+from support.whisper_models import build_whisper_files, write_whisper_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -140,7 +140,7 @@ def test_missing_weights_name_the_command(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("installed")
 def test_a_downloaded_size_becomes_available(tmp_path: Path) -> None:
-    hub = LoopbackHub("Systran/faster-whisper-base", build_whisper_files() | {"README.md": b"#"})
+    hub = FakeHub("Systran/faster-whisper-base", build_whisper_files() | {"README.md": b"#"})
     try:
         folder = download_model("whisper-base", tmp_path, Hub(hub.address))
     finally:

@@ -22,7 +22,7 @@ from echoic.evaluate.runner import (
     render_source_name,
     score_speakers,
 )
-from support.recorded import write_recording
+from support.builders import write_recording
 
 CONFIG = {"model": "scripted", "enable_partial": False, "word_timestamps": True}
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from echoic.insights.base import ActionItem, Findings, TranscriptSegment
 from echoic.insights.prompt import BadResponse, RequestFormat, build_messages, parse_findings
-from support.loopback_llm import GOOD_INSIGHTS
+from support.fake_llm import GOOD_INSIGHTS
 
 FOUND = Findings(
     summary=("The launch moves to May.",),

@@ -11,7 +11,7 @@ from echoic.insights.providers import InsightProviders
 from echoic.insights.scheduler import InsightScheduler
 from echoic.insights.settings import InsightSettings
 from echoic.session.config import InsightOptions
-from support.loopback_llm import run_loopback_llm
+from support.fake_llm import run_fake_llm
 
 if TYPE_CHECKING:
     from echoic.protocol.frames import Insight, InsightError
@@ -80,7 +80,7 @@ def test_a_client_may_only_lengthen_the_interval() -> None:
 @pytest.mark.parametrize("name", ["rules", "llm"])
 async def test_a_session_gets_its_final_insight(name: str) -> None:
     frames: list[Insight | InsightError] = []
-    async with run_loopback_llm() as model:
+    async with run_fake_llm() as model:
         providers = InsightProviders(InsightSettings(provider="llm", base_url=model.address, model="small"))
         scheduler = providers.build_scheduler("s", InsightOptions(provider=name), frames.append)
         assert isinstance(scheduler, InsightScheduler)

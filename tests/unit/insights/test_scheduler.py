@@ -8,7 +8,7 @@ import pytest
 from echoic.insights.base import Findings, InsightFailed, InsightStage, TranscriptSegment
 from echoic.insights.scheduler import InsightSchedule, InsightScheduler
 from echoic.protocol.frames import Insight, InsightError, InsightSource
-from support.virtual_time import run_in_virtual_time
+from support.timing import run_in_virtual_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

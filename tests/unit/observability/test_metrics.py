@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from echoic.engines.scripted import ScriptedEngine
 from echoic.observability.metrics import EngineMetricsCollector, Metrics, to_histogram_buckets
 from echoic.protocol import frames
-from support.pool import PoolClient, open_pool
+from support.scripted_engines import PoolClient, open_pool
 
 
 def test_unknown_close_codes_add_no_series() -> None:

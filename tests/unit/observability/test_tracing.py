@@ -16,8 +16,8 @@ from echoic.quotas.memory import MemoryQuotaStore
 from echoic.quotas.model import Charge, QuotaStoreUnavailable
 from echoic.server.app import build_app
 from echoic.server.settings.groups import Settings
-from support.live import STREAM_PATH
 from support.memory_socket import MemorySocket
+from support.server_process import STREAM_PATH
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable

@@ -9,7 +9,7 @@ from echoic.errors import ErrorCode, ProtocolError
 from echoic.protocol.codec import decode_message
 from echoic.protocol.frames import Audio
 from echoic.protocol.pcm import decode_pcm
-from support.garbage import generate_garbage
+from support.random_messages import generate_random_messages
 
 
 def outcome(message: str | bytes) -> str:
@@ -23,12 +23,12 @@ def outcome(message: str | bytes) -> str:
 
 
 def test_garbage_is_the_same_for_a_seed() -> None:
-    assert list(islice(generate_garbage(7), 500)) == list(islice(generate_garbage(7), 500))
-    assert list(islice(generate_garbage(7), 500)) != list(islice(generate_garbage(8), 500))
+    assert list(islice(generate_random_messages(7), 500)) == list(islice(generate_random_messages(7), 500))
+    assert list(islice(generate_random_messages(7), 500)) != list(islice(generate_random_messages(8), 500))
 
 
 def test_garbage_is_a_frame_or_refused_and_reaches_every_refusal() -> None:
-    outcomes = Counter(outcome(message) for message in islice(generate_garbage(1), 6000))
+    outcomes = Counter(outcome(message) for message in islice(generate_random_messages(1), 6000))
     refusals = {
         ErrorCode.BAD_JSON,
         ErrorCode.UNKNOWN_TYPE,

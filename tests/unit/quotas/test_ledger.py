@@ -10,7 +10,7 @@ from echoic.quotas.ledger import QuotaLedger, QuotaPolicy
 from echoic.quotas.memory import MemoryQuotaStore
 from echoic.quotas.model import QuotaUsage
 from echoic.quotas.tiers import Tiers
-from support.virtual_time import run_in_virtual_time
+from support.timing import run_in_virtual_time
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

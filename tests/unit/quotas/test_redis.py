@@ -16,7 +16,7 @@ from echoic.quotas.model import (
 )
 
 if TYPE_CHECKING:
-    from support.valkey import ValkeyServer
+    from support.database_servers import ValkeyServer
 
 DAY = 86_400
 LEASE = StreamLease("ann", "a")

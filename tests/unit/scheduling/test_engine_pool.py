@@ -10,7 +10,7 @@ import pytest
 from echoic.engines.scripted import ScriptedEngine
 from echoic.errors import ModelUnavailable
 from echoic.scheduling.engine_pool import EnginePool
-from support.pool import (
+from support.scripted_engines import (
     SCRIPTED_REQUEST,
     BlockingHook,
     EngineLoader,

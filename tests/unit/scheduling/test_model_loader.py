@@ -17,7 +17,7 @@ from echoic.engines.scripted import OVERLAP, ScriptedEngine
 from echoic.errors import DecodeFailed, ModelUnavailable, Unavailable
 from echoic.interfaces.engine import Engine, Hypothesis, ModelRequest, OpenedModel
 from echoic.scheduling.engine_pool import EnginePool
-from support.pool import (
+from support.scripted_engines import (
     SCRIPTED_REQUEST,
     BlockingHook,
     EngineLoader,

@@ -9,7 +9,13 @@ from echoic.interfaces.engine import Hypothesis, OpenedModel, Window
 from echoic.scheduling.engine_pool import EnginePool
 from echoic.scheduling.observer import DecodeObserver
 from echoic.session.effects import Decode
-from support.pool import SCRIPTED_REQUEST, EngineLoader, PoolClient, build_scripted_registry, open_pool
+from support.scripted_engines import (
+    SCRIPTED_REQUEST,
+    EngineLoader,
+    PoolClient,
+    build_scripted_registry,
+    open_pool,
+)
 
 
 def test_the_base_class_observes_nothing() -> None:

@@ -12,7 +12,7 @@ from echoic.server.middleware import RefusalLog, find_request_address
 from support.memory_socket import MemorySocket
 
 if TYPE_CHECKING:
-    from support.app_fixtures import StartApp
+    from support.in_memory_app import StartApp
 
 
 def logged_refusals(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:

@@ -6,7 +6,7 @@ import pytest
 
 from echoic.server.process import render_greeting, serve
 from echoic.server.settings.groups import Settings
-from support.app_fixtures import StartApp
+from support.in_memory_app import StartApp
 
 
 async def test_the_greeting_shows_page_endpoint_and_a_command(start_app: StartApp) -> None:

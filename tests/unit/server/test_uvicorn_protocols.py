@@ -13,17 +13,17 @@ from websockets.asyncio.client import connect
 
 from echoic.engines.scripted import draw_words
 from echoic.server.uvicorn_protocols import BoundedWebSocketProtocol, TimedHttpProtocol
+from support.in_memory_app import build_blocking_registry
 from support.memory_socket import STREAM_PATH
-from support.patience import WAIT_SECONDS
-from support.pool import BlockingHook
 from support.raw_websocket import BINARY, PING, PONG, TEXT, RawWebSocket, build_close, build_frame
-from support.streams import build_blocking_registry
+from support.scripted_engines import BlockingHook
+from support.timing import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.types import Message
 
-    from support.app_fixtures import StartApp
+    from support.in_memory_app import StartApp
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 

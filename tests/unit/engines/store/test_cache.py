@@ -14,11 +14,10 @@ from echoic.engines.store.cache import (
 )
 from echoic.engines.store.catalogue import EUROPEAN_LANGUAGES, MODEL_SOURCES
 from echoic.errors import ModelUnavailable
-from support.hub_fixtures import MODEL_NAME, download_from
-from support.loopback_hub import ENCODER_FILE, JOINT_FILE, REVISION, LoopbackHub
+from support.fake_hub import ENCODER_FILE, JOINT_FILE, MODEL_NAME, REVISION, FakeHub, download_from
 
 
-def test_the_source_of_a_model_is_recorded(hub: LoopbackHub, tmp_path: Path) -> None:
+def test_the_source_of_a_model_is_recorded(hub: FakeHub, tmp_path: Path) -> None:
     folder = download_from(hub, tmp_path)
     record = json.loads((folder / SOURCE_RECORD_FILE).read_bytes())
     assert (record["name"], record["revision"]) == (MODEL_NAME, REVISION)
@@ -31,7 +30,7 @@ def test_the_source_of_a_model_is_recorded(hub: LoopbackHub, tmp_path: Path) -> 
     assert read_languages(tmp_path) == ()
 
 
-def test_a_damaged_source_record_is_replaced(hub: LoopbackHub, tmp_path: Path) -> None:
+def test_a_damaged_source_record_is_replaced(hub: FakeHub, tmp_path: Path) -> None:
     folder = download_from(hub, tmp_path)
     for damaged in (b"{", b"[1]", b'{"files": 3, "revision": 4}'):
         (folder / SOURCE_RECORD_FILE).write_bytes(damaged)
@@ -42,7 +41,7 @@ def test_a_damaged_source_record_is_replaced(hub: LoopbackHub, tmp_path: Path) -
         assert list_cached_models(tmp_path)[0].revision == REVISION
 
 
-def test_a_model_can_be_removed(hub: LoopbackHub, tmp_path: Path) -> None:
+def test_a_model_can_be_removed(hub: FakeHub, tmp_path: Path) -> None:
     folder = download_from(hub, tmp_path)
     assert remove_model(MODEL_NAME, tmp_path).folder == folder
     assert not folder.exists()

@@ -13,8 +13,7 @@ from echoic.engines.store.cache import (
 from echoic.engines.store.catalogue import MODEL_SOURCES, list_model_names
 from echoic.engines.store.download import download_model
 from echoic.errors import ModelUnavailable
-from support.hub_fixtures import download_from
-from support.loopback_hub import ENCODER_FILE, JOINT_FILE, LoopbackHub
+from support.fake_hub import ENCODER_FILE, JOINT_FILE, FakeHub, download_from
 
 FORMAT_FILES = {
     "parakeet-ctc-0.6b-onnx": ["vocab.txt", "model.int8.onnx"],
@@ -32,7 +31,7 @@ FORMAT_FILES = {
 
 @pytest.mark.parametrize("name", FORMAT_FILES)
 def test_each_format_has_its_files_and_the_weights_come_last(
-    serve_hub: Callable[[str], LoopbackHub], tmp_path: Path, name: str
+    serve_hub: Callable[[str], FakeHub], tmp_path: Path, name: str
 ) -> None:
     hub = serve_hub(name)
     hub.files = {file: file.encode() for file in reversed(FORMAT_FILES[name])} | {
@@ -48,14 +47,14 @@ def test_each_format_has_its_files_and_the_weights_come_last(
         assert json.loads((folder / "config.json").read_bytes()) == {"model_type": "nemo-conformer-ctc"}
 
 
-def test_float32_is_chosen_if_nothing_smaller_is_published(hub: LoopbackHub, tmp_path: Path) -> None:
+def test_float32_is_chosen_if_nothing_smaller_is_published(hub: FakeHub, tmp_path: Path) -> None:
     hub.files["encoder-model.onnx"] = hub.files.pop(ENCODER_FILE)
     assert (download_from(hub, tmp_path) / "encoder-model.onnx").exists()
     with pytest.raises(ModelUnavailable, match=r"has no file encoder-model\.int8\.onnx"):
         download_from(hub, tmp_path, quantization="int8")
 
 
-def test_the_joint_network_has_the_encoders_quantization(hub: LoopbackHub, tmp_path: Path) -> None:
+def test_the_joint_network_has_the_encoders_quantization(hub: FakeHub, tmp_path: Path) -> None:
     hub.files["decoder_joint-model.int8.onnx"] = b"small"
     names = {file.name for file in download_from(hub, tmp_path).iterdir()}
     assert "decoder_joint-model.int8.onnx" in names
@@ -70,7 +69,7 @@ def test_an_unknown_name_gets_suggestions(tmp_path: Path) -> None:
         download_model("zzz", tmp_path, None)
 
 
-def test_a_repository_without_a_required_file_is_refused(hub: LoopbackHub, tmp_path: Path) -> None:
+def test_a_repository_without_a_required_file_is_refused(hub: FakeHub, tmp_path: Path) -> None:
     del hub.files["vocab.txt"]
     with pytest.raises(ModelUnavailable, match=r"has no file vocab\.txt"):
         download_from(hub, tmp_path)

@@ -15,14 +15,13 @@ from echoic.engines.store.cache import (
 from echoic.engines.store.download import DownloadOptions, download_model
 from echoic.engines.store.hub import Hub
 from echoic.errors import ModelUnavailable
-from support.hub_fixtures import MODEL_NAME, download_from
-from support.loopback_hub import ENCODER_FILE, JOINT_FILE, LoopbackHub
-from support.patience import WAIT_SECONDS
+from support.fake_hub import ENCODER_FILE, JOINT_FILE, MODEL_NAME, FakeHub, download_from
+from support.timing import WAIT_SECONDS
 
 FULL = ("encoder-model.onnx", JOINT_FILE)
 
 
-def test_a_downloaded_model_can_be_loaded(hub: LoopbackHub, tmp_path: Path) -> None:
+def test_a_downloaded_model_can_be_loaded(hub: FakeHub, tmp_path: Path) -> None:
     progress: list[tuple[str, int, int]] = []
     assert find_model_folder(tmp_path) is None
     folder = download_model(
@@ -36,7 +35,7 @@ def test_a_downloaded_model_can_be_loaded(hub: LoopbackHub, tmp_path: Path) -> N
     assert ParakeetOnnx(folder).requirements.has_word_times
 
 
-def test_only_changed_files_are_downloaded_again(hub: LoopbackHub, tmp_path: Path) -> None:
+def test_only_changed_files_are_downloaded_again(hub: FakeHub, tmp_path: Path) -> None:
     download_from(hub, tmp_path)
     hub.file_requests.clear()
     download_from(hub, tmp_path)
@@ -46,7 +45,7 @@ def test_only_changed_files_are_downloaded_again(hub: LoopbackHub, tmp_path: Pat
     assert hub.file_requests == [("config.json", 0)]
 
 
-def test_an_interrupted_update_leaves_the_old_model_intact(hub: LoopbackHub, tmp_path: Path) -> None:
+def test_an_interrupted_update_leaves_the_old_model_intact(hub: FakeHub, tmp_path: Path) -> None:
     folder = download_from(hub, tmp_path)
     old = {file: (folder / file).read_bytes() for file in (ENCODER_FILE, "vocab.txt")}
     hub.files |= {"vocab.txt": b"new", ENCODER_FILE: b"new" * 50_000}
@@ -61,7 +60,7 @@ def test_an_interrupted_update_leaves_the_old_model_intact(hub: LoopbackHub, tmp
     assert not list(folder.glob("*.part"))
 
 
-def test_optimized_files_are_removed_when_their_source_changes(hub: LoopbackHub, tmp_path: Path) -> None:
+def test_optimized_files_are_removed_when_their_source_changes(hub: FakeHub, tmp_path: Path) -> None:
     hub.files["encoder-model.onnx"] = b"whole"
     made = download_from(hub, tmp_path) / "encoder-model.rowint8.onnx"
     made.write_bytes(b"made here")
@@ -76,7 +75,7 @@ def test_optimized_files_are_removed_when_their_source_changes(hub: LoopbackHub,
 @pytest.mark.parametrize("recorded", [True, False])
 @pytest.mark.parametrize("first", ["int8", ""])
 def test_a_folder_never_mixes_two_revisions(
-    hub: LoopbackHub, tmp_path: Path, first: str, *, recorded: bool
+    hub: FakeHub, tmp_path: Path, first: str, *, recorded: bool
 ) -> None:
     graphs = {
         name: f"{name} of A".encode() for name in (*FULL, ENCODER_FILE, "decoder_joint-model.int8.onnx")
@@ -94,7 +93,7 @@ def test_a_folder_never_mixes_two_revisions(
     assert set(json.loads((folder / SOURCE_RECORD_FILE).read_bytes())["files"]) == set(files)
 
 
-def test_files_that_are_equal_in_both_revisions_stay(hub: LoopbackHub, tmp_path: Path) -> None:
+def test_files_that_are_equal_in_both_revisions_stay(hub: FakeHub, tmp_path: Path) -> None:
     hub.files |= dict.fromkeys(FULL, b"graph")
     folder = download_from(hub, tmp_path)
     hub.files["config.json"] += b"\n"
@@ -102,7 +101,7 @@ def test_files_that_are_equal_in_both_revisions_stay(hub: LoopbackHub, tmp_path:
     assert (folder / ENCODER_FILE).read_bytes() == hub.files[ENCODER_FILE]
 
 
-def test_optimized_files_of_a_missing_source_are_removed_once(hub: LoopbackHub, tmp_path: Path) -> None:
+def test_optimized_files_of_a_missing_source_are_removed_once(hub: FakeHub, tmp_path: Path) -> None:
     hub.files |= dict.fromkeys(FULL, b"graph")
     folder = download_from(hub, tmp_path, quantization="")
     made = folder / "encoder-model.rowint8.onnx"
@@ -116,7 +115,7 @@ def test_optimized_files_of_a_missing_source_are_removed_once(hub: LoopbackHub, 
     assert made.exists()
 
 
-def test_a_source_record_cannot_remove_files_elsewhere(hub: LoopbackHub, tmp_path: Path) -> None:
+def test_a_source_record_cannot_remove_files_elsewhere(hub: FakeHub, tmp_path: Path) -> None:
     folder, outside = download_from(hub, tmp_path), tmp_path / "mine.txt"
     outside.write_bytes(b"mine")
     (folder / SOURCE_RECORD_FILE).write_text(json.dumps({"files": {"../mine.txt": "1", str(outside): "1"}}))
@@ -125,7 +124,7 @@ def test_a_source_record_cannot_remove_files_elsewhere(hub: LoopbackHub, tmp_pat
 
 
 @pytest.mark.parametrize("name", [ENCODER_FILE, JOINT_FILE, "vocab.txt"])
-def test_damage_that_keeps_the_size_is_repaired(hub: LoopbackHub, tmp_path: Path, name: str) -> None:
+def test_damage_that_keeps_the_size_is_repaired(hub: FakeHub, tmp_path: Path, name: str) -> None:
     file = download_from(hub, tmp_path) / name
     file.write_bytes(bytes(len(hub.files[name])))
     hub.file_requests.clear()
@@ -143,7 +142,7 @@ def test_damage_that_keeps_the_size_is_repaired(hub: LoopbackHub, tmp_path: Path
     assert f"checking {name}" in progress
 
 
-def test_a_partial_download_survives_other_downloads(hub: LoopbackHub, tmp_path: Path) -> None:
+def test_a_partial_download_survives_other_downloads(hub: FakeHub, tmp_path: Path) -> None:
     hub.files |= dict.fromkeys(FULL, b"full" * 50_000)
     download_from(hub, tmp_path)
     hub.cut_at = 100_000
@@ -157,13 +156,13 @@ def test_a_partial_download_survives_other_downloads(hub: LoopbackHub, tmp_path:
     assert not list(folder.glob("*.part"))
 
 
-def test_one_process_at_a_time_downloads_a_model(hub: LoopbackHub, tmp_path: Path) -> None:
+def test_one_process_at_a_time_downloads_a_model(hub: FakeHub, tmp_path: Path) -> None:
     with FileLock(tmp_path / f".{MODEL_NAME}.lock"), pytest.raises(ModelUnavailable, match="Another process"):
         download_from(hub, tmp_path)
     download_from(hub, tmp_path)
 
 
-def test_another_quantization_is_added_to_the_folder(hub: LoopbackHub, tmp_path: Path) -> None:
+def test_another_quantization_is_added_to_the_folder(hub: FakeHub, tmp_path: Path) -> None:
     hub.files |= {"encoder-model.onnx": b"graph", "encoder-model.onnx.data": b"weights"}
     download_from(hub, tmp_path)
     folder = download_from(hub, tmp_path, quantization="")
@@ -173,7 +172,7 @@ def test_another_quantization_is_added_to_the_folder(hub: LoopbackHub, tmp_path:
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-def test_an_interrupted_transfer_is_resumed(hub: LoopbackHub, tmp_path: Path, *, ranges: bool) -> None:
+def test_an_interrupted_transfer_is_resumed(hub: FakeHub, tmp_path: Path, *, ranges: bool) -> None:
     hub.cut_at = 100_000
     with pytest.raises(ModelUnavailable, match="kept and will be resumed") as refused:
         download_from(hub, tmp_path)
@@ -187,20 +186,20 @@ def test_an_interrupted_transfer_is_resumed(hub: LoopbackHub, tmp_path: Path, *,
     assert ParakeetOnnx(folder).requirements.has_word_times
 
 
-def test_a_full_disk_is_reported_before_the_download(hub: LoopbackHub, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_before_the_download(hub: FakeHub, tmp_path: Path) -> None:
     hub.claimed_sizes[ENCODER_FILE] = 10**18
     with pytest.raises(ModelUnavailable, match=r"Not enough disk space in .*: 931322574\.6 GiB are needed"):
         download_from(hub, tmp_path)
     assert hub.file_requests == []
 
 
-def test_a_folder_that_cannot_be_written_is_named(hub: LoopbackHub, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_named(hub: FakeHub, tmp_path: Path) -> None:
     (tmp_path / MODEL_NAME).write_bytes(b"in the way")
     with pytest.raises(ModelUnavailable, match=f"{MODEL_NAME} cannot be written"):
         download_from(hub, tmp_path)
 
 
-def test_offline_existing_files_are_verified(hub: LoopbackHub, tmp_path: Path) -> None:
+def test_offline_existing_files_are_verified(hub: FakeHub, tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailable, match="downloads are disabled"):
         download_model(MODEL_NAME, tmp_path, None)
     folder = download_from(hub, tmp_path)

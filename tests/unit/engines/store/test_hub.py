@@ -13,11 +13,10 @@ from echoic.engines.store.cache import (
 from echoic.engines.store.download import download_model
 from echoic.engines.store.hub import Hub
 from echoic.errors import ModelUnavailable
-from support.hub_fixtures import MODEL_NAME, download_from
-from support.loopback_hub import ENCODER_FILE, JOINT_FILE, LoopbackHub
+from support.fake_hub import ENCODER_FILE, JOINT_FILE, MODEL_NAME, FakeHub, download_from
 
 
-def test_a_transfer_that_breaks_is_resumed_at_once(hub: LoopbackHub, tmp_path: Path) -> None:
+def test_a_transfer_that_breaks_is_resumed_at_once(hub: FakeHub, tmp_path: Path) -> None:
     hub.max_bytes = 1_500_000
     download_from(hub, tmp_path)
     assert [start for name, start in hub.file_requests if name == ENCODER_FILE] == [
@@ -29,7 +28,7 @@ def test_a_transfer_that_breaks_is_resumed_at_once(hub: LoopbackHub, tmp_path: P
 
 
 @pytest.mark.parametrize("listing", [b"<html>", b"[]", b"{}", b'{"sha": "1", "siblings": [{"size": 1}]}'])
-def test_a_response_that_lists_no_files_is_refused(hub: LoopbackHub, tmp_path: Path, listing: bytes) -> None:
+def test_a_response_that_lists_no_files_is_refused(hub: FakeHub, tmp_path: Path, listing: bytes) -> None:
     hub.listing = listing
     with pytest.raises(ModelUnavailable, match="is not a list of files"):
         download_from(hub, tmp_path)
@@ -45,7 +44,7 @@ def test_a_response_that_lists_no_files_is_refused(hub: LoopbackHub, tmp_path: P
     ],
 )
 def test_an_error_of_the_hub_is_explained(
-    hub: LoopbackHub, tmp_path: Path, status: int, headers: dict[str, str], reason: str
+    hub: FakeHub, tmp_path: Path, status: int, headers: dict[str, str], reason: str
 ) -> None:
     hub.status, hub.headers = status, headers
     with pytest.raises(ModelUnavailable, match=reason):
@@ -53,7 +52,7 @@ def test_an_error_of_the_hub_is_explained(
 
 
 def test_the_key_of_the_environment_is_sent_to_the_hub(
-    hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.required_key = "hf_secret"
     with pytest.raises(ModelUnavailable, match="HF_TOKEN"):
@@ -63,7 +62,7 @@ def test_the_key_of_the_environment_is_sent_to_the_hub(
 
 
 def test_the_key_is_not_sent_to_the_hubs_file_store(
-    hub: LoopbackHub, serve_hub: Callable[[str], LoopbackHub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: FakeHub, serve_hub: Callable[[str], FakeHub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     store = serve_hub(MODEL_NAME)
@@ -75,7 +74,7 @@ def test_the_key_is_not_sent_to_the_hubs_file_store(
 
 
 def test_the_key_is_not_sent_over_plain_http(
-    hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     hub.required_key, find = "hf_secret", socket.getaddrinfo
@@ -94,7 +93,7 @@ def test_an_unreachable_hub_is_reported(tmp_path: Path) -> None:
 
 
 def test_the_librarys_offline_variable_is_respected(
-    hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ModelUnavailable, match="HF_HUB_OFFLINE is set"):
@@ -107,13 +106,13 @@ def test_a_hub_needs_an_http_address() -> None:
         Hub("file:///etc")
 
 
-def test_the_librarys_telemetry_is_switched_off(hub: LoopbackHub, tmp_path: Path) -> None:
+def test_the_librarys_telemetry_is_switched_off(hub: FakeHub, tmp_path: Path) -> None:
     download_from(hub, tmp_path)
     assert os.environ["HF_HUB_DISABLE_TELEMETRY"] == "1"
 
 
 @pytest.mark.parametrize("name", [JOINT_FILE, "config.json"])
-def test_a_file_with_a_wrong_checksum_is_deleted(hub: LoopbackHub, tmp_path: Path, name: str) -> None:
+def test_a_file_with_a_wrong_checksum_is_deleted(hub: FakeHub, tmp_path: Path, name: str) -> None:
     hub.corrupted_files = {name}
     with pytest.raises(ModelUnavailable, match=f"The checksum of {name} is wrong"):
         download_from(hub, tmp_path)

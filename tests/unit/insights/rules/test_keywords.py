@@ -4,7 +4,7 @@ import pytest
 
 from echoic.insights.rules.keywords import KeywordCounts
 from echoic.insights.rules.sentences import split_sentences
-from support.meetings import parse_finals, read_meeting
+from support.builders import parse_finals, read_meeting
 
 
 def count(talk: str) -> KeywordCounts:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from echoic.insights.base import TranscriptSegment
 from echoic.insights.rules.sentences import Sentence, split_sentences
-from support.meetings import parse_finals
+from support.builders import parse_finals
 
 
 def texts(talk: str) -> list[str]:

@@ -7,7 +7,7 @@ import pytest
 
 from echoic.insights.base import Findings, TranscriptSegment
 from echoic.insights.rules.summary import RuleProvider, summarize_segments
-from support.meetings import MEETINGS_FOLDER, parse_finals, read_meeting
+from support.builders import MEETINGS_FOLDER, parse_finals, read_meeting
 
 
 def test_a_meeting_has_a_summary_and_topics() -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from echoic.interfaces.diarizer import DiarizationChunk, DiarizationResult, SpeakerTurn
     from echoic.server.context import ServerContext
     from echoic.session.config import InsightOptions
-    from support.app_fixtures import StartApp
+    from support.in_memory_app import StartApp
 
 
 ANN, BOB = VOCABULARY[0], VOCABULARY[10]

@@ -9,10 +9,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from echoic.engines.scripted import draw_words
-from support.memory_socket import MemorySocket
-from support.patience import WAIT_SECONDS
-from support.pool import BlockingHook
-from support.streams import (
+from support.in_memory_app import (
     CONFIG,
     build_blocking_registry,
     get_services,
@@ -20,11 +17,14 @@ from support.streams import (
     wait_until_blocked,
     wait_until_unread,
 )
+from support.memory_socket import MemorySocket
+from support.scripted_engines import BlockingHook
+from support.timing import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from support.app_fixtures import StartApp
+    from support.in_memory_app import StartApp
 
 
 LIMITS = "/api/v1/audio/stream/limits"

@@ -16,9 +16,7 @@ from echoic.errors import ErrorCode
 from echoic.protocol.codec import MAX_MESSAGE_BYTES
 from echoic.protocol.frames import Error
 from echoic.server.stream.connection import Connection
-from support.memory_socket import MemorySocket
-from support.pool import BlockingHook
-from support.streams import (
+from support.in_memory_app import (
     CONFIG,
     assert_all_released,
     build_blocking_registry,
@@ -27,11 +25,13 @@ from support.streams import (
     read_metric,
     wait_until_blocked,
 )
+from support.memory_socket import MemorySocket
+from support.scripted_engines import BlockingHook
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from support.app_fixtures import StartApp
+    from support.in_memory_app import StartApp
 
 
 FIVE_SECONDS = draw_words([("one", 0.4), ("two", 0.4), ("three", 0.4)] * 4).tobytes()

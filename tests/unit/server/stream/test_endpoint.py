@@ -10,11 +10,11 @@ import pytest
 from echoic.auth.authenticator import Authenticator
 from echoic.protocol.codec import MAX_MESSAGE_BYTES
 from echoic.server.stream.endpoint import StreamEndpoint
+from support.in_memory_app import get_services, start_resumable_stream, wait_until_unread
 from support.memory_socket import MemorySocket
-from support.streams import get_services, start_resumable_stream, wait_until_unread
 
 if TYPE_CHECKING:
-    from support.app_fixtures import StartApp
+    from support.in_memory_app import StartApp
 
 
 @pytest.mark.parametrize("message", ["x" * (MAX_MESSAGE_BYTES + 1), bytes(MAX_MESSAGE_BYTES + 1)])

@@ -24,10 +24,7 @@ from echoic.server.stream.flow_control import (
 )
 from echoic.server.stream.outbox import Outbox, OutboxLimits
 from echoic.session.session import Session
-from support.memory_socket import MemorySocket
-from support.patience import WAIT_SECONDS
-from support.pool import BlockingHook
-from support.streams import (
+from support.in_memory_app import (
     CONFIG,
     build_blocking_registry,
     build_model_spec,
@@ -35,10 +32,12 @@ from support.streams import (
     wait_until_blocked,
     wait_until_unread,
 )
-from support.virtual_time import run_in_virtual_time
+from support.memory_socket import MemorySocket
+from support.scripted_engines import BlockingHook
+from support.timing import WAIT_SECONDS, run_in_virtual_time
 
 if TYPE_CHECKING:
-    from support.app_fixtures import StartApp
+    from support.in_memory_app import StartApp
 
 
 NOTES = st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 100)))

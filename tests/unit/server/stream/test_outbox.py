@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 from echoic.engines.scripted import draw_words
 from echoic.protocol.frames import Pong
 from echoic.server.stream.outbox import Outbox, OutboxLimits, ReplayBuffer
-from support.memory_socket import MemorySocket
-from support.patience import WAIT_SECONDS
-from support.streams import (
+from support.in_memory_app import (
     CONFIG,
     assert_all_released,
     get_services,
     read_metric,
     wait_until_unread,
 )
+from support.memory_socket import MemorySocket
+from support.timing import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
-    from support.app_fixtures import StartApp
+    from support.in_memory_app import StartApp
 
 
 class BlockingClient:

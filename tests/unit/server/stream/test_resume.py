@@ -16,10 +16,7 @@ from echoic.server.app import build_app
 from echoic.server.settings.groups import Settings
 from echoic.server.stream.outbox import ReplayBuffer
 from echoic.server.stream.resume import FinishedSession, ResumableSessions, ResumePolicy, ResumeRequest
-from support.memory_socket import MemorySocket
-from support.patience import WAIT_SECONDS
-from support.pool import BlockingHook
-from support.streams import (
+from support.in_memory_app import (
     RESUMABLE_CONFIG,
     assert_all_released,
     build_blocking_registry,
@@ -28,11 +25,14 @@ from support.streams import (
     start_resumable_stream,
     wait_until_unread,
 )
+from support.memory_socket import MemorySocket
+from support.scripted_engines import BlockingHook
+from support.timing import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from support.app_fixtures import StartApp
+    from support.in_memory_app import StartApp
 
 
 WORDS = ["one", "two", "three", "four", "five", "six", "seven"]

@@ -16,15 +16,15 @@ from echoic.server.stream.outbox import Outbox, OutboxLimits
 from echoic.server.stream.services import StreamLimits
 from echoic.server.stream.timers import FAILED_CLOSE_SECONDS, StreamTimers
 from echoic.session.session import Session
+from support.in_memory_app import CONFIG, build_blocking_registry, get_services, wait_until_blocked
 from support.memory_socket import MemorySocket
-from support.pool import BlockingHook
-from support.streams import CONFIG, build_blocking_registry, get_services, wait_until_blocked
-from support.virtual_time import run_in_virtual_time
+from support.scripted_engines import BlockingHook
+from support.timing import run_in_virtual_time
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from support.app_fixtures import StartApp
+    from support.in_memory_app import StartApp
 
 
 async def test_an_idle_client_gets_its_finals_and_idle_timeout(start_app: StartApp) -> None:

@@ -1,16 +1,17 @@
-"""An event loop whose clock jumps to the next timer, so that ninety seconds take none."""
+"""A limit for waits, and an event loop whose clock jumps to the next timer."""
 
 from __future__ import annotations
 
 import asyncio
 import selectors
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine
+from typing import Any, Final, TypeVar
 
-if TYPE_CHECKING:
-    from collections.abc import Coroutine
-    from typing import Any, TypeVar
+#: Seconds; a machine that does much else may need them. Nothing is ever waited for until they are over.
+WAIT_SECONDS: Final = 60.0
 
-    T = TypeVar("T")
+
+T = TypeVar("T")
 
 
 class _JumpingSelector(selectors.DefaultSelector):

@@ -1,15 +1,12 @@
-"""An OpenAI-compatible server on loopback that answers as a test tells it."""
+"""An OpenAI-compatible server on loopback with scripted answers."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
 
 Json = dict[str, object]
 GOOD_INSIGHTS: Json = {
@@ -21,7 +18,7 @@ GOOD_INSIGHTS: Json = {
 
 
 @dataclass
-class LoopbackAnswer:
+class FakeLlmAnswer:
     """What the server does with one request."""
 
     content: str | None = field(default_factory=lambda: json.dumps(GOOD_INSIGHTS))
@@ -37,13 +34,13 @@ class LoopbackAnswer:
     release_event: asyncio.Event | None = None
 
 
-class LoopbackLlm:
+class FakeLlm:
     """Answers requests one after the other by ``answers``, the last again and again."""
 
     def __init__(self) -> None:
-        self.answers: list[LoopbackAnswer] = [LoopbackAnswer()]
+        self.answers: list[FakeLlmAnswer] = [FakeLlmAnswer()]
         #: Decides by the request instead, where it returns an answer.
-        self.choose_answer: Callable[[Json], LoopbackAnswer | None] = lambda _: None
+        self.choose_answer: Callable[[Json], FakeLlmAnswer | None] = lambda _: None
         self.requests: list[Json] = []
         #: Set when there is one.
         self.request_received = asyncio.Event()
@@ -81,7 +78,7 @@ async def _read_request(reader: asyncio.StreamReader) -> tuple[Json, str]:
     return json.loads(body), headers.get("authorization", "")
 
 
-def _render_response(answer: LoopbackAnswer) -> bytes:
+def _render_response(answer: FakeLlmAnswer) -> bytes:
     message = {"role": "assistant", "content": answer.content, "refusal": answer.refusal}
     completion = {
         "id": "c",
@@ -102,9 +99,9 @@ def _render_response(answer: LoopbackAnswer) -> bytes:
 
 
 @asynccontextmanager
-async def run_loopback_llm() -> AsyncIterator[LoopbackLlm]:
+async def run_fake_llm() -> AsyncIterator[FakeLlm]:
     """Serve while inside."""
-    model = LoopbackLlm()
+    model = FakeLlm()
     server = await asyncio.start_server(model.serve_request, "127.0.0.1", 0)
     host, port = server.sockets[0].getsockname()
     model.address = f"http://{host}:{port}/v1"

@@ -81,7 +81,7 @@ _CONFIG_VALUES: dict[str, list[Any]] = {
 }
 
 
-def generate_garbage(seed: int) -> Iterator[Message]:
+def generate_random_messages(seed: int) -> Iterator[Message]:
     """Yield messages without end: bad JSON, wrong types, bad audio, bad settings, and good ones between.
 
     ``stop`` is never among them, so a session that lives at the end has borne them all. Each is less

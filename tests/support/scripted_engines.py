@@ -1,24 +1,19 @@
-"""What tests of the pool of engines share: loads, gates, clients."""
+"""Scripted engines that block or fail, pools of them, and clients of a pool."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import threading
+from collections.abc import AsyncIterator, Callable, Hashable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from echoic.engines.registry import ModelSpec, Registry
 from echoic.engines.scripted import ScriptedEngine, draw_words
 from echoic.errors import DecodeFailed
-from echoic.interfaces.engine import ModelRequest, Window
+from echoic.interfaces.engine import Engine, Hypothesis, ModelRequest, Window
 from echoic.scheduling.engine_pool import EnginePool
 from echoic.session.effects import Decode
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Hashable
-
-    from echoic.interfaces.engine import Engine, Hypothesis
 
 SCRIPTED_REQUEST = ModelRequest("scripted", "standard")
 

