@@ -118,7 +118,8 @@ def _build_nemo_spec(settings: EngineSettings, options: ParakeetOptions) -> Mode
         return model
 
     def load_engine() -> Engine:
-        from echoic.engines.parakeet.nemo import ParakeetNemo, TorchOptions  # noqa: PLC0415  # imported when the model is loaded
+        from echoic.engines.parakeet.nemo import ParakeetNemo  # noqa: PLC0415  # imported when the model is loaded
+        from echoic.engines.parakeet.nemo_files import TorchOptions  # noqa: PLC0415  # the same
 
         return ParakeetNemo(
             check_weights(), options, TorchOptions(settings.device, cores=settings.decode_cores)

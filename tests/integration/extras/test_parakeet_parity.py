@@ -15,8 +15,8 @@ if find_spec("nemo") is None:
 
 from echoic.engines.parakeet.engine import ParakeetOptions
 from echoic.engines.parakeet.features import LogMelExtractor
-from echoic.engines.parakeet.nemo import ParakeetNemo, TorchOptions
-from echoic.engines.parakeet.nemo_files import inspect_nemo_model
+from echoic.engines.parakeet.nemo import ParakeetNemo
+from echoic.engines.parakeet.nemo_files import TorchOptions, inspect_nemo_model
 from echoic.engines.parakeet.onnx import ParakeetOnnx
 from echoic.engines.parakeet.onnx_files import render_piece
 from support import nemo_reference as nemo

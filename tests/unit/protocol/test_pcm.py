@@ -45,7 +45,9 @@ def test_a_length_that_is_not_whole_samples_is_bad_audio(
     with pytest.raises(ProtocolError) as caught:
         decode_pcm(bytes(length), audio_format, channels)
     assert caught.value.code is ErrorCode.BAD_AUDIO
-    assert caught.value.message == f"This audio is {length} bytes long; the length must be a multiple of {step}."
+    assert (
+        caught.value.message == f"This audio is {length} bytes long; the length must be a multiple of {step}."
+    )
     assert caught.value.detail == {"length": length, "multiple_of": step}
 
 

@@ -14,36 +14,19 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from echoic.engines.parakeet.engine import Parakeet, ParakeetModel, ParakeetOptions
 from echoic.engines.parakeet.nemo_files import (
     NEMO_INSTALL_COMMAND,
     NEMO_MODEL_ID,
-    DecodingHead,
+    TorchOptions,
     build_nemo_error,
     inspect_nemo_model,
 )
 
 #: Loggers of NeMo and its dependencies, which write about training.
 _SILENCED_LOGGERS = ("nemo_logger", "nv_one_logger", "lightning", "lightning.pytorch")
-
-
-@dataclass(frozen=True, slots=True)
-class TorchOptions:
-    """Options of torch."""
-
-    #: ``auto`` (the first GPU, else the CPU), or torch's name of a device.
-    device: str = "auto"
-    #: Precision of the networks; 16 bits are faster on hardware that supports them, and change a word now and
-    #: then.
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    #: Cores that one call uses on the CPU.
-    cores: int = 1
-    #: The head of a hybrid to use; None: the transducer, if there is one.
-    head: DecodingHead | None = None
 
 
 class ParakeetNemo(Parakeet):
@@ -63,7 +46,7 @@ class ParakeetNemo(Parakeet):
         self,
         model_path: Path,
         options: ParakeetOptions | None = None,
-        torch_options: TorchOptions = TorchOptions(),
+        torch_options: TorchOptions | None = None,
     ) -> None:
         parts = inspect_nemo_model(model_path)
         with _silence_nemo():
@@ -74,7 +57,7 @@ class ParakeetNemo(Parakeet):
                 raise build_nemo_error(
                     f"NeMo cannot be imported: {missing} is missing.", NEMO_INSTALL_COMMAND
                 ) from failure
-            loaded = modules.load_nemo_model(parts, torch_options)
+            loaded = modules.load_nemo_model(parts, torch_options or TorchOptions())
         architecture = loaded.architecture
         encoder, decoder = modules.NemoEncoder(loaded), modules.build_decoder(loaded)
         super().__init__(

@@ -55,6 +55,21 @@ DecodingHead = Literal["transducer", "ctc"]
 
 
 @dataclass(frozen=True, slots=True)
+class TorchOptions:
+    """Options of torch."""
+
+    #: ``auto`` (the first GPU, else the CPU), or torch's name of a device.
+    device: str = "auto"
+    #: Precision of the networks; 16 bits are faster on hardware that supports them, and change a word now and
+    #: then.
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    #: Cores that one call uses on the CPU.
+    cores: int = 1
+    #: The head of a hybrid to use; None: the transducer, if there is one.
+    head: DecodingHead | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class NemoModelFiles:
     """The location of a model's parts."""
 

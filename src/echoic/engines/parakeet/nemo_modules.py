@@ -26,12 +26,12 @@ from torch.overrides import TorchFunctionMode
 
 from echoic.engines.parakeet.decoder import CtcDecoder, TokenDecoder
 from echoic.engines.parakeet.features import MelFeatures
-from echoic.engines.parakeet.nemo import TorchOptions
 from echoic.engines.parakeet.nemo_files import (
     NEMO_CONFIG_FILE,
     NEMO_WEIGHTS_FILE,
     NemoModelFiles,
     ParakeetArchitecture,
+    TorchOptions,
     build_nemo_error,
     read_architecture,
 )

@@ -17,8 +17,13 @@ if find_spec("nemo") is None:
 import torch
 
 from echoic.engines.parakeet.engine import ParakeetOptions
-from echoic.engines.parakeet.nemo import ParakeetNemo, TorchOptions
-from echoic.engines.parakeet.nemo_files import NEMO_CONFIG_FILE, NEMO_WEIGHTS_FILE, inspect_nemo_model
+from echoic.engines.parakeet.nemo import ParakeetNemo
+from echoic.engines.parakeet.nemo_files import (
+    NEMO_CONFIG_FILE,
+    NEMO_WEIGHTS_FILE,
+    TorchOptions,
+    inspect_nemo_model,
+)
 from echoic.errors import ModelUnavailable
 from support.tiny_parakeet import build_whole_window, join_tokens, read_recordings, write_nemo_file
 
