@@ -49,6 +49,7 @@ def run_server(checkout: Path) -> Iterator[str]:
     environment = os.environ | {
         "ECHOIC_MAX_AUDIO_RATE": "0",
         "ECHOIC_FALLING_BEHIND_SECONDS": "100000",
+        "ECHOIC_PING_TIMEOUT_SECONDS": "3600",
         "ECHOIC_LOG_LEVEL": "error",
     }
     process = subprocess.Popen(
@@ -73,7 +74,9 @@ async def stream_recording(
 ) -> list[dict[str, object]]:
     """Stream one recording and return all frames that came back, without the fields that vary."""
     frames: list[dict[str, object]] = []
-    async with websockets.connect(f"ws://{address}{_STREAM_PATH}", max_size=None) as socket:
+    async with websockets.connect(
+        f"ws://{address}{_STREAM_PATH}", max_size=None, ping_interval=None
+    ) as socket:
 
         async def receive() -> None:
             async for message in socket:
