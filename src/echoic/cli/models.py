@@ -1,4 +1,4 @@
-"""What a running server says about itself."""
+"""The command ``echoic models``: lists the models of this machine or of a server."""
 
 import json
 import ssl
@@ -12,25 +12,51 @@ import typer
 from echoic.cli.models_get import delete_model, get_model
 from echoic.cli.optimize import optimize_parakeet
 from echoic.cli.options import ApiKeyOption, JsonOption, UrlOption, exit_with_error
-from echoic.client import ServerError
-from echoic.client.address import LOOPBACK_HOSTS, redact_address, resolve_status_url
-from echoic.client.errors import build_untrusted_error
 
-#: Seconds a server may take to answer.
+#: Seconds that a server may take to answer.
 _REQUEST_TIMEOUT = 10.0
+_MIB = 2**20
+
+app = typer.Typer(invoke_without_command=True)
+app.command("get")(get_model)
+app.command("optimize")(optimize_parakeet)
+app.command("remove")(delete_model)
+
+
+@app.callback()
+def list_models(
+    context: typer.Context, *, url: UrlOption = None, key: ApiKeyOption = None, as_json: JsonOption = False
+) -> None:
+    """List the models: what is installed, what is missing and how to get it; with --url those of a server."""
+    if context.invoked_subcommand:
+        return
+    rows = _build_local_rows() if url is None else _fetch_server_rows(url, key)
+    if as_json:
+        typer.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+        return
+    from rich.text import Text
+
+    from echoic.cli.options import print_table
+
+    headings = ("Model", "", "Size", "Quantization", "Where, or what to do")
+    lines = [[Text(str(row.get("id"))), *(Text(*cell) for cell in _render_cells(row))] for row in rows]
+    print_table(headings, lines, unbroken=("Model", headings[-1]))
 
 
 def fetch_models(address: str, key: str | None) -> list[dict[str, object]]:
     """Return the ``models`` of a server's status endpoint.
 
     Args:
-        address: The server, in any form that ``stream_address`` takes.
-        key: Its key.
+        address: The server, in any form that ``resolve_stream_url`` accepts.
+        key: The API key, or None.
 
     Raises:
-        ServerError: No server answers there, or something else does.
-        ValueError: That is no address.
+        ServerError: No server answers, or another program does.
+        ValueError: The address is invalid.
     """
+    from echoic.client.address import LOOPBACK_HOSTS, redact_address, resolve_status_url
+    from echoic.client.errors import ServerError, build_untrusted_error
+
     url = resolve_status_url(address)
     request = Request(url, headers={"Authorization": f"Bearer {key}"} if key else {})  # noqa: S310  # http(s) only
     opener = build_opener(ProxyHandler({})) if urlsplit(url).hostname in LOOPBACK_HOSTS else build_opener()
@@ -45,59 +71,13 @@ def fetch_models(address: str, key: str | None) -> list[dict[str, object]]:
             raise build_untrusted_error(redact_address(url), error.reason) from None
         raise ServerError("unreachable", f"No echoic server answers at {redact_address(url)}.") from None
     except (ValueError, KeyError, TypeError):
-        raise ServerError(
-            "unreachable", f"What answers at {redact_address(url)} is no echoic server."
-        ) from None
+        message = f"The program that answers at {redact_address(url)} is not an echoic server."
+        raise ServerError("unreachable", message) from None
     return [model for model in models if isinstance(model, dict)]
 
 
-_MIB = 2**20
-
-app = typer.Typer(invoke_without_command=True)
-app.command("get")(get_model)
-app.command("optimize")(optimize_parakeet)
-app.command("remove")(delete_model)
-
-
-@app.callback()
-def list_models(
-    context: typer.Context, *, url: UrlOption = None, key: ApiKeyOption = None, as_json: JsonOption = False
-) -> None:
-    """List the models: what is there, what is missing, and how to get it; with --url those of a server."""
-    if context.invoked_subcommand:
-        return
-    rows = _fetch_rows(url, key)
-    if as_json:
-        typer.echo(json.dumps(rows, ensure_ascii=False, indent=2))
-        return
-    from rich.text import Text
-
-    from echoic.cli.options import print_table
-
-    headings = ("Model", "", "Size", "Quantization", "Where, or what to do")
-    lines = [[Text(str(row.get("id"))), *(Text(*cell) for cell in _render_cells(row))] for row in rows]
-    print_table(headings, lines, unbroken=("Model", headings[-1]))
-
-
-def _render_cells(row: dict[str, object]) -> list[tuple[str, str]]:
-    """Return the texts of a model's row after its name, each with its colour."""
-    here = ("loaded" if row.get("loaded") else "there", "green")
-    size, names = row.get("size"), row.get("quantizations")
-    quantizations = [str(name) or "none" for name in names] if isinstance(names, list) else []
-    there = str(row.get("where") or "")
-    missing = "\n".join(str(row[key]) for key in ("reason", "install") if row.get(key))
-    return [
-        here if row.get("available") else ("missing", "red"),
-        (f"{size / _MIB:.0f} MiB" if isinstance(size, int) else "", ""),
-        (", ".join(quantizations), ""),
-        (there if row.get("available") else missing, ""),
-    ]
-
-
-def _fetch_rows(url: str | None, key: str | None) -> list[dict[str, object]]:
-    if url is None:
-        return _build_local_rows()
-    from echoic.client import ServerError
+def _fetch_server_rows(url: str, key: str | None) -> list[dict[str, object]]:
+    from echoic.client.errors import ServerError
 
     try:
         return fetch_models(url, key)
@@ -106,6 +86,7 @@ def _fetch_rows(url: str | None, key: str | None) -> list[dict[str, object]]:
 
 
 def _build_local_rows() -> list[dict[str, object]]:
+    """Return a row for each model of this machine, with its folder, its size and its quantizations."""
     from echoic.cli.environment import build_local_registry
     from echoic.engines.parakeet.onnx_files import CTC_STEM, ENCODER_STEM
     from echoic.engines.store.cache import list_quantizations, measure_size
@@ -114,14 +95,28 @@ def _build_local_rows() -> list[dict[str, object]]:
     rows = []
     for status in registry.describe_models():
         place = registry.find_weights(status.id)
-        found = place if place is not None and place.exists() else None
-        graphs = (
-            list_quantizations(found, ENCODER_STEM) or list_quantizations(found, CTC_STEM) if found else ()
+        folder = place if place is not None and place.exists() else None
+        quantizations = (
+            list_quantizations(folder, ENCODER_STEM) or list_quantizations(folder, CTC_STEM) if folder else ()
         )
-        more = {
-            "where": found and str(found),
-            "size": found and measure_size(found),
-            "quantizations": list(graphs),
+        files = {
+            "where": folder and str(folder),
+            "size": folder and measure_size(folder),
+            "quantizations": list(quantizations),
         }
-        rows.append(asdict(status) | more)
+        rows.append(asdict(status) | files)
     return rows
+
+
+def _render_cells(row: dict[str, object]) -> list[tuple[str, str]]:
+    """Return the texts of a model's row after its name, each with its colour."""
+    available = ("loaded" if row.get("loaded") else "there", "green")
+    size, names = row.get("size"), row.get("quantizations")
+    quantizations = [str(name) or "none" for name in names] if isinstance(names, list) else []
+    missing = "\n".join(str(row[key]) for key in ("reason", "install") if row.get(key))
+    return [
+        available if row.get("available") else ("missing", "red"),
+        (f"{size / _MIB:.0f} MiB" if isinstance(size, int) else "", ""),
+        (", ".join(quantizations), ""),
+        (str(row.get("where") or "") if row.get("available") else missing, ""),
+    ]
