@@ -25,7 +25,7 @@ _ABOUT: Final = r"(?:transcribe|stream|eval|keys|keys create|models remove)"
 #: What is said in ``talk.mp4``, in one line or several.
 HEARD: Final = r"\b(?s:.*?)\b".join(SPOKEN_TEXT.split())
 #: How a microphone ends here, where nobody presses Ctrl-C.
-UNPLUGGED: Final = "gives no sound any more; what was heard is here."
+UNPLUGGED: Final = "delivers no audio any more; the transcript ends here."
 #: What is run, by how it begins, and a pattern of what it then says. The first that fits counts.
 RUN: Final = (
     (r"make (?:run|demo)$", "see the line that it runs"),

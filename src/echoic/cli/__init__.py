@@ -1,10 +1,10 @@
-"""The command line: ``echoic``."""
+"""The command line program ``echoic``."""
 
 import sys
 
 
 def main() -> None:
-    """Run the command that the program's arguments name; Ctrl-C leaves no trace, however early it comes."""
+    """Run the command in ``sys.argv``; Ctrl-C during imports exits without a traceback."""
     try:
         from echoic.cli.program import run
 

@@ -1,4 +1,4 @@
-"""``python -m echoic.cli``: the command line."""
+"""Runs the command line with ``python -m echoic.cli``."""
 
 from echoic.cli import main
 

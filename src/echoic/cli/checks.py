@@ -1,4 +1,4 @@
-"""What a server needs of a machine, looked at one by one."""
+"""The checks of ``echoic doctor``: libraries, models, add-ons, stores, port and microphone."""
 
 import asyncio
 import os
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 CheckState = Literal["ok", "note", "missing"]
 
-#: Modules the server cannot do without, and their packages.
+_NEMO, _MLX, _WHISPER = (f"pip install 'echoic[{extra}]'" for extra in ("nemo", "mlx", "whisper"))
+#: Modules that the server requires, and their packages.
 REQUIRED_PACKAGES = {
     "av": "av",
     "fastapi": "fastapi",
@@ -37,33 +38,45 @@ REQUIRED_PACKAGES = {
     "uvicorn": "uvicorn",
     "websockets": "websockets",
 }
+#: Optional modules: their package, the model or command that needs it, and the command that installs it.
+OPTIONAL_PACKAGES = {
+    "huggingface_hub": ("huggingface-hub", "echoic models get", "pip install huggingface-hub"),
+    "torch": ("torch", "parakeet-standard", _NEMO),
+    "nemo": ("nemo_toolkit", "parakeet-standard", _NEMO),
+    "mlx": ("mlx", "parakeet-mlx", _MLX),
+    "parakeet_mlx": ("parakeet-mlx", "parakeet-mlx", _MLX),
+    "faster_whisper": ("faster-whisper", "whisper", _WHISPER),
+    "ctranslate2": ("ctranslate2", "whisper", _WHISPER),
+    "openai": ("openai", "insights by a language model", "pip install 'echoic[insights]'"),
+    "sounddevice": ("sounddevice", "echoic listen", "pip install 'echoic[microphone]'"),
+    "onnx": ("onnx", "echoic models optimize", "pip install 'echoic[optimize]'"),
+}
 _GIB = 2**30
 _OLDEST_PYTHON = (3, 11)
+#: Seconds that an address may take to accept a connection.
+_CONNECT_TIMEOUT = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One thing that was looked at.
+    """The result of one check."""
 
-    Attributes:
-        name: What.
-        state: ``ok``; ``note``: worth knowing, the server works; ``missing``: it cannot work.
-        found: What was found.
-        fix: What to do about it, or None.
-    """
-
+    #: The name of what was checked.
     name: str
+    #: ``ok``; ``note``: the server works, with a limitation; ``missing``: the server cannot work.
     state: CheckState
+    #: The result, in words.
     found: str
+    #: What to do about it, or None.
     fix: str | None = None
 
 
 def run_checks(host: str | None, port: int | None) -> list[CheckResult]:
-    """Return all checks for a server; imports what it looks at.
+    """Run all checks; imports the required libraries.
 
     Args:
-        host: Where it is to listen, or None: where the settings say.
-        port: Its port, or None: the same.
+        host: The address that the server will listen on; None: that of the settings.
+        port: Its port; None: that of the settings.
     """
     from echoic.cli.environment import load_usable_settings
 
@@ -74,28 +87,33 @@ def run_checks(host: str | None, port: int | None) -> list[CheckResult]:
         checks += [
             CheckResult("settings", "missing", problem, "docs/settings.md lists them") for problem in problems
         ]
-        checks += [
-            inspect_onnx_provider(settings),
-            inspect_models_folder(settings),
-        ]
-        checks += inspect_models(settings)
-        checks += inspect_diarizers(settings)
-        checks += inspect_optimized_forms(settings)
-        checks.append(inspect_insights(settings))
-        checks += inspect_stores(settings)
-        checks.append(inspect_port(settings.server.host, settings.server.port))
+        checks += inspect_server(settings)
     return [*checks, inspect_microphones(), inspect_temp_folder()]
 
 
+def inspect_server(settings: "Settings") -> list[CheckResult]:
+    """Check the models, add-ons, stores and the port of a server with these settings."""
+    return [
+        inspect_onnx_provider(settings),
+        inspect_models_folder(settings),
+        *inspect_models(settings),
+        *inspect_diarizers(settings),
+        *inspect_optimized_forms(settings),
+        inspect_insights(settings),
+        *inspect_stores(settings),
+        inspect_port(settings.server.host, settings.server.port),
+    ]
+
+
 def inspect_machine() -> list[CheckResult]:
-    """Return what this machine is."""
-    new_enough = sys.version_info >= _OLDEST_PYTHON
+    """Report the Python version, the platform, the cores and the memory."""
+    is_supported = sys.version_info >= _OLDEST_PYTHON
     return [
         CheckResult(
             "python",
-            "ok" if new_enough else "missing",
+            "ok" if is_supported else "missing",
             platform.python_version(),
-            None if new_enough else "echoic needs Python 3.11 or newer",
+            None if is_supported else "echoic needs Python 3.11 or newer",
         ),
         CheckResult("platform", "ok", f"{platform.system()} {platform.machine()}"),
         CheckResult("cores", "ok", str(_count_cores())),
@@ -104,7 +122,7 @@ def inspect_machine() -> list[CheckResult]:
 
 
 def inspect_library(module: str, package: str) -> CheckResult:
-    """Return whether ``module`` can be imported; it is imported."""
+    """Import a required module."""
     if find_spec(module) is None:
         return CheckResult(package, "missing", "not installed", f"pip install {package}")
     try:
@@ -112,34 +130,155 @@ def inspect_library(module: str, package: str) -> CheckResult:
     except (ImportError, OSError):
         fix = f"pip install --force-reinstall {package}"
         return CheckResult(package, "missing", "installed, but cannot be imported", fix)
+    return _report_version(package)
+
+
+def inspect_optional_libraries() -> list[CheckResult]:
+    """Check whether each optional library is installed; imports none."""
+    return [_inspect_optional_library(module, *row) for module, row in OPTIONAL_PACKAGES.items()]
+
+
+def inspect_onnx_provider(settings: "Settings") -> CheckResult:
+    """Report the onnxruntime execution provider that the settings select."""
+    from echoic.engines.onnx_runtime import list_providers, resolve_providers
+    from echoic.errors import ModelUnavailable
+
+    available = list_providers()
     try:
-        return CheckResult(package, "ok", version(package))
-    except PackageNotFoundError:
-        return CheckResult(package, "ok", "of unknown version")
+        provider = resolve_providers(settings.stt.onnx_provider, available)[0]
+    except ModelUnavailable as error:
+        return CheckResult("onnxruntime computes", "note", error.reason, error.install)
+    name = provider.removesuffix("ExecutionProvider")
+    return CheckResult("onnxruntime computes", "ok", f"by {name}; it offers {', '.join(available)}")
+
+
+def inspect_models_folder(settings: "Settings") -> CheckResult:
+    """Report the folder of downloaded models, and downloads that are incomplete."""
+    from echoic.cli.environment import resolve_models_folder
+    from echoic.engines.store.cache import list_cached_models
+
+    folder = resolve_models_folder(settings)
+    models = list_cached_models(folder)
+    incomplete = [model.name for model in models if not model.is_complete]
+    found = f"{folder}, {len(models)} downloaded"
+    if not incomplete:
+        return CheckResult("models", "ok", found)
+    found = f"{found}; incomplete: {', '.join(incomplete)}"
+    return CheckResult("models", "note", found, f"echoic models get {incomplete[0]}")
+
+
+def inspect_models(settings: "Settings") -> list[CheckResult]:
+    """Check whether each model is available; the server cannot work without any."""
+    from echoic.server.build import build_registry
+
+    registry = build_registry(settings)
+    rows = registry.describe_models()
+    absent: CheckState = "note" if any(row.available for row in rows) else "missing"
+    checks = []
+    for row in rows:
+        folder = registry.find_weights(row.id)
+        found = row.reason or (f"in {folder}" if folder else "there")
+        checks.append(CheckResult(f"model {row.id}", "ok" if row.available else absent, found, row.install))
+    return checks
+
+
+def inspect_diarizers(settings: "Settings") -> list[CheckResult]:
+    """Check whether each diarizer is available; loads none."""
+    from echoic.diarization.models import DIARIZER_SPECS, probe_diarizer
+
+    checks = []
+    for name, spec in DIARIZER_SPECS.items():
+        if not spec.is_listed:
+            continue
+        is_selected = name == settings.speakers.diarizer
+        missing = probe_diarizer(name, settings.speakers.model if is_selected else None)
+        if missing is None:
+            checks.append(CheckResult(f"diarizer {name}", "ok", "there"))
+            continue
+        prefix = "the settings select it, so there is no diarization: " if is_selected else ""
+        checks.append(CheckResult(f"diarizer {name}", "note", f"{prefix}{missing.reason}", missing.install))
+    return checks
+
+
+def inspect_optimized_forms(settings: "Settings") -> list[CheckResult]:
+    """Report optimized networks that the server ignores because their originals have changed."""
+    from echoic.engines.parakeet.onnx_files import ONNX_MODEL_ID, inspect_onnx_folder
+    from echoic.errors import ModelUnavailable
+    from echoic.server.build import build_registry
+
+    folder = build_registry(settings).find_weights(ONNX_MODEL_ID)
+    try:
+        reason = inspect_onnx_folder(folder).outdated_reason if folder else ""
+    except ModelUnavailable:  # reported by the check of the model
+        return []
+    found, _, command = reason.partition(" Make them again: ")
+    return [CheckResult("optimized forms", "note", found, command)] if found else []
+
+
+def inspect_insights(settings: "Settings") -> CheckResult:
+    """Report the insight provider; connects to the language model's server, but sends no request."""
+    from echoic.errors import Unavailable
+    from echoic.insights.providers import InsightProviders
+
+    group = settings.insights
+    provider = InsightProviders(group).find_provider()
+    if isinstance(provider, Unavailable):
+        return CheckResult("insights", "note", provider.reason, provider.install)
+    if group.provider != "llm":
+        return CheckResult("insights", "ok", f"by {provider.name}: {provider.model}")
+    if group.base_url and not _can_connect(group.base_url):
+        found = f"no server answers at {group.base_url}, needed for {provider.model}"
+        return CheckResult("insights", "note", found, "start it, or set insights_base_url")
+    return CheckResult("insights", "ok", f"by {provider.name}: {provider.model} at {group.base_url}")
+
+
+def inspect_stores(settings: "Settings") -> Iterator[CheckResult]:
+    """Check whether the key store and the quota store can be reached, if configured; creates nothing."""
+    if settings.auth.keys_db is not None:
+        yield asyncio.run(_inspect_key_store(settings.auth.keys_db))
+    if settings.quota.redis_url is not None:
+        yield asyncio.run(_inspect_quota_store(settings.quota.redis_url))
 
 
 def inspect_port(host: str, port: int) -> CheckResult:
-    """Return whether a server could listen there."""
+    """Check whether a server can listen on this address."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.create_server((host, port), family=family):
             return CheckResult("port", "ok", f"{host} {port} is free")
     except OSError as error:
         reason = (error.strerror or "cannot be listened on").lower()
-        return CheckResult(
-            "port", "note", f"{host} {port}: {reason}", "echoic serve --port 0 takes any free one"
-        )
+        fix = "echoic serve --port 0 takes any free port"
+        return CheckResult("port", "note", f"{host} {port}: {reason}", fix)
+
+
+def inspect_microphones() -> CheckResult:
+    """Report the default microphone; opens none."""
+    from echoic.cli.microphone import MicrophoneUnavailable, query_devices
+
+    try:
+        devices = query_devices()
+    except MicrophoneUnavailable as error:
+        found, _, fix = str(error).partition(": ")
+        return CheckResult("microphone", "note", found, fix or None)
+    if not devices:
+        return CheckResult("microphone", "note", "not found")
+    default = next((device.name for device in devices if device.is_default), None)
+    if default is None:
+        found = f"{len(devices)} found, none is the default"
+        return CheckResult("microphone", "note", found, "echoic listen --device NAME")
+    return CheckResult("microphone", "ok", default)
 
 
 def inspect_temp_folder() -> CheckResult:
-    """Return whether files can be written where temporary ones belong."""
+    """Check whether temporary files can be written."""
     try:
         with tempfile.NamedTemporaryFile() as file:
             folder = Path(file.name).parent
             free = shutil.disk_usage(folder).free
     except OSError as error:
         found = (error.strerror or "nothing can be written").lower()
-        return CheckResult("write access", "note", found, "point TMPDIR to a folder you may write to")
+        return CheckResult("write access", "note", found, "set TMPDIR to a folder that you may write to")
     return CheckResult("write access", "ok", f"{folder}, {free / _GIB:.1f} GiB free")
 
 
@@ -157,158 +296,21 @@ def _describe_memory() -> str:
     return f"{pages * size / _GIB:.1f} GiB"
 
 
-_NEMO, _MLX, _WHISPER = (f"pip install 'echoic[{extra}]'" for extra in ("nemo", "mlx", "whisper"))
-#: Modules that the server can do without: their packages, what needs them, and the command that brings them.
-OPTIONAL_PACKAGES = {
-    "huggingface_hub": ("huggingface-hub", "echoic models get", "pip install huggingface-hub"),
-    "torch": ("torch", "parakeet-standard", _NEMO),
-    "nemo": ("nemo_toolkit", "parakeet-standard", _NEMO),
-    "mlx": ("mlx", "parakeet-mlx", _MLX),
-    "parakeet_mlx": ("parakeet-mlx", "parakeet-mlx", _MLX),
-    "faster_whisper": ("faster-whisper", "whisper", _WHISPER),
-    "ctranslate2": ("ctranslate2", "whisper", _WHISPER),
-    "openai": ("openai", "insights by a language model", "pip install 'echoic[insights]'"),
-    "sounddevice": ("sounddevice", "echoic listen", "pip install 'echoic[microphone]'"),
-    "onnx": ("onnx", "echoic models optimize", "pip install 'echoic[optimize]'"),
-}
-
-
-def inspect_optional_libraries() -> list[CheckResult]:
-    """Return a check for each library that only some models or commands need; none is imported."""
-    return [_inspect_optional_library(module, *row) for module, row in OPTIONAL_PACKAGES.items()]
-
-
 def _inspect_optional_library(module: str, package: str, use: str, install: str) -> CheckResult:
     if find_spec(module) is None:
         return CheckResult(package, "note", f"not installed; {use} needs it", install)
+    return _report_version(package)
+
+
+def _report_version(package: str) -> CheckResult:
     try:
         return CheckResult(package, "ok", version(package))
     except PackageNotFoundError:
-        return CheckResult(package, "ok", "of unknown version")
-
-
-def inspect_onnx_provider(settings: "Settings") -> CheckResult:
-    """Return what onnxruntime can compute by, and what it will."""
-    from echoic.engines.onnx_runtime import list_providers, resolve_providers
-    from echoic.errors import ModelUnavailable
-
-    there = list_providers()
-    try:
-        first = resolve_providers(settings.stt.onnx_provider, there)[0].removesuffix("ExecutionProvider")
-    except ModelUnavailable as refusal:
-        return CheckResult("onnxruntime computes", "note", refusal.reason, refusal.install)
-    return CheckResult("onnxruntime computes", "ok", f"by {first}; it offers {', '.join(there)}")
-
-
-def inspect_models(settings: "Settings") -> list[CheckResult]:
-    """Return a check for each model; the server cannot work if there is none."""
-    from echoic.server.build import build_registry
-
-    registry = build_registry(settings)
-    rows = registry.describe_models()
-    worst: CheckState = "note" if any(row.available for row in rows) else "missing"
-    checks = []
-    for row in rows:
-        place = registry.find_weights(row.id)
-        found = row.reason or (f"in {place}" if place else "there")
-        checks.append(CheckResult(f"model {row.id}", "ok" if row.available else worst, found, row.install))
-    return checks
-
-
-def inspect_diarizers(settings: "Settings") -> list[CheckResult]:
-    """Return a check for each diarizer; none is loaded. What the settings name is theirs alone."""
-    from echoic.diarization.models import DIARIZER_SPECS, probe_diarizer
-
-    checks = []
-    for name, seat in DIARIZER_SPECS.items():
-        if seat.is_listed:
-            chosen = name == settings.speakers.diarizer
-            missing = probe_diarizer(name, settings.speakers.model if chosen else None)
-            state: CheckState = "note" if missing else "ok"
-            found = missing.reason if missing else "there"
-            if missing and chosen:
-                found = f"the settings name it, so speakers are not told apart: {found}"
-            checks.append(CheckResult(f"diarizer {name}", state, found, missing.install if missing else None))
-    return checks
-
-
-def inspect_optimized_forms(settings: "Settings") -> list[CheckResult]:
-    """Return a note if what ``echoic models optimize`` made is left out since its originals changed."""
-    from echoic.engines.parakeet.onnx_files import ONNX_MODEL_ID, inspect_onnx_folder
-    from echoic.errors import ModelUnavailable
-    from echoic.server.build import build_registry
-
-    place = build_registry(settings).find_weights(ONNX_MODEL_ID)
-    try:
-        outdated = inspect_onnx_folder(place).outdated_reason if place else ""
-    except ModelUnavailable:  # which the model's own check says
-        return []
-    found, _, again = outdated.partition(" Make them again: ")
-    return [CheckResult("optimized forms", "note", found, again)] if found else []
-
-
-def inspect_models_folder(settings: "Settings") -> CheckResult:
-    """Return where models are fetched to, and what was fetched, complete or not."""
-    from echoic.cli.environment import resolve_models_folder as folder_here
-    from echoic.engines.store.cache import list_cached_models
-
-    folder = folder_here(settings)
-    fetched = list_cached_models(folder)
-    torn = [one.name for one in fetched if not one.is_complete]
-    found = f"{folder}, {len(fetched)} fetched"
-    if torn:
-        return CheckResult(
-            "models", "note", f"{found}; cut off: {', '.join(torn)}", f"echoic models get {torn[0]}"
-        )
-    return CheckResult("models", "ok", found)
-
-
-#: Seconds that an address has to take a connection.
-_CONNECT_TIMEOUT = 2.0
-
-if TYPE_CHECKING:
-    from echoic.server.settings.groups import Settings
-
-
-def inspect_insights(settings: "Settings") -> CheckResult:
-    """Return who makes insights; a language model is not asked, only called on."""
-    from echoic.errors import Unavailable
-    from echoic.insights.providers import InsightProviders
-
-    plan = settings.insights
-    found = InsightProviders(plan).find_provider()
-    if isinstance(found, Unavailable):
-        return CheckResult("insights", "note", found.reason, found.install)
-    if plan.provider == "llm" and plan.base_url and not _can_connect(plan.base_url):
-        fix = "start it, or set insights_base_url"
-        return CheckResult(
-            "insights", "note", f"nobody listens at {plan.base_url}, where {found.model} should be", fix
-        )
-    where = f"{found.model} at {plan.base_url}" if plan.provider == "llm" else found.model
-    return CheckResult("insights", "ok", f"by {found.name}: {where}")
-
-
-def inspect_microphones() -> CheckResult:
-    """Return what ``echoic listen`` could listen to; nothing is opened."""
-    from echoic.cli.microphone import MicrophoneUnavailable, query_devices
-
-    try:
-        found = query_devices()
-    except MicrophoneUnavailable as problem:
-        found_not, _, fix = str(problem).partition(": ")
-        return CheckResult("microphone", "note", found_not, fix or None)
-    if not found:
-        return CheckResult("microphone", "note", "there is none here")
-    default = next((one.name for one in found if one.is_default), None)
-    if default is None:
-        return CheckResult(
-            "microphone", "note", f"{len(found)} found, none by default", "echoic listen --device NAME"
-        )
-    return CheckResult("microphone", "ok", default)
+        return CheckResult(package, "ok", "unknown version")
 
 
 def _can_connect(url: str) -> bool:
-    """Return whether an address takes a connection; nothing is said over it."""
+    """Return whether an address accepts a connection; sends nothing."""
     parts = urlsplit(url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
@@ -318,35 +320,20 @@ def _can_connect(url: str) -> bool:
         return False
 
 
-def inspect_stores(settings: "Settings") -> "Iterator[CheckResult]":
-    """Yield whether the stores of keys and of quotas can be reached, where there are any; nothing is made."""
-    if settings.auth.keys_db is not None:
-        yield asyncio.run(_inspect_key_store(settings.auth.keys_db))
-    if settings.quota.redis_url is not None:
-        yield asyncio.run(_inspect_quota_store(settings.quota.redis_url))
-
-
 async def _inspect_key_store(store_url: str) -> CheckResult:
     from echoic.auth.key_store import KeyDatabase
     from echoic.auth.keys import KeyStoreUnavailable
 
     try:
         store = KeyDatabase(store_url)
-    except KeyStoreUnavailable as problem:
-        return _report_bad_key_store(problem.message)
-    try:
-        await store.check_access()
-    except KeyStoreUnavailable as problem:
-        return _report_bad_key_store(problem.message)
-    finally:
-        await store.close()
-    return CheckResult("keys", "ok", "their store can be opened")
-
-
-def _report_bad_key_store(found: str) -> CheckResult:
-    return CheckResult(
-        "keys", "missing", found, "set [Auth] keys_db (ECHOIC_KEYS_DB) to where they may be kept"
-    )
+        try:
+            await store.check_access()
+        finally:
+            await store.close()
+    except KeyStoreUnavailable as error:
+        fix = "set [Auth] keys_db (ECHOIC_KEYS_DB) to a file that can be written"
+        return CheckResult("keys", "missing", error.message, fix)
+    return CheckResult("keys", "ok", "the key store can be opened")
 
 
 async def _inspect_quota_store(url: str) -> CheckResult:
@@ -356,9 +343,9 @@ async def _inspect_quota_store(url: str) -> CheckResult:
     store = RedisQuotaStore(url)
     try:
         await store.ping()
-    except QuotaStoreUnavailable as away:
-        found = f"Redis cannot be reached ({away}); meanwhile streams hear what failopen_cap_minutes lends"
-        return CheckResult("quotas", "note", found, "start it, or set [Quota] redis_url (REDIS_URL) right")
+    except QuotaStoreUnavailable as error:
+        found = f"Redis cannot be reached ({error}); until then a stream may use failopen_cap_minutes"
+        return CheckResult("quotas", "note", found, "start it, or correct [Quota] redis_url (REDIS_URL)")
     finally:
         await store.close()
     return CheckResult("quotas", "ok", "Redis answers")

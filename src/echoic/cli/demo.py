@@ -1,4 +1,4 @@
-"""``echoic demo``."""
+"""The command ``echoic demo``: streams a recording to a server started for it."""
 
 from importlib.util import find_spec
 from itertools import islice
@@ -10,20 +10,20 @@ import typer
 
 from echoic.cli.options import ConfigOption, SpeedOption, exit_with_error
 
-#: Recordings that come with the weights of the default model: A Tale of Two Cities, read aloud; Beckett.
+#: Recordings in the package of the default model: readings of A Tale of Two Cities and of Beckett.
 _RECORDING_FILES = ("two_cities.wav", "beckett.wav")
-#: Samples per second, the protocol's default.
+#: Samples per second; the protocol's default.
 _SAMPLE_RATE = 16_000
 _INSTALL_COMMAND = "pip install moonshine-voice==0.0.73"
 
 
 def run_demo(
     *,
-    seconds: Annotated[float, typer.Option(min=1, help="How much of the recording is streamed.")] = 25.0,
+    seconds: Annotated[float, typer.Option(min=1, help="Seconds of the recording to stream.")] = 25.0,
     speed: SpeedOption = 1.0,
     config: ConfigOption = None,
 ) -> None:
-    """Watch a recording being transcribed live, by a server that is started just for it."""
+    """Transcribe a recording live, by a server that is started for this."""
     recording = find_demo_recording()
     if recording is None:
         exit_with_error(f"The recording comes with a package that is not installed: {_INSTALL_COMMAND}")
@@ -37,29 +37,30 @@ def run_demo(
     from echoic.media import UnreadableAudio, read_audio
     from echoic.server.settings.load import SettingsError
 
-    sitting = LiveRun(build_stdout_view())
+    live_run = LiveRun(build_stdout_view())
     try:
         pieces = islice(read_audio(recording, _SAMPLE_RATE, CHUNK_SECONDS), round(seconds / CHUNK_SECONDS))
-        with handle_signals() as way, run_local_server(config) as address:
+        with handle_signals() as handler, run_local_server(config) as address:
             typer.echo(f"Streaming {recording.name} to {address}\n")
-            way.run_coroutine(stream_live(address, pace_audio(pieces, _SAMPLE_RATE, speed), sitting, way))
+            paced = pace_audio(pieces, _SAMPLE_RATE, speed)
+            handler.run_coroutine(stream_live(address, paced, live_run, handler))
     except (ServerError, SettingsError, UnreadableAudio, RuntimeError) as error:
         exit_with_error(str(error))
-    typer.echo(f"\nTranscript\n{sitting.transcript.full_text}\n\n{_render_delays(sitting.delays)}")
+    typer.echo(f"\nTranscript\n{live_run.transcript.full_text}\n\n{_render_delays(live_run.delays)}")
 
 
 def find_demo_recording() -> Path | None:
-    """Return the first recording there is; its package is only looked for, not imported."""
+    """Return the first recording that is installed, or None; imports no package."""
     spec = find_spec("moonshine_voice")
     folders = [Path(place) / "assets" for place in (spec.submodule_search_locations or ())] if spec else []
-    found = (folder / name for name in _RECORDING_FILES for folder in folders)
-    return next((file for file in found if file.is_file()), None)
+    files = (folder / name for name in _RECORDING_FILES for folder in folders)
+    return next((file for file in files if file.is_file()), None)
 
 
 def _render_delays(delays: list[float]) -> str:
     if not delays:
-        return "Nothing was understood."
+        return "No words were recognized."
     return (
-        f"{len(delays)} finals; from a segment's last sample to its text: "
+        f"{len(delays)} finals; delay from the last sample of a segment to its text: "
         f"median {median(delays) * 1000:.0f} ms, longest {max(delays) * 1000:.0f} ms"
     )

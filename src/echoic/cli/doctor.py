@@ -1,4 +1,4 @@
-"""``echoic doctor``."""
+"""The command ``echoic doctor``: prints the result of each check."""
 
 import json
 from dataclasses import asdict
@@ -15,14 +15,14 @@ def run_doctor(
     *,
     host: Annotated[
         str | None,
-        typer.Option(help="Address the server is to listen on.", show_default="that of the settings"),
+        typer.Option(help="The address that the server will listen on.", show_default="from the settings"),
     ] = None,
     port: Annotated[
-        int | None, typer.Option(min=0, max=65_535, help="Its port.", show_default="that of the settings")
+        int | None, typer.Option(min=0, max=65_535, help="Its port.", show_default="from the settings")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Look at everything the server needs and say what to do; exit code 1 if it cannot work here."""
+    """Check everything that the server needs and print how to fix it; exit code 1 if it cannot work."""
     from echoic.cli.checks import run_checks
 
     checks = run_checks(host, port)

@@ -1,4 +1,4 @@
-"""Where this machine's models are, as the settings say."""
+"""Settings, models and the models folder of this machine."""
 
 import os
 from collections.abc import Mapping
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
 
 
 def load_settings_or_exit() -> "Settings":
-    """Return the settings that a server started here would have; leaves if they cannot be used."""
+    """Load the settings of a server on this machine; exits with status 2 if they are invalid."""
     from echoic.server.settings.load import SettingsError
 
     try:
-        # Whom it would listen to does not matter to its models.
+        # Authentication does not matter to the commands that only use models.
         return _load_settings_from(os.environ, allow_open_network=True)
     except SettingsError as error:
         exit_with_error(str(error), 2)
 
 
 def load_usable_settings(**overrides: object) -> "tuple[Settings, tuple[str, ...]]":
-    """Return what of a server's settings can be used, and a sentence for each thing that cannot.
+    """Load the settings of a server; return the valid ones, and a sentence for each problem.
 
     Args:
-        **overrides: Settings by name; None counts as not given.
+        **overrides: Settings by name; None: not given.
     """
     from echoic.server.settings.load import SettingsError
 
@@ -37,22 +37,22 @@ def load_usable_settings(**overrides: object) -> "tuple[Settings, tuple[str, ...
         return error.usable_settings, error.problems
 
 
-def _load_settings_from(env: "Mapping[str, str]", **overrides: object) -> "Settings":
+def _load_settings_from(env: Mapping[str, str], **overrides: object) -> "Settings":
     from echoic.server.settings.load import load_settings
 
     file = env.get("ECHOIC_CONFIG")
     return load_settings(Path(file) if file else None, env, **overrides)
 
 
-def build_local_registry() -> "Registry":
-    """Return the models that a server started here would have."""
+def build_local_registry() -> Registry:
+    """Build the registry of the models of a server on this machine."""
     from echoic.server.build import build_registry
 
     return build_registry(load_settings_or_exit())
 
 
 def resolve_models_folder(settings: "Settings | None" = None) -> Path:
-    """Return the folder that models are fetched to, by these settings or those that there are here."""
+    """Return the folder for downloaded models, by the given settings or those of this machine."""
     from echoic.engines.store.cache import resolve_cache_folder
 
     return (settings or load_settings_or_exit()).stt.models_dir or resolve_cache_folder(os.environ)

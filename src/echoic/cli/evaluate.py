@@ -53,13 +53,13 @@ def run_evaluation(  # noqa: PLR0913  # each is an option of the command
         Path,
         typer.Argument(
             metavar="MANIFEST",
-            help="TSV or CSV with the columns path and reference, or JSON lines as NeMo writes them.",
+            help="TSV or CSV with the columns path and reference, or JSON lines in the format of NeMo.",
             show_default=False,
         ),
     ],
     *,
     models: Annotated[
-        list[str] | None, typer.Option("--model", help="A model; several times, to compare several.")
+        list[str] | None, typer.Option("--model", help="A model; repeat the option to compare several.")
     ] = None,
     url: UrlOption = None,
     key: ApiKeyOption = None,
@@ -73,20 +73,24 @@ def run_evaluation(  # noqa: PLR0913  # each is an option of the command
         ),
     ] = NormalizerChoice.BASIC,
     real_time: Annotated[
-        bool, typer.Option("--real-time", help="Stream at the pace of speech: delays as a clock has them.")
+        bool,
+        typer.Option(
+            "--real-time", help="Stream at the pace of speech, so that delays are those of a live stream."
+        ),
     ] = False,
     offline: Annotated[
-        bool, typer.Option("--offline/--no-offline", help="Decode each recording whole as well.")
+        bool, typer.Option("--offline/--no-offline", help="Also decode each recording in one piece.")
     ] = True,
     diarize: DiarizeOption = False,
     speakers: SpeakersOption = None,
     vocabulary: VocabularyOption = None,
     boost: Annotated[
-        bool, typer.Option("--boost", help="Give each recording its rare_words as terms of its vocabulary.")
+        bool,
+        typer.Option("--boost", help="Use the rare_words of each recording as the terms of its vocabulary."),
     ] = False,
-    each: Annotated[bool, typer.Option("--each", help="A line for each recording too.")] = False,
+    each: Annotated[bool, typer.Option("--each", help="Also print a line for each recording.")] = False,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write everything, each recording's text too, to this file.")
+        Path | None, typer.Option("--json", help="Write all results and texts to this file.")
     ] = None,
 ) -> None:
     """Measure models on your recordings: errors, delays and speed, streamed and offline side by side.

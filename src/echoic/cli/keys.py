@@ -1,4 +1,4 @@
-"""``echoic keys``: users' keys in the store that the server asks."""
+"""The command ``echoic keys``: creates, lists and revokes users' API keys."""
 
 import asyncio
 import json
@@ -19,18 +19,20 @@ _T = TypeVar("_T")
 _DURATION_PATTERN = re.compile(r"([1-9][0-9]{0,4})([hdw])", re.ASCII)
 _HOURS_PER_UNIT = {"h": 1, "d": 24, "w": 7 * 24}
 
-app = typer.Typer(no_args_is_help=True, help="Make, list and revoke users' keys; also while the server runs.")
+app = typer.Typer(
+    no_args_is_help=True, help="Create, list and revoke users' API keys, also while the server runs."
+)
 
-UserArgument = Annotated[str, typer.Argument(help="Whose key.", show_default=False)]
+UserArgument = Annotated[str, typer.Argument(help="The user.", show_default=False)]
 StoreOption = Annotated[
     str | None,
     typer.Option(
-        "--db", help="The store: a file, or a URL of SQLAlchemy.", show_default="keys_db of the settings"
+        "--db", help="The key store: a file, or an SQLAlchemy URL.", show_default="keys_db of the settings"
     ),
 ]
 
 AnyTierOption = Annotated[
-    bool, typer.Option("--any-tier", help="Take a tier that the settings here do not name.")
+    bool, typer.Option("--any-tier", help="Accept a tier that is not in the settings of this machine.")
 ]
 
 
@@ -39,17 +41,17 @@ def create(  # noqa: PLR0913  # each is an option of the command
     user: UserArgument,
     *,
     tier: Annotated[
-        str | None, typer.Option(help="The user's tier.", show_default="the user's, or standard")
+        str | None, typer.Option(help="The user's tier.", show_default="that of the user, or standard")
     ] = None,
     any_tier: AnyTierOption = False,
     expires: Annotated[
-        str | None, typer.Option(help="When it stops to count: 12h, 90d, 4w, or a day such as 2031-01-31.")
+        str | None, typer.Option(help="When the key expires: 12h, 90d, 4w, or a day such as 2031-01-31.")
     ] = None,
-    read_only: Annotated[bool, typer.Option("--read-only", help="It opens no stream.")] = False,
+    read_only: Annotated[bool, typer.Option("--read-only", help="The key cannot open streams.")] = False,
     db: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a key and print it, this once."""
+    """Create a key and print it; it cannot be shown again."""
     from echoic.auth.identity import ALL_SCOPES, Scope
     from echoic.auth.key_store import TierMismatch
     from echoic.auth.keys import is_valid_user_name
@@ -57,32 +59,34 @@ def create(  # noqa: PLR0913  # each is an option of the command
     if not is_valid_user_name(user):
         exit_with_error("A user's name has 1 to 128 printable characters.", 2)
     _check_tier(tier, any_tier=any_tier)
-    rights = frozenset({Scope.READ}) if read_only else ALL_SCOPES
-    moment = None if expires is None else _parse_expiry(expires)
+    scopes = frozenset({Scope.READ}) if read_only else ALL_SCOPES
+    expiry = None if expires is None else _parse_expiry(expires)
     try:
         new, key = _query_key_store(
-            db, lambda store: store.create_key(user, tier, scopes=rights, expires=moment)
+            db, lambda store: store.create_key(user, tier, scopes=scopes, expires=expiry)
         )
-    except TierMismatch as other:
+    except TierMismatch as mismatch:
         exit_with_error(
-            f"{user} is of tier {other.tier}. "
+            f"{user} has the tier {mismatch.tier}. "
             f"To change it for all keys of this user: echoic keys tier {user} {tier}"
         )
     if as_json:
         typer.echo(json.dumps(_to_row(key) | {"key": new.text}))
         return
     typer.echo(new.text)
-    typer.echo(f"The key {new.id} of {user}, tier {key.tier}. It is shown only now: keep it.", err=True)
+    typer.echo(
+        f"Created key {new.id} of {user}, tier {key.tier}. Store it now: it cannot be shown again.", err=True
+    )
 
 
 @app.command("list")
 def list_keys(
-    user: Annotated[str | None, typer.Argument(help="Whose keys; without one all.")] = None,
+    user: Annotated[str | None, typer.Argument(help="Only the keys of this user.")] = None,
     *,
     db: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the keys, the oldest first; the keys themselves are kept nowhere."""
+    """List the keys, oldest first; the store has no secrets, so none is shown."""
     rows = [_to_row(key) for key in _query_key_store(db, lambda store: store.list_keys(user))]
     if as_json:
         typer.echo(json.dumps(rows, ensure_ascii=False, indent=2))
@@ -99,39 +103,41 @@ def revoke(
     *,
     db: StoreOption = None,
 ) -> None:
-    """Revoke a key: it opens no stream any more, and those that are open end within a minute."""
+    """Revoke a key: it opens no streams any more, and its open streams end within a minute."""
     if not _query_key_store(db, lambda store: store.revoke_key(name)):
-        exit_with_error("There is no key with this id; `echoic keys list` shows those there are.")
-    typer.echo(f"The key {name} is revoked.")
+        exit_with_error("There is no key with this id. To list the keys: echoic keys list")
+    typer.echo(f"Revoked key {name}.")
 
 
 @app.command("tier")
 def change_tier(
     user: UserArgument,
-    tier: Annotated[str, typer.Argument(help="The user's tier from now on.")],
+    tier: Annotated[str, typer.Argument(help="The new tier.")],
     *,
     any_tier: AnyTierOption = False,
     db: StoreOption = None,
 ) -> None:
-    """Give a user, and so all of the user's keys, another tier; streams opened from now on have it."""
+    """Change the tier of a user and of all the user's keys; open streams keep the old one."""
     _check_tier(tier, any_tier=any_tier)
     if not _query_key_store(db, lambda store: store.set_tier(user, tier)):
-        exit_with_error(f"There is no user {user}; `echoic keys list` shows those there are.")
-    typer.echo(f"{user} is of tier {tier}.")
+        exit_with_error(f"There is no user {user}. To list the users: echoic keys list")
+    typer.echo(f"{user} has the tier {tier}.")
 
 
 def _query_key_store(db: str | None, query: "Callable[[KeyDatabase], Awaitable[_T]]") -> _T:
-    """Return what the store of keys answers; leaves if there is none, or it cannot be asked."""
+    """Run a query on the key store; exits if none is configured or it is not available."""
     from echoic.auth.key_store import KeyDatabase
     from echoic.auth.keys import KeyStoreUnavailable
     from echoic.cli.environment import load_settings_or_exit
 
-    place = db or load_settings_or_exit().auth.keys_db
-    if place is None:
-        exit_with_error("No store of keys is set: say [Auth] keys_db (ECHOIC_KEYS_DB), or --db FILE.", 2)
+    location = db or load_settings_or_exit().auth.keys_db
+    if location is None:
+        exit_with_error(
+            "No key store is configured. Set [Auth] keys_db (ECHOIC_KEYS_DB), or pass --db FILE.", 2
+        )
 
-    async def run() -> _T:
-        store = KeyDatabase(place)
+    async def run_query() -> _T:
+        store = KeyDatabase(location)
         try:
             await store.open()
             return await query(store)
@@ -139,12 +145,13 @@ def _query_key_store(db: str | None, query: "Callable[[KeyDatabase], Awaitable[_
             await store.close()
 
     try:
-        return asyncio.run(run())
-    except KeyStoreUnavailable as problem:
-        exit_with_error(problem.message)
+        return asyncio.run(run_query())
+    except KeyStoreUnavailable as error:
+        exit_with_error(error.message)
 
 
 def _check_tier(tier: str | None, *, any_tier: bool) -> None:
+    """Exit if a tier is invalid or unknown here; with ``any_tier`` an unknown one is only a warning."""
     from echoic.auth.keys import is_valid_tier_name
     from echoic.cli.environment import load_settings_or_exit
     from echoic.quotas.tiers import FALLBACK_TIER, Tiers
@@ -153,7 +160,8 @@ def _check_tier(tier: str | None, *, any_tier: bool) -> None:
         return
     if not is_valid_tier_name(tier):
         exit_with_error(
-            "A tier's name has 1 to 32 of a-z, 0-9, - and _, a letter first, and is not local.", 2
+            "The name of a tier has 1 to 32 of a-z, 0-9, - and _, begins with a letter, and is not local.",
+            2,
         )
     known = Tiers().with_overrides(load_settings_or_exit().quota.tier_limits).limits_by_name
     if tier in known:
@@ -161,38 +169,43 @@ def _check_tier(tier: str | None, *, any_tier: bool) -> None:
     if not any_tier:
         names = ", ".join(name for name in known if name != "local")
         exit_with_error(
-            f"No tier {tier} is set here; there are: {names}. To take it all the same: --any-tier.", 2
+            f"There is no tier {tier} in the settings, only: {names}. To use it anyway: --any-tier", 2
         )
-    print_error(f"No tier {tier} is set here; until one is, its users have the limits of {FALLBACK_TIER}.")
+    print_error(
+        f"There is no tier {tier} in the settings; until then its users have the limits of {FALLBACK_TIER}."
+    )
 
 
 def _parse_expiry(text: str) -> datetime:
+    """Parse a duration from now, or an ISO date or time; exits if it is invalid or in the past."""
     now = datetime.now(UTC)
-    span = _DURATION_PATTERN.fullmatch(text)
-    if span:
-        return now + timedelta(hours=int(span[1]) * _HOURS_PER_UNIT[span[2]])
+    duration = _DURATION_PATTERN.fullmatch(text)
+    if duration:
+        return now + timedelta(hours=int(duration[1]) * _HOURS_PER_UNIT[duration[2]])
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        exit_with_error("A key may expire after 12h, 90d or 4w, or on a day such as 2031-01-31.", 2)
+        exit_with_error(
+            "The expiry must be a duration such as 12h, 90d or 4w, or a day such as 2031-01-31.", 2
+        )
     moment = moment.replace(tzinfo=moment.tzinfo or UTC)
     if moment <= now:
-        exit_with_error("That moment has passed.", 2)
+        exit_with_error("The expiry is in the past.", 2)
     return moment
 
 
-def _to_row(key: "ApiKey") -> dict[str, str | None]:
-    def written(moment: datetime | None) -> str | None:
+def _to_row(key: ApiKey) -> dict[str, str | None]:
+    def format_time(moment: datetime | None) -> str | None:
         return None if moment is None else moment.strftime("%Y-%m-%d %H:%M")
 
-    standing = key.status_at(datetime.now(UTC)).value
+    status = key.status_at(datetime.now(UTC)).value
     return {
         "id": key.id,
         "user": key.user,
         "tier": key.tier,
         "rights": " ".join(sorted(key.scopes)),
-        "created": written(key.created),
-        "expires": written(key.expires),
-        "last_used": written(key.last_used),
-        "standing": "" if standing == "good" else standing,
+        "created": format_time(key.created),
+        "expires": format_time(key.expires),
+        "last_used": format_time(key.last_used),
+        "standing": "" if status == "good" else status,
     }

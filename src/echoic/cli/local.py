@@ -1,4 +1,4 @@
-"""A server of one's own, for a command that was given none."""
+"""Runs a server in this process for a command without --url."""
 
 import logging
 import os
@@ -18,20 +18,18 @@ from echoic.server.process import EchoicServer
 from echoic.server.settings.groups import ENV_PREFIX, SETTINGS, AuthSettings, Settings
 from echoic.server.settings.load import load_settings
 
-#: Nobody else is to be spared, and a file may be as long as it is.
+#: One user: no rate or length limits.
 _NO_LIMITS = {"max_audio_rate": 0.0, "max_messages_per_second": 0.0, "max_stream_seconds": 0.0}
-#: Settings of the environment that it takes no notice of.
+#: Environment variables that the server of a command ignores.
 _IGNORED_VARIABLES = frozenset({"ECHOIC_HOST", "ECHOIC_PORT", "ECHOIC_LOG_LEVEL"}) | {
     ENV_PREFIX + name.upper() for name, setting in SETTINGS.items() if setting.group == "auth"
 }
-
-
-#: Seconds after which whoever waits for the server looks whether it still runs.
+#: Seconds between two checks whether the server's thread still runs.
 _POLL_SECONDS = 0.1
 
 
 class _LocalServer(EchoicServer):
-    """A server in a thread that says when it is up, and greets nobody."""
+    """A server in a thread that sets an event when it is ready, and prints no greeting."""
 
     def __init__(self, app: FastAPI, settings: Settings) -> None:
         super().__init__(app, settings)
@@ -43,14 +41,19 @@ class _LocalServer(EchoicServer):
 
 
 def load_local_settings(config: Path | None = None) -> Settings:
-    """Return the settings of a server for one command; it needs no key and keeps its models loaded.
+    """Load the settings of a server for one command: no authentication, and models stay loaded.
 
     Raises:
-        SettingsError: The file's settings or the environment's cannot be used.
+        SettingsError: The settings of the file or of the environment are invalid.
     """
     env = {name: value for name, value in os.environ.items() if name not in _IGNORED_VARIABLES}
-    more: dict[str, object] = {"host": "127.0.0.1", "port": 0, "preload_model": "", "model_idle_seconds": 0}
-    settings = load_settings(config, env, **more)
+    overrides: dict[str, object] = {
+        "host": "127.0.0.1",
+        "port": 0,
+        "preload_model": "",
+        "model_idle_seconds": 0,
+    }
+    settings = load_settings(config, env, **overrides)
     server = settings.server.model_copy(update=_NO_LIMITS)
     return settings.model_copy(update={"server": server, "auth": AuthSettings()})
 
@@ -59,40 +62,40 @@ def load_local_settings(config: Path | None = None) -> Settings:
 def run_local_server(
     config: Path | None = None, registry_factory: Callable[[Settings], Registry] = build_registry
 ) -> Iterator[str]:
-    """Serve on a free loopback port while the block runs.
+    """Run a server on a free loopback port inside the block.
 
     Args:
-        config: A file with settings, or None.
-        registry_factory: Returns the models there are.
+        config: A settings file, or None.
+        registry_factory: Builds the registry of models.
 
     Yields:
         The URL of its stream endpoint.
 
     Raises:
-        SettingsError: The file's settings or the environment's cannot be used.
-        RuntimeError: It did not start; its log says why.
+        SettingsError: The settings of the file or of the environment are invalid.
+        RuntimeError: The server did not start; its log has the reason.
     """
     settings = load_local_settings(config)
     listener = socket.create_server((settings.server.host, 0))
     server = _LocalServer(build_app(settings, registry_factory(settings)), settings)
     thread = threading.Thread(target=server.run, args=([listener],), name="echoic server", daemon=True)
     thread.start()
-    events, unheard = logging.getLogger("echoic"), logging.NullHandler()
-    is_awaited = True
+    logger, null_handler = logging.getLogger("echoic"), logging.NullHandler()
+    is_joined = True
     try:
         while not server.is_up.wait(_POLL_SECONDS):
             if not thread.is_alive():
                 raise RuntimeError("The server for this command did not start.")
-        events.addHandler(
-            unheard
-        )  # else their bare names are printed: whoever gave the command is told in words
+        logger.addHandler(null_handler)  # else logging prints the names of warnings to stderr
         yield resolve_stream_url(f"{settings.server.host}:{listener.getsockname()[1]}")
     except KeyboardInterrupt:
-        is_awaited = False  # the process ends, whatever the server is at
+        is_joined = False  # the process exits without waiting for the server
         raise
     finally:
-        events.removeHandler(unheard)
+        logger.removeHandler(null_handler)
         server.should_exit = True
-        while is_awaited and thread.is_alive():
-            thread.join(_POLL_SECONDS)  # Windows notices no Ctrl-C in one that has no end
+        while is_joined and thread.is_alive():
+            thread.join(
+                _POLL_SECONDS
+            )  # with a timeout: on Windows, Ctrl-C does not interrupt a join without one
         listener.close()

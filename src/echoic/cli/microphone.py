@@ -1,4 +1,4 @@
-"""Sound from a microphone, by sounddevice (PortAudio), which is imported only here."""
+"""Reads audio from a microphone with sounddevice (PortAudio)."""
 
 import asyncio
 import sys
@@ -14,50 +14,46 @@ from echoic.client import UnreadableAudio
 if TYPE_CHECKING:
     import sounddevice
 
-#: Samples per second that are asked for; a device that has none of it is heard at its own rate.
+#: The preferred samples per second; a device that does not support it is read at its own rate.
 _PREFERRED_RATE = 16_000
-#: Seconds of sound in a message.
+#: Seconds of audio in one piece.
 _PIECE_SECONDS = 0.1
-#: Seconds without sound after which a device counts as lost: PortAudio does not always say.
+#: Seconds without audio after which a device counts as lost: PortAudio does not always report it.
 _SILENCE_TIMEOUT = 3.0
 _PORTAUDIO_INSTALL = {
     "linux": "apt-get install libportaudio2 (Debian, Ubuntu), dnf install portaudio (Fedora)",
     "darwin": "brew install portaudio",
 }
-_STDIN_HINT = "Without one: echoic listen - takes sound from a pipe."
+_STDIN_HINT = "Without a microphone: echoic listen - reads audio from a pipe."
 
 
 class MicrophoneUnavailable(Exception):
-    """There is none that can be used; the message is a sentence with what helps."""
+    """No microphone can be used; the message is a sentence that says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class InputDevice:
-    """A device that can be listened to.
+    """A device with input channels."""
 
-    Attributes:
-        number: What PortAudio calls it by.
-        name: Its name.
-        channels: How many it has.
-        rate: Its own samples per second.
-        is_default: Whether it is taken when none is named.
-    """
-
+    #: Its number in PortAudio.
     number: int
     name: str
+    #: The number of input channels.
     channels: int
+    #: Its default samples per second.
     rate: int
+    #: Whether it is the system's default.
     is_default: bool
 
 
 class Microphone:
-    """A device that was found and can be listened to.
+    """An input device.
 
     Args:
         device: Its number, or a part of its name; None: the system's default.
 
     Raises:
-        NoMicrophone: There is none, or sounddevice or PortAudio is missing.
+        MicrophoneUnavailable: There is no such device, or sounddevice or PortAudio is not installed.
     """
 
     def __init__(self, device: str | None = None) -> None:
@@ -67,7 +63,7 @@ class Microphone:
             self._device_info = dict(self._sounddevice.query_devices(self._device, "input"))
         except (self._sounddevice.PortAudioError, ValueError):
             raise MicrophoneUnavailable(_render_not_found(device)) from None
-        #: Samples per second that it gives.
+        #: Samples per second of the pieces.
         self.rate = (
             _PREFERRED_RATE
             if self._can_record_at(_PREFERRED_RATE)
@@ -76,20 +72,20 @@ class Microphone:
 
     @property
     def name(self) -> str:
-        """What the system calls it."""
+        """The name of the device."""
         return str(self._device_info["name"])
 
     async def read_pieces(self, on_started: Callable[[], None]) -> AsyncGenerator[NDArray[np.float32], None]:
-        """Yield what is heard, until it is lost.
+        """Yield audio until the device is lost.
 
         Args:
-            on_started: Called when it is listened to.
+            on_started: Called when the device has been opened.
 
         Yields:
-            float32, shape ``(n,)``, mono, at ``rate``.
+            float32, shape ``(n,)``, mono, -1..1, at ``rate``.
 
         Raises:
-            UnreadableAudio: It cannot be opened, or gives no sound any more.
+            UnreadableAudio: The device cannot be opened, or delivers no audio any more.
         """
         inbox: asyncio.Queue[NDArray[np.float32] | None] = asyncio.Queue()
         try:
@@ -98,10 +94,10 @@ class Microphone:
                 while (piece := await _wait_for_piece(inbox)) is not None:
                     yield piece
         except self._sounddevice.PortAudioError as error:
-            # Its text is PortAudio's, about the device, in English: "Device unavailable", say.
+            # PortAudio's text in English about the device, such as "Device unavailable".
             reason = str(error.args[0]).rstrip(".") if error.args else "no reason given"
-            raise UnreadableAudio(f"{self.name} cannot be listened to: {reason}.") from None
-        raise UnreadableAudio(f"{self.name} gives no sound any more; what was heard is here.")
+            raise UnreadableAudio(f"{self.name} cannot be opened: {reason}.") from None
+        raise UnreadableAudio(f"{self.name} delivers no audio any more; the transcript ends here.")
 
     def _open_stream(self, inbox: asyncio.Queue[NDArray[np.float32] | None]) -> "sounddevice.InputStream":
         loop = asyncio.get_running_loop()
@@ -110,8 +106,8 @@ class Microphone:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(inbox.put_nowait, piece)
 
-        def hear(sound: NDArray[np.float32], _frames: int, _time: object, _status: object) -> None:
-            put(sound[:, 0].copy())  # PortAudio uses the array again
+        def on_audio(samples: NDArray[np.float32], _frames: int, _time: object, _status: object) -> None:
+            put(samples[:, 0].copy())  # PortAudio reuses the array
 
         return self._sounddevice.InputStream(
             device=self._device,
@@ -119,7 +115,7 @@ class Microphone:
             samplerate=self.rate,
             blocksize=round(_PIECE_SECONDS * self.rate),
             dtype="float32",
-            callback=hear,
+            callback=on_audio,
             finished_callback=lambda: put(None),
         )
 
@@ -132,13 +128,13 @@ class Microphone:
 
 
 def query_devices() -> list[InputDevice]:
-    """Return the devices that can be listened to.
+    """Return the input devices.
 
     Raises:
-        NoMicrophone: sounddevice or PortAudio is missing.
+        MicrophoneUnavailable: sounddevice or PortAudio is not installed.
     """
-    sound = _import_sounddevice()
-    default = sound.default.device[0]
+    sounddevice = _import_sounddevice()
+    default = sounddevice.default.device[0]
     return [
         InputDevice(
             number,
@@ -147,7 +143,7 @@ def query_devices() -> list[InputDevice]:
             round(float(info["default_samplerate"])),
             number == default,
         )
-        for number, info in enumerate(sound.query_devices())
+        for number, info in enumerate(sounddevice.query_devices())
         if info["max_input_channels"] > 0
     ]
 
@@ -167,15 +163,15 @@ def _import_sounddevice() -> Any:  # noqa: ANN401  # it ships no types
         raise MicrophoneUnavailable(
             f"The microphone needs sounddevice: pip install 'echoic[microphone]'. {_STDIN_HINT}"
         ) from None
-    except OSError:  # so it says that PortAudio is missing
-        how = _PORTAUDIO_INSTALL.get(sys.platform, "pip install --force-reinstall sounddevice")
+    except OSError:  # raised if PortAudio is missing
+        install = _PORTAUDIO_INSTALL.get(sys.platform, "pip install --force-reinstall sounddevice")
         raise MicrophoneUnavailable(
-            f"The microphone needs the library PortAudio: {how}. {_STDIN_HINT}"
+            f"The microphone needs the library PortAudio: {install}. {_STDIN_HINT}"
         ) from None
     return sounddevice
 
 
 def _render_not_found(device: str | None) -> str:
     if device is None:
-        return f"There is no microphone here. {_STDIN_HINT}"
-    return f"No microphone, or more than one, is called {device!r}: echoic listen --list-devices names them."
+        return f"No microphone was found. {_STDIN_HINT}"
+    return f"No microphone, or more than one, matches {device!r}. To list them: echoic listen --list-devices"

@@ -1,4 +1,4 @@
-"""``echoic models get`` and ``echoic models remove``."""
+"""The commands ``echoic models get`` and ``echoic models remove``."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -10,32 +10,34 @@ import typer
 from echoic.cli.options import JsonOption, exit_with_error
 
 _MIB = 2**20
-#: Seconds between two lines about a file where the output is no terminal.
+#: Seconds between two lines about a file if stderr is not a terminal.
 _LINE_SECONDS = 10.0
 
 
 def get_model(
     name: Annotated[
-        str | None, typer.Argument(help="The model; without one those there are are listed.")
+        str | None, typer.Argument(help="The model; without one, the models to download are listed.")
     ] = None,
     *,
     quantization: Annotated[
         str | None,
         typer.Option(
-            help="Of an ONNX model: int8, or none for full precision.", show_default="int8 if there"
+            help="For an ONNX model: int8, or none for full precision.", show_default="int8 if available"
         ),
     ] = None,
     revision: Annotated[
         str | None,
         typer.Option(help="A commit, branch or tag of the hub's repository.", show_default="newest"),
     ] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Do not ask the hub: is it there?")] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Only check whether the model is downloaded.")
+    ] = False,
     hub: Annotated[
-        str, typer.Option(envvar="HF_ENDPOINT", help="Where models are fetched from; the key: HF_TOKEN.")
+        str, typer.Option(envvar="HF_ENDPOINT", help="The hub to download from; its key: HF_TOKEN.")
     ] = "https://huggingface.co",
     as_json: JsonOption = False,
 ) -> None:
-    """Fetch a model's weights; what was cut off goes on where it stopped."""
+    """Download a model's weights; an interrupted download is resumed."""
     from echoic.cli.environment import resolve_models_folder
     from echoic.engines.store.download import DownloadOptions, download_model
     from echoic.engines.store.hub import Hub
@@ -45,18 +47,19 @@ def get_model(
         _print_sources(as_json=as_json)
         return
     try:
-        with _show_progress() as told:
-            order = DownloadOptions("" if quantization == "none" else quantization, revision)
-            folder = download_model(name, resolve_models_folder(), None if offline else Hub(hub), order, told)
-    except ModelUnavailable as refusal:
-        exit_with_error(str(refusal))
+        with _show_progress() as on_progress:
+            options = DownloadOptions("" if quantization == "none" else quantization, revision)
+            source = None if offline else Hub(hub)
+            folder = download_model(name, resolve_models_folder(), source, options, on_progress)
+    except ModelUnavailable as error:
+        exit_with_error(str(error))
     except ValueError:
-        exit_with_error(f"{hub!r} is not an address of a hub, such as https://huggingface.co.", 2)
+        exit_with_error(f"{hub!r} is not the address of a hub, such as https://huggingface.co.", 2)
     typer.echo(str(folder))
 
 
-def delete_model(name: Annotated[str, typer.Argument(help="A model that was fetched.")]) -> None:
-    """Remove a model that was fetched."""
+def delete_model(name: Annotated[str, typer.Argument(help="A downloaded model.")]) -> None:
+    """Remove a downloaded model."""
     from echoic.cli.environment import resolve_models_folder
     from echoic.engines.store.cache import list_cached_models, remove_model
     from echoic.errors import ModelUnavailable
@@ -64,14 +67,12 @@ def delete_model(name: Annotated[str, typer.Argument(help="A model that was fetc
     folder = resolve_models_folder()
     try:
         removed = remove_model(name, folder)
-    except ModelUnavailable as refusal:
-        fetched = [one.name for one in list_cached_models(folder)]
-        if name in fetched:
-            exit_with_error(str(refusal))
-        exit_with_error(
-            f"{name} was not fetched; {', '.join(fetched) or 'nothing'} was. The folder is {folder}."
-        )
-    typer.echo(f"{removed.folder} is removed ({removed.size / _MIB:.1f} MiB).")
+    except ModelUnavailable as error:
+        models = [model.name for model in list_cached_models(folder)]
+        if name in models:
+            exit_with_error(str(error))
+        exit_with_error(f"{name} is not in {folder}. Downloaded models: {', '.join(models) or 'none'}.")
+    typer.echo(f"Removed {removed.folder} ({removed.size / _MIB:.1f} MiB).")
 
 
 def _print_sources(*, as_json: bool) -> None:
@@ -111,7 +112,7 @@ def _print_sources(*, as_json: bool) -> None:
 
 @contextmanager
 def _show_progress() -> Iterator[Callable[[str, int, int], object]]:
-    """Show on stderr how far each file has come: by a bar on a terminal, else by a line now and then."""
+    """Show the download of each file on stderr: a bar on a terminal, else a line now and then."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
@@ -128,22 +129,22 @@ def _show_progress() -> Iterator[Callable[[str, int, int], object]]:
     with Progress(*columns, console=console) as progress:
         tasks: dict[str, TaskID] = {}
 
-        def told(file: str, have: int, size: int) -> None:
+        def on_progress(file: str, done: int, size: int) -> None:
             if file not in tasks:
                 tasks[file] = progress.add_task(file, total=size)
-            progress.update(tasks[file], completed=have)
+            progress.update(tasks[file], completed=done)
 
-        yield told
+        yield on_progress
 
 
 class _ProgressLines:
-    """Tells on stderr how far a file has come, by a line when it is there and now and then before."""
+    """Prints the progress of a download to stderr: a line every few seconds, and one at the end."""
 
     def __init__(self) -> None:
         self._last_printed = time.monotonic()
 
-    def __call__(self, file: str, have: int, size: int) -> None:
-        if have < size and time.monotonic() - self._last_printed < _LINE_SECONDS:
+    def __call__(self, file: str, done: int, size: int) -> None:
+        if done < size and time.monotonic() - self._last_printed < _LINE_SECONDS:
             return
         self._last_printed = time.monotonic()
-        typer.echo(f"{file}  {have / _MIB:.1f} of {size / _MIB:.1f} MiB", err=True)
+        typer.echo(f"{file}  {done / _MIB:.1f} of {size / _MIB:.1f} MiB", err=True)

@@ -1,4 +1,4 @@
-"""The commands of ``echoic``."""
+"""The program ``echoic``: registers its commands."""
 
 import sys
 from io import TextIOWrapper
@@ -13,7 +13,7 @@ app = typer.Typer(
     help=echoic.__doc__.partition("\n")[0] if echoic.__doc__ else None,
     no_args_is_help=True,
     add_completion=False,
-    pretty_exceptions_show_locals=False,  # they may hold a key
+    pretty_exceptions_show_locals=False,  # locals may hold an API key
 )
 app.command("serve")(serve.run_server)
 app.command("transcribe")(transcribe.transcribe_files)
@@ -28,14 +28,14 @@ app.command("demo")(demo.run_demo)
 
 
 def run() -> None:
-    """Run the command that the program's arguments name."""
+    """Run the command in ``sys.argv``."""
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a letter that it does not have ends no stream
+        sys.stdout.reconfigure(errors="replace")  # characters missing in its encoding raise no error
     app(prog_name="echoic")
 
 
-def _print_version(wanted: bool) -> None:  # noqa: FBT001  # typer calls it so
-    if wanted:
+def _print_version(is_requested: bool) -> None:  # noqa: FBT001  # called by typer
+    if is_requested:
         typer.echo(f"echoic {echoic.__version__}")
         raise typer.Exit
 
@@ -45,9 +45,7 @@ def _handle_common_options(
     *,
     version: Annotated[
         bool,
-        typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version and leave."
-        ),
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
     """Live audio to text over WebSockets, on your own machine."""

@@ -1,4 +1,4 @@
-"""``echoic serve``."""
+"""The command ``echoic serve``: starts the server."""
 
 import os
 from typing import Annotated
@@ -10,13 +10,13 @@ from echoic.cli.options import ConfigOption, exit_with_error
 
 def run_server(
     *,
-    host: Annotated[str | None, typer.Option(help="Address to listen on.  [default: 127.0.0.1]")] = None,
+    host: Annotated[str | None, typer.Option(help="The address to listen on.  [default: 127.0.0.1]")] = None,
     port: Annotated[
-        int | None, typer.Option(min=0, max=65_535, help="Port; 0: any free one.  [default: 8000]")
+        int | None, typer.Option(min=0, max=65_535, help="The port; 0: any free port.  [default: 8000]")
     ] = None,
     config: ConfigOption = None,
 ) -> None:
-    """Start the server; it stops on Ctrl-C, after it has delivered what it heard."""
+    """Start the server; Ctrl-C stops it after open streams have received their last words."""
     from echoic.server import process
     from echoic.server.settings.load import SettingsError, load_settings
 

@@ -1,4 +1,4 @@
-"""How a command ends before it is done: Ctrl-C, a service that is stopped, a terminal that is closed."""
+"""Handles SIGINT, SIGTERM and SIGHUP: finishes gracefully first, exits at once on the second."""
 
 import _thread
 import asyncio
@@ -15,50 +15,48 @@ _T = TypeVar("_T")
 _HANDLED_SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]
-#: What a shell reports for a program that a signal ended is this and the signal's number.
+#: A shell reports this plus the signal's number as the status of a program ended by a signal.
 _SIGNAL_STATUS_BASE = 128
-#: And for one that Ctrl-C ended.
+#: The exit status after Ctrl-C.
 INTERRUPTED_STATUS = _SIGNAL_STATUS_BASE + signal.SIGINT
-#: Seconds for what is open to be closed, and for everything, whatever hangs: a model, a disk, a pipe.
+#: Seconds for cancelled tasks to close their resources, and for the whole exit if something blocks.
 _CLOSE_TIMEOUT, _EXIT_TIMEOUT = 0.4, 0.9
 
 
 class SignalHandler:
-    """What the signals to end do, while ``handle_signals`` has them.
-
-    Attributes:
-        on_first_signal: Called by the first; the next ends the command at once. None: the first does.
-    """
+    """Reacts to signals inside a ``handle_signals`` block."""
 
     def __init__(self) -> None:
+        #: Called on the first signal; the next one interrupts. None: the first signal interrupts.
         self.on_first_signal: Callable[[], None] | None = None
+        #: The status with which an interrupted process exits.
         self.exit_status: int = INTERRUPTED_STATUS
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_interrupted = False
 
     def run_coroutine(self, main: Coroutine[Any, Any, _T]) -> _T:
-        """Run ``main`` in a loop of its own, as ``asyncio.run`` does.
+        """Run ``main`` in a new event loop, as ``asyncio.run`` does.
 
         Raises:
-            KeyboardInterrupt: A signal ended it; its tasks were cancelled, and threads of its are left alone.
+            KeyboardInterrupt: A signal interrupted it. Its tasks are cancelled; its threads are not joined.
         """
         runner = asyncio.Runner()
         self._loop = loop = runner.get_loop()
-        is_cut = False
+        is_interrupted = False
         try:
             return runner.run(main)
         except KeyboardInterrupt:
-            is_cut = True
+            is_interrupted = True
             raise
         finally:
             self._loop = None
-            if is_cut or self._is_interrupted:
+            if is_interrupted or self._is_interrupted:
                 _cancel_tasks(loop)
             else:
                 runner.close()
 
     def on_signal(self, number: int, _frame: FrameType | None) -> None:
-        """Do what the signal of this number asks for."""
+        """Call ``on_first_signal`` or interrupt; installed with ``signal.signal``."""
         if not self._is_interrupted:
             self.exit_status = _SIGNAL_STATUS_BASE + number
         finish, self.on_first_signal = self.on_first_signal, None
@@ -67,40 +65,42 @@ class SignalHandler:
             return
         if not self._is_interrupted:
             self._is_interrupted = True
-            # No threading.Thread: its lock may be held by what was interrupted.
+            # Not threading.Thread: the interrupted code may hold its lock.
             _thread.start_new_thread(_exit_later, (self.exit_status,))
         self.interrupt()
 
     def interrupt(self) -> None:
-        """End what runs at once; as ``on_first_signal``, there is time for what its caller has to do then.
+        """Raise KeyboardInterrupt in the running event loop.
+
+        As ``on_first_signal`` it sets no time limit for the exit, so the caller can still write files.
 
         Raises:
-            KeyboardInterrupt: No loop runs in which it would be raised.
+            KeyboardInterrupt: No event loop runs.
         """
         if self._loop is None:
             raise KeyboardInterrupt
-        self._loop.call_soon_threadsafe(_raise_interrupt)  # else a task that has much to close would keep it
+        self._loop.call_soon_threadsafe(_raise_interrupt)  # a task that is slow to close cannot delay it
 
 
 @contextmanager
 def handle_signals() -> Iterator[SignalHandler]:
-    """Let signals end the block; where it was ended at once, the process is too, whatever its threads do."""
-    way = SignalHandler()
-    # What whoever started it has it ignore stays so: nohup, a job in the background of a script.
-    heeded = [number for number in _HANDLED_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, way.on_signal) for number in heeded}
+    """Handle SIGINT, SIGTERM and SIGHUP inside the block; an interrupt exits without joining threads."""
+    handler = SignalHandler()
+    # Signals that the parent process ignores stay ignored: nohup, background jobs of a script.
+    handled = [number for number in _HANDLED_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    previous = {number: signal.signal(number, handler.on_signal) for number in handled}
     try:
-        yield way
+        yield handler
     except KeyboardInterrupt:
-        os._exit(way.exit_status)  # not by sys.exit: a model that is loaded in a thread would be waited for
+        os._exit(handler.exit_status)  # sys.exit would join a thread that loads a model
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, action in previous.items():
+            signal.signal(number, action)
 
 
 def _cancel_tasks(loop: asyncio.AbstractEventLoop) -> None:
-    """Let tasks close what they have open, as far as that is quick."""
-    loop.set_exception_handler(lambda *_: None)  # whoever ends it does not ask what else goes wrong
+    """Cancel all tasks and wait briefly until they have closed their resources."""
+    loop.set_exception_handler(lambda *_: None)  # errors after an interrupt are not reported
     tasks = asyncio.all_tasks(loop)
     for task in tasks:
         task.cancel()

@@ -1,4 +1,4 @@
-"""The header of a WAV file that comes through a pipe.
+"""Reads audio from standard input: raw samples, or a WAV stream.
 
 Source: Microsoft, Multimedia Programming Interface and Data Specifications 1.0, and WAVEFORMATEXTENSIBLE.
 """
@@ -19,41 +19,158 @@ from echoic.client.messages import MAX_CHANNELS, to_mono
 
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _SUPPORTED_BITS = {_PCM: (8, 16, 24, 32), _FLOAT: (32, 64)}
-#: Sizes from here on are those of writers that do not know yet how much will come; so is zero.
+#: Writers that do not know the length yet put a size of at least this, or zero, into the header.
 _UNKNOWN_SIZE = 0x7FFFF000
-#: Bytes of a chunk before the samples that are skipped at most.
+#: The largest chunk before the samples, in bytes.
 _MAX_CHUNK_BYTES = 2**20
+#: The most bytes of one read.
+_READ_BYTES = 2**16
+#: The most reads that are buffered before they are sent.
+_MAX_QUEUED_READS = 8
+#: The first bytes of compressed files and containers.
+_ENCODED_SIGNATURES = (b"ID3", b"\xff\xfb", b"OggS", b"fLaC", b"\x1a\x45\xdf\xa3", b"FORM", b".snd", b"caff")
+_DECODE_HINT = "ffmpeg -i FILE -f s16le -ar 16000 -ac 1 - | echoic listen -"
+
+
+@dataclass(frozen=True, slots=True)
+class SampleFormat:
+    """The encoding of raw samples."""
+
+    #: ``u8``, ``s16le``, ``s24le``, ``s32le``, ``f32le`` or ``f64le``.
+    encoding: str = "s16le"
+    #: Samples per second and channel.
+    rate: int = 16_000
+    #: The number of interleaved channels.
+    channels: int = 1
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of one sample of all channels."""
+        return int(self.encoding.strip("usfle")) // 8 * self.channels
+
+    def decode_samples(self, data: bytes) -> NDArray[np.float32]:
+        """Decode whole frames to float32, mono, shape ``(n,)``, -1..1.
+
+        Raises:
+            UnreadableAudio: A sample is not a finite number.
+        """
+        if self.encoding == "s24le":
+            wide = np.zeros((len(data) // 3, 4), np.uint8)
+            wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
+            samples: NDArray[np.generic] = wide.reshape(-1).view("<i4")
+        else:
+            kind = {"s": "i"}.get(self.encoding[0], self.encoding[0])
+            samples = np.frombuffer(data, f"<{kind}{self.frame_bytes // self.channels}")
+        mono = to_mono(samples.reshape(-1, self.channels))
+        if not np.isfinite(mono).all():
+            raise UnreadableAudio(
+                f"The audio is not {self.encoding}: it contains values that are not finite."
+            )
+        return mono
+
+
+class StdinAudio:
+    """Audio from a file descriptor; the first bytes are read at once.
+
+    Args:
+        descriptor: A file descriptor that is open for reading.
+        sample_format: The encoding of raw samples; ignored for a WAV stream.
+
+    Raises:
+        UnreadableAudio: The input is empty, compressed, or cannot be read.
+    """
+
+    def __init__(self, descriptor: int, sample_format: SampleFormat) -> None:
+        self._descriptor = descriptor
+        self._remaining_bytes: int | None = None
+        self.sample_format = sample_format
+        head = _read_pipe_exactly(descriptor, 12)
+        if not head:
+            raise UnreadableAudio("Standard input is empty.")
+        if head.startswith(_ENCODED_SIGNATURES) or head[4:8] == b"ftyp":
+            raise UnreadableAudio(f"Standard input is neither raw samples nor WAV. {_DECODE_HINT}")
+        self._first_bytes = head
+        if head[:4] in (b"RIFF", b"RF64") and head[8:] == b"WAVE":
+            header = read_wave_header(lambda size: _read_pipe_exactly(descriptor, size))
+            self._first_bytes, self._remaining_bytes = b"", header.data_bytes
+            self.sample_format = replace(
+                sample_format, encoding=_resolve_encoding(header), rate=header.rate, channels=header.channels
+            )
+
+    async def read_pieces(self) -> AsyncGenerator[NDArray[np.float32], None]:
+        """Yield the audio as it arrives, with backpressure; an incomplete frame at the end is dropped.
+
+        Yields:
+            float32, shape ``(n,)``, mono, -1..1.
+
+        Raises:
+            UnreadableAudio: Reading fails, or a sample is not a finite number.
+        """
+        inbox: asyncio.Queue[bytes | OSError] = asyncio.Queue(_MAX_QUEUED_READS)
+        # Not a thread of a pool: those are joined at exit, and a read may block forever.
+        arguments = (inbox, asyncio.get_running_loop())
+        threading.Thread(target=self._fill_queue, args=arguments, daemon=True, name="echoic pipe").start()
+        rest, step = self._first_bytes, self.sample_format.frame_bytes
+        while data := await inbox.get():
+            if isinstance(data, OSError):
+                raise UnreadableAudio("Reading standard input failed; the transcript ends here.") from None
+            rest += data
+            whole = len(rest) - len(rest) % step
+            if whole:
+                yield self.sample_format.decode_samples(rest[:whole])
+            rest = rest[whole:]
+        if len(rest) >= step:  # input shorter than a WAV header
+            yield self.sample_format.decode_samples(rest[: len(rest) - len(rest) % step])
+
+    def _fill_queue(self, inbox: asyncio.Queue[bytes | OSError], loop: asyncio.AbstractEventLoop) -> None:
+        """Read to the end in a thread; waits while the queue is full."""
+        data: bytes | OSError = b"-"
+        while data and not isinstance(data, OSError):
+            try:
+                data = self._read_block()
+            except OSError as error:
+                data = error
+            waiting = inbox.put(data)
+            try:
+                asyncio.run_coroutine_threadsafe(waiting, loop).result()
+            except (CancelledError, RuntimeError):  # the loop has stopped reading
+                waiting.close()
+                return
+
+    def _read_block(self) -> bytes:
+        size = _READ_BYTES if self._remaining_bytes is None else min(_READ_BYTES, self._remaining_bytes)
+        data = os.read(self._descriptor, size) if size else b""
+        if self._remaining_bytes is not None:
+            self._remaining_bytes -= len(data)
+        return data
 
 
 @dataclass(frozen=True, slots=True)
 class WaveHeader:
-    """What a header says.
+    """The content of a WAV header."""
 
-    Attributes:
-        rate: Samples per second and channel.
-        channels: How many are interleaved.
-        bits: Of a sample.
-        is_float: Whether samples are floats.
-        data_bytes: Bytes of samples; None: to the end of the file.
-    """
-
+    #: Samples per second and channel.
     rate: int
+    #: The number of interleaved channels.
     channels: int
+    #: Bits of one sample.
     bits: int
+    #: Whether samples are floating-point numbers.
     is_float: bool
+    #: Bytes of samples; None: until the end of the file.
     data_bytes: int | None
 
 
 def read_wave_header(read_bytes: Callable[[int], bytes]) -> WaveHeader:
-    """Return the header of a file whose first 12 bytes are read; the samples come next.
+    """Parse a WAV header after its first 12 bytes, up to the first sample.
 
     Args:
-        read_bytes: Returns so many bytes of it, fewer only at its end.
+        read_bytes: Returns the given number of bytes, fewer only at the end of the file.
 
     Raises:
-        UnreadableAudio: It is no WAV file of plain samples.
+        UnreadableAudio: The header is invalid, or the samples are compressed.
     """
-    form: tuple[int, int, int, int] | None = None
+    wave_format: tuple[int, int, int, int] | None = None
     while True:
         name, size = struct.unpack("<4sI", _read_exactly(read_bytes, 8))
         if name == b"data":
@@ -62,10 +179,10 @@ def read_wave_header(read_bytes: Callable[[int], bytes]) -> WaveHeader:
             raise UnreadableAudio("The WAV file on standard input has a header that cannot be read.")
         body = _read_exactly(read_bytes, size + size % 2)
         if name == b"fmt ":
-            form = _parse_format(body)
-    if form is None:
-        raise UnreadableAudio("The WAV file on standard input does not say what its samples are.")
-    tag, channels, rate, bits = form
+            wave_format = _parse_format(body)
+    if wave_format is None:
+        raise UnreadableAudio("The WAV file on standard input has no format chunk.")
+    tag, channels, rate, bits = wave_format
     known = size if 0 < size < _UNKNOWN_SIZE else None
     return WaveHeader(rate, channels, bits, tag == _FLOAT, known)
 
@@ -78,10 +195,10 @@ def _parse_format(body: bytes) -> tuple[int, int, int, int]:
     except struct.error:
         raise UnreadableAudio("The WAV file on standard input has a header that cannot be read.") from None
     if bits not in _SUPPORTED_BITS.get(tag, ()) or not channels:
-        raise UnreadableAudio("The WAV file on standard input holds no plain samples: it is compressed.")
+        raise UnreadableAudio("The WAV file on standard input is compressed; only PCM is supported.")
     if channels > MAX_CHANNELS:
         raise UnreadableAudio(
-            f"The WAV file on standard input has {channels} channels; at most {MAX_CHANNELS} are heard."
+            f"The WAV file on standard input has {channels} channels; at most {MAX_CHANNELS} are supported."
         )
     return tag, channels, rate, bits
 
@@ -93,137 +210,14 @@ def _read_exactly(read_bytes: Callable[[int], bytes], size: int) -> bytes:
     return data
 
 
-#: Bytes that are read at once, at most.
-_READ_BYTES = 2**16
-#: Reads that may wait until they are sent.
-_MAX_QUEUED_READS = 8
-#: How files begin that hold no raw samples.
-_ENCODED_SIGNATURES = (b"ID3", b"\xff\xfb", b"OggS", b"fLaC", b"\x1a\x45\xdf\xa3", b"FORM", b".snd", b"caff")
-_DECODE_HINT = "ffmpeg -i FILE -f s16le -ar 16000 -ac 1 - | echoic listen -"
-
-
-@dataclass(frozen=True, slots=True)
-class SampleFormat:
-    """How samples lie in bytes.
-
-    Attributes:
-        form: ``s16le`` and its like: ``u8``, ``s24le``, ``s32le``, ``f32le``, ``f64le``.
-        rate: Samples per second and channel.
-        channels: How many are interleaved.
-    """
-
-    form: str = "s16le"
-    rate: int = 16_000
-    channels: int = 1
-
-    @property
-    def frame_bytes(self) -> int:
-        """Bytes of one sample of all channels."""
-        return int(self.form.strip("usfle")) // 8 * self.channels
-
-    def decode_samples(self, data: bytes) -> NDArray[np.float32]:
-        """Return whole samples as mono float32.
-
-        Raises:
-            UnreadableAudio: One is no finite number.
-        """
-        if self.form == "s24le":
-            wide = np.zeros((len(data) // 3, 4), np.uint8)
-            wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
-            samples: NDArray[np.generic] = wide.reshape(-1).view("<i4")
-        else:
-            kind = {"s": "i"}.get(self.form[0], self.form[0])
-            samples = np.frombuffer(data, f"<{kind}{self.frame_bytes // self.channels}")
-        mono = to_mono(samples.reshape(-1, self.channels))
-        if not np.isfinite(mono).all():
-            raise UnreadableAudio(f"This is not {self.form}: it holds what are no numbers there.")
-        return mono
-
-
-class StdinAudio:
-    """Sound from a file descriptor, which is looked into at once.
-
-    Args:
-        descriptor: Open for reading.
-        sample_format: How raw samples lie in it; WAV says that itself.
-
-    Raises:
-        UnreadableAudio: Nothing comes, or something else.
-    """
-
-    def __init__(self, descriptor: int, sample_format: SampleFormat) -> None:
-        self._descriptor = descriptor
-        self._remaining_bytes: int | None = None
-        self.sample_format = sample_format
-        head = _read_pipe_exactly(descriptor, 12)
-        if not head:
-            raise UnreadableAudio("Nothing came over standard input.")
-        if head.startswith(_ENCODED_SIGNATURES) or head[4:8] == b"ftyp":
-            raise UnreadableAudio(f"Standard input is neither raw samples nor WAV. {_DECODE_HINT}")
-        self._first_bytes = head
-        if head[:4] in (b"RIFF", b"RF64") and head[8:] == b"WAVE":
-            header = read_wave_header(lambda size: _read_pipe_exactly(descriptor, size))
-            self._first_bytes, self._remaining_bytes = b"", header.data_bytes
-            self.sample_format = replace(
-                sample_format, form=_resolve_encoding(header), rate=header.rate, channels=header.channels
-            )
-
-    async def read_pieces(self) -> AsyncGenerator[NDArray[np.float32], None]:
-        """Yield what comes, as fast as it comes and is taken; half a sample at the end is left out.
-
-        Yields:
-            float32, shape ``(n,)``, mono.
-
-        Raises:
-            UnreadableAudio: The pipe breaks, or holds what are no numbers.
-        """
-        inbox: asyncio.Queue[bytes | OSError] = asyncio.Queue(_MAX_QUEUED_READS)
-        # No thread of a pool: nobody waits for this one, and a read may last for ever.
-        arguments = (inbox, asyncio.get_running_loop())
-        threading.Thread(target=self._fill_queue, args=arguments, daemon=True, name="echoic pipe").start()
-        rest, step = self._first_bytes, self.sample_format.frame_bytes
-        while data := await inbox.get():
-            if isinstance(data, OSError):
-                raise UnreadableAudio("Standard input broke off; what was heard is here.") from None
-            rest += data
-            whole = len(rest) - len(rest) % step
-            if whole:
-                yield self.sample_format.decode_samples(rest[:whole])
-            rest = rest[whole:]
-        if len(rest) >= step:  # of a file that is shorter than a header
-            yield self.sample_format.decode_samples(rest[: len(rest) - len(rest) % step])
-
-    def _fill_queue(self, inbox: asyncio.Queue[bytes | OSError], loop: asyncio.AbstractEventLoop) -> None:
-        """Read to the end, as far as there is room for it."""
-        data: bytes | OSError = b"begins"
-        while data and not isinstance(data, OSError):
-            try:
-                data = self._read_block()
-            except OSError as error:
-                data = error
-            waiting = inbox.put(data)
-            try:
-                asyncio.run_coroutine_threadsafe(waiting, loop).result()
-            except (CancelledError, RuntimeError):  # nobody listens any more
-                waiting.close()
-                return
-
-    def _read_block(self) -> bytes:
-        size = _READ_BYTES if self._remaining_bytes is None else min(_READ_BYTES, self._remaining_bytes)
-        data = os.read(self._descriptor, size) if size else b""
-        if self._remaining_bytes is not None:
-            self._remaining_bytes -= len(data)
-        return data
-
-
 def _resolve_encoding(header: WaveHeader) -> str:
     if header.is_float:
         return f"f{header.bits}le"
-    return "u8" if header.bits == 8 else f"s{header.bits}le"  # noqa: PLR2004  # bits of a byte
+    return "u8" if header.bits == 8 else f"s{header.bits}le"  # noqa: PLR2004  # WAV stores 8 bits unsigned
 
 
 def _read_pipe_exactly(descriptor: int, size: int) -> bytes:
-    """Return so many bytes, or fewer at the end."""
+    """Read the given number of bytes, or fewer at the end."""
     data = b""
     try:
         while len(data) < size and (more := os.read(descriptor, size - len(data))):

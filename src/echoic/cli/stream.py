@@ -1,4 +1,4 @@
-"""``echoic stream``."""
+"""The command ``echoic stream``: captions of a recording at the pace of speech."""
 
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +16,7 @@ from echoic.cli.options import (
     with_stream_options,
 )
 
-#: Samples per second, the protocol's default.
+#: Samples per second; the protocol's default.
 _SAMPLE_RATE = 16_000
 
 
@@ -29,12 +29,12 @@ def stream_file(  # noqa: PLR0913  # each is an option of the command
     save: SaveOption = None,
     key: ApiKeyOption = None,
     config: ConfigOption = None,
-    wishes: StreamOptions,
+    stream_options: StreamOptions,
 ) -> None:
-    """Stream a recording to a server at the pace of speech and watch the words come.
+    """Stream a recording to a server at the pace of speech and show live captions.
 
-    Where stdout is no terminal, each final is a line. Ctrl-C ends the stream; what was heard is delivered.
-    Without --url by the server on this machine, or where none runs by one for this command.
+    If stdout is not a terminal, each final is a line. Ctrl-C waits for the last words; a second one exits at
+    once. Without --url, the server on this machine is used, or one is started for this command.
     """
     from echoic.cli.signals import INTERRUPTED_STATUS
     from echoic.cli.streaming import build_live_run, run_live_command
@@ -42,11 +42,11 @@ def stream_file(  # noqa: PLR0913  # each is an option of the command
     from echoic.client.pacing import CHUNK_SECONDS, pace_audio
     from echoic.media import read_audio
 
-    sitting = build_live_run(wishes, save, url, key)
+    live_run = build_live_run(stream_options, save, url, key)
     try:
         pieces = pace_audio(read_audio(file, _SAMPLE_RATE, CHUNK_SECONDS), _SAMPLE_RATE, speed)
     except UnreadableAudio as error:
         exit_with_error(str(error))
-    run_live_command(url, config, pieces, sitting)
-    if sitting.is_interrupted:
+    run_live_command(url, config, pieces, live_run)
+    if live_run.is_interrupted:
         raise typer.Exit(INTERRUPTED_STATUS)

@@ -1,4 +1,4 @@
-"""``echoic transcribe``."""
+"""The command ``echoic transcribe``: turns recordings into text or subtitles."""
 
 import asyncio
 from collections import Counter
@@ -28,25 +28,28 @@ if TYPE_CHECKING:
     from echoic.cli.transcript_file import StreamTranscript
     from echoic.client import ReceivedFrame
 
-#: Seconds of audio that may be sent and not yet be decoded; what is older counts as done.
+#: For the progress bar: seconds of audio that may be sent and not yet decoded.
 _UNDECODED_SECONDS = 60.0
-#: Samples per second, the protocol's default.
+#: Samples per second; the protocol's default.
 _SAMPLE_RATE = 16_000
-_FALLBACK_HINT = "To accept that: --fallback."
-_PARTIAL_HINT = "What was heard until then is written."
+_FALLBACK_HINT = "To use it: --fallback."
+_PARTIAL_HINT = "The transcript up to this point was written."
 
 
 @dataclass(frozen=True, slots=True)
 class _TranscribeJob:
-    """What one call is to do, for each of its files."""
+    """The options of one call, for each of its files."""
 
     output_format: OutputFormat
+    #: The folder for the transcripts; None: stdout.
     output_folder: Path | None
     api_key: str | None
+    #: Keys of the ``config`` frame.
     config: dict[str, object]
     notices: "NoticeRenderer"
+    #: Whether a fallback to another model is an error.
     is_strict: bool
-    signal_handler: "SignalHandler"
+    signal_handler: SignalHandler
 
 
 @with_stream_options
@@ -56,46 +59,50 @@ def transcribe_files(  # noqa: PLR0913  # each is an option of the command
     ],
     *,
     url: UrlOption = None,
-    form: Annotated[
-        OutputFormat, typer.Option("--format", "-f", help="How the transcript is written.")
+    output_format: Annotated[
+        OutputFormat, typer.Option("--format", "-f", help="The format of the transcript.")
     ] = OutputFormat.TXT,
     output_dir: Annotated[
-        Path | None, typer.Option("--output-dir", "-o", help="Write a file for each into this folder.")
+        Path | None,
+        typer.Option("--output-dir", "-o", help="Write a file for each recording to this folder."),
     ] = None,
     key: ApiKeyOption = None,
     config: ConfigOption = None,
-    wishes: StreamOptions,
+    stream_options: StreamOptions,
     fallback: Annotated[
-        bool, typer.Option("--fallback", help="Let another model do it where the one named cannot.")
+        bool, typer.Option("--fallback", help="Use another model if the one of --model is not available.")
     ] = False,
 ) -> None:
-    """Turn recordings into text or subtitles; without --url on this machine, by a server of its own.
+    """Turn recordings into text or subtitles.
 
-    The text goes to stdout, or with -o into files. A file that fails does not keep the others from being
-    done; the exit code is then 1. What was heard of it is written, also at Ctrl-C.
+    The text goes to stdout, or with -o to files. If a file fails, the others are still transcribed, and the
+    exit code is 1. Its transcript up to the failure is written, also after Ctrl-C. Without --url, a server is
+    started for this command.
     """
     from echoic.cli.messages import NoticeRenderer
     from echoic.cli.signals import handle_signals
     from echoic.server.settings.load import SettingsError
 
-    if len(files) > 1 and form is not OutputFormat.TXT and output_dir is None:
-        exit_with_error(f"Several files as {form} need a folder to be written to: -o FOLDER.", 2)
-    if wishes.insights and form in (OutputFormat.SRT, OutputFormat.VTT):
-        exit_with_error(f"Insights have no place in {form}: -f txt or -f json.", 2)
+    if len(files) > 1 and output_format is not OutputFormat.TXT and output_dir is None:
+        exit_with_error(f"Several {output_format} transcripts need an output folder: -o FOLDER.", 2)
+    if stream_options.insights and output_format in (OutputFormat.SRT, OutputFormat.VTT):
+        exit_with_error(f"The format {output_format} cannot hold insights. Use -f txt or -f json.", 2)
+    with_word_times = output_format is not OutputFormat.TXT
     try:
-        wished = wishes.to_config(with_word_times=form is not OutputFormat.TXT, enable_partial=False)
+        stream_config = stream_options.to_config(with_word_times=with_word_times, enable_partial=False)
     except ValueError as error:
         exit_with_error(str(error), 2)
-    strict = wishes.model is not None and not fallback
+    is_strict = stream_options.model is not None and not fallback
     try:
         if output_dir is not None:
             output_dir.mkdir(parents=True, exist_ok=True)
-        with handle_signals() as way, _open_server(url, config) as address:
-            errand = _TranscribeJob(form, output_dir, key, wished, NoticeRenderer(wished), strict, way)
+        with handle_signals() as handler, _open_server(url, config) as address:
+            notices = NoticeRenderer(stream_config)
+            job = _TranscribeJob(output_format, output_dir, key, stream_config, notices, is_strict, handler)
             failed = [
                 file
-                for file, name in _name_outputs(files, form)
-                if not _transcribe_file(file, name, address, errand)
+                for file, name in _name_outputs(files, output_format)
+                if not _transcribe_file(file, name, address, job)
             ]
     except (ValueError, RuntimeError, SettingsError) as error:
         exit_with_error(str(error), 2)
@@ -118,35 +125,35 @@ def _open_server(url: str | None, config: Path | None) -> Iterator[str]:
 
 
 def _name_outputs(files: list[Path], output_format: OutputFormat) -> Iterator[tuple[Path, str]]:
-    """Yield each file with the name of its transcript: the whole name where two have the same stem."""
+    """Yield each file with the name of its transcript; files of the same stem keep their extension in it."""
     stems = Counter(file.stem for file in files)
     for file in files:
         yield file, f"{file.stem if stems[file.stem] == 1 else file.name}.{output_format}"
 
 
 def _transcribe_file(file: Path, name: str, address: str, job: _TranscribeJob) -> bool:
-    """Transcribe one file and write what was heard, all or not; return whether nothing went wrong.
+    """Transcribe one file and write the transcript, also if it is incomplete; return True on success.
 
     Raises:
-        KeyboardInterrupt: A signal ended it.
+        KeyboardInterrupt: A signal interrupted it.
     """
     from echoic.cli.transcript_file import StreamTranscript
 
-    heard = StreamTranscript()
+    transcript = StreamTranscript()
     try:
-        trouble = _try_streaming(file, address, job, heard)
+        failure = _try_streaming(file, address, job, transcript)
     except KeyboardInterrupt:
-        if heard.finals:
-            _write_transcript(heard, name, job)
+        if transcript.finals:
+            _write_transcript(transcript, name, job)
             print_error(f"{file}: {_PARTIAL_HINT}")
         raise
-    if heard.finals or not trouble:
-        _write_transcript(heard, name, job)
-    for problem in heard.problems:
+    if transcript.finals or not failure:
+        _write_transcript(transcript, name, job)
+    for problem in transcript.problems:
         print_error(f"{file}: {problem}")
-    if trouble:
-        print_error(f"{trouble} {_PARTIAL_HINT}" if heard.finals else trouble)
-    return not trouble and not heard.problems
+    if failure:
+        print_error(f"{failure} {_PARTIAL_HINT}" if transcript.finals else failure)
+    return not failure and not transcript.problems
 
 
 def _write_transcript(transcript: "StreamTranscript", name: str, job: _TranscribeJob) -> None:
@@ -163,7 +170,7 @@ def _write_transcript(transcript: "StreamTranscript", name: str, job: _Transcrib
 def _try_streaming(
     file: Path, address: str, job: _TranscribeJob, transcript: "StreamTranscript"
 ) -> str | None:
-    """Hear a file; return why it was not heard to its end, if it was not."""
+    """Stream a file; return the message of the failure, or None."""
     from echoic.cli.messages import suggest_fix
     from echoic.client import ServerError, UnreadableAudio
 
@@ -184,16 +191,16 @@ async def _stream_file(
     address: str,
     job: _TranscribeJob,
     transcript: "StreamTranscript",
-    advance: "Callable[[float], None]",
+    advance: Callable[[float], None],
 ) -> None:
-    """Take what comes of a file into ``transcript``; once anything is there, Ctrl-C leaves time to write it."""
+    """Stream a file into ``transcript``; after its first final, Ctrl-C leaves time to write it."""
     from echoic.cli.messages import CONNECTION_MESSAGES
     from echoic.cli.streaming import StreamRequest, run_stream
     from echoic.client import Error, Final, ServerError, Warning  # noqa: A004  # the protocol's word
     from echoic.client.pacing import pace_audio
     from echoic.media import read_audio
 
-    def show(frame: "ReceivedFrame") -> None:
+    def add_frame(frame: "ReceivedFrame") -> None:
         transcript.add_frame(frame)
         if isinstance(frame, Final):
             if len(transcript.finals) == 1:
@@ -205,20 +212,20 @@ async def _stream_file(
             print_error(sentence)
 
     pieces = pace_audio(read_audio(file, _SAMPLE_RATE), _SAMPLE_RATE, speed=None)
-    talk = StreamRequest(
+    request = StreamRequest(
         pieces,
-        show,
+        add_frame,
         lambda sent: advance(sent - _UNDECODED_SECONDS),
         lambda state: print_error(CONNECTION_MESSAGES[state]),
         api_key=job.api_key,
         config=job.config,
     )
-    await run_stream(address, talk, asyncio.Event())
+    await run_stream(address, request, asyncio.Event())
 
 
 @contextmanager
-def _show_progress(file: Path) -> "Iterator[Callable[[float], None]]":
-    """Show a bar on a terminal's stderr; yield what takes the seconds that are done."""
+def _show_progress(file: Path) -> Iterator[Callable[[float], None]]:
+    """Show a progress bar on stderr if it is a terminal; yield a function to set the seconds done."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -1,4 +1,4 @@
-"""Files that are whole at any moment: whoever is killed while one is written leaves the one before."""
+"""Collects the frames of a stream and writes the transcript to a file atomically."""
 
 import errno
 import os
@@ -16,86 +16,32 @@ from echoic.client import DiarizationSummary, Error, Final, FullTranscript, Insi
 from echoic.evaluate.diarization import apply_corrections
 from echoic.export.formats import render, render_insight, render_json
 
-#: Why nothing may be made in a folder whose files may be written.
+#: Errors of a folder in which no file can be created, although its files may be writable.
 _PERMISSION_ERRORS = {errno.EACCES, errno.EPERM, errno.EROFS}
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file beside the one that is there and put it in its place, its owner and permissions kept.
-
-    Where that would lose more than it keeps, it is written over: another name of the same file, an owner
-    whom the new one could not have, a folder in which nothing may be made.
-
-    Args:
-        path: The file, or a link to it.
-        data: What is to be in it.
-
-    Raises:
-        OSError: It cannot be written; what is there stays, unless it is written over.
-    """
-    path.touch()
-    target = path.resolve()
-    if not target.is_file():  # a pipe
-        target.write_bytes(data)
-    elif target.stat().st_nlink > 1 or not _try_replace(target, data):
-        with target.open("r+b") as file:
-            file.write(data)
-            file.truncate()
-
-
-def _try_replace(target: Path, data: bytes) -> bool:
-    """Put a new file in the place of ``target``; return whether that was allowed."""
-    try:
-        number, name = mkstemp(".part", f".{target.stem[:40]}.", target.parent)
-    except OSError as error:
-        if error.errno not in _PERMISSION_ERRORS:
-            raise
-        return False
-    try:
-        with open(number, "wb") as file:  # noqa: PTH123  # it is open by its number
-            file.write(data)
-            file.flush()
-            os.fsync(number)  # else a machine that loses power has neither
-        return _try_move(Path(name), target)
-    finally:
-        with suppress(FileNotFoundError):
-            Path(name).unlink()
-
-
-def _try_move(part: Path, target: Path) -> bool:
-    """Give a file what the other has beside its bytes, and its name; return whether that was allowed."""
-    old = target.stat()
-    try:
-        if (old.st_uid, old.st_gid) != ((new := part.stat()).st_uid, new.st_gid):
-            os.chown(part, old.st_uid, old.st_gid)
-        shutil.copystat(target, part)
-        os.utime(part)
-        part.replace(target)
-    except OSError:  # it is another's; or mounted by itself; or, on Windows, open
-        return False
-    return True
+#: Seconds before a failed write is retried.
+_RETRY_SECONDS = 60.0
+#: The least seconds between two writes. A slow write waits ``_INTERVAL_FACTOR`` times its own duration.
+_MIN_INTERVAL_SECONDS = 2.0
+_INTERVAL_FACTOR = 100
 
 
 @dataclass(slots=True)
 class StreamTranscript:
-    """What a server told; a problem is a sentence for a stretch that could not be decoded.
+    """The frames of a stream that make up its transcript."""
 
-    Attributes:
-        finals: In their order.
-        summaries: Who spoke in them.
-        insights: What it comes down to.
-        problems: What went wrong on the way.
-        full_text: The full transcript, once it is told.
-    """
-
+    #: In the order of the audio.
     finals: list[Final] = field(default_factory=list)
+    #: Corrections of the finals' speakers.
     summaries: list[DiarizationSummary] = field(default_factory=list)
+    #: In the order received.
     insights: list[Insight] = field(default_factory=list)
+    #: Messages of ``error`` frames, such as for audio that could not be decoded.
     problems: list[str] = field(default_factory=list)
+    #: The text of the ``transcript`` frame, or empty before it is received.
     full_text: str = ""
 
     def add_frame(self, frame: ReceivedFrame) -> None:
-        """Keep a frame, if it is worth it."""
+        """Add a frame; frames that are not part of a transcript are ignored."""
         match frame:
             case Final():
                 self.finals.append(frame)
@@ -109,7 +55,7 @@ class StreamTranscript:
                 self.full_text = text
 
     def render_as(self, output_format: OutputFormat) -> str:
-        """Return it in a format; the speakers are those of the summary at the end."""
+        """Render the transcript, with the speakers corrected by the summaries received."""
         finals = reduce(apply_corrections, self.summaries, self.finals)
         if output_format == "json":
             return render_json(finals, self.insights)
@@ -117,23 +63,16 @@ class StreamTranscript:
         return "\n".join([render(finals, output_format.value), *filter(None, map(render_insight, notes))])
 
 
-#: Seconds until it is tried again after it failed.
-_RETRY_SECONDS = 60.0
-#: Seconds between two versions of the file; what is written takes at most a hundredth of the time.
-_MIN_INTERVAL_SECONDS = 2.0
-_INTERVAL_FACTOR = 100
-
-
 class TranscriptFile:
-    """Writes what was heard into a file: now and then, and at the end; what is there is always whole.
+    """Writes a transcript to a file, repeatedly during the stream and once at its end.
 
-    An older file stays as it is until there is something to write. A pipe gets it once, at the end.
+    Each write is atomic. An existing file is kept until the first write. A pipe is written once, at the end.
 
     Args:
-        path: The file; its ending names the format.
+        path: The file; its extension selects the format.
 
     Raises:
-        ValueError: The ending names none, or the file cannot be written; the message is a sentence.
+        ValueError: The extension is unknown, or the file is not writable; the message is a sentence.
     """
 
     def __init__(self, path: Path) -> None:
@@ -142,8 +81,8 @@ class TranscriptFile:
         try:
             self._format = OutputFormat(path.suffix[1:].lower())
         except ValueError:
-            forms = ", ".join(f".{form}" for form in OutputFormat)
-            raise ValueError(f"{path}: the ending names the format, one of {forms}.") from None
+            extensions = ", ".join(f".{name}" for name in OutputFormat)
+            raise ValueError(f"{path}: the file name must end with one of {extensions}.") from None
         try:
             path.touch()
             self._stream: BinaryIO | None = None
@@ -156,28 +95,28 @@ class TranscriptFile:
 
     @property
     def has_word_times(self) -> bool:
-        """Whether words have times in it."""
+        """Whether the format contains word times."""
         return self._format is not OutputFormat.TXT
 
     def update_if_due(self, transcript: StreamTranscript) -> None:
-        """Write what is there, unless that was done a moment ago.
+        """Write the transcript, unless the last write was too recent.
 
         Raises:
-            ValueError: It cannot be written.
+            ValueError: The file cannot be written; the message is a sentence.
         """
-        begun = time.monotonic()
-        if begun < self._next_write or (self._stream is not None and not self._stream.seekable()):
+        started = time.monotonic()
+        if started < self._next_write or (self._stream is not None and not self._stream.seekable()):
             return
-        self._next_write = begun + _RETRY_SECONDS
+        self._next_write = started + _RETRY_SECONDS
         self.write(transcript)
         now = time.monotonic()
-        self._next_write = now + max(_MIN_INTERVAL_SECONDS, (now - begun) * _INTERVAL_FACTOR)
+        self._next_write = now + max(_MIN_INTERVAL_SECONDS, (now - started) * _INTERVAL_FACTOR)
 
     def write(self, transcript: StreamTranscript) -> None:
-        """Write what is there.
+        """Write the transcript.
 
         Raises:
-            ValueError: It cannot be written.
+            ValueError: The file cannot be written; the message is a sentence.
         """
         data = transcript.render_as(self._format).encode()
         try:
@@ -190,10 +129,66 @@ class TranscriptFile:
             raise ValueError(_render_write_error(self.path, error)) from None
 
     def close(self) -> None:
-        """Write nothing more; what could not be written is told by then."""
+        """Close the file; a write that failed has been reported before."""
         with suppress(OSError):
             if self._stream is not None:
                 self._stream.close()
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace a file atomically; keeps its owner and permissions.
+
+    The file is overwritten in place instead if it has hard links, if its owner cannot be kept, or if no file
+    can be created in its folder.
+
+    Args:
+        path: The file, or a symbolic link to it.
+        data: The new content.
+
+    Raises:
+        OSError: The file cannot be written. It is unchanged unless it was overwritten in place.
+    """
+    path.touch()
+    target = path.resolve()
+    if not target.is_file():  # a pipe
+        target.write_bytes(data)
+    elif target.stat().st_nlink > 1 or not _try_replace(target, data):
+        with target.open("r+b") as file:
+            file.write(data)
+            file.truncate()
+
+
+def _try_replace(target: Path, data: bytes) -> bool:
+    """Replace ``target`` by a new file; return False if permissions prevent that."""
+    try:
+        number, name = mkstemp(".part", f".{target.stem[:40]}.", target.parent)
+    except OSError as error:
+        if error.errno not in _PERMISSION_ERRORS:
+            raise
+        return False
+    try:
+        with open(number, "wb") as file:  # noqa: PTH123  # opened by its descriptor
+            file.write(data)
+            file.flush()
+            os.fsync(number)  # else a power failure could lose both files
+        return _try_move(Path(name), target)
+    finally:
+        with suppress(FileNotFoundError):
+            Path(name).unlink()
+
+
+def _try_move(part: Path, target: Path) -> bool:
+    """Copy the metadata of ``target`` to ``part`` and rename it; return False if that is not permitted."""
+    old = target.stat()
+    try:
+        if (old.st_uid, old.st_gid) != ((new := part.stat()).st_uid, new.st_gid):
+            os.chown(part, old.st_uid, old.st_gid)
+        shutil.copystat(target, part)
+        os.utime(part)
+        part.replace(target)
+    except OSError:  # another user's file, a mount point, or on Windows an open file
+        return False
+    return True
 
 
 def _render_write_error(path: Path, error: OSError) -> str:

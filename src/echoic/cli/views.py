@@ -1,4 +1,4 @@
-"""How a stream looks while it runs."""
+"""Views of a running stream: live captions on a terminal, or a line for each final."""
 
 import sys
 from contextlib import AbstractContextManager
@@ -15,25 +15,25 @@ from echoic.client import Final, Insight, Partial, ReceivedFrame
 from echoic.export.formats import render_insight
 from echoic.export.turns import collect_turns, render_turns
 
-#: Characters after which the view begins a new paragraph even without the end of a sentence.
+#: Characters after which a new paragraph begins even within a sentence.
 _MAX_PARAGRAPH = 240
 _SENTENCE_ENDS = (".", "?", "!")
-#: The speakers' colours, one after the other.
+#: The colours of the speakers, in the order in which they appear.
 _SPEAKER_COLOURS = ("green", "magenta", "blue", "yellow", "cyan", "red")
 
 
 class StreamView(AbstractContextManager["StreamView"], Protocol):
-    """Shows a stream's frames as they come."""
+    """Shows the frames of a stream."""
 
     def show_frame(self, frame: ReceivedFrame) -> None:
-        """Show a partial, a final, an insight."""
+        """Show a frame; kinds that the view does not display are ignored."""
 
     def show_message(self, sentence: str) -> None:
-        """Show a sentence about the stream itself."""
+        """Show a message about the stream."""
 
 
 class PlainView:
-    """A line for each final on stdout, for what is no terminal; what is told goes to stderr."""
+    """Prints a line for each final to stdout, and messages to stderr."""
 
     def __enter__(self) -> Self:
         return self
@@ -44,7 +44,7 @@ class PlainView:
         pass
 
     def show_frame(self, frame: ReceivedFrame) -> None:
-        """Print a final, a line for each who speaks in it, or what the talk came down to."""
+        """Print a final, with a line for each speaker turn, or the insights at the end."""
         if isinstance(frame, Final):
             typer.echo(
                 "".join(f"{strip_control_characters(turn)}\n" for turn in render_turns([frame])), nl=False
@@ -53,12 +53,12 @@ class PlainView:
             typer.echo(f"\n{strip_control_characters(notes)}", nl=False)
 
     def show_message(self, sentence: str) -> None:
-        """Print a sentence about the stream itself."""
+        """Print a message about the stream."""
         print_error(sentence)
 
 
 class LiveView:
-    """Paragraphs on a terminal: what is final stands, what may still change is dim and moves on."""
+    """Shows paragraphs on a terminal: final text stays, the partial is dim and updated in place."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -81,7 +81,7 @@ class LiveView:
         self._display.stop()
 
     def show_frame(self, frame: ReceivedFrame) -> None:
-        """Take a frame into the picture."""
+        """Update the display with a frame."""
         if isinstance(frame, Partial):
             self._partial, self._heard_seconds = strip_control_characters(frame.text), frame.segment_end
         elif isinstance(frame, Final):
@@ -95,7 +95,7 @@ class LiveView:
         self._redraw_paragraph()
 
     def show_message(self, sentence: str) -> None:
-        """Print a sentence above what is being said."""
+        """Print a message above the current paragraph."""
         self._console.print(Text(strip_control_characters(sentence), style="yellow"))
 
     def _append_text(self, speaker: str | None, text: str, start: float) -> None:
@@ -111,7 +111,7 @@ class LiveView:
     def _end_paragraph(self) -> None:
         if self._paragraph:
             line, self._paragraph = self._render_line(self._paragraph_start, self._paragraph), ""
-            self._redraw_paragraph()  # what is printed now stands above the view, which must not show it too
+            self._redraw_paragraph()  # the printed line stands above the display, which must not repeat it
             self._console.print(line)
 
     def _redraw_paragraph(self) -> None:
@@ -120,7 +120,7 @@ class LiveView:
             line.append(f" {self._partial}", style="dim italic")
         else:
             line = _render_clock(self._heard_seconds).append(self._partial, style="dim italic")
-        # As much of its end as there is room for: what is newest is read.
+        # The last rows that fit: the newest text is read.
         rows = line.wrap(self._console, self._console.width)
         self._display.update(Text("\n").join(rows[-max(1, self._console.height - 1) :]))
 
@@ -135,7 +135,7 @@ class LiveView:
 
 
 def build_stdout_view() -> StreamView:
-    """Return the live view on a terminal, else the one that prints a line for each final."""
+    """Return a live view if stdout is a terminal, else a plain view."""
     return LiveView(Console()) if sys.stdout and sys.stdout.isatty() else PlainView()
 
 
