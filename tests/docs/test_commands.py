@@ -1,199 +1,213 @@
-"""Every command in the documents is run, or stands in a table with the reason why it is not."""
+"""Runs the commands of the README and the quick start; checks that all others exist and parse."""
 
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import tomllib
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
 
 import pytest
+import typer
+import typer.core
+import typer.main
 import yaml
 
-from support.documents import GUIDES, ROOT, CommandBlock, find_command_blocks
+from echoic.cli.program import app
+from support.documents import GUIDES, ROOT, find_command_blocks
 from support.server_process import ServerProcess
-from support.shell import REVOKED_KEY_ID, SPOKEN_TEXT, DocumentShell, find_recipe, list_make_commands
+from support.shell import SPOKEN_TEXT, DocumentShell, find_recipe, list_make_commands
 from support.tiny_parakeet import TINY_PARAKEET_FOLDER
 from tools.benchmarks.__main__ import PARTS, SHAPED
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
+#: The documents whose commands are run: one of each kind in ``EXPECTED_OUTPUT``.
+EXECUTED_DOCUMENTS: Final = ("README.md", "docs/quickstart.md")
 _ECHOIC = r"(?:\S*/)?echoic "
-_ABOUT: Final = r"(?:transcribe|stream|eval|keys|keys create|models remove)"
-#: What is said in ``talk.mp4``, in one line or several.
-HEARD: Final = r"\b(?s:.*?)\b".join(SPOKEN_TEXT.split())
-#: How a microphone ends here, where nobody presses Ctrl-C.
+#: The words of ``talk.mp4``, on one line or on several.
+SPOKEN_PATTERN: Final = r"\b(?s:.*?)\b".join(SPOKEN_TEXT.split())
+#: The message at the end of a recording from the fake microphone, which has no Ctrl-C.
 UNPLUGGED: Final = "delivers no audio any more; the transcript ends here."
-#: What is run, by how it begins, and a pattern of what it then says. The first that fits counts.
-RUN: Final = (
-    (r"make (?:run|demo)$", "see the line that it runs"),
-    (rf"{_ECHOIC}{_ABOUT}$", r"Usage: echoic"),  # only named: its help is there
+#: Patterns of commands, and of their output. The first that matches counts.
+EXPECTED_OUTPUT: Final = (
     (rf"{_ECHOIC}transcribe \S+ --format srt", rf"00:00:0\d,\d+ --> 00:00:0\d,\d+\n{SPOKEN_TEXT}"),
     (rf"{_ECHOIC}transcribe \S+ --diarize", rf"SPEAKER_00: {SPOKEN_TEXT}"),
-    (rf"{_ECHOIC}transcribe ", rf"^{SPOKEN_TEXT}$"),
+    (rf"{_ECHOIC}transcribe \S", rf"^{SPOKEN_TEXT}$"),
     (
         rf"{_ECHOIC}eval recordings.tsv .*--model",
         r"moonshine-tiny-en +1 of 1 +streamed(?s:.)*parakeet\S* +1 of 1 ",
     ),
-    (rf"{_ECHOIC}(?:models get|models)$", r"parakeet-tdt-0.6b-v3-onnx +parakeet-onnx|parakeet-onnx +there"),
     (rf"{_ECHOIC}models get \S+", r"/?models/\S+$"),
-    (rf"{_ECHOIC}models remove \S+", r"emoved"),
-    (rf"{_ECHOIC}keys create \w+", r"^echoic_[0-9a-f]{12}_"),
-    (rf"{_ECHOIC}keys list", r"anna"),
-    (rf"{_ECHOIC}keys revoke {REVOKED_KEY_ID}", REVOKED_KEY_ID),
-    (rf"{_ECHOIC}keys tier anna standard", r"standard"),
-    (rf"{_ECHOIC}stream talk.mp4", HEARD),
-    (rf"(?:(?:ffmpeg|arecord|sox) .*\| )?{_ECHOIC}listen", HEARD),
+    (rf"{_ECHOIC}stream talk.mp4", SPOKEN_PATTERN),
+    (rf"ffmpeg .*\| {_ECHOIC}listen", SPOKEN_PATTERN),
+    (rf"{_ECHOIC}listen", SPOKEN_PATTERN),
     (rf"{_ECHOIC}demo", r"\w"),
     (rf"{_ECHOIC}doctor", r"The server can work here\."),
-    (rf"{_ECHOIC}alive", r""),
     (rf"{_ECHOIC}serve", r"http://(?:127\.0\.0\.1|localhost):\d+/"),
-    (r"sqlite3 ", r"^$"),
     (r"curl \S+/status$", r'"available_models": *\['),
-    (r"\S*python examples/captions.py talk.mp4", HEARD),
+    (r"\S*python examples/captions.py talk.mp4", SPOKEN_PATTERN),
 )
-#: What leaves something behind that another command wants.
-_LEAVES: Final = r"echoic (?:keys create|models get) "
-#: What stands before a command that is run; ``support.shell`` leaves out what cannot be had here.
-_BEFORE: Final = (
-    r"(?:[A-Z_]+=\S+ |sudo --user=\w+ |env |docker exec \w+ |docker compose \S+ \S+ run --rm \w+ )*"
-)
+_ENVIRONMENT: Final = r"(?:[A-Z_]+=\S+ )*"
 
 
-def ours(line: str) -> None:
-    """The extras and folders that pip is given are there."""
+def check_extras(line: str) -> None:
+    """Check that the extras and folders of a ``pip`` command exist."""
     extras = re.findall(r"\[([\w,]+)\]", line)
     assert {extra for found in extras for extra in found.split(",")} <= set(PROJECT["optional-dependencies"])
     assert "./" not in line or (ROOT / line.split("./")[1] / "pyproject.toml").exists()
 
 
-def a_target(line: str) -> None:
-    """The Makefile has the target."""
-    list_make_commands(
-        *re.findall(r'[A-Z]+="[^"]*"|[^\s"]+', line.removeprefix("sudo ").removeprefix("make "))[:1]
-    )
+def check_target(line: str) -> None:
+    """Check that the Makefile has the target."""
+    arguments = line.removeprefix("sudo ").removeprefix("make ")
+    list_make_commands(*re.findall(r'[A-Z]+="[^"]*"|[^\s"]+', arguments)[:1])
 
 
-def parts(line: str) -> None:
-    """The parts of the benchmarks are there, and so is the module."""
+def check_benchmarks(line: str) -> None:
+    """Check that the module and the parts of the benchmarks exist."""
     module, *arguments = line.partition(" -m ")[2].split()
-    assert (ROOT / (module.replace(".", "/") + ".py")).exists() or (
-        ROOT / module.replace(".", "/") / "__main__.py"
-    ).exists()
+    place = ROOT / module.replace(".", "/")
+    assert place.with_suffix(".py").exists() or (place / "__main__.py").exists()
     if module == "tools.benchmarks":
         named = [word for word in arguments[: (*arguments, "--").index("--")] if word.islower()]
         assert {word for word in named if not word.startswith("-")} <= {*PARTS, *SHAPED}
 
 
-def containers(line: str) -> None:
-    """The files, extras and services are there."""
+def check_containers(line: str) -> None:
+    """Check that the files, extras and services of a ``docker`` command exist."""
     if extras := re.search(r"EXTRAS=(\S+)", line):
-        ours(f"[{extras[1]}]")
+        check_extras(f"[{extras[1]}]")
     if file := re.search(r"-f (\S+)", line):
         services = yaml.safe_load((ROOT / file[1]).read_text("utf-8"))["services"]
         assert set(re.findall(r"--scale (\w+)=", line)) <= set(services)
 
 
-def files(line: str) -> None:
-    """The files of the project are there."""
+def check_files(line: str) -> None:
+    """Check that the project's files in a command exist."""
     for file in re.findall(r"(?:^| )((?:deploy|tests)/\S+)", line):
         assert (ROOT / file).exists(), file
 
 
-def nothing(_: str) -> None:
-    """Another's program: nothing of ours is in it."""
+def check_nothing(_: str) -> None:
+    """Accept a command of another program, with nothing of this project in it."""
 
 
 PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-#: What is not run: how it begins, why not, and what is looked at in its place.
-NOT_RUN: Final[tuple[tuple[str, str, Callable[[str], None]], ...]] = (
-    (r"(?:sudo )?make (?:setup|test|picture|lint|audit|bench|docs)\b", "takes minutes", a_target),
-    (r"pip (?:un)?install ", "fetches packages", ours),
-    (r"(?:\S*/)?python -m echoic.server.settings.document", "tests/docs/test_settings_document.py", nothing),
-    (r"(?:\S*/)?python -m tools.benchmarks", "takes minutes", parts),
-    (rf"{_ECHOIC}models optimize", "takes minutes: tests/unit/cli/test_optimize.py", nothing),
-    (r"(?:\S*python -m )?pytest tests/", "takes a minute", files),
-    (r"(?:\w+=\S+ )?docker (?:build|run|restart|compose \S+ \S+ up)\b", "needs Docker", containers),
-    (r"(?:sudo )?git clone", "wants the repository's address", nothing),
-    (r"sudo (?:useradd|cp|mkdir|install) ", "changes the machine", files),
-    (
-        r"(?:sudo )?systemctl |systemd-analyze ",
-        "needs systemd: tests/integration/deploy/test_files.py",
-        files,
-    ),
-    (r"(?:\w+=\S+ )?ollama serve|llama-server |vllm serve ", "a language model's server", nothing),
-    (r"kill -9", "a fault, no command: tests/integration/faults", nothing),
+#: Commands of other programs: a pattern, the reason why they are not run, and the check instead.
+OTHER_PROGRAMS: Final[tuple[tuple[str, str, Callable[[str], None]], ...]] = (
+    (r"(?:sudo )?make (?:setup|test|picture|lint|audit|bench|docs)\b", "takes minutes", check_target),
+    (r"pip (?:un)?install ", "fetches packages", check_extras),
+    (r"(?:\S*/)?python -m echoic.server.settings.document", "test_settings_document.py", check_nothing),
+    (r"(?:\S*/)?python -m tools.benchmarks", "takes minutes", check_benchmarks),
+    (r"(?:\S*python -m )?pytest tests/", "takes a minute", check_files),
+    (r"(?:\w+=\S+ )?docker (?:build|run|restart|compose \S+ \S+ up)\b", "needs Docker", check_containers),
+    (r"(?:sudo )?git clone", "wants the repository's address", check_nothing),
+    (r"sudo (?:useradd|cp|mkdir|install) ", "changes the machine", check_files),
+    (r"(?:sudo )?systemctl |systemd-analyze ", "needs systemd: integration/deploy/test_files.py", check_files),
+    (r"(?:\w+=\S+ )?ollama serve|llama-server |vllm serve ", "a language model's server", check_nothing),
+    (r"kill -9", "a fault, no command: tests/integration/faults", check_nothing),
+    (r"sqlite3 ", "a backup by another program", check_nothing),
 )
 
 
-def bare(line: str) -> str:
-    """Return a line without the folder of its program."""
-    return line.replace(".venv/bin/", "")
+def resolve_command(line: str) -> str:
+    """Return the command that a line runs: the recipe of ``make run`` and ``make demo``."""
+    return find_recipe(line.removeprefix("make ")) if re.fullmatch("make (?:run|demo)", line) else line
 
 
-def all_passages() -> list[CommandBlock]:
-    """Return what is to be tried: each line once, unless those after it want what it leaves behind."""
-    found = [passage for document in GUIDES for passage in find_command_blocks(document)]
-    found.sort(key=lambda passage: -len(passage.lines))
-    kept: list[CommandBlock] = []
-    seen: set[str] = set()
-    for passage in found:
-        lines = [line for line in passage.lines if bare(line) not in seen or re.search(_LEAVES, line)]
-        if set(map(bare, lines)) - seen:
-            kept.append(CommandBlock(passage.document, tuple(lines)))
-        seen |= set(map(bare, lines))
-    return kept
+def find_pattern(line: str) -> tuple[str, str] | None:
+    """Return the row of ``EXPECTED_OUTPUT`` that matches a command."""
+    return next((row for row in EXPECTED_OUTPUT if re.match(_ENVIRONMENT + row[0], line)), None)
 
 
-def says(line: str) -> str | None:
-    """Return what a line that is run should say."""
-    return next((said for begins, said in RUN if re.match(_BEFORE + begins, line)), None)
+def list_commands() -> dict[str, str]:
+    """Return the commands of all documents, each with the first document that has it."""
+    commands: dict[str, str] = {}
+    for document in GUIDES:
+        for block in find_command_blocks(document):
+            for line in block.lines:
+                commands.setdefault(resolve_command(line).replace(".venv/bin/", ""), block.document)
+    return commands
+
+
+def list_executed_commands() -> dict[str, str]:
+    """Return a command for each row of ``EXPECTED_OUTPUT``, with the pattern of its output."""
+    executed: dict[str, str] = {}
+    matched: set[str] = set()
+    for line, document in COMMANDS.items():
+        row = find_pattern(line)
+        if document in EXECUTED_DOCUMENTS and row is not None and row[0] not in matched:
+            matched.add(row[0])
+            executed[line] = row[1]
+    return executed
+
+
+COMMANDS: Final = list_commands()
+EXECUTED_COMMANDS: Final = list_executed_commands()
 
 
 @pytest.fixture(scope="module")
-def place() -> Iterator[str]:
-    """A server as those who read the documents have it, whose Parakeet is the tiny one."""
+def address() -> Iterator[str]:
+    """The address of a server as the documents start it, with the tiny Parakeet."""
     with ServerProcess(
         scripted_engine="no", parakeet_onnx_dir=str(TINY_PARAKEET_FOLDER), preload_model="parakeet"
     ) as server:
         yield server.address
 
 
-def command_of(line: str) -> str:
-    """Return the command that does what a line says: of a target that only runs one, that one."""
-    return find_recipe(line.removeprefix("make ")) if re.fullmatch("make (?:run|demo)", line) else line
+@pytest.mark.parametrize("line", EXECUTED_COMMANDS)
+def test_a_command_of_the_quick_start_has_the_expected_output(
+    line: str, address: str, tmp_path: Path
+) -> None:
+    if shutil.which(line.split()[0]) is None and line.startswith("curl"):
+        pytest.skip("needs curl")
+    with DocumentShell(tmp_path, address) as shell:
+        run = shell.run_server_line if re.search(rf"{_ECHOIC}serve", line) else shell.run_line
+        code, output = run(line)
+    assert code == (1 if UNPLUGGED in output else 0), output
+    assert re.search(EXECUTED_COMMANDS[line], output, re.MULTILINE), output
 
 
-def check(line: str, shell: DocumentShell) -> None:
-    """Run a line as it stands in a document, but for what ``support.shell`` puts in place."""
-    line = command_of(line)
-    expected = says(line)
-    assert expected is not None, line
-    if re.search(rf"{_ECHOIC}serve", line):
-        code, said = shell.run_server_line(line)
-    elif expected.startswith("Usage"):
-        code, said = shell.run_line(f"{line} --help")
-    else:
-        code, said = shell.run_line(line)
-    assert code == (1 if UNPLUGGED in said else 0), said
-    assert re.search(expected, said, re.MULTILINE), said
+@pytest.mark.parametrize("line", COMMANDS)
+def test_a_command_exists_and_parses(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checks = [check for pattern, _, check in OTHER_PROGRAMS if re.match(pattern, line)]
+    if checks:
+        checks[0](line)
+    elif line not in EXECUTED_COMMANDS:
+        with DocumentShell(tmp_path, "127.0.0.1:8000") as shell:
+            monkeypatch.chdir(tmp_path)
+            words = shlex.split(shell.substitute_line(line), comments=True)
+        assert "echoic" in words, "neither a command of echoic nor in a table"
+        parse_arguments(words[words.index("echoic") + 1 :])
 
 
-@pytest.mark.parametrize("passage", all_passages(), ids=lambda one: f"{one.document}: {one.lines[0]}")
-def test_every_command_does_what_the_document_says(passage: CommandBlock, place: str, tmp_path: Path) -> None:
-    with DocumentShell(tmp_path, place) as shell:
-        for line in passage.lines:
-            instead = [look for begins, _, look in NOT_RUN if re.match(begins, line)]
-            if instead:
-                instead[0](line)
-            elif shutil.which(line.split()[0]) or line.split()[0] not in {"curl", "sqlite3"}:
-                check(line, shell)
+def parse_arguments(words: list[str]) -> None:
+    """Parse the arguments of ``echoic``; a command without arguments is asked for its help.
+
+    Raises:
+        typer.BadParameter: An option or an argument is wrong.
+        KeyError: There is no such command.
+    """
+    command: object = typer.main.get_command(app)
+    while isinstance(command, typer.core.TyperGroup) and words and not words[0].startswith("-"):
+        command, words = command.commands[words[0]], words[1:]
+    assert isinstance(command, typer.core.TyperGroup | typer.core.TyperCommand)
+    try:
+        command.make_context("echoic", words or ["--help"])
+    except typer.Exit as done:
+        assert done.exit_code == 0  # noqa: PT017  # an exit is how help ends
 
 
-def test_nothing_stands_in_the_tables_that_is_in_no_document() -> None:
-    lines = [line for passage in all_passages() for line in passage.lines]
-    lines += [command_of(line) for line in lines]
-    for begins in (*(_BEFORE + row[0] for row in RUN), *(row[0] for row in NOT_RUN)):
-        assert any(re.match(begins, line) for line in lines), begins
+def test_wrong_arguments_do_not_parse() -> None:
+    with pytest.raises(KeyError):
+        parse_arguments(["transcribble", "talk.mp4"])
+    with pytest.raises(Exception, match="No such option"):
+        parse_arguments(["transcribe", "--fromat", "srt", "talk.mp4"])
+
+
+def test_each_row_of_the_tables_matches_a_command() -> None:
+    assert set(EXECUTED_COMMANDS.values()) == {output for _, output in EXPECTED_OUTPUT}
+    for pattern, *_ in OTHER_PROGRAMS:
+        assert any(re.match(pattern, line) for line in COMMANDS), pattern
