@@ -12,8 +12,8 @@ from echoic.quotas.ledger import QuotaLedger, QuotaPolicy
 from echoic.quotas.model import QuotaUsage
 from echoic.quotas.tiers import Tiers
 from support.database_servers import ValkeyServer
+from support.quota_stores import ANN, ONE_STREAM, RATE, SECOND, request_audio
 from support.timing import WAIT_SECONDS
-from unit.quotas.test_ledger import ANN, ONE_STREAM, RATE, SECOND, request_audio
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

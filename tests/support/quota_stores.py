@@ -1,4 +1,4 @@
-"""Fixtures of quota stores, in memory and in Valkey."""
+"""Quota stores in memory and in Valkey, and what tests of the ledger share."""
 
 from __future__ import annotations
 
@@ -9,8 +9,16 @@ import pytest
 
 from echoic.quotas.memory import MemoryQuotaStore
 from echoic.quotas.model import QuotaStore
+from echoic.quotas.stream_quota import StreamQuota
+from echoic.quotas.tiers import Tiers
 from support.database_servers import ValkeyServer
 from support.timing import WAIT_SECONDS
+
+RATE = 16_000
+SECOND = 1_000_000
+#: A user and its tier.
+ANN = ("ann", "small")
+ONE_STREAM = Tiers().with_overrides({"small": {"concurrent_streams": 1}})
 
 _numbers = count()
 
@@ -39,3 +47,10 @@ async def store(fresh: MakeStore) -> AsyncIterator[QuotaStore]:
     store = fresh()
     yield store
     await store.close()
+
+
+async def request_audio(quota: StreamQuota, samples: int, rate: int = RATE) -> int:
+    """Request samples until the quota answers, as a connection does; return how many it granted."""
+    while (granted := quota.grant_audio(samples, rate)) is None:
+        await quota.wait_for_grant()
+    return granted

@@ -76,7 +76,7 @@ class ServerProcess:
         raise AssertionError("it ended before it said where it is")
 
     def wait_for_exit(self) -> tuple[int, str]:
-        """Wait until the process ends; return its exit code and its log. ``stdout_lines`` is then complete."""
+        """Wait until the process ends; return its exit code and log. ``stdout_lines`` is then complete."""
         out, _ = self.process.communicate(timeout=WAIT_SECONDS)
         self.stdout_lines += out.splitlines()
         self._log.seek(0)

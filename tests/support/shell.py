@@ -98,7 +98,7 @@ class DocumentShell:
         return done.returncode, done.stdout
 
     def run_server_line(self, line: str) -> tuple[int, str]:
-        """Start a server with a line of a document and stop it when it prints its address; as ``run_line``."""
+        """Start a server with a line of a document, and stop it once it prints its address."""
         with subprocess.Popen(
             [
                 "/bin/bash",

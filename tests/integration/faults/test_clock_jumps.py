@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from echoic.client import Stream
 
-AUDIO = draw_words(["one", "two", "three", "four", "five"] * 10)
+AUDIO = draw_words(["one", "two", "three", "four", "five"] * 4)
 SECONDS = len(AUDIO) / 16_000
 HOUR = timedelta(hours=1)
 LIMITS = json.dumps({"standard": {"daily_minutes": 100, "concurrent_streams": 3}})

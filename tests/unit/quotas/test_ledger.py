@@ -10,20 +10,16 @@ from echoic.quotas.ledger import QuotaLedger, QuotaPolicy
 from echoic.quotas.memory import MemoryQuotaStore
 from echoic.quotas.model import QuotaUsage
 from echoic.quotas.tiers import Tiers
+from support.quota_stores import ANN, ONE_STREAM, RATE, SECOND, request_audio
 from support.timing import run_in_virtual_time
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from echoic.quotas.model import QuotaStore
-    from echoic.quotas.stream_quota import StreamQuota
 
-RATE = 16_000
-SECOND = 1_000_000
-ANN = ("ann", "small")
 #: Twelve seconds of audio, two streams.
 TIERS = Tiers().with_overrides({"small": {"daily_minutes": 0.2, "concurrent_streams": 2}})
-ONE_STREAM = Tiers().with_overrides({"small": {"concurrent_streams": 1}})
 
 
 @pytest.fixture
@@ -36,13 +32,6 @@ async def ledger(store: QuotaStore, refusals: list[str]) -> AsyncIterator[QuotaL
     ledger = QuotaLedger(store, QuotaPolicy(TIERS, count_refusal=refusals.append))
     yield ledger
     await ledger.close()
-
-
-async def request_audio(quota: StreamQuota, samples: int, rate: int = RATE) -> int:
-    """Request samples until they are granted, as a connection does; return how many were."""
-    while (granted := quota.grant_audio(samples, rate)) is None:
-        await quota.wait_for_grant()
-    return granted
 
 
 @pytest.mark.parametrize("frame", [160, 1_600, 8_000, 31_999])
