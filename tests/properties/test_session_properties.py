@@ -45,17 +45,17 @@ READINGS = st.sampled_from([STATEFUL, OVERLAP, LOCAL_AGREEMENT, STEPPED])
 VOICES = st.sampled_from([None, PlateauDetector])
 
 
-def config_of(durations: tuple[float, float], **more: object) -> Json:
+def build_config(durations: tuple[float, float], **more: object) -> Json:
     chunk, overlap = durations
     return {"type": "config", "chunk_duration": chunk, "overlap_duration": overlap, **more}
 
 
-def spoken(frames: list[Json]) -> list[str]:
+def list_words(frames: list[Json]) -> list[str]:
     """Return the words of all transcripts, in order."""
     return " ".join(frame_texts(frames, "full_transcript")).split()
 
 
-def tell(
+def run_conversation(
     play: SessionDriver,
     speech: SpokenWords,
     places: list[int],
@@ -64,21 +64,21 @@ def tell(
 ) -> list[Json]:
     """Send the speech in pieces, commits after some of them and at the end."""
     coding = coding or SampleCoding(speech.rate)
-    for number, piece in enumerate(cut_bytes(coding.encode(speech.samples), coding.frame_bytes, places)):
+    for read_number, piece in enumerate(cut_bytes(coding.encode(speech.samples), coding.frame_bytes, places)):
         play.send(piece)
-        if number in commits:
+        if read_number in commits:
             play.send(COMMIT)
     play.send(COMMIT)
     return play.frames
 
 
-def number(frame: Json, key: str) -> float:
+def read_number(frame: Json, key: str) -> float:
     value = frame[key]
     assert isinstance(value, int | float)
     return value
 
 
-class Hearing(ScriptedEngine):
+class WindowRecorder(ScriptedEngine):
     """Remembers the windows that finals were decoded from."""
 
     def __init__(self, requirements: EngineRequirements) -> None:
@@ -93,7 +93,7 @@ class Hearing(ScriptedEngine):
 
 
 @given(st.data(), CHUNK_AND_OVERLAP, CODINGS, READINGS, VOICES)
-def test_any_cut_into_messages_gives_the_same_windows_and_the_same_finals(
+def test_windows_and_finals_do_not_depend_on_the_messages(
     data: st.DataObject,
     durations: tuple[float, float],
     coding: SampleCoding,
@@ -103,10 +103,10 @@ def test_any_cut_into_messages_gives_the_same_windows_and_the_same_finals(
     speech = data.draw(spoken_words(rate=coding.rate))
     heard, said = [], []
     for places in ([], data.draw(cut_places(len(speech.samples)))):
-        engine = Hearing(needs)
+        engine = WindowRecorder(needs)
         play = SessionDriver(engine, Session(voice))
-        play.send(config_of(durations, enable_partial=False, **coding.config_values))
-        tell(play, speech, places, coding)
+        play.send(build_config(durations, enable_partial=False, **coding.config_values))
+        run_conversation(play, speech, places, coding)
         heard.append(engine.heard)
         said.append(play.frames)
     assert said[0] == said[1]
@@ -114,7 +114,7 @@ def test_any_cut_into_messages_gives_the_same_windows_and_the_same_finals(
 
 
 @given(st.data(), CHUNK_AND_OVERLAP, VOICES)
-def test_partials_between_change_no_final(
+def test_partials_change_no_final(
     data: st.DataObject, durations: tuple[float, float], voice: Callable[[], VoiceActivityDetector] | None
 ) -> None:
     speech = data.draw(spoken_words())
@@ -122,13 +122,15 @@ def test_partials_between_change_no_final(
     frames = []
     for partial in (True, False):
         play = SessionDriver(ScriptedEngine(), Session(voice))
-        play.send(config_of(durations, enable_partial=partial, partial_interval=0.1, min_partial_duration=0))
-        frames.append(tell(play, speech, places))
+        play.send(
+            build_config(durations, enable_partial=partial, partial_interval=0.1, min_partial_duration=0)
+        )
+        frames.append(run_conversation(play, speech, places))
     assert [f for f in frames[0] if f["type"] in ("final", "full_transcript")] == frames[1][1:]
 
 
 @given(st.data(), CHUNK_AND_OVERLAP, VOICES, st.sampled_from([STATEFUL, OVERLAP, LOCAL_AGREEMENT]))
-def test_the_pace_of_partials_changes_no_final(
+def test_reducing_partials_changes_no_final(
     data: st.DataObject,
     durations: tuple[float, float],
     voice: Callable[[], VoiceActivityDetector] | None,
@@ -139,7 +141,7 @@ def test_the_pace_of_partials_changes_no_final(
     frames = []
     for paces in (st.just(1), st.sampled_from([1, 2, 4, 64])):
         play = SessionDriver(ScriptedEngine(needs), Session(voice))
-        play.send(config_of(durations, partial_interval=0.1, min_partial_duration=0))
+        play.send(build_config(durations, partial_interval=0.1, min_partial_duration=0))
         for piece in cut_bytes(SampleCoding(speech.rate).encode(speech.samples), 4, places):
             play.session.partial_every = data.draw(paces)
             play.send(piece)
@@ -156,22 +158,28 @@ def test_every_sample_is_new_exactly_once(
     places = data.draw(cut_places(samples))
     commits = data.draw(st.sets(st.integers(0, len(places)), max_size=4))
     play = SessionDriver(build_fixed_engine("foo"))
-    play.send(config_of(durations, enable_partial=False, sample_rate=rate))
-    tell(play, SpokenWords((), rate, np.zeros(samples, np.float32)), places, commits=tuple(commits))
+    play.send(build_config(durations, enable_partial=False, sample_rate=rate))
+    run_conversation(
+        play, SpokenWords((), rate, np.zeros(samples, np.float32)), places, commits=tuple(commits)
+    )
     finals = filter_frames(play.frames, "final")
-    edges = [0.0, *(number(f, "segment_end") for f in finals)]
+    edges = [0.0, *(read_number(f, "segment_end") for f in finals)]
     assert [f["segment_start"] for f in finals] == edges[:-1]
     assert edges[-1] == pytest.approx(samples / rate, abs=1e-6)
     assert [f["segment_id"] for f in finals] == list(range(1, len(finals) + 1))
     for final, (start, end) in zip(finals, pairwise(edges), strict=True):
-        assert number(final, "new_audio_duration") == pytest.approx(end - start, abs=3e-6)
-        assert number(final, "overlap") == pytest.approx(min(durations[1], start), abs=1e-4)
-        assert number(final, "chunk_start") == pytest.approx(start - number(final, "overlap"), abs=3e-6)
-        assert number(final, "chunk_duration") == pytest.approx(end - number(final, "chunk_start"), abs=3e-6)
+        assert read_number(final, "new_audio_duration") == pytest.approx(end - start, abs=3e-6)
+        assert read_number(final, "overlap") == pytest.approx(min(durations[1], start), abs=1e-4)
+        assert read_number(final, "chunk_start") == pytest.approx(
+            start - read_number(final, "overlap"), abs=3e-6
+        )
+        assert read_number(final, "chunk_duration") == pytest.approx(
+            end - read_number(final, "chunk_start"), abs=3e-6
+        )
 
 
 @given(st.data(), CHUNK_AND_OVERLAP, CODINGS, VOICES)
-def test_an_engine_that_carries_its_state_doubles_and_loses_no_word(
+def test_a_stateful_engine_neither_repeats_nor_loses_words(
     data: st.DataObject,
     durations: tuple[float, float],
     coding: SampleCoding,
@@ -181,26 +189,28 @@ def test_an_engine_that_carries_its_state_doubles_and_loses_no_word(
     places = data.draw(cut_places(len(speech.samples)))
     commits = data.draw(st.sets(st.integers(0, len(places)), max_size=4))
     play = SessionDriver(ScriptedEngine(STATEFUL), Session(voice))
-    play.send(config_of(durations, **coding.config_values))
-    frames = tell(play, speech, places, coding, tuple(commits))
-    assert spoken(frames) == list(speech.words)
+    play.send(build_config(durations, **coding.config_values))
+    frames = run_conversation(play, speech, places, coding, tuple(commits))
+    assert list_words(frames) == list(speech.words)
     assert " ".join(frame_texts(frames)).split() == list(speech.words)
 
 
 @given(st.data(), st.sampled_from([0.0, 0.1, 0.4]), st.sampled_from([0.1, 0.5, 1.0]))
-def test_a_right_context_doubles_and_loses_no_word(data: st.DataObject, right: float, left: float) -> None:
+def test_a_right_context_neither_repeats_nor_loses_words(
+    data: st.DataObject, right: float, left: float
+) -> None:
     speech = data.draw(spoken_words())
     places = data.draw(cut_places(len(speech.samples)))
     commits = data.draw(st.sets(st.integers(0, len(places)), max_size=4))
     play = SessionDriver(
         ScriptedEngine(EngineRequirements("stateful", left_context=left, right_context=right))
     )
-    play.send(config_of(data.draw(CHUNK_AND_OVERLAP)))
-    assert spoken(tell(play, speech, places, commits=tuple(commits))) == list(speech.words)
+    play.send(build_config(data.draw(CHUNK_AND_OVERLAP)))
+    assert list_words(run_conversation(play, speech, places, commits=tuple(commits))) == list(speech.words)
 
 
 @given(st.data(), CHUNK_AND_OVERLAP, VOICES)
-def test_an_engine_with_times_doubles_and_loses_no_word(
+def test_word_times_neither_repeat_nor_lose_words(
     data: st.DataObject, durations: tuple[float, float], voice: Callable[[], VoiceActivityDetector] | None
 ) -> None:
     assume(durations[1])  # without an overlap a cut word is two words to an engine without state
@@ -208,17 +218,17 @@ def test_an_engine_with_times_doubles_and_loses_no_word(
     places = data.draw(cut_places(len(speech.samples)))
     commits = data.draw(st.sets(st.integers(0, len(places)), max_size=4))
     play = SessionDriver(TimedScripted(), Session(voice))
-    play.send(config_of(durations))
-    assert spoken(tell(play, speech, places, commits=tuple(commits))) == list(speech.words)
+    play.send(build_config(durations))
+    assert list_words(run_conversation(play, speech, places, commits=tuple(commits))) == list(speech.words)
 
 
 @given(st.data(), CHUNK_AND_OVERLAP, READINGS)
-def test_after_reset_a_session_is_a_fresh_one(
+def test_a_reset_session_equals_a_fresh_one(
     data: st.DataObject, durations: tuple[float, float], needs: EngineRequirements
 ) -> None:
     old, fresh = SessionDriver(ScriptedEngine(needs)), SessionDriver(ScriptedEngine(needs))
     for play in (old, fresh):
-        play.send(config_of(durations))
+        play.send(build_config(durations))
     before, after = data.draw(spoken_words()), data.draw(spoken_words())
     places = data.draw(cut_places(len(before.samples)))
     for piece in cut_bytes(before.samples.tobytes(), 4, places):
@@ -227,12 +237,12 @@ def test_after_reset_a_session_is_a_fresh_one(
     places = data.draw(cut_places(len(after.samples)))
     for play in (old, fresh):
         play.frames.clear()
-        tell(play, after, places)
+        run_conversation(play, after, places)
     assert old.frames == fresh.frames
 
 
 @given(st.data(), CHUNK_AND_OVERLAP, st.integers(0, 2**32), READINGS)
-def test_decodes_that_finish_in_any_order_give_the_same_frames(
+def test_the_order_of_decodes_changes_no_frame(
     data: st.DataObject, durations: tuple[float, float], seed: int, needs: EngineRequirements
 ) -> None:
     speech = data.draw(spoken_words())
@@ -240,22 +250,22 @@ def test_decodes_that_finish_in_any_order_give_the_same_frames(
     frames = []
     for shuffle in (None, seed):
         play = SessionDriver(ScriptedEngine(needs), shuffle_seed=shuffle)
-        play.send(config_of(durations))
-        frames.append(tell(play, speech, places))
+        play.send(build_config(durations))
+        frames.append(run_conversation(play, speech, places))
     assert frames[0] == frames[1]
 
 
 @given(st.data(), CHUNK_AND_OVERLAP, READINGS)
-def test_however_late_decodes_finish_the_finals_are_the_same(
+def test_late_decodes_change_no_final(
     data: st.DataObject, durations: tuple[float, float], needs: EngineRequirements
 ) -> None:
     speech = data.draw(spoken_words())
     places = data.draw(cut_places(len(speech.samples)))
     prompt = SessionDriver(ScriptedEngine(needs))
-    prompt.send(config_of(durations))
-    tell(prompt, speech, places)
+    prompt.send(build_config(durations))
+    run_conversation(prompt, speech, places)
     late = SessionDriver(ScriptedEngine(needs))
-    late.send(config_of(durations))
+    late.send(build_config(durations))
     for piece in cut_bytes(speech.samples.tobytes(), 4, places):
         late.perform_effects(late.session.receive(Audio(piece)))
         while keys := [decode.key for decode in late.open_decodes]:
@@ -286,7 +296,7 @@ FRAMES: st.SearchStrategy[Json | bytes] = st.sampled_from(
 
 
 @given(st.lists(FRAMES, max_size=12), st.lists(FRAMES, max_size=6), st.booleans())
-def test_nothing_follows_the_close(
+def test_nothing_follows_a_close(
     before: list[Json | bytes],
     after: list[Json | bytes],
     stop: bool,  # noqa: FBT001  # Hypothesis draws it
@@ -305,7 +315,7 @@ def test_nothing_follows_the_close(
 
 
 @given(st.lists(FRAMES, max_size=15))
-def test_the_clock_and_the_ids_only_go_forward_until_a_reset(frames: list[Json | bytes]) -> None:
+def test_clock_and_ids_only_increase_until_a_reset(frames: list[Json | bytes]) -> None:
     play = SessionDriver(build_fixed_engine("foo"))
     for frame in frames:
         play.send(frame)
@@ -320,7 +330,7 @@ def test_the_clock_and_the_ids_only_go_forward_until_a_reset(frames: list[Json |
         assert second["segment_start"] == first["segment_end"]
 
 
-def refusals(seed: int, count: int, config: StreamConfig) -> list[str | bytes]:
+def list_refused_messages(seed: int, count: int, config: StreamConfig) -> list[str | bytes]:
     """Return so many messages that are wrong in a session with this config."""
     return list(islice((m for m in generate_random_messages(seed) if is_refused(m, config)), count))
 
@@ -337,7 +347,7 @@ def is_refused(message: str | bytes, config: StreamConfig) -> bool:
     return False
 
 
-def offer(play: SessionDriver, message: str | bytes) -> None:
+def send_message(play: SessionDriver, message: str | bytes) -> None:
     """Send a message as the server does: what is no frame is an error of its own."""
     try:
         frame = decode_message(message)
@@ -349,7 +359,7 @@ def offer(play: SessionDriver, message: str | bytes) -> None:
 
 
 @given(st.data(), CHUNK_AND_OVERLAP, st.integers(0, 2**32))
-def test_garbage_between_messages_is_answered_and_changes_nothing_else(
+def test_garbage_between_messages_changes_nothing(
     data: st.DataObject, durations: tuple[float, float], seed: int
 ) -> None:
     speech = data.draw(spoken_words())
@@ -357,15 +367,17 @@ def test_garbage_between_messages_is_answered_and_changes_nothing_else(
     clean, dirty = SessionDriver(ScriptedEngine()), SessionDriver(ScriptedEngine())
     chunk, overlap = durations
     bad = iter(
-        refusals(seed, 3 * (len(places) + 2), StreamConfig(chunk_duration=chunk, overlap_duration=overlap))
+        list_refused_messages(
+            seed, 3 * (len(places) + 2), StreamConfig(chunk_duration=chunk, overlap_duration=overlap)
+        )
     )
     for play in (clean, dirty):
-        play.send(config_of(durations))
+        play.send(build_config(durations))
     for piece in cut_bytes(speech.samples.tobytes(), 4, places):
         clean.send(piece)
         for message in islice(bad, 3):
             before = len(dirty.frames)
-            offer(dirty, message)
+            send_message(dirty, message)
             (answer,) = dirty.frames[before:]
             assert answer["type"] == "error"
             assert answer["code"] in set(ErrorCode)
@@ -377,7 +389,7 @@ def test_garbage_between_messages_is_answered_and_changes_nothing_else(
 
 @pytest.mark.parametrize("reading", ["stateful", "overlap", "local_agreement"])
 @pytest.mark.parametrize("voice", [None, PlateauDetector])
-def test_an_hour_of_audio_is_held_for_less_than_a_minute(
+def test_an_hour_of_audio_is_processed_in_constant_memory(
     reading: str, voice: Callable[[], VoiceActivityDetector] | None
 ) -> None:
     rate = 16_000

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 ROUNDING = 2e-6
 
 
-class Wavering(ScriptedEngine):
+class JitteringEngine(ScriptedEngine):
     """Gives times as an attention decoder does: not the same in each decode of the same words."""
 
     def __init__(self) -> None:
@@ -53,13 +53,13 @@ def parakeet() -> ParakeetOnnx:
     return ParakeetOnnx(TINY_PARAKEET_FOLDER)
 
 
-def words_of(frame: Json) -> list[Any]:  # JSON
+def list_words(frame: Json) -> list[Any]:  # JSON
     words = frame["words"]
     assert isinstance(words, list)
     return words
 
 
-def check(frames: list[Json], held: float) -> int:
+def check_words(frames: list[Json], held: float) -> int:
     """Assert what must hold of all finals since a reset; return how many words there were.
 
     Args:
@@ -73,7 +73,7 @@ def check(frames: list[Json], held: float) -> int:
         if frame["type"] != "final":
             continue
         words, start, end = (
-            words_of(frame),
+            list_words(frame),
             float(str(frame["segment_start"])),
             float(str(frame["segment_end"])),
         )
@@ -93,7 +93,7 @@ ENGINES: dict[str, tuple[Callable[[], Engine], float]] = {
         2.0,
     ),
     "overlap": (TimedScripted, 1.5),
-    "local_agreement": (Wavering, 22.0),
+    "local_agreement": (JitteringEngine, 22.0),
 }
 CHANGES: st.SearchStrategy[Json | None] = st.sampled_from(
     [
@@ -112,7 +112,7 @@ CHANGES: st.SearchStrategy[Json | None] = st.sampled_from(
 
 @pytest.mark.parametrize("name", ENGINES)
 @given(st.data(), CHUNK_AND_OVERLAP, st.sampled_from([None, PlateauDetector]))
-def test_words_are_in_order_and_in_their_place_whatever_happens_between(
+def test_word_times_are_ordered_and_inside_their_segment(
     name: str,
     data: st.DataObject,
     durations: tuple[float, float],
@@ -132,12 +132,12 @@ def test_words_are_in_order_and_in_their_place_whatever_happens_between(
         if change := data.draw(CHANGES):
             play.send(change)
     play.send({"type": "commit"})
-    check(play.frames, held)
+    check_words(play.frames, held)
 
 
 @settings(max_examples=8)
 @given(st.data())
-def test_parakeets_words_are_in_order_and_in_their_place(data: st.DataObject) -> None:
+def test_word_times_of_parakeet_are_ordered(data: st.DataObject) -> None:
     audio, _ = data.draw(st.sampled_from(read_talks()))
     play = SessionDriver(parakeet(), Session())
     play.send({"type": "config", "word_timestamps": True, "enable_partial": data.draw(st.booleans())})
@@ -149,22 +149,22 @@ def test_parakeets_words_are_in_order_and_in_their_place(data: st.DataObject) ->
             play.send(change)
     play.push_audio(audio[at:])
     play.send({"type": "commit"})
-    assert check(play.frames, 4.0)
+    assert check_words(play.frames, 4.0)
 
 
-def test_a_word_is_where_it_was_spoken() -> None:
+def test_a_word_has_the_time_at_which_it_was_spoken() -> None:
     play = SessionDriver(ScriptedEngine(replace(STATEFUL, has_word_times=True)), Session(PlateauDetector))
     play.send({"type": "config", "word_timestamps": True})
-    play.push_audio(silence_and("one"))
+    play.push_audio(build_silence_and_word("one"))
     play.send({"type": "commit"})
-    play.push_audio(silence_and("two"))
+    play.push_audio(build_silence_and_word("two"))
     play.send({"type": "reset"})
-    play.push_audio(silence_and("three"))
+    play.push_audio(build_silence_and_word("three"))
     play.send({"type": "stop"})
-    found = [word for frame in filter_frames(play.frames, "final") for word in words_of(frame)]
+    found = [word for frame in filter_frames(play.frames, "final") for word in list_words(frame)]
     assert [word["word"] for word in found] == ["one", "two", "three"]
     assert [word["start"] for word in found] == pytest.approx([3.0, 8.4, 3.0], abs=0.1)
 
 
-def silence_and(word: str) -> NDArray[np.float32]:
+def build_silence_and_word(word: str) -> NDArray[np.float32]:
     return draw_words([("", 3.0), word, ("", 2.0)])

@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def _zeros(seconds: float, rate: int = 16_000) -> NDArray[np.float32]:
+def build_silence(seconds: float, rate: int = 16_000) -> NDArray[np.float32]:
     return np.zeros(round(seconds * rate), np.float32)
 
 
-def _says(text: str) -> ParakeetCoreTranscriber:
+def build_transcriber(text: str) -> ParakeetCoreTranscriber:
     return ParakeetCoreTranscriber(decode_fn=lambda _audio, _rate: text)
 
 
-async def test_the_seeds_example_gives_a_partial_and_a_final() -> None:
+async def test_audio_and_flush_give_a_partial_and_a_final() -> None:
     config = StreamingConfig(
         sample_rate=16000,
         chunk_duration=2.0,
@@ -36,7 +36,7 @@ async def test_the_seeds_example_gives_a_partial_and_a_final() -> None:
         enable_partial=True,
     )
     tx = ParakeetCoreTranscriber(config, decode_fn=lambda _audio, _rate: "hello")
-    partial = await tx.process_audio_chunk(_zeros(1.5))
+    partial = await tx.process_audio_chunk(build_silence(1.5))
     assert partial is not None
     assert (partial["type"], partial["text"], partial["segment_end"]) == ("partial", "hello", 1.5)
     final = await tx.flush()
@@ -44,7 +44,7 @@ async def test_the_seeds_example_gives_a_partial_and_a_final() -> None:
     assert (final["type"], final["segment_start"], final["segment_end"]) == ("final", 0.0, 1.5)
 
 
-async def test_the_worked_case_of_ten_samples_a_second() -> None:
+async def test_positions_at_ten_samples_per_second() -> None:
     config = StreamingConfig(sample_rate=10, chunk_duration=1.0, overlap_duration=0.2)
     tx = ParakeetCoreTranscriber(config, decode_fn=lambda _audio, _rate: "foo")
     first = await tx.process_audio_chunk(np.zeros(15, np.float32))
@@ -56,20 +56,20 @@ async def test_the_worked_case_of_ten_samples_a_second() -> None:
     assert (second["chunk_start"], second["segment_start"], second["segment_end"]) == (0.8, 1.0, 1.8)
 
 
-async def test_a_vocabulary_puts_what_was_meant_in_place_of_what_was_heard() -> None:
+async def test_replacements_are_applied() -> None:
     config = StreamingConfig(vocabulary={"replacements": {"phase or": "Phasor"}})
     tx = ParakeetCoreTranscriber(config, decode_fn=lambda _audio, _rate: "the phase or.")
-    await tx.process_audio_chunk(_zeros(2.0))
+    await tx.process_audio_chunk(build_silence(2.0))
     await tx.flush()
     assert tx.get_full_transcript() == "the Phasor."
 
 
-def test_a_vocabulary_that_is_none_is_refused() -> None:
+def test_an_invalid_vocabulary_is_refused() -> None:
     with pytest.raises(ValueError, match=r"terms\[0\] must be text"):
         StreamingConfig(vocabulary={"terms": [None]})
 
 
-async def test_the_decoder_is_given_float32_and_the_rate() -> None:
+async def test_decode_fn_receives_float32_and_the_rate() -> None:
     seen: list[tuple[str, int, int]] = []
 
     def decode(audio: NDArray[np.float32], rate: int) -> str:
@@ -78,43 +78,43 @@ async def test_the_decoder_is_given_float32_and_the_rate() -> None:
         return "x"
 
     tx = ParakeetCoreTranscriber(StreamingConfig(sample_rate=8_000), decode_fn=decode)
-    await tx.process_audio_chunk(_zeros(2.0, 8_000).astype(np.float64))
+    await tx.process_audio_chunk(build_silence(2.0, 8_000).astype(np.float64))
     assert seen == [("float32", 16_000, 8_000)]
 
 
-async def test_frames_that_a_call_leaves_over_come_with_the_next_ones() -> None:
-    tx = _says("foo")
-    first = await tx.process_audio_chunk(_zeros(8.0))
+async def test_further_frames_are_returned_by_later_calls() -> None:
+    tx = build_transcriber("foo")
+    first = await tx.process_audio_chunk(build_silence(8.0))
     assert first is not None
     assert first["segment_id"] == 1
-    second = await tx.process_audio_chunk(_zeros(0.1))
+    second = await tx.process_audio_chunk(build_silence(0.1))
     assert second is not None
     assert second["segment_id"] == 2
     assert [frame["segment_id"] for frame in tx.frames()] == [3, 4, 5]
     assert tx.frames() == []
 
 
-async def test_the_transcript_is_of_all_finals_until_a_reset() -> None:
-    tx = _says("foo")
-    await tx.process_audio_chunk(_zeros(3.5))
+async def test_the_transcript_joins_all_finals_until_a_reset() -> None:
+    tx = build_transcriber("foo")
+    await tx.process_audio_chunk(build_silence(3.5))
     await tx.flush()
-    await tx.process_audio_chunk(_zeros(0.4))
+    await tx.process_audio_chunk(build_silence(0.4))
     await tx.flush()
     assert tx.get_full_transcript() == "foo foo foo"
     await tx.reset()
     assert tx.get_full_transcript() == ""
-    frame = await tx.process_audio_chunk(_zeros(2.0))
+    frame = await tx.process_audio_chunk(build_silence(2.0))
     assert frame is not None
     assert (frame["segment_id"], frame["segment_start"]) == (1, 0.0)
 
 
-async def test_a_flush_without_anything_new_returns_nothing() -> None:
-    tx = _says("foo")
-    await tx.process_audio_chunk(_zeros(2.0))
+async def test_a_flush_without_new_audio_returns_none() -> None:
+    tx = build_transcriber("foo")
+    await tx.process_audio_chunk(build_silence(2.0))
     assert await tx.flush() is None
 
 
-async def test_a_decoder_that_blocks_does_not_block_the_loop() -> None:
+async def test_a_blocking_decode_fn_does_not_block_the_loop() -> None:
     started, go_on = threading.Event(), threading.Event()
 
     def decode(_audio: object, _rate: int) -> str:
@@ -123,7 +123,7 @@ async def test_a_decoder_that_blocks_does_not_block_the_loop() -> None:
         return "late"
 
     tx = ParakeetCoreTranscriber(decode_fn=decode)
-    task = asyncio.create_task(tx.process_audio_chunk(_zeros(2.0)))
+    task = asyncio.create_task(tx.process_audio_chunk(build_silence(2.0)))
     assert await asyncio.to_thread(started.wait, WAIT_SECONDS)
     go_on.set()  # reached while the decoder is inside its call
     frame = await task
@@ -131,7 +131,7 @@ async def test_a_decoder_that_blocks_does_not_block_the_loop() -> None:
     assert frame["text"] == "late"
 
 
-async def test_what_a_cancelled_call_left_undone_is_done_by_the_next() -> None:
+async def test_a_call_continues_after_a_cancelled_one() -> None:
     go_on = threading.Event()
 
     def decode(_audio: object, _rate: int) -> str:
@@ -140,40 +140,40 @@ async def test_what_a_cancelled_call_left_undone_is_done_by_the_next() -> None:
 
     tx = ParakeetCoreTranscriber(StreamingConfig(enable_partial=False), decode_fn=decode)
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(tx.process_audio_chunk(_zeros(20.0)), 0.05)
+        await asyncio.wait_for(tx.process_audio_chunk(build_silence(20.0)), 0.05)
     go_on.set()
-    await tx.process_audio_chunk(_zeros(0.5))
+    await tx.process_audio_chunk(build_silence(0.5))
     tx.frames()
     assert tx.get_full_transcript() == " ".join(["foo"] * 13)
 
 
-async def test_a_decoder_that_runs_out_of_answers_is_a_failure() -> None:
+async def test_stop_iteration_in_decode_fn_is_a_failure() -> None:
     answers = iter(["one"])
     tx = ParakeetCoreTranscriber(
         StreamingConfig(enable_partial=False), decode_fn=lambda _audio, _rate: next(answers)
     )
-    await tx.process_audio_chunk(_zeros(2.0))
-    frame = await tx.process_audio_chunk(_zeros(1.5))
+    await tx.process_audio_chunk(build_silence(2.0))
+    frame = await tx.process_audio_chunk(build_silence(1.5))
     assert frame is not None
     assert frame["code"] == "decode_failed"
 
 
-async def test_a_coroutine_function_decodes_too() -> None:
+async def test_decode_fn_may_be_a_coroutine_function() -> None:
     async def decode(_audio: object, _rate: int) -> str:
         await asyncio.sleep(0)
         return "awaited"
 
-    frame = await ParakeetCoreTranscriber(decode_fn=decode).process_audio_chunk(_zeros(2.0))
+    frame = await ParakeetCoreTranscriber(decode_fn=decode).process_audio_chunk(build_silence(2.0))
     assert frame is not None
     assert frame["text"] == "awaited"
 
 
-async def test_what_a_decoder_raises_is_a_gap_and_not_words() -> None:
+async def test_an_exception_of_decode_fn_is_an_error_frame() -> None:
     def decode(_audio: object, _rate: int) -> str:
         raise RuntimeError("CUDA out of memory")
 
     tx = ParakeetCoreTranscriber(StreamingConfig(enable_partial=False), decode_fn=decode)
-    frame = await tx.process_audio_chunk(_zeros(2.0))
+    frame = await tx.process_audio_chunk(build_silence(2.0))
     assert frame is not None
     assert (frame["type"], frame["code"], frame["start"], frame["end"]) == (
         "error",
@@ -185,15 +185,15 @@ async def test_what_a_decoder_raises_is_a_gap_and_not_words() -> None:
     assert tx.get_full_transcript() == ""
 
 
-async def test_a_decoder_that_returns_no_text_is_a_failure() -> None:
+async def test_decode_fn_must_return_text() -> None:
     tx = ParakeetCoreTranscriber(decode_fn=lambda _audio, _rate: None)  # type: ignore[arg-type,return-value]
-    await tx.process_audio_chunk(_zeros(0.7))
+    await tx.process_audio_chunk(build_silence(0.7))
     frame = await tx.flush()
     assert frame is not None
     assert frame["code"] == "decode_failed"
 
 
-async def test_an_engine_with_state_needs_no_stitching() -> None:
+async def test_an_engine_can_be_used_instead_of_decode_fn() -> None:
     spoken = ["one", "two", "two", "three", "four", "five", "six", "seven"]
     tx = ParakeetCoreTranscriber(engine=ScriptedEngine(STATEFUL))
     await tx.process_audio_chunk(draw_words(spoken))
@@ -204,13 +204,13 @@ async def test_an_engine_with_state_needs_no_stitching() -> None:
 @pytest.mark.parametrize(
     "audio", [np.zeros(4, np.int16), np.zeros((2, 4), np.float32), np.zeros((), np.float32), ["a"]]
 )
-async def test_audio_that_is_no_row_of_floats_is_a_type_error(audio: object) -> None:
+async def test_audio_must_be_a_one_dimensional_float_array(audio: object) -> None:
     with pytest.raises(TypeError, match="floats of shape"):
-        await _says("foo").process_audio_chunk(audio)  # type: ignore[arg-type]
+        await build_transcriber("foo").process_audio_chunk(audio)  # type: ignore[arg-type]
 
 
-async def test_samples_that_are_no_numbers_are_an_error_frame() -> None:
-    frame = await _says("foo").process_audio_chunk(np.array([np.nan], np.float32))
+async def test_nan_samples_are_an_error_frame() -> None:
+    frame = await build_transcriber("foo").process_audio_chunk(np.array([np.nan], np.float32))
     assert frame is not None
     assert frame["code"] == "bad_audio"
 
@@ -224,19 +224,19 @@ def test_settings_out_of_range_are_refused(settings: dict[str, float]) -> None:
         StreamingConfig(**settings)  # type: ignore[arg-type]
 
 
-def test_a_decoder_or_an_engine_is_needed() -> None:
+def test_either_decode_fn_or_engine_is_needed() -> None:
     with pytest.raises(ValueError, match="either decode_fn or engine"):
         ParakeetCoreTranscriber()
 
 
-async def test_a_closed_transcriber_says_so() -> None:
-    tx = _says("foo")
+async def test_a_closed_transcriber_raises() -> None:
+    tx = build_transcriber("foo")
     await tx.close()
     with pytest.raises(RuntimeError, match="closed"):
-        await tx.process_audio_chunk(_zeros(1.0))
+        await tx.process_audio_chunk(build_silence(1.0))
 
 
-def test_the_seeds_import_path_leads_here_and_shadows_nothing() -> None:
+def test_the_compatible_import_path_leads_here() -> None:
     path = "tldw_Server_API.app.core.Ingestion_Media_Processing.Audio.Parakeet_Core_Streaming"
     assert importlib.import_module(f"{path}.transcriber").ParakeetCoreTranscriber is ParakeetCoreTranscriber
     assert importlib.import_module(f"{path}.config").StreamingConfig is StreamingConfig

@@ -36,24 +36,24 @@ TABLE = {
 }
 
 
-def test_every_code_has_its_row() -> None:
+def test_every_code_has_a_close_code_or_none() -> None:
     assert {ErrorCode(code): close for code, close in TABLE.items()} == CLOSE_CODES
     assert set(CLOSE_CODES) == set(ErrorCode)
 
 
 @pytest.mark.parametrize("close", [close for close in CLOSE_CODES.values() if close is not None])
-def test_a_close_code_is_one_that_a_server_may_send(close: int) -> None:
+def test_close_codes_are_valid_for_servers(close: int) -> None:
     assert close in {1001, 1009, 1011, 1013} or 4000 <= close <= 4999
 
 
-def test_an_error_carries_its_code_its_sentence_and_its_details() -> None:
+def test_an_error_has_code_message_and_details() -> None:
     error = ProtocolError(ErrorCode.MISSING_FIELD, "A sentence.", field="data")
     assert (error.code, error.message, error.detail) == ("missing_field", "A sentence.", {"field": "data"})
     assert str(error) == "A sentence."
     assert isinstance(error, EchoicError)
 
 
-def test_a_model_that_is_away_says_how_to_bring_it() -> None:
+def test_an_unavailable_model_names_the_install_command() -> None:
     error = ModelUnavailable("parakeet", "NeMo is not installed.", "pip install nemo")
     assert error.code is ErrorCode.MODEL_UNAVAILABLE
     assert error.message == (
@@ -67,11 +67,11 @@ def test_a_model_that_is_away_says_how_to_bring_it() -> None:
     }
 
 
-def test_a_model_that_nothing_brings_gives_no_command() -> None:
+def test_an_unavailable_model_may_have_no_command() -> None:
     assert "install" not in ModelUnavailable("x", "No such model.").message
 
 
-def test_a_failed_decode_has_a_sentence_of_ours() -> None:
+def test_a_failed_decode_has_a_generic_message() -> None:
     assert DecodeFailed().code is ErrorCode.DECODE_FAILED
     assert DecodeFailed().message == "The engine could not decode this audio."
 
@@ -88,7 +88,7 @@ def test_a_failed_decode_has_a_sentence_of_ours() -> None:
         ("Run `git lfs pull` there (.data).", "Run `git lfs pull` there (.data)."),
     ],
 )
-def test_a_sentence_for_clients_names_files_and_not_where_they_are(said: str, told: str) -> None:
+def test_folders_are_removed_from_messages(said: str, told: str) -> None:
     assert strip_folders(said) == told
     refusal = ModelUnavailable("m", said, "pip install x/y")
     assert refusal.detail["reason"] == told

@@ -15,18 +15,18 @@ A_DAY = 86_400 * 192_000
 
 
 @given(samples=st.integers(0, A_DAY), rate=RATES)
-def test_a_place_survives_the_wire(samples: int, rate: int) -> None:
+def test_a_position_survives_rounding_for_the_wire(samples: int, rate: int) -> None:
     assert to_samples(to_seconds(samples, rate), rate) == samples
 
 
 @given(samples=st.integers(0, A_DAY), rate=RATES, new_rate=RATES)
-def test_a_place_at_another_rate_is_the_nearest_one(samples: int, rate: int, new_rate: int) -> None:
+def test_a_rescaled_position_is_the_nearest(samples: int, rate: int, new_rate: int) -> None:
     exact = Fraction(samples * new_rate, rate)
     assert abs(rescale(samples, rate, new_rate) - exact) <= Fraction(1, 2)
 
 
 @given(samples=st.integers(0, A_DAY), more=st.integers(0, A_DAY), rate=RATES, new_rate=RATES)
-def test_order_survives_another_rate(samples: int, more: int, rate: int, new_rate: int) -> None:
+def test_rescaling_keeps_the_order(samples: int, more: int, rate: int, new_rate: int) -> None:
     assert rescale(samples, rate, new_rate) <= rescale(samples + more, rate, new_rate)
 
 

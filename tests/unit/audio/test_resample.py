@@ -61,7 +61,7 @@ def rms(samples: NDArray[np.float32]) -> float:
     cuts=st.lists(st.floats(0, 1), max_size=30),
 )
 @settings(max_examples=80, deadline=None)
-def test_output_and_tail_are_the_same_to_the_bit_however_the_audio_is_cut(
+def test_output_and_tail_do_not_depend_on_the_chunks(
     rate: int, new_rate: int, length: float, cuts: list[float]
 ) -> None:
     audio = speech_like(48_000)[: int(length * rate)]
@@ -73,7 +73,7 @@ def test_output_and_tail_are_the_same_to_the_bit_however_the_audio_is_cut(
 
 
 @pytest.mark.parametrize("rate", RATES)
-def test_at_every_moment_output_and_tail_together_reach_the_last_sample_heard(rate: int) -> None:
+def test_output_and_tail_reach_the_last_input_sample(rate: int) -> None:
     resampler = Resampler(rate, MODEL_RATE)
     for part in pieces(speech_like(rate), range(0, 2 * rate, rate // 37)):
         resampler.push(part)
@@ -83,7 +83,7 @@ def test_at_every_moment_output_and_tail_together_reach_the_last_sample_heard(ra
 
 
 @pytest.mark.parametrize("rate", RATES)
-def test_asking_for_the_tail_does_not_disturb_the_stream(rate: int) -> None:
+def test_the_tail_does_not_change_the_stream(rate: int) -> None:
     asked, left_alone = Resampler(rate, MODEL_RATE), Resampler(rate, MODEL_RATE)
     for part in pieces(speech_like(rate), range(0, 2 * rate, rate // 10)):
         out = asked.push(part)
@@ -92,7 +92,7 @@ def test_asking_for_the_tail_does_not_disturb_the_stream(rate: int) -> None:
 
 
 @pytest.mark.parametrize("rate", RATES)
-def test_the_tail_is_what_later_comes_out_but_for_the_last_milliseconds(rate: int) -> None:
+def test_the_tail_predicts_the_output_except_its_end(rate: int) -> None:
     audio = speech_like(rate)
     resampler = Resampler(rate, MODEL_RATE)
     tails, out = [], []
@@ -112,7 +112,7 @@ def test_the_tail_is_what_later_comes_out_but_for_the_last_milliseconds(rate: in
 
 
 @pytest.mark.parametrize("rate", RATES)
-def test_a_tone_keeps_its_pitch_place_and_loudness(rate: int) -> None:
+def test_a_tone_keeps_frequency_phase_and_level(rate: int) -> None:
     resampler = Resampler(rate, MODEL_RATE)
     out = resampler.push(tone(rate))
     heard = np.concatenate((out, resampler.preview_tail()))
@@ -134,7 +134,7 @@ def test_equal_rates_pass_through() -> None:
     assert resampler.consumed == resampler.emitted == len(audio)
 
 
-def test_nothing_pushed_gives_nothing() -> None:
+def test_no_input_gives_no_output() -> None:
     resampler = Resampler(48_000, MODEL_RATE)
     assert len(resampler.push(np.empty(0, dtype=np.float32))) == 0
     assert len(resampler.preview_tail()) == 0

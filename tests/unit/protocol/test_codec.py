@@ -1,11 +1,13 @@
-"""Messages to frames, and frames to messages."""
+"""Tests of decoding client messages and encoding server frames."""
 
 from __future__ import annotations
 
 import base64
 import json
 import math
+from collections import Counter
 from dataclasses import MISSING, fields
+from itertools import islice
 from typing import get_args
 
 import pytest
@@ -46,9 +48,11 @@ from echoic.protocol.frames import (
     Speaker,
     Status,
     Stop,
-    Warning,  # noqa: A004  # the protocol's word
+    Warning,  # the protocol's word  # noqa: A004  # the protocol's word
     Word,
 )
+from echoic.protocol.pcm import decode_pcm
+from support.random_messages import generate_random_messages
 
 MIB = 2**20
 
@@ -254,7 +258,7 @@ FRAMES: dict[type[ServerFrame], tuple[ServerFrame, dict[str, object]]] = {
 }
 
 
-def refusal(message: str | bytes) -> ProtocolError:
+def decode_error(message: str | bytes) -> ProtocolError:
     with pytest.raises(ProtocolError) as caught:
         decode_message(message)
     return caught.value
@@ -263,29 +267,29 @@ def refusal(message: str | bytes) -> ProtocolError:
 # ---- what a client sends
 
 
-def test_every_frame_of_a_client_has_its_message() -> None:
+def test_every_client_frame_has_an_example() -> None:
     assert set(MESSAGES) == set(get_args(ClientFrame))
 
 
 @pytest.mark.parametrize(("message", "frame"), MESSAGES.values())
-def test_a_message_becomes_its_frame(message: str, frame: ClientFrame) -> None:
+def test_a_message_is_decoded_to_its_frame(message: str, frame: ClientFrame) -> None:
     assert decode_message(message) == frame
 
 
 @given(st.binary(max_size=64))
-def test_audio_arrives_alike_as_binary_and_as_base64(data: bytes) -> None:
+def test_binary_and_base64_audio_are_equal(data: bytes) -> None:
     text = json.dumps({"type": "audio", "data": base64.b64encode(data).decode()})
     assert decode_message(data) == decode_message(text) == Audio(data)
 
 
-def test_unknown_keys_are_passed_over_or_left_to_the_config() -> None:
+def test_unknown_keys_are_ignored_or_left_to_the_config() -> None:
     assert decode_message('{"x": [{"y": 1e999}], "type": "ping", "data": 3}') == Ping()
     assert decode_message('{"type": "config", "colour": [1], "data": 3}') == Config(
         {"colour": [1], "data": 3}
     )
 
 
-def test_of_a_key_that_comes_twice_the_last_counts() -> None:
+def test_the_last_of_duplicate_keys_counts() -> None:
     assert decode_message('{"type": "stop", "type": "config", "model": "a", "model": "b"}') == Config(
         {"model": "b"}
     )
@@ -323,8 +327,8 @@ def test_of_a_key_that_comes_twice_the_last_counts() -> None:
     ],
     ids=lambda message: repr(message[:32]),
 )
-def test_what_is_no_json_object_is_bad_json(message: str) -> None:
-    error = refusal(message)
+def test_a_message_that_is_no_json_object_is_bad_json(message: str) -> None:
+    error = decode_error(message)
     assert error.code is ErrorCode.BAD_JSON
     assert error.message.endswith(".")
 
@@ -332,8 +336,8 @@ def test_what_is_no_json_object_is_bad_json(message: str) -> None:
 @pytest.mark.parametrize(
     "message", ["{}", '{"type": null}', '{"type": 3}', '{"type": ["ping"]}', '{"Type": "x"}']
 )
-def test_a_message_without_a_type_says_so(message: str) -> None:
-    error = refusal(message)
+def test_a_missing_type_is_named(message: str) -> None:
+    error = decode_error(message)
     assert (error.code, error.detail) == (ErrorCode.MISSING_FIELD, {"field": "type"})
 
 
@@ -341,8 +345,8 @@ def test_a_message_without_a_type_says_so(message: str) -> None:
     ("name", "shown"),
     [("", ""), ("PING", "PING"), ("a\x00\n\u202eb", "a\ufffd\ufffd\ufffdb"), ("é" * 1000, "é" * 40)],
 )
-def test_an_unknown_type_is_named_short_and_printable(name: str, shown: str) -> None:
-    error = refusal(json.dumps({"type": name}))
+def test_an_unknown_type_is_shortened_and_printable(name: str, shown: str) -> None:
+    error = decode_error(json.dumps({"type": name}))
     assert error.code is ErrorCode.UNKNOWN_TYPE
     assert error.detail == {"received": shown}
     assert repr(shown) in error.message
@@ -353,13 +357,13 @@ def test_an_unknown_type_is_named_short_and_printable(name: str, shown: str) -> 
     [('{"type": "audio"}', "data"), ('{"type": "auth"}', "token"), ('{"type": "auth", "token": 5}', "token")],
 )
 def test_a_missing_key_is_named(message: str, field: str) -> None:
-    error = refusal(message)
+    error = decode_error(message)
     assert (error.code, error.detail) == (ErrorCode.MISSING_FIELD, {"field": field})
 
 
 @pytest.mark.parametrize("data", [None, 3, True, [0.5], {"a": 1}])
-def test_audio_data_that_is_no_string_is_bad_audio(data: object) -> None:
-    assert refusal(json.dumps({"type": "audio", "data": data})).code is ErrorCode.BAD_AUDIO
+def test_audio_data_must_be_a_string(data: object) -> None:
+    assert decode_error(json.dumps({"type": "audio", "data": data})).code is ErrorCode.BAD_AUDIO
 
 
 @pytest.mark.parametrize(
@@ -384,11 +388,11 @@ def test_audio_data_that_is_no_string_is_bad_audio(data: object) -> None:
         "data:audio/wav;base64,AAAA",
     ],
 )
-def test_audio_that_is_not_standard_base64_is_bad_audio(data: str) -> None:
-    assert refusal(json.dumps({"type": "audio", "data": data})).code is ErrorCode.BAD_AUDIO
+def test_audio_data_must_be_standard_base64(data: str) -> None:
+    assert decode_error(json.dumps({"type": "audio", "data": data})).code is ErrorCode.BAD_AUDIO
 
 
-def test_audio_of_no_length_is_audio() -> None:
+def test_empty_audio_is_audio() -> None:
     assert decode_message('{"type": "audio", "data": ""}') == decode_message(b"") == Audio(b"")
 
 
@@ -403,7 +407,7 @@ def test_audio_of_no_length_is_audio() -> None:
     ids=["binary", "text", "text, counted in bytes", "surrogates"],
 )
 def test_a_message_beyond_8_mib_is_too_large(message: str | bytes) -> None:
-    error = refusal(message)
+    error = decode_error(message)
     assert (error.code, error.detail) == (ErrorCode.FRAME_TOO_LARGE, {"limit": 8 * MIB})
 
 
@@ -416,22 +420,22 @@ def test_a_message_of_8_mib_is_not_too_large() -> None:
     assert decode_message(text) == Ping()
 
 
-def test_a_config_that_is_far_too_long_is_invalid() -> None:
+def test_a_config_over_the_maximum_length_is_invalid() -> None:
     message = '{"type": "config", "x": [' + "{}," * (MAX_CONFIG_CHARACTERS // 3) + "{}]}"
-    assert refusal(message).code is ErrorCode.INVALID_CONFIG
+    assert decode_error(message).code is ErrorCode.INVALID_CONFIG
 
 
-def test_a_config_may_be_nested_but_not_deeply() -> None:
+def test_a_config_has_a_maximum_depth() -> None:
     def nested(levels: int) -> str:
         return '{"type": "config", "x": ' + "[" * levels + "]" * levels + "}"
 
     assert isinstance(decode_message(nested(MAX_CONFIG_DEPTH - 1)), Config)
-    assert refusal(nested(MAX_CONFIG_DEPTH)).code is ErrorCode.BAD_JSON
+    assert decode_error(nested(MAX_CONFIG_DEPTH)).code is ErrorCode.BAD_JSON
 
 
-def test_a_key_shows_neither_in_a_frame_nor_in_an_error() -> None:
+def test_a_token_is_in_no_repr_and_no_error() -> None:
     assert "key" not in repr(decode_message('{"type": "auth", "token": "key"}'))
-    assert "key" not in refusal('{"type": "auth", "token": ["key"]}').message
+    assert "key" not in decode_error('{"type": "auth", "token": ["key"]}').message
 
 
 JSON = st.recursive(
@@ -446,16 +450,16 @@ MESSAGE_LIKE = st.fixed_dictionaries(
 TEXT = st.text(st.characters(exclude_categories=[]))
 
 
-def error_frame(error: ProtocolError) -> Error:
+def build_error_frame(error: ProtocolError) -> Error:
     return Error(code=error.code, message=error.message, detail=error.detail)
 
 
-def only_refuses(message: str | bytes) -> None:
-    """Decode a message; whatever it is, there is something to say to the client."""
+def check_frame_or_error(message: str | bytes) -> None:
+    """Decode a message and check that the frame or error can be encoded."""
     try:
         frame: ClientFrame | Error = decode_message(message)
     except ProtocolError as error:
-        frame = error_frame(error)
+        frame = build_error_frame(error)
         body = json.loads(encode_frame(frame))
         assert body["error_type"] == frame.code
     assert isinstance(frame, (*get_args(ClientFrame), Error))
@@ -463,46 +467,46 @@ def only_refuses(message: str | bytes) -> None:
 
 @given(TEXT)
 @example('{"type": "\ud800')
-def test_any_text_is_a_frame_or_refused(message: str) -> None:
-    only_refuses(message)
+def test_any_text_is_a_frame_or_an_error(message: str) -> None:
+    check_frame_or_error(message)
 
 
 @given(st.binary())
-def test_any_bytes_are_a_frame_or_refused(message: bytes) -> None:
-    only_refuses(message)
-    only_refuses(message.decode("latin-1"))
-    only_refuses(message.decode(errors="surrogateescape"))
+def test_any_bytes_are_a_frame_or_an_error(message: bytes) -> None:
+    check_frame_or_error(message)
+    check_frame_or_error(message.decode("latin-1"))
+    check_frame_or_error(message.decode(errors="surrogateescape"))
 
 
 @given(JSON | MESSAGE_LIKE, st.booleans())
 @settings(max_examples=200)
-def test_any_json_is_a_frame_or_refused(value: object, ascii_only: bool) -> None:  # noqa: FBT001  # drawn
-    only_refuses(json.dumps(value, ensure_ascii=ascii_only))
+def test_any_json_is_a_frame_or_an_error(value: object, ascii_only: bool) -> None:  # drawn  # noqa: FBT001  # drawn
+    check_frame_or_error(json.dumps(value, ensure_ascii=ascii_only))
 
 
 @given(st.sampled_from([str(message) for message, _ in MESSAGES.values()]), st.data())
-def test_any_damaged_message_is_a_frame_or_refused(message: str, data: st.DataObject) -> None:
+def test_any_damaged_message_is_a_frame_or_an_error(message: str, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(message)))
     end = data.draw(st.integers(start, len(message)))
-    only_refuses(message[:start] + data.draw(TEXT) + message[end:])
+    check_frame_or_error(message[:start] + data.draw(TEXT) + message[end:])
 
 
 # ---- what the server sends
 
 
-def test_every_frame_of_the_server_has_its_json() -> None:
+def test_every_server_frame_has_an_example() -> None:
     assert set(FRAMES) == set(get_args(ServerFrame))
 
 
 @pytest.mark.parametrize(("frame", "expected"), FRAMES.values(), ids=lambda value: type(value).__name__)
-def test_a_frame_becomes_its_json(frame: ServerFrame, expected: dict[str, object]) -> None:
+def test_a_frame_is_encoded_as_its_json(frame: ServerFrame, expected: dict[str, object]) -> None:
     text = encode_frame(frame)
     assert json.loads(text) == expected
     assert list(json.loads(text))[0] == "type"  # noqa: RUF015  # the order matters to a reader
 
 
 @pytest.mark.parametrize("frame", [frame for frame, _ in FRAMES.values() if not isinstance(frame, Error)])
-def test_a_frame_carries_all_its_keys_but_those_left_unset(frame: ServerFrame) -> None:
+def test_only_unset_keys_are_omitted(frame: ServerFrame) -> None:
     unset = {field.name for field in fields(frame) if getattr(frame, field.name) is UNSET}
     assert set(json.loads(encode_frame(frame))) == {field.name for field in fields(frame)} - unset
 
@@ -529,7 +533,7 @@ def test_only_optional_keys_may_be_left_unset(kind: type[ServerFrame]) -> None:
     }
 
 
-def test_words_and_speakers_come_with_a_final_that_has_them() -> None:
+def test_a_final_is_encoded_with_words_and_speakers() -> None:
     frame = Final(
         text="on",
         segment_id=1,
@@ -553,18 +557,18 @@ def test_words_and_speakers_come_with_a_final_that_has_them() -> None:
     assert (body["speaker_id"], body["speaker_label"]) == (0, "SPEAKER_00")
 
 
-def test_a_warning_without_details_has_none() -> None:
+def test_a_warning_without_details_has_no_further_keys() -> None:
     text = encode_frame(Warning(code="falling_behind", message="Slow."))
     assert json.loads(text) == {"type": "warning", "code": "falling_behind", "message": "Slow."}
 
 
 @pytest.mark.parametrize("code", ErrorCode)
-def test_every_code_makes_an_error_frame_of_the_protocols_shape(code: ErrorCode) -> None:
+def test_every_code_is_encoded_as_an_error_frame(code: ErrorCode) -> None:
     body = json.loads(encode_frame(Error(code=code, message="A sentence.")))
     assert body == {"type": "error", "code": code, "message": "A sentence.", "error_type": code}
 
 
-def test_a_detail_never_hides_what_an_error_is() -> None:
+def test_a_detail_never_overrides_the_keys_of_an_error() -> None:
     detail = {"type": "final", "code": "x", "error_type": "y", "field": "data"}
     body = json.loads(encode_frame(Error(code="bad_audio", message="No.", detail=detail)))
     assert body == {
@@ -577,10 +581,37 @@ def test_a_detail_never_hides_what_an_error_is() -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_number_that_is_not_finite_never_leaves(value: float) -> None:
+def test_a_number_that_is_not_finite_is_not_encoded(value: float) -> None:
     with pytest.raises(ValueError, match="Frame Error contains a number that is not finite"):
         encode_frame(Error(code="bad_audio", message="No.", detail={"limit": value}))
     words = (Word("on", 0.0, value),)
     frame = Final(**{field.name: getattr(A_FINAL, field.name) for field in fields(Final)} | {"words": words})
     with pytest.raises(ValueError, match="Frame Final contains a number that is not finite"):
         encode_frame(frame)
+
+
+def classify_message(message: str | bytes) -> str:
+    try:
+        frame = decode_message(message)
+        if isinstance(frame, Audio):
+            decode_pcm(frame.data, "f32le", 1)
+    except ProtocolError as error:
+        return error.code
+    return type(frame).__name__
+
+
+def test_garbage_is_reproducible_by_its_seed() -> None:
+    assert list(islice(generate_random_messages(7), 500)) == list(islice(generate_random_messages(7), 500))
+    assert list(islice(generate_random_messages(7), 500)) != list(islice(generate_random_messages(8), 500))
+
+
+def test_garbage_reaches_every_refusal() -> None:
+    outcomes = Counter(classify_message(message) for message in islice(generate_random_messages(1), 6000))
+    refusals = {
+        ErrorCode.BAD_JSON,
+        ErrorCode.UNKNOWN_TYPE,
+        ErrorCode.MISSING_FIELD,
+        ErrorCode.BAD_AUDIO,
+    }
+    assert set(outcomes) == refusals | {"Audio", "Auth", "Commit", "Config", "Ping", "Reset"}
+    assert min(outcomes.values()) >= 20

@@ -39,9 +39,7 @@ def test_channels_are_clipped_then_averaged() -> None:
     ("length", "audio_format", "channels", "step"),
     [(3, "f32le", 1, 4), (4, "f32le", 2, 8), (1, "s16le", 1, 2), (6, "s16le", 2, 4), (36, "f32le", 8, 32)],
 )
-def test_a_length_that_is_not_whole_samples_is_bad_audio(
-    length: int, audio_format: str, channels: int, step: int
-) -> None:
+def test_an_incomplete_sample_is_bad_audio(length: int, audio_format: str, channels: int, step: int) -> None:
     with pytest.raises(ProtocolError) as caught:
         decode_pcm(bytes(length), audio_format, channels)
     assert caught.value.code is ErrorCode.BAD_AUDIO
@@ -52,27 +50,25 @@ def test_a_length_that_is_not_whole_samples_is_bad_audio(
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_a_value_that_is_no_number_is_bad_audio_and_named_by_its_place(value: float) -> None:
+def test_nan_and_infinity_are_bad_audio(value: float) -> None:
     with pytest.raises(ProtocolError, match="Sample 2 of this audio") as caught:
         decode_pcm(struct.pack("<4f", 0, 0, value, 0), "f32le", 2)
     assert caught.value.code is ErrorCode.BAD_AUDIO
 
 
 @pytest.mark.parametrize(("audio_format", "channels"), [("mp3", 1), ("f32le", 0), ("f32le", 9)])
-def test_a_format_that_no_config_allows_is_a_mistake_of_the_caller(audio_format: str, channels: int) -> None:
+def test_an_unsupported_format_is_a_value_error(audio_format: str, channels: int) -> None:
     with pytest.raises(ValueError, match="Unsupported audio format"):
         decode_pcm(b"", audio_format, channels)
 
 
 @given(data=st.binary(max_size=200), audio_format=FORMATS, channels=CHANNELS)
-def test_any_bytes_are_samples_within_full_scale_or_bad_audio(
-    data: bytes, audio_format: str, channels: int
-) -> None:
+def test_any_bytes_are_samples_or_bad_audio(data: bytes, audio_format: str, channels: int) -> None:
     step = {"f32le": 4, "s16le": 2}[audio_format] * channels
     try:
         samples = decode_pcm(data, audio_format, channels)
     except ProtocolError as error:
-        assert error.code is ErrorCode.BAD_AUDIO  # noqa: PT017  # either outcome is right
+        assert error.code is ErrorCode.BAD_AUDIO  # either outcome is right  # noqa: PT017  # either outcome is right
     else:
         assert samples.dtype == np.float32
         assert samples.shape == (len(data) // step,)
@@ -85,7 +81,7 @@ def test_any_bytes_are_samples_within_full_scale_or_bad_audio(
     channels=CHANNELS,
     cut=st.integers(0, 160),
 )
-def test_samples_are_the_same_to_the_bit_however_the_bytes_are_cut(
+def test_samples_do_not_depend_on_the_chunks(
     values: list[int], audio_format: str, channels: int, cut: int
 ) -> None:
     whole = np.array(values[: len(values) // channels * channels], dtype="<i2")
@@ -96,12 +92,12 @@ def test_samples_are_the_same_to_the_bit_however_the_bytes_are_cut(
 
 
 @given(st.lists(st.floats(-1, 1, width=32), max_size=50))
-def test_what_is_written_is_read_back(values: list[float]) -> None:
+def test_encoded_samples_decode_to_the_same(values: list[float]) -> None:
     samples = np.array(values, dtype=np.float32)
     assert np.array_equal(decode_pcm(encode_pcm(samples), "f32le", 1), samples)
 
 
-def test_what_is_read_shares_no_memory_with_the_message() -> None:
+def test_samples_share_no_memory_with_the_message() -> None:
     message = bytearray(struct.pack("<2f", 0.5, 0.5))
     samples = decode_pcm(bytes(message), "f32le", 1)
     samples[0] = 0.25
@@ -110,5 +106,5 @@ def test_what_is_read_shares_no_memory_with_the_message() -> None:
 
 
 @pytest.mark.parametrize("audio_format", ["f32le", "s16le"])
-def test_no_bytes_are_no_samples(audio_format: str) -> None:
+def test_no_bytes_decode_to_no_samples(audio_format: str) -> None:
     assert decode_pcm(b"", audio_format, 2).shape == (0,)

@@ -11,23 +11,23 @@ def words(text: str) -> Words:
     return tuple(text.split())
 
 
-def after(said: str) -> AgreedText:
+def build_text(said: str) -> AgreedText:
     text = AgreedText()
     text.close_utterance(words(said))
     return text
 
 
-def test_a_word_is_said_when_the_earlier_decode_has_it_too() -> None:
+def test_a_word_is_emitted_when_both_decodes_agree() -> None:
     text = AgreedText()
     assert text.add_hypothesis(words("And so my fell"), words("And so, my")) == words("And so my")
     assert text.emitted == words("And so my")
 
 
-def test_nothing_is_said_without_an_earlier_decode() -> None:
+def test_nothing_is_emitted_without_an_earlier_decode() -> None:
     assert AgreedText().add_hypothesis(words("And so"), None) == ()
 
 
-def test_said_words_are_not_said_again_as_the_utterance_grows() -> None:
+def test_emitted_words_are_not_emitted_again() -> None:
     text = AgreedText()
     text.add_hypothesis(words("And so my fell"), words("And so"))
     assert text.add_hypothesis(words("And so my fellow Americans"), words("and so my fellow a")) == words(
@@ -42,7 +42,7 @@ def test_case_and_punctuation_do_not_count() -> None:
     )
 
 
-def test_a_lasting_disagreement_is_passed_over_once_four_equal_words_follow() -> None:
+def test_a_disagreement_is_skipped_after_four_equal_words() -> None:
     text = AgreedText()
     before = words("gallege being cut by a")
     assert text.add_hypothesis(before, words("galley being cut")) == ()
@@ -51,14 +51,14 @@ def test_a_lasting_disagreement_is_passed_over_once_four_equal_words_follow() ->
     assert text.close_utterance(words("galley being cut by a knife")) == words("knife")
 
 
-def test_a_disagreement_stops_what_the_decode_before_did_not_have() -> None:
+def test_words_after_a_disagreement_need_the_last_decode_too() -> None:
     text = AgreedText()
     text.add_hypothesis(words("gallege"), None)
     assert text.add_hypothesis(words("gallege being cut by a"), words("galleach being cut by a")) == ()
 
 
-def test_the_close_says_the_rest() -> None:
-    text = after("It was the")
+def test_the_close_emits_the_rest() -> None:
+    text = build_text("It was the")
     assert text.close_utterance(words("It was the best of times.")) == words("best of times.")
     assert text.emitted == words("It was the best of times.")
 
@@ -78,27 +78,25 @@ def test_the_close_says_the_rest() -> None:
         ("no no", "no no no", "no"),
     ],
 )
-def test_the_rest_begins_after_what_was_said_also_where_the_decode_changed_its_mind(
-    said: str, whole: str, rest: str
-) -> None:
-    assert after(said).close_utterance(words(whole)) == words(rest)
+def test_a_changed_decode_is_aligned_to_the_emitted_words(said: str, whole: str, rest: str) -> None:
+    assert build_text(said).close_utterance(words(whole)) == words(rest)
 
 
 @pytest.mark.parametrize(("most", "said"), [(None, "a b c"), (9, "a b c"), (2, "a b"), (1, "a"), (0, "")])
-def test_no_more_is_said_than_may_be_and_the_rest_in_the_end(most: int | None, said: str) -> None:
+def test_a_limit_delays_words_until_the_close(most: int | None, said: str) -> None:
     text = AgreedText()
     assert text.add_hypothesis(words("a b c d"), words("a b c x"), most) == words(said)
     assert text.emitted + text.close_utterance(words("a b c d e")) == words("a b c d e")
 
 
-def test_what_was_said_counts_among_what_may_be() -> None:
-    text = after("a b")
+def test_emitted_words_count_towards_the_limit() -> None:
+    text = build_text("a b")
     assert text.add_hypothesis(words("a b c d e"), words("a b c d e"), 3) == words("c")
     assert text.add_hypothesis(words("a b c d e"), words("a b c d e"), 1) == ()
 
 
-def test_beyond_says_nothing() -> None:
-    text = after("It was")
+def test_words_beyond_emits_nothing() -> None:
+    text = build_text("It was")
     assert text.words_beyond(words("It was the best")) == words("the best")
     assert text.words_beyond(words("It was the best")) == words("the best")
     assert text.emitted == words("It was")
@@ -108,7 +106,7 @@ texts = st.lists(st.sampled_from(["a", "b", "c"]), max_size=8).map(tuple)
 
 
 @given(st.lists(st.tuples(texts, st.none() | texts)), texts)
-def test_what_was_said_stays_said_and_is_the_sum_of_the_answers(
+def test_emitted_words_are_the_sum_of_the_results(
     growing: list[tuple[Words, Words | None]], whole: Words
 ) -> None:
     text = AgreedText()
@@ -124,7 +122,7 @@ def test_what_was_said_stays_said_and_is_the_sum_of_the_answers(
 @given(
     st.lists(st.integers(min_value=0, max_value=99), unique=True).map(lambda n: tuple(map(str, n))), st.data()
 )
-def test_decodes_that_never_change_their_mind_give_every_word_once(whole: Words, data: st.DataObject) -> None:
+def test_consistent_decodes_give_every_word_once(whole: Words, data: st.DataObject) -> None:
     text = AgreedText()
     for end in sorted(data.draw(st.lists(st.integers(min_value=0, max_value=len(whole))))):
         text.add_hypothesis(whole[:end], whole[: data.draw(st.integers(min_value=0, max_value=end))])
@@ -132,7 +130,7 @@ def test_decodes_that_never_change_their_mind_give_every_word_once(whole: Words,
     assert text.emitted == whole
 
 
-def test_words_said_beyond_a_cut_begin_the_next_utterance() -> None:
+def test_words_emitted_beyond_a_split_start_the_next_utterance() -> None:
     text = AgreedText()
     heard = ("we", "play", "back", "audio", "this", "tool", "allows")
     assert text.add_hypothesis((*heard, "you"), heard) == heard
@@ -143,7 +141,7 @@ def test_words_said_beyond_a_cut_begin_the_next_utterance() -> None:
     assert following.words_beyond(("This", "tool", "allows", "you", "to")) == ("you", "to")
 
 
-def test_an_utterance_that_ended_by_itself_leaves_nothing_over() -> None:
+def test_an_utterance_that_ended_at_a_pause_has_no_surplus() -> None:
     text = AgreedText()
     text.add_hypothesis(("one", "two", "three"), ("one", "two"))
     text.close_utterance(("one", "two", "three", "four"))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echoic.text.overlap import FASTEST_WORDS_PER_SECOND, count_repeated_words, fold_word
+from echoic.text.overlap import FASTEST_WORDS_PER_SECOND, count_repeated_words, fold_word, remove_loop
 
 WORDS = st.lists(st.sampled_from(["a", "b", "A.", "b,", "C++", "…"]), max_size=12)
 OVERLAPS = st.floats(0, 10)
@@ -26,7 +26,7 @@ OVERLAPS = st.floats(0, 10)
         ("one two", "wo three", 0),
     ],
 )
-def test_the_head_that_repeats_the_tail_is_counted(said: str, heard: str, count: int) -> None:
+def test_words_that_repeat_the_end_are_counted(said: str, heard: str, count: int) -> None:
     assert count_repeated_words(said.split(), heard.split(), 1.0) == count
 
 
@@ -34,7 +34,7 @@ def test_the_longest_repetition_wins() -> None:
     assert count_repeated_words(["ha", "ha", "ha"], ["ha", "ha", "no"], 1.0) == 2
 
 
-def test_a_window_is_never_all_repetition() -> None:
+def test_at_least_one_word_of_a_window_is_kept() -> None:
     assert count_repeated_words(["foo"], ["foo"], 0.5) == 0
     assert count_repeated_words(["a", "b"], ["a", "b"], 1.0) == 0
 
@@ -44,7 +44,7 @@ def test_without_an_overlap_nothing_is_repeated() -> None:
 
 
 @given(WORDS, WORDS, OVERLAPS)
-def test_no_more_is_dropped_than_the_overlap_can_hold(
+def test_no_more_words_are_removed_than_fit_the_overlap(
     said: list[str], heard: list[str], overlap: float
 ) -> None:
     count = count_repeated_words(said, heard, overlap)
@@ -54,7 +54,7 @@ def test_no_more_is_dropped_than_the_overlap_can_hold(
 
 
 @given(WORDS, WORDS, OVERLAPS)
-def test_what_is_dropped_was_said_last(said: list[str], heard: list[str], overlap: float) -> None:
+def test_removed_words_are_the_last_emitted_ones(said: list[str], heard: list[str], overlap: float) -> None:
     count = count_repeated_words(said, heard, overlap)
     tail = said[len(said) - count :]
     assert [fold_word(word) for word in tail] == [fold_word(word) for word in heard[:count]]
@@ -79,3 +79,18 @@ def test_spellings_of_a_heard_word_share_their_folding(word: str, folded: str) -
 @given(st.text(min_size=1))
 def test_a_word_never_folds_to_nothing(word: str) -> None:
     assert fold_word(word)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "kept"),
+    [
+        ([], []),
+        ([1, 2, 3], [1, 2, 3]),
+        ([1, 2, 2], [1, 2, 2]),
+        ([1, 2, 2, 2], [1, 2]),
+        ([9, 1, 2, 1, 2, 1, 2, 1, 2], [9, 1, 2]),
+        ([1, 2, 3, 1, 2, 3, 1, 2, 3, 1], [1, 2, 3, 1]),
+    ],
+)
+def test_a_loop_at_the_end_is_reduced_to_one_run(tokens: list[int], kept: list[int]) -> None:
+    assert remove_loop(tokens) == kept

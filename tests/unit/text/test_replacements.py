@@ -64,25 +64,23 @@ def edited(words: list[str], replacements: Replacements) -> list[str]:
         ({"x": "y"}, "", ""),
     ],
 )
-def test_whole_words_are_replaced_literally_in_one_pass(
-    meant: dict[str, str], text: str, becomes: str
-) -> None:
+def test_whole_words_are_replaced_in_one_pass(meant: dict[str, str], text: str, becomes: str) -> None:
     assert replaced(text, meant) == becomes
 
 
-def test_capitals_count_if_they_are_to() -> None:
+def test_case_matters_if_case_sensitive() -> None:
     meant = {"IOT": "IoT", "color": "colour"}
     assert replaced("IOT iot Color color", meant, case_sensitive=True) == "IoT iot Color colour"
 
 
-def test_of_equally_long_ones_the_first_glossary_counts_and_else_the_longest() -> None:
+def test_the_longest_match_wins_then_the_first_table() -> None:
     both = Replacements(
         ReplacementTable({"a": "own", "x y": "own"}), ReplacementTable({"a": "house", "x y z": "house"})
     )
     assert both.replace_text("a; x y; x y z") == "own; own; house"
 
 
-def test_an_edit_takes_whole_words_and_keeps_what_stands_around() -> None:
+def test_an_edit_covers_whole_words() -> None:
     replacements = Replacements(ReplacementTable({"phase or": "phasor", "a": "b c d"}))
     assert replacements.find_edits(["(phase", "or)", "is", "a/a,", "a"]) == [
         Edit(0, 2, ("(phasor)",)),
@@ -91,12 +89,12 @@ def test_an_edit_takes_whole_words_and_keeps_what_stands_around() -> None:
     ]
 
 
-def test_matches_that_share_a_word_are_one_edit() -> None:
+def test_matches_in_the_same_word_are_one_edit() -> None:
     replacements = Replacements(ReplacementTable({"a b": "x", "c d": "y"}))
     assert replacements.find_edits(["a", "b/c", "d", "e"]) == [Edit(0, 3, ("x/y",))]
 
 
-def test_without_anything_to_find_it_is_false() -> None:
+def test_replacements_without_entries_are_false() -> None:
     assert not Replacements()
     assert not Replacements(ReplacementTable({}), ReplacementTable({}))
     assert Replacements(ReplacementTable({"a": "b"}))
@@ -109,11 +107,11 @@ words = st.lists(st.text("aAbBcé+.,-'5京\u0301", min_size=1, max_size=5), max_
 
 
 @given(words, tables, tables, st.booleans())
-def test_words_and_text_say_the_same(
+def test_edits_and_replaced_text_agree(
     said: list[str],
     own: dict[str, str],
     house: dict[str, str],
-    case: bool,  # noqa: FBT001  # drawn
+    case: bool,  # drawn  # noqa: FBT001  # drawn
 ) -> None:
     replacements = Replacements(
         ReplacementTable(own, case_sensitive=case), ReplacementTable(house, case_sensitive=case)
@@ -122,7 +120,7 @@ def test_words_and_text_say_the_same(
 
 
 @given(words, tables)
-def test_edits_are_in_order_and_apart_and_never_empty(said: list[str], table: dict[str, str]) -> None:
+def test_edits_are_ordered_disjoint_and_not_empty(said: list[str], table: dict[str, str]) -> None:
     last = 0
     for edit in Replacements(ReplacementTable(table)).find_edits(said):
         assert last <= edit.first < edit.end <= len(said)
@@ -132,9 +130,7 @@ def test_edits_are_in_order_and_apart_and_never_empty(said: list[str], table: di
 
 
 @given(words, tables)
-def test_it_is_idempotent_where_nothing_that_is_put_in_can_be_found(
-    said: list[str], table: dict[str, str]
-) -> None:
+def test_replacing_twice_changes_nothing_more(said: list[str], table: dict[str, str]) -> None:
     """What is put in is of letters that are not looked for; only signs around it could join with it."""
     apart = {key: value for key, value in table.items() if not any(sign in key for sign in "+.- \u0301")}
     once = replaced(" ".join(said), apart)
@@ -142,14 +138,14 @@ def test_it_is_idempotent_where_nothing_that_is_put_in_can_be_found(
 
 
 @given(st.lists(st.sampled_from(["art", "arts", "smart", "a", "ART"]), max_size=9))
-def test_nothing_is_replaced_inside_words(said: list[str]) -> None:
+def test_parts_of_words_are_not_replaced(said: list[str]) -> None:
     expected = ["X" if word in ("art", "ART") else word for word in said]
     assert replaced(" ".join(said), {"art": "X"}).split() == expected
 
 
 @pytest.mark.parametrize("signs", ["!?-;:*()", "一丁七丈三上下不"])
-def test_long_ones_of_many_atoms_cost_a_few_megabytes_and_no_more_time_than_others(signs: str) -> None:
-    drawn = Random(1)  # noqa: S311  # the same each time
+def test_long_entries_take_little_memory_and_time(signs: str) -> None:
+    drawn = Random(1)  # the same each time  # noqa: S311  # the same each time
     table = {"".join(drawn.choices(signs, k=200)): "x" for _ in range(4_800)}
     tracemalloc.start()
     try:
@@ -164,7 +160,7 @@ def test_long_ones_of_many_atoms_cost_a_few_megabytes_and_no_more_time_than_othe
     assert replacements.replace_text(f"{heard[:100]} {heard} {heard[1:]}") == f"{heard[:100]} x {heard[1:]}"
 
 
-def test_ten_thousand_cost_what_one_costs() -> None:
+def test_ten_thousand_entries_cost_as_much_as_one() -> None:
     said = ["so", "that", "is", "what", "we", "said", "about", "it", "all", "and", "no", "more"]
     one, many = (
         Replacements(ReplacementTable({f"word{number} heard": "meant" for number in range(count)}))
@@ -203,11 +199,11 @@ def test_ten_thousand_cost_what_one_costs() -> None:
         ({}, "in new", 2),
     ],
 )
-def test_words_wait_where_a_phrase_may_have_begun(meant: dict[str, str], words: str, first: int) -> None:
+def test_words_are_held_where_a_phrase_may_start(meant: dict[str, str], words: str, first: int) -> None:
     assert Replacements(ReplacementTable(meant)).count_finished_words(words.split()) == first
 
 
-def test_words_wait_for_a_phrase_of_any_glossary_and_as_it_is_written_if_capitals_count() -> None:
+def test_words_are_held_for_phrases_of_all_tables() -> None:
     both = Replacements(ReplacementTable({"a": "b"}), ReplacementTable({"new york": "NYC"}))
     assert (both.has_phrases, both.count_finished_words(["new"])) == (True, 0)
     strict = Replacements(ReplacementTable({"New York": "NYC"}, case_sensitive=True))
@@ -220,7 +216,7 @@ def test_words_wait_for_a_phrase_of_any_glossary_and_as_it_is_written_if_capital
     st.dictionaries(st.sampled_from(["a", "a b", "b a", "a b c", "c c a", "b. a"]), st.just("x"), max_size=4),
     st.integers(0, 12),
 )
-def test_what_need_not_wait_is_said_alike_whatever_follows(
+def test_finished_words_do_not_depend_on_later_words(
     words: list[str], meant: dict[str, str], cut: int
 ) -> None:
     replacements = Replacements(ReplacementTable(meant))

@@ -35,7 +35,7 @@ def names(terms: tuple[Hotword, ...]) -> list[str]:
         ("[]", []),
     ],
 )
-def test_a_file_of_terms_is_lines_or_a_json_list_or_an_object_with_one(text: str, terms: list[str]) -> None:
+def test_a_file_of_terms_is_lines_or_json(text: str, terms: list[str]) -> None:
     assert names(parse_terms(text)) == terms
 
 
@@ -78,7 +78,7 @@ def test_a_file_of_replacements_is_a_json_object_or_lines(text: str, pairs: dict
         ),
     ],
 )
-def test_bad_terms_are_told_by_their_place_and_not_by_what_they_say(text: str, said: str) -> None:
+def test_an_invalid_term_is_named_by_its_location_only(text: str, said: str) -> None:
     with pytest.raises(VocabularyError) as caught:
         parse_terms(text)
     assert said in str(caught.value)
@@ -101,14 +101,14 @@ def test_bad_terms_are_told_by_their_place_and_not_by_what_they_say(text: str, s
         ),
     ],
 )
-def test_bad_replacements_are_told_by_their_place_and_not_by_what_they_say(text: str, said: str) -> None:
+def test_an_invalid_replacement_is_named_by_location_only(text: str, said: str) -> None:
     with pytest.raises(VocabularyError) as caught:
         parse_replacements(text)
     assert said in str(caught.value)
     assert "secret" not in str(caught.value)
 
 
-def test_a_session_s_words_come_before_the_server_s_and_take_the_place_of_its_own_before() -> None:
+def test_entries_of_the_session_come_before_the_servers() -> None:
     house = Vocabulary(
         VocabularyEntries((Hotword("acme"), Hotword("beta", 2.0)), {"a": "house", "b": "house"})
     )
@@ -124,7 +124,7 @@ def test_a_session_s_words_come_before_the_server_s_and_take_the_place_of_its_ow
     assert second.with_session_entries(VocabularyEntries()) == house
 
 
-def test_a_prompt_has_64_terms_at_most_and_may_be_switched_off() -> None:
+def test_a_prompt_has_at_most_64_terms() -> None:
     wish = VocabularyEntries(tuple(Hotword(f"t{number}") for number in range(70)))
     told = Vocabulary(wish, VocabularyPolicy("Say {terms}!")).prompt
     assert told == f"Say {', '.join(f't{number}' for number in range(64))}!"
@@ -132,21 +132,21 @@ def test_a_prompt_has_64_terms_at_most_and_may_be_switched_off() -> None:
     assert Vocabulary().prompt is None
 
 
-def test_replacements_may_be_switched_off_for_all() -> None:
+def test_replacements_can_be_switched_off() -> None:
     off = Vocabulary(
         VocabularyEntries((), {"a": "b"}), VocabularyPolicy(replaces=False)
     ).with_session_entries(VocabularyEntries((), {"c": "d"}))
     assert not off.replacements
 
 
-def test_capitals_count_for_a_session_if_they_count_for_the_server() -> None:
+def test_case_sensitivity_applies_to_session_entries() -> None:
     strict = Vocabulary(policy=VocabularyPolicy(case_sensitive=True)).with_session_entries(
         VocabularyEntries((), {"IOT": "IoT"})
     )
     assert strict.replacements.replace_text("iot IOT") == "iot IoT"
 
 
-def test_vocabularies_with_the_same_words_are_equal_and_hotwords_are_themselves() -> None:
+def test_vocabularies_compare_by_value_hotwords_by_identity() -> None:
     one, other = (Vocabulary(VocabularyEntries((Hotword("a"),))) for _ in range(2))
     assert one == other
     assert one.hotwords != other.hotwords

@@ -1,149 +1,95 @@
-"""Utterances through the session: long ones are cut, and no word is said twice or lost at the cut."""
+"""Tests of the local agreement strategy, with a detector that reports speech everywhere."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from echoic.audio.vad import AlwaysSpeech, SpeechDetector
+from echoic.interfaces.engine import Hypothesis, Token, build_text_hypothesis
+from echoic.session.decoding.local_agreement import LocalAgreementStrategy
+from echoic.session.decoding.strategy import SegmentBounds, WindowResult, WindowSpan
+from support.play import build_silence
 
-import numpy as np
-import pytest
-
-from echoic.engines.scripted import LOCAL_AGREEMENT, VOCABULARY, PlateauDetector, ScriptedEngine, draw_words
-from echoic.interfaces.engine import EngineRequirements, Hypothesis, Token, Window
-from echoic.session.config import StreamConfig
-from echoic.session.session import Session
-from support.play import SessionDriver, filter_frames, frame_texts
-from support.speakers import FunctionEngine, TimedScripted
-
-#: Like an engine whose windows all cost the same.
-STEPPED = replace(LOCAL_AGREEMENT, window_step_seconds=1.5)
+RATE = 16_000
 
 
-class TimedUtterances(TimedScripted):
-    @property
-    def requirements(self) -> EngineRequirements:
-        return replace(STEPPED, has_word_times=True)
+class Utterance:
+    """One open utterance that grows by seconds."""
+
+    def __init__(self, *, step: float = 0.0, min_confidence: float = 0.0) -> None:
+        self.detector = SpeechDetector(AlwaysSpeech(), RATE, 20.0)
+        self.strategy = LocalAgreementStrategy(self.detector, step, min_confidence)
+        self.end = 0
+
+    def grow(self, seconds: float, *, flush: bool = False) -> tuple[WindowSpan, ...]:
+        """Push audio and plan the windows of a segment that ends there."""
+        start = self.end
+        self.detector.push(build_silence(seconds))
+        self.end += round(seconds * RATE)
+        return self.strategy.plan_windows(SegmentBounds(start, start, self.end, 0, is_flush=flush))
+
+    def emit(self, spans: tuple[WindowSpan, ...], *texts: str, flush: bool = False) -> list[str]:
+        """Emit the words of windows that were decoded as these texts."""
+        results = [
+            WindowResult(span, span.start / RATE, build_text_hypothesis(text))
+            for span, text in zip(spans, texts, strict=True)
+        ]
+        return [word.text for word in self.strategy.emit_words(results, flush=flush)]
 
 
-def _spoken(count: int) -> list[str]:
-    return [VOCABULARY[(7 * at) % len(VOCABULARY)] for at in range(count)]
+def test_an_open_utterance_is_decoded_twice_from_its_start() -> None:
+    utterance = Utterance()
+    spans = utterance.grow(2.0)
+    assert [(span.start, span.end) for span in spans] == [(0, 32_000), (0, 16_000)]
+    assert not any(span.is_vital for span in spans)
+    spans = utterance.grow(1.5)
+    assert [(span.start, span.end) for span in spans] == [(0, 56_000), (0, 40_000)]
 
 
-@pytest.mark.parametrize("size", [1_600, 10**9])
-@pytest.mark.parametrize("count", [40, 75, 150])
-@pytest.mark.parametrize("needs", [LOCAL_AGREEMENT, STEPPED], ids=["", "stepped"])
-def test_speech_without_a_pause_is_said_once_and_whole(
-    needs: EngineRequirements, count: int, size: int
-) -> None:
-    words = _spoken(count)
-    audio = draw_words(words, word_seconds=0.3, gap_seconds=0.1)
-    play = SessionDriver(ScriptedEngine(needs), Session(PlateauDetector))
-    play.push_in_messages(audio, [size] * (len(audio) // size + 1))
-    (transcript,) = play.send({"type": "commit"})[-1:]
-    assert str(transcript["text"]).split() == words
+def test_words_are_emitted_once_both_decodes_agree() -> None:
+    utterance = Utterance()
+    assert utterance.emit(utterance.grow(2.0), "one two thr", "one two") == ["one", "two"]
+    assert utterance.emit(utterance.grow(1.5), "one two three four", "one two three") == ["three"]
 
 
-@pytest.mark.parametrize("chunk", [2.0, 10.0, 60.0])
-def test_a_segment_may_hold_many_utterances(chunk: float) -> None:
-    config = StreamConfig(chunk_duration=chunk, enable_partial=False)
-    play = SessionDriver(ScriptedEngine(LOCAL_AGREEMENT), Session(PlateauDetector, config))
-    for _ in range(8):
-        play.push_audio(draw_words(["one", "two", ("", 1.0)]))
-    play.send({"type": "stop"})
-    assert play.close_code == 1000
-    assert " ".join(frame_texts(play.frames)) == " ".join(["one two"] * 8)
+def test_a_flush_closes_the_utterance_and_emits_the_rest() -> None:
+    utterance = Utterance()
+    utterance.emit(utterance.grow(2.0), "one two", "one")
+    (window,) = spans = utterance.grow(0.5, flush=True)
+    assert (window.closes_utterance, window.is_last, window.is_vital) == (True, True, True)
+    assert utterance.emit(spans, "one two three", flush=True) == ["two", "three"]
+    assert not utterance.strategy.holds_words
 
 
-def test_a_gap_is_named_by_the_utterance_that_is_lost() -> None:
-    def answer(_: object) -> str:
-        raise RuntimeError
-
-    play = SessionDriver(FunctionEngine(answer, LOCAL_AGREEMENT), Session(PlateauDetector))
-    play.push_audio(draw_words([("", 1.0), *["one"] * 20, ("", 3.0)]))
-    (error,) = filter_frames(play.frames, "error")
-    assert (error["start"], error["end"]) == (pytest.approx(0.8, abs=0.1), pytest.approx(9.2, abs=0.2))
-
-
-@pytest.mark.parametrize("rate", [8_000, 11_025, 44_100, 48_000, 96_000])
-@pytest.mark.parametrize("more", [1, 300, 2_000])
-def test_audio_that_the_resampler_still_holds_is_decoded_too(rate: int, more: int) -> None:
-    config = StreamConfig(sample_rate=rate, overlap_duration=0.0)
-    play = SessionDriver(
-        FunctionEngine(lambda _: "word", EngineRequirements("overlap")), Session(None, config)
-    )
-    play.push_audio(np.full(2 * rate, 0.5, np.float32))
-    play.send({"type": "commit"})
-    play.push_audio(np.full(more, 0.5, np.float32))
-    assert frame_texts(play.send({"type": "stop"})) == ["word"]
+def test_with_steps_the_window_before_replaces_the_second_decode() -> None:
+    utterance = Utterance(step=2.0)
+    (first,) = spans = utterance.grow(3.0)
+    assert first.end == 32_000
+    assert utterance.emit(spans, "one two") == []
+    assert utterance.grow(0.5) == ()
+    (second,) = spans = utterance.grow(1.0)
+    assert second.end == 64_000
+    assert utterance.emit(spans, "one two three") == ["one", "two"]
 
 
-def test_partials_do_not_repeat_what_was_said_before_a_cut() -> None:
-    words = _spoken(75)
-    audio = draw_words(words, word_seconds=0.3, gap_seconds=0.1)
-    play = SessionDriver(ScriptedEngine(LOCAL_AGREEMENT), Session(PlateauDetector))
-    play.push_in_messages(audio, [1_600] * (len(audio) // 1_600 + 1))
-    said: list[str] = []
-    for frame in play.frames:
-        ahead = str(frame["text"]).split()
-        if frame["type"] == "final":
-            said += ahead
-        else:
-            settled = ahead[:-1]  # the last word may be cut, and is then misheard
-            assert settled == words[len(said) : len(said) + len(settled)]
-    assert frame_texts(play.frames)
+def test_a_word_below_the_minimum_confidence_waits_for_the_end() -> None:
+    utterance = Utterance(min_confidence=0.5)
+    spans = utterance.grow(2.0)
+    sure, unsure = Token(" one", confidence=0.9), Token(" two", confidence=0.1)
+    results = [WindowResult(span, 0.0, Hypothesis(volatile=(sure, unsure))) for span in spans]
+    assert [word.text for word in utterance.strategy.emit_words(results, flush=False)] == ["one"]
 
 
-@pytest.mark.parametrize("partials", [True, False])
-@pytest.mark.parametrize("step", [1.0, 1.5, 4.0])
-def test_an_utterance_that_goes_on_is_decoded_at_its_steps_only(step: float, *, partials: bool) -> None:
-    words, config = _spoken(28), StreamConfig(enable_partial=partials)
-    play = SessionDriver(
-        ScriptedEngine(replace(LOCAL_AGREEMENT, window_step_seconds=step)), Session(PlateauDetector, config)
-    )
-    play.push_in_messages(draw_words([("", 0.4), *words, ("", 2.0)]), [1_600] * 160)
-    windows = [decode.window for decode in play.requested_decodes]
-    over = [window for window in windows if window.is_last]
-    lengths = [len(window.audio) for window in windows if not window.is_last]
-    assert len(over) == 1
-    assert set(lengths) <= set(range(round(step * 16_000), 13 * 16_000, round(step * 16_000)))
-    assert len(lengths) <= 13 / step
-    assert len(set(lengths)) == len(lengths), "no window is decoded twice"
-    assert " ".join(frame_texts(play.frames)).split() == words
+def test_a_preview_shows_words_after_the_emitted_ones() -> None:
+    utterance = Utterance()
+    utterance.emit(utterance.grow(2.0), "one two", "one")
+    bounds = SegmentBounds(utterance.end, utterance.end, utterance.end, 0, is_flush=False)
+    (span,) = utterance.strategy.plan_preview(bounds)
+    result = WindowResult(span, 0.0, build_text_hypothesis("one two three"))
+    assert [word.text for word in utterance.strategy.preview_words([result])] == ["two", "three"]
 
 
-def test_what_two_steps_agree_on_is_said_before_the_utterance_is_over() -> None:
-    play = SessionDriver(ScriptedEngine(STEPPED), Session(PlateauDetector))
-    play.push_audio(draw_words(["one", "two"] * 20))
-    assert " ".join(frame_texts(play.frames)).startswith("one two one two")
-
-
-def test_words_have_their_times_on_the_sessions_clock() -> None:
-    words = _spoken(30)
-    audio = draw_words(
-        [("", 1.0), *words[:10], ("", 2.0), *words[10:], ("", 2.0)], word_seconds=0.3, gap_seconds=0.1
-    )
-    config = StreamConfig(word_timestamps=True)
-    play = SessionDriver(TimedUtterances(), Session(PlateauDetector, config))
-    play.push_in_messages(audio, [1_600] * (len(audio) // 1_600 + 1))
-    timed = [word for frame in filter_frames(play.frames, "final") for word in frame["words"]]  # type: ignore[attr-defined]
-    begins = [1.0 + 0.4 * at for at in range(10)] + [7.0 + 0.4 * at for at in range(20)]
-    assert [word["word"] for word in timed] == words
-    assert [word["start"] for word in timed] == pytest.approx(begins, abs=0.06)
-
-
-def test_a_word_that_is_not_sure_and_what_follows_wait_for_the_end_of_the_utterance() -> None:
-    def answer(window: Window) -> Hypothesis:
-        count = int(len(window.audio) / 16_000 / 0.5)
-        tokens = (Token(f" {at}", 0.5 * at, 0.4, 0.4 if at == 3 else 0.9) for at in range(count))
-        return Hypothesis(volatile=tuple(tokens))
-
-    for sure, early in ((0.3, "0 1 2 3 4 5"), (0.5, "0 1 2")):
-        play = SessionDriver(
-            FunctionEngine(answer, replace(STEPPED, min_confidence=sure)), Session(PlateauDetector)
-        )
-        play.push_audio(draw_words(["one"] * 20))
-        assert " ".join(frame_texts(play.frames)).startswith(early)
-        assert ("3" in " ".join(frame_texts(play.frames)).split()) == (sure < 0.4)
-        play.push_audio(draw_words([("", 2.0)]))
-        words = " ".join(frame_texts(play.frames)).split()
-        assert words == [str(at) for at in range(len(words))]
-        assert len(words) > 15
+def test_audio_is_kept_from_the_start_of_the_utterance() -> None:
+    utterance = Utterance()
+    utterance.grow(2.0)
+    assert utterance.strategy.keep_from == 0
+    utterance.grow(1.0, flush=True)
+    assert utterance.strategy.keep_from > 0
