@@ -1,6 +1,6 @@
-"""Many recordings: a few at a time, a text file beside each, and one that is broken stops no other.
+"""Transcribes recordings, a few at a time, to a text file beside each; a bad file does not stop the others.
 
-Start a server (``echoic serve``), then: ``python examples/batch.py FILE...``; ECHOIC_URL names another.
+Start a server (``echoic serve``), then: ``python examples/batch.py FILE...``; ECHOIC_URL: another server.
 """
 
 import asyncio
@@ -12,17 +12,17 @@ from echoic.client import ServerError, UnreadableAudio, transcribe
 from echoic.export.formats import render
 
 SERVER = os.environ.get("ECHOIC_URL", "ws://127.0.0.1:8000")
-#: Streams at the same time: no more than your tier allows.
-AT_ONCE = 3
-#: Seconds for which a busy server is asked again, as often as it advises.
+#: Concurrent streams: no more than your tier allows.
+MAX_STREAMS = 3
+#: Seconds for which a busy server is retried, as often as it advises.
 PATIENCE = 600.0
 
 
-async def write(file: Path, turn: asyncio.Semaphore) -> bool:
-    """Write a recording's text beside it; return whether that was possible."""
+async def transcribe_to_file(file: Path, slots: asyncio.Semaphore) -> bool:
+    """Transcribe a recording to a text file beside it; return whether that worked."""
     text = file.with_name(f"{file.name}.txt")
     try:
-        async with turn:
+        async with slots:
             finals = await transcribe(SERVER, file, patience=PATIENCE)
         text.write_text(render(finals, "txt"), "utf-8")
     except (ServerError, UnreadableAudio, OSError) as error:
@@ -33,9 +33,9 @@ async def write(file: Path, turn: asyncio.Semaphore) -> bool:
 
 
 async def main(files: list[Path]) -> int:
-    """Transcribe all of them; return the exit code."""
-    turn = asyncio.Semaphore(AT_ONCE)
-    return 0 if all(await asyncio.gather(*(write(file, turn) for file in files))) else 1
+    """Transcribe all files; return the exit code."""
+    slots = asyncio.Semaphore(MAX_STREAMS)
+    return 0 if all(await asyncio.gather(*(transcribe_to_file(file, slots) for file in files))) else 1
 
 
 if __name__ == "__main__":

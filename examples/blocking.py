@@ -1,4 +1,4 @@
-"""Captions without an event loop: every call waits until it is done.
+"""Prints captions without an event loop: every call blocks until it is done.
 
 Start a server (``echoic serve``), then: ``python examples/blocking.py FILE``.
 """
@@ -13,22 +13,22 @@ from echoic.media import read_audio
 SERVER = "ws://127.0.0.1:8000"
 
 
-def show(frame: ReceivedFrame) -> None:
+def print_final(frame: ReceivedFrame) -> None:
     """Print a final."""
     if isinstance(frame, Final):
         print(f"{frame.segment_start:6.1f} s  {frame.text}", flush=True)
 
 
 def main(file: Path, server: str) -> None:
-    """Send a file piece by piece and print what is there by then."""
+    """Send a file in chunks and print the finals received so far after each."""
     with connect(server, enable_partial=False) as stream:
-        for piece in read_audio(file):
-            stream.send(piece)
+        for chunk in read_audio(file):
+            stream.send(chunk)
             for frame in stream.frames():  # does not wait
-                show(frame)
+                print_final(frame)
         stream.stop()
         for frame in stream:  # the rest
-            show(frame)
+            print_final(frame)
 
 
 if __name__ == "__main__":

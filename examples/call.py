@@ -1,4 +1,4 @@
-"""A call recorded with a channel for each side: one stream a channel, merged in the order of speech.
+"""Transcribes a call with one channel for each side: one stream per channel, merged by time.
 
 Start a server (``echoic serve``), then: ``python examples/call.py CALL.wav`` (16-bit).
 """
@@ -17,8 +17,8 @@ SERVER = "ws://127.0.0.1:8000"
 SIDES = ("Caller", "Agent")
 
 
-def read(file: Path) -> tuple[NDArray[np.int16], int]:
-    """Return the samples, shape (n, 2), and how many there are a second."""
+def read_stereo(file: Path) -> tuple[NDArray[np.int16], int]:
+    """Return the samples, int16 of shape (n, 2), and the sample rate in Hz."""
     try:
         with wave.open(str(file), "rb") as call:
             layout, rate = (call.getnchannels(), call.getsampwidth()), call.getframerate()
@@ -26,25 +26,25 @@ def read(file: Path) -> tuple[NDArray[np.int16], int]:
     except (wave.Error, EOFError):
         layout = None
     if layout != (len(SIDES), 2):
-        raise ValueError(f"{file} is no 16-bit WAV file with two channels.")
+        raise ValueError(f"{file} is not a 16-bit WAV file with two channels.")
     return np.frombuffer(data, "<i2").reshape(-1, len(SIDES)), rate
 
 
-def begins(final: Final) -> float:
-    """Return when its first word is said: its segment may begin with silence."""
+def find_start(final: Final) -> float:
+    """Return the second of the first word: the segment may begin with silence."""
     words = final.words or ()
     return words[0].start if words else final.segment_start
 
 
 async def main(file: Path, server: str) -> None:
-    """Print who says what, in the order of time."""
-    samples, rate = read(file)
+    """Print the words of both sides in the order of time."""
+    samples, rate = read_stereo(file)
     streams = [
         transcribe(server, [channel], sample_rate=rate, word_timestamps=True, patience=60.0)
         for channel in samples.T
     ]
-    heard = zip(SIDES, await asyncio.gather(*streams), strict=True)
-    turns = sorted((begins(final), side, final.text) for side, finals in heard for final in finals)
+    transcripts = zip(SIDES, await asyncio.gather(*streams), strict=True)
+    turns = sorted((find_start(final), side, final.text) for side, finals in transcripts for final in finals)
     for start, side, text in turns:
         print(f"{start:6.1f} s  {side}: {text}")
 

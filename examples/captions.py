@@ -1,4 +1,4 @@
-"""Live captions of a file: what is final stands, what may still change is in brackets.
+"""Prints live captions of a file: final words plain, provisional words in brackets.
 
 Start a server (``echoic serve``), then: ``python examples/captions.py FILE``.
 """
@@ -12,8 +12,8 @@ from echoic.client import Final, Partial, ServerError, Stream, UnreadableAudio, 
 SERVER = "ws://127.0.0.1:8000"
 
 
-async def speak(stream: Stream, file: Path) -> None:
-    """Send the file at the pace of speech, then have the rest delivered."""
+async def send_audio(stream: Stream, file: Path) -> None:
+    """Send the file at the pace of speech, then finalize the rest."""
     await stream.send_file(file, speed=1.0)
     await stream.stop()
 
@@ -21,7 +21,7 @@ async def speak(stream: Stream, file: Path) -> None:
 async def main(file: Path, server: str) -> None:
     """Print captions while the file plays."""
     async with connect(server, chunk_duration=2.0) as stream, asyncio.TaskGroup() as tasks:
-        tasks.create_task(speak(stream, file))
+        tasks.create_task(send_audio(stream, file))
         async for frame in stream:
             match frame:
                 case Partial(text=text):

@@ -1,4 +1,4 @@
-"""Live captions of the microphone, until Ctrl-C; ``echoic listen`` is the whole program.
+"""Prints live captions of the microphone until Ctrl-C; ``echoic listen`` does more.
 
 Start a server (``echoic serve``), ``pip install sounddevice``, then: ``python examples/microphone.py``.
 """
@@ -15,21 +15,21 @@ SERVER = "ws://127.0.0.1:8000"
 RATE = 16_000
 
 
-async def speak(stream: Stream, enough: asyncio.Event) -> None:
-    """Send what the microphone hears until it is enough, then have the rest delivered."""
+async def send_audio(stream: Stream, stopped: asyncio.Event) -> None:
+    """Send the audio of the microphone until stopped, then finalize the rest."""
     try:
-        import sounddevice  # noqa: PLC0415  # missing, it is missed by whoever speaks
+        import sounddevice  # noqa: PLC0415  # optional: only this needs it
     except ImportError:
         raise OSError("The microphone needs sounddevice: pip install sounddevice") from None
-    loop, heard = asyncio.get_running_loop(), asyncio.Queue[np.ndarray]()
+    loop, chunks = asyncio.get_running_loop(), asyncio.Queue[np.ndarray]()
 
-    def hear(sound: np.ndarray, *_: object) -> None:  # in a thread of the sound card's
-        loop.call_soon_threadsafe(heard.put_nowait, sound.copy())
+    def push_chunk(sound: np.ndarray, *_: object) -> None:  # in a thread of the sound card
+        loop.call_soon_threadsafe(chunks.put_nowait, sound.copy())
 
     try:
-        with sounddevice.InputStream(RATE, RATE // 10, channels=1, dtype="float32", callback=hear):
-            while not enough.is_set():
-                await stream.send(await heard.get())
+        with sounddevice.InputStream(RATE, RATE // 10, channels=1, dtype="float32", callback=push_chunk):
+            while not stopped.is_set():
+                await stream.send(await chunks.get())
     except sounddevice.PortAudioError as error:
         raise OSError(f"The microphone cannot be used: {error}.") from None
     await stream.stop()
@@ -37,10 +37,10 @@ async def speak(stream: Stream, enough: asyncio.Event) -> None:
 
 async def main(server: str) -> None:
     """Print captions while you speak."""
-    enough = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, enough.set)
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stopped.set)
     async with connect(server, sample_rate=RATE) as stream, asyncio.TaskGroup() as tasks:
-        tasks.create_task(speak(stream, enough))
+        tasks.create_task(send_audio(stream, stopped))
         async for frame in stream:
             match frame:
                 case Partial(text=text):

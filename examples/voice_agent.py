@@ -1,7 +1,7 @@
-"""Turns of a talk with a voice agent: when the user falls silent, commit, and answer what was said.
+"""Takes turns with a voice agent: commits when the user falls silent, and answers.
 
-The end of a turn is heard here, by the detector that comes with echoic, so no round trip is waited for.
-Put your own ``reply`` in, and a microphone (see microphone.py) in place of the file.
+The end of a turn is detected here, by the speech detector that comes with echoic, without a round trip.
+Replace ``reply`` by your own, and the file by a microphone (see microphone.py).
 
 Start a server (``echoic serve``), then: ``python examples/voice_agent.py FILE``.
 """
@@ -18,7 +18,7 @@ from echoic.engines.silero import SAMPLE_RATE, SileroModel
 from echoic.media import read_audio
 
 SERVER = "ws://127.0.0.1:8000"
-#: Seconds of silence that end a turn: less answers sooner, and interrupts more.
+#: Seconds of silence that end a turn (endpointing): fewer answer sooner, and interrupt more.
 PAUSE = 0.6
 
 
@@ -28,29 +28,29 @@ def reply(text: str) -> str:
 
 
 async def answer(stream: Stream, silent: float) -> None:
-    """Take the turn that has ended, ``silent`` seconds after its last word."""
-    begun = time.perf_counter()
+    """Answer the turn that ended ``silent`` seconds ago."""
+    started = time.perf_counter()
     text = await stream.commit()
-    late = time.perf_counter() - begun
-    stream.frames()  # all of it is in the text
+    delay = time.perf_counter() - started
+    stream.frames()  # drops them: the text has all words
     if text:
-        waited = f"{silent * 1000:.0f} ms pause + {late * 1000:.0f} ms"
+        waited = f"{silent * 1000:.0f} ms pause + {delay * 1000:.0f} ms"
         print(f"user:  {text}\nagent: {reply(text)}  [{waited}]", flush=True)
 
 
 async def main(file: Path, server: str) -> None:
-    """Let a file talk to the agent."""
-    ear = UtteranceDetector(SileroModel().build_detector(), VadConfig(pause_seconds=PAUSE))
+    """Send a file to the agent at the pace of speech."""
+    detector = UtteranceDetector(SileroModel().build_detector(), VadConfig(pause_seconds=PAUSE))
     async with connect(server, sample_rate=SAMPLE_RATE, enable_partial=False) as stream:
-        async for piece in pace_audio(read_audio(file, SAMPLE_RATE, CHUNK_SECONDS), SAMPLE_RATE):
-            await stream.send(piece)
-            ear.push(piece)
-            silent = ear.trailing_silence / SAMPLE_RATE
-            # A long speech is cut into utterances too, and is no turn yet.
-            if silent >= PAUSE and any(utterance.end for utterance in ear.utterances):
-                ear.discard_before(ear.consumed)
+        async for chunk in pace_audio(read_audio(file, SAMPLE_RATE, CHUNK_SECONDS), SAMPLE_RATE):
+            await stream.send(chunk)
+            detector.push(chunk)
+            silent = detector.trailing_silence / SAMPLE_RATE
+            # Long speech is split into utterances too, without a pause.
+            if silent >= PAUSE and any(utterance.end for utterance in detector.utterances):
+                detector.discard_before(detector.consumed)
                 await answer(stream, silent)
-        await answer(stream, ear.trailing_silence / SAMPLE_RATE)  # who hangs up has spoken too
+        await answer(stream, detector.trailing_silence / SAMPLE_RATE)  # the last turn ends with the call
 
 
 if __name__ == "__main__":

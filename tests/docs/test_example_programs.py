@@ -117,7 +117,7 @@ def test_what_is_no_call_is_told_in_a_sentence(place: str, tmp_path: Path) -> No
     for file in (mono, none):
         done = run_program(example("call"), str(file), place)
         assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr == f"{file} is no 16-bit WAV file with two channels.\n"
+        assert done.stderr == f"{file} is not a 16-bit WAV file with two channels.\n"
 
 
 def test_a_broken_file_stops_no_other_of_a_batch(place: str, tmp_path: Path) -> None:

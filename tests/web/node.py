@@ -1,4 +1,4 @@
-"""Node, and the page's modules beside the programs that test them."""
+"""Runs JavaScript tests under Node: finds Node, and puts modules and programs in one folder."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ PROGRAMS = Path(__file__).parent / "javascript"
 MODULES = Path(__file__).parents[1] / "integration" / "clients" / "node_modules"
 
 
-def node() -> str:
-    """Return the command; skip the test where there is none, or no package of ``ws``."""
+def find_node() -> str:
+    """Return the path of Node; skip the test if Node or its package ``ws`` is missing."""
     found = shutil.which("node")
     if found is None or not (MODULES / "ws").is_dir():
         pytest.skip("node and its ws package are needed: make test installs ws where npm is")
     return found
 
 
-def workshop(folder: Path) -> Path:
-    """Fill a folder with the modules, the programs and what they import; return it."""
+def build_program_folder(folder: Path) -> Path:
+    """Copy the modules, the programs and their packages to a folder; return it."""
     for source in (*WEB.glob("*.js"), *PROGRAMS.glob("*.js")):
         shutil.copy(source, folder)
     (folder / "package.json").write_text('{"type": "module"}')

@@ -1,4 +1,4 @@
-"""The pictures in docs/images, drawn by the page itself: ``make picture``."""
+"""Draws the pictures in docs/images with the page: ``make picture``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from playwright.async_api import expect
 from echoic.media import read_audio
 from support.server_process import ServerProcess
 from tools.benchmarks.recordings import find_speech_folder
-from web.browsing import RATE, needs_chromium, spoken, visiting
+from web.page import RATE, needs_chromium, open_page, write_wav
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,39 +33,39 @@ pytestmark = [
         FOLDER is None or PICTURES is None, reason="pictures are drawn by make picture, of recordings"
     ),
 ]
-#: Two who talk by telephone.
+#: A telephone call of two speakers.
 CALL = "google_docs__commercial_mono.flac"
 NAMES = ("Shop", "Caller")
 OPTIONS = {"diarization": True, "num-speakers": "2", "insights": True}
 WIDE = {"width": 1200, "height": 800}
 PHONE: ViewportSize = {"width": 390, "height": 780}
-#: Bytes of a picture.
-HEAVIEST = 200_000
+#: The most bytes of a picture.
+MAX_BYTES = 200_000
 LONG = 120_000  # milliseconds
 
 
 @pytest.fixture(scope="module")
-def place() -> Iterator[str]:
+def server_address() -> Iterator[str]:
     with ServerProcess(scripted_engine="no", preload_model="moonshine-tiny-en") as server:
         yield server.address
 
 
-def call(folder: Path) -> Path:
+def write_call(folder: Path) -> Path:
     """Write the recording as WAV."""
     assert FOLDER is not None
-    return spoken(folder / "A call.wav", np.concatenate(list(read_audio(FOLDER / CALL, RATE))))
+    return write_wav(folder / "A call.wav", np.concatenate(list(read_audio(FOLDER / CALL, RATE))))
 
 
-def keep(picture: bytes, name: str) -> None:
-    """Write a picture beside the others."""
-    assert len(picture) < HEAVIEST
+def save_picture(picture: bytes, name: str) -> None:
+    """Write a picture."""
+    assert len(picture) < MAX_BYTES
     assert PICTURES is not None
     Path(PICTURES).mkdir(parents=True, exist_ok=True)
     (Path(PICTURES) / name).write_bytes(picture)
 
 
-async def test_a_recording_with_its_speakers(place: str, tmp_path: Path) -> None:
-    async with visiting(f"http://{place}/", options=OPTIONS, viewport=WIDE) as visit:
+async def test_picture_of_a_file_with_speakers(server_address: str, tmp_path: Path) -> None:
+    async with open_page(f"http://{server_address}/", options=OPTIONS, viewport=WIDE) as visit:
         assert FOLDER is not None
         await visit.page.set_input_files("#file", shutil.copy(FOLDER / CALL, tmp_path / "A call.flac"))
         await expect(visit.page.locator("#state")).to_contain_text("Transcribed", timeout=LONG)
@@ -73,16 +73,18 @@ async def test_a_recording_with_its_speakers(place: str, tmp_path: Path) -> None
             await field.fill(name)
         await visit.page.locator("body").click(position={"x": 5, "y": 5})
         await visit.page.evaluate("scrollTo(0, 0)")
-        await visit.page.wait_for_timeout(1500)  # what is new settles
-        keep(await visit.page.screenshot(animations="disabled"), "page.png")
+        await visit.page.wait_for_timeout(1500)  # until new words are faded in
+        save_picture(await visit.page.screenshot(animations="disabled"), "page.png")
         await visit.page.set_viewport_size(PHONE)
-        keep(await visit.page.screenshot(animations="disabled"), "page-phone.png")
+        save_picture(await visit.page.screenshot(animations="disabled"), "page-phone.png")
 
 
-async def test_a_call_while_it_goes_on(place: str, tmp_path: Path) -> None:
+async def test_picture_of_a_running_call(server_address: str, tmp_path: Path) -> None:
     look: dict[str, Any] = {"viewport": WIDE, "color_scheme": "dark"}
-    async with visiting(f"http://{place}/", speech=call(tmp_path), options=OPTIONS, **look) as visit:
+    async with open_page(
+        f"http://{server_address}/", speech=write_call(tmp_path), options=OPTIONS, **look
+    ) as visit:
         await visit.start()
         await expect(visit.page.locator(".part", has_text="black")).to_be_attached(timeout=LONG)
         await expect(visit.page.locator(".volatile")).to_contain_text(re.compile(r"\w+ \w+"), timeout=LONG)
-        keep(await visit.page.screenshot(animations="disabled"), "page-dark.png")
+        save_picture(await visit.page.screenshot(animations="disabled"), "page-dark.png")

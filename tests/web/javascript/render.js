@@ -1,4 +1,4 @@
-// Prints what the page's subtitles make of finals: [[finals, …], …] in, [{txt, srt, vtt, json}, …] out.
+// Renders lists of finals: [[final, …], …] in, [{txt, srt, vtt, json}, …] out.
 import { readFileSync } from "node:fs";
 import { render } from "./formats.js";
 

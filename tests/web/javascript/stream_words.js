@@ -1,10 +1,10 @@
-// Streams samples to a server and prints each frame as a line of JSON; a line "commit" is said halfway.
+// Streams samples and commits halfway; prints each frame as a line of JSON.
 import { readFile } from "node:fs/promises";
 import WebSocket from "ws";
 import { connect } from "./echoic.js";
 
-const [address, file, wishes] = process.argv.slice(2);
-const { pieces, pause, ...config } = JSON.parse(wishes);
+const [address, file, job] = process.argv.slice(2);
+const { pieces, pause, ...config } = JSON.parse(job);
 const bytes = await readFile(file);
 const samples = new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
 const stream = await connect(address, { config, WebSocket });

@@ -1,4 +1,4 @@
-// Does to a server what it is told and prints, as lines of JSON, the frames that came of it and the answers.
+// Runs acts on a stream; prints frames and answers as lines of JSON.
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import WebSocket from "ws";
@@ -19,7 +19,7 @@ const doing = {
   send: ([start, end]) => stream.send(samples.subarray(start, end)),
   commit: async () => answer(await stream.commit()),
   reset: async () => {
-    await stream.commit(); // which finals a reset forgets is a matter of time
+    await stream.commit(); // otherwise timing decides which finals a reset drops
     await stream.reset();
   },
   ping: () => stream.ping(),
