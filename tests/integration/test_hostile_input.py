@@ -13,7 +13,7 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect
 
-from echoic.auth.key_store import KeyDatabase
+from echoic.auth.key_database import KeyDatabase
 from echoic.engines.scripted import draw_words
 from echoic.errors import AccessRefused
 from echoic.observability.logging import build_log_formatter

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from echoic.auth.identity import ALL_SCOPES, Scope
-from echoic.auth.key_store import KeyDatabase
+from echoic.auth.key_database import KeyDatabase
 from echoic.auth.keys import GeneratedKey
 from echoic.engines.scripted import draw_words
 from echoic.insights.base import TranscriptSegment

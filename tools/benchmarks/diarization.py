@@ -22,10 +22,10 @@ from echoic.diarization.analysis_window import AnalysisWindow
 from echoic.diarization.clustering import cluster_groups
 from echoic.diarization.embedding import CamPlusPlus
 from echoic.diarization.fbank import HOP_SAMPLES
-from echoic.diarization.identity import SpeakerClusteringConfig
 from echoic.diarization.models import EMBEDDING_FILE, SEGMENTATION_FILE
 from echoic.diarization.online import OnlineDiarizer
 from echoic.diarization.segmentation import PyanNet, Segmenter
+from echoic.diarization.speaker_ids import SpeakerClusteringConfig
 from echoic.diarization.state import DiarizerState
 from echoic.diarization.turns import join_turns
 from echoic.diarization.voice_segments import (

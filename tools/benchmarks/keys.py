@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from echoic.auth.backends import KeyStoreBackend
-from echoic.auth.key_store import KeyDatabase
+from echoic.auth.key_database import KeyDatabase
 from echoic.auth.keys import generate_key
 from tools.benchmarks import report
 

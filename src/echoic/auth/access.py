@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Protocol
 
 from echoic.auth.authenticator import Authenticator
 from echoic.auth.backends import AuthBackend, KeyStoreBackend, SingleKeyBackend
-from echoic.auth.keys import NO_KEY_ID, KeyStoreUnavailable
+from echoic.auth.key_store import KeyStoreUnavailable
+from echoic.auth.keys import NO_KEY_ID
 from echoic.auth.network import AllowedHosts, AllowedOrigins
 from echoic.auth.throttle import AuthThrottle
 from echoic.auth.tokens import JwtBackend, JwtUnavailable
 from echoic.observability.logging import log_event
 
 if TYPE_CHECKING:  # SQLAlchemy is slow to import, and most servers need no key store
-    from echoic.auth.key_store import KeyDatabase
+    from echoic.auth.key_database import KeyDatabase
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +142,7 @@ def build_access_control(
     if settings.api_key is not None:
         backends.append(SingleKeyBackend(settings.api_key))
     if settings.keys_db is not None:
-        from echoic.auth.key_store import KeyDatabase  # imports SQLAlchemy  # noqa: PLC0415  # takes a moment, and only some want it
+        from echoic.auth.key_database import KeyDatabase  # imports SQLAlchemy  # noqa: PLC0415  # takes a moment, and only some want it
 
         store = KeyDatabase(settings.keys_db)
         store_backend = KeyStoreBackend(store)

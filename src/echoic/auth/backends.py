@@ -15,16 +15,8 @@ from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from echoic.auth.identity import SINGLE_KEY_TIER, SINGLE_KEY_USER, Identity
-from echoic.auth.keys import (
-    NO_DIGEST,
-    ApiKey,
-    KeyStatus,
-    KeyStore,
-    KeyStoreUnavailable,
-    compute_digest,
-    parse_key_id,
-    same_digest,
-)
+from echoic.auth.key_store import ApiKey, KeyStatus, KeyStore, KeyStoreUnavailable
+from echoic.auth.keys import NO_DIGEST, compute_digest, parse_key_id, same_digest
 from echoic.errors import AccessRefused, ErrorCode
 
 #: Seconds between two writes of a key's last use.

@@ -1,4 +1,4 @@
-"""API keys: generation, parsing, digests, and the interface of key stores.
+"""API keys: generation, parsing and digests, and the rules for the names of users and tiers.
 
 A key is ``echoic_ID_SECRET``: a public id of twelve hexadecimal digits and a secret of 256 random bits. So
 large a secret cannot be guessed even from a fast digest: SHA-256 is enough, and the slow hashes that
@@ -8,16 +8,13 @@ passwords need would only cost time at each connection.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from enum import Enum
 from hashlib import sha256
 from hmac import compare_digest
 from secrets import token_hex, token_urlsafe
-from typing import Final, Protocol
+from typing import Final
 
-from echoic.auth.identity import ALL_SCOPES, LOCAL_TIER, Identity, Scope
+from echoic.auth.identity import LOCAL_TIER
 
 #: The prefix of every key, by which secret scanners recognize them.
 KEY_PREFIX: Final = "echoic_"
@@ -27,9 +24,9 @@ _DIGEST_BYTES: Final = 32
 _ID_BYTES: Final = 6
 _SECRET_BYTES: Final = 32
 _KEY_PATTERN: Final = re.compile(rf"{KEY_PREFIX}([0-9a-f]{{12}})_[A-Za-z0-9_-]{{43}}", re.ASCII)
-#: The id of no key: looked up for a text without an id, so that this takes as long.
+#: An id that no key has. It is looked up for a text without an id, so that both cases take the same time.
 NO_KEY_ID: Final = "0" * 2 * _ID_BYTES
-#: A digest that no known text has: compared where there is no key.
+#: A digest of no known text. It is compared if there is no key, so that both cases take the same time.
 NO_DIGEST: Final = bytes(_DIGEST_BYTES)
 
 
@@ -87,72 +84,6 @@ def parse_key_digest(text: str) -> bytes:
 #: The maximum length of a user name, in characters.
 MAX_USER_NAME_LENGTH: Final = 128
 _TIER_PATTERN: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}", re.ASCII)
-
-
-class KeyStoreUnavailable(Exception):
-    """The key store cannot be used.
-
-    Args:
-        message: The reason, as a sentence without the store's address or any secret.
-    """
-
-    def __init__(self, message: str = "The key store cannot be reached.") -> None:
-        super().__init__(message)
-        self.message = message
-
-
-class KeyStatus(Enum):
-    """Whether a key is valid."""
-
-    VALID = "good"
-    EXPIRED = "expired"
-    REVOKED = "revoked"
-
-
-@dataclass(frozen=True, slots=True)
-class ApiKey:
-    """A key as it is stored; times are aware and in UTC."""
-
-    #: The public id.
-    id: str
-    #: The SHA-256 of the whole key.
-    digest: bytes = field(repr=False)
-    user: str
-    #: The tier of the user.
-    tier: str
-    created: datetime
-    scopes: frozenset[Scope] = ALL_SCOPES
-    #: When the key becomes invalid, or None: never.
-    expires: datetime | None = None
-    revoked: datetime | None = None
-    #: The last use, to the minute.
-    last_used: datetime | None = None
-
-    @property
-    def identity(self) -> Identity:
-        """The user that the key authenticates."""
-        return Identity(self.user, self.tier, self.id, self.scopes)
-
-    def status_at(self, now: datetime) -> KeyStatus:
-        """Return the key's status at ``now``; a revoked key stays revoked."""
-        if self.revoked is not None:
-            return KeyStatus.REVOKED
-        if self.expires is not None and now >= self.expires:
-            return KeyStatus.EXPIRED
-        return KeyStatus.VALID
-
-
-class KeyStore(Protocol):
-    """A key store. Each method may raise KeyStoreUnavailable."""
-
-    async def find_key(self, key_id: str) -> ApiKey | None:
-        """Return the key with this id, or None."""
-
-    async def find_keys(self, key_ids: Collection[str]) -> Mapping[str, ApiKey]:
-        """Return the existing keys among these ids, by id."""
-
-    async def record_use(self, key_id: str, used_at: datetime) -> None:
-        """Record a key's use, unless a later one is recorded."""
 
 
 def is_valid_user_name(text: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from echoic.auth.backends import check_key_status
 from echoic.auth.identity import Identity
-from echoic.auth.keys import ApiKey, KeyStore, KeyStoreUnavailable
+from echoic.auth.key_store import ApiKey, KeyStore, KeyStoreUnavailable
 from echoic.errors import CLOSE_CODES, AccessRefused, ErrorCode
 from echoic.observability.logging import log_event
 from echoic.protocol.frames import Error

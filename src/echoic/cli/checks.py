@@ -321,8 +321,8 @@ def _can_connect(url: str) -> bool:
 
 
 async def _inspect_key_store(store_url: str) -> CheckResult:
-    from echoic.auth.key_store import KeyDatabase
-    from echoic.auth.keys import KeyStoreUnavailable
+    from echoic.auth.key_database import KeyDatabase
+    from echoic.auth.key_store import KeyStoreUnavailable
 
     try:
         store = KeyDatabase(store_url)

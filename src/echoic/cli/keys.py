@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from echoic.auth.keys import ApiKey
+from echoic.auth.key_store import ApiKey
 from echoic.cli.options import JsonOption, exit_with_error, print_error
 
 if TYPE_CHECKING:
-    from echoic.auth.key_store import KeyDatabase
+    from echoic.auth.key_database import KeyDatabase
 
 _T = TypeVar("_T")
 _DURATION_PATTERN = re.compile(r"([1-9][0-9]{0,4})([hdw])", re.ASCII)
@@ -53,7 +53,7 @@ def create(  # noqa: PLR0913  # each is an option of the command
 ) -> None:
     """Create a key and print it; it cannot be shown again."""
     from echoic.auth.identity import ALL_SCOPES, Scope
-    from echoic.auth.key_store import TierMismatch
+    from echoic.auth.key_database import TierMismatch
     from echoic.auth.keys import is_valid_user_name
 
     if not is_valid_user_name(user):
@@ -126,8 +126,8 @@ def change_tier(
 
 def _query_key_store(db: str | None, query: "Callable[[KeyDatabase], Awaitable[_T]]") -> _T:
     """Run a query on the key store; exits if none is configured or it is not available."""
-    from echoic.auth.key_store import KeyDatabase
-    from echoic.auth.keys import KeyStoreUnavailable
+    from echoic.auth.key_database import KeyDatabase
+    from echoic.auth.key_store import KeyStoreUnavailable
     from echoic.cli.environment import load_settings_or_exit
 
     location = db or load_settings_or_exit().auth.keys_db
@@ -207,5 +207,5 @@ def _to_row(key: ApiKey) -> dict[str, str | None]:
         "created": format_time(key.created),
         "expires": format_time(key.expires),
         "last_used": format_time(key.last_used),
-        "standing": "" if status == "good" else status,
+        "standing": "" if status == "valid" else status,
     }

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echoic.diarization.analysis_window import AnalysisWindow, TimeSpan
-from echoic.diarization.identity import SpeakerClusteringConfig
+from echoic.diarization.speaker_ids import SpeakerClusteringConfig
 from echoic.diarization.state import UNKNOWN, DiarizerState, EmbeddingGroups, GroupIntervals
 from echoic.diarization.turns import find_best_path
 from echoic.diarization.voice_segments import FRAMES_PER_SECOND, VoiceSegment, find_runs

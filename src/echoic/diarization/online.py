@@ -24,8 +24,8 @@ from echoic.diarization.assignment import (
 )
 from echoic.diarization.embedding import Embedder
 from echoic.diarization.fbank import HOP_SAMPLES
-from echoic.diarization.identity import SpeakerClusteringConfig, assign_speakers, resolve_final_speakers
 from echoic.diarization.segmentation import Segmenter
+from echoic.diarization.speaker_ids import SpeakerClusteringConfig, assign_speakers, resolve_final_speakers
 from echoic.diarization.state import UNKNOWN, DiarizerState, build_empty_state
 from echoic.diarization.turns import join_turns
 from echoic.diarization.voice_segments import (

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from echoic.diarization.identity import SpeakerClusteringConfig
 from echoic.diarization.online import DiarizerConfig
+from echoic.diarization.speaker_ids import SpeakerClusteringConfig
 from echoic.errors import ModelUnavailable
 
 NAME = "pyannote"

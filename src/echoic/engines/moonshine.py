@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echoic.engines.onnx_runtime import load_cpu_session
+from echoic.engines.token_loops import remove_loop
 from echoic.engines.windows import check_sample_rate, is_silent
 from echoic.errors import ModelUnavailable
 from echoic.interfaces.engine import EngineRequirements, Hypothesis, Window, build_text_hypothesis
-from echoic.text.overlap import remove_loop
 
 NAME = "moonshine-tiny-en"
 INSTALL = "pip install moonshine-voice==0.0.73"

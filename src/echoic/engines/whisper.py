@@ -25,10 +25,10 @@ from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import merge_punctuations
 from numpy.typing import NDArray
 
+from echoic.engines.token_loops import remove_loop
 from echoic.engines.whisper_files import WHISPER_MODEL_ID, build_whisper_error, inspect_whisper_folder
 from echoic.engines.windows import check_sample_rate, is_silent
 from echoic.interfaces.engine import DecodeOptions, EngineRequirements, Hypothesis, Token, Window
-from echoic.text.overlap import remove_loop
 
 #: Encoder output for one window, an array of CTranslate2.
 _EncodedAudio: TypeAlias = Any

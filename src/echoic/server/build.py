@@ -28,7 +28,7 @@ from echoic.scheduling.engine_pool import EnginePool
 from echoic.server.context import ModelReadiness, ServerContext
 from echoic.server.settings.fields import DIARIZER_OFF
 from echoic.server.settings.groups import QuotaSettings, Settings, SpeakerSettings, SttSettings
-from echoic.server.settings.server import ServerSettings
+from echoic.server.settings.server_section import ServerSettings
 from echoic.server.stream.addons import AddOnServices
 from echoic.server.stream.admission import StreamAdmission
 from echoic.server.stream.connection import Connection

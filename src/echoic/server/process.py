@@ -15,7 +15,7 @@ from typing import Final
 import uvicorn
 from fastapi import FastAPI
 
-from echoic.auth.keys import KeyStoreUnavailable
+from echoic.auth.key_store import KeyStoreUnavailable
 from echoic.engines.registry import Registry
 from echoic.observability.logging import LogValue, log_event, set_up_logging
 from echoic.protocol.codec import MAX_MESSAGE_BYTES

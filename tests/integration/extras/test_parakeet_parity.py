@@ -105,7 +105,7 @@ def test_features_are_nemo_s(tiny: Models) -> None:
 
 
 def test_the_encoder_s_frames_are_nemo_s(models: Models) -> None:
-    from echoic.engines.parakeet.nemo_modules import NemoEncoder, load_nemo_model  # noqa: PLC0415  # it imports NeMo
+    from echoic.engines.parakeet.nemo_networks import NemoEncoder, load_nemo_model  # noqa: PLC0415  # it imports NeMo
 
     heard = nemo.transcribe_audio(models.reference, LONG)
     features = LogMelExtractor(heard.features.shape[0])([LONG])

@@ -12,8 +12,9 @@ import jwt
 import pytest
 
 from echoic.auth.identity import Scope
-from echoic.auth.key_store import KeyDatabase
-from echoic.auth.keys import KeyStoreUnavailable, generate_key
+from echoic.auth.key_database import KeyDatabase
+from echoic.auth.key_store import KeyStoreUnavailable
+from echoic.auth.keys import generate_key
 from echoic.engines.scripted import draw_words
 from echoic.observability.logging import build_log_formatter
 from echoic.server.app import build_app

@@ -9,15 +9,8 @@ import pytest
 from echoic.auth import backends
 from echoic.auth.backends import USE_RECORD_INTERVAL, KeyStoreBackend, SingleKeyBackend
 from echoic.auth.identity import Identity
-from echoic.auth.keys import (
-    NO_DIGEST,
-    NO_KEY_ID,
-    ApiKey,
-    GeneratedKey,
-    KeyStoreUnavailable,
-    compute_digest,
-    generate_key,
-)
+from echoic.auth.key_store import ApiKey, KeyStoreUnavailable
+from echoic.auth.keys import NO_DIGEST, NO_KEY_ID, GeneratedKey, compute_digest, generate_key
 from echoic.errors import AccessRefused
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from echoic.auth.identity import LOCAL_IDENTITY
-from echoic.auth.key_store import KeyDatabase
-from echoic.auth.keys import ApiKey, KeyStoreUnavailable, compute_digest
+from echoic.auth.key_database import KeyDatabase
+from echoic.auth.key_store import ApiKey, KeyStoreUnavailable
+from echoic.auth.keys import compute_digest
 from echoic.auth.revocation import CHECK_INTERVAL_SECONDS, RevocationMonitor
 
 if TYPE_CHECKING:

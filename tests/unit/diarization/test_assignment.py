@@ -9,7 +9,7 @@ from echoic.diarization.assignment import (
     find_window_voices,
     place_groups,
 )
-from echoic.diarization.identity import SpeakerClusteringConfig
+from echoic.diarization.speaker_ids import SpeakerClusteringConfig
 from echoic.diarization.state import UNKNOWN, DiarizerState, EmbeddingGroups, build_empty_state
 from echoic.diarization.voice_segments import VoiceSegment
 

@@ -8,8 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from echoic.diarization.identity import SpeakerClusteringConfig
 from echoic.diarization.online import DiarizerConfig, OnlineDiarizer
+from echoic.diarization.speaker_ids import SpeakerClusteringConfig
 from echoic.diarization.state import MAX_GROUPS, MAX_INTERVALS, DiarizerState
 from echoic.interfaces.diarizer import DiarizationChunk, SpeakerOptions
 from support.tones import (

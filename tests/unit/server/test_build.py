@@ -18,7 +18,7 @@ from echoic.server.build import (
     find_missing_diarizer,
 )
 from echoic.server.settings.groups import QuotaSettings, Settings, SpeakerSettings
-from echoic.server.settings.server import ServerSettings
+from echoic.server.settings.server_section import ServerSettings
 from echoic.session.config import InsightOptions
 
 

@@ -1,7 +1,7 @@
 """Parakeet (TDT, RNNT and CTC) on NVIDIA NeMo and torch.
 
 echoic computes the features and decodes, so that all variants give the same text; NeMo runs the encoder, the
-prediction network and the joint network (``nemo_modules``). NeMo's whole model is not loaded: it would need
+prediction network and the joint network (``nemo_networks``). NeMo's whole model is not loaded: it would need
 losses, data loaders and a tokenizer, and its decoding keeps no state between windows.
 
 A call does not change the loaded model. Loading takes some 20 s, mostly for NeMo's import. It also sets the
@@ -51,7 +51,7 @@ class ParakeetNemo(Parakeet):
         parts = inspect_nemo_model(model_path)
         with _silence_nemo():
             try:
-                from echoic.engines.parakeet import nemo_modules as modules  # noqa: PLC0415  # takes seconds
+                from echoic.engines.parakeet import nemo_networks as modules  # noqa: PLC0415  # takes seconds
             except ImportError as failure:
                 missing = failure.name or "one of its modules"
                 raise build_nemo_error(

@@ -29,7 +29,7 @@ from echoic.server.settings.fields import (
     TermsFile,
     TierLimitsText,
 )
-from echoic.server.settings.server import ServerSettings
+from echoic.server.settings.server_section import ServerSettings
 from echoic.text.vocabulary import PROMPT_TEMPLATE, VocabularyPolicy
 
 ENV_PREFIX: Final = "ECHOIC_"

@@ -22,7 +22,7 @@ from echoic.session.decoding.strategy import (
     order_words,
     spread_words,
 )
-from echoic.text.local_agreement import AgreedText, Words
+from echoic.text.agreed_text import AgreedText, Words
 from echoic.units import to_samples
 
 #: Maximum number of concurrent decodes.

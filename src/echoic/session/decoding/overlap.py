@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from echoic.session.decoding.strategy import SegmentBounds, TimedWord, WindowResult, WindowSpan, group_words
-from echoic.text.overlap import count_repeated_words
+from echoic.text.repeated_words import count_repeated_words
 
 #: Start and end in seconds on the session's clock.
 _Time = tuple[float, float]

@@ -30,8 +30,8 @@ def test_missing_packages_name_the_command_that_installs_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.delattr("echoic.engines.parakeet.nemo_modules", raising=False)
-    monkeypatch.delitem(sys.modules, "echoic.engines.parakeet.nemo_modules", raising=False)
+    monkeypatch.delattr("echoic.engines.parakeet.nemo_networks", raising=False)
+    monkeypatch.delitem(sys.modules, "echoic.engines.parakeet.nemo_networks", raising=False)
     parts = tmp_path / "parts"
     parts.mkdir()
     for name in (NEMO_CONFIG_FILE, NEMO_WEIGHTS_FILE):

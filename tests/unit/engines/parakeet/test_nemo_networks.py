@@ -109,7 +109,7 @@ def test_an_unavailable_device_is_named(file: Path) -> None:
 
 
 def test_calls_do_not_change_the_model(file: Path) -> None:
-    from echoic.engines.parakeet.nemo_modules import load_nemo_model  # noqa: PLC0415  # it imports NeMo
+    from echoic.engines.parakeet.nemo_networks import load_nemo_model  # noqa: PLC0415  # it imports NeMo
 
     engine = ParakeetNemo(file, COVERED)
     window = build_whole_window(read_recordings()[2][0])

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echoic.text.local_agreement import AgreedText, Words
+from echoic.text.agreed_text import AgreedText, Words
 
 
 def words(text: str) -> Words:

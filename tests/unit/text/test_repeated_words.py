@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echoic.text.overlap import FASTEST_WORDS_PER_SECOND, count_repeated_words, fold_word, remove_loop
+from echoic.text.repeated_words import FASTEST_WORDS_PER_SECOND, count_repeated_words, fold_word
 
 WORDS = st.lists(st.sampled_from(["a", "b", "A.", "b,", "C++", "…"]), max_size=12)
 OVERLAPS = st.floats(0, 10)
@@ -79,18 +79,3 @@ def test_spellings_of_a_heard_word_share_their_folding(word: str, folded: str) -
 @given(st.text(min_size=1))
 def test_a_word_never_folds_to_nothing(word: str) -> None:
     assert fold_word(word)
-
-
-@pytest.mark.parametrize(
-    ("tokens", "kept"),
-    [
-        ([], []),
-        ([1, 2, 3], [1, 2, 3]),
-        ([1, 2, 2], [1, 2, 2]),
-        ([1, 2, 2, 2], [1, 2]),
-        ([9, 1, 2, 1, 2, 1, 2, 1, 2], [9, 1, 2]),
-        ([1, 2, 3, 1, 2, 3, 1, 2, 3, 1], [1, 2, 3, 1]),
-    ],
-)
-def test_a_loop_at_the_end_is_reduced_to_one_run(tokens: list[int], kept: list[int]) -> None:
-    assert remove_loop(tokens) == kept

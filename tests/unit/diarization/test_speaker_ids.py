@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from echoic.diarization.identity import SpeakerClusteringConfig, assign_speakers, resolve_final_speakers
+from echoic.diarization.speaker_ids import SpeakerClusteringConfig, assign_speakers, resolve_final_speakers
 from echoic.diarization.state import UNKNOWN, DiarizerState, build_empty_state
 from echoic.interfaces.diarizer import SpeakerOptions
 

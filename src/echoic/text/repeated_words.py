@@ -1,4 +1,4 @@
-"""Removes words repeated in overlapping windows, and loops at the end of a decode."""
+"""Counts the words that a window repeats because it overlaps the window before it."""
 
 from __future__ import annotations
 
@@ -37,19 +37,3 @@ def count_repeated_words(emitted: Sequence[str], decoded: Sequence[str], overlap
         if tail[-count:] == head[:count]:
             return count
     return 0
-
-
-#: Minimum number of equal runs of tokens at the end that count as a loop.
-MIN_LOOP_REPEATS = 3
-
-
-def remove_loop(tokens: Sequence[int]) -> list[int]:
-    """Return ``tokens`` with a run that repeats three times or more at the end reduced to one."""
-    size = len(tokens)
-    for period in range(1, size // MIN_LOOP_REPEATS + 1):
-        start = size - period
-        while start >= period and list(tokens[start - period : start]) == list(tokens[size - period :]):
-            start -= period
-        if size - start >= MIN_LOOP_REPEATS * period:
-            return list(tokens[: start + period])
-    return list(tokens)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from echoic.server.settings.server import ServerSettings
+from echoic.server.settings.server_section import ServerSettings
 
 
 def test_low_water_marks_default_to_a_share_of_the_high_ones() -> None:
