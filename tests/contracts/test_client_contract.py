@@ -1,4 +1,4 @@
-"""What a client does, whether it awaits or blocks: the same cases through both."""
+"""Contract of the client: the same tests for the async and the blocking client."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ TEXT = " ".join(WORDS)
 SOUND = draw_words(WORDS)
 
 
-class Line(Protocol):
-    """A stream as the cases use it."""
+class AnyStream(Protocol):
+    """A stream as the tests use it."""
 
     async def send(self, samples: NDArray[Any]) -> None: ...
     async def send_file(self, source: Path | str | BinaryIO, *, speed: float | None = None) -> None: ...
@@ -47,8 +47,8 @@ class Line(Protocol):
     async def __anext__(self) -> ReceivedFrame: ...
 
 
-class Blocking:
-    """A blocking stream, called from threads."""
+class ThreadedStream:
+    """A blocking stream, called in threads."""
 
     def __init__(self, stream: blocking.BlockingStream) -> None:
         self._stream = stream
@@ -91,13 +91,13 @@ class Blocking:
 
 
 @asynccontextmanager
-async def by_threads(url: str, **options: Any) -> AsyncIterator[Line]:  # noqa: ANN401
+async def connect_blocking(url: str, **options: Any) -> AsyncIterator[AnyStream]:  # noqa: ANN401
     stream = await asyncio.to_thread(partial(blocking.connect, url, **options))
     with stream:
-        yield Blocking(stream)
+        yield ThreadedStream(stream)
 
 
-async def transcribed_by_threads(
+async def transcribe_blocking(
     url: str,
     audio: Iterable[NDArray[Any]] | str,
     **options: Any,  # noqa: ANN401
@@ -105,40 +105,40 @@ async def transcribed_by_threads(
     return await asyncio.to_thread(partial(blocking.transcribe, url, audio, **options))
 
 
-class Client(Protocol):
-    """A client as the cases use it."""
+class AnyClient(Protocol):
+    """A client as the tests use it."""
 
-    connect: Callable[..., AbstractAsyncContextManager[Line]]
+    connect: Callable[..., AbstractAsyncContextManager[AnyStream]]
     transcribe: Callable[..., Awaitable[list[Final]]]
 
 
-class Awaiting:
-    """The one that awaits."""
+class AsyncClient:
+    """``echoic.client``."""
 
     connect = staticmethod(client.connect)
     transcribe = staticmethod(client.transcribe)
 
 
-class Waiting:
-    """The one that blocks."""
+class BlockingClient:
+    """``echoic.client.blocking``."""
 
-    connect = staticmethod(by_threads)
-    transcribe = staticmethod(transcribed_by_threads)
+    connect = staticmethod(connect_blocking)
+    transcribe = staticmethod(transcribe_blocking)
 
 
-@pytest.fixture(params=[Awaiting, Waiting], ids=["async", "blocking"])
-def way(request: pytest.FixtureRequest) -> Client:
-    found: Client = request.param()
+@pytest.fixture(params=[AsyncClient, BlockingClient], ids=["async", "blocking"])
+def any_client(request: pytest.FixtureRequest) -> AnyClient:
+    found: AnyClient = request.param()
     return found
 
 
 @pytest.fixture(scope="module")
-def place() -> Iterator[str]:
+def server_address() -> Iterator[str]:
     with ServerProcess() as server:
         yield server.address
 
 
-def as_file(samples: NDArray[np.float32], rate: int = 16_000) -> io.BytesIO:
+def write_wave(samples: NDArray[np.float32], rate: int = 16_000) -> io.BytesIO:
     file = io.BytesIO()
     with wave.open(file, "wb") as out:
         out.setnchannels(1)
@@ -149,8 +149,8 @@ def as_file(samples: NDArray[np.float32], rate: int = 16_000) -> io.BytesIO:
     return file
 
 
-async def test_what_is_sent_is_heard_and_a_stop_delivers_the_rest(way: Client, place: str) -> None:
-    async with way.connect(place, model="scripted", enable_partial=False) as stream:
+async def test_commit_and_stop_deliver_all_words(any_client: AnyClient, server_address: str) -> None:
+    async with any_client.connect(server_address, model="scripted", enable_partial=False) as stream:
         await stream.send(SOUND)
         assert await stream.commit() == TEXT
         await stream.send(SOUND[:16_000])
@@ -160,14 +160,16 @@ async def test_what_is_sent_is_heard_and_a_stop_delivers_the_rest(way: Client, p
 
 
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", ">f4", "i2", ">i2", "i4", "i1", "u1"])
-async def test_samples_of_any_usual_kind_are_heard_as_the_same(way: Client, place: str, dtype: str) -> None:
+async def test_samples_of_all_types_give_the_same_words(
+    any_client: AnyClient, server_address: str, dtype: str
+) -> None:
     kind = np.dtype(dtype)
     if kind.kind == "u":
         samples = np.round(SOUND * 128 + 128).astype(kind)
     else:
         full = 1.0 if kind.kind == "f" else 2.0 ** (8 * kind.itemsize - 1)
         samples = (SOUND * full).astype(kind)
-    async with way.connect(place, model="scripted") as stream:
+    async with any_client.connect(server_address, model="scripted") as stream:
         await stream.send(samples)
         assert await stream.commit() == TEXT
         await stream.send(np.stack([samples] * 2, axis=1))
@@ -186,23 +188,23 @@ async def test_samples_of_any_usual_kind_are_heard_as_the_same(way: Client, plac
         (np.array(["a"]), TypeError, "must be floats"),
     ],
 )
-async def test_what_is_no_audio_is_told_and_the_stream_goes_on(
-    way: Client, place: str, samples: NDArray[Any], error: type[Exception], sentence: str
+async def test_bad_samples_raise_and_the_stream_goes_on(
+    any_client: AnyClient, server_address: str, samples: NDArray[Any], error: type[Exception], sentence: str
 ) -> None:
-    async with way.connect(place, model="scripted") as stream:
+    async with any_client.connect(server_address, model="scripted") as stream:
         with pytest.raises(error, match=sentence):
             await stream.send(samples)
         await stream.send(SOUND)
         assert await stream.commit() == TEXT
 
 
-async def test_a_file_is_sent_by_its_path_and_open_and_at_any_rate(
-    way: Client, place: str, tmp_path: Path
+async def test_files_are_sent_by_path_or_open_at_any_rate(
+    any_client: AnyClient, server_address: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "words.wav"
-    file.write_bytes(as_file(SOUND).getvalue())
+    file.write_bytes(write_wave(SOUND).getvalue())
     for rate in (16_000, 48_000):
-        async with way.connect(place, model="scripted", sample_rate=rate) as stream:
+        async with any_client.connect(server_address, model="scripted", sample_rate=rate) as stream:
             await stream.send_file(file)
             assert await stream.commit() == TEXT
             with file.open("rb") as opened:
@@ -211,10 +213,10 @@ async def test_a_file_is_sent_by_its_path_and_open_and_at_any_rate(
             assert await stream.commit() == TEXT
 
 
-async def test_a_file_that_is_none_is_told_and_the_stream_goes_on(
-    way: Client, place: str, tmp_path: Path
+async def test_bad_files_raise_and_the_stream_goes_on(
+    any_client: AnyClient, server_address: str, tmp_path: Path
 ) -> None:
-    async with way.connect(place, model="scripted") as stream:
+    async with any_client.connect(server_address, model="scripted") as stream:
         with pytest.raises(UnreadableAudio, match=r"missing\.wav cannot be opened: no such file"):
             await stream.send_file(tmp_path / "missing.wav")
         with pytest.raises(UnreadableAudio, match="The open file is not an audio or video file"):
@@ -223,16 +225,18 @@ async def test_a_file_that_is_none_is_told_and_the_stream_goes_on(
         assert await stream.commit() == TEXT
 
 
-async def test_transcribe_takes_arrays_and_files(way: Client, place: str, tmp_path: Path) -> None:
+async def test_transcribe_takes_arrays_and_files(
+    any_client: AnyClient, server_address: str, tmp_path: Path
+) -> None:
     file = tmp_path / "words.wav"
-    file.write_bytes(as_file(SOUND).getvalue())
-    for audio in ([SOUND], file, str(file), as_file(SOUND)):
-        finals = await way.transcribe(place, audio, model="scripted")
+    file.write_bytes(write_wave(SOUND).getvalue())
+    for audio in ([SOUND], file, str(file), write_wave(SOUND)):
+        finals = await any_client.transcribe(server_address, audio, model="scripted")
         assert " ".join(one.text for one in finals) == TEXT
 
 
-async def test_frames_gives_what_is_there_and_does_not_wait(way: Client, place: str) -> None:
-    async with way.connect(place, model="scripted", enable_partial=False) as stream:
+async def test_frames_returns_received_frames_at_once(any_client: AnyClient, server_address: str) -> None:
+    async with any_client.connect(server_address, model="scripted", enable_partial=False) as stream:
         assert stream.frames() == []
         await stream.send(SOUND)
         await stream.commit()
@@ -240,8 +244,8 @@ async def test_frames_gives_what_is_there_and_does_not_wait(way: Client, place: 
         assert stream.frames() == []
 
 
-async def test_resets_pings_and_configs_are_answered(way: Client, place: str) -> None:
-    async with way.connect(place, model="scripted") as stream:
+async def test_resets_pings_and_configs_are_answered(any_client: AnyClient, server_address: str) -> None:
+    async with any_client.connect(server_address, model="scripted") as stream:
         await stream.send(SOUND)
         await stream.reset()
         assert await stream.commit() == ""
@@ -254,24 +258,24 @@ async def test_resets_pings_and_configs_are_answered(way: Client, place: str) ->
         assert await stream.commit() == TEXT
 
 
-async def test_a_refusal_is_raised_where_the_stream_is_opened(way: Client, place: str) -> None:
+async def test_refusals_are_raised_by_connect(any_client: AnyClient, server_address: str) -> None:
     with pytest.raises(ServerError) as refused:
-        async with way.connect(place, model="none-such"):
+        async with any_client.connect(server_address, model="none-such"):
             pass
     assert refused.value.code == "model_unavailable"
     with pytest.raises(ServerError) as refused:
-        async with way.connect("ws://127.0.0.1:1"):
+        async with any_client.connect("ws://127.0.0.1:1"):
             pass
     assert refused.value.code == "unreachable"
 
 
-async def test_a_connection_that_breaks_is_raised_after_what_came(way: Client) -> None:
+async def test_a_lost_connection_is_raised_after_its_frames(any_client: AnyClient) -> None:
     async def play(peer: FakePeer) -> None:
         await peer.send(build_final_json(1, "one"))
         await peer.receive_samples_until("ping")
         peer.socket.transport.abort()
 
-    async with run_fake_server(play) as url, way.connect(url) as stream:
+    async with run_fake_server(play) as url, any_client.connect(url) as stream:
         with pytest.raises(ServerError, match="was lost"):
             await stream.ping()
         assert isinstance(await anext(stream), Final)
@@ -279,8 +283,8 @@ async def test_a_connection_that_breaks_is_raised_after_what_came(way: Client) -
             await anext(stream)
 
 
-async def test_a_closed_stream_takes_nothing_and_may_be_closed_again(way: Client, place: str) -> None:
-    async with way.connect(place, model="scripted") as stream:
+async def test_calls_on_a_closed_stream_raise_but_close(any_client: AnyClient, server_address: str) -> None:
+    async with any_client.connect(server_address, model="scripted") as stream:
         await stream.close()
         await stream.close()
         with pytest.raises(ServerError) as refused:
@@ -290,8 +294,8 @@ async def test_a_closed_stream_takes_nothing_and_may_be_closed_again(way: Client
             await stream.commit()
 
 
-async def test_one_may_send_while_another_reads(way: Client, place: str) -> None:
-    async with way.connect(place, model="scripted", enable_partial=False) as stream:
+async def test_a_stream_is_sent_and_read_concurrently(any_client: AnyClient, server_address: str) -> None:
+    async with any_client.connect(server_address, model="scripted", enable_partial=False) as stream:
 
         async def read() -> str:
             return " ".join([frame.text async for frame in stream if isinstance(frame, Final)])
@@ -303,11 +307,11 @@ async def test_one_may_send_while_another_reads(way: Client, place: str) -> None
         assert await reading == TEXT
 
 
-async def test_nothing_is_left_behind(way: Client, place: str) -> None:
-    """The test's own pool of threads stays; a loop or a thread of the client's would be one more."""
-    async with way.connect(place, model="scripted") as stream:
+async def test_no_thread_is_left_behind(any_client: AnyClient, server_address: str) -> None:
+    """Threads of the test's own pool stay; threads of the client have another name."""
+    async with any_client.connect(server_address, model="scripted") as stream:
         await stream.send(SOUND)
     with pytest.raises(ServerError):
-        async with way.connect("ws://127.0.0.1:1"):
+        async with any_client.connect("ws://127.0.0.1:1"):
             pass
     assert [thread.name for thread in threading.enumerate() if "echoic client" in thread.name] == []

@@ -1,4 +1,4 @@
-"""The protocol's example clients, to the letter but for the port, against a server without configuration."""
+"""Runs the protocol's example clients, unchanged but for the port, with an unconfigured server."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CLIENTS = Path(__file__).parent / "clients"
-PORT_IN_THE_EXAMPLES = "127.0.0.1:8000"
+EXAMPLE_ADDRESS = "127.0.0.1:8000"
 
 
 @pytest.fixture(scope="module")
-def place() -> Iterator[str]:
-    """A server with nothing set but a free port: the model that comes with the install."""
+def server_address() -> Iterator[str]:
+    """Run a server that sets only a free port: it uses the embedded model."""
     with ServerProcess(scripted_engine="no", preload_model="") as server:
         yield server.address
 
 
-def _printed_until(command: list[str], folder: Path, last: str) -> list[str]:
-    """Return the lines that a client prints, up to the one that contains ``last``."""
+def _read_lines_until(command: list[str], folder: Path, last: str) -> list[str]:
+    """Return the lines that a client prints, up to one that contains ``last``."""
     client = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder)
     seen: list[str] = []
     assert client.stdout is not None
@@ -44,17 +44,17 @@ def _printed_until(command: list[str], folder: Path, last: str) -> list[str]:
     return seen
 
 
-def _copy(name: str, place: str, folder: Path) -> Path:
+def _copy_client(name: str, server_address: str, folder: Path) -> Path:
     source = (CLIENTS / name).read_text()
-    assert PORT_IN_THE_EXAMPLES in source
+    assert EXAMPLE_ADDRESS in source
     client = folder / name
-    client.write_text(source.replace(PORT_IN_THE_EXAMPLES, place))
+    client.write_text(source.replace(EXAMPLE_ADDRESS, server_address))
     return client
 
 
-def test_the_python_client_gets_a_warning_its_status_and_a_transcript(place: str, tmp_path: Path) -> None:
-    client = _copy("python_client.py", place, tmp_path)
-    seen = _printed_until([sys.executable, "-u", str(client)], tmp_path, "full_transcript")
+def test_the_python_client_gets_a_transcript(server_address: str, tmp_path: Path) -> None:
+    client = _copy_client("python_client.py", server_address, tmp_path)
+    seen = _read_lines_until([sys.executable, "-u", str(client)], tmp_path, "full_transcript")
     frames = [ast.literal_eval(line) for line in seen]
     assert [frame["code"] for frame in frames if frame["type"] == "warning"] == ["model_fallback"]
     frames = [frame for frame in frames if frame["type"] != "warning"]
@@ -64,18 +64,18 @@ def test_the_python_client_gets_a_warning_its_status_and_a_transcript(place: str
     assert frames[-1]["text"] == "", "half a second of silence has no words"
 
 
-def test_the_node_client_gets_its_status_and_a_transcript(place: str, tmp_path: Path) -> None:
+def test_the_node_client_gets_a_transcript(server_address: str, tmp_path: Path) -> None:
     node = shutil.which("node")
     modules = CLIENTS / "node_modules"
     if node is None or not modules.is_dir():
         pytest.skip("node and its ws package are needed: make test installs ws where npm is")
-    client = _copy("node_client.js", place, tmp_path)
+    client = _copy_client("node_client.js", server_address, tmp_path)
     (tmp_path / "node_modules").symlink_to(modules)
-    seen = "".join(_printed_until([node, str(client)], tmp_path, "full_transcript"))
+    seen = "".join(_read_lines_until([node, str(client)], tmp_path, "full_transcript"))
     assert "configured" in seen
 
 
-def test_the_library_example_prints_a_partial_and_a_final(tmp_path: Path) -> None:
+def test_the_library_example_prints_partial_and_final(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(CLIENTS / "library.py")],
         capture_output=True,

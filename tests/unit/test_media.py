@@ -60,7 +60,7 @@ def read(file: Path, rate: int = 16_000) -> NDArray[np.float32]:
     return np.concatenate(list(read_audio(file, rate)))
 
 
-def test_a_file_at_the_wanted_rate_comes_out_as_it_is(tmp_path: Path) -> None:
+def test_a_file_at_the_wanted_rate_is_unchanged(tmp_path: Path) -> None:
     samples = sine(1.3, 16_000)
     heard = read(write_wave(tmp_path / "a.wav", samples[:, None], 16_000))
     assert heard.dtype == np.float32
@@ -68,19 +68,19 @@ def test_a_file_at_the_wanted_rate_comes_out_as_it_is(tmp_path: Path) -> None:
     assert np.abs(heard - samples).max() < 1e-4
 
 
-def test_a_file_may_be_named_by_a_string(tmp_path: Path) -> None:
+def test_a_path_may_be_a_string(tmp_path: Path) -> None:
     file = write_wave(tmp_path / "a.wav", sine(0.5, 16_000)[:, None], 16_000)
     assert sum(map(len, read_audio(str(file)))) == 8_000
     assert read_audio_seconds(str(file)) == pytest.approx(0.5)
 
 
-def test_pieces_are_of_the_length_asked_for_and_only_the_last_is_shorter(tmp_path: Path) -> None:
+def test_only_the_last_chunk_is_shorter(tmp_path: Path) -> None:
     file = write_wave(tmp_path / "a.wav", sine(1.05, 16_000)[:, None], 16_000)
     assert [len(piece) for piece in read_audio(file, chunk_seconds=0.25)] == [4000] * 4 + [800]
 
 
 @pytest.mark.parametrize("rate", [8_000, 44_100, 48_000])
-def test_another_rate_is_resampled_without_losing_the_end(tmp_path: Path, rate: int) -> None:
+def test_resampling_keeps_the_end(tmp_path: Path, rate: int) -> None:
     heard = read(write_wave(tmp_path / "a.wav", sine(2.0, rate)[:, None], rate))
     assert abs(len(heard) - 32_000) <= 2
     assert np.abs(heard[1000:-1000] - sine(2.0, 16_000)[1000 : len(heard) - 1000]).max() < 0.01
@@ -99,7 +99,7 @@ def test_surround_sound_stays_within_range(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "codec"), [("a.mp3", "libmp3lame"), ("a.m4a", "aac"), ("a.flac", "flac")])
-def test_compressed_files_are_read_at_their_level_and_length(tmp_path: Path, name: str, codec: Codec) -> None:
+def test_compressed_files_keep_level_and_length(tmp_path: Path, name: str, codec: Codec) -> None:
     file = write_encoded(tmp_path / name, codec)
     heard = read(file)
     assert len(heard) / 16_000 == pytest.approx(2.0, abs=0.1)
@@ -107,13 +107,13 @@ def test_compressed_files_are_read_at_their_level_and_length(tmp_path: Path, nam
     assert read_audio_seconds(file) == pytest.approx(2.0, abs=0.1)
 
 
-def test_sound_that_begins_late_in_a_video_keeps_its_place(tmp_path: Path) -> None:
+def test_a_late_audio_track_keeps_its_time(tmp_path: Path) -> None:
     heard = read(write_encoded(tmp_path / "a.mkv", "aac", delay=0.8, video=True))
     first = int(np.argmax(np.abs(heard) > 0.1)) / 16_000
     assert first == pytest.approx(0.8, abs=0.05)
 
 
-def test_a_file_that_was_cut_off_gives_what_it_has(tmp_path: Path) -> None:
+def test_a_truncated_file_is_decoded_to_its_end(tmp_path: Path) -> None:
     whole = write_encoded(tmp_path / "a.flac", "flac")
     cut = tmp_path / "b.flac"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
@@ -140,7 +140,7 @@ def test_a_long_file_is_never_held_in_memory(tmp_path: Path) -> None:
         (b"words, no sound " * 99, "no audio track"),
     ],
 )
-def test_what_is_no_audio_is_a_sentence_with_its_name(tmp_path: Path, content: bytes, complaint: str) -> None:
+def test_a_file_that_is_no_audio_is_named(tmp_path: Path, content: bytes, complaint: str) -> None:
     file = tmp_path / "a.txt"
     file.write_bytes(content)
     with pytest.raises(UnreadableAudio, match=complaint) as caught:
@@ -148,14 +148,14 @@ def test_what_is_no_audio_is_a_sentence_with_its_name(tmp_path: Path, content: b
     assert str(file) in str(caught.value)
 
 
-def test_a_missing_file_and_a_folder_say_so(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_folder_are_explained(tmp_path: Path) -> None:
     with pytest.raises(UnreadableAudio, match="no such file"):
         read_audio(tmp_path / "none.wav")
     with pytest.raises(UnreadableAudio, match="cannot be opened"):
         read_audio(tmp_path)
 
 
-def test_a_name_that_looks_like_an_address_is_a_name(tmp_path: Path) -> None:
+def test_a_file_name_that_looks_like_a_url_is_a_file(tmp_path: Path) -> None:
     file = tmp_path / "pipe:0.wav"
     write_wave(file, sine(0.5, 16_000)[:, None], 16_000)
     assert len(read(file)) == 8_000
