@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from support.documents import DOCUMENTS, ROOT, find_file_links, to_relative_name
-from web.browsing import needs_chromium, visiting
+from web.page import needs_chromium, open_page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,7 +121,7 @@ async def test_in_a_browser_it_fits_a_phone_finds_words_and_asks_nobody_else(
     address: str, scheme: str
 ) -> None:
     phone = {"width": 390, "height": 844}
-    async with visiting(address, microphone=False, options={}, color_scheme=scheme, viewport=phone) as visit:
+    async with open_page(address, microphone=False, options={}, color_scheme=scheme, viewport=phone) as visit:
         for name in WIDE:
             await visit.page.goto(f"{address}docs/{name}.html")
             assert await visit.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
