@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from conformance.client_api import ClientStream, ConformanceServer, Json
 
 ANN, BOB, CYD = VOCABULARY[0], VOCABULARY[10], VOCABULARY[20]
-#: Each says a word, and there is a pause.
+#: One word per speaker, with pauses.
 TALK = build_speech(*[part for word in (ANN, BOB, CYD, ANN) for part in ((word, 0.4), ("", 1.1))])
 
 

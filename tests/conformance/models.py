@@ -9,7 +9,7 @@ from echoic.engines.registry import ModelSpec, Registry
 from echoic.engines.scripted import LOCAL_AGREEMENT, OVERLAP, ScriptedEngine
 from echoic.errors import Unavailable
 from echoic.interfaces.engine import EngineRequirements, Hypothesis, Token
-from support.speakers import FunctionEngine, TimedScripted, build_fixed_engine
+from support.simple_engines import FunctionEngine, TimedScripted, build_fixed_engine
 from support.timing import WAIT_SECONDS
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""docs/protocol.md, section 10: how many streams, and how much audio."""
+"""docs/protocol.md, section 10: quotas of streams and minutes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/protocol.md, section 11: sessions that outlive their connections."""
+"""docs/protocol.md, section 11: resuming sessions."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def refused(stream: ClientStream) -> None:
 
 @asynccontextmanager
 async def cut_after(server: ConformanceServer, *words: str) -> AsyncIterator[Json]:
-    """A session that heard words and a ping, and lost its client."""
+    """A session with words and a ping whose connection was lost."""
     async with server.open_stream() as stream:
         status = await begin(stream)
         await stream.send(build_speech(*words))

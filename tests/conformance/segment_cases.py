@@ -79,7 +79,7 @@ async def a_partial_has_its_position(stream: ClientStream) -> None:
 
 
 async def in_tenths(stream: ClientStream, seconds: float, **config: object) -> list[Json]:
-    """Send sound in messages of a tenth of a second, each when the one before was taken; commit."""
+    """Send sound in messages of 0.1 s, each after the one before was processed; commit."""
     await send_config(stream, **config)
     seen: list[Json] = []
     for _ in range(round(10 * seconds)):

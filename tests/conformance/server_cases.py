@@ -1,4 +1,4 @@
-"""docs/protocol.md, sections 1, 7, 8 and 9: what a server does around its streams."""
+"""docs/protocol.md, sections 1, 7, 8 and 9: endpoints, admission, keys, backpressure."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ async def an_overloaded_server_refuses_new_streams(server: ConformanceServer) ->
 
 
 async def held(stream: ClientStream, server: ConformanceServer) -> None:
-    """Let a stream wait for a decode, with 3.5 s behind it."""
+    """Block a stream in a decode, with 3.5 s queued."""
     await send_config(stream, model="gated", enable_partial=False)
     await stream.send(build_speech(("alpha", 1.9), ("one", 0.5), ("two", 0.5), ("three", 0.5), ("four", 0.5)))
     await asyncio.to_thread(server.gate.reached.wait, WAIT_SECONDS)

@@ -27,7 +27,7 @@ from echoic.session.effects import Decode, Send
 from echoic.session.rendering import build_error
 from echoic.session.session import Session
 from support.memory_socket import MemorySocket
-from support.play import SessionDriver
+from support.session_driver import SessionDriver
 from support.timing import WAIT_SECONDS
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from echoic.engines.parakeet.onnx import ParakeetOnnx
 from echoic.engines.scripted import LOCAL_AGREEMENT, OVERLAP, STATEFUL, VOCABULARY, ScriptedEngine, draw_words
 from echoic.interfaces.engine import DecodeOptions, EngineRequirements, Window
 from echoic.text.vocabulary import Hotword, Hotwords
-from support.pieces import decode_in_pieces, to_absolute_times
+from support.split_decoding import decode_in_pieces, to_absolute_times
 from support.tiny_parakeet import TINY_PARAKEET_FOLDER, read_recordings, write_mlx_folder, write_nemo_file
 from support.whisper_models import TINY_ENGLISH, fetch_weights
 

@@ -12,7 +12,7 @@ import pytest
 from echoic.client import connect
 from echoic.engines.scripted import draw_words
 from echoic.protocol.frames import Final
-from support.cutting import open_proxy
+from support.cuttable_proxy import open_proxy
 from support.server_process import ServerProcess
 from support.timing import WAIT_SECONDS
 from tools.benchmarks.recordings import filter_by_name, find_speech_folder, load_recordings
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from echoic.client import Stream
-    from support.cutting import CuttableProxy
+    from support.cuttable_proxy import CuttableProxy
 
 FOLDER = find_speech_folder()
 WORDS = ("alpha", "bravo", "charlie", "one", "two", "three", "four", "five", "six", "seven")

@@ -12,17 +12,17 @@ import pytest
 
 from echoic.client import ServerError, connect, replay
 from echoic.protocol.frames import Error, Final
-from support.acts import build_acts
-from support.cutting import open_proxy
-from support.heard import assert_in_order
+from support.client_actions import build_actions
+from support.cuttable_proxy import open_proxy
 from support.server_process import ServerProcess
+from support.stream_audio import assert_in_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from echoic.client import Stream
-    from support.acts import Act
-    from support.cutting import CuttableProxy
+    from support.client_actions import Act
+    from support.cuttable_proxy import CuttableProxy
 
 RATES = (8_000, 16_000, 44_100, 48_000)
 CUTS = 4
@@ -114,7 +114,7 @@ async def test_new_sessions_lose_and_repeat_no_word(
 ) -> None:
     monkeypatch.setattr(replay, "REPLAY_LEAD", 6.0)  # short: not all of the stream is replayed
     chance = random.Random(seed)  # noqa: S311  # a test's choices
-    acts = build_acts(chance, rates)
+    acts = build_actions(chance, rates)
     unbroken, _ = await run_acts(server_address, acts)
     again, connections = await run_acts(server_address, acts, chance)
     assert connections > CUTS

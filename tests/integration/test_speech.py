@@ -12,7 +12,7 @@ from echoic.engines.silero import SileroModel
 from echoic.evaluate.metrics import EditCounts, count_word_errors
 from echoic.session.config import StreamConfig
 from echoic.session.session import Session
-from support.play import Json, SessionDriver, filter_frames
+from support.session_driver import Json, SessionDriver, filter_frames
 from tools.benchmarks.recordings import filter_by_name, find_speech_folder, load_recordings
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What holds of every session, whatever comes in whatever pieces: protocol.md, sections 2 to 6."""
+"""Properties of the session for any input, docs/protocol.md sections 2 to 6."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from echoic.protocol.frames import Audio, Config
 from echoic.protocol.pcm import decode_pcm
 from echoic.session.config import StreamConfig, parse_config
 from echoic.session.session import Session
-from support.play import SessionDriver, filter_frames, frame_texts
 from support.random_messages import generate_random_messages
-from support.speakers import FunctionEngine, TimedScripted, build_fixed_engine
+from support.session_driver import SessionDriver, filter_frames, frame_texts
+from support.simple_engines import FunctionEngine, TimedScripted, build_fixed_engine
 from support.strategies import (
     CHUNK_AND_OVERLAP,
     CODINGS,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from echoic.interfaces.engine import Engine, Hypothesis, Window
     from echoic.interfaces.vad import VoiceActivityDetector
-    from support.play import Json
+    from support.session_driver import Json
 
 COMMIT: Json = {"type": "commit"}
 STEPPED = replace(LOCAL_AGREEMENT, window_step_seconds=1.2)
@@ -62,7 +62,7 @@ def run_conversation(
     coding: SampleCoding | None = None,
     commits: Sequence[int] = (),
 ) -> list[Json]:
-    """Send the speech in pieces, commits after some of them and at the end."""
+    """Send speech in messages, with commits after some of them and at the end."""
     coding = coding or SampleCoding(speech.rate)
     for read_number, piece in enumerate(cut_bytes(coding.encode(speech.samples), coding.frame_bytes, places)):
         play.send(piece)
@@ -79,7 +79,7 @@ def read_number(frame: Json, key: str) -> float:
 
 
 class WindowRecorder(ScriptedEngine):
-    """Remembers the windows that finals were decoded from."""
+    """Records the windows of finals."""
 
     def __init__(self, requirements: EngineRequirements) -> None:
         super().__init__(requirements)
@@ -331,7 +331,7 @@ def test_clock_and_ids_only_increase_until_a_reset(frames: list[Json | bytes]) -
 
 
 def list_refused_messages(seed: int, count: int, config: StreamConfig) -> list[str | bytes]:
-    """Return so many messages that are wrong in a session with this config."""
+    """Return messages that are invalid in a session with this config."""
     return list(islice((m for m in generate_random_messages(seed) if is_refused(m, config)), count))
 
 
@@ -348,7 +348,7 @@ def is_refused(message: str | bytes, config: StreamConfig) -> bool:
 
 
 def send_message(play: SessionDriver, message: str | bytes) -> None:
-    """Send a message as the server does: what is no frame is an error of its own."""
+    """Send a message as the server does: an invalid one becomes an error frame."""
     try:
         frame = decode_message(message)
     except ProtocolError as error:
@@ -387,13 +387,13 @@ def test_garbage_between_messages_changes_nothing(
     assert [f for f in dirty.frames if f["type"] != "error"] == clean.frames
 
 
-@pytest.mark.parametrize("reading", ["stateful", "overlap", "local_agreement"])
+@pytest.mark.parametrize("strategy", ["stateful", "overlap", "local_agreement"])
 @pytest.mark.parametrize("voice", [None, PlateauDetector])
 def test_an_hour_of_audio_is_processed_in_constant_memory(
-    reading: str, voice: Callable[[], VoiceActivityDetector] | None
+    strategy: str, voice: Callable[[], VoiceActivityDetector] | None
 ) -> None:
     rate = 16_000
-    engine: Engine = FunctionEngine(lambda _: "foo", EngineRequirements(reading, sample_rate=rate))  # type: ignore[arg-type]  # both are readings
+    engine: Engine = FunctionEngine(lambda _: "foo", EngineRequirements(strategy, sample_rate=rate))  # type: ignore[arg-type]  # all are strategies
     play = SessionDriver(engine, Session(voice, StreamConfig(enable_partial=False)))
     rng = np.random.default_rng(1)
     sounds = [np.zeros(8 * rate, np.float32), np.full(8 * rate, 0.25, np.float32)]
@@ -404,7 +404,7 @@ def test_an_hour_of_audio_is_processed_in_constant_memory(
         play.frames.clear()
         play.requested_decodes.clear()
         heard += len(message)
-        stretch = play.session._pipeline  # noqa: SLF001  # what it holds is seen nowhere else
-        assert stretch
-        longest = max(longest, stretch._buffer.nbytes)  # noqa: SLF001  # the same
+        pipeline = play.session._pipeline  # noqa: SLF001  # what it holds is seen nowhere else
+        assert pipeline
+        longest = max(longest, pipeline._buffer.nbytes)  # noqa: SLF001  # the same
     assert longest < 60 * rate * 4

@@ -1,4 +1,4 @@
-"""Words with times, of every engine that has any: in order, in their place, on the session's clock."""
+"""Properties of word times: ordered, inside their segment, on the session's clock."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from echoic.engines.parakeet.onnx import ParakeetOnnx
 from echoic.engines.scripted import LOCAL_AGREEMENT, STATEFUL, PlateauDetector, ScriptedEngine, draw_words
 from echoic.interfaces.engine import Hypothesis, Token
 from echoic.session.session import Session
-from support.play import Json, SessionDriver, filter_frames
-from support.speakers import TimedScripted
+from support.session_driver import Json, SessionDriver, filter_frames
+from support.simple_engines import TimedScripted
 from support.strategies import CHUNK_AND_OVERLAP, cut_places, spoken_words
 from support.tiny_parakeet import TINY_PARAKEET_FOLDER, read_talks
 
@@ -33,7 +33,7 @@ ROUNDING = 2e-6
 
 
 class JitteringEngine(ScriptedEngine):
-    """Gives times as an attention decoder does: not the same in each decode of the same words."""
+    """Varies the times of words between decodes, as an attention decoder does."""
 
     def __init__(self) -> None:
         super().__init__(replace(LOCAL_AGREEMENT, has_word_times=True))
@@ -60,7 +60,7 @@ def list_words(frame: Json) -> list[Any]:  # JSON
 
 
 def check_words(frames: list[Json], held: float) -> int:
-    """Assert what must hold of all finals since a reset; return how many words there were.
+    """Check all finals since a reset and return the number of words.
 
     Args:
         frames: In order.
@@ -88,7 +88,7 @@ def check_words(frames: list[Json], held: float) -> int:
 
 ENGINES: dict[str, tuple[Callable[[], Engine], float]] = {
     "stateful": (lambda: ScriptedEngine(replace(STATEFUL, has_word_times=True)), 1.5),
-    "carried, right context": (
+    "stateful, right context": (
         lambda: ScriptedEngine(replace(STATEFUL, has_word_times=True, right_context=0.4)),
         2.0,
     ),

@@ -1,4 +1,4 @@
-"""Finals, made by hand and by chance."""
+"""Builds finals for tests, and Hypothesis strategies for them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _to_speaker_id(label: str) -> int:
 
 
 def build_talk_finals() -> list[Final]:
-    """A final in which another speaker begins, then one of whose words nothing is known."""
+    """Return a final with two speakers, then one without words."""
     words = (
         Word("Where", 0.0, 0.3, speaker_id=0),
         Word("is", 0.3, 0.5, speaker_id=0),
@@ -56,7 +56,7 @@ def build_talk_finals() -> list[Final]:
 
 
 def build_late_finals(*labels: int | None, pause: float = 0.0) -> list[Final]:
-    """Finals of 2 s each, a pause before the second; None: nobody could tell in time who speaks."""
+    """Return finals of 2 s with a pause before the second; None: no speaker."""
     names = [None if label is None else f"SPEAKER_{label:02}" for label in labels]
     starts = [at * 2.0 + (pause if at else 0.0) for at in range(len(names))]
     return [
@@ -70,7 +70,7 @@ _any_word = st.builds(
     Word, st.text(min_size=1, max_size=60), _times, _times, speaker_id=st.sampled_from([UNSET, 0, 1])
 )
 _any_words = st.lists(_any_word, max_size=8).map(tuple)
-#: What a recogniser may say, and more.
+#: Any finals, including unrealistic ones.
 any_finals = st.lists(
     st.builds(
         lambda text, start, length, words, earlier, speaker: build_final(

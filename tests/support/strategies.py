@@ -1,4 +1,4 @@
-"""What Hypothesis draws for tests of the session: speech, ways to cut it, and whole conversations."""
+"""Hypothesis strategies for tests of the session: speech, chunks, codings and durations."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-#: Of a word, with the gap after it: none is so short that a cut in its middle leaves nothing to hear.
+#: Seconds of a word with the gap after it; long enough that each half can be recognized.
 _WORD_SECONDS = st.sampled_from([0.1, 0.25, 0.3, 0.4, 0.9])
 _PAUSES = st.sampled_from([0.0, 0.0, 0.0, 0.3, 1.3, 4.0])
 
 
 @dataclass(frozen=True)
 class SpokenWords:
-    """Words, and the audio that a scripted recogniser hears them in (float32, mono, 0..1)."""
+    """Words, and audio that the scripted engine recognizes as them (float32, mono, 0..1)."""
 
     words: tuple[str, ...]
     rate: int
@@ -41,14 +41,14 @@ def spoken_words(draw_from: st.DrawFn, *, rate: int = 16_000, max_words: int = 1
     words = draw_from(st.lists(st.sampled_from(VOCABULARY[:12]), max_size=max_words))
     for word, following in zip_longest(words, words[1:]):
         seconds = draw_from(_WORD_SECONDS)
-        # Twice the same within a quarter of a second is taken for a word that a commit cut.
+        # A repetition within a quarter of a second counts as one word that a commit cut.
         said += [(word, max(seconds, 0.3) if word == following else seconds), ("", draw_from(_PAUSES))]
     return SpokenWords(tuple(words), rate, draw_words(said, rate=rate))
 
 
 @dataclass(frozen=True)
 class SampleCoding:
-    """How samples are written into messages."""
+    """Sample format of audio messages."""
 
     rate: int = 16_000
     audio_format: str = "f32le"
@@ -61,11 +61,11 @@ class SampleCoding:
 
     @property
     def frame_bytes(self) -> int:
-        """Bytes of a sample of all channels."""
+        """Bytes of one sample of all channels."""
         return (4 if self.audio_format == "f32le" else 2) * self.channels
 
     def encode(self, samples: NDArray[np.float32]) -> bytes:
-        """Return the samples, the same in every channel."""
+        """Encode samples, the same in every channel."""
         wide = np.repeat(samples, self.channels)
         return (
             wide.astype("<f4").tobytes()
@@ -83,21 +83,21 @@ CODINGS = st.builds(
 
 
 def cut_places(samples: int) -> st.SearchStrategy[list[int]]:
-    """Places to cut so many samples at: few or many, anywhere."""
+    """Draw positions at which to cut a number of samples."""
     anywhere = st.lists(st.integers(0, samples), max_size=12).map(sorted)
     evenly = st.sampled_from([1_600, 320, 8_000, 12_345]).map(lambda step: list(range(step, samples, step)))
     return anywhere | evenly
 
 
 def cut_bytes(data: bytes, frame_bytes: int, places: list[int]) -> Iterator[bytes]:
-    """Yield the data cut at these samples, and where a message would be too long."""
+    """Yield the data cut at these samples and at the maximum message size."""
     end = len(data) // frame_bytes
     edges = sorted([0, *places, *range(0, end, MAX_MESSAGE_BYTES // frame_bytes), end])
     for start, end in pairwise(edges):
         yield data[start * frame_bytes : end * frame_bytes]
 
 
-#: A chunk's and an overlap's seconds that fit together.
+#: Valid pairs of chunk and overlap in seconds.
 CHUNK_AND_OVERLAP = st.sampled_from(
     [(2.0, 0.5), (1.0, 0.2), (0.2, 0.1), (0.7, 0.1), (3.0, 2.5), (5.0, 0.0), (1.0, 0.9)]
 )

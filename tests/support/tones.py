@@ -1,4 +1,4 @@
-"""Voices made of tones, and a model that tells them apart by their spectrum."""
+"""Synthetic voices made of tones, and models that distinguish them by their spectrum."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ VOICE_HERTZ = (200.0, 450.0, 900.0, 1_700.0, 3_000.0, 5_000.0)
 
 
 def build_tones(talk: Iterable[tuple[int | None, float]]) -> NDArray[np.float32]:
-    """Return a talk: voices by their numbers, or None: a pause; each with its seconds."""
+    """Build audio of voices by number, with their seconds; None: a pause."""
     parts = [_build_tone(voice, seconds) for voice, seconds in talk]
     return np.concatenate(parts).astype(np.float32)
 
@@ -35,16 +35,16 @@ def _build_tone(voice: int | None, seconds: float) -> NDArray[np.float64]:
 
 
 def find_speech(audio: NDArray[np.float32]) -> tuple[tuple[int, int], ...]:
-    """Return where there is anything, in steps of 32 ms."""
+    """Return the spans that are not silent, in steps of 32 ms."""
     loud = [at for at in range(0, audio.size, 512) if np.abs(audio[at : at + 512]).max() > 1 / 512]
     return tuple((at, min(at + 512, audio.size)) for at in loud)
 
 
 class ToneSegmenter:
-    """Hears which voices sound, three at most."""
+    """Segments at most three voices."""
 
     def find_voices(self, audio: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Return which voices sound in each 10 ms: those that were heard first have the first numbers."""
+        """Return the active voices of each 10 ms, numbered in order of appearance."""
         frames = -(-audio.size // HOP_SAMPLES)
         padded = np.pad(audio, (0, frames * HOP_SAMPLES - audio.size)).reshape(frames, HOP_SAMPLES)
         times = np.arange(HOP_SAMPLES) / SAMPLE_RATE
@@ -58,7 +58,7 @@ class ToneSegmenter:
 
 
 class ToneEmbedder:
-    """Takes a window's spectrum for its voice."""
+    """Embeds a window by its spectrum."""
 
     def embed_windows(
         self, audio: NDArray[np.float32], windows: Sequence[tuple[int, int]]
@@ -81,7 +81,7 @@ class DiarizedAudio:
 
     @property
     def speaker_order(self) -> list[int]:
-        """The speakers in order, each once for a turn that goes on in the next piece."""
+        """The speakers in order; turns that continue in the next chunk count once."""
         ids = [turn.speaker for turn in self.turns]
         return [one for place, one in enumerate(ids) if not place or ids[place - 1] != one]
 
@@ -95,7 +95,7 @@ def diarize_in_pieces(
     start: float = 0.0,
     state: object = None,
 ) -> DiarizedAudio:
-    """Let a diarizer hear audio in pieces of so many seconds."""
+    """Diarize audio in chunks of this many seconds."""
     turns: list[SpeakerTurn] = []
     size = round(piece_seconds * SAMPLE_RATE)
     for at in range(0, audio.size, size):

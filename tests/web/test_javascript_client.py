@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from echoic.engines.scripted import draw_words
-from support.acts import WORDS, build_acts, build_sends
-from support.cutting import open_proxy
+from support.client_actions import WORDS, build_actions, build_sends
+from support.cuttable_proxy import open_proxy
 from support.server_process import STREAM_PATH, ServerProcess, run_restartable_server
 from web.node import build_program_folder, find_node
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from support.acts import Act
-    from support.cutting import CuttableProxy
+    from support.client_actions import Act
+    from support.cuttable_proxy import CuttableProxy
 
 RATES = (8_000, 16_000, 44_100, 48_000)
 UNLIMITED = {"max_audio_rate": "0", "max_messages_per_second": "0"}
@@ -191,7 +191,7 @@ async def test_new_sessions_lose_and_repeat_no_word(
     programs: Path, forgetful_address: str, seed: int, rates: tuple[int, ...]
 ) -> None:
     rng = random.Random(seed)  # noqa: S311  # a test's choices
-    acts = build_acts(rng, rates, TURNS)
+    acts = build_actions(rng, rates, TURNS)
     config: dict[str, Any] = {"audio_format": rng.choice(("f32le", "s16le"))}
     unbroken = await (await start_acts(programs, forgetful_address, acts, **config)).wait()
     places = sorted(rng.sample(range(1, len(unbroken.finals)), 5))
@@ -209,7 +209,7 @@ async def test_new_sessions_lose_and_repeat_no_word(
 @pytest.mark.parametrize("places", [(1,), (30, 60), (80,)], ids=str)
 async def test_a_server_restart_loses_and_repeats_no_word(programs: Path, places: tuple[int, ...]) -> None:
     rng = random.Random(places[0])  # noqa: S311  # a test's choices
-    acts = [act for act in build_acts(rng, (16_000,), TURNS) if act[0] != "reset"]
+    acts = [act for act in build_actions(rng, (16_000,), TURNS) if act[0] != "reset"]
     with run_restartable_server(**UNLIMITED) as server:
         unbroken = await (await start_acts(programs, server.address, acts)).wait()
         broken = await start_acts(programs, server.address, acts, PAUSE)

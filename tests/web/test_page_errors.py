@@ -12,7 +12,7 @@ import pytest
 from playwright.async_api import Route, WebSocketRoute, expect
 
 from echoic.engines.scripted import VOCABULARY, draw_words
-from support.cutting import open_proxy
+from support.cuttable_proxy import open_proxy
 from support.fake_server import CONFIGURED_FRAME, build_final_json
 from support.server_process import RestartableServer, ServerProcess, run_restartable_server
 from web.page import RATE, SLOW_MICROPHONE, Visit, needs_chromium, open_page, write_wav

@@ -18,7 +18,7 @@ from echoic.evaluate.offline import SAMPLE_RATE, decode_audio
 from echoic.interfaces.engine import Engine, EngineRequirements, Hypothesis, Window
 from echoic.session.rendering import join_words
 from echoic.session.session import Session
-from support.play import SessionDriver
+from support.session_driver import SessionDriver
 
 Json = dict[str, object]
 

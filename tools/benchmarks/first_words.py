@@ -92,7 +92,6 @@ def _read_lines(program: subprocess.Popen[str]) -> Iterator[str]:
 
 async def _time_page_visit(address: str, folder: Path, steps: StepTimer) -> None:
     from playwright.async_api import expect  # noqa: PLC0415  # of the tests' packages
-
     from web.browsing import RATE, spoken, visiting  # noqa: PLC0415
 
     recording = find_demo_recording()

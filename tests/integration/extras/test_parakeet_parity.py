@@ -20,7 +20,7 @@ from echoic.engines.parakeet.nemo_files import TorchOptions, inspect_nemo_model
 from echoic.engines.parakeet.onnx import ParakeetOnnx
 from echoic.engines.parakeet.onnx_files import render_piece
 from support import nemo_reference as nemo
-from support.pieces import decode_in_pieces, to_absolute_times
+from support.split_decoding import decode_in_pieces, to_absolute_times
 from support.tiny_parakeet import (
     TINY_PARAKEET_FOLDER,
     build_whole_window,

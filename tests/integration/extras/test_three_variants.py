@@ -14,7 +14,7 @@ from echoic.engines.parakeet.engine import ParakeetOptions
 from echoic.engines.parakeet.mlx import ParakeetMlx
 from echoic.engines.parakeet.nemo import ParakeetNemo
 from echoic.engines.parakeet.onnx import ParakeetOnnx
-from support.play import SessionDriver, frame_texts
+from support.session_driver import SessionDriver, frame_texts
 from support.tiny_parakeet import (
     TINY_PARAKEET_FOLDER,
     build_whole_window,

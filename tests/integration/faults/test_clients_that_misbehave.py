@@ -18,9 +18,9 @@ from websockets.asyncio.client import connect as open_socket
 from echoic.client import connect
 from echoic.client import resumption as threads
 from echoic.engines.scripted import draw_words
-from support.cutting import open_proxy
-from support.heard import stream_audio
+from support.cuttable_proxy import open_proxy
 from support.server_process import STREAM_PATH, ServerProcess
+from support.stream_audio import stream_audio
 from support.timing import WAIT_SECONDS
 
 if TYPE_CHECKING:

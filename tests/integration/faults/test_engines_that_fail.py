@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from echoic.client import ServerError
 from echoic.engines.scripted import draw_words
-from support.heard import ReceivedFrames, stream_audio
 from support.server_process import FAULTY_PROGRAM, ServerProcess, run_restartable_server
+from support.stream_audio import ReceivedFrames, stream_audio
 
 PLAIN = ["one", "two", "three", "four", "five", "six", "seven", "eight"]
 

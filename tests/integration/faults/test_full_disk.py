@@ -10,8 +10,8 @@ import pytest
 from echoic.client import ServerError
 from echoic.engines.scripted import draw_words
 from support.builders import make_key_in
-from support.heard import stream_audio
 from support.server_process import ServerProcess
+from support.stream_audio import stream_audio
 
 if TYPE_CHECKING:
     from pathlib import Path

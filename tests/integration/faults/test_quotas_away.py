@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from echoic.engines.scripted import draw_words
 from support.database_servers import ValkeyServer
-from support.heard import stream_audio
 from support.server_process import ServerProcess
+from support.stream_audio import stream_audio
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from support.heard import ReceivedFrames
+    from support.stream_audio import ReceivedFrames
 
 LIMITS = json.dumps({"local": {"daily_minutes": 100, "concurrent_streams": 3}})
 AUDIO = draw_words(["one", "two", "three", "four"] * 15)

@@ -11,8 +11,8 @@ import pytest
 from echoic.client import replay
 from echoic.engines.scripted import draw_words
 from echoic.evaluate.metrics import count_character_errors
-from support.heard import assert_in_order, stream_audio
 from support.server_process import run_restartable_server
+from support.stream_audio import assert_in_order, stream_audio
 from tools.benchmarks.recordings import filter_by_name, find_speech_folder, load_recordings
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from support.heard import ReceivedFrames
     from support.server_process import RestartableServer
+    from support.stream_audio import ReceivedFrames
 
 FOLDER = find_speech_folder()
 WORDS = ("alpha", "bravo", "charlie", "one", "two", "three", "four", "five", "six", "seven")

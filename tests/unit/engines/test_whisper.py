@@ -27,7 +27,7 @@ from echoic.interfaces.engine import DecodeOptions, ModelRequest, Window
 from echoic.media import read_audio
 from echoic.session.config import StreamConfig
 from echoic.session.session import Session
-from support.play import SessionDriver, filter_frames, frame_texts
+from support.session_driver import SessionDriver, filter_frames, frame_texts
 from support.whisper_models import BASE, TINY_ENGLISH, fetch_weights, write_whisper_folder
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from echoic.session.output_queue import (
     count_microseconds,
 )
 from echoic.session.pipeline import RecognitionPipeline
-from support.play import build_silence
+from support.session_driver import build_silence
 
 
 def test_texts_are_joined_by_single_spaces() -> None:

@@ -11,8 +11,8 @@ from echoic.interfaces.engine import EngineRequirements, ModelRequest, OpenedMod
 from echoic.session.config import StreamConfig
 from echoic.session.session import Session
 from echoic.text.vocabulary import Hotword, Vocabulary, VocabularyEntries
-from support.play import SessionDriver, build_silence, filter_frames, frame_texts
-from support.speakers import TimedScripted, build_fixed_engine
+from support.session_driver import SessionDriver, build_silence, filter_frames, frame_texts
+from support.simple_engines import TimedScripted, build_fixed_engine
 
 
 def build_driver(

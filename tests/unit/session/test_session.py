@@ -14,8 +14,8 @@ from echoic.protocol.frames import Audio, Commit, Reset, Stop
 from echoic.session.config import StreamConfig
 from echoic.session.effects import Continue
 from echoic.session.session import Session
-from support.play import SessionDriver, build_audio_frame, build_silence, filter_frames, frame_texts
-from support.speakers import build_fixed_engine
+from support.session_driver import SessionDriver, build_audio_frame, build_silence, filter_frames, frame_texts
+from support.simple_engines import build_fixed_engine
 from support.strategies import SpokenWords, spoken_words
 
 

@@ -14,7 +14,7 @@ from echoic.engines.scripted import LOCAL_AGREEMENT, VOCABULARY, PlateauDetector
 from echoic.interfaces.engine import EngineRequirements
 from echoic.session.config import Capabilities
 from echoic.session.session import Session
-from support.play import SessionDriver, filter_frames, frame_texts
+from support.session_driver import SessionDriver, filter_frames, frame_texts
 from support.strategies import spoken_words
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from echoic.interfaces.engine import Engine
-    from support.play import Json
+    from support.session_driver import Json
     from support.strategies import SpokenWords
 
 TIMED = EngineRequirements("stateful", left_context=0.5, has_word_times=True)

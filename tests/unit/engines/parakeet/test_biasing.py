@@ -17,7 +17,7 @@ from echoic.engines.parakeet.onnx import ParakeetOnnx
 from echoic.engines.parakeet.transducer import LogitsJointOutput, Transducer
 from echoic.session.session import Session
 from echoic.text.vocabulary import Hotword, Hotwords
-from support.play import Json, SessionDriver, filter_frames, frame_texts
+from support.session_driver import Json, SessionDriver, filter_frames, frame_texts
 from support.tiny_parakeet import TINY_PARAKEET_FOLDER, read_talks
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from echoic.engines.parakeet.engine import ParakeetOptions
 from echoic.engines.parakeet.onnx import ParakeetOnnx
 from echoic.engines.silero import SileroModel
 from echoic.session.session import Session
-from support.play import SessionDriver, frame_texts
+from support.session_driver import SessionDriver, frame_texts
 from support.tiny_parakeet import (
     TINY_PARAKEET_FOLDER,
     build_whole_window,

@@ -28,7 +28,7 @@ from echoic.engines.parakeet.mlx_files import MLX_DOWNLOAD_COMMAND, check_mlx_li
 from echoic.engines.parakeet.onnx import ParakeetOnnx
 from echoic.engines.settings import EngineSettings
 from echoic.errors import ModelUnavailable
-from support.play import SessionDriver, frame_texts
+from support.session_driver import SessionDriver, frame_texts
 from support.tiny_parakeet import (
     TINY_PARAKEET_FOLDER,
     build_whole_window,

@@ -6,7 +6,7 @@ from echoic.audio.vad import AlwaysSpeech, SpeechDetector
 from echoic.interfaces.engine import Hypothesis, Token, build_text_hypothesis
 from echoic.session.decoding.local_agreement import LocalAgreementStrategy
 from echoic.session.decoding.strategy import SegmentBounds, WindowResult, WindowSpan
-from support.play import build_silence
+from support.session_driver import build_silence
 
 RATE = 16_000
 

@@ -1,4 +1,4 @@
-"""Engines for tests of the session: each answers in one simple way."""
+"""Simple engines for tests of the session."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 class FunctionEngine:
-    """Answers each window by a function of it.
+    """Decodes each window with a function.
 
     Args:
-        answer: Text or a hypothesis for a window; may raise.
-        requirements: How windows are cut; one window a segment, at the client's rate, if None.
+        answer: Returns text or a hypothesis for a window; may raise.
+        requirements: None: one window per segment, at the client's rate.
     """
 
     max_batch_size = 1
@@ -33,19 +33,19 @@ class FunctionEngine:
         self.requirements = requirements or EngineRequirements("overlap", sample_rate=None)
 
     def decode(self, windows: Sequence[Window]) -> list[Hypothesis]:
-        """Return the answers."""
+        """Return the hypothesis of each window."""
         answers = [self._answer(window) for window in windows]
         return [build_text_hypothesis(a) if isinstance(a, str) else a for a in answers]
 
     def close(self) -> None:
-        """Have nothing to release."""
+        """Do nothing."""
 
 
 class TimedScripted(ScriptedEngine):
-    """Says each window's words anew, with their times: what is drawn, also where an edge cuts it.
+    """Decodes each window without state, with word times; emits cut-off words too.
 
     Args:
-        sample_rate: Samples per second it wants; None: whatever the client sends.
+        sample_rate: Samples per second; None: the client's rate.
     """
 
     def __init__(self, sample_rate: int | None = 16_000) -> None:
@@ -66,5 +66,5 @@ class TimedScripted(ScriptedEngine):
 
 
 def build_fixed_engine(text: str) -> FunctionEngine:
-    """Return an engine that says the same of every window."""
+    """Return an engine that returns the same text for every window."""
     return FunctionEngine(lambda _: text)

@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback whose connections a test can cut."""
+"""A TCP proxy on loopback that can cut or mute its connections."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ _HANDSHAKE_BYTES = 1_000
 
 
 class CuttableProxy:
-    """Hands bytes on to ``address``, both ways, until ``cut_connections``."""
+    """Forwards bytes to ``address`` and back until ``cut_connections``."""
 
     def __init__(self, address: str) -> None:
         host, port = address.rsplit(":", 1)
         self._target = (host, int(port))
         self._writers: set[asyncio.StreamWriter] = set()
-        #: How many connections there were.
+        #: Number of connections so far.
         self.connection_count = 0
-        #: Set while there is a connection that carried audio.
+        #: Set while a connection that carried audio is open.
         self.audio_seen = asyncio.Event()
         self._muted_writers: set[asyncio.StreamWriter] = set()
 
     def cut_connections(self) -> None:
-        """Drop all connections at once: what is on its way is lost."""
+        """Abort all connections; bytes in flight are lost."""
         self.audio_seen.clear()
         for writer in self._writers:
             writer.transport.abort()
 
     def mute_connections(self) -> None:
-        """From now on take what the connections that there are send, and hand on nothing; none is closed."""
+        """Discard all further bytes of the open connections without closing them."""
         self._muted_writers |= self._writers
 
     async def serve_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -69,7 +69,7 @@ class CuttableProxy:
 
 @asynccontextmanager
 async def open_proxy(address: str) -> AsyncIterator[tuple[CuttableProxy, str]]:
-    """Yield a proxy to ``host:port`` and its own."""
+    """Yield a proxy to ``host:port``, and the proxy's own address."""
     proxy = CuttableProxy(address)
     server = await asyncio.start_server(proxy.serve_connection, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]

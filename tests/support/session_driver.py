@@ -1,4 +1,4 @@
-"""Plays a session without a server: answers its effects by an engine, in an order of the test's choice."""
+"""Drives a bare session: performs its effects with an engine, in an order that the test chooses."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ Json = dict[str, object]
 
 
 class SessionDriver:
-    """Drives a session by hand.
+    """Drives a session without a server.
 
     Args:
-        engine: Decodes; what it raises is a failed decode.
-        session: Fresh, or one of the test's own making.
-        model_resolver: Answers ``OpenModel`` instead of the engine's own name and needs.
+        engine: Decodes windows; an exception is a failed decode.
+        session: The session; None: a new one.
+        model_resolver: Resolves ``OpenModel``; None: the engine's name and requirements.
         shuffle_seed: Seed of the order in which decodes finish; None: at once, in order.
-        diarizer: Says who speaks; what it raises is a failure. None: nobody answers.
+        diarizer: Diarizes chunks; an exception is a failure. None: requests stay open.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class SessionDriver:
         self.recorded_audio: list[NDArray[np.float32]] = []
 
     def send(self, message: str | bytes | Json) -> list[Json]:
-        """Send one message, finish every decode, and return the frames that it brought."""
+        """Send one message, finish all decodes, and return the new frames."""
         before = len(self.frames)
         text = message if isinstance(message, str | bytes) else msgspec.json.encode(message).decode()
         self.perform_effects(self.session.receive(decode_message(text)))
@@ -85,7 +85,7 @@ class SessionDriver:
         return self.send(samples.astype("<f4").tobytes())
 
     def push_in_messages(self, samples: NDArray[np.float32], sizes: Iterable[int]) -> list[Json]:
-        """Send samples in messages of these sizes, the rest in one more."""
+        """Send samples in messages of these sizes, and the rest in one more."""
         before = len(self.frames)
         for size in sizes:
             if len(samples):
@@ -96,8 +96,8 @@ class SessionDriver:
         return self.frames[before:]
 
     def perform_effects(self, effects: Iterable[Effect]) -> None:
-        """Carry out effects, audio that is left over last; decodes wait until ``finish_all``."""
-        again = False
+        """Perform effects, buffered audio last; decodes stay open until ``finish_all``."""
+        has_more_audio = False
         for effect in effects:
             assert self.close_code is None, f"{effect} after the close"
             match effect:
@@ -113,10 +113,10 @@ class SessionDriver:
                 case OpenModel(request):
                     self.perform_effects(self.session.on_model_opened(self._answer_model_request(request)))
                 case Continue():
-                    again = True
+                    has_more_audio = True
                 case Close(code):
                     self.close_code = code
-        if again:
+        if has_more_audio:
             self.perform_effects(self.session.continue_audio())
 
     def _perform_add_on_effect(
@@ -131,14 +131,14 @@ class SessionDriver:
                 self._pending[effect.key] = effect
 
     def finish_all(self) -> None:
-        """Finish every decode that is asked for, and those that follow."""
+        """Finish all open decodes, and those that they cause."""
         while self._pending:
             keys = list(self._pending)
             key = self._shuffle_rng.choice(keys) if self._shuffle_rng else keys[0]
             self.finish_decode(key)
 
     def finish_decode(self, key: int) -> None:
-        """Finish one decode, or what else was asked for."""
+        """Finish one decode or diarization request."""
         decode = self._pending.pop(key)
         if not isinstance(decode, Decode):
             self.perform_effects(self._run_diarizer(decode))
@@ -153,12 +153,12 @@ class SessionDriver:
 
     @property
     def open_decodes(self) -> list[Decode]:
-        """Decodes that are asked for and not finished."""
+        """Requested decodes that are not finished."""
         return [effect for effect in self._pending.values() if isinstance(effect, Decode)]
 
     def _run_diarizer(self, effect: Diarize | FinalizeDiarization) -> list[Effect]:
         assert self.diarizer
-        with suppress(Exception):  # as the listeners do
+        with suppress(Exception):  # as the diarizer pool does
             if isinstance(effect, Diarize):
                 return self.session.on_diarized(effect.key, self.diarizer.diarize([effect.chunk])[0])
             return self.session.on_diarization_finalized(effect.key, self.diarizer.finalize(effect.state))
@@ -189,5 +189,5 @@ def build_silence(seconds: float, rate: int = 16_000) -> NDArray[np.float32]:
 
 
 def build_audio_frame(samples: NDArray[np.float32]) -> Audio:
-    """Return samples as a frame."""
+    """Return samples as an audio frame."""
     return Audio(samples.astype("<f4").tobytes())

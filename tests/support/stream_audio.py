@@ -1,4 +1,4 @@
-"""What a client sees of a stream."""
+"""Streams audio to a server and collects the frames."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class ReceivedFrames:
-    """The frames of a stream, and the answers to its commits and its stop."""
+    """The frames of a stream, and the transcripts of its commits and its stop."""
 
     finals: list[Final] = field(default_factory=list)
     partials: list[Partial] = field(default_factory=list)
@@ -32,11 +32,11 @@ class ReceivedFrames:
 
     @property
     def text(self) -> str:
-        """All words."""
+        """Texts of all finals, joined."""
         return " ".join(final.text for final in self.finals)
 
     async def read_frames(self, stream: Stream) -> None:
-        """Take frames until there are no more."""
+        """Collect frames until the stream ends."""
         async for frame in stream:
             if isinstance(frame, Final):
                 self.finals.append(frame)
@@ -56,27 +56,27 @@ async def stream_audio(
     piece_count: int = 50,
     **config: Any,  # noqa: ANN401  # what JSON may be
 ) -> ReceivedFrames:
-    """Stream audio in pieces, commit halfway, and return what came.
+    """Stream audio in pieces, commit halfway, and return the frames.
 
     Args:
-        url: The server's.
-        audio: At 16 kHz.
+        url: URL of the server.
+        audio: float32, 16 kHz.
         before_piece: Awaited before each piece, with its number.
-        piece_count: How many.
-        **config: Of the stream; the model is ``scripted`` if it names none.
+        piece_count: Number of pieces.
+        **config: Settings of the stream; the default model is ``scripted``.
     """
-    heard = ReceivedFrames()
+    received = ReceivedFrames()
     async with connect(url, **{"model": "scripted", **config}) as stream:
-        reading = asyncio.create_task(heard.read_frames(stream))
+        reading = asyncio.create_task(received.read_frames(stream))
         for number, piece in enumerate(np.array_split(audio, piece_count)):
             if before_piece is not None:
                 await before_piece(number)
             await stream.send(piece)
             if number == piece_count // 2:
-                heard.transcripts.append(await stream.commit())
-        heard.transcripts.append(await stream.stop())
+                received.transcripts.append(await stream.commit())
+        received.transcripts.append(await stream.stop())
         await reading
-    return heard
+    return received
 
 
 def assert_in_order(finals: Sequence[Final]) -> None:

@@ -1,4 +1,4 @@
-"""What a client does in the course of a stream, by chance."""
+"""Random actions of a client during a stream."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ OVERLAP_DURATIONS = (0.0, 0.25, 0.5)
 TURN_COUNT = 14
 
 
-def build_acts(rng: random.Random, rates: tuple[int, ...], turns: int = TURN_COUNT) -> list[Act]:
-    """Return what a client does: sends, and between them a commit, a reset, a config, or a bad one."""
+def build_actions(rng: random.Random, rates: tuple[int, ...], turns: int = TURN_COUNT) -> list[Act]:
+    """Return random sends, and between them commits, resets, valid and invalid configs."""
     rate = rng.choice(rates)
     acts: list[Act] = [("config", {"sample_rate": rate})]
     for _ in range(turns):
