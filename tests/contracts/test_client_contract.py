@@ -6,25 +6,21 @@ import asyncio
 import io
 import threading
 import wave
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol, Self
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from echoic import client
 from echoic.client import Final, FullTranscript, ReceivedFrame, ServerError, UnreadableAudio, blocking
 from echoic.engines.scripted import VOCABULARY, draw_words
 from support.fake_server import FakePeer, build_final_json, run_fake_server
 from support.server_process import ServerProcess
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
-    from pathlib import Path
-    from typing import BinaryIO
-
-    from numpy.typing import NDArray
 
 WORDS = VOCABULARY[:8]
 TEXT = " ".join(WORDS)

@@ -4,50 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from echoic.client import ServerError, connect, replay
-from echoic.protocol.frames import Error, Final
+from echoic.client import ServerError, Stream, connect, replay
 from support.client_actions import build_actions
-from support.cuttable_proxy import open_proxy
+from support.cuttable_proxy import CuttableProxy, open_proxy
 from support.server_process import ServerProcess
-from support.stream_audio import assert_in_order
+from support.stream_audio import ReceivedFrames, assert_in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from echoic.client import Stream
     from support.client_actions import Act
-    from support.cuttable_proxy import CuttableProxy
 
 RATES = (8_000, 16_000, 44_100, 48_000)
 CUTS = 4
-
-
-@dataclass
-class StreamOutput:
-    """Finals, errors and answers that a client received."""
-
-    finals: list[Final] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
-    answers: list[str] = field(default_factory=list)
-
-    @property
-    def text(self) -> str:
-        """All words."""
-        return " ".join(final.text for final in self.finals)
-
-    async def read(self, stream: Stream) -> None:
-        """Read frames until the stream ends."""
-        async for frame in stream:
-            if isinstance(frame, Final):
-                self.finals.append(frame)
-            elif isinstance(frame, Error):
-                self.errors.append(frame.code)
 
 
 @pytest.fixture(scope="module")
@@ -59,22 +32,22 @@ def server_address() -> Iterator[str]:
 
 async def run_acts(
     server_address: str, acts: list[Act], cuts: random.Random | None = None
-) -> tuple[StreamOutput, int]:
+) -> tuple[ReceivedFrames, int]:
     """Run all acts, cut at random moments; return the output and the number of connections."""
-    output = StreamOutput()
+    output = ReceivedFrames()
     async with (
         open_proxy(server_address) as (proxy, through),
         connect(f"ws://{through}", model="scripted") as stream,
     ):
-        reading = asyncio.create_task(output.read(stream))
+        reading = asyncio.create_task(output.read_frames(stream))
         for kind, what in acts:
             if cuts and cuts.random() < 0.15:
                 await cut_soon(proxy, cuts)
-            output.answers += await run_act(stream, kind, what)
+            output.transcripts += await run_act(stream, kind, what)
         stopping = asyncio.create_task(stream.stop())
         if cuts:
             await cut_soon(proxy, cuts)
-        output.answers.append(await stopping)
+        output.transcripts.append(await stopping)
         await reading
         return output, proxy.connection_count
 
@@ -119,7 +92,7 @@ async def test_new_sessions_lose_and_repeat_no_word(
     again, connections = await run_acts(server_address, acts, chance)
     assert connections > CUTS
     assert len(unbroken.finals) > 10
-    assert again.answers == unbroken.answers
+    assert again.transcripts == unbroken.transcripts
     assert again.errors == unbroken.errors == []
     assert again.text == unbroken.text
     assert_in_order(again.finals)

@@ -6,15 +6,12 @@ import ast
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from support.server_process import ServerProcess
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 CLIENTS = Path(__file__).parent / "clients"
 EXAMPLE_ADDRESS = "127.0.0.1:8000"

@@ -2,18 +2,15 @@ from __future__ import annotations
 
 import tracemalloc
 import wave
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import Literal
 
 import av
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from echoic.media import UnreadableAudio, read_audio, read_audio_seconds
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import NDArray
 
 Codec = Literal["aac", "flac", "libmp3lame"]
 

@@ -6,22 +6,18 @@ import json
 import os
 import shutil
 import wave
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-from playwright.async_api import async_playwright, expect
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-    from playwright.async_api import BrowserContext, ConsoleMessage, Page, Request
+from numpy.typing import NDArray
+from playwright.async_api import BrowserContext, ConsoleMessage, Page, Request, async_playwright, expect
 
 #: Chromium, where Debian and others install it; `CHROMIUM` overrides.
 CHROMIUM: Final = os.environ.get("CHROMIUM") or next(

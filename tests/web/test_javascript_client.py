@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from collections.abc import Iterator
 from difflib import SequenceMatcher
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -14,16 +16,12 @@ import pytest
 
 from echoic.engines.scripted import draw_words
 from support.client_actions import WORDS, build_actions, build_sends
-from support.cuttable_proxy import open_proxy
+from support.cuttable_proxy import CuttableProxy, open_proxy
 from support.server_process import STREAM_PATH, ServerProcess, run_restartable_server
 from web.node import build_program_folder, find_node
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from support.client_actions import Act
-    from support.cuttable_proxy import CuttableProxy
 
 RATES = (8_000, 16_000, 44_100, 48_000)
 UNLIMITED = {"max_audio_rate": "0", "max_messages_per_second": "0"}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -13,17 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echoic.engines.scripted import draw_words
-from echoic.export.formats import render
+from echoic.export.formats import TranscriptFormat, render
+from echoic.protocol.frames import Final
 from support.finals import any_finals, build_final, build_late_finals, build_talk_finals
 from support.server_process import ServerProcess
 from web.node import MODULES, WEB, build_program_folder, find_node
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from echoic.export.formats import TranscriptFormat
-    from echoic.protocol.frames import Final
 
 
 @pytest.fixture(scope="module")

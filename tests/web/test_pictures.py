@@ -5,23 +5,18 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import ViewportSize, expect
 
 from echoic.media import read_audio
 from support.server_process import ServerProcess
 from tools.benchmarks.recordings import find_speech_folder
 from web.page import RATE, needs_chromium, open_page, write_wav
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from playwright.async_api import ViewportSize
-
 
 FOLDER = find_speech_folder()
 PICTURES = os.environ.get("ECHOIC_PICTURES")

@@ -46,7 +46,7 @@ class StepTimer:
 
 def measure(*, quick: bool) -> None:
     """Measure, print and save."""
-    from web.browsing import CHROMIUM  # noqa: PLC0415  # tests are on the path only when benchmarks run
+    from web.page import CHROMIUM  # noqa: PLC0415  # tests are on the path only when benchmarks run
 
     if quick or CHROMIUM is None:
         print("  Skipped: it installs everything anew, and wants a Chromium.")
@@ -92,14 +92,15 @@ def _read_lines(program: subprocess.Popen[str]) -> Iterator[str]:
 
 async def _time_page_visit(address: str, folder: Path, steps: StepTimer) -> None:
     from playwright.async_api import expect  # noqa: PLC0415  # of the tests' packages
-    from web.browsing import RATE, spoken, visiting  # noqa: PLC0415
+
+    from web.page import RATE, open_page, write_wav  # noqa: PLC0415
 
     recording = find_demo_recording()
     if recording is None:
         raise FileNotFoundError("The recording comes with moonshine-voice.")
     samples = np.concatenate(list(read_audio(recording, RATE)))[: round(_SPEECH * RATE)]
-    speech = spoken(folder / "speech.wav", samples)
-    async with visiting(address, speech=speech, options={}) as visit:
+    speech = write_wav(folder / "speech.wav", samples)
+    async with open_page(address, speech=speech, options={}) as visit:
         await expect(visit.page.locator("#model")).not_to_contain_text("Asking")
         steps.mark_done("the page is open and knows the models")
         await visit.start()

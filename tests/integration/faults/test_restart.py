@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from echoic.client import replay
 from echoic.engines.scripted import draw_words
 from echoic.evaluate.metrics import count_character_errors
-from support.server_process import run_restartable_server
-from support.stream_audio import assert_in_order, stream_audio
+from support.server_process import RestartableServer, run_restartable_server
+from support.stream_audio import ReceivedFrames, assert_in_order, stream_audio
 from tools.benchmarks.recordings import filter_by_name, find_speech_folder, load_recordings
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from support.server_process import RestartableServer
-    from support.stream_audio import ReceivedFrames
 
 FOLDER = find_speech_folder()
 WORDS = ("alpha", "bravo", "charlie", "one", "two", "three", "four", "five", "six", "seven")

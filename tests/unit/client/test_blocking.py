@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,9 +21,6 @@ from support.server_process import ServerProcess
 from support.timing import WAIT_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import FrameType
-
     from _typeshed import TraceFunction
 
 #: The functions in which a call blocks.

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
 from http import HTTPStatus
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import websockets
+from numpy.typing import NDArray
 
 from echoic.client import ServerError, connect, connector, transcribe
 from echoic.protocol.frames import Warning  # noqa: A004  # the protocol's word
@@ -22,13 +24,6 @@ from support.fake_server import (
     run_fake_server,
     serve_connections,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-
-    import websockets
-    from numpy.typing import NDArray
-
 
 SECOND = np.linspace(-1, 1, 16_000, dtype=np.float32)
 

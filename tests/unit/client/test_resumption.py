@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import numpy as np
 import pytest
+import websockets
 
-from echoic.client import ServerError, connect, resumption
+from echoic.client import ConnectionState, ServerError, connect, resumption
 from echoic.protocol.frames import Final, FullTranscript
 from support.fake_server import CONFIGURED_FRAME, FakePeer, build_final_json, serve_connections
 from support.timing import WAIT_SECONDS
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    import websockets
-
-    from echoic.client import ConnectionState
-
-    Script = Callable[[FakePeer], Awaitable[None]]
+Script = Callable[[FakePeer], Awaitable[None]]
 
 SECOND = np.linspace(-1, 1, 16_000, dtype=np.float32)
 RESUMABLE_FRAME = CONFIGURED_FRAME | {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -16,9 +15,6 @@ from support.fake_server import (
     build_final_json,
     run_fake_server,
 )
-
-if TYPE_CHECKING:
-    pass
 
 SECOND = np.linspace(-1, 1, 16_000, dtype=np.float32)
 
