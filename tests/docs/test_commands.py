@@ -105,7 +105,11 @@ OTHER_PROGRAMS: Final[tuple[tuple[str, str, Callable[[str], None]], ...]] = (
     (r"(?:\w+=\S+ )?docker (?:build|run|restart|compose \S+ \S+ up)\b", "needs Docker", check_containers),
     (r"(?:sudo )?git clone", "wants the repository's address", check_nothing),
     (r"sudo (?:useradd|cp|mkdir|install) ", "changes the machine", check_files),
-    (r"(?:sudo )?systemctl |systemd-analyze ", "needs systemd: integration/deploy/test_files.py", check_files),
+    (
+        r"(?:sudo )?systemctl |systemd-analyze ",
+        "needs systemd: integration/deploy/test_files.py",
+        check_files,
+    ),
     (r"(?:\w+=\S+ )?ollama serve|llama-server |vllm serve ", "a language model's server", check_nothing),
     (r"kill -9", "a fault, no command: tests/integration/faults", check_nothing),
     (r"sqlite3 ", "a backup by another program", check_nothing),

@@ -34,7 +34,7 @@ TINY = {"scripted_engine": "no", "parakeet_onnx_dir": str(TINY_PARAKEET_FOLDER),
 
 
 @pytest.fixture(scope="module")
-def place() -> Iterator[str]:
+def address() -> Iterator[str]:
     with ServerProcess(**TINY) as server:
         yield server.address
 
@@ -79,18 +79,18 @@ def test_an_example_says_in_a_sentence_that_no_server_is_there(program: Path, tm
 
 
 @pytest.mark.parametrize("name", ["captions", "blocking"])
-def test_captions_of_a_file_are_its_words(place: str, tmp_path: Path, name: str) -> None:
+def test_captions_of_a_file_are_its_words(address: str, tmp_path: Path, name: str) -> None:
     samples, text = read_recordings()[3]
-    done = run_program(example(name), str(write(tmp_path / "talk.wav", [samples])), place)
+    done = run_program(example(name), str(write(tmp_path / "talk.wav", [samples])), address)
     assert (done.returncode, done.stderr) == (0, "")
     assert words(finals(done.stdout)) == text.split()
 
 
-def test_the_agent_answers_each_turn(place: str, tmp_path: Path) -> None:
+def test_the_agent_answers_each_turn(address: str, tmp_path: Path) -> None:
     said = [read_recordings()[number] for number in (3, 4)]
     pause = np.zeros(RATE, np.float32)
     talk = np.concatenate([part for samples, _ in said for part in (samples, pause)])
-    done = run_program(example("voice_agent"), str(write(tmp_path / "talk.wav", [talk])), place)
+    done = run_program(example("voice_agent"), str(write(tmp_path / "talk.wav", [talk])), address)
     assert (done.returncode, done.stderr) == (0, "")
     turn = r"^user:  (.*)\nagent: You said (\d+) words\.  \[\d+ ms pause \+ \d+ ms\]$"
     turns = re.findall(turn, done.stdout, re.MULTILINE)
@@ -98,11 +98,11 @@ def test_the_agent_answers_each_turn(place: str, tmp_path: Path) -> None:
     assert " ".join(text for text, _ in turns) == " ".join(text for _, text in said)
 
 
-def test_a_call_is_merged_in_the_order_of_speech(place: str, tmp_path: Path) -> None:
+def test_a_call_is_merged_in_the_order_of_speech(address: str, tmp_path: Path) -> None:
     (first, asked), (second, answered) = read_recordings()[3], read_recordings()[4]
     silence = np.zeros(len(first) + RATE, np.float32)
     file = write(tmp_path / "call.wav", [first, np.concatenate([silence, second])])
-    done = run_program(example("call"), str(file), place)
+    done = run_program(example("call"), str(file), address)
     assert (done.returncode, done.stderr) == (0, "")
     lines = re.findall(r"^ *[\d.]+ s  (\w+): (.*)$", done.stdout, re.MULTILINE)
     sides = [side for side, _ in lines]
@@ -111,21 +111,21 @@ def test_a_call_is_merged_in_the_order_of_speech(place: str, tmp_path: Path) -> 
         assert " ".join(part for name, part in lines if name == side) == text
 
 
-def test_what_is_no_call_is_told_in_a_sentence(place: str, tmp_path: Path) -> None:
+def test_what_is_no_call_is_told_in_a_sentence(address: str, tmp_path: Path) -> None:
     mono, none = write(tmp_path / "mono.wav", [np.zeros(RATE, np.float32)]), tmp_path / "none.wav"
     none.touch()
     for file in (mono, none):
-        done = run_program(example("call"), str(file), place)
+        done = run_program(example("call"), str(file), address)
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr == f"{file} is not a 16-bit WAV file with two channels.\n"
 
 
-def test_a_broken_file_stops_no_other_of_a_batch(place: str, tmp_path: Path) -> None:
+def test_a_broken_file_stops_no_other_of_a_batch(address: str, tmp_path: Path) -> None:
     texts = [read_recordings()[number][1] for number in range(4)]
     files = [write(tmp_path / f"{number}.wav", [read_recordings()[number][0]]) for number in range(4)]
     broken = tmp_path / "broken.wav"
     broken.write_bytes(b"no sound")
-    done = run_program(example("batch"), *map(str, (broken, *files)), ECHOIC_URL=place)
+    done = run_program(example("batch"), *map(str, (broken, *files)), ECHOIC_URL=address)
     assert done.returncode == 1
     assert done.stderr == f"broken.wav: {broken} is not an audio or video file.\n"
     assert [Path(f"{file}.txt").read_text("utf-8").strip() for file in files] == texts
@@ -141,13 +141,13 @@ def test_a_batch_waits_for_a_server_that_is_busy(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is not sent that way there")
 def test_ctrl_c_ends_the_captions_of_the_microphone_with_all_that_was_heard(
-    place: str, tmp_path: Path
+    address: str, tmp_path: Path
 ) -> None:
     samples, text = read_recordings()[3]
     file = tmp_path / "spoken.f32"
     samples.astype("<f4").tofile(file)
     env = {"PYTHONPATH": f"{FAKE_SOUNDDEVICE}{os.pathsep}{ROOT / 'src'}", "FAKE_MICROPHONE": str(file)}
-    command = [sys.executable, str(example("microphone")), place]
+    command = [sys.executable, str(example("microphone")), address]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=env) as process:
         assert process.stdout is not None

@@ -104,32 +104,32 @@ def test_variables_can_be_used(document: str, text: str, kept: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def place() -> Iterator[str]:
+def address() -> Iterator[str]:
     with ServerProcess() as server:
         yield server.address
 
 
 @pytest.mark.parametrize("path", sorted(requests()))
-def test_a_request_is_answered(path: str, place: str) -> None:
-    with urllib.request.urlopen(f"http://{place}{path}") as answer:  # to loopback
+def test_a_request_is_answered(path: str, address: str) -> None:
+    with urllib.request.urlopen(f"http://{address}{path}") as answer:  # to loopback
         assert answer.status == 200
 
 
-def test_every_metric_is_told_of_and_none_that_there_is_not(place: str) -> None:
+def test_every_metric_is_told_of_and_none_that_there_is_not(address: str) -> None:
     told = {
         name
         for document in GUIDES
         for name in find_inline_code(document)
         if re.fullmatch(r"echoic(_[a-z]+)+", name)
     }
-    with urllib.request.urlopen(f"http://{place}/metrics") as answer:  # to loopback
+    with urllib.request.urlopen(f"http://{address}/metrics") as answer:  # to loopback
         exported = re.findall(r"^# TYPE (echoic_\w+)", answer.read().decode(), re.MULTILINE)
     assert told == {name for name in exported if not name.endswith("_created")}
 
 
 @pytest.mark.parametrize(("document", "text"), configs())
-def test_a_config_is_taken_and_nothing_in_it_is_ignored(document: str, text: str, place: str) -> None:
-    with connect(f"ws://{place}{STREAM_PATH}") as stream:
+def test_a_config_is_taken_and_nothing_in_it_is_ignored(document: str, text: str, address: str) -> None:
+    with connect(f"ws://{address}{STREAM_PATH}") as stream:
         stream.send(text)
         told: dict[str, object] = {}
         while told.get("type") != "status":

@@ -25,80 +25,84 @@ if TYPE_CHECKING:
     from echoic.client import Stream
     from support.cuttable_proxy import CuttableProxy
 
-FOLDER = find_speech_folder()
+SPEECH_FOLDER = find_speech_folder()
 WORDS = ("alpha", "bravo", "charlie", "one", "two", "three", "four", "five", "six", "seven")
-CUTS = 20
-PIECES = 200
+CUT_COUNT = 20
+PIECE_COUNT = 200
 
 
 @pytest.fixture(scope="module")
-def place() -> Iterator[str]:
+def address() -> Iterator[str]:
     with ServerProcess(resume_seconds="20") as server:
         yield server.address
 
 
-async def spoken(
-    place: str, audio: NDArray[np.float32], model: str, cuts: random.Random | None = None
+async def stream_with_cuts(
+    address: str, audio: NDArray[np.float32], model: str, cuts: random.Random | None = None
 ) -> tuple[list[Final], str, int]:
     """Stream audio, commit halfway, cut at random moments; return finals, transcripts and connections."""
     async with (
-        open_proxy(place) as (proxy, through),
+        open_proxy(address) as (proxy, through),
         connect(f"ws://{through}", model=model) as stream,
     ):
-        reading = asyncio.create_task(_finals(stream))
-        moments = cuts.sample(range(PIECES), CUTS) if cuts else []
+        reading = asyncio.create_task(_read_finals(stream))
+        moments = cuts.sample(range(PIECE_COUNT), CUT_COUNT) if cuts else []
         transcripts = []
-        for number, piece in enumerate(np.array_split(audio, PIECES)):
+        for number, piece in enumerate(np.array_split(audio, PIECE_COUNT)):
             await stream.send(piece)
             if number in moments and cuts:
-                await _cut(proxy, cuts)
-            if number == PIECES // 2:
+                await _cut_soon(proxy, cuts)
+            if number == PIECE_COUNT // 2:
                 transcripts.append(await stream.commit())
         stopping = asyncio.create_task(stream.stop())
-        if cuts:  # at the very end there may be no connection any more
-            await _cut(proxy, cuts, at_once=True)
+        if cuts:  # by then the connection may be closed already
+            await _cut_soon(proxy, cuts, immediately=True)
         transcripts.append(await stopping)
         return await reading, " | ".join(transcripts), proxy.connection_count
 
 
-async def _finals(stream: Stream) -> list[Final]:
+async def _read_finals(stream: Stream) -> list[Final]:
     return [frame async for frame in stream if isinstance(frame, Final)]
 
 
-async def _cut(proxy: CuttableProxy, cuts: random.Random, *, at_once: bool = False) -> None:
+async def _cut_soon(proxy: CuttableProxy, cuts: random.Random, *, immediately: bool = False) -> None:
     for _ in range(cuts.randrange(30)):
         await asyncio.sleep(0)
     await asyncio.sleep(cuts.choice((0.0, 0.001, 0.01, 0.05)))
-    if not at_once:
+    if not immediately:
         async with asyncio.timeout(WAIT_SECONDS):
             await proxy.audio_seen.wait()
     proxy.cut_connections()
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_random_cuts_change_no_final(place: str, seed: int) -> None:
-    chance = random.Random(seed)  # a test's choices  # noqa: S311  # the same tapes each time
-    audio = draw_words([(chance.choice(WORDS), chance.uniform(0.2, 0.6)) for _ in range(80)])
-    finals, transcript, _ = await spoken(place, audio, "scripted")
+async def test_random_cuts_change_no_final(address: str, seed: int) -> None:
+    rng = random.Random(seed)  # a test's choices  # noqa: S311  # the same audio each time
+    audio = draw_words([(rng.choice(WORDS), rng.uniform(0.2, 0.6)) for _ in range(80)])
+    finals, transcript, _ = await stream_with_cuts(address, audio, "scripted")
     assert len(finals) > 10
-    again, same, connections = await spoken(place, audio, "scripted", chance)
+    again, same, connections = await stream_with_cuts(address, audio, "scripted", rng)
     assert again == finals
     assert same == transcript
-    assert connections > CUTS
+    assert connections > CUT_COUNT
 
 
 @pytest.mark.speech
 @pytest.mark.timeout(300)
-@pytest.mark.skipif(FOLDER is None, reason="no recordings: ECHOIC_SPEECH names no folder with a manifest.tsv")
+@pytest.mark.skipif(
+    SPEECH_FOLDER is None, reason="no recordings: ECHOIC_SPEECH names no folder with a manifest.tsv"
+)
 async def test_random_cuts_change_no_final_of_the_embedded_model() -> None:
-    assert FOLDER is not None
-    (recording,) = filter_by_name(load_recordings(FOLDER), "librispeech_test_other__1688-142285-0001")
-    chance = random.Random(0)  # noqa: S311  # a test's choices
+    assert SPEECH_FOLDER is not None
+    (recording,) = filter_by_name(load_recordings(SPEECH_FOLDER), "librispeech_test_other__1688-142285-0001")
+    rng = random.Random(0)  # noqa: S311  # a test's choices
     with ServerProcess(scripted_engine="no", preload_model="") as server:
-        place = server.address
-        finals, transcript, _ = await spoken(place, recording.load_audio(), "moonshine-tiny-en")
-        again, same, connections = await spoken(place, recording.load_audio(), "moonshine-tiny-en", chance)
+        address = server.address
+        finals, transcript, _ = await stream_with_cuts(address, recording.load_audio(), "moonshine-tiny-en")
+        again, same, connections = await stream_with_cuts(
+            address, recording.load_audio(), "moonshine-tiny-en", rng
+        )
     assert len(finals) > 4
     assert again == finals
     assert same == transcript
-    assert connections > CUTS
+    assert connections > CUT_COUNT

@@ -1,4 +1,4 @@
-"""A server that is sent garbage answers each message, forgets each client and goes on.
+"""Random messages: the server answers each, releases every stream and keeps serving.
 
 ``FUZZ_MESSAGES=100000 python -m pytest tests/integration/test_fuzz.py -s`` sends more, and prints figures.
 """
@@ -10,6 +10,7 @@ import json
 import os
 import time
 from collections import Counter
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 from urllib.request import urlopen
@@ -24,15 +25,20 @@ from echoic.protocol.codec import decode_message
 from support.random_messages import Message, generate_random_messages
 from support.server_process import STREAM_PATH, ServerProcess, read_resident_mib
 
-MESSAGES = int(os.environ.get("FUZZ_MESSAGES", "3000"))
-PER_STREAM = 250
-SIDE_BY_SIDE = 4
-#: What only a server's fault would bring, or what ends a stream.
-NEVER = {ErrorCode.INTERNAL_ERROR, ErrorCode.FRAME_TOO_LARGE, ErrorCode.IDLE_TIMEOUT, ErrorCode.DECODE_FAILED}
+MESSAGE_COUNT = int(os.environ.get("FUZZ_MESSAGES", "2000"))
+MESSAGES_PER_STREAM = 250
+STREAM_COUNT = 4
+#: Codes of the server's own faults, and of errors that end a stream.
+FORBIDDEN_CODES = {
+    ErrorCode.INTERNAL_ERROR,
+    ErrorCode.FRAME_TOO_LARGE,
+    ErrorCode.IDLE_TIMEOUT,
+    ErrorCode.DECODE_FAILED,
+}
 
 
-class Tally:
-    """What a fuzz has sent and heard."""
+class FuzzCounts:
+    """Counts the messages sent and the frames received."""
 
     def __init__(self) -> None:
         self.sent = 0
@@ -40,7 +46,7 @@ class Tally:
         self.frames: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
 
-    def hear(self, frame: dict[str, Any]) -> None:
+    def count_frame(self, frame: dict[str, Any]) -> None:
         """Count a frame; an error must be a clear one."""
         self.frames[frame["type"]] += 1
         if frame["type"] == "error":
@@ -57,47 +63,47 @@ def is_refused(message: Message) -> bool:
     return False
 
 
-async def one_stream(place: str, seed: int, count: int, tally: Tally) -> None:
-    """Send so many messages; every fifth client then goes away without a word."""
-    async with connect(f"ws://{place}{STREAM_PATH}", max_size=None, compression=None) as connection:
+async def send_garbage(address: str, seed: int, count: int, counts: FuzzCounts) -> None:
+    """Send random messages; every fifth client then vanishes without a close frame."""
+    async with connect(f"ws://{address}{STREAM_PATH}", max_size=None, compression=None) as connection:
         await connection.send('{"type": "config", "model": "scripted"}')
-        listening = asyncio.ensure_future(listen(connection, tally))
+        reading = asyncio.ensure_future(read_until_close(connection, counts))
         for message in islice(generate_random_messages(seed), count):
             await connection.send(message)
-            tally.sent += 1
-            tally.refused += is_refused(message)
+            counts.sent += 1
+            counts.refused += is_refused(message)
         if seed % 5 == 4:
             await connection.send('{"type": "ping", "after": "everything"}')
             connection.transport.abort()
-            await listening
+            await reading
         else:
             await connection.send('{"type": "stop"}')
-            assert await listening == 1000
+            assert await reading == 1000
 
 
-async def listen(connection: ClientConnection, tally: Tally) -> int | None:
-    """Hear until the close; return its code."""
+async def read_until_close(connection: ClientConnection, counts: FuzzCounts) -> int | None:
+    """Count frames until the close; return its code."""
     try:
         while True:
-            tally.hear(json.loads(await connection.recv()))
+            counts.count_frame(json.loads(await connection.recv()))
     except ConnectionClosed as end:
         return end.rcvd.code if end.rcvd else None
 
 
-async def fuzz(place: str, messages: int) -> Tally:
-    tally = Tally()
-    seeds = iter(range(messages // PER_STREAM))
+async def run_fuzz(address: str, messages: int) -> FuzzCounts:
+    counts = FuzzCounts()
+    seeds = iter(range(messages // MESSAGES_PER_STREAM))
 
-    async def streams() -> None:
+    async def run_streams() -> None:
         for seed in seeds:
-            await one_stream(place, seed, PER_STREAM, tally)
+            await send_garbage(address, seed, MESSAGES_PER_STREAM, counts)
 
-    await asyncio.gather(*(streams() for _ in range(SIDE_BY_SIDE)))
-    return tally
+    await asyncio.gather(*(run_streams() for _ in range(STREAM_COUNT)))
+    return counts
 
 
-async def transcribed(place: str) -> str:
-    async with connect(f"ws://{place}{STREAM_PATH}") as connection:
+async def transcribe_words(address: str) -> str:
+    async with connect(f"ws://{address}{STREAM_PATH}") as connection:
         await connection.send('{"type": "config", "model": "scripted"}')
         await connection.send(draw_words(["one", "two", "three"]).tobytes())
         await connection.send('{"type": "commit"}')
@@ -106,49 +112,53 @@ async def transcribed(place: str) -> str:
         return str(frame["text"])
 
 
-def metrics(place: str) -> dict[str, float]:
-    with urlopen(f"http://{place}/metrics") as answer:
+def fetch_metrics(address: str) -> dict[str, float]:
+    with urlopen(f"http://{address}/metrics") as answer:
         lines = answer.read().decode().splitlines()
     return {
         line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")
     }
 
 
+async def wait_until_all_closed(address: str) -> dict[str, float]:
+    """Wait until no stream is open; return the metrics."""
+    async with asyncio.timeout(20):
+        while (exported := await asyncio.to_thread(fetch_metrics, address))["echoic_streams_active"]:
+            pass
+    return exported
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ServerProcess]:
+    with ServerProcess(streaming_fallback="no", log_level="error") as process:
+        yield process
+
+
 @pytest.mark.timeout(1200)
-async def test_garbage_is_answered_and_leaves_nothing_behind() -> None:
-    with ServerProcess(streaming_fallback="no", log_level="error") as server:
-        place = server.address
-        await fuzz(place, PER_STREAM)
-        before, began = read_resident_mib(server.process.pid), time.perf_counter()
-        tally = await fuzz(place, MESSAGES)
-        seconds, after = time.perf_counter() - began, read_resident_mib(server.process.pid)
-        assert await transcribed(place) == "one two three"
-        counted = await empty(place)
-        assert server.process.poll() is None
-        print(  # noqa: T201  # the figures of a long run
-            f"\n{tally.sent} messages in {seconds:.1f} s, {tally.sent / seconds:.0f} a second; "
-            f"resident {before:.1f} MiB before, {after:.1f} after; "
-            f"errors {dict(tally.errors.most_common())}; frames {dict(tally.frames.most_common())}"
-        )
-    assert tally.errors.total() >= 0.75 * tally.refused
-    assert set(tally.errors) <= set(ErrorCode) - NEVER
-    assert counted['echoic_errors_total{code="internal_error"}'] == 0
-    assert 'echoic_closes_total{code="1011"}' not in counted
+async def test_garbage_is_answered_and_leaves_nothing_behind(server: ServerProcess) -> None:
+    address = server.address
+    await run_fuzz(address, MESSAGES_PER_STREAM)
+    before, began = read_resident_mib(server.process.pid), time.perf_counter()
+    counts = await run_fuzz(address, MESSAGE_COUNT)
+    seconds, after = time.perf_counter() - began, read_resident_mib(server.process.pid)
+    assert await transcribe_words(address) == "one two three"
+    exported = await wait_until_all_closed(address)
+    assert server.process.poll() is None
+    print(  # noqa: T201  # the figures of a long run
+        f"\n{counts.sent} messages in {seconds:.1f} s, {counts.sent / seconds:.0f} a second; "
+        f"resident {before:.1f} MiB before, {after:.1f} after; "
+        f"errors {dict(counts.errors.most_common())}; frames {dict(counts.frames.most_common())}"
+    )
+    assert counts.errors.total() >= 0.75 * counts.refused
+    assert set(counts.errors) <= set(ErrorCode) - FORBIDDEN_CODES
+    assert exported['echoic_errors_total{code="internal_error"}'] == 0
+    assert 'echoic_closes_total{code="1011"}' not in exported
     assert after < before + 64
 
 
-async def empty(place: str) -> dict[str, float]:
-    """Wait until no stream is open; return what the server counted."""
-    async with asyncio.timeout(20):
-        while (counted := await asyncio.to_thread(metrics, place))["echoic_streams_active"]:
-            pass
-    return counted
-
-
 @pytest.mark.timeout(120)
-async def test_each_refused_message_is_answered_by_its_error() -> None:
-    with ServerProcess(streaming_fallback="no", log_level="error") as server:
-        tally = Tally()
-        await one_stream(server.address, 1, 500, tally)
-    assert tally.refused > 100
-    assert tally.errors.total() >= tally.refused
+async def test_each_refused_message_is_answered_by_its_error(server: ServerProcess) -> None:
+    counts = FuzzCounts()
+    await send_garbage(server.address, 1, 500, counts)
+    assert counts.refused > 100
+    assert counts.errors.total() >= counts.refused

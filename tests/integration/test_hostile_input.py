@@ -40,7 +40,7 @@ ESCAPES = ["/", "%2f", "%5c", "%252f"]
 
 
 @pytest.fixture(scope="module")
-def place() -> Iterator[str]:
+def address() -> Iterator[str]:
     """A server process that must log no error and no traceback in the whole module."""
     with ServerProcess(trusted_proxies="192.0.2.1") as server:
         yield server.address
@@ -51,9 +51,9 @@ def place() -> Iterator[str]:
     assert "Traceback" not in log
 
 
-async def send_raw(place: str, request: bytes) -> bytes:
+async def send_raw(address: str, request: bytes) -> bytes:
     """Return the response to raw bytes; empty: the server closed the connection."""
-    host, port = place.split(":")
+    host, port = address.split(":")
     reader, writer = await asyncio.open_connection(host, port)
     try:
         async with asyncio.timeout(WAIT_SECONDS):
@@ -66,8 +66,8 @@ async def send_raw(place: str, request: bytes) -> bytes:
         writer.close()
 
 
-async def is_serving(place: str) -> bool:
-    async with connect(f"ws://{place}{STREAM_PATH}") as client:
+async def is_serving(address: str) -> bool:
+    async with connect(f"ws://{address}{STREAM_PATH}") as client:
         await client.send('{"type":"config","model":"scripted"}')
         await client.send(draw_words(["one"]).tobytes())
         await client.send('{"type":"stop"}')
@@ -77,7 +77,7 @@ async def is_serving(place: str) -> bool:
 # ---- paths
 
 
-async def test_no_path_leaves_the_folder_of_the_page(place: str) -> None:
+async def test_no_path_leaves_the_folder_of_the_page(address: str) -> None:
     files = ("etc/passwd", "app.js/../../settings.py", "pyproject.toml", "proc/self/environ")
     targets = [f"/{('..' + slash) * 8}{file}" for slash in ESCAPES for file in files]
     targets += [
@@ -89,14 +89,14 @@ async def test_no_path_leaves_the_folder_of_the_page(place: str) -> None:
     ]
     for target in targets:
         answer = await send_raw(
-            place, f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
+            address, f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
         )
         assert answer.startswith((b"HTTP/1.1 404", b"HTTP/1.1 400")), target
         assert LEAKED_LINE.encode() not in answer
-    assert await is_serving(place)
+    assert await is_serving(address)
 
 
-async def test_model_names_are_not_paths(place: str, tmp_path: Path) -> None:
+async def test_model_names_are_not_paths(address: str, tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(b"weights")
     names = [
         str(tmp_path),
@@ -116,7 +116,7 @@ async def test_model_names_are_not_paths(place: str, tmp_path: Path) -> None:
         "$HOME",
         "{0}",
     ]
-    async with connect(f"ws://{place}{STREAM_PATH}") as client:
+    async with connect(f"ws://{address}{STREAM_PATH}") as client:
         for name in names:
             await client.send(json.dumps({"type": "config", "model": name}))
             answer = json.loads(await client.recv())
@@ -148,7 +148,7 @@ async def test_a_client_cannot_name_server_files(app: FastAPI, tmp_path: Path) -
 # ---- headers
 
 
-async def test_malformed_and_oversized_headers_are_refused(place: str) -> None:
+async def test_malformed_and_oversized_headers_are_refused(address: str) -> None:
     start = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
     for more in (
         b"X-Long: " + b"a" * 200_000 + b"\r\n",
@@ -162,17 +162,17 @@ async def test_malformed_and_oversized_headers_are_refused(place: str) -> None:
         b"Content-Length: 5\r\nContent-Length: 6\r\n",
         b"Content-Length: -1\r\n",
     ):
-        answer = await send_raw(place, start + more + b"\r\n")
+        answer = await send_raw(address, start + more + b"\r\n")
         assert answer[:12] in (b"", b"HTTP/1.1 400", b"HTTP/1.1 403", b"HTTP/1.1 431", b"HTTP/1.1 501"), more[
             :40
         ]
-    assert await is_serving(place)
+    assert await is_serving(address)
 
 
-async def test_a_line_break_in_a_request_makes_no_header(place: str) -> None:
+async def test_a_line_break_in_a_request_makes_no_header(address: str) -> None:
     for target in (f"{API}/limits?token=%0d%0aX-Evil:%201", "/%0d%0aX-Evil:%201", f"{API}/limits/"):
         request = f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-        answer = (await send_raw(place, request.encode())).lower()
+        answer = (await send_raw(address, request.encode())).lower()
         head = answer.partition(b"\r\n\r\n")[0]
         assert b"x-evil" not in head
         assert b"location" not in head  # no redirect, so none to wherever Host says

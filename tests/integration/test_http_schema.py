@@ -23,7 +23,7 @@ def test_a_real_server_matches_its_schema(given: dict[str, str], tmp_path: Path)
         found = subprocess.run(
             [
                 *(sys.executable, "-m", "schemathesis.cli", "run", f"http://{server.address}/openapi.json"),
-                *("--checks", "all", "--max-examples", "20", "--no-color"),
+                *("--checks", "all", "--max-examples", "10", "--no-color"),
             ],
             capture_output=True,
             text=True,

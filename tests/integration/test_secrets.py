@@ -48,12 +48,12 @@ class SecretTraffic:
     """Sends secrets to a server in every way that clients may.
 
     Args:
-        place: The server's ``host:port``.
+        address: The server's ``host:port``.
         keys: Two users' keys: one without limits, one with a small quota.
     """
 
-    def __init__(self, place: str, keys: tuple[str, str]) -> None:
-        self.place = place
+    def __init__(self, address: str, keys: tuple[str, str]) -> None:
+        self.address = address
         self.rich, self.poor = keys
         self.signed = jwt.encode({"sub": "ben", "exp": time.time() + 600}, SIGNS, "HS256")
         self.expired = jwt.encode({"sub": "ben", "exp": 1}, SIGNS, "HS256")
@@ -77,7 +77,7 @@ class SecretTraffic:
 
     def open_stream(self, query: str = "", **headers: str) -> connect:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return connect(f"ws://{self.place}{STREAM_PATH}{query}", additional_headers=named)
+        return connect(f"ws://{self.address}{STREAM_PATH}{query}", additional_headers=named)
 
     async def present_credentials(self) -> None:
         """Present valid and invalid credentials of every kind in every way, and stream where accepted."""
@@ -115,7 +115,7 @@ class SecretTraffic:
 
     async def send_requests(self) -> None:
         """Send HTTP requests with valid and invalid keys, and bytes that are not HTTP."""
-        async with httpx.AsyncClient(base_url=f"http://{self.place}") as client:
+        async with httpx.AsyncClient(base_url=f"http://{self.address}") as client:
             for secret in (self.rich, SINGLE, SCRAPE, self.signed, WRONG):
                 for path in (LIMITS, "/metrics", "/readyz", f"/{secret}", f"/{STREAM_PATH}/{secret}"):
                     await client.get(f"{path}?token={secret}")
@@ -124,17 +124,17 @@ class SecretTraffic:
         upgrade = "Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 1\r\n\r\n"
         for line in (
             f"GET {LIMITS}?token={self.rich} HTTP/9.9\r\n\r\n",
-            f"GET {STREAM_PATH}?token={self.rich} HTTP/1.1\r\nHost: {self.place}\r\n{upgrade}",
+            f"GET {STREAM_PATH}?token={self.rich} HTTP/1.1\r\nHost: {self.address}\r\n{upgrade}",
             f"{self.rich}\r\n{ENCODED[:100]}\r\n\r\n",
         ):
-            reader, writer = await asyncio.open_connection(*self.place.split(":"))
+            reader, writer = await asyncio.open_connection(*self.address.split(":"))
             with suppress(OSError):
                 writer.write(line.encode())
                 writer.write_eof()
                 await reader.read()
             writer.close()
         with suppress(InvalidStatus):
-            async with connect(f"ws://{self.place}/{self.rich}?token={self.rich}"):
+            async with connect(f"ws://{self.address}/{self.rich}?token={self.rich}"):
                 pass
 
 

@@ -1,4 +1,4 @@
-"""The log of a server process: its events, and what it never holds."""
+"""The log of a server process: its events, without words, audio or keys."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from echoic.engines.scripted import draw_words
 from support.server_process import STREAM_PATH, ServerProcess
 
 KEY = "hush-4417-keep-it"
-
-
 WRONG = "wrong-9920-key"
 
 
@@ -39,10 +37,10 @@ WORDS = ["alpha", "bravo", "charlie", "delta"]
 
 
 async def run_streams(server: ServerProcess) -> None:
-    """Stream with the key in each place it may stand, and once with a wrong key."""
-    place, audio = server.address, draw_words(WORDS).tobytes()
+    """Stream with the key in a header, the query and a message, and once with a wrong key."""
+    address, audio = server.address, draw_words(WORDS).tobytes()
     for how in ("header", "query", "message", "wrong"):
-        url = f"ws://{place}{STREAM_PATH}"
+        url = f"ws://{address}{STREAM_PATH}"
         headers = {"Authorization": f"Bearer {KEY}"} if how == "header" else {}
         query = {"query": f"?token={KEY}", "wrong": f"?token={WRONG}"}.get(how, "")
         async with connect(url + query, additional_headers=headers) as client:
@@ -73,7 +71,7 @@ async def test_the_debug_log_holds_no_word_audio_or_key(log_format: str) -> None
         assert secret not in log
 
 
-async def test_the_log_tells_user_audio_and_end_of_each_stream() -> None:
+async def test_the_log_has_user_audio_and_end_of_each_stream() -> None:
     with ServerProcess(api_key=KEY, log_level="debug", log_format="json") as server:
         await run_streams(server)
         server.process.send_signal(signal.SIGTERM)

@@ -110,10 +110,10 @@ def is_idle(server: str) -> bool:
 
 async def test_a_shutdown_lets_streams_deliver_their_finals() -> None:
     with ServerProcess(max_backlog_seconds="60") as server:
-        place = server.address
+        address = server.address
         async with AsyncExitStack() as stack:
             clients = [
-                await stack.enter_async_context(connect(f"ws://{place}{STREAM_PATH}")) for _ in range(8)
+                await stack.enter_async_context(connect(f"ws://{address}{STREAM_PATH}")) for _ in range(8)
             ]
             for client in clients:
                 await client.send(CONFIG)
@@ -133,14 +133,14 @@ async def test_a_shutdown_lets_streams_deliver_their_finals() -> None:
 
 async def test_new_streams_are_refused_during_a_shutdown() -> None:
     with ServerProcess(drain_seconds="60") as server:
-        place = server.address
+        address = server.address
         async with AsyncExitStack() as stack:
-            slow = await stack.enter_async_context(connect(f"ws://{place}{STREAM_PATH}", max_queue=1))
-            last = await stack.enter_async_context(connect(f"ws://{place}{STREAM_PATH}"))
+            slow = await stack.enter_async_context(connect(f"ws://{address}{STREAM_PATH}", max_queue=1))
+            last = await stack.enter_async_context(connect(f"ws://{address}{STREAM_PATH}"))
             await send_until_blocked(slow)  # its queued frames delay the end of the server
             server.process.send_signal(signal.SIGTERM)
             assert (await read_frames(last)) == ([], 1001)
-            late = await stack.enter_async_context(connect(f"ws://{place}{STREAM_PATH}"))
+            late = await stack.enter_async_context(connect(f"ws://{address}{STREAM_PATH}"))
             frames, code = await read_frames(late)
             assert ([frame["code"] for frame in frames], code) == (["draining"], 1013)
             slow.transport.abort()
@@ -170,13 +170,13 @@ async def test_a_second_signal_ends_the_process_at_once() -> None:
 
 def test_the_greeting_shows_where_the_server_listens() -> None:
     with ServerProcess() as server:
-        place = server.address
+        address = server.address
         assert server.stdout_lines[0].startswith("echoic is ready")
-        assert server.stdout_lines[1].endswith(f"http://{place}/")
-        assert server.stdout_lines[2].endswith(f"ws://{place}{STREAM_PATH}")
+        assert server.stdout_lines[1].endswith(f"http://{address}/")
+        assert server.stdout_lines[2].endswith(f"ws://{address}{STREAM_PATH}")
         server.process.send_signal(signal.SIGINT)
         assert server.process.stdout is not None
-        assert f"echoic stream FILE --url ws://{place}" in server.process.stdout.read()
+        assert f"echoic stream FILE --url ws://{address}" in server.process.stdout.read()
         assert server.wait_for_exit()[0] == 0
 
 

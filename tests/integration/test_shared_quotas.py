@@ -173,8 +173,8 @@ async def test_a_stopped_process_settles_its_charges(
         assert (await asyncio.to_thread(one.wait_for_exit))[0] == 0
         assert frames[-1] == {"type": "full_transcript", "text": " ".join(word for word, _ in WORDS)}
         async with httpx.AsyncClient() as client:
-            place = f"http://{there}/api/v1/audio/stream/limits"
-            body = (await client.get(place)).json()
+            url = f"http://{there}/api/v1/audio/stream/limits"
+            body = (await client.get(url)).json()
     assert (body["active_streams"], body["can_start_stream"]) == (0, True)
     assert body["used_today_minutes"] == pytest.approx(
         len(draw_words(WORDS, rate=RATE)) / RATE / 60, abs=1e-6

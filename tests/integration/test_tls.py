@@ -32,35 +32,35 @@ def files(tmp_path: Path) -> CertificateFiles:
     return CertificateFiles(tmp_path)
 
 
-def request_without_tls(place: str) -> bytes:
-    host, _, port = place.partition(":")
+def request_without_tls(address: str) -> bytes:
+    host, _, port = address.partition(":")
     with socket.create_connection((host, int(port))) as plain, suppress(ConnectionError):
         plain.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
         return plain.recv(1024)
     return b""
 
 
-def fetch_health(place: str, trust: ssl.SSLContext) -> int:
-    with urllib.request.urlopen(f"https://{place}/healthz", context=trust) as answer:
+def fetch_health(address: str, trust: ssl.SSLContext) -> int:
+    with urllib.request.urlopen(f"https://{address}/healthz", context=trust) as answer:
         status: int = answer.status
     return status
 
 
 async def test_only_tls_connections_are_served(files: CertificateFiles) -> None:
     with ServerProcess(tls_cert_file=str(files.cert), tls_key_file=str(files.key)) as server:
-        place = server.address
+        address = server.address
         assert [
-            f"https://{place}/" in server.stdout_lines[1],
-            f"wss://{place}/" in server.stdout_lines[2],
+            f"https://{address}/" in server.stdout_lines[1],
+            f"wss://{address}/" in server.stdout_lines[2],
         ] == [True, True]
-        async with connect(f"wss://{place}{STREAM_PATH}", ssl=files.client_context) as client:
+        async with connect(f"wss://{address}{STREAM_PATH}", ssl=files.client_context) as client:
             await client.send('{"type":"config","model":"scripted"}')
             await client.send(draw_words(["one", "two"]).tobytes())
             await client.send('{"type":"stop"}')
             frames = [json.loads(frame) async for frame in client]
         assert frames[-1]["text"] == "one two"
-        assert b"HTTP" not in await asyncio.to_thread(request_without_tls, place)
-        assert await asyncio.to_thread(fetch_health, place, files.client_context) == 200
+        assert b"HTTP" not in await asyncio.to_thread(request_without_tls, address)
+        assert await asyncio.to_thread(fetch_health, address, files.client_context) == 200
         server.process.send_signal(signal.SIGTERM)
         code, log = server.wait_for_exit()
     assert code == 0
@@ -68,7 +68,7 @@ async def test_only_tls_connections_are_served(files: CertificateFiles) -> None:
 
 
 @pytest.fixture
-def place(files: CertificateFiles) -> Iterator[str]:
+def address(files: CertificateFiles) -> Iterator[str]:
     with ServerProcess(tls_cert_file=str(files.cert), tls_key_file=str(files.key)) as server:
         yield server.address
 
@@ -81,16 +81,16 @@ async def fail_to_connect(url: str) -> ServerError:
     return caught.value
 
 
-async def test_clients_explain_an_untrusted_certificate_or_missing_tls(place: str) -> None:
+async def test_clients_explain_an_untrusted_certificate_or_missing_tls(address: str) -> None:
     """A certificate that is not trusted, and no TLS where the server wants it."""
-    error = await fail_to_connect(f"wss://{place}")
+    error = await fail_to_connect(f"wss://{address}")
     assert error.code == "untrusted"
     assert re.match(r"The certificate of wss://127.*SSL_CERT_FILE\.$", str(error))
-    error = await fail_to_connect(f"ws://{place}")
+    error = await fail_to_connect(f"ws://{address}")
     assert (error.code, error.detail) == ("unreachable", {"perhaps": "wss"})
     assert str(error).endswith("perhaps as wss://.")
     with pytest.raises(ServerError, match="SSL_CERT_FILE"):
-        await asyncio.to_thread(fetch_models, f"wss://{place}", None)
+        await asyncio.to_thread(fetch_models, f"wss://{address}", None)
 
 
 async def test_clients_explain_a_server_without_tls() -> None:
@@ -100,8 +100,8 @@ async def test_clients_explain_a_server_without_tls() -> None:
 
 
 async def test_a_private_authority_is_trusted_by_its_file(
-    place: str, files: CertificateFiles, monkeypatch: pytest.MonkeyPatch
+    address: str, files: CertificateFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(files.authority))
-    async with client_connect(f"wss://{place}", model="scripted") as stream:
+    async with client_connect(f"wss://{address}", model="scripted") as stream:
         assert await stream.stop() == ""

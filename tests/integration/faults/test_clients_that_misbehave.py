@@ -32,26 +32,26 @@ AUDIO = draw_words(WORDS * 6)
 
 
 @pytest.fixture(scope="module")
-def place() -> Iterator[str]:
+def address() -> Iterator[str]:
     with ServerProcess(send_timeout_seconds="1", idle_timeout_seconds="2") as server:
         yield server.address
 
 
-def count_streams(place: str) -> int:
-    with urllib.request.urlopen(f"http://{place}/metrics") as answer:  # our own server
+def count_streams(address: str) -> int:
+    with urllib.request.urlopen(f"http://{address}/metrics") as answer:  # our own server
         lines = answer.read().decode().splitlines()
     return int(float(next(line.split()[1] for line in lines if line.startswith("echoic_streams_active "))))
 
 
-async def wait_until_closed(place: str) -> None:
+async def wait_until_closed(address: str) -> None:
     async with asyncio.timeout(WAIT_SECONDS):
-        while await asyncio.to_thread(count_streams, place):
+        while await asyncio.to_thread(count_streams, address):
             pass
 
 
-async def test_a_client_that_never_reads_delays_no_other(place: str) -> None:
-    unbroken = await stream_audio(f"ws://{place}", AUDIO)
-    silent_reader = await open_socket(f"ws://{place}{STREAM_PATH}", max_queue=1, ping_interval=None)
+async def test_a_client_that_never_reads_delays_no_other(address: str) -> None:
+    unbroken = await stream_audio(f"ws://{address}", AUDIO)
+    silent_reader = await open_socket(f"ws://{address}{STREAM_PATH}", max_queue=1, ping_interval=None)
     silent_reader.transport.pause_reading()
     long = json.dumps({"type": "config", "model": "scripted", "x" * 500_000: 1})  # and so is its answer
 
@@ -61,9 +61,9 @@ async def test_a_client_that_never_reads_delays_no_other(place: str) -> None:
                 await silent_reader.send(long)
 
     speaking = asyncio.create_task(speak())
-    beside = await stream_audio(f"ws://{place}", AUDIO)
+    beside = await stream_audio(f"ws://{address}", AUDIO)
     assert beside.finals == unbroken.finals
-    await wait_until_closed(place)
+    await wait_until_closed(address)
     speaking.cancel()
     silent_reader.transport.abort()
 
@@ -73,14 +73,14 @@ async def test_clients_at_100_times_real_time_lose_no_word() -> None:
         await flood(server.address)
 
 
-async def flood(place: str) -> None:
+async def flood(address: str) -> None:
     """Flood a server and speak beside; however busy it is, nobody waits until the floods are over."""
     long = draw_words(WORDS * 60)  # two minutes, sent as fast as the socket takes it
-    unbroken = await stream_audio(f"ws://{place}", long, enable_partial=False)
+    unbroken = await stream_audio(f"ws://{address}", long, enable_partial=False)
     began = time.monotonic()
-    floods = asyncio.gather(*(stream_audio(f"ws://{place}", long, enable_partial=False) for _ in range(4)))
+    floods = asyncio.gather(*(stream_audio(f"ws://{address}", long, enable_partial=False) for _ in range(4)))
     waits = []
-    async with connect(f"ws://{place}", model="scripted") as stream:
+    async with connect(f"ws://{address}", model="scripted") as stream:
         while not floods.done():
             await stream.send(draw_words(["one"]))
             before = time.monotonic()
@@ -97,9 +97,9 @@ async def test_a_silent_connection_is_replaced_without_lost_words(
 ) -> None:
     monkeypatch.setattr(threads, "ANSWER_TIMEOUT", 0.3)
     with ServerProcess() as server:
-        place = server.address
-        unbroken = await stream_audio(f"ws://{place}", AUDIO)
-        async with open_proxy(place) as (proxy, through):
+        address = server.address
+        unbroken = await stream_audio(f"ws://{address}", AUDIO)
+        async with open_proxy(address) as (proxy, through):
 
             async def fault(number: int) -> None:
                 if number in (10, 40):
@@ -111,24 +111,24 @@ async def test_a_silent_connection_is_replaced_without_lost_words(
     assert again.transcripts == unbroken.transcripts
 
 
-async def test_a_vanished_client_is_closed_after_the_idle_timeout(place: str) -> None:
-    async with open_proxy(place) as (proxy, through):
+async def test_a_vanished_client_is_closed_after_the_idle_timeout(address: str) -> None:
+    async with open_proxy(address) as (proxy, through):
         client = await open_socket(f"ws://{through}{STREAM_PATH}", ping_interval=None)
         await client.send(CONFIG)
         await client.send(draw_words(["one"]).tobytes())
         await client.send('{"type":"ping"}')
         while json.loads(await client.recv())["type"] != "pong":
             pass
-        assert count_streams(place) == 1
+        assert count_streams(address) == 1
         proxy.mute_connections()
-        await wait_until_closed(place)
+        await wait_until_closed(address)
         assert client.close_code is None  # it heard of nothing
         client.transport.abort()
 
 
-async def test_an_unfinished_handshake_opens_no_stream(place: str) -> None:
-    host, _, port = place.partition(":")
+async def test_an_unfinished_handshake_opens_no_stream(address: str) -> None:
+    host, _, port = address.partition(":")
     with socket.create_connection((host, int(port))) as line:
         line.sendall(f"GET {STREAM_PATH} HTTP/1.1\r\nHost: x\r\n".encode())
-        assert (await stream_audio(f"ws://{place}", AUDIO)).text == " ".join(WORDS * 6)
-    await wait_until_closed(place)
+        assert (await stream_audio(f"ws://{address}", AUDIO)).text == " ".join(WORDS * 6)
+    await wait_until_closed(address)

@@ -23,8 +23,8 @@ resource = pytest.importorskip("resource")
 pytestmark = pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="needs Linux's prlimit")
 
 
-def fill(server: ServerProcess, size: int = 0) -> None:
-    """Let no file of a running server grow beyond so many bytes."""
+def limit_file_size(server: ServerProcess, size: int = 0) -> None:
+    """Limit the size of all files that a running server writes, in bytes."""
     resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (size, size))
 
 
@@ -32,15 +32,15 @@ async def test_an_unwritable_key_store_still_authenticates(tmp_path: Path) -> No
     file = tmp_path / "keys.db"
     key = await make_key_in(file)
     with ServerProcess(keys_db=str(file)) as server:
-        place = server.address
-        fill(server)
-        heard = await stream_audio(f"ws://{place}", AUDIO, key=key.text)
+        address = server.address
+        limit_file_size(server)
+        received = await stream_audio(f"ws://{address}", AUDIO, key=key.text)
         with pytest.raises(ServerError, match="key"):
-            await stream_audio(f"ws://{place}", AUDIO, key=key.text + "x")
+            await stream_audio(f"ws://{address}", AUDIO, key=key.text + "x")
         server.process.send_signal(signal.SIGTERM)
         code, log = server.wait_for_exit()
-    assert heard.text == TEXT
-    assert heard.errors == []
+    assert received.text == TEXT
+    assert received.errors == []
     assert code == 0
     assert "Traceback" not in log
     assert key.text not in log
@@ -48,11 +48,11 @@ async def test_an_unwritable_key_store_still_authenticates(tmp_path: Path) -> No
 
 async def test_an_unwritable_log_stops_no_stream() -> None:
     with ServerProcess(log_level="debug") as server:
-        place = server.address
-        fill(server)
+        address = server.address
+        limit_file_size(server)
         for _ in range(3):
-            heard = await stream_audio(f"ws://{place}", AUDIO)
-            assert heard.text == TEXT
+            received = await stream_audio(f"ws://{address}", AUDIO)
+            assert received.text == TEXT
         server.process.send_signal(signal.SIGTERM)
         code, log = server.wait_for_exit()
     assert code == 0
@@ -60,17 +60,17 @@ async def test_an_unwritable_log_stops_no_stream() -> None:
 
 
 async def test_an_unwritable_recording_costs_a_warning_and_no_word(tmp_path: Path) -> None:
-    wishes = {"enabled": True, "store_audio": True}
+    options = {"enabled": True, "store_audio": True}
     with ServerProcess(speakers_audio_dir=str(tmp_path), speakers_diarizer="scripted") as server:
-        place = server.address
-        unbroken = await stream_audio(f"ws://{place}", AUDIO, diarization=wishes)
+        address = server.address
+        unbroken = await stream_audio(f"ws://{address}", AUDIO, diarization=options)
         assert unbroken.warnings == []
 
         async def fault(number: int) -> None:
             if number == 20:
-                fill(server, 44 + 32_000)  # a second
+                limit_file_size(server, 44 + 32_000)  # a second
 
-        heard = await stream_audio(f"ws://{place}", AUDIO, fault, diarization=wishes)
-    assert heard.finals == unbroken.finals
-    assert heard.transcripts == unbroken.transcripts
-    assert heard.warnings == ["audio_persistence_unavailable"]
+        received = await stream_audio(f"ws://{address}", AUDIO, fault, diarization=options)
+    assert received.finals == unbroken.finals
+    assert received.transcripts == unbroken.transcripts
+    assert received.warnings == ["audio_persistence_unavailable"]

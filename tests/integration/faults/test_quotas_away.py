@@ -21,47 +21,47 @@ LIMITS = json.dumps({"local": {"daily_minutes": 100, "concurrent_streams": 3}})
 AUDIO = draw_words(["one", "two", "three", "four"] * 15)
 
 
-def asked(place: str, path: str) -> str:
-    with urllib.request.urlopen(f"http://{place}{path}") as answer:  # our own server
+def fetch(address: str, path: str) -> str:
+    with urllib.request.urlopen(f"http://{address}{path}") as answer:  # our own server
         return str(answer.read().decode())
 
 
-async def until(true: Callable[[], bool]) -> None:
+async def wait_until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
-        while not await asyncio.to_thread(true):
+        while not await asyncio.to_thread(condition):
             pass
 
 
 async def test_a_redis_outage_stops_no_stream_and_bills_once() -> None:
     with ValkeyServer() as redis, ServerProcess(redis_url=redis.url, tier_limits=LIMITS) as server:
-        place = server.address
-        url = f"ws://{place}"
+        address = server.address
+        url = f"ws://{address}"
 
         def is_away() -> bool:
-            return "\nechoic_quota_store_away 1.0" in asked(place, "/metrics")
+            return "\nechoic_quota_store_away 1.0" in fetch(address, "/metrics")
 
         async def fault(number: int) -> None:
             if number == 15:
                 await asyncio.to_thread(redis.kill)
-                await until(is_away)
+                await wait_until(is_away)
             if number == 30:
                 meanwhile.append(await stream_audio(url, AUDIO))
-                assert json.loads(asked(place, "/readyz"))["quota_store"] == "away"
+                assert json.loads(fetch(address, "/readyz"))["quota_store"] == "away"
                 await asyncio.to_thread(redis.start)
-                await until(lambda: not is_away())
+                await wait_until(lambda: not is_away())
 
         meanwhile: list[ReceivedFrames] = []
         unbroken = await stream_audio(url, AUDIO)
-        amid = await stream_audio(url, AUDIO, fault)
-        assert amid.finals == unbroken.finals
-        assert amid.transcripts == unbroken.transcripts
+        during = await stream_audio(url, AUDIO, fault)
+        assert during.finals == unbroken.finals
+        assert during.transcripts == unbroken.transcripts
         assert [one.finals for one in meanwhile] == [unbroken.finals]
-        assert amid.errors == []
+        assert during.errors == []
 
-        def standing() -> dict[str, Any]:
-            body: dict[str, Any] = json.loads(asked(place, "/api/v1/audio/stream/limits"))
+        def fetch_limits() -> dict[str, Any]:
+            body: dict[str, Any] = json.loads(fetch(address, "/api/v1/audio/stream/limits"))
             return body
 
-        await until(lambda: standing()["active_streams"] == 0)
+        await wait_until(lambda: fetch_limits()["active_streams"] == 0)
         minutes = 3 * len(AUDIO) / 16_000 / 60
-        await until(lambda: abs(standing()["used_today_minutes"] - minutes) < 1e-6)
+        await wait_until(lambda: abs(fetch_limits()["used_today_minutes"] - minutes) < 1e-6)

@@ -46,16 +46,20 @@ def draw_random_words(seed: int, words: int) -> NDArray[np.float32]:
     return draw_words([(chance.choice(WORDS), chance.uniform(0.2, 0.6)) for _ in range(words)])
 
 
-@pytest.mark.parametrize("lead", [replay.REPLAY_LEAD, 6.0])
+@pytest.mark.parametrize(
+    ("lead", "kills"),
+    [(replay.REPLAY_LEAD, (PIECES - 2,)), (6.0, (20, 70, PIECES - 2))],
+    ids=["long", "short"],
+)
 async def test_a_server_restart_loses_and_repeats_no_word(
-    lead: float, monkeypatch: pytest.MonkeyPatch
+    lead: float, kills: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replay, "REPLAY_LEAD", lead)  # short: not all of the stream is replayed
+    monkeypatch.setattr(replay, "REPLAY_LEAD", lead)  # 6 s: only a part of the stream is replayed
     audio = draw_random_words(round(lead), 120)
     with run_restartable_server() as server:
         unbroken = await stream_with_kills(server, audio, "scripted")
-        again = await stream_with_kills(server, audio, "scripted", (20, 70, PIECES - 2))
-        assert server.start_count == 4
+        again = await stream_with_kills(server, audio, "scripted", kills)
+        assert server.start_count == 1 + len(kills)
     assert len(unbroken.finals) > 20
     assert again.text == unbroken.text
     assert again.transcripts == unbroken.transcripts

@@ -24,20 +24,20 @@ AUDIO = draw_words(WORDS, word_seconds=0.4).tobytes()
 SECOND = 64_000
 
 
-class Client:
-    """Speaks until it is told to go, and says what arrived before the signal."""
+class StreamingClient:
+    """Streams until the server closes; counts the seconds acknowledged before the signal."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self.socket = socket
         self.acknowledged = 0
-        self.said: list[str] = []
+        self.words: list[str] = []
         self.code: int | None = None
-        self.begun = asyncio.Event()
+        self.started = asyncio.Event()
 
     async def run(self) -> None:
-        """Speak and listen at the same time."""
+        """Send audio and read frames concurrently."""
         await self.socket.send('{"type":"config","model":"scripted","enable_partial":false}')
-        speaking = asyncio.create_task(self.speak())
+        sending = asyncio.create_task(self.send_audio())
         pongs = 0
         try:
             while True:
@@ -46,15 +46,15 @@ class Client:
                     pongs += 1
                     self.acknowledged = pongs
                     if pongs == 3:
-                        self.begun.set()
+                        self.started.set()
                 elif frame["type"] == "final":
-                    self.said += frame["text"].split()
+                    self.words += frame["text"].split()
         except websockets.ConnectionClosed:
             self.code = self.socket.close_code
-        speaking.cancel()
+        sending.cancel()
 
-    async def speak(self) -> None:
-        """Send a second, and ask whether it arrived, again and again."""
+    async def send_audio(self) -> None:
+        """Send the audio, with a ping after each second."""
         try:
             for start in range(0, len(AUDIO), SECOND):
                 await self.socket.send(AUDIO[start : start + SECOND])
@@ -66,14 +66,15 @@ class Client:
 
 async def test_sigterm_delivers_all_results_in_time() -> None:
     with ServerProcess(drain_seconds="60") as server:
-        place = server.address
+        address = server.address
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
             sockets = [
-                await stack.enter_async_context(connect(f"ws://{place}{STREAM_PATH}")) for _ in range(STREAMS)
+                await stack.enter_async_context(connect(f"ws://{address}{STREAM_PATH}"))
+                for _ in range(STREAMS)
             ]
-            clients = [Client(socket) for socket in sockets]
+            clients = [StreamingClient(socket) for socket in sockets]
             running = [group.create_task(client.run()) for client in clients]
-            await asyncio.gather(*(client.begun.wait() for client in clients))
+            await asyncio.gather(*(client.started.wait() for client in clients))
             acknowledged = [client.acknowledged for client in clients]
             server.process.send_signal(signal.SIGTERM)
             began = time.monotonic()
@@ -84,5 +85,5 @@ async def test_sigterm_delivers_all_results_in_time() -> None:
     assert seconds < 60
     assert {client.code for client in clients} == {1001}
     for client, arrived in zip(clients, acknowledged, strict=True):
-        assert client.said == WORDS[: len(client.said)]
-        assert len(client.said) >= int(arrived / 0.5)  # a word every half a second
+        assert client.words == WORDS[: len(client.words)]
+        assert len(client.words) >= int(arrived / 0.5)  # a word every half a second
