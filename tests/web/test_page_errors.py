@@ -157,7 +157,7 @@ async def test_bad_frames_are_skipped(server_address: str, speech: Path) -> None
 
 
 async def test_lag_is_shown_until_the_server_caught_up(server_address: str, speech: Path) -> None:
-    late = "The server falls behind: finals come 1000.0 s late, and partials less often."
+    late = "The server is falling behind: finals arrive 1000.0 s late, and partials are sent less often."
     server = ScriptedServer()
     async with open_page(f"http://{server_address}/", speech=speech) as visit:
         await server.install(visit)

@@ -142,7 +142,7 @@ def build_access_control(
     if settings.api_key is not None:
         backends.append(SingleKeyBackend(settings.api_key))
     if settings.keys_db is not None:
-        from echoic.auth.key_database import KeyDatabase  # imports SQLAlchemy  # noqa: PLC0415  # takes a moment, and only some want it
+        from echoic.auth.key_database import KeyDatabase  # noqa: PLC0415  # imports SQLAlchemy: slow, and only needed for keys_db
 
         store = KeyDatabase(settings.keys_db)
         store_backend = KeyStoreBackend(store)

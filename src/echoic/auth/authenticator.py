@@ -17,7 +17,7 @@ from echoic.errors import AccessRefused, ErrorCode, ProtocolError
 from echoic.protocol.codec import decode_message
 from echoic.protocol.frames import Auth
 
-#: The maximum number of connections without a credential yet: each of them holds a socket and memory.
+#: The maximum number of connections that have not sent a credential yet. Each holds a socket and memory.
 _MAX_PENDING_CONNECTIONS: Final = 1000
 #: The maximum length of a key or token, in characters.
 _MAX_CREDENTIAL_LENGTH: Final = 8192
@@ -124,7 +124,7 @@ class Authenticator:
                 connections wait for theirs.
         """
         try:
-            async with self.hold_pending_connection(), asyncio.timeout(self.first_message_timeout):
+            async with self.limit_pending_connections(), asyncio.timeout(self.first_message_timeout):
                 message = await receive()
         except TimeoutError as error:
             raise _build_refusal("No API key arrived in time.") from error
@@ -136,8 +136,8 @@ class Authenticator:
             raise _build_refusal("This server needs an API key.")
         return await self.authenticate_key(frame.token, Scope.STREAM, address)
 
-    def hold_pending_connection(self) -> asyncio.Semaphore:
-        """Return the semaphore to hold while waiting for a connection's first message.
+    def limit_pending_connections(self) -> asyncio.Semaphore:
+        """Return a semaphore to hold while waiting for a connection's first message.
 
         Raises:
             AccessRefused: The maximum number of connections is waiting.

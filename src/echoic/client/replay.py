@@ -22,7 +22,8 @@ MessageKind = Literal["audio", "ping", "commit", "config", "reset", "stop"]
 REPLAY_LEAD: Final = 20.0
 #: Seconds after the last final by which every word before it has been decoded again.
 _SETTLE_SECONDS: Final = 5.0
-#: Seconds after which audio that arrived, and that gave no final, counts as silence and is dropped.
+#: Audio that the server received this many seconds ago and that produced no final counts as silence and is
+#: dropped.
 SILENCE_SECONDS: Final = 120.0
 #: Bytes of a sample: this client sends mono float32.
 _SAMPLE_BYTES: Final = 4
@@ -69,10 +70,10 @@ class SentLog:
         return self._locate(kind) is not None
 
     def remove(self, kind: MessageKind) -> float | None:
-        """Remove the first message of a kind, which was answered.
+        """Remove the oldest message of a kind, whose answer has arrived.
 
         Returns:
-            Its second on the clock; None if there is no such message.
+            Its time in seconds on the session's clock, or None if there is no such message.
         """
         if (found := self._locate(kind)) is None:
             return None
@@ -81,9 +82,9 @@ class SentLog:
         return second
 
     def apply_config(self, configured: Configured) -> None:
-        """Take the first ``config``, which was answered, into the config that a new session needs.
+        """Merge the oldest logged ``config``, whose answer has arrived, into the config for a new session.
 
-        Audio before it stays, unless its sample rate is another: a session is replayed at one rate.
+        Audio before it is kept, unless the sample rate changes: a session is replayed at one rate.
         """
         if (found := self._locate("config")) is None:
             return
@@ -103,7 +104,7 @@ class SentLog:
             self.start = round(second, TIME_DECIMALS)
 
     def restart_clock(self) -> None:
-        """Drop everything up to the first ``reset``, which was answered: the clock is at zero there."""
+        """Drop everything up to the oldest ``reset``, whose answer has arrived: it sets the clock to zero."""
         self.discard_until("reset")
         self.remove("reset")
         self.start = 0.0
@@ -156,7 +157,7 @@ class WordMatcher:
         P. H. Sellers, "The theory and computation of evolutionary distances", J. Algorithms 1, 1980.
 
     Args:
-        delivered: Words of the lost session since the audio that is replayed begins.
+        delivered: Words that the lost session delivered from the replayed audio.
     """
 
     def __init__(self, delivered: Iterable[str]) -> None:
@@ -165,7 +166,7 @@ class WordMatcher:
         self._distances = list(range(len(self._delivered) + 1))
         self._lowest = len(self._delivered)
         self._count = 0
-        #: How many of the decoded words are repetitions, as far as is known.
+        #: How many of the decoded words are known to be repetitions.
         self.repeated_count = 0
 
     def push_word(self, word: str) -> None:
@@ -182,7 +183,7 @@ class WordMatcher:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the decoded words are more likely to go beyond the delivered ones than not."""
+        """Whether the decoded words have probably passed the end of the delivered ones."""
         return self._lowest <= min(self._distances[:-1], default=self._lowest)
 
 
@@ -227,7 +228,7 @@ class SessionReplay:
         return self._log.config
 
     def record_message(self, message: str | bytes) -> None:
-        """Record a message that is sent, or will be."""
+        """Record a message before or after it is sent."""
         self._log.append(message)
 
     def replay_messages(self) -> list[str | bytes]:

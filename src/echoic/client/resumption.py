@@ -190,8 +190,8 @@ class ResumableTransport:
                 if clock() > self._retry_deadline:
                     raise ServerError("closed", "The connection to the server was lost.", close_code=1006)
                 await asyncio.sleep(
-                    self._retry_pause * random.uniform(0.5, 1.0)  # noqa: S311  # spreads clients, no secret
-                )  # spreads clients, no secret
+                    self._retry_pause * random.uniform(0.5, 1.0)  # noqa: S311  # jitter, not a secret
+                )
             self._retry_pause = min(2 * self._retry_pause or _MIN_RETRY_SECONDS, _MAX_RETRY_SECONDS)
             received = await self._try_reconnect()
         self._reconnected_at = clock()

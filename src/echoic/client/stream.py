@@ -206,9 +206,7 @@ class Stream:
         if waiting := self._pending_answers.get(kind):
             await asyncio.wait([waiting[-1], self._read_task], return_when=asyncio.FIRST_COMPLETED)
 
-    async def _request_answer(
-        self, frame: Mapping[str, object], kind: type
-    ) -> Any:  # an instance of ``kind``  # noqa: ANN401  # the same
+    async def _request_answer(self, frame: Mapping[str, object], kind: type) -> Any:  # noqa: ANN401  # returns an instance of ``kind``
         answer = asyncio.get_running_loop().create_future()
         self._pending_answers.setdefault(kind, deque()).append(answer)
         await self._send_message(_encode_json(frame))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +14,12 @@ from echoic.diarization.state import UNKNOWN, DiarizerState, EmbeddingGroups, Gr
 from echoic.diarization.turns import find_best_path
 from echoic.diarization.voice_segments import FRAMES_PER_SECOND, VoiceSegment, find_runs
 
-#: The speaker of a frame in which a voice is silent or unknown.
-NO_SPEAKER: Final = -1
 #: Frames of a slot; a voice may change its speaker between slots.
 _DECISION_FRAMES = 20
 #: Penalty for assigning the speaker of another active voice; higher than any similarity.
 _OVERLAP_PENALTY = 5.0
-#: Share of a slot in which two voices may have one speaker: turns touch.
+#: Two voices may share a speaker in at most this part of a slot, because one turn may begin just before
+#: another ends.
 _MIN_OVERLAP_SHARE = 0.3
 #: Share of the window before the new audio whose groups are placed again with what followed.
 _REVISED_SHARE = 0.4
@@ -57,7 +55,7 @@ class EmbeddedSegment:
     ) -> NDArray[np.float32]:
         """Return the similarity of each slot to each speaker: float32, shape ``(slots, speakers)``.
 
-        The windows of the segment count by their distance from the slot.
+        Windows nearer to the slot get a higher weight.
         """
         if not self.windows:
             return np.zeros((len(slots), len(centroids)), np.float32)
@@ -87,9 +85,9 @@ def assign_frame_speakers(
         config: Penalty for a change of speakers.
 
     Returns:
-        Speaker ids, shape ``(frames, voices)``; ``NO_SPEAKER`` where unknown and in old frames.
+        Speaker ids, shape ``(frames, voices)``; ``UNKNOWN`` where unknown and in old frames.
     """
-    speakers = np.full(active.shape, NO_SPEAKER)
+    speakers = np.full(active.shape, UNKNOWN)
     ids = np.unique(groups.speakers[groups.speakers != UNKNOWN])
     centroids = np.stack([groups.sums[groups.speakers == speaker].sum(axis=0) for speaker in ids])
     centroids /= np.linalg.norm(centroids, axis=1, keepdims=True)

@@ -48,17 +48,19 @@ class CamPlusPlus(PackagedOnnxModel):
         """Return a unit vector for each window: float32, shape ``(len(windows), 192)``."""
         energies = compute_fbank(audio)
         by_size: dict[int, list[tuple[int, int]]] = defaultdict(list)
-        for place, (start, end) in enumerate(windows):
+        for index, (start, end) in enumerate(windows):
             first = start // HOP_SAMPLES
             size = min((end - start) // HOP_SAMPLES - 2, len(energies) - first)  # the last frames end outside
-            by_size[size].append((place, first))
-        found: dict[int, NDArray[np.float32]] = {}
-        for size, ones in by_size.items():
-            for at in range(0, len(ones), _MAX_BATCH_SIZE):
-                some = ones[at : at + _MAX_BATCH_SIZE]
-                batch = np.stack([energies[first : first + size] for _, first in some])
-                found |= zip([place for place, _ in some], self._run_batch(batch), strict=True)
-        return np.stack([found[place] for place in range(len(windows))]) if found else _NO_EMBEDDINGS
+            by_size[size].append((index, first))
+        embeddings: dict[int, NDArray[np.float32]] = {}
+        for size, windows_of_size in by_size.items():
+            for offset in range(0, len(windows_of_size), _MAX_BATCH_SIZE):
+                batch = windows_of_size[offset : offset + _MAX_BATCH_SIZE]
+                features = np.stack([energies[first : first + size] for _, first in batch])
+                embeddings |= zip([index for index, _ in batch], self._run_batch(features), strict=True)
+        return (
+            np.stack([embeddings[index] for index in range(len(windows))]) if embeddings else _NO_EMBEDDINGS
+        )
 
     def _run_batch(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         level = batch - batch.mean(axis=1, keepdims=True)

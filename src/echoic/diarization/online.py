@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from echoic.diarization.analysis_window import AnalysisWindow, TimeSpan, build_analysis_window, split_chunk
 from echoic.diarization.assignment import (
-    NO_SPEAKER,
     EmbeddedSegment,
     assign_frame_speakers,
     find_window_voices,
@@ -195,7 +194,7 @@ class OnlineDiarizer:
             config.clustering,
         )
         spans = [((start, min(end, analysis_window.new_start)), one) for (start, end), one in before]
-        for speaker in np.unique(speakers[speakers != NO_SPEAKER]).tolist():
+        for speaker in np.unique(speakers[speakers != UNKNOWN]).tolist():
             for begin, end in find_runs((speakers == speaker).any(axis=1)):
                 start = max(analysis_window.new_start, analysis_window.origin + begin / FRAMES_PER_SECOND)
                 if (

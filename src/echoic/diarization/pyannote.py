@@ -34,8 +34,8 @@ class PyannoteEmbedder:
     """
 
     def __init__(self, model: Path) -> None:
-        import torch  # an extra  # noqa: PLC0415  # only where the shapes are built
-        from pyannote.audio import Model  # noqa: PLC0415  # the same
+        import torch  # noqa: PLC0415  # optional package, slow to import
+        from pyannote.audio import Model  # noqa: PLC0415  # optional package, slow to import
 
         try:
             loaded = Model.from_pretrained(model)

@@ -68,8 +68,8 @@ class SortformerDiarizer:
     def __init__(self, file: Path) -> None:
         with warnings.catch_warnings():  # NeMo's, of what its own libraries will no longer do
             warnings.simplefilter("ignore")
-            import torch  # an extra  # noqa: PLC0415  # only where the shapes are built
-            from nemo.collections.asr.models import SortformerEncLabelModel  # noqa: PLC0415  # the same
+            import torch  # noqa: PLC0415  # optional package, slow to import
+            from nemo.collections.asr.models import SortformerEncLabelModel  # noqa: PLC0415  # optional package, slow to import
 
             try:
                 model = SortformerEncLabelModel.restore_from(str(file), map_location="cpu")

@@ -22,15 +22,16 @@ class SpeakerClusteringConfig:
     #: Evidence for a new speaker: seconds of speech times the amount by which the similarity to every
     #: known speaker is below ``min_similarity + new_speaker_margin``.
     min_evidence: float = 0.25
-    #: Seconds of speech after which twice the evidence is needed, and so on: a long session has more
-    #: segments that only seem new.
+    #: The required evidence grows by the factor 1 + (seconds of speech / ``caution_seconds``), up to
+    #: ``max_caution``, because a long session has more segments that wrongly look new.
     caution_seconds: float = 60.0
-    #: Upper limit of that factor.
+    #: Upper limit of the factor of ``caution_seconds``.
     max_caution: float = 3.0
-    #: Share of the evidence that suffices if the segmentation model also separates the voice from a
-    #: known speaker.
+    #: This share of the required evidence is enough if the segmentation model also separates the voice from a
+    #: known speaker, and the similarity to every known speaker is below ``min_similarity`` by at least
+    #: ``separate_voice_margin``.
     separate_voice_share: float = 0.5
-    #: How far below ``min_similarity`` the similarity must then be.
+    #: See ``separate_voice_share``.
     separate_voice_margin: float = 0.1
     #: Penalty for a change of speakers between two slots, as a cosine.
     switch_penalty: float = 0.1

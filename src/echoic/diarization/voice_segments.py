@@ -1,7 +1,7 @@
 """Splits the voices of an analysis window into segments and windows for the embedding model.
 
 An analysis window is divided into frames of 10 ms, as the features are. In each frame any number of voices is
-active. The numbers of voices hold within one analysis window only.
+active. Voice numbers are only valid within one analysis window.
 """
 
 from __future__ import annotations

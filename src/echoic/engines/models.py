@@ -82,7 +82,7 @@ def _build_probe(check_files: Callable[[], object]) -> Callable[[], Unavailable 
         except ModelUnavailable as refusal:
             return Unavailable(refusal.reason, refusal.install)
         except RecursionError:
-            return Unavailable("A file of it is broken: what it holds is nested too deeply.")
+            return Unavailable("One of its files is damaged: its JSON is nested too deeply.")
         except OSError as error:
             return Unavailable(f"Its files cannot be read: {error.strerror or 'unknown reason'}.")
         return None
@@ -119,7 +119,7 @@ def _build_nemo_spec(settings: EngineSettings, options: ParakeetOptions) -> Mode
 
     def load_engine() -> Engine:
         from echoic.engines.parakeet.nemo import ParakeetNemo  # noqa: PLC0415  # imported when the model is loaded
-        from echoic.engines.parakeet.nemo_files import TorchOptions  # noqa: PLC0415  # the same
+        from echoic.engines.parakeet.nemo_files import TorchOptions  # noqa: PLC0415  # imported when the model is loaded
 
         return ParakeetNemo(
             check_weights(), options, TorchOptions(settings.device, cores=settings.decode_cores)

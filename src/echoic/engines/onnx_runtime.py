@@ -38,7 +38,7 @@ INSTALL_COMMANDS: Mapping[str, str] = MappingProxyType(
 
 def list_providers() -> tuple[str, ...]:
     """Return the names of the providers that the installed onnxruntime was built with."""
-    import onnxruntime as ort  # slow to import, and listing models does not need it  # noqa: PLC0415  # the same
+    import onnxruntime as ort  # noqa: PLC0415  # slow to import; listing models does not need it
 
     available = ort.get_available_providers()
     return tuple(name for name, provider in ONNX_PROVIDERS.items() if provider in available)
@@ -68,7 +68,7 @@ def resolve_providers(requested: ExecutionProvider, available: Collection[str]) 
 
 def build_session_options(cores: int = 1) -> ort.SessionOptions:
     """Return options for sessions that run beside others: ``cores`` threads a call, no busy waiting."""
-    import onnxruntime as ort  # slow to import, and listing models does not need it  # noqa: PLC0415  # the same
+    import onnxruntime as ort  # noqa: PLC0415  # slow to import; listing models does not need it
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = cores
@@ -83,7 +83,7 @@ def load_cpu_session(file: Path) -> ort.InferenceSession:
     Args:
         file: The graph, ``.onnx`` or ``.ort``.
     """
-    import onnxruntime as ort  # slow to import, and listing models does not need it  # noqa: PLC0415  # the same
+    import onnxruntime as ort  # noqa: PLC0415  # slow to import; listing models does not need it
 
     return ort.InferenceSession(file, build_session_options(), providers=["CPUExecutionProvider"])
 

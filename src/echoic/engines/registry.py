@@ -184,7 +184,9 @@ class Registry:
             or (more := other.probe()) is None
         ):
             return missing
-        return Unavailable(f"{missing.reason} Most machines want {other.id}. {more.reason}", more.install)
+        return Unavailable(
+            f"{missing.reason} On most machines {other.id} is the better choice. {more.reason}", more.install
+        )
 
     def resolve_fallback(
         self, name: str, cause: ModelUnavailable, *, fallback: bool, tried: Collection[str] = ()
@@ -203,7 +205,7 @@ class Registry:
         for other in self._fallbacks if fallback else ():
             spec = self._specs.get(other)
             if spec is not None and spec.id not in (name, *tried) and not spec.probe():
-                return ResolvedModel(spec.id, f"{cause.message} The model {spec.id!r} answers instead.")
+                return ResolvedModel(spec.id, f"{cause.message} The model {spec.id!r} is used instead.")
         raise cause
 
     def load_engine(self, name: str) -> Engine:

@@ -174,15 +174,17 @@ class QuotaLedger:
         """Renew the leases of all streams; after an outage of the store, charge its audio first."""
         leases = [(quota.lease, quota.tier_limits) for quota in self._open_quotas]
         try:
-            with self._observer.observe_call("renew", places=len(leases)):
+            with self._observer.observe_call("renew", leases=len(leases)):
                 held = await self.store.renew_leases(leases, self._policy.lease_ttl)
         except QuotaStoreUnavailable as error:
             self.on_store_unavailable(error)
             return
         if self.is_store_unavailable:
             await self._settle_outage()
-        if not all(held):  # those streams go on; the store counts them once their user has a stream left
-            _log_warning("quota.places_wanting", streams=held.count(False))
+        # Streams whose leases were lost continue. The store counts them again as soon as their user is below
+        # the stream limit.
+        if not all(held):
+            _log_warning("quota.leases_lost", streams=held.count(False))
 
     async def close(self) -> None:
         """Close all streams' quotas and the store; waits a bounded time for open charges."""

@@ -91,7 +91,7 @@ class QuotaStore(Protocol):
     async def acquire_lease(
         self, lease: StreamLease, tier_limits: TierLimits, ttl_seconds: float
     ) -> LeaseResult:
-        """Acquire a lease for ``ttl_seconds``, if the user has a stream and minutes left.
+        """Acquire a lease for ``ttl_seconds``, if the user is below the stream limit and has minutes left.
 
         Raises:
             QuotaStoreUnavailable: The store cannot be reached.
@@ -100,7 +100,9 @@ class QuotaStore(Protocol):
     async def renew_leases(
         self, leases: Sequence[tuple[StreamLease, TierLimits]], ttl_seconds: float
     ) -> list[bool]:
-        """Renew leases for ``ttl_seconds``; an expired one is acquired again if its user has a stream left.
+        """Renew leases for ``ttl_seconds``.
+
+        An expired lease is acquired again if its user is below the stream limit.
 
         Returns:
             Whether each lease is held.

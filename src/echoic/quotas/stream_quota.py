@@ -18,7 +18,7 @@ from echoic.quotas.model import (
     to_minutes,
 )
 
-#: The rate before the first samples; any will do, for the remainder is zero.
+#: The rate before the first samples; any value works, because the remainder is still 0.
 _INITIAL_RATE: Final = 1
 #: Microseconds of audio that are prepaid to a remote store. More is requested when half of them are consumed,
 #: so that live audio never waits; the rest is refunded at the end.
@@ -99,7 +99,8 @@ class StreamQuota:
         ledger: The ledger that opened it.
         lease: The stream's lease.
         tier_limits: The limits of the stream's user.
-        is_admitted: Whether the store admitted the stream; then it goes on during an outage of the store.
+        is_admitted: Whether the store admitted the stream. Such a stream continues during an outage of the
+            store.
     """
 
     def __init__(
@@ -113,9 +114,9 @@ class StreamQuota:
         self._ledger = ledger
         self._meter = AudioMeter()
         self._paid = self._used = 0
-        self._pending_cost = 0  # microseconds that ``grant_audio`` could not grant yet
-        self._is_exhausted = False  # the store did not grant all of them
-        self._should_prepay = False  # the store is remote
+        self._pending_cost = 0  # microseconds that ``grant_audio`` has not granted yet
+        self._is_exhausted = False  # True once the store granted less than ``_pending_cost``
+        self._is_store_remote = False  # True once the store could not charge at once
         self._is_prepaying = self._is_closed = False
         self._charge_lock = asyncio.Lock()
 
@@ -198,7 +199,7 @@ class StreamQuota:
         if result is not None:
             self._apply_result(result)
             return min(cost, self.prepaid)
-        self._should_prepay = True
+        self._is_store_remote = True
         if is_unlimited:
             return cost
         return self.prepaid if self._is_exhausted else None
@@ -206,7 +207,7 @@ class StreamQuota:
     def _start_prepaying(self) -> None:
         """Request more prepaid audio in time, so that live audio never waits."""
         if (
-            self._should_prepay
+            self._is_store_remote
             and self.prepaid < PREPAID_MICROSECONDS // 2
             and not self._is_prepaying
             and self.refusal is None

@@ -54,7 +54,8 @@ class DiarizerPool:
 
     Args:
         load: Returns the diarizer; may block and raise.
-        timeout: Seconds that a job may take once loading was tried.
+        timeout: Seconds that a job may take. Jobs submitted while the diarizer is loading are timed from the
+            end of that load, whether it succeeded or not.
     """
 
     def __init__(self, load: Callable[[], Diarizer], *, timeout: float = 2.0) -> None:
@@ -76,7 +77,7 @@ class DiarizerPool:
         return sum(map(len, self._jobs_by_client.values()))
 
     def start_loading(self) -> None:
-        """Start loading the diarizer, unless that was done."""
+        """Start loading the diarizer, unless loading was started before."""
         if self._thread is None and not self._is_closed:
             deliver = functools.partial(self._deliver_results, asyncio.get_running_loop())
             self._thread = BatchThread(
@@ -116,13 +117,13 @@ class DiarizerPool:
         state: object,
         on_done: Callable[[int, tuple[SpeakerTurn, ...] | None], None],
     ) -> None:
-        """Queue the final assignment of turns to speakers for a session; otherwise as ``submit_chunk``.
+        """Queue the final assignment of turns to speakers for a session; see ``submit_chunk``.
 
         Args:
             client: The session.
             key: Passed to ``on_done``.
             state: The state of the session's last chunk.
-            on_done: As of ``submit_chunk``.
+            on_done: As for ``submit_chunk``.
         """
 
         def on_answer(outcome: object) -> None:
@@ -208,7 +209,10 @@ class DiarizerPool:
             attempt_call(self._diarizer.close)
 
     def _take_batch(self) -> list[_DiarizerJob] | None:
-        """Wait for the next batch: several chunks or one finalization; empty: load the diarizer."""
+        """Wait for the next batch.
+
+        Return several chunks, one finalization, or an empty list, which means: load the diarizer first.
+        """
         if self._needs_load and not self._is_closed:
             self._needs_load = False
             return []

@@ -25,11 +25,11 @@ class HealthPolicy:
     """The limits of one model's engine."""
 
     load: Callable[[], Engine] | None = None
-    """Loads the engine again; None: the first incident makes the model unavailable."""
+    """Loads the engine again. If it is None, the first incident makes the model unavailable."""
     decode_timeout: float = 120.0
-    """Seconds after which a decode hangs."""
+    """Seconds after which a decode counts as hung."""
     load_timeout: float = 120.0
-    """Seconds after which a load hangs."""
+    """Seconds after which a load counts as hung."""
     reload_interval: float = 300.0
     """Seconds after a reload in which another incident makes the model unavailable."""
 
@@ -80,16 +80,16 @@ class EngineHealth:
 
         Args:
             now: When it happened.
-            can_reload: False: whatever the time since the last reload, make the model unavailable.
+            can_reload: If False, the model becomes unavailable, even long after the last reload.
         """
-        has_rested = now - self.reloaded_at >= self._policy.reload_interval
-        if self._policy.load is None or not (can_reload and has_rested):
+        is_reload_allowed = now - self.reloaded_at >= self._policy.reload_interval
+        if self._policy.load is None or not (can_reload and is_reload_allowed):
             self.is_unavailable = True
         else:
             self.needs_reload = True
 
     def finish_reload(self, engine: Engine | None, now: float) -> None:
-        """Use the reloaded engine; None, after a reload that failed, makes the model unavailable."""
+        """Use the reloaded engine. None means that the reload failed: the model becomes unavailable."""
         self.needs_reload, self.reloaded_at, self._consecutive_failures = False, now, 0
         if engine is None:
             self.is_unavailable = True

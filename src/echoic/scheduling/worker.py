@@ -1,4 +1,8 @@
-"""Decodes one model's queued windows in batches, on daemon threads."""
+"""Decodes one model's windows in batches on threads, and recovers from hangs and crashes of its engine.
+
+An exception fails only the windows that cannot be decoded alone. A decode that hangs is abandoned with its
+thread. If the engine hangs or cannot even decode silence, it is reloaded and the finals are decoded again.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +39,7 @@ class BatchResult:
 class _Batch:
     jobs: list[DecodeJob]
     is_retry: bool
-    """The job was in a batch that hung, or whose engine was broken; it is decoded alone now."""
+    """Whether this is the second try of one job: its first batch hung, or its engine was broken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,7 @@ class Worker:
         max_concurrency: The most threads; the engine may allow fewer.
         on_batch: Called in a worker's thread with each finished batch; must not raise.
         policy: When an engine is reloaded.
-        observer: Follows the batches; None: nothing does.
+        observer: Observes the batches, or None.
     """
 
     def __init__(
@@ -338,7 +342,7 @@ def _to_decode_failed(failure: Failure) -> DecodeFailed:
 
 
 def _build_hang_error() -> DecodeFailed:
-    return DecodeFailed("The engine did not come to an end with this audio.", is_last=True)
+    return DecodeFailed("The engine took too long to decode this audio.", is_last=True)
 
 
 def _build_unavailable_error() -> DecodeFailed:

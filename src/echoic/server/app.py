@@ -115,7 +115,7 @@ async def _preload_model(context: ServerContext) -> None:
         await _log_unmet_settings(context)
         readiness.mark_settled()
         return
-    readiness.waits_for = f"The model {stt.preload_model!r} is being looked for."
+    readiness.waits_for = f"The model {stt.preload_model!r} is being loaded."
     try:
         # As a client that never leaves, ``readiness`` keeps the model loaded: ``/readyz`` stays true.
         opened = await context.services.engines.open_model(

@@ -35,7 +35,7 @@ from echoic.server.stream.connection import Connection
 from echoic.server.stream.flow_control import ReadRates, TotalBacklog, WaterMarks
 from echoic.server.stream.outbox import OutboxLimits
 from echoic.server.stream.recordings import Recordings
-from echoic.server.stream.resume import ResumableSessions, ResumePolicy
+from echoic.server.stream.resume import ResumePolicy, ResumeRegistry
 from echoic.server.stream.services import StreamLimits, StreamServices
 from echoic.server.vocabulary_files import ServerVocabulary
 from echoic.session.config import STORAGE_UNAVAILABLE, Capabilities, InsightOptions
@@ -100,7 +100,7 @@ def _build_services(
         build_detector=build_scripted_factory() if server.scripted_engine else build_silero_factory(),
         revocation_monitor=None if access.key_store is None else RevocationMonitor(access.key_store),
         trusted_proxies=AddressList.from_text(settings.auth.trusted_proxies or ""),
-        resumable_sessions=ResumableSessions(
+        resume_registry=ResumeRegistry(
             ResumePolicy(server.resume_seconds, server.resume_sessions, server.resume_bytes)
         ),
         vocabulary=_build_vocabulary(settings.stt),
@@ -150,7 +150,7 @@ def _build_vocabulary(settings: SttSettings) -> ServerVocabulary:
 def _connect_gauges(services: StreamServices) -> None:
     """Let the metrics read the current state of the services."""
     metrics, streams, backlog = services.metrics, services.streams, services.total_backlog
-    sessions = services.resumable_sessions
+    sessions = services.resume_registry
     metrics.active_streams.set_function(lambda: len(streams))
     metrics.backlog_seconds.set_function(lambda: backlog.seconds)
     metrics.streams_behind.set_function(lambda: streams.behind_count)

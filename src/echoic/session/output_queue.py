@@ -1,4 +1,4 @@
-"""Output queue of a session: delivers segments and replies in order and requests their decodes."""
+"""Output queue of a session: sends finals and replies in order and requests the decodes that they need."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class PendingDiarizationSummary:
     is_answered: bool = False
     """Whether the request is done."""
     turns: tuple[SpeakerTurn, ...] | None = None
-    """Final turns; None if finalizing failed, earlier results then stand."""
+    """Final turns, or None if finalizing failed and the earlier turns remain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class OutputQueue:
         self._transcript = Transcript()
         #: Name of the session's recording for the diarization summary, or None.
         self.recording: str | None = None
-        #: Whether the close was delivered.
+        #: Whether the connection was closed.
         self.is_over = False
 
     # ---- items
@@ -185,22 +185,22 @@ class OutputQueue:
                 window.set_hypothesis(None)
 
     def on_diarized(self, key: int, result: DiarizationResult | None) -> list[Effect]:
-        """Store the result of ``Diarize``; None: it failed."""
+        """Store the result of ``Diarize``, or None if it failed."""
         request = self._diarizing.pop(key, None)
         if isinstance(request, DiarizationRequest) and request.tracker.on_result(request, result):
             return [Send(build_diarization_warning())]
         return []
 
     def on_diarization_finalized(self, key: int, turns: tuple[SpeakerTurn, ...] | None) -> None:
-        """Store the result of ``FinalizeDiarization``; None: it failed."""
+        """Store the result of ``FinalizeDiarization``, or None if it failed."""
         summary = self._diarizing.pop(key, None)
         if isinstance(summary, PendingDiarizationSummary):
             summary.is_answered, summary.turns = True, turns
 
-    # ---- delivery
+    # ---- sending
 
-    def advance_output(self) -> list[Effect]:
-        """Deliver all items that are ready, in order, and request decodes for the others."""
+    def send_ready_finals(self) -> list[Effect]:
+        """Send the finals and replies that are ready, in order, and request decodes for the others."""
         effects: list[Effect] = []
         if self.pending_finals:
             effects += self._cancel_partial()
@@ -216,13 +216,13 @@ class OutputQueue:
                 effects += self._request_finalization(item)
                 break
             self._items.popleft()
-            effects += self._deliver_item(item)
-        effects += self._deliver_partial()
+            effects += self._send_item(item)
+        effects += self._send_partial()
         if segments := self.pending_segments:  # usually none
             effects += self._request_decodes(segments)
         return effects
 
-    def _deliver_item(self, item: OutputItem) -> Iterator[Effect]:
+    def _send_item(self, item: OutputItem) -> Iterator[Effect]:
         match item:
             case PendingFrame(frame):
                 yield Send(frame)
@@ -231,7 +231,7 @@ class OutputQueue:
                 if text or is_required:
                     yield Send(FullTranscript(text=text))
             case PendingDiarizationSummary():
-                yield from self._deliver_summary(item)
+                yield from self._send_summary(item)
             case ResetDone():
                 self._final_count = 0
                 self._transcript.take_text()
@@ -239,11 +239,12 @@ class OutputQueue:
             case CloseAfter(code):
                 yield from self._close_stream(code)
             case PendingSegment():
-                yield from self._deliver_segment(item)
+                yield from self._send_final(item)
             case _:
                 assert_never(item)
 
-    def _deliver_segment(self, segment: PendingSegment) -> Iterator[Effect]:
+    def _send_final(self, segment: PendingSegment) -> Iterator[Effect]:
+        """Send the segment's final if it has words, after an error if audio was lost."""
         words = segment.emit_words()
         if segment.has_lost_audio:
             yield Send(build_decode_error(segment))
@@ -262,12 +263,12 @@ class OutputQueue:
         start, end = segment.start_seconds, segment.end_seconds
         return request.tracker.label_words(self._final_count, words, start, end)
 
-    def _deliver_summary(self, summary: PendingDiarizationSummary) -> Iterator[Effect]:
+    def _send_summary(self, summary: PendingDiarizationSummary) -> Iterator[Effect]:
         if summary.tracker.has_unreported:
             segments, speakers = summary.tracker.take_summary(summary.turns)
             yield Send(DiarizationSummary(speaker_map=segments, audio_path=self.recording, speakers=speakers))
 
-    def _deliver_partial(self) -> Iterator[Effect]:
+    def _send_partial(self) -> Iterator[Effect]:
         partial = self._partial
         if partial is None or partial.results is None:
             return
@@ -286,8 +287,8 @@ class OutputQueue:
     def _request_decodes(self, segments: Sequence[PendingSegment]) -> Iterator[Effect]:
         """Request decodes in order, at most ``max_ahead`` per pipeline at a time.
 
-        Windows of a pipeline's oldest segment count only running decodes. Windows of later segments also
-        count finished ones, so that a pipeline does not decode far ahead of its output.
+        For the oldest segment of a pipeline, only running decodes count against ``max_ahead``. For later
+        segments, finished decodes count too, so that a pipeline does not decode far ahead of its output.
         """
         windows = [(s.pipeline, window) for s in segments for window in s.windows if not window.is_cached]
         started: Counter[RecognitionPipeline] = Counter(p for p, window in windows if window.is_started)

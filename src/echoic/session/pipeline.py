@@ -60,7 +60,7 @@ class PendingWindow:
     @property
     def is_lost(self) -> bool:
         """Whether its decode failed for good and no later window contains its words."""
-        return self.result is not None and self.result.hypothesis is None and self.span.is_vital
+        return self.result is not None and self.result.hypothesis is None and self.span.is_only_source
 
     def set_hypothesis(self, hypothesis: Hypothesis | None) -> None:
         """Store the hypothesis; None: the decode failed for good."""
@@ -89,7 +89,7 @@ class PendingSegment:
     """Whether the final carries word times."""
     replacements: Replacements
     """Replacements to apply to its words."""
-    is_silent: bool = False
+    has_no_audio: bool = False
     """Whether it has no audio and only emits words that were held back."""
     diarization: DiarizationRequest | None = None
     """Diarization of its audio, or None if not requested."""
@@ -297,12 +297,12 @@ class RecognitionPipeline:
 
     def close_segment(self, *, flush: bool) -> PendingSegment:
         """End the open segment and plan its windows."""
-        is_silent = not (self.clock.pending or self.strategy.holds_words)
+        has_no_audio = not (self.clock.pending or self.strategy.holds_words)
         span = self.clock.close_segment()
-        spans = () if is_silent else self.strategy.plan_windows(self._to_bounds(span, flush=flush))
+        spans = () if has_no_audio else self.strategy.plan_windows(self._to_bounds(span, flush=flush))
         self._has_open_phrase = not flush and self._replacements.has_phrases
         segment = self._build_segment(span, spans, flush=flush, for_partial=False)
-        segment.is_silent = is_silent
+        segment.has_no_audio = has_no_audio
         return segment
 
     def plan_partial(self) -> PendingSegment:
@@ -313,7 +313,7 @@ class RecognitionPipeline:
 
     def emit_words(self, segment: PendingSegment, results: Sequence[WindowResult]) -> list[TimedWord]:
         """Return the new words of a segment, with replacements applied."""
-        words = [] if segment.is_silent else self.strategy.emit_words(results, flush=segment.is_flush)
+        words = [] if segment.has_no_audio else self.strategy.emit_words(results, flush=segment.is_flush)
         return self._replacement_buffer.apply_to_words(
             words, segment.replacements, segment.end_seconds, flush=segment.is_flush
         )

@@ -189,7 +189,7 @@ def _find_vocabulary_problems(vocabulary: Vocabulary, model: OpenedModel) -> Ite
     support = model.requirements.hotword_support
     uses_terms = support == "boost" or (support == "prompt" and vocabulary.prompt)
     if vocabulary.session.terms and not uses_terms:
-        yield f"{model.name} cannot listen for terms; replacements are made with any model."
+        yield f"{model.name} does not support hotwords; replacements work with every model."
     if vocabulary.session.replacements and not vocabulary.replacements:
         yield "Replacements are switched off on this server."
 

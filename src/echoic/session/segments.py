@@ -47,7 +47,11 @@ class SegmentClock:
 
     @property
     def next_end(self) -> int:
-        """End of the next segment: a chunk after the start, later chunk minus overlap after the last."""
+        """End of the next segment.
+
+        The first segment ends one chunk after the start, each later one (chunk - overlap) after the one
+        before.
+        """
         is_first = self.last_end == 0 and self.base == 0
         return self.last_end + (self._chunk if is_first else self._chunk - self._overlap)
 

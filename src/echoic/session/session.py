@@ -89,11 +89,11 @@ class Session:
     the returned effects in order.
 
     Args:
-        build_detector: Builds a voice activity detector; None: windows without speech are decoded too.
+        build_detector: Builds a voice activity detector. If None, windows without speech are decoded too.
         defaults: Settings before any ``config`` frame.
         grant: Called with a number of samples and their rate before they are processed; returns how many
-            are allowed. Fewer: the quota is used up, no more audio is processed. None: not known yet, it is
-            called again after a ``Continue``.
+            are allowed. If that is fewer, the quota is used up and the rest is dropped. None means that the
+            quota store has not answered yet: the session asks again after a ``Continue``.
         capabilities: Optional features of the server.
         recording: Name of the session's recording for the diarization summary.
     """
@@ -129,10 +129,10 @@ class Session:
 
     def receive(self, frame: ClientFrame | EndRequest) -> list[Effect]:
         """Handle a frame of the client; a frame that is not legal in this state is ignored."""
-        handler = self._LEGAL.get((self._state, type(frame)))
+        handler = self._HANDLERS.get((self._state, type(frame)))
         if handler is None:
             return []
-        return [*handler(self, frame), *self._advance_output()]
+        return [*handler(self, frame), *self._send_ready_finals()]
 
     def on_model_opened(self, answer: OpenedModel | ModelUnavailable) -> list[Effect]:
         """Handle the result of ``OpenModel``."""
@@ -147,7 +147,7 @@ class Session:
         else:
             self._start_pipeline(config, answer, ignored)
         self._state = State.LIVE
-        return [*self._advance_output(), *self._process_queued()]
+        return [*self._send_ready_finals(), *self._process_queued()]
 
     def continue_audio(self) -> list[Effect]:
         """Process buffered audio, after a ``Continue``."""
@@ -155,22 +155,22 @@ class Session:
             return []
         samples, self._unprocessed = self._unprocessed, None
         self._state = State.LIVE
-        effects = [*self._push_audio(samples), *self._advance_output()]
+        effects = [*self._push_audio(samples), *self._send_ready_finals()]
         return [*effects, *self._process_queued()]
 
     def on_decoded(self, key: int, outcome: Hypothesis | DecodeFailed) -> list[Effect]:
         """Handle the result of a ``Decode``; results of cancelled decodes are ignored."""
         self._output.on_decoded(key, outcome)
-        return self._advance_output()
+        return self._send_ready_finals()
 
     def on_diarized(self, key: int, result: DiarizationResult | None) -> list[Effect]:
-        """Handle the result of ``Diarize``; None: it failed."""
-        return [*self._output.on_diarized(key, result), *self._advance_output()]
+        """Handle the result of ``Diarize``, or None if it failed."""
+        return [*self._output.on_diarized(key, result), *self._send_ready_finals()]
 
     def on_diarization_finalized(self, key: int, turns: tuple[SpeakerTurn, ...] | None) -> list[Effect]:
-        """Handle the result of ``FinalizeDiarization``; None: it failed."""
+        """Handle the result of ``FinalizeDiarization``, or None if it failed."""
         self._output.on_diarization_finalized(key, turns)
-        return self._advance_output()
+        return self._send_ready_finals()
 
     def on_recording_failed(self) -> list[Effect]:
         """Stop recording after a storage failure and warn the client."""
@@ -366,7 +366,8 @@ class Session:
         pipeline = self._pipeline
         if pipeline is None or not (pipeline.clock.pending or (flush and pipeline.holds_words)):
             return
-        chunk = pipeline.take_chunk(is_last=flush)  # first: planning discards where there was speech
+        # Before ``close_segment``: planning windows discards the speech positions that the chunk needs.
+        chunk = pipeline.take_chunk(is_last=flush)
         segment = pipeline.close_segment(flush=flush)
         if chunk is not None and self._speaker_tracker and self._diarizes:
             segment.diarization = DiarizationRequest(self._speaker_tracker, chunk)
@@ -390,16 +391,16 @@ class Session:
     def _bytes_per_second(self) -> int:
         return self._config.bytes_per_sample * self._config.sample_rate
 
-    def _advance_output(self) -> list[Effect]:
-        effects = self._output.advance_output()
+    def _send_ready_finals(self) -> list[Effect]:
+        effects = self._output.send_ready_finals()
         if self._output.is_over:
             self._state = State.CLOSED
         if self._pipeline:
             self._pipeline.discard_before_segments(self._output.pending_segments)
         return effects
 
-    #: Handlers by state and frame; a frame without a handler is not legal in that state and is ignored.
-    _LEGAL: ClassVar[Mapping[tuple[State, type], Callable[..., Iterable[Effect]]]] = {
+    #: Handlers by state and frame; a frame without a handler is not allowed in that state and is ignored.
+    _HANDLERS: ClassVar[Mapping[tuple[State, type], Callable[..., Iterable[Effect]]]] = {
         (State.LIVE, Config): _on_config,
         (State.LIVE, Audio): _on_audio,
         (State.LIVE, Commit): _on_commit,

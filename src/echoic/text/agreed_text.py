@@ -26,7 +26,7 @@ class AgreedText:
     """The text of one growing utterance. Emitted words never change and are emitted once.
 
     Args:
-        emitted: Words at its start that were emitted already (see ``find_surplus``).
+        emitted: Words at its start that were emitted already (see ``find_words_after_split``).
     """
 
     def __init__(self, emitted: Words = ()) -> None:
@@ -51,8 +51,8 @@ class AgreedText:
 
         Args:
             words: Decode of the utterance from its start up to now.
-            probe: Decode from its start up to a slightly earlier time; None: emit nothing.
-            limit: Maximum number of ``words`` to emit, including those emitted before; None: all.
+            probe: Decode from its start up to a slightly earlier time. If None, nothing is emitted.
+            limit: Maximum number of ``words`` to emit, including those emitted before, or None.
         """
         before, self._previous = self._previous, words
         if probe is None:
@@ -72,7 +72,7 @@ class AgreedText:
         """Return the remaining words of ``words``, the decode of the whole utterance."""
         return self._emit_words(self.words_beyond(words))
 
-    def find_surplus(self, words: Words) -> Words:
+    def find_words_after_split(self, words: Words) -> Words:
         """Return the emitted words that are not in ``words``, the decode up to the split of the utterance.
 
         They lie after the split, so the next utterance starts with them.

@@ -74,7 +74,7 @@ def test_transcribe_by_a_model_that_was_named_and_cannot_be_had_fails(
     assert "--fallback" in err
     status, _, err = run(*command, "--fallback", **more)
     assert status == 0
-    assert "answers instead" in err
+    assert "is used instead" in err
 
 
 def test_transcribe_without_a_server_says_the_same_and_needs_no_key(recording: Path) -> None:

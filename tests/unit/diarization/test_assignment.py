@@ -3,7 +3,6 @@ from numpy.typing import NDArray
 
 from echoic.diarization.analysis_window import AnalysisWindow
 from echoic.diarization.assignment import (
-    NO_SPEAKER,
     EmbeddedSegment,
     assign_frame_speakers,
     find_window_voices,
@@ -44,7 +43,7 @@ def test_each_voice_gets_the_most_similar_speaker() -> None:
     speakers = assign_frame_speakers(build_groups(), segments, active, (), CONFIG)
     assert (speakers[:100, 0] == 1).all()
     assert (speakers[100:, 1] == 0).all()
-    assert (speakers[100:, 0] == NO_SPEAKER).all()
+    assert (speakers[100:, 0] == UNKNOWN).all()
 
 
 def test_two_voices_at_once_get_different_speakers() -> None:
@@ -61,7 +60,7 @@ def test_a_voice_without_windows_keeps_its_speaker() -> None:
     speakers = assign_frame_speakers(build_groups(), segments, active, history, CONFIG)
     assert (speakers[60:, 0] == 1).all()
     unknown = assign_frame_speakers(build_groups(), segments, active, (), CONFIG)
-    assert (unknown == NO_SPEAKER).all()
+    assert (unknown == UNKNOWN).all()
 
 
 def test_windows_belong_to_the_voice_with_most_solo_frames() -> None:

@@ -167,7 +167,7 @@ def test_whisper_is_a_fallback_only_if_allowed(tmp_path: Path, *, is_allowed: bo
         EngineSettings(models_dir=tmp_path, streaming_fallback_to_whisper=is_allowed)
     )
     resolved = registry.resolve_model(ModelRequest("parakeet", "standard"), fallback=True)
-    assert (resolved.model_id, str(resolved.fallback_reason).count("answers instead")) == (name, 1)
+    assert (resolved.model_id, str(resolved.fallback_reason).count("is used instead")) == (name, 1)
 
 
 def test_an_engine_is_loaded_with_the_settings() -> None:
@@ -317,7 +317,7 @@ def test_another_parakeet_stands_in_before_the_default() -> None:
     registry = build_standard_registry(EngineSettings(parakeet_onnx_dir=TINY_PARAKEET_FOLDER))
     resolved = registry.resolve_model(ModelRequest("parakeet", "standard"), fallback=True)
     assert resolved.model_id == "parakeet-onnx"
-    assert str(resolved.fallback_reason).endswith("The model 'parakeet-onnx' answers instead.")
+    assert str(resolved.fallback_reason).endswith("The model 'parakeet-onnx' is used instead.")
     refusal = ModelUnavailable("parakeet-onnx", "It is damaged.")
     if not registry.describe_models()[-1].available:
         pytest.skip("the default model is not here")

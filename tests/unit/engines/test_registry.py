@@ -64,7 +64,7 @@ def test_the_default_replaces_a_model_and_says_why() -> None:
     resolved = registry.resolve_model(ModelRequest("whisper", "standard"), fallback=True)
     assert resolved.model_id == "scripted"
     assert resolved.fallback_reason == (
-        "The model 'whisper' is not available here. No wheel. The model 'scripted' answers instead."
+        "The model 'whisper' is not available here. No wheel. The model 'scripted' is used instead."
     )
 
 

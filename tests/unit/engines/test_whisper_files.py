@@ -173,7 +173,7 @@ def test_whisper_is_the_first_fallback_if_the_settings_say_so(
     assert build_standard_registry(wishes).resolve_model(requested, fallback=True).model_id == "parakeet-onnx"
     choice = build_standard_registry(willing).resolve_model(requested, fallback=True)
     assert choice.model_id == "whisper"
-    assert str(choice.fallback_reason).endswith("The model 'whisper' answers instead.")
+    assert str(choice.fallback_reason).endswith("The model 'whisper' is used instead.")
     with pytest.raises(ModelUnavailable):
         build_standard_registry(willing).resolve_model(requested, fallback=False)
 

@@ -150,7 +150,7 @@ async def test_calls_of_the_quota_store_are_spans() -> None:
     names = ("acquire", "usage", "renew", "release", "charge")
     finished = spans.get_finished_spans()
     assert [span.name for span in finished] == [f"echoic.quota.{name}" for name in names]
-    assert get_attributes(finished[2]) == {"echoic.places": 1}
+    assert get_attributes(finished[2]) == {"echoic.leases": 1}
     assert get_attributes(finished[4]) == {"error.type": "QuotaStoreUnavailable"}
     assert "anna" not in " ".join(span.to_json() for span in finished)
 

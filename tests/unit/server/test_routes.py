@@ -95,7 +95,7 @@ async def test_reasons_contain_no_folders(start_app: StartApp) -> None:
     )
     assert answer.fallback_reason == (
         "The model 'parakeet-onnx' is not available here. a.onnx is empty. "
-        "The model 'scripted' answers instead."
+        "The model 'scripted' is used instead."
     )
 
 

@@ -57,7 +57,7 @@ def test_items_are_delivered_in_order() -> None:
     for item in (PendingFrame(Pong()), PendingTranscript(is_required=True), ResetDone(), CloseAfter(1000)):
         queue.add_item(item)
     assert queue.pending_replies == 4
-    assert queue.advance_output() == [
+    assert queue.send_ready_finals() == [
         Send(Pong()),
         Send(FullTranscript(text="")),
         Send(Status(state="reset")),
@@ -69,7 +69,7 @@ def test_items_are_delivered_in_order() -> None:
 def test_an_empty_transcript_is_sent_only_if_required() -> None:
     queue = OutputQueue()
     queue.add_item(PendingTranscript(is_required=False))
-    assert queue.advance_output() == []
+    assert queue.send_ready_finals() == []
 
 
 def test_a_segment_waits_for_its_decode_and_holds_back_replies() -> None:
@@ -78,12 +78,12 @@ def test_a_segment_waits_for_its_decode_and_holds_back_replies() -> None:
     segment = pipeline.close_segment(flush=True)
     queue.add_item(segment)
     queue.add_item(PendingTranscript(is_required=True))
-    (decode,) = queue.advance_output()
+    (decode,) = queue.send_ready_finals()
     assert isinstance(decode, Decode)
     assert (queue.pending_finals, queue.pending_seconds) == (1, 2.0)
     assert queue.progress == (2_000_000, 0)
     queue.on_decoded(decode.key, build_text_hypothesis("hello"))
-    texts = [effect.frame.text for effect in queue.advance_output()]  # type: ignore[union-attr]
+    texts = [effect.frame.text for effect in queue.send_ready_finals()]  # type: ignore[union-attr]
     assert texts == ["hello", "hello"]
     assert queue.progress == (2_000_000, 2_000_000)
 
@@ -92,14 +92,14 @@ def test_a_failed_decode_is_requested_once_more() -> None:
     pipeline, queue = build_pipeline(), OutputQueue()
     pipeline.push_audio(build_silence(2.0))
     queue.add_item(pipeline.close_segment(flush=True))
-    (first,) = queue.advance_output()
+    (first,) = queue.send_ready_finals()
     assert isinstance(first, Decode)
     queue.on_decoded(first.key, DecodeFailed())
-    (second,) = queue.advance_output()
+    (second,) = queue.send_ready_finals()
     assert isinstance(second, Decode)
     assert second.key != first.key
     queue.on_decoded(second.key, DecodeFailed())
-    (error,) = queue.advance_output()
+    (error,) = queue.send_ready_finals()
     assert isinstance(error, Send)
     assert queue.pending_finals == 0
 
@@ -108,10 +108,10 @@ def test_a_decode_that_must_not_be_retried_is_given_up_at_once() -> None:
     pipeline, queue = build_pipeline(), OutputQueue()
     pipeline.push_audio(build_silence(2.0))
     queue.add_item(pipeline.close_segment(flush=True))
-    (decode,) = queue.advance_output()
+    (decode,) = queue.send_ready_finals()
     assert isinstance(decode, Decode)
     queue.on_decoded(decode.key, DecodeFailed(is_last=True))
-    (error,) = queue.advance_output()
+    (error,) = queue.send_ready_finals()
     assert isinstance(error, Send)
 
 

@@ -136,8 +136,8 @@ def test_words_emitted_beyond_a_split_start_the_next_utterance() -> None:
     assert text.add_hypothesis((*heard, "you"), heard) == heard
     until_the_cut = ("We", "play", "back", "audio.")
     assert text.close_utterance(until_the_cut) == ()
-    assert text.find_surplus(until_the_cut) == ("this", "tool", "allows")
-    following = AgreedText(text.find_surplus(until_the_cut))
+    assert text.find_words_after_split(until_the_cut) == ("this", "tool", "allows")
+    following = AgreedText(text.find_words_after_split(until_the_cut))
     assert following.words_beyond(("This", "tool", "allows", "you", "to")) == ("you", "to")
 
 
@@ -145,4 +145,4 @@ def test_an_utterance_that_ended_at_a_pause_has_no_surplus() -> None:
     text = AgreedText()
     text.add_hypothesis(("one", "two", "three"), ("one", "two"))
     text.close_utterance(("one", "two", "three", "four"))
-    assert text.find_surplus(("one", "two", "three", "four")) == ()
+    assert text.find_words_after_split(("one", "two", "three", "four")) == ()

@@ -232,10 +232,10 @@ class _SkipWeightInitialization(TorchFunctionMode):  # type: ignore[misc]  # tor
     def __torch_function__(
         self,
         function: Any,  # noqa: ANN401  # torch's own interface
-        types: Any,  # noqa: ANN401  # the same
+        types: Any,  # noqa: ANN401  # torch's own interface
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401  # the same
+    ) -> Any:  # noqa: ANN401  # torch's own interface
         named = kwargs or {}
         if getattr(function, "__module__", None) == "torch.nn.init":
             return args[0] if args else named["tensor"]

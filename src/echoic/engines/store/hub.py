@@ -154,7 +154,7 @@ class Hub:
     def _open_download(self, snapshot: RepoSnapshot, file: RemoteFile, offset: int) -> Iterator[Any]:
         """Open a file at ``offset``; the library drops the key on redirects to other hosts."""
         from huggingface_hub import get_session, hf_hub_url  # noqa: PLC0415  # needed for downloads only
-        from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # noqa: PLC0415  # the same
+        from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # noqa: PLC0415  # needed for downloads only
 
         address = hf_hub_url(
             snapshot.repository, file.path, revision=snapshot.revision, endpoint=self._endpoint

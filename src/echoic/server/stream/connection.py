@@ -30,7 +30,7 @@ from echoic.server.stream.flow_control import FlowControl
 from echoic.server.stream.outbox import Outbox
 from echoic.server.stream.peer import PeerDisconnected, WebSocketPeer
 from echoic.server.stream.resume import StreamResumption, build_resume_error, parse_resume_request
-from echoic.server.stream.services import StreamServices, StreamSlot
+from echoic.server.stream.services import StreamHandle, StreamServices
 from echoic.server.stream.timers import StreamTimers
 from echoic.session.config import parse_config
 from echoic.session.effects import (
@@ -66,35 +66,35 @@ _MIN_LAG_CHECK_SECONDS: Final = 0.01
 class Connection:
     """Drives one session until it is closed or its client is gone for good, then releases everything.
 
-    A resumable session goes on without a client for a while, and waits for the client to connect again.
+    A resumable session continues for a while without a client and waits for the client to connect again.
 
     Args:
         session: A fresh session.
-        services: What all streams share.
-        slot: The stream's place in the server.
-        fallback: Whether another model may stand in for one that is unavailable.
-        stats: Counts this stream; the session must ask it what may be transcribed.
-        quota: The stream's quota, or None: no limit.
+        services: The services that all streams of the server share.
+        handle: The stream's id and user, and the registry of resumable sessions.
+        fallback: Whether another model may be used instead of an unavailable one.
+        stats: Counts this stream; the session asks it how many samples may be transcribed.
+        quota: The stream's quota; None means no limit.
     """
 
     def __init__(
         self,
         session: Session,
         services: StreamServices,
-        slot: StreamSlot,
+        handle: StreamHandle,
         *,
         fallback: bool,
         stats: StreamStats,
         quota: StreamQuota | None = None,
     ) -> None:
         limits = services.limits
-        self.name = slot.name
+        self.name = handle.name
         self._session = session
         self._engines = services.engines
         self._fallback = fallback
         self._stats = stats
         self._quota = quota
-        self._on_closed = slot.on_closed
+        self._on_closed = handle.on_closed
         self._peer: WebSocketPeer | None = None
         self._log_context = copy_context()
         self._outbox = Outbox(None, limits.outbox, self._on_outbox_changed)
@@ -107,14 +107,16 @@ class Connection:
             rates=limits.rates,
         )
         self._timers = StreamTimers(limits, session, self._flow, self.end_stream, self.close_now)
-        self._resumption = StreamResumption(slot.name, slot.user, slot.resumable_sessions, self._outbox, self)
-        self._addons = StreamAddOns(services.addons, slot.name, session, self._send_frame, self._run_step)
+        self._resumption = StreamResumption(
+            handle.name, handle.user, handle.resume_registry, self._outbox, self
+        )
+        self._addons = StreamAddOns(services.addons, handle.name, session, self._send_frame, self._run_step)
         self._read_timeout: asyncio.Timeout | None = None
         self._tasks: set[asyncio.Task[object]] = set()
         #: What the client configured last; its audio is in that format from then on.
         self._requested_config = session.config
         self._is_ending = self._has_failed = self._is_finished = False
-        self._final_error: Error | None = None
+        self._closing_error: Error | None = None
 
     @property
     def is_behind(self) -> bool:
@@ -164,15 +166,15 @@ class Connection:
         if self._is_ending:
             return
         self._is_ending = True
-        self._final_error = error
+        self._closing_error = error
         self._timers.watch_end(code, has_failed=self._has_failed)
         self._run_step(self._session.end_stream, code, error)
 
     def close_now(self, code: int) -> None:
         """Close with ``code``; frames that are queued are dropped, except the error that ends the stream."""
         self._outbox.clear_queue()
-        if self._final_error is not None:
-            self._send_frame(self._final_error)
+        if self._closing_error is not None:
+            self._send_frame(self._closing_error)
         self._outbox.close(code)
 
     # ---- messages from the client
@@ -254,7 +256,7 @@ class Connection:
     def _on_client_stopped(self) -> None:
         self._is_ending = True
         message = "The last audio could not be decoded in time."
-        self._final_error = Error(code=ErrorCode.INTERNAL_ERROR, message=message)
+        self._closing_error = Error(code=ErrorCode.INTERNAL_ERROR, message=message)
         self._timers.watch_end(CLOSE_INTERNAL_ERROR)
 
     def _execute_effect(self, effect: Effect) -> None:
@@ -280,8 +282,8 @@ class Connection:
     def _send_frame(self, frame: ServerFrame) -> None:
         if isinstance(frame, Configured):
             frame = self._resumption.update_status(frame)
-        if frame is self._final_error:
-            self._final_error = None
+        if frame is self._closing_error:
+            self._closing_error = None
         self._stats.count_sent(frame)
         if isinstance(frame, Error):
             self._log_event(logging.DEBUG, "stream.error", code=frame.code)
@@ -360,7 +362,7 @@ class Connection:
         message = "Internal server error. The stream ends here."
         frame = Error(code=ErrorCode.INTERNAL_ERROR, message=message)
         if self._has_failed or self._is_ending:  # the session cannot even be ended
-            self._final_error = frame
+            self._closing_error = frame
             self.close_now(CLOSE_INTERNAL_ERROR)
         self._has_failed = True
         self.end_stream(CLOSE_INTERNAL_ERROR, frame)
@@ -378,7 +380,10 @@ class Connection:
         lag = self._flow.update(now)
         if lag is not None and not self._is_ending:
             seconds = math.ceil(1000 * lag) / 1000  # rounded up: the lag exceeds the mark
-            message = f"The server falls behind: finals come {seconds:.1f} s late, and partials less often."
+            message = (
+                f"The server is falling behind: finals arrive {seconds:.1f} s late, "
+                "and partials are sent less often."
+            )
             self._send_frame(frames.Warning(code="falling_behind", message=message, lag=seconds))
         check_at = self._flow.next_check_at
         if check_at is not None and not self._timers.is_running(self._check_lag):

@@ -26,8 +26,8 @@ from echoic.server.stream.connection import Connection
 from echoic.server.stream.peer import PeerDisconnected, WebSocketPeer
 from echoic.server.stream.resume import ResumeRequest, read_resume_request
 from echoic.server.stream.services import (
+    StreamHandle,
     StreamServices,
-    StreamSlot,
 )
 from echoic.session.config import StreamConfig
 from echoic.session.session import Session
@@ -88,8 +88,8 @@ class StreamEndpoint:
     ) -> None:
         try:
             identity = await self._authenticate_client(scope, address, peer)
-            if services.resumable_sessions.has_sessions(identity.user):
-                async with self._authenticator.hold_pending_connection():
+            if services.resume_registry.has_sessions(identity.user):
+                async with self._authenticator.limit_pending_connections():
                     request, peer = await read_resume_request(peer)
                 if request is not None:
                     await self._resume_stream(request, identity, peer, services)
@@ -127,7 +127,7 @@ class StreamEndpoint:
         self, request: ResumeRequest, identity: Identity, peer: WebSocketPeer, services: StreamServices
     ) -> None:
         try:
-            session = services.resumable_sessions.resume_session(request, identity.user, peer)
+            session = services.resume_registry.resume_session(request, identity.user, peer)
         except ProtocolError as error:
             raise AccessRefused(error.code, error.message) from None
         if services.revocation_monitor is not None and isinstance(session, Connection):
@@ -181,9 +181,9 @@ class StreamEndpoint:
             if quota_handle is not None:
                 quota_handle.release()
 
-        slot = StreamSlot(peer.name, services.resumable_sessions, identity.user, on_closed)
+        handle = StreamHandle(peer.name, services.resume_registry, identity.user, on_closed)
         session = _build_session(services, stats, peer.name)
-        connection = Connection(session, services, slot, fallback=self._fallback, stats=stats, quota=quota)
+        connection = Connection(session, services, handle, fallback=self._fallback, stats=stats, quota=quota)
         services.streams.add_stream(connection)
         if services.revocation_monitor is not None:
             services.revocation_monitor.follow_stream(connection, identity)

@@ -11,10 +11,11 @@ from typing import Final
 from echoic.server.stream.outbox import Outbox
 from echoic.session.session import Session
 
-#: Seconds of tokens that must gather before an overdrawn bucket lets go: fewer and longer waits.
+#: An overdrawn bucket waits until it holds this many seconds of tokens, so that there are few long waits
+#: instead of many short ones.
 _MIN_REFILL_SECONDS: Final = 0.05
 _MICROSECONDS: Final = 1_000_000
-#: Partials come half as often for each such part of the high mark that the lag reaches.
+#: The rate of partials is halved each time the lag reaches another quarter (1/4) of the high mark.
 _PACE_STEPS: Final = 4
 #: The slowest pace of partials is one in ``2 ** _MAX_PACE_EXPONENT``.
 _MAX_PACE_EXPONENT: Final = 6
@@ -22,7 +23,7 @@ _MAX_PACE_EXPONENT: Final = 6
 
 @dataclass(frozen=True, slots=True)
 class ReadRates:
-    """The fastest that a client is read; 0: no limit."""
+    """The highest rates at which messages are read from a client; 0 means no limit."""
 
     messages_per_second: float = 500.0
     #: Seconds of audio per second.
@@ -67,9 +68,9 @@ class TokenBucket:
 class WaterMarks:
     """Two thresholds with hysteresis between them, in seconds."""
 
-    #: A level above this is too high.
+    #: A level above this mark is too high.
     high: float
-    #: A level that was too high stays so until it is not above this; less than ``high``.
+    #: Once too high, a level counts as too high until it has fallen to this mark. Must be below ``high``.
     low: float
 
     def cap_at(self, ceiling: float) -> WaterMarks:
@@ -212,7 +213,7 @@ class FlowControl:
         total_backlog: Undecoded audio of all streams.
         backlog: Water marks of the stream's undecoded audio.
         lag_marks: Water marks of the stream's lag.
-        rates: The fastest that the client is read.
+        rates: The highest rates at which messages are read from the client.
     """
 
     def __init__(
@@ -269,7 +270,7 @@ class FlowControl:
             await asyncio.sleep(pause)
 
     def notify_changed(self) -> None:
-        """Let ``wait_for_room`` look again."""
+        """Let ``wait_for_room`` check again whether there is room."""
         self._changed.set()
 
     def count_message(self, now: float) -> None:

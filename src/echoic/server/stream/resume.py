@@ -101,8 +101,8 @@ class _SessionEntry:
     is_waiting: bool = False
 
 
-class ResumableSessions:
-    """The sessions of a server that can be resumed, by their ids.
+class ResumeRegistry:
+    """Registry of a server's resumable sessions, by their ids.
 
     Args:
         policy: How long and how many sessions are kept.
@@ -183,13 +183,13 @@ class StreamResumption:
     Args:
         name: The stream's id.
         user: The id of the user whose stream it is.
-        sessions: The server's resumable sessions.
+        sessions: The server's registry of resumable sessions.
         outbox: The stream's send queue; numbers and keeps frames while the stream is resumable.
         session: The session to register.
     """
 
     def __init__(
-        self, name: str, user: str, sessions: ResumableSessions, outbox: Outbox, session: ResumableSession
+        self, name: str, user: str, sessions: ResumeRegistry, outbox: Outbox, session: ResumableSession
     ) -> None:
         self._name = name
         self._user = user

@@ -14,7 +14,7 @@ from echoic.server.stream.addons import AddOnServices
 from echoic.server.stream.admission import StreamAdmission
 from echoic.server.stream.flow_control import ReadRates, TotalBacklog, WaterMarks
 from echoic.server.stream.outbox import OutboxLimits
-from echoic.server.stream.resume import ResumableSessions
+from echoic.server.stream.resume import ResumeRegistry
 from echoic.server.vocabulary_files import ServerVocabulary
 
 
@@ -22,7 +22,7 @@ from echoic.server.vocabulary_files import ServerVocabulary
 class StreamLimits:
     """Limits of one stream; times in seconds."""
 
-    #: Undecoded audio above which the client is read no further, and below which reading resumes.
+    #: Undecoded audio above which nothing more is read from the client, and below which reading resumes.
     backlog: WaterMarks = field(default_factory=lambda: WaterMarks(30.0, 22.5))
     #: A client that sends nothing for this long gets ``idle_timeout``.
     idle_seconds: float = 300.0
@@ -32,20 +32,20 @@ class StreamLimits:
     max_seconds: float = 0.0
     #: Size of the send queue of a slow client.
     outbox: OutboxLimits = field(default_factory=OutboxLimits)
-    #: The fastest that a client is read.
+    #: The highest rates at which messages are read from a client.
     rates: ReadRates = field(default_factory=ReadRates)
     #: Lag of finals at which the client gets ``falling_behind``, and at which the stream has recovered.
     lag_marks: WaterMarks = field(default_factory=lambda: WaterMarks(4.0, 2.0))
 
 
 @dataclass(frozen=True, slots=True)
-class StreamSlot:
-    """A stream's place in its server."""
+class StreamHandle:
+    """A stream's id and user, and the parts of its server that it belongs to."""
 
     #: The stream's id, as in the log.
     name: str
-    #: The server's sessions that can be resumed.
-    resumable_sessions: ResumableSessions
+    #: The server's registry of resumable sessions.
+    resume_registry: ResumeRegistry
     #: The id of the user whose stream it is.
     user: str
     #: Called once, with the close code, when the stream is over.
@@ -68,13 +68,13 @@ class StreamServices:
     addons: AddOnServices = field(default_factory=AddOnServices)
     #: The undecoded audio of all streams.
     total_backlog: TotalBacklog = field(default_factory=TotalBacklog)
-    #: Builds the voice-activity detector of a stream; None: every window is decoded.
+    #: Builds the voice activity detector of a stream. If None, every window is decoded.
     build_detector: Callable[[], VoiceActivityDetector] | None = None
-    #: Ends streams whose keys are revoked; None: there is no key store.
+    #: Ends streams whose keys are revoked; None if there is no key store.
     revocation_monitor: RevocationMonitor | None = None
     #: Proxies whose ``X-Forwarded-For`` is trusted.
     trusted_proxies: AddressList = field(default_factory=AddressList)
-    #: Sessions that lost their connection and may be resumed.
-    resumable_sessions: ResumableSessions = field(default_factory=ResumableSessions)
+    #: Registry of the sessions that may be resumed after a lost connection.
+    resume_registry: ResumeRegistry = field(default_factory=ResumeRegistry)
     #: The server's own vocabulary, which every session starts with.
     vocabulary: ServerVocabulary = field(default_factory=ServerVocabulary)

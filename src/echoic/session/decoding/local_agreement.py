@@ -1,4 +1,4 @@
-"""Decoding strategy for engines without state that cut-off words mislead: windows grow from the last pause.
+"""Decoding strategy for stateless engines that misrecognize cut-off words: windows grow from the last pause.
 
 At the end of each segment, closed utterances are decoded whole. The open utterance is decoded twice, up to
 now and up to a second ago, and the words on which both decodes agree are emitted (docs/decisions/0005). Some
@@ -123,7 +123,7 @@ class LocalAgreementStrategy:
                 words = _word_texts(_hypothesis_words(result.hypothesis, result.start_seconds))
                 text = texts.get(result.span.start, AgreedText())
                 new_words += text.words_beyond(words)
-                texts[result.span.end] = AgreedText(text.find_surplus(words))
+                texts[result.span.end] = AgreedText(text.find_words_after_split(words))
         return [TimedWord(word) for word in new_words]
 
     def _close_utterance(self, span: WindowSpan, words: Words) -> Words:
@@ -134,7 +134,7 @@ class LocalAgreementStrategy:
         """
         text = self._texts.pop(span.start, AgreedText())
         rest = text.close_utterance(words)
-        self._texts[span.end] = AgreedText(text.find_surplus(words))
+        self._texts[span.end] = AgreedText(text.find_words_after_split(words))
         return rest
 
     def _discard_texts(self, results: Sequence[WindowResult], *, flush: bool) -> None:
@@ -173,7 +173,7 @@ class LocalAgreementStrategy:
 
 
 def _build_span(start: int, end: int, *, closes: bool = False) -> WindowSpan:
-    return WindowSpan(start, start, end, end, is_last=closes, closes_utterance=closes, is_vital=closes)
+    return WindowSpan(start, start, end, end, is_last=closes, closes_utterance=closes, is_only_source=closes)
 
 
 def _probe_words(results: Sequence[WindowResult], start: int) -> Words | None:

@@ -25,7 +25,7 @@ class OverlapStrategy:
     Args:
         rate: Samples per second of the buffer.
         to_seconds: Converts a position in the buffer to seconds on the session's clock.
-        has_speech: Returns whether there is speech between two positions; None: decode everything.
+        has_speech: Returns whether there is speech between two positions. If None, everything is decoded.
         has_word_times: Whether the engine provides word times.
     """
 
@@ -45,21 +45,23 @@ class OverlapStrategy:
         self._rate = rate
         self._to_seconds = to_seconds
         self._has_speech = has_speech
-        self._shared_until = 0
+        self._owned_until = 0  # end of the part of the timeline whose words are already decided
         self._emitted: list[str] = []
         self._last_word_time: _Time = (0.0, 0.0)
         self.keep_from = 0
 
     @property
     def holds_words(self) -> bool:
-        """Whether the share of the last window ended before the window."""
-        return self._shared_until < self.keep_from
+        """Whether words are held back: the last window's part of the timeline ends before the window."""
+        return self._owned_until < self.keep_from
 
     def plan_windows(self, bounds: SegmentBounds) -> tuple[WindowSpan, ...]:
-        """Return the segment's window, or none without speech after the share of the last one."""
-        until = bounds.end - (bounds.shared // 2 if self._has_word_times and not bounds.is_flush else 0)
+        """Return the segment's window, or nothing if there is no speech after the last window's part."""
+        until = bounds.end - (
+            bounds.overlap_samples // 2 if self._has_word_times and not bounds.is_flush else 0
+        )
         spans = self._plan_window(bounds, until)
-        self._shared_until = until
+        self._owned_until = until
         self.keep_from = bounds.end
         return spans
 
@@ -83,7 +85,7 @@ class OverlapStrategy:
         return self._find_new_words(results)[0]
 
     def _plan_window(self, bounds: SegmentBounds, until: int) -> tuple[WindowSpan, ...]:
-        new = self._shared_until if self._has_word_times else bounds.start
+        new = self._owned_until if self._has_word_times else bounds.start
         if self._has_speech and not self._has_speech(new, bounds.end):
             return ()
         return (WindowSpan(bounds.context, new, max(new, until), bounds.end, is_last=bounds.is_flush),)

@@ -19,7 +19,8 @@ from echoic.units import to_samples
 
 #: Seconds after a token within which another token of the same word may follow.
 _MAX_TOKEN_GAP = 0.4
-#: Maximum seconds between the starts of one word decoded on both sides of a flush; repeating it takes longer.
+#: Maximum seconds between the starts of one word that was decoded on both sides of a flush. A speaker who
+#: really says the word twice needs longer.
 _SAME_WORD_SECONDS = 0.25
 #: Maximum seconds of left context for partials, which are decoded often and shown briefly.
 _PARTIAL_LEFT_CONTEXT = 1.0

@@ -20,7 +20,7 @@ class SegmentBounds:
     """End of the segment before."""
     end: int
     """End of the segment: the latest sample."""
-    shared: int
+    overlap_samples: int
     """Samples before ``end`` that the overlap of the next window will repeat."""
     is_flush: bool
     """Whether the audio ends here for now: emit all words."""
@@ -42,8 +42,8 @@ class WindowSpan:
     """Whether the engine must commit all tokens."""
     closes_utterance: bool = False
     """Whether the window contains a whole, closed utterance."""
-    is_vital: bool = True
-    """Whether words are lost if the decode fails; False: a later window contains them."""
+    is_only_source: bool = True
+    """Whether no later window contains its words, so that they are lost if the decode fails."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from echoic.protocol.frames import Resumed
 from echoic.server.app import build_app
 from echoic.server.settings.groups import Settings
 from echoic.server.stream.outbox import ReplayBuffer
-from echoic.server.stream.resume import FinishedSession, ResumableSessions, ResumePolicy, ResumeRequest
+from echoic.server.stream.resume import FinishedSession, ResumePolicy, ResumeRegistry, ResumeRequest
 from support.in_memory_app import (
     RESUMABLE_CONFIG,
     assert_all_released,
@@ -264,7 +264,7 @@ def without_token(frame: dict[str, Any]) -> dict[str, Any]:
 
 
 async def test_finished_sessions_are_limited() -> None:
-    kept = ResumableSessions(ResumePolicy(max_sessions=2))
+    kept = ResumeRegistry(ResumePolicy(max_sessions=2))
     tokens = []
     for number in range(5):
         tail = FinishedSession(

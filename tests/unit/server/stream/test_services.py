@@ -21,5 +21,5 @@ def test_two_servers_share_no_state_by_default() -> None:
         for _ in range(2)
     )
     assert first.total_backlog is not second.total_backlog
-    assert first.resumable_sessions is not second.resumable_sessions
+    assert first.resume_registry is not second.resume_registry
     assert first.vocabulary is not second.vocabulary

@@ -39,7 +39,7 @@ def test_an_open_utterance_is_decoded_twice_from_its_start() -> None:
     utterance = Utterance()
     spans = utterance.grow(2.0)
     assert [(span.start, span.end) for span in spans] == [(0, 32_000), (0, 16_000)]
-    assert not any(span.is_vital for span in spans)
+    assert not any(span.is_only_source for span in spans)
     spans = utterance.grow(1.5)
     assert [(span.start, span.end) for span in spans] == [(0, 56_000), (0, 40_000)]
 
@@ -54,7 +54,7 @@ def test_a_flush_closes_the_utterance_and_emits_the_rest() -> None:
     utterance = Utterance()
     utterance.emit(utterance.grow(2.0), "one two", "one")
     (window,) = spans = utterance.grow(0.5, flush=True)
-    assert (window.closes_utterance, window.is_last, window.is_vital) == (True, True, True)
+    assert (window.closes_utterance, window.is_last, window.is_only_source) == (True, True, True)
     assert utterance.emit(spans, "one two three", flush=True) == ["two", "three"]
     assert not utterance.strategy.holds_words
 
