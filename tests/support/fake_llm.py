@@ -19,30 +19,30 @@ GOOD_INSIGHTS: Json = {
 
 @dataclass
 class FakeLlmAnswer:
-    """What the server does with one request."""
+    """The server's response to one request."""
 
     content: str | None = field(default_factory=lambda: json.dumps(GOOD_INSIGHTS))
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
-    #: The body instead of a completion with ``content``.
+    #: Replaces the body with its completion.
     body: bytes | None = None
     refusal: str | None = None
     finish_reason: str = "stop"
-    #: The connection is cut after so many bytes of the answer.
+    #: Bytes of the response after which the connection closes.
     cut_after: int | None = None
-    #: Nothing is answered before this is set.
+    #: The response waits for this event.
     release_event: asyncio.Event | None = None
 
 
 class FakeLlm:
-    """Answers requests one after the other by ``answers``, the last again and again."""
+    """Answers requests with ``answers`` in order; the last is repeated."""
 
     def __init__(self) -> None:
         self.answers: list[FakeLlmAnswer] = [FakeLlmAnswer()]
-        #: Decides by the request instead, where it returns an answer.
+        #: Chooses the answer by the request, where it returns one.
         self.choose_answer: Callable[[Json], FakeLlmAnswer | None] = lambda _: None
         self.requests: list[Json] = []
-        #: Set when there is one.
+        #: Set at the first request.
         self.request_received = asyncio.Event()
         self.received_keys: list[str] = []
         self.address = ""
@@ -100,7 +100,7 @@ def _render_response(answer: FakeLlmAnswer) -> bytes:
 
 @asynccontextmanager
 async def run_fake_llm() -> AsyncIterator[FakeLlm]:
-    """Serve while inside."""
+    """Serve for the time of the block."""
     model = FakeLlm()
     server = await asyncio.start_server(model.serve_request, "127.0.0.1", 0)
     host, port = server.sockets[0].getsockname()

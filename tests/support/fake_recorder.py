@@ -1,6 +1,6 @@
-"""Stands in for ffmpeg, arecord and sox where ``talk.mp4`` is to be turned into a stream of sound.
+"""Stands in for ffmpeg, arecord and sox: writes the audio of ``talk.mp4`` to standard output.
 
-It understands what they are told of the sound that is to come out: rate, channels, coding.
+It understands their options for sample rate, channels and encoding.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from echoic.media import read_audio
 
 
 def main() -> None:
-    """Write the sound to standard output, as the arguments say."""
-    told = dict(pairwise(sys.argv))
-    rate = int(told.get("-ar") or told.get("-r") or 8000)
-    channels = int(told.get("-ac") or told.get("-c") or 1)
+    """Write the audio in the format that the arguments name."""
+    options = dict(pairwise(sys.argv))
+    rate = int(options.get("-ar") or options.get("-r") or 8000)
+    channels = int(options.get("-ac") or options.get("-c") or 1)
     samples = np.repeat(np.concatenate(list(read_audio("talk.mp4", rate))), channels)
     whole = np.rint(samples * 32767).astype("<i2").tobytes()
-    if told.get("-t") == "wav":
+    if options.get("-t") == "wav":
         with wave.open("talk.wav", "wb") as out:
             out.setnchannels(channels)
             out.setsampwidth(2)
@@ -30,7 +30,7 @@ def main() -> None:
             out.writeframes(whole)
         sys.stdout.buffer.write(Path("talk.wav").read_bytes())
     else:
-        sys.stdout.buffer.write(samples.astype("<f4").tobytes() if told.get("-e") == "float" else whole)
+        sys.stdout.buffer.write(samples.astype("<f4").tobytes() if options.get("-e") == "float" else whole)
 
 
 if __name__ == "__main__":

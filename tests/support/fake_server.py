@@ -1,4 +1,4 @@
-"""A server that a test plays itself: for what a real one does only when something is wrong."""
+"""A scripted WebSocket server, for behaviour that a real one shows only in faults."""
 
 from __future__ import annotations
 
@@ -79,11 +79,11 @@ class FakePeer:
 
     async def receive_samples_until(self, kind: str) -> bytes:
         """Take samples until a frame of this type comes; return them."""
-        heard = b""
+        audio = b""
         while isinstance(message := await self.receive_message(), bytes):
-            heard += message
+            audio += message
         assert message["type"] == kind
-        return heard
+        return audio
 
 
 @asynccontextmanager

@@ -47,7 +47,7 @@ def _build_scripted_registry() -> Registry:
 
 @pytest.fixture
 async def app(start_app: StartApp) -> FastAPI:
-    """An application with default settings."""
+    """Start an application with default settings."""
     return await start_app()
 
 
@@ -67,7 +67,7 @@ def build_blocking_registry(hook: BlockingHook) -> Registry:
 
 
 async def wait_until_blocked(hook: BlockingHook) -> None:
-    """Wait until the engine blocks."""
+    """Wait until the engine is blocked."""
     assert await asyncio.to_thread(hook.reached.wait, 30)
 
 

@@ -1,4 +1,4 @@
-"""A WebSocket client without a network: speaks ASGI to an application in the same event loop."""
+"""A WebSocket client without a network: an ASGI connection to an application in the same event loop."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STREAM_PATH = "/api/v1/audio/stream/transcribe"
 
 
 class MemorySocket:
-    """One connection; an async context manager that leaves without a word unless it was closed.
+    """One connection; an async context manager that disconnects without a close frame at its end.
 
     Args:
         app: The application.
@@ -52,7 +52,7 @@ class MemorySocket:
         self._to_app: asyncio.Queue[AsgiMessage] = asyncio.Queue()
         self._from_app: asyncio.Queue[AsgiMessage] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
-        #: Clear: the client takes nothing; what the application sends blocks.
+        #: While it is clear, the client reads nothing and the application's sends block.
         self.may_read = asyncio.Event()
         self.may_read.set()
 
@@ -69,12 +69,12 @@ class MemorySocket:
 
     @property
     def undelivered_count(self) -> int:
-        """Messages that the application has not taken yet."""
+        """Messages to the application that it has not read yet."""
         return self._to_app.qsize()
 
     @property
     def unread_count(self) -> int:
-        """Messages of the application that were not taken yet."""
+        """Messages from the application that the client has not read yet."""
         return self._from_app.qsize()
 
     def send(self, frame: dict[str, object] | bytes) -> None:
@@ -87,7 +87,7 @@ class MemorySocket:
         self._to_app.put_nowait({"type": "websocket.receive", "text": text})
 
     def disconnect(self, code: int = 1006) -> None:
-        """Go away."""
+        """Disconnect."""
         self._to_app.put_nowait({"type": "websocket.disconnect", "code": code})
 
     async def receive_frame(self) -> dict[str, Any]:

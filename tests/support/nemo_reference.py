@@ -1,7 +1,7 @@
-"""NeMo's own recogniser, to hold echoic's against; importing this needs NeMo, and takes seconds.
+"""NeMo's own recogniser, the reference for echoic's; the import needs NeMo and takes seconds.
 
-Its features are made without dither and padding. What it says comes from its own preprocessor, encoder and
-greedy decoding.
+Its features have no dither and no padding. Tokens come from NeMo's preprocessor, encoder and greedy
+decoding.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     Wrapped = Callable[..., Any]
 
 NEMO_MODULES = "nemo.collections.asr.modules"
-#: Frames at which a model of random weights is made to say a token: about as many as real ones.
+#: The ratio of frames with a token in a model of random weights: about that of real models.
 TOKEN_FRAME_RATIO = 0.3
 
 
@@ -122,13 +122,15 @@ def transcribe_audio(
         )
         encoded, lengths = model.encoder(audio_signal=features, length=sizes)
         if head == "ctc":
-            said = model.ctc_decoding.ctc_decoder_predictions_tensor(
+            result = model.ctc_decoding.ctc_decoder_predictions_tensor(
                 model.ctc_decoder(encoder_output=encoded), lengths, return_hypotheses=True
             )
         else:
-            said = model.decoding.rnnt_decoder_predictions_tensor(encoded, lengths, return_hypotheses=True)
+            result = model.decoding.rnnt_decoder_predictions_tensor(encoded, lengths, return_hypotheses=True)
     tokens, frames = (
-        _collapse_ctc(said[0], len(model.joint.vocabulary)) if head == "ctc" else _to_timed_tokens(said[0])
+        _collapse_ctc(result[0], len(model.joint.vocabulary))
+        if head == "ctc"
+        else _to_timed_tokens(result[0])
     )
     return ReferenceResult(
         features[0, :, : int(sizes[0])].numpy(),
@@ -139,22 +141,27 @@ def transcribe_audio(
 
 
 @suppress_warnings
-def transcribe_with_times(file: Path, sounds: Sequence[NDArray[np.float32]]) -> list[list[tuple[str, float]]]:
-    """Return what NeMo's ``transcribe`` says of sounds of over a second: pieces, and their starts in seconds.
+def transcribe_with_times(
+    file: Path, recordings: Sequence[NDArray[np.float32]]
+) -> list[list[tuple[str, float]]]:
+    """Return the result of NeMo's ``transcribe``: pieces, and their starts in seconds.
 
-    It lengthens shorter sounds, and leaves the model in a state fit for training: so it is restored for this.
+    NeMo lengthens recordings of less than a second. Its ``transcribe`` leaves a model ready for training,
+    so the model is restored for this call.
     """
-    said = restore_model(file).transcribe([audio.copy() for audio in sounds], timestamps=True, verbose=False)
-    return [[(piece["char"][0], piece["start"]) for piece in one.timestamp["char"]] for one in said]
+    result = restore_model(file).transcribe(
+        [audio.copy() for audio in recordings], timestamps=True, verbose=False
+    )
+    return [[(piece["char"][0], piece["start"]) for piece in one.timestamp["char"]] for one in result]
 
 
 @suppress_warnings
 def build_random_model(
     folder: Path, shape: ModelShape, audio: NDArray[np.float32], seed: int = 0
 ) -> ASRModel:
-    """Return a hybrid of random weights that says various tokens of ``audio``.
+    """Return a hybrid model of random weights that emits various tokens for ``audio``.
 
-    Raw random weights say one token only; so the joint network's weights are drawn anew around the mean of
+    Raw random weights emit one token only, so the joint network's weights are drawn again around the mean of
     the encoder's frames, and the blank is made as likely as it is in speech.
     """
     torch.manual_seed(seed)
@@ -175,8 +182,8 @@ def build_random_model(
         last.bias.normal_(0, 0.05)
         head.weight.normal_(0, 1 / spread / shape.width**0.5)
         head.bias.copy_(-(head.weight[:, :, 0] @ mean))
-        said, _ = model.decoder.predict(None, None, add_sos=False, batch_size=1)
-        _make_sparse(last.bias, joint.joint(encoded[None], said)[0, :, 0], blank)
+        result, _ = model.decoder.predict(None, None, add_sos=False, batch_size=1)
+        _make_sparse(last.bias, joint.joint(encoded[None], result)[0, :, 0], blank)
         _make_sparse(head.bias, model.ctc_decoder(encoder_output=encoded.T[None])[0], blank)
     return model
 
@@ -193,12 +200,12 @@ def export_model(model: ASRModel, folder: Path, head: str = "transducer") -> Pat
     lines = "".join(f"{piece} {number}\n" for number, piece in enumerate(vocabulary))
     (folder / "vocab.txt").write_text(lines, "utf-8")
     kind = "ctc" if head == "ctc" else "tdt" if model.joint.num_extra_outputs else "rnnt"
-    said = {
+    result = {
         "model_type": f"nemo-conformer-{kind}",
         "features_size": model.cfg.preprocessor.features,
         "subsampling_factor": 8,
     }
-    (folder / "config.json").write_text(json.dumps(said), "utf-8")
+    (folder / "config.json").write_text(json.dumps(result), "utf-8")
     return folder
 
 
@@ -209,14 +216,14 @@ def save_model(model: ASRModel, folder: Path) -> Path:
     return folder / "model.nemo"
 
 
-def _to_timed_tokens(said: Hypothesis) -> tuple[list[int], list[int]]:
-    times = said.timestamp["timestep"] if isinstance(said.timestamp, dict) else said.timestamp
-    return [int(token) for token in said.y_sequence], [int(frame) for frame in times]
+def _to_timed_tokens(result: Hypothesis) -> tuple[list[int], list[int]]:
+    times = result.timestamp["timestep"] if isinstance(result.timestamp, dict) else result.timestamp
+    return [int(token) for token in result.y_sequence], [int(frame) for frame in times]
 
 
-def _collapse_ctc(said: Hypothesis, blank: int) -> tuple[list[int], list[int]]:
-    """Return tokens and frames of what a CTC head says: a token a frame, with blanks and repetitions."""
-    best = [int(token) for token in said.y_sequence]
+def _collapse_ctc(result: Hypothesis, blank: int) -> tuple[list[int], list[int]]:
+    """Return tokens and frames of a CTC head's output, without blanks and repetitions."""
+    best = [int(token) for token in result.y_sequence]
     first = [
         (token, frame)
         for frame, (before, token) in enumerate(pairwise([blank, *best]))

@@ -1,4 +1,4 @@
-"""Messages that a broken or hostile client might send, without end and the same for a seed."""
+"""Random messages of a broken or hostile client, reproducible by their seed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Message = str | bytes
 
 _MESSAGE_TYPES = ["config", "audio", "commit", "reset", "ping", "auth"]
-#: Sent as they stand into a JSON document: some are no JSON, some no number that fits.
+#: Inserted verbatim into JSON: some are not JSON, some are out of range.
 _ODD_NUMBERS = [
     "1e999",
     "-1e999",
@@ -58,7 +58,7 @@ _ODD_VALUES: list[Any] = [
     {"a": {}},
     *_ODD_STRINGS,
 ]
-#: Each key of a config, with values that it may not have; some, beside them, that it may.
+#: The keys of a config, with invalid values and some valid ones.
 _CONFIG_VALUES: dict[str, list[Any]] = {
     "model": ["parakeet", "whisper-1", "no-such-model", "x" * 129],
     "model_variant": ["onnx", "ONNX", "cuda"],
@@ -82,10 +82,10 @@ _CONFIG_VALUES: dict[str, list[Any]] = {
 
 
 def generate_random_messages(seed: int) -> Iterator[Message]:
-    """Yield messages without end: bad JSON, wrong types, bad audio, bad settings, and good ones between.
+    """Yield endless messages: bad JSON, wrong types, bad audio, bad settings, and valid ones between.
 
-    ``stop`` is never among them, so a session that lives at the end has borne them all. Each is less
-    than 1 MiB long; a message of 8 MiB ends a session and is a test of its own.
+    There is no ``stop`` among them, so the session stays open. Each is shorter than 1 MiB; messages of
+    8 MiB end a session and have tests of their own.
     """
     rng = random.Random(seed)  # noqa: S311  # test data
     while True:
@@ -117,7 +117,7 @@ def _build_text_noise(rng: random.Random) -> Message:
 
 
 def _build_damaged_message(rng: random.Random) -> Message:
-    """A message that was right until something was cut out of it, put into it or said twice."""
+    """Return a valid message with a part removed, inserted or repeated."""
     message = str(
         _build_audio_message(_build_samples(rng)) if rng.random() < 0.3 else _build_config_message(rng)
     )

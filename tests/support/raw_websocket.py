@@ -1,4 +1,4 @@
-"""A WebSocket client that says exactly the bytes it is told to, also those that RFC 6455 forbids."""
+"""A WebSocket client that sends arbitrary bytes, also those that RFC 6455 forbids."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ MAX_SHORT_LENGTH, MAX_MEDIUM_LENGTH = 125, 0xFFFF
 
 @dataclass(frozen=True, slots=True)
 class RawServerFrame:
-    """A frame of the server's."""
+    """A frame from the server."""
 
     opcode: int
     payload: bytes
 
     @property
     def json(self) -> dict[str, Any]:
-        """What its text says."""
+        """The JSON of its payload."""
         found: dict[str, Any] = json.loads(self.payload)
         return found
 
     @property
     def close_code(self) -> int | None:
-        """The code of a close, None: it has none."""
+        """The code of a close frame, or None."""
         return struct.unpack("!H", self.payload[:2])[0] if len(self.payload) >= 2 else None
 
 
@@ -54,11 +54,11 @@ def build_frame(
 
     Args:
         opcode: 0 to 15.
-        payload: As it is before it is masked.
-        fin: Whether it is its message's last.
+        payload: Before it is masked.
+        fin: Whether it is the last of its message.
         reserved_bits: The three reserved bits, 0 to 7.
-        is_masked: As RFC 6455 demands of clients.
-        extra_length_steps: By how many steps the length is written longer than it must be (7 bits, 16, 64).
+        is_masked: RFC 6455 requires it of clients.
+        extra_length_steps: Steps by which the form of the length exceeds the necessary one (7, 16, 64 bits).
     """
     size = len(payload)
     form = min(2, (size > MAX_SHORT_LENGTH) + (size > MAX_MEDIUM_LENGTH) + extra_length_steps)
@@ -77,12 +77,12 @@ def _mask_payload(payload: bytes, key: bytes) -> bytes:
 
 
 def build_close(code: int | None = None, reason: bytes = b"") -> bytes:
-    """Return a close, as far as it is one."""
+    """Return a close frame, or an invalid one."""
     return build_frame(CLOSE, reason if code is None else struct.pack("!H", code) + reason)
 
 
 def build_fragments(opcode: int, payload: bytes, size: int) -> Iterator[bytes]:
-    """Yield a message in frames of so many bytes."""
+    """Yield a message in frames of ``size`` bytes."""
     for start in range(0, len(payload), size):
         last = start + size >= len(payload)
         yield build_frame(CONT if start else opcode, payload[start : start + size], fin=last)
@@ -94,8 +94,8 @@ class RawWebSocket:
     Args:
         address: ``host:port``.
         path: Of the endpoint.
-        headers: Beside or instead of those of a proper handshake; None leaves one out.
-        request_line: The first line, without ``HTTP/1.1``; None: as it should be.
+        headers: Added to those of a valid handshake, or replacing them; None removes one.
+        request_line: The first line, without ``HTTP/1.1``; None: a valid one.
         handshake: Whether to open it and read the answer; False: only the TCP connection.
     """
 
@@ -112,7 +112,7 @@ class RawWebSocket:
         self._socket = socket.create_connection((host, int(port)), timeout=WAIT_SECONDS)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._received = b""
-        #: The answer to the handshake: its status, and its headers in lower case.
+        #: The response to the handshake: its status, and its headers in lower case.
         self.status = 0
         self.headers: dict[str, str] = {}
         if handshake:
@@ -120,7 +120,7 @@ class RawWebSocket:
             self._read_handshake_answer()
 
     def send(self, *pieces: bytes) -> None:
-        """Send bytes in one go; a server that has hung up already is no error here."""
+        """Send bytes at once; a connection that the server has closed is no error."""
         try:
             self._socket.sendall(b"".join(pieces))
         except (BrokenPipeError, ConnectionResetError):
@@ -131,7 +131,7 @@ class RawWebSocket:
         self.send(build_frame(TEXT, json.dumps(message).encode()))
 
     def read_frame(self) -> RawServerFrame | None:
-        """Return the server's next frame, or None: it has hung up."""
+        """Return the server's next frame, or None if it closed the connection."""
         try:
             head = self._read_exactly(2)
             size = head[1] & 0x7F
@@ -142,23 +142,23 @@ class RawWebSocket:
             return None
 
     def read_to_close(self) -> list[RawServerFrame]:
-        """Return all that the server says until it hangs up; its close is answered."""
-        heard: list[RawServerFrame] = []
+        """Return all frames until the server closes the connection; answer its close frame."""
+        frames: list[RawServerFrame] = []
         while (one := self.read_frame()) is not None:
-            heard.append(one)
+            frames.append(one)
             if one.opcode == CLOSE:
                 self.send(build_frame(CLOSE, one.payload))
-        return heard
+        return frames
 
     def read_until(self, kind: str) -> dict[str, Any]:
-        """Return the server's next message of a type; None may close before it."""
+        """Return the server's next message of type ``kind``; fail if the connection closes before."""
         while (one := self.read_frame()) is not None:
             if one.opcode == TEXT and one.json["type"] == kind:
                 return one.json
-        raise AssertionError(f"hung up before any {kind!r}")
+        raise AssertionError(f"closed before any {kind!r}")
 
     def reset_connection(self) -> None:
-        """Go away with a reset: no close, no FIN."""
+        """Reset the connection: no close frame, no FIN."""
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._socket.close()
 

@@ -20,7 +20,7 @@ SCRIPTED_REQUEST = ModelRequest("scripted", "standard")
 
 @dataclass
 class EngineLoader:
-    """Loads what it is given; can be made to fail or to wait, and counts."""
+    """Loads an engine; can fail or block, and counts its calls."""
 
     engine: Engine = field(default_factory=ScriptedEngine)
     failures: list[BaseException] = field(default_factory=list)
@@ -40,7 +40,7 @@ class EngineLoader:
 
 @dataclass
 class BlockingHook:
-    """A hook that tells when it was reached, and waits until it is opened."""
+    """A hook that sets an event when it is called, and blocks until it is opened."""
 
     reached: threading.Event = field(default_factory=threading.Event)
     opened: threading.Event = field(default_factory=threading.Event)
@@ -51,7 +51,7 @@ class BlockingHook:
 
 
 class PoolClient:
-    """Keeps what it is answered, and can wait for it."""
+    """Collects results by key, and can wait for them."""
 
     def __init__(self, pool: EnginePool, name: Hashable = "ann") -> None:
         self.pool, self.name = pool, name
@@ -85,8 +85,8 @@ def build_decode(key: int, *words: str, final: bool = True, model: str = "script
 
 
 def build_scripted_registry(load: Callable[[], Engine], *more: ModelSpec) -> Registry:
-    seat = ModelSpec("scripted", "scripted", "standard", lambda: None, load)
-    return Registry([seat, *more], default="scripted")
+    spec = ModelSpec("scripted", "scripted", "standard", lambda: None, load)
+    return Registry([spec, *more], default="scripted")
 
 
 @contextlib.asynccontextmanager

@@ -19,7 +19,7 @@ from support.timing import WAIT_SECONDS
 
 STREAM_PATH = "/api/v1/audio/stream/transcribe"
 
-#: The program of ``echoic serve``, told by the environment alone.
+#: The program of ``echoic serve``, with settings from the environment alone.
 SERVE_PROGRAM = """
 import os, sys
 from echoic.server.process import serve
@@ -29,22 +29,22 @@ serve(load_settings(None, os.environ))
 
 
 class ServerProcess:
-    """``serve`` in a process; ``address`` is its ``host:port`` once it said that it is ready.
+    """A server in a process; ``address`` is its ``host:port``, available once it is ready.
 
     Args:
-        program: Another program that serves.
-        wrapper: The command that runs it, before the interpreter.
-        **settings: As in the environment, names without the prefix.
+        program: Python code that starts the server.
+        wrapper: The words of the command before the interpreter.
+        **settings: Environment variables, by their names without the prefix.
     """
 
     def __init__(self, program: str = SERVE_PROGRAM, wrapper: Sequence[str] = (), **settings: str) -> None:
         given = {"port": "0", "scripted_engine": "yes", "preload_model": "scripted"}
-        given |= {"falling_behind_seconds": "600"} | settings  # a busy machine is late
+        given |= {"falling_behind_seconds": "600"} | settings  # a busy machine falls behind
         self._logs_json = given.get("log_format") == "json"
         env = {name: value for name, value in os.environ.items() if not name.startswith("ECHOIC_")}
         env |= {"PYTHONPATH": os.pathsep.join(sys.path)}
         env |= {"ECHOIC_" + name.upper(): value for name, value in given.items()}
-        # Not a pipe: one that nobody reads would stop a server that logs much.
+        # Not a pipe: an unread one would block a server that logs much.
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed with the process
         self.process = subprocess.Popen(
             [*wrapper, sys.executable, "-c", program],
@@ -57,7 +57,7 @@ class ServerProcess:
 
     @cached_property
     def address(self) -> str:
-        """Wait until it is ready; return where."""
+        """Wait until the server is ready; return its ``host:port``."""
         if self._logs_json:
             return self._read_logged_address()
         assert self.process.stdout is not None
@@ -65,15 +65,17 @@ class ServerProcess:
             self.stdout_lines.append(line.rstrip())
             if found := re.search(r"wss?://(\S+?)/", line):
                 return found[1]
-        raise AssertionError(f"it never said where it is: {self.stdout_lines}")
+        raise AssertionError(f"the server printed no address: {self.stdout_lines}")
 
     def _read_logged_address(self) -> str:
         while self.process.poll() is None:
-            log = os.pread(self._log.fileno(), 1_000_000, 0).decode()  # its place in the file is the server's
+            log = os.pread(
+                self._log.fileno(), 1_000_000, 0
+            ).decode()  # pread leaves the server's file position alone
             if found := re.search(r'"server.started", "url": "wss?://(\S+?)/', log):
                 return found[1]
             time.sleep(0.01)  # a file has no event
-        raise AssertionError("it ended before it said where it is")
+        raise AssertionError("the server ended before it logged its address")
 
     def wait_for_exit(self) -> tuple[int, str]:
         """Wait until the process ends; return its exit code and log. ``stdout_lines`` is then complete."""
@@ -93,17 +95,17 @@ class ServerProcess:
 
 
 def read_resident_mib(process: int) -> float:
-    """Return the memory that a process occupies; 0 where the system does not tell."""
+    """Return the resident memory of a process in MiB; 0 on systems without /proc."""
     status = Path(f"/proc/{process}/status")
     lines = status.read_text("ascii").splitlines() if status.exists() else []
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS")), 0.0)
 
 
 class RestartableServer:
-    """A server; made by ``run_restartable_server``.
+    """A server that can be killed and started again at the same port.
 
     Args:
-        program: As ``ServerProcess``.
+        program: As of ``ServerProcess``.
         **settings: The same.
     """
 
@@ -111,42 +113,42 @@ class RestartableServer:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         self._program = program
-        # Starting takes a busy machine long: so long clients try.
+        # Clients retry for this long: a start takes long on a busy machine.
         self._settings = {"resume_seconds": "240"} | settings | {"port": str(port)}
         self._server = ServerProcess(program, **self._settings)
-        #: Where it is.
+        #: Its ``host:port``.
         self.address = self._server.address
         self.start_count = 1
 
     def kill(self) -> None:
-        """``kill -9``."""
+        """Kill the process with SIGKILL."""
         self._server.process.kill()
         self.wait_for_exit()
 
     def stop(self) -> None:
-        """Have it deliver what it heard, and end."""
+        """Stop the process with SIGTERM: it delivers its finals first."""
         self._server.process.terminate()
         self.wait_for_exit()
 
     def wait_for_exit(self) -> None:
-        """Wait until it died."""
+        """Wait until the process ends."""
         self._server.process.wait(WAIT_SECONDS)
 
     def start(self) -> None:
-        """Start another."""
+        """Start another process at the same port."""
         self.close()
         self._server = ServerProcess(self._program, **self._settings)
         assert self._server.address == self.address
         self.start_count += 1
 
     def close(self) -> None:
-        """Leave nothing."""
+        """Kill the process if it runs."""
         self._server.__exit__()
 
 
 @contextmanager
 def run_restartable_server(program: str = SERVE_PROGRAM, **settings: str) -> Iterator[RestartableServer]:
-    """Yield a server that is there; it is ended with the block."""
+    """Run a server for the time of the block."""
     server = RestartableServer(program, **settings)
     try:
         yield server
@@ -156,12 +158,12 @@ def run_restartable_server(program: str = SERVE_PROGRAM, **settings: str) -> Ite
 
 #: A program for ``ServerProcess``. Its model ``scripted``
 #:
-#: - fails at "quebec", and takes its thread down at "yankee";
+#: - fails at "quebec", and ends its thread at "yankee";
 #: - hangs at "xray", and at the first "whiskey";
-#: - fails whatever it is given after "zulu", until it is loaded anew;
-#: - takes the process down at "victor", unless the file FAULTY_ONCE is there, which it makes.
+#: - fails every decode after "zulu", until it is loaded again;
+#: - aborts the process at "victor", unless the file FAULTY_ONCE exists; it creates the file.
 #:
-#: The model ``steady`` does none of it.
+#: The model ``steady`` never fails.
 FAULTY_PROGRAM = """
 import os, threading
 from pathlib import Path
@@ -173,7 +175,7 @@ from echoic.server.settings.load import load_settings
 hung = []
 
 def fail():
-    raise RuntimeError("as the test wishes")
+    raise RuntimeError("as scripted")
 
 def hang():
     threading.Event().wait()
@@ -184,7 +186,7 @@ def hang_once():
         hang()
 
 def exit_thread():
-    raise SystemExit("as the test wishes")
+    raise SystemExit("as scripted")
 
 def crash():
     once = Path(os.environ["FAULTY_ONCE"])
@@ -195,20 +197,20 @@ def crash():
 class Faulty(ScriptedEngine):
     def __init__(self):
         hooks = {"quebec": fail, "xray": hang, "whiskey": hang_once, "yankee": exit_thread, "victor": crash}
-        super().__init__(word_hooks={**hooks, "zulu": self.sicken})
-        self.sick = False
+        super().__init__(word_hooks={**hooks, "zulu": self.break_down})
+        self.is_broken = False
 
-    def sicken(self):
-        self.sick = True
+    def break_down(self):
+        self.is_broken = True
 
     def decode(self, windows):
-        if self.sick:
+        if self.is_broken:
             fail()
         return super().decode(windows)
 
-seats = [
+specs = [
     ModelSpec("scripted", "scripted", "standard", lambda: None, Faulty),
     ModelSpec("steady", "steady", "standard", lambda: None, ScriptedEngine),
 ]
-serve(load_settings(None, os.environ), Registry(seats, "scripted"))
+serve(load_settings(None, os.environ), Registry(specs, "scripted"))
 """

@@ -7,7 +7,7 @@ import selectors
 from collections.abc import Coroutine
 from typing import Any, Final, TypeVar
 
-#: Seconds; a machine that does much else may need them. Nothing is ever waited for until they are over.
+#: The limit of waits in seconds, for a busy machine; reaching it is a failure.
 WAIT_SECONDS: Final = 60.0
 
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class _JumpingSelector(selectors.DefaultSelector):
-    """Waits for nothing that only time would bring."""
+    """Returns at once, and advances the clock if nothing is ready."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,18 +29,18 @@ class _JumpingSelector(selectors.DefaultSelector):
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """Its clock begins at 0 and moves only when there is nothing else to do."""
+    """An event loop whose clock begins at 0 and advances only when nothing is ready."""
 
     def __init__(self) -> None:
         self._clock = _JumpingSelector()
         super().__init__(self._clock)
 
     def time(self) -> float:
-        """Seconds since it began."""
+        """Seconds since the loop was created."""
         return self._clock.now
 
 
 def run_in_virtual_time(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run to the end in a loop of its own."""
+    """Run a coroutine in a loop of virtual time; return its result."""
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         return runner.run(coroutine)

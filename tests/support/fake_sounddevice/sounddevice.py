@@ -1,4 +1,4 @@
-"""A sounddevice whose microphone hears a file, for a program that is told so by its environment.
+"""A stand-in for the library sounddevice: its microphone plays a file, named by the environment.
 
 ``FAKE_MICROPHONE`` is a file of raw little-endian float32 at 16 kHz; ``FAKE_AFTERWARDS`` says what happens
 at its end: ``silence`` (the default), ``lost`` (PortAudio says so) or ``mute`` (it does not). ``FAKE_RATE``
