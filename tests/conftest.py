@@ -10,7 +10,12 @@ import tempfile
 
 from hypothesis import settings
 
-pytest_plugins = ["support.in_memory_app", "support.fake_hub", "support.quota_stores"]
+pytest_plugins = [
+    "support.command_line",
+    "support.in_memory_app",
+    "support.fake_hub",
+    "support.quota_stores",
+]
 
 # A busy machine may pause any example: time is bounded a test by pytest-timeout, not an example.
 settings.register_profile("shared-machine", deadline=None)

@@ -1,8 +1,9 @@
-"""A stand-in for the library sounddevice: its microphone plays a file, named by the environment.
+"""A fake of sounddevice whose microphone plays a file; configured by environment variables.
 
-``FAKE_MICROPHONE`` is a file of raw little-endian float32 at 16 kHz; ``FAKE_AFTERWARDS`` says what happens
-at its end: ``silence`` (the default), ``lost`` (PortAudio says so) or ``mute`` (it does not). ``FAKE_RATE``
-is the device's only rate; ``FAKE_TROUBLE`` names what is wrong: ``no-portaudio``, ``no-device``, ``busy``.
+``FAKE_MICROPHONE`` is a file of raw little-endian float32 at 16 kHz. ``FAKE_AFTERWARDS`` is what happens at
+its end: ``silence`` (the default), ``lost`` (PortAudio reports it) or ``mute`` (it does not). ``FAKE_RATE`` is
+the device's only rate, ``FAKE_SPEED`` the playback speed, and ``FAKE_TROUBLE`` a failure: ``no-portaudio``,
+``no-device`` or ``busy``.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
 _TROUBLE = os.environ.get("FAKE_TROUBLE", "")
 _RATE = int(os.environ.get("FAKE_RATE", "16000"))
-#: How many times as fast as it was spoken it is heard: nobody waits for it.
-_SPEED = 4
+#: The playback speed; 1 is the pace of speech.
+_SPEED = float(os.environ.get("FAKE_SPEED", "4"))
 _NAMES = ("Speakers", "Built-in Microphone", "Mikrofon für Gäste")
 
 if _TROUBLE == "no-portaudio":
@@ -29,7 +30,7 @@ if _TROUBLE == "no-portaudio":
 
 
 class PortAudioError(Exception):
-    """As the real one: a text and a code."""
+    """An error of PortAudio: a text and a code."""
 
 
 class _Default:
@@ -40,7 +41,7 @@ default = _Default()
 
 
 def query_devices(device: int | str | None = None, kind: str | None = None) -> Any:  # noqa: ANN401
-    every = [
+    devices = [
         {
             "name": name,
             "index": number,
@@ -50,21 +51,21 @@ def query_devices(device: int | str | None = None, kind: str | None = None) -> A
         for number, name in enumerate(_NAMES)
     ]
     if _TROUBLE == "no-device":
-        every = every[:1]
+        devices = devices[:1]
     if device is None and kind is None:
-        return every
+        return devices
     if device is None:
         device = default.device[0]
     if isinstance(device, str):
-        found = [one for one in every if device.lower() in str(one["name"]).lower()]
+        found = [one for one in devices if device.lower() in str(one["name"]).lower()]
         if len(found) != 1:
             raise ValueError(f"No input device matching {device!r}")
         return found[0]
-    if not 0 <= device < len(every):
+    if not 0 <= device < len(devices):
         raise PortAudioError(f"Error querying device {device}")
-    if not every[device]["max_input_channels"]:
-        raise ValueError(f"Not an input device: {every[device]['name']!r}")
-    return every[device]
+    if not devices[device]["max_input_channels"]:
+        raise ValueError(f"Not an input device: {devices[device]['name']!r}")
+    return devices[device]
 
 
 def check_input_settings(
@@ -81,9 +82,9 @@ def check_input_settings(
 
 
 class InputStream:
-    """Calls back from a thread of its own, with an array that it uses again, faster than it sounds."""
+    """Calls back from a thread with an array that is reused, faster than the pace of speech."""
 
-    def __init__(  # noqa: PLR0913, PLR0917  # as the real one
+    def __init__(  # noqa: PLR0913, PLR0917  # as in sounddevice
         self,
         samplerate: float | None = None,
         blocksize: int | None = None,
@@ -99,7 +100,7 @@ class InputStream:
         assert callback is not None
         assert blocksize
         self._size, self._callback, self._finished = blocksize, callback, finished_callback
-        self._over = threading.Event()
+        self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
     def __enter__(self) -> Self:
@@ -107,22 +108,22 @@ class InputStream:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over.set()
+        self._stopped.set()
         self._thread.join()
 
     def _run(self) -> None:
-        sound = np.fromfile(os.environ["FAKE_MICROPHONE"], "<f4")
+        samples = np.fromfile(os.environ["FAKE_MICROPHONE"], "<f4")
         if _RATE != 16_000:
-            sound = np.repeat(sound, _RATE // 16_000)
+            samples = np.repeat(samples, _RATE // 16_000)
         block = np.zeros((self._size, 1), np.float32)
         at, afterwards = 0, os.environ.get("FAKE_AFTERWARDS", "silence")
-        while not self._over.wait(self._size / _RATE / _SPEED):
-            part = sound[at : at + self._size]
+        while not self._stopped.wait(self._size / _RATE / _SPEED):
+            part = samples[at : at + self._size]
             at += self._size
             if not len(part) and afterwards == "lost":
                 break
             if not len(part) and afterwards == "mute":
-                self._over.wait()
+                self._stopped.wait()
                 break
             block[:] = 0
             block[: len(part), 0] = part

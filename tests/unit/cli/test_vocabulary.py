@@ -25,22 +25,20 @@ if TYPE_CHECKING:
         ("a = b = c", {"replacements": {"a": "b = c"}}),
     ],
 )
-def test_terms_and_replacements_come_in_lines_or_json(
-    tmp_path: Path, text: str, vocabulary: dict[str, object]
-) -> None:
+def test_text_and_json_files_are_read(tmp_path: Path, text: str, vocabulary: dict[str, object]) -> None:
     file = tmp_path / "words"
     file.write_text("\ufeff" + text, "utf-8")
     assert read_vocabulary(file) == vocabulary
 
 
 @pytest.mark.parametrize("data", [b"{", b'{"words": []}', b"{}", b"caf\xe9"])
-def test_what_is_no_vocabulary_is_named(tmp_path: Path, data: bytes) -> None:
+def test_an_invalid_file_is_a_sentence(tmp_path: Path, data: bytes) -> None:
     file = tmp_path / "words"
     file.write_bytes(data)
-    with pytest.raises(ValueError, match="words is n"):
+    with pytest.raises(ValueError, match="words is not"):
         read_vocabulary(file)
     file.write_bytes("é\n".encode() * 2**20)
-    with pytest.raises(ValueError, match="longer than a vocabulary may be"):
+    with pytest.raises(ValueError, match="too large for a vocabulary"):
         read_vocabulary(file)
     with pytest.raises(ValueError, match="none cannot be read: no such file"):
         read_vocabulary(tmp_path / "none")
@@ -50,9 +48,7 @@ def test_what_is_no_vocabulary_is_named(tmp_path: Path, data: bytes) -> None:
     ("line", "lack"),
     [("=x", "before ="), ("=", "before ="), ("= = x", "before ="), ("a=", "after ="), (" a = ", "after =")],
 )
-def test_a_replacement_without_one_of_its_sides_is_refused_with_its_line(
-    tmp_path: Path, line: str, lack: str
-) -> None:
+def test_an_incomplete_replacement_names_its_line(tmp_path: Path, line: str, lack: str) -> None:
     file = tmp_path / "words"
     file.write_text(f"kubectl\n\n{line}\n", "utf-8")
     with pytest.raises(ValueError, match=f"words: line 3 has nothing {lack}\\.$"):
