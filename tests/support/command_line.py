@@ -117,6 +117,15 @@ def fake_microphone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable
     return install
 
 
+@pytest.fixture
+def microphone(tmp_path: Path) -> dict[str, str]:
+    """The environment of a process with a fake microphone that plays ``WORDS`` four times as fast."""
+    file = tmp_path / "spoken.f32"
+    draw_words(WORDS).astype("<f4").tofile(file)
+    path = os.pathsep.join([str(FAKE_SOUNDDEVICE), *sys.path])
+    return {"FAKE_MICROPHONE": str(file), "PYTHONPATH": path}
+
+
 @contextmanager
 def run_fake_server_thread(script: PeerScript) -> Iterator[str]:
     """Serve ``script`` in a thread, as ``run_fake_server`` does; yield the URL."""

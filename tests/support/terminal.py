@@ -1,4 +1,4 @@
-"""The command line in a pseudo-terminal, and without one."""
+"""Runs commands of ``echoic`` in processes: with pipes, or in a pseudo-terminal."""
 
 from __future__ import annotations
 
@@ -15,23 +15,40 @@ from typing import TYPE_CHECKING
 from support.timing import WAIT_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 
 def build_environment(**more: str) -> dict[str, str]:
-    """Return the environment of a command that no setting of the caller's reaches."""
+    """Return the environment of the tests without ``ECHOIC_*`` variables."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("ECHOIC_")}
     return env | {"PYTHONPATH": os.pathsep.join(sys.path)} | more
 
 
-class CliTerminal:
-    """The program in a pseudo-terminal.
+def start_command(
+    *args: str, env: Mapping[str, str] | None = None, wrapper: Sequence[str] = ()
+) -> subprocess.Popen[bytes]:
+    """Start a command with pipes as its standard streams.
 
     Args:
-        *args: Its arguments.
-        size: Lines and columns.
-        stdin: What it reads in place of the keyboard, or None.
-        env: What else is in its environment.
+        *args: Its arguments, after the program's name.
+        env: Further environment variables.
+        wrapper: A command that runs it, such as ``nohup``.
+    """
+    pipe = subprocess.PIPE
+    command = [*wrapper, sys.executable, "-m", "echoic.cli", *args]
+    return subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, stderr=pipe, env=build_environment(**(env or {}))
+    )
+
+
+class CliTerminal:
+    """A command in a pseudo-terminal.
+
+    Args:
+        *args: Its arguments, after the program's name.
+        size: Lines and columns of the terminal.
+        stdin: A file descriptor to read instead of the keyboard, or None.
+        env: Further environment variables.
     """
 
     def __init__(
@@ -54,29 +71,29 @@ class CliTerminal:
             [sys.executable, "-m", "echoic.cli", *args],
             env=build_environment(TERM="xterm-256color", **(env or {})),
             stdin=stdin,
-            preexec_fn=prepare,  # noqa: PLW1509  # nothing else runs threads here
+            preexec_fn=prepare,  # noqa: PLW1509  # calls no Python code that takes locks
         )
         os.close(other_end)
         self.output = ""
 
     def resize(self, lines: int, columns: int) -> None:
-        """Give the terminal another size."""
+        """Change the size of the terminal."""
         fcntl.ioctl(self._terminal_fd, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
     def wait_for_text(self, text: str) -> None:
-        """Read until ``text`` was seen."""
-        until = time.monotonic() + WAIT_SECONDS
+        """Read the output until it contains ``text``."""
+        deadline = time.monotonic() + WAIT_SECONDS
         while text not in self.output:
-            if time.monotonic() > until or not self._read_output():
+            if time.monotonic() > deadline or not self._read_output():
                 self.process.kill()
                 raise AssertionError(self.output)
 
     def write(self, keys: bytes) -> None:
-        """Press keys."""
+        """Write to the terminal, as the keyboard does."""
         os.write(self._terminal_fd, keys)
 
     def wait_for_exit(self) -> int:
-        """Read to the end; return the exit code."""
+        """Read the output to its end; return the exit code."""
         while self._read_output():
             pass
         os.close(self._terminal_fd)

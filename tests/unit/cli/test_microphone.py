@@ -21,9 +21,13 @@ if TYPE_CHECKING:
 async def test_pieces_are_the_audio_until_the_device_is_lost(fake_microphone: Callable[..., None]) -> None:
     fake_microphone()
     pieces = []
-    with pytest.raises(UnreadableAudio, match="Built-in Microphone delivers no audio any more"):
+
+    async def read() -> None:
         async for piece in Microphone().read_pieces(lambda: None):
             pieces.append(piece)  # noqa: PERF401  # the iteration raises
+
+    with pytest.raises(UnreadableAudio, match="Built-in Microphone delivers no audio any more"):
+        await read()
     samples, expected = np.concatenate(pieces), draw_words(WORDS)
     assert np.array_equal(samples[: len(expected)], expected)
     assert not samples[len(expected) :].any()

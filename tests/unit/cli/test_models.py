@@ -58,7 +58,7 @@ def serve_body(status: int, body: bytes) -> Iterator[str]:
     """Answer every GET request on a free loopback port; yield ``host:port``."""
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802  # called by name
+        def do_GET(self) -> None:  # called by name
             self.send_response(status)
             self.end_headers()
             self.wfile.write(body)

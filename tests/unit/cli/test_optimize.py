@@ -33,7 +33,9 @@ def test_a_table_shows_the_cost_of_each_form(copy: Path, monkeypatch: pytest.Mon
     assert "encoder-model.rowint8.onnx" in done.output
     assert "100.0 %" in done.output
     assert str(copy / "joint-model.rowint8.onnx") in done.output
-    assert f"The server uses {inspect_onnx_folder(copy).encoder.name} after its next start." in done.output
+    folder = inspect_onnx_folder(copy)
+    assert f"The server uses {folder.encoder.name} after its next start." in done.output
+    assert not folder.outdated_reason
 
 
 def test_an_optimized_model_needs_again(copy: Path) -> None:

@@ -1,5 +1,3 @@
-"""Files that are whole at any moment."""
-
 from __future__ import annotations
 
 import os
@@ -7,19 +5,18 @@ import signal
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
-from echoic.cli.transcript_file import write_atomically
+from echoic.cli.transcript_file import StreamTranscript, TranscriptFile, write_atomically
+from echoic.client import Final
 
-if TYPE_CHECKING:
-    from pathlib import Path
+unix = pytest.mark.skipif(sys.platform == "win32", reason="needs Unix")
 
-unix = pytest.mark.skipif(sys.platform == "win32", reason="a thing of Unix")
-
-#: Writes more than it may, in the middle of which it is refused, or killed.
-TOO_MUCH = """
+#: Exceeds its file size limit within a write, which fails, or kills the process.
+TOO_LARGE_WRITE = """
 import resource, signal, sys
 from pathlib import Path
 from echoic.cli.transcript_file import write_atomically
@@ -34,32 +31,32 @@ except OSError:
 """
 
 
-def too_much(file: Path, how: str) -> tuple[int, str]:
+def write_too_much(file: Path, outcome: str) -> tuple[int, str]:
     env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", TOO_MUCH, str(file), how]
+    command = [sys.executable, "-c", TOO_LARGE_WRITE, str(file), outcome]
     done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
     return done.returncode, done.stdout
 
 
 @unix
-def test_who_is_killed_in_the_middle_leaves_the_file_before(tmp_path: Path) -> None:
+def test_a_process_killed_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
     file = tmp_path / "talk.txt"
     write_atomically(file, b"yesterday")
-    assert too_much(file, "killed") == (-signal.SIGXFSZ, "")
+    assert write_too_much(file, "killed") == (-signal.SIGXFSZ, "")
     assert file.read_bytes() == b"yesterday"
 
 
 @unix
-def test_a_full_disk_leaves_the_file_before_and_nothing_beside_it(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_only_the_old_file(tmp_path: Path) -> None:
     file = tmp_path / "talk.txt"
     write_atomically(file, b"yesterday")
-    assert too_much(file, "refused") == (0, "refused\n")
+    assert write_too_much(file, "refused") == (0, "refused\n")
     assert file.read_bytes() == b"yesterday"
     assert list(tmp_path.iterdir()) == [file]
 
 
 @unix
-def test_permissions_stay_and_those_of_a_new_file_are_as_usual(tmp_path: Path) -> None:
+def test_permissions_are_kept_and_new_files_have_defaults(tmp_path: Path) -> None:
     old, new, usual = (tmp_path / name for name in ("old.txt", "new.txt", "usual.txt"))
     old.touch()
     old.chmod(0o640)
@@ -71,7 +68,7 @@ def test_permissions_stay_and_those_of_a_new_file_are_as_usual(tmp_path: Path) -
 
 
 @unix
-def test_a_link_stays_one_and_other_names_of_the_file_have_it_too(tmp_path: Path) -> None:
+def test_symbolic_and_hard_links_are_kept(tmp_path: Path) -> None:
     file, link, other = (tmp_path / name for name in ("talk.txt", "link.txt", "other.txt"))
     file.write_bytes(b"something much longer")
     link.symlink_to("talk.txt")
@@ -93,8 +90,8 @@ def test_a_pipe_is_written_into(tmp_path: Path) -> None:
 
 
 @unix
-@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may do everything")
-def test_in_a_folder_where_nothing_may_be_made_it_is_written_over(tmp_path: Path) -> None:
+@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root ignores permissions")
+def test_in_a_read_only_folder_the_file_is_overwritten(tmp_path: Path) -> None:
     file = tmp_path / "talk.txt"
     file.write_bytes(b"something much longer")
     tmp_path.chmod(0o500)
@@ -106,10 +103,72 @@ def test_in_a_folder_where_nothing_may_be_made_it_is_written_over(tmp_path: Path
 
 
 @unix
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
-def test_the_owner_stays(tmp_path: Path) -> None:
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root changes owners")
+def test_the_owner_is_kept(tmp_path: Path) -> None:
     file = tmp_path / "talk.txt"
     file.touch()
     os.chown(file, 1234, 2345)
     write_atomically(file, b"words")
     assert (file.stat().st_uid, file.stat().st_gid) == (1234, 2345)
+
+
+def build_transcript(*texts: str) -> StreamTranscript:
+    """Build a transcript with a final of one second for each text."""
+    transcript = StreamTranscript()
+    for number, text in enumerate(texts, 1):
+        transcript.add_frame(
+            Final(
+                text=text,
+                segment_id=number,
+                segment_start=number - 1.0,
+                segment_end=float(number),
+                chunk_duration=1.0,
+                overlap=0.0,
+                chunk_start=number - 1.0,
+                chunk_end=float(number),
+                new_audio_duration=1.0,
+                cumulative_audio=float(number),
+            )
+        )
+    return transcript
+
+
+def test_writes_are_limited_in_rate_except_the_last(tmp_path: Path) -> None:
+    file = tmp_path / "talk.txt"
+    with closing(TranscriptFile(file)) as transcript_file:
+        transcript_file.update_if_due(build_transcript("one"))
+        assert file.read_text("utf-8") == "one\n"
+        transcript_file.update_if_due(build_transcript("one", "two"))  # too soon
+        assert file.read_text("utf-8") == "one\n"
+        transcript_file.write(build_transcript("one", "two"))
+        assert file.read_text("utf-8") == "one two\n"
+
+
+def test_a_longer_file_is_replaced(tmp_path: Path) -> None:
+    file = tmp_path / "talk.txt"
+    file.write_text("something much longer", "utf-8")
+    with closing(TranscriptFile(file)) as transcript_file:
+        transcript_file.write(build_transcript("öne"))
+    assert file.read_text("utf-8") == "öne\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_failed_write_is_retried_later(tmp_path: Path) -> None:
+    file = tmp_path / "talk.txt"
+    file.symlink_to("/dev/full")
+    with closing(TranscriptFile(file)) as transcript_file:
+        with pytest.raises(ValueError, match="cannot be written: no space left on device"):
+            transcript_file.update_if_due(build_transcript("one"))
+        transcript_file.update_if_due(build_transcript("one", "two"))  # too soon: no error
+
+
+@unix
+def test_a_pipe_gets_the_transcript_once(tmp_path: Path) -> None:
+    file = tmp_path / "talk.txt"
+    os.mkfifo(file)
+    reader = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
+    with closing(TranscriptFile(file)) as transcript_file:
+        transcript_file.update_if_due(build_transcript("one"))
+        transcript_file.write(build_transcript("one", "two"))
+        assert os.read(reader, 100) == b"one two\n"
+    os.close(reader)
