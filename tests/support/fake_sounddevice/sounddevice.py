@@ -1,9 +1,9 @@
 """A fake of sounddevice whose microphone plays a file; configured by environment variables.
 
 ``FAKE_MICROPHONE`` is a file of raw little-endian float32 at 16 kHz. ``FAKE_AFTERWARDS`` is what happens at
-its end: ``silence`` (the default), ``lost`` (PortAudio reports it) or ``mute`` (it does not). ``FAKE_RATE`` is
-the device's only rate, ``FAKE_SPEED`` the playback speed, and ``FAKE_TROUBLE`` a failure: ``no-portaudio``,
-``no-device`` or ``busy``.
+its end: ``silence`` (the default), ``lost`` (PortAudio reports it) or ``mute`` (it does not). ``FAKE_RATE``
+is the device's only rate, ``FAKE_SPEED`` the playback speed, and ``FAKE_TROUBLE`` a failure:
+``no-portaudio``, ``no-device`` or ``busy``.
 """
 
 from __future__ import annotations
