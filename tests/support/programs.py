@@ -1,4 +1,4 @@
-"""Programs that are run to their end."""
+"""Runs example programs in processes."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ ROOT = Path(__file__).parents[2]
 def run_program(
     program: Path, *arguments: str, python_path: Sequence[Path] = (), **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end, with nothing in its environment but this and where echoic is."""
-    places = ":".join(str(place) for place in (*python_path, ROOT / "src"))
+    """Run a program to its end; its environment has only these variables and ``PYTHONPATH``."""
+    folders = ":".join(str(folder) for folder in (*python_path, ROOT / "src"))
     return subprocess.run(
         [sys.executable, str(program), *arguments],
         capture_output=True,
         text=True,
         check=False,
         timeout=WAIT_SECONDS,
-        env={"PYTHONPATH": places, **environment},
+        env={"PYTHONPATH": folders, **environment},
     )

@@ -1,4 +1,4 @@
-"""A folder with what the documents' commands name, and a shell in it that runs them."""
+"""Runs the commands of the documents in a shell, in a folder with the files that they name."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from echoic.engines.store.catalogue import MODEL_SOURCES
 from support.builders import make_key_in
+from support.command_line import FAKE_SOUNDDEVICE
 from support.documents import ROOT
 from support.fake_hub import ENCODER_FILE, FakeHub, read_tiny_files
 from support.timing import WAIT_SECONDS
@@ -24,16 +25,14 @@ from support.whisper_models import build_whisper_files
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: What is said in ``talk.mp4``, and in the one recording of ``recordings.tsv``.
+#: The text of ``talk.mp4``, and of the recording in ``recordings.tsv``.
 SPOKEN_TEXT: Final = read_recordings()[3][1]
 _SOUND_FILE = TINY_PARAKEET_FOLDER / "speech" / "texts-03.flac"
-#: The library of microphones that hears a file.
-FAKE_SOUNDDEVICE: Final = ROOT / "tests" / "support" / "fake_sounddevice"
 #: The id of a key that the documents revoke.
 REVOKED_KEY_ID: Final = "3f9c2a71d05e"
-#: What the documents say, and what is said here in place of it.
+#: Patterns in the documents, and the text that replaces them here.
 SUBSTITUTIONS: Final = (
-    # By whom and in which container: here, by whoever tests.
+    # The user and the container: those of the tests.
     (r"^(?:sudo --user=\w+ |docker exec \w+ |docker compose \S+ \S+ run --rm \w+ )", ""),
     (r"/var/lib/echoic", "."),
     (r"=…", "=a-long-random-word"),
@@ -41,20 +40,17 @@ SUBSTITUTIONS: Final = (
     (r"--config FILE", "--config echoic.ini"),
     (r"\bNAME\b", "parakeet-tdt-0.6b-v3-onnx"),
     (r"--model whisper\b", "--model parakeet-onnx"),  # its library is an extra
-    (r"echoic demo$", "echoic demo --seconds 4 --speed 50"),  # 25 s of real time
+    (r"echoic demo$", "echoic demo --seconds 4 --speed 50"),  # instead of 25 s in real time
 )
 
 
 @dataclass
 class DocumentShell:
-    """Runs commands, one after the other, in a folder of their own.
+    """Runs commands, one after the other, in the same folder."""
 
-    Attributes:
-        folder: Where.
-        address: ``host:port`` of a server that runs; the documents call it 127.0.0.1:8000.
-    """
-
+    #: The working folder.
     folder: Path
+    #: ``host:port`` of a running server, which the documents call 127.0.0.1:8000.
     address: str
     _hubs: list[FakeHub] = field(default_factory=list)
 
@@ -77,13 +73,13 @@ class DocumentShell:
             hub.close()
 
     def substitute_line(self, line: str) -> str:
-        """Return what is typed here where a document has this line."""
+        """Return the command to run here for a line of a document."""
         for documented, here in (*SUBSTITUTIONS, (r"\b(?:127\.0\.0\.1|localhost):8000\b", self.address)):
             line = re.sub(documented, here, line)
         return line
 
     def run_line(self, line: str) -> tuple[int, str]:
-        """Run a line of a document to its end; return its exit code, and what it wrote."""
+        """Run a line of a document; return its exit code and its output."""
         done = subprocess.run(
             ["/bin/bash", "-c", self.substitute_line(line)],
             cwd=self.folder,
@@ -100,11 +96,7 @@ class DocumentShell:
     def run_server_line(self, line: str) -> tuple[int, str]:
         """Start a server with a line of a document, and stop it once it prints its address."""
         with subprocess.Popen(
-            [
-                "/bin/bash",
-                "-c",
-                self.substitute_line(line),
-            ],  # bash makes way for the one program that it is to run
+            ["/bin/bash", "-c", self.substitute_line(line)],  # bash replaces itself by the program
             cwd=self.folder,
             env=self._build_environment(line),
             stdout=subprocess.PIPE,
@@ -112,12 +104,12 @@ class DocumentShell:
             text=True,
         ) as process:
             assert process.stdout is not None
-            said = ""
-            while not re.search(r"wss?://", said) and (text := process.stdout.readline()):
-                said += text
+            output = ""
+            while not re.search(r"wss?://", output) and (text := process.stdout.readline()):
+                output += text
             process.send_signal(signal.SIGTERM)
-            said += process.stdout.read()
-        return process.returncode, said
+            output += process.stdout.read()
+        return process.returncode, output
 
     def _build_environment(self, line: str) -> dict[str, str]:
         env = {name: value for name, value in os.environ.items() if not name.startswith("ECHOIC_")}
@@ -137,46 +129,46 @@ class DocumentShell:
             self._set_up_microphone(env)
         if "echoic keys" in line:
             env["ECHOIC_KEYS_DB"] = str(self.folder / "keys.db")
-        if fetched := re.search(r"models get (\S+)", self.substitute_line(line)):
-            env["HF_ENDPOINT"] = self._start_hub(fetched[1])
+        if download := re.search(r"models get (\S+)", self.substitute_line(line)):
+            env["HF_ENDPOINT"] = self._start_hub(download[1])
         if f"revoke {REVOKED_KEY_ID}" in line:
             self._make_key(REVOKED_KEY_ID)
         return env
 
     def _set_up_microphone(self, env: dict[str, str]) -> None:
-        """Say what is in ``talk.mp4``, and pull the plug."""
-        heard = self.folder / "microphone.f32"
-        heard.write_bytes(read_recordings()[3][0].tobytes())
-        env |= {"FAKE_MICROPHONE": str(heard), "FAKE_AFTERWARDS": "lost"}
+        """Set up a microphone that plays ``talk.mp4`` and is then unplugged."""
+        file = self.folder / "microphone.f32"
+        file.write_bytes(read_recordings()[3][0].tobytes())
+        env |= {"FAKE_MICROPHONE": str(file), "FAKE_AFTERWARDS": "lost"}
         env["PYTHONPATH"] = os.pathsep.join([str(FAKE_SOUNDDEVICE), env["PYTHONPATH"]])
 
     def _start_hub(self, name: str) -> str:
-        """Return the address of a hub that has a model, in whichever form."""
+        """Start a hub that has a model in all formats; return its address."""
         files = read_tiny_files() | build_whisper_files() | {"tiny.nemo": b"#", "model.safetensors": b"#"}
         files["encoder-model.onnx"] = files[ENCODER_FILE]
         self._hubs.append(FakeHub(MODEL_SOURCES[name].repository, files))
         return self._hubs[-1].address
 
     def _make_key(self, name: str) -> None:
-        """Make a key that has the id that a document names."""
+        """Create a key and change its id to the one in a document."""
         file = self.folder / "keys.db"
-        made = asyncio.run(make_key_in(file, "bert"))
+        key = asyncio.run(make_key_in(file, "bert"))
         with sqlite3.connect(file) as store:
-            store.execute("UPDATE echoic_keys SET id = ? WHERE id = ?", (name, made.text.split("_")[1]))
+            store.execute("UPDATE echoic_keys SET id = ? WHERE id = ?", (name, key.text.split("_")[1]))
         store.close()
 
 
 def find_recipe(target: str) -> str:
-    """Return what the Makefile runs last for a target, where everything is installed."""
+    """Return the last command of a target of the Makefile."""
     lines = list_make_commands(target).splitlines()
     return lines[-1]
 
 
 def list_make_commands(*arguments: str) -> str:
-    """Return what ``make`` would run, without running it.
+    """Return the commands that ``make`` would run; runs none.
 
     Raises:
-        subprocess.CalledProcessError: It knows no such target.
+        subprocess.CalledProcessError: There is no such target.
     """
     command = ["make", "--no-print-directory", "-n", "-o", ".venv/.installed", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)

@@ -63,8 +63,9 @@ def transcribe_live(  # noqa: PLR0913  # each is an option of the command
 
     ffmpeg -i FILE -f s16le -ar 16000 -ac 1 - | echoic listen -
 
-    If stdout is not a terminal, each final is a line. Ctrl-C waits for the last words; a second one exits at
-    once. Without --url, the server on this machine is used, or one is started for this command.
+    If stdout is not a terminal, each final is a line.
+    Ctrl-C waits for the last words; a second one exits at once.
+    Without --url, it uses the server on this machine, or starts one.
     """
     if list_devices:
         _print_devices()

@@ -33,8 +33,9 @@ def stream_file(  # noqa: PLR0913  # each is an option of the command
 ) -> None:
     """Stream a recording to a server at the pace of speech and show live captions.
 
-    If stdout is not a terminal, each final is a line. Ctrl-C waits for the last words; a second one exits at
-    once. Without --url, the server on this machine is used, or one is started for this command.
+    If stdout is not a terminal, each final is a line.
+    Ctrl-C waits for the last words; a second one exits at once.
+    Without --url, it uses the server on this machine, or starts one.
     """
     from echoic.cli.signals import INTERRUPTED_STATUS
     from echoic.cli.streaming import build_live_run, run_live_command

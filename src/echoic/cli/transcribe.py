@@ -75,9 +75,10 @@ def transcribe_files(  # noqa: PLR0913  # each is an option of the command
 ) -> None:
     """Turn recordings into text or subtitles.
 
-    The text goes to stdout, or with -o to files. If a file fails, the others are still transcribed, and the
-    exit code is 1. Its transcript up to the failure is written, also after Ctrl-C. Without --url, a server is
-    started for this command.
+    The text goes to stdout, or with -o to files.
+    If a file fails, the others are transcribed, and the exit code is 1.
+    Its transcript up to the failure is written, also after Ctrl-C.
+    Without --url, it starts a server for this command.
     """
     from echoic.cli.messages import NoticeRenderer
     from echoic.cli.signals import handle_signals

@@ -22,9 +22,9 @@ def test_a_local_server_runs_inside_the_block(monkeypatch: pytest.MonkeyPatch) -
     with run_local_server() as url:
         host, port = urlsplit(url).hostname, urlsplit(url).port
         assert (host, port is not None) == ("127.0.0.1", True)
-        socket.create_connection((host, port)).close()  # type: ignore[arg-type]
+        socket.create_connection((host, port)).close()
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection((host, port)).close()  # type: ignore[arg-type]
+        socket.create_connection((host, port)).close()
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

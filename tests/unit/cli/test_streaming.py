@@ -11,7 +11,7 @@ import typer
 from echoic.cli import streaming
 from echoic.cli.options import StreamOptions
 from echoic.cli.streaming import StreamRequest, build_live_run, run_stream
-from echoic.client import Final
+from echoic.client import Final, ReceivedFrame
 from support.fake_server import FakePeer, build_final_json, run_fake_server
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ async def test_a_failing_source_ends_the_stream() -> None:
 
 
 async def test_a_stop_request_receives_the_last_frames() -> None:
-    stop_requested, frames = asyncio.Event(), []
+    stop_requested = asyncio.Event()
+    frames: list[ReceivedFrame] = []
 
     async def send_final_on_stop(peer: FakePeer) -> None:
         await peer.receive_samples_until("stop")
