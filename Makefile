@@ -43,7 +43,7 @@ test: $(STAMP) $(WS)  ## all tests; those of the page where there is a Chromium
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --ignore tests/web
 	$(BIN)/python -m pytest tests/web
 
-# Debian's Chromium, which root can install; whoever else has one is not asked for it.
+# Installs Debian's Chromium if root calls it; other users get the command to run.
 chromium:
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
