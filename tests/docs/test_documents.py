@@ -1,4 +1,4 @@
-"""What the documents point at is there: links, commands, targets; and their Python is Python."""
+"""Links, commands and targets in the documents exist, and their Python compiles."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-#: Docker's.
+#: Options of Docker.
 OPTIONS_OF_OTHERS = {"--env-file"}
 
 
-def called(document: Path, program: str) -> list[list[str]]:
-    """Return the arguments of each call of a program, in blocks and within lines."""
+def find_calls(document: Path, program: str) -> list[list[str]]:
+    """Return the arguments of each call of a program, in code blocks and inline code."""
     call = re.compile(rf"(?:^|\s|/){program} ([a-z][^#|]*)")
     lines = "".join(find_blocks(document, *SHELL_LANGUAGES)).splitlines()
     return [
@@ -38,16 +38,16 @@ def called(document: Path, program: str) -> list[list[str]]:
     ]
 
 
-def subcommands() -> set[str]:
+def list_subcommands() -> set[str]:
     return set(getattr(get_command(app), "commands", {}))
 
 
-def options(command: object) -> Iterator[str]:
-    """Yield the options of a command and of those below it."""
+def list_options(command: object) -> Iterator[str]:
+    """Yield the options of a command and of its subcommands."""
     for parameter in getattr(command, "params", ()):
         yield from (*parameter.opts, *parameter.secondary_opts)
     for below in getattr(command, "commands", {}).values():
-        yield from options(below)
+        yield from list_options(below)
 
 
 @pytest.fixture(params=DOCUMENTS, ids=to_relative_name)
@@ -56,7 +56,7 @@ def document(request: pytest.FixtureRequest) -> Path:
     return chosen
 
 
-def test_every_link_leads_somewhere(document: Path) -> None:
+def test_every_link_has_a_target(document: Path) -> None:
     for link in find_file_links(document):
         path, _, anchor = link.partition("#")
         target = (document.parent / path) if path else document
@@ -64,40 +64,40 @@ def test_every_link_leads_somewhere(document: Path) -> None:
         assert not anchor or anchor in find_anchors(target), link
 
 
-def test_every_piece_of_python_compiles(document: Path) -> None:
+def test_every_python_block_compiles(document: Path) -> None:
     for code in find_blocks(document, "python"):
         compile(code, str(document), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
-def test_every_target_of_make_is_in_the_makefile(document: Path) -> None:
+def test_every_make_target_exists(document: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
-    assert {words[0] for words in called(document, "make")} <= targets
+    assert {words[0] for words in find_calls(document, "make")} <= targets
 
 
-def test_every_command_of_echoic_is_one(document: Path) -> None:
-    assert {words[0] for words in called(document, "echoic")} <= subcommands()
+def test_every_echoic_command_exists(document: Path) -> None:
+    assert {words[0] for words in find_calls(document, "echoic")} <= list_subcommands()
 
 
-def test_every_option_is_one_of_some_command(document: Path) -> None:
+def test_every_option_belongs_to_a_command(document: Path) -> None:
     named = {option for code in find_inline_code(document) for option in re.findall(r"^--[a-z-]+", code)}
-    assert named - OPTIONS_OF_OTHERS <= set(options(get_command(app)))
+    assert named - OPTIONS_OF_OTHERS <= set(list_options(get_command(app)))
 
 
-def test_the_looking_finds_what_there_is_to_find() -> None:
+def test_links_and_calls_are_found() -> None:
     readme = ROOT / "README.md"
-    assert ["run"] in called(readme, "make")
-    assert {"transcribe", "serve", "doctor"} <= {words[0] for words in called(readme, "echoic")}
+    assert ["run"] in find_calls(readme, "make")
+    assert {"transcribe", "serve", "doctor"} <= {words[0] for words in find_calls(readme, "echoic")}
     assert "docs/protocol.md" in find_file_links(readme)
     assert "2-audio" in find_anchors(ROOT / "docs" / "protocol.md")
 
 
-def test_every_document_can_be_reached_from_the_index() -> None:
+def test_the_index_links_to_every_document() -> None:
     index = ROOT / "docs" / "index.md"
     there = {(index.parent / link).resolve() for link in find_file_links(index)}
     assert {path for path in (ROOT / "docs").glob("*.md") if path != index} <= there
 
 
-def test_the_table_of_events_names_what_the_server_logs() -> None:
+def test_the_table_of_events_is_complete() -> None:
     event = r"(?:stream|model|quota|keys|request|server)\.[a-z_]+"
     rows = re.findall(r"^\| (`.*?) \|", (ROOT / "docs/operations.md").read_text("utf-8"), re.MULTILINE)
     named = {name for row in rows for name in re.findall(rf"`({event})`", row)}

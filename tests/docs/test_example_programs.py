@@ -1,4 +1,4 @@
-"""The programs in ``examples`` do what they say, against a real server."""
+"""Runs the programs in ``examples`` with a real server."""
 
 from __future__ import annotations
 
@@ -29,21 +29,25 @@ FAKE_SOUNDDEVICE = ROOT / "tests" / "support" / "fake_sounddevice"
 RATE = 16_000
 
 
-#: Settings of a server whose Parakeet is the tiny one.
-TINY = {"scripted_engine": "no", "parakeet_onnx_dir": str(TINY_PARAKEET_FOLDER), "preload_model": "parakeet"}
+#: Settings of a server with the tiny Parakeet.
+TINY_PARAKEET_SETTINGS = {
+    "scripted_engine": "no",
+    "parakeet_onnx_dir": str(TINY_PARAKEET_FOLDER),
+    "preload_model": "parakeet",
+}
 
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    with ServerProcess(**TINY) as server:
+    with ServerProcess(**TINY_PARAKEET_SETTINGS) as server:
         yield server.address
 
 
-def example(name: str) -> Path:
+def find_example(name: str) -> Path:
     return ROOT / "examples" / f"{name}.py"
 
 
-def write(file: Path, channels: Sequence[NDArray[np.float32]]) -> Path:
+def write_wave(file: Path, channels: Sequence[NDArray[np.float32]]) -> Path:
     """Write channels as a 16-bit WAV file; the shorter ones are silent at their end."""
     samples = np.zeros((max(map(len, channels)), len(channels)), np.float32)
     for number, channel in enumerate(channels):
@@ -56,53 +60,53 @@ def write(file: Path, channels: Sequence[NDArray[np.float32]]) -> Path:
     return file
 
 
-def words(lines: str) -> list[str]:
-    """Return the words of captions without their times."""
+def list_words(lines: str) -> list[str]:
+    """Return the words of captions, without the times."""
     return re.sub(r"^ *[\d.]+ s  ", "", lines, flags=re.MULTILINE).split()
 
 
 @pytest.mark.parametrize("program", EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_says_how_it_is_called_if_it_is_called_wrongly(program: Path) -> None:
+def test_an_example_prints_its_usage_for_wrong_arguments(program: Path) -> None:
     done = run_program(program, *["a"] * 4) if program.stem != "batch" else run_program(program)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"Usage: python {program}")
 
 
 @pytest.mark.parametrize("program", EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_says_in_a_sentence_that_no_server_is_there(program: Path, tmp_path: Path) -> None:
-    nobody = "ws://127.0.0.1:1"
-    file = str(write(tmp_path / "call.wav", [np.zeros(RATE, np.float32)] * 2))
-    arguments = {"batch": [file], "microphone": [nobody]}.get(program.stem, [file, nobody])
-    done = run_program(program, *arguments, ECHOIC_URL=nobody)
+def test_an_example_reports_a_missing_server_in_a_line(program: Path, tmp_path: Path) -> None:
+    no_server = "ws://127.0.0.1:1"
+    file = str(write_wave(tmp_path / "call.wav", [np.zeros(RATE, np.float32)] * 2))
+    arguments = {"batch": [file], "microphone": [no_server]}.get(program.stem, [file, no_server])
+    done = run_program(program, *arguments, ECHOIC_URL=no_server)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
     assert "No echoic server answers at " in done.stderr
 
 
 @pytest.mark.parametrize("name", ["captions", "blocking"])
-def test_captions_of_a_file_are_its_words(address: str, tmp_path: Path, name: str) -> None:
+def test_captions_of_a_file_have_its_words(address: str, tmp_path: Path, name: str) -> None:
     samples, text = read_recordings()[3]
-    done = run_program(example(name), str(write(tmp_path / "talk.wav", [samples])), address)
+    done = run_program(find_example(name), str(write_wave(tmp_path / "talk.wav", [samples])), address)
     assert (done.returncode, done.stderr) == (0, "")
-    assert words(finals(done.stdout)) == text.split()
+    assert list_words(strip_partials(done.stdout)) == text.split()
 
 
 def test_the_agent_answers_each_turn(address: str, tmp_path: Path) -> None:
-    said = [read_recordings()[number] for number in (3, 4)]
+    recordings = [read_recordings()[number] for number in (3, 4)]
     pause = np.zeros(RATE, np.float32)
-    talk = np.concatenate([part for samples, _ in said for part in (samples, pause)])
-    done = run_program(example("voice_agent"), str(write(tmp_path / "talk.wav", [talk])), address)
+    talk = np.concatenate([part for samples, _ in recordings for part in (samples, pause)])
+    done = run_program(find_example("voice_agent"), str(write_wave(tmp_path / "talk.wav", [talk])), address)
     assert (done.returncode, done.stderr) == (0, "")
     turn = r"^user:  (.*)\nagent: You said (\d+) words\.  \[\d+ ms pause \+ \d+ ms\]$"
     turns = re.findall(turn, done.stdout, re.MULTILINE)
     assert len(turns) >= 2
-    assert " ".join(text for text, _ in turns) == " ".join(text for _, text in said)
+    assert " ".join(text for text, _ in turns) == " ".join(text for _, text in recordings)
 
 
 def test_a_call_is_merged_in_the_order_of_speech(address: str, tmp_path: Path) -> None:
     (first, asked), (second, answered) = read_recordings()[3], read_recordings()[4]
     silence = np.zeros(len(first) + RATE, np.float32)
-    file = write(tmp_path / "call.wav", [first, np.concatenate([silence, second])])
-    done = run_program(example("call"), str(file), address)
+    file = write_wave(tmp_path / "call.wav", [first, np.concatenate([silence, second])])
+    done = run_program(find_example("call"), str(file), address)
     assert (done.returncode, done.stderr) == (0, "")
     lines = re.findall(r"^ *[\d.]+ s  (\w+): (.*)$", done.stdout, re.MULTILINE)
     sides = [side for side, _ in lines]
@@ -111,57 +115,57 @@ def test_a_call_is_merged_in_the_order_of_speech(address: str, tmp_path: Path) -
         assert " ".join(part for name, part in lines if name == side) == text
 
 
-def test_what_is_no_call_is_told_in_a_sentence(address: str, tmp_path: Path) -> None:
-    mono, none = write(tmp_path / "mono.wav", [np.zeros(RATE, np.float32)]), tmp_path / "none.wav"
+def test_a_file_that_is_no_call_is_reported_in_a_line(address: str, tmp_path: Path) -> None:
+    mono, none = write_wave(tmp_path / "mono.wav", [np.zeros(RATE, np.float32)]), tmp_path / "none.wav"
     none.touch()
     for file in (mono, none):
-        done = run_program(example("call"), str(file), address)
+        done = run_program(find_example("call"), str(file), address)
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr == f"{file} is not a 16-bit WAV file with two channels.\n"
 
 
-def test_a_broken_file_stops_no_other_of_a_batch(address: str, tmp_path: Path) -> None:
+def test_a_broken_file_does_not_stop_a_batch(address: str, tmp_path: Path) -> None:
     texts = [read_recordings()[number][1] for number in range(4)]
-    files = [write(tmp_path / f"{number}.wav", [read_recordings()[number][0]]) for number in range(4)]
+    files = [write_wave(tmp_path / f"{number}.wav", [read_recordings()[number][0]]) for number in range(4)]
     broken = tmp_path / "broken.wav"
     broken.write_bytes(b"no sound")
-    done = run_program(example("batch"), *map(str, (broken, *files)), ECHOIC_URL=address)
+    done = run_program(find_example("batch"), *map(str, (broken, *files)), ECHOIC_URL=address)
     assert done.returncode == 1
     assert done.stderr == f"broken.wav: {broken} is not an audio or video file.\n"
     assert [Path(f"{file}.txt").read_text("utf-8").strip() for file in files] == texts
 
 
-def test_a_batch_waits_for_a_server_that_is_busy(tmp_path: Path) -> None:
-    files = [write(tmp_path / f"{number}.wav", [read_recordings()[number][0]]) for number in range(3)]
-    with ServerProcess(max_sessions="1", retry_after_seconds="1", **TINY) as server:
-        done = run_program(example("batch"), *map(str, files), ECHOIC_URL=server.address)
+def test_a_batch_waits_for_a_busy_server(tmp_path: Path) -> None:
+    files = [write_wave(tmp_path / f"{number}.wav", [read_recordings()[number][0]]) for number in range(3)]
+    with ServerProcess(max_sessions="1", retry_after_seconds="1", **TINY_PARAKEET_SETTINGS) as server:
+        done = run_program(find_example("batch"), *map(str, files), ECHOIC_URL=server.address)
     assert (done.returncode, done.stderr) == (0, "")
     assert all(Path(f"{file}.txt").is_file() for file in files)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is not sent that way there")
-def test_ctrl_c_ends_the_captions_of_the_microphone_with_all_that_was_heard(
+def test_ctrl_c_prints_all_captions_of_the_microphone(
     address: str, tmp_path: Path
 ) -> None:
     samples, text = read_recordings()[3]
     file = tmp_path / "spoken.f32"
     samples.astype("<f4").tofile(file)
     env = {"PYTHONPATH": f"{FAKE_SOUNDDEVICE}{os.pathsep}{ROOT / 'src'}", "FAKE_MICROPHONE": str(file)}
-    command = [sys.executable, str(example("microphone")), address]
+    command = [sys.executable, str(find_example("microphone")), address]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=env) as process:
         assert process.stdout is not None
-        heard = ""
-        while len(re.findall(r"\w+", finals(heard))) < len(text.split()) - 1:
+        output = ""
+        while len(re.findall(r"\w+", strip_partials(output))) < len(text.split()) - 1:
             line = process.stdout.readline()
             assert line, process.stderr
-            heard += line
+            output += line
         process.send_signal(signal.SIGINT)
         rest, err = process.communicate(timeout=WAIT_SECONDS)
     assert (process.returncode, err) == (0, "")
-    assert finals(heard + rest).split() == text.split()
+    assert strip_partials(output + rest).split() == text.split()
 
 
-def finals(shown: str) -> str:
-    """Return what stands when all that moved is gone."""
+def strip_partials(shown: str) -> str:
+    """Remove the partials that later text overwrote."""
     return re.sub(r"[\r\n]\[[^\r\n]*\x1b\[K", "", shown).replace("\x1b[K", "")

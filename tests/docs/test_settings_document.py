@@ -11,7 +11,7 @@ from echoic.server.settings.groups import SETTINGS
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-def test_the_document_is_what_is_generated() -> None:
+def test_the_document_is_up_to_date() -> None:
     text = (DOCS / "settings.md").read_text("utf-8")
     assert text == render_document(), "run: python -m echoic.server.settings.document > docs/settings.md"
 

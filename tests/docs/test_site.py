@@ -1,4 +1,4 @@
-"""The site of the documents: every link and picture is there, and nothing is asked of anybody else."""
+"""The site of the documents: links and pictures exist, and no page loads from another host."""
 
 from __future__ import annotations
 
@@ -22,19 +22,27 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-#: Those with wide tables, long lines of code and pictures.
-WIDE: Final = ("settings", "protocol", "benchmarks", "faults", "operations", "deploy", "architecture")
+#: Documents with wide tables, long lines of code or pictures.
+WIDE_DOCUMENTS: Final = (
+    "settings",
+    "protocol",
+    "benchmarks",
+    "faults",
+    "operations",
+    "deploy",
+    "architecture",
+)
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    """Serves files, and writes no line about it."""
+class SilentFileHandler(SimpleHTTPRequestHandler):
+    """Serves files without a log."""
 
     def log_message(self, *_: object) -> None:
         pass
 
 
 class Page(HTMLParser):
-    """What a page links to, loads, and can be led to."""
+    """The links, loads and ids of a page."""
 
     def __init__(self, file: Path) -> None:
         super().__init__()
@@ -61,11 +69,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "site"
 
 
-def pages(site: Path) -> dict[Path, Page]:
+def parse_pages(site: Path) -> dict[Path, Page]:
     return {file: Page(file) for file in sorted(site.rglob("*.html")) if file.name != "404.html"}
 
 
-def test_every_document_is_a_page_and_so_is_every_file_that_one_links_to(site: Path) -> None:
+def test_every_document_and_linked_file_has_a_page(site: Path) -> None:
     for document in DOCUMENTS:
         stem = to_relative_name(document).removesuffix(".md")
         assert (site / ("index" if stem == "README" else stem)).with_suffix(".html").exists(), document
@@ -76,8 +84,8 @@ def test_every_document_is_a_page_and_so_is_every_file_that_one_links_to(site: P
                 assert (site / f"{name}.html").exists(), name
 
 
-def test_every_link_leads_to_a_page_and_an_anchor_that_are_there(site: Path) -> None:
-    found = pages(site)
+def test_every_link_has_a_page_and_an_anchor(site: Path) -> None:
+    found = parse_pages(site)
     for file, page in found.items():
         for link in page.links:
             address = urlsplit(link)
@@ -88,8 +96,8 @@ def test_every_link_leads_to_a_page_and_an_anchor_that_are_there(site: Path) -> 
                 assert not address.fragment or unquote(address.fragment) in found[target].ids, (file, link)
 
 
-def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
-    for file, page in pages(site).items():
+def test_no_page_loads_from_another_host(site: Path) -> None:
+    for file, page in parse_pages(site).items():
         for load in page.loads:
             address = urlsplit(load)
             assert not address.netloc, (file, load)
@@ -98,7 +106,7 @@ def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
         assert not re.search(r"(?:url\(|@import )[\"']?(?:https?:)?//", sheet.read_text("utf-8")), sheet
 
 
-def test_the_search_knows_every_document(site: Path) -> None:
+def test_the_search_index_has_every_document(site: Path) -> None:
     items = json.loads((site / "search.json").read_text("utf-8"))["items"]
     places = {item["location"].partition("#")[0] for item in items}
     assert {"docs/protocol.html", "docs/quickstart.html", "SECURITY.html"} <= places
@@ -106,7 +114,7 @@ def test_the_search_knows_every_document(site: Path) -> None:
 
 @pytest.fixture(scope="module")
 def address(site: Path) -> Iterator[str]:
-    handler = partial(Quiet, directory=str(site))
+    handler = partial(SilentFileHandler, directory=str(site))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -117,18 +125,16 @@ def address(site: Path) -> Iterator[str]:
 
 @needs_chromium
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_in_a_browser_it_fits_a_phone_finds_words_and_asks_nobody_else(
-    address: str, scheme: str
-) -> None:
+async def test_pages_fit_a_phone_and_the_search_finds_words(address: str, scheme: str) -> None:
     phone = {"width": 390, "height": 844}
     async with open_page(address, microphone=False, options={}, color_scheme=scheme, viewport=phone) as visit:
-        for name in WIDE:
+        for name in WIDE_DOCUMENTS:
             await visit.page.goto(f"{address}docs/{name}.html")
             assert await visit.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
         ink = await visit.page.evaluate("getComputedStyle(document.body).color.match(/\\d+/g)[0]")
         assert (int(ink) > 127) == (scheme == "dark")
         await visit.page.set_viewport_size({"width": 1280, "height": 800})
-        await visit.page.wait_for_load_state("networkidle")  # the words to look among are there
+        await visit.page.wait_for_load_state("networkidle")  # the search index is loaded
         await visit.page.click(".md-search__button")
         await visit.page.get_by_role("combobox").fill("max_backlog_seconds")
         await visit.page.get_by_role("option").first.wait_for()
