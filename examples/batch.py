@@ -15,7 +15,7 @@ SERVER = os.environ.get("ECHOIC_URL", "ws://127.0.0.1:8000")
 #: Concurrent streams: no more than your tier allows.
 MAX_STREAMS = 3
 #: Seconds for which a busy server is retried, as often as it advises.
-PATIENCE = 600.0
+RETRY_SECONDS = 600.0
 
 
 async def transcribe_to_file(file: Path, slots: asyncio.Semaphore) -> bool:
@@ -23,7 +23,7 @@ async def transcribe_to_file(file: Path, slots: asyncio.Semaphore) -> bool:
     text = file.with_name(f"{file.name}.txt")
     try:
         async with slots:
-            finals = await transcribe(SERVER, file, patience=PATIENCE)
+            finals = await transcribe(SERVER, file, retry_seconds=RETRY_SECONDS)
         text.write_text(render(finals, "txt"), "utf-8")
     except (ServerError, UnreadableAudio, OSError) as error:
         print(f"{file.name}: {error}", file=sys.stderr)

@@ -40,7 +40,7 @@ async def main(file: Path, server: str) -> None:
     """Print the words of both sides in the order of time."""
     samples, rate = read_stereo(file)
     streams = [
-        transcribe(server, [channel], sample_rate=rate, word_timestamps=True, patience=60.0)
+        transcribe(server, [channel], sample_rate=rate, word_timestamps=True, retry_seconds=60.0)
         for channel in samples.T
     ]
     transcripts = zip(SIDES, await asyncio.gather(*streams), strict=True)

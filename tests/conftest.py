@@ -21,7 +21,7 @@ pytest_plugins = [
 settings.register_profile("shared-machine", deadline=None)
 settings.load_profile("shared-machine")
 
-# Models that whoever runs the tests has fetched are not the tests' business.
+# Tests do not use the models that the developer has downloaded.
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="echoic-tests-")
 atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
@@ -35,6 +35,6 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_collection_finish() -> None:
-    """Take away what is set for a server of whoever runs the tests; what names recordings was read."""
+    """Remove the developer's own settings of a server; the variable that names recordings was read before."""
     for name in [name for name in os.environ if name.startswith("ECHOIC_")]:
         del os.environ[name]

@@ -77,7 +77,7 @@ async def _cut_soon(proxy: CuttableProxy, cuts: random.Random, *, immediately: b
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_random_cuts_change_no_final(address: str, seed: int) -> None:
-    rng = random.Random(seed)  # a test's choices  # noqa: S311  # the same audio each time
+    rng = random.Random(seed)  # noqa: S311  # reproducible, not a secret
     audio = draw_words([(rng.choice(WORDS), rng.uniform(0.2, 0.6)) for _ in range(80)])
     finals, transcript, _ = await stream_with_cuts(address, audio, "scripted")
     assert len(finals) > 10

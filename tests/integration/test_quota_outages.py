@@ -31,15 +31,15 @@ def server() -> Iterator[ValkeyServer]:
 
 
 @pytest.fixture
-def patience() -> float:
+def timeout_seconds() -> float:
     """The timeout of the store, in seconds."""
     return WAIT_SECONDS
 
 
 @pytest.fixture
-async def store(server: ValkeyServer, patience: float) -> AsyncIterator[RedisQuotaStore]:
+async def store(server: ValkeyServer, timeout_seconds: float) -> AsyncIterator[RedisQuotaStore]:
     store: RedisQuotaStore = pytest.importorskip("echoic.quotas.redis").RedisQuotaStore(
-        server.url, patience=patience
+        server.url, timeout_seconds=timeout_seconds
     )
     yield store
     await store.close()
@@ -162,7 +162,7 @@ async def test_every_sample_is_charged_once_whenever_the_store_dies(
     assert (await store.read_usage("bob")).active_streams == 0
 
 
-@pytest.mark.parametrize("patience", [0.2])
+@pytest.mark.parametrize("timeout_seconds", [0.2])
 async def test_a_silent_store_delays_no_audio(
     ledger: QuotaLedger, store: RedisQuotaStore, server: ValkeyServer
 ) -> None:

@@ -36,7 +36,7 @@ url, prefix, frame, streams = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sy
 tiers = Tiers().with_overrides({"small": {"daily_minutes": 1, "concurrent_streams": streams}})
 
 async def main():
-    store = RedisQuotaStore(url, prefix=prefix, patience=20.0)
+    store = RedisQuotaStore(url, prefix=prefix, timeout_seconds=20.0)
     ledger = QuotaLedger(store, QuotaPolicy(tiers))
     sys.stdout.write("ready\\n"); sys.stdout.flush()
     sys.stdin.readline()

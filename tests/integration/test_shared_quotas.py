@@ -147,7 +147,7 @@ async def test_every_end_of_a_stream_releases_and_charges(
                 await receive_until_close(socket)
             case "fault":
                 (connection,) = app.state.context.services.streams._open_streams  # noqa: SLF001  # the fault
-                connection._fail_stream(RuntimeError())  # noqa: SLF001  # the same
+                connection._fail_stream(RuntimeError())  # noqa: SLF001  # no client can cause this failure
                 await receive_until_close(socket)
             case "drain":
                 await app.state.context.services.streams.drain(20)

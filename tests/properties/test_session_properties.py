@@ -406,5 +406,5 @@ def test_an_hour_of_audio_is_processed_in_constant_memory(
         heard += len(message)
         pipeline = play.session._pipeline  # noqa: SLF001  # what it holds is seen nowhere else
         assert pipeline
-        longest = max(longest, pipeline._buffer.nbytes)  # noqa: SLF001  # the same
+        longest = max(longest, pipeline._buffer.nbytes)  # noqa: SLF001  # memory is not visible from outside
     assert longest < 60 * rate * 4

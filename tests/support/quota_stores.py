@@ -39,7 +39,9 @@ def fresh(request: pytest.FixtureRequest) -> MakeStore:
         return MemoryQuotaStore
     server: ValkeyServer = request.getfixturevalue("valkey")
     redis = pytest.importorskip("echoic.quotas.redis")
-    return lambda: redis.RedisQuotaStore(server.url, prefix=f"test{next(_numbers)}:", patience=WAIT_SECONDS)
+    return lambda: redis.RedisQuotaStore(
+        server.url, prefix=f"test{next(_numbers)}:", timeout_seconds=WAIT_SECONDS
+    )
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ def join_tokens(tokens: tuple[Token, ...]) -> str:
 
 def write_nemo_file(folder: Path) -> Path:
     """Write the model as NeMo saves it (needs torch) and return the file."""
-    import torch  # not installed everywhere  # noqa: PLC0415  # only where the shapes are built
+    import torch  # noqa: PLC0415  # optional package, slow to import
 
     folder.mkdir(parents=True, exist_ok=True)
     packed = io.BytesIO()
@@ -121,7 +121,7 @@ def _convert_lstm_part(name: str, value: NDArray[np.float32]) -> dict[str, NDArr
 
 def write_ctc_folder(folder: Path) -> Path:
     """Write an ONNX export of the CTC head and its encoder into ``folder`` (needs onnx) and return that."""
-    import onnx  # not installed everywhere  # noqa: PLC0415  # only where the shapes are built
+    import onnx  # noqa: PLC0415  # optional package, slow to import
 
     model = onnx.load(TINY_PARAKEET_FOLDER / "encoder-model.fp16.onnx")
     graph, node = model.graph, onnx.helper.make_node

@@ -49,7 +49,7 @@ def measure(*, quick: bool) -> None:
     from web.page import CHROMIUM  # noqa: PLC0415  # tests are on the path only when benchmarks run
 
     if quick or CHROMIUM is None:
-        print("  Skipped: it installs everything anew, and wants a Chromium.")
+        print("  Skipped: it installs everything again and needs Chromium.")
         return
     steps = StepTimer()
     with tempfile.TemporaryDirectory() as folder:

@@ -102,7 +102,7 @@ def _decode_tokens(decoder: TokenDecoder, frames: Sequence[NDArray[np.float32]])
 
 def _load_onnx_asr(form: Path) -> Callable[[Sequence[NDArray[np.float32]]], list[list[int]]]:
     import onnx_asr  # noqa: PLC0415  # only for this comparison
-    import onnxruntime as ort  # noqa: PLC0415  # the same
+    import onnxruntime as ort  # noqa: PLC0415  # slow to import
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
@@ -116,7 +116,7 @@ def _load_onnx_asr(form: Path) -> Callable[[Sequence[NDArray[np.float32]]], list
         return [
             list(answer[0])
             for lane in frames
-            for answer in model._decoding(lane[None], np.array([len(lane)]))  # noqa: SLF001  # the same
+            for answer in model._decoding(lane[None], np.array([len(lane)]))  # noqa: SLF001  # the reference has no public decoder
         ]
 
     return decoded

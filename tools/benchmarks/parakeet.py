@@ -136,7 +136,7 @@ def _score_streamed(
 
 
 def _build_recording(seed: int) -> LongRecording:
-    chance = random.Random(seed)  # noqa: S311  # the same recordings each time
+    chance = random.Random(seed)  # noqa: S311  # reproducible, not a secret
     parts: list[NDArray[np.float32]] = []
     passages: list[ReferenceUtterance] = []
     now = 0.0

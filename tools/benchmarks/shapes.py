@@ -79,8 +79,8 @@ def _load_audio(file: Path | None) -> NDArray[np.float32]:
 
 
 def _build_model(shape: BenchmarkShape, folder: Path, audio: NDArray[np.float32]) -> None:
-    import torch  # noqa: PLC0415  # only where the shapes are built
-    from nemo.collections.asr.modules.rnnt import RNNTDecoderJoint  # noqa: PLC0415  # the same
+    import torch  # noqa: PLC0415  # optional package, slow to import
+    from nemo.collections.asr.modules.rnnt import RNNTDecoderJoint  # noqa: PLC0415  # optional package, slow to import
 
     torch.manual_seed(0)
     torch.set_num_threads(1)
@@ -109,7 +109,7 @@ def _build_model(shape: BenchmarkShape, folder: Path, audio: NDArray[np.float32]
 
 
 def _build_modules(shape: BenchmarkShape) -> tuple[Any, Any, Any]:
-    from nemo.collections.asr.modules import (  # noqa: PLC0415  # only where the shapes are built
+    from nemo.collections.asr.modules import (  # noqa: PLC0415  # optional package, slow to import
         ConformerEncoder,
         RNNTDecoder,
         RNNTJoint,
@@ -159,7 +159,7 @@ def _center_joint(
     The output of a random encoder differs little from frame to frame. So the joint network is made blind to
     the mean of all frames and sensitive to the rest.
     """
-    import torch  # noqa: PLC0415  # only where the shapes are built
+    import torch  # noqa: PLC0415  # optional package, slow to import
 
     from echoic.engines.parakeet.features import LogMelExtractor  # noqa: PLC0415  # on the path since ``main``
 
@@ -202,7 +202,7 @@ def _build_correlated_frames(width: int) -> NDArray[np.float32]:
 
 def _count_tokens(decoder: Any, joint: Any, frames: Any, blank: int) -> int:  # noqa: ANN401  # torch's
     """Return the number of tokens that greedy decoding emits."""
-    import torch  # noqa: PLC0415  # only where the shapes are built
+    import torch  # noqa: PLC0415  # optional package, slow to import
 
     place, count, here = 0, 0, 0
     predicted, state = decoder.predict(None, None, add_sos=False, batch_size=1)
@@ -233,7 +233,7 @@ def _write_vocabulary(shape: BenchmarkShape, folder: Path) -> None:
 
 def _gather_weights(file: Path) -> None:
     """Merge the weights that the export scattered over hundreds of files into one."""
-    import onnx  # noqa: PLC0415  # only where the shapes are built
+    import onnx  # noqa: PLC0415  # optional package, slow to import
 
     lean = onnx.load(file, load_external_data=False)
     inside = [one.t for node in lean.graph.node for one in node.attribute if one.HasField("t")]
@@ -258,8 +258,8 @@ def _write_stub(shape: BenchmarkShape, file: Path, frames: NDArray[np.float32]) 
 
     The offset depends only on the input's length, so the frames are the same for all feature extractors.
     """
-    import onnx  # noqa: PLC0415  # only where the shapes are built
-    from onnx import TensorProto, helper, numpy_helper  # noqa: PLC0415  # the same
+    import onnx  # noqa: PLC0415  # optional package, slow to import
+    from onnx import TensorProto, helper, numpy_helper  # noqa: PLC0415  # optional package, slow to import
 
     constants: dict[str, NDArray[Any]] = {
         "seven": np.array(7, np.int64),
@@ -306,7 +306,7 @@ def _write_stub(shape: BenchmarkShape, file: Path, frames: NDArray[np.float32]) 
 
 def _write_sherpa_encoder(shape: BenchmarkShape, folder: Path) -> None:
     """Write a copy of the stub with the metadata that sherpa-onnx reads from the encoder."""
-    import onnx  # noqa: PLC0415  # only where the shapes are built
+    import onnx  # noqa: PLC0415  # optional package, slow to import
 
     facts = {
         "vocab_size": shape.pieces,

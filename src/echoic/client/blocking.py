@@ -198,7 +198,9 @@ def _close_resources(portal: BlockingPortal, resources: ExitStack, process_id: i
         portal.stop().send(None)
 
 
-def connect(url: str, *, key: str | None = None, patience: float = 0.0, **config: object) -> BlockingStream:
+def connect(
+    url: str, *, key: str | None = None, retry_seconds: float = 0.0, **config: object
+) -> BlockingStream:
     """Open a stream, configured and ready for samples; the arguments are those of ``echoic.client.connect``.
 
     Raises:
@@ -207,7 +209,7 @@ def connect(url: str, *, key: str | None = None, patience: float = 0.0, **config
     """
     with ExitStack() as resources:
         portal = resources.enter_context(start_blocking_portal("asyncio", name="echoic client"))
-        opened = connector.connect(url, key=key, patience=patience, **config)
+        opened = connector.connect(url, key=key, retry_seconds=retry_seconds, **config)
         stream = resources.enter_context(portal.wrap_async_context_manager(opened))
         return BlockingStream(stream, portal, resources.pop_all())
 
@@ -217,7 +219,7 @@ def transcribe(
     audio: Path | str | BinaryIO | NDArray[Any] | Iterable[NDArray[Any]],
     *,
     key: str | None = None,
-    patience: float = 0.0,
+    retry_seconds: float = 0.0,
     **config: object,
 ) -> list[Final]:
     """Send a recording as fast as the server accepts it and return the finals.
@@ -226,14 +228,14 @@ def transcribe(
         url: As for ``connect``.
         audio: A file, an array of samples, or several arrays in order.
         key: The key.
-        patience: As for ``connect``.
+        retry_seconds: As for ``connect``.
         **config: Keys of the ``config`` frame.
 
     Raises:
         ServerError: As ``connect``, or the stream ended early.
         UnreadableAudio: The file cannot be opened, or nothing of it can be decoded.
     """
-    with connect(url, key=key, patience=patience, **{"enable_partial": False, **config}) as stream:
+    with connect(url, key=key, retry_seconds=retry_seconds, **{"enable_partial": False, **config}) as stream:
         if connector.is_file(audio):
             stream.send_file(audio)
         else:

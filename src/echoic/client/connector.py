@@ -42,7 +42,7 @@ _BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 400, 401, 403, 404
 
 @asynccontextmanager
 async def connect(
-    url: str, *, key: str | None = None, patience: float = 0.0, **config: object
+    url: str, *, key: str | None = None, retry_seconds: float = 0.0, **config: object
 ) -> AsyncIterator[Stream]:
     """Open a stream, configured and ready for samples; leaving the block closes it.
 
@@ -53,8 +53,8 @@ async def connect(
         url: The server, ``ws://host:port`` or any other form that ``resolve_stream_url`` accepts; without a
             path, the unified endpoint.
         key: The key, sent as ``Authorization: Bearer`` and never logged. White space around it is removed.
-        patience: Seconds for which connecting is retried, as often as the server advises, while it is busy
-            or the key has its maximum of streams; 0: no retry.
+        retry_seconds: Seconds for which connecting is retried, as often as the server advises, while the
+            server is busy or the key has its maximum number of streams. 0 means no retry.
         **config: Keys of the protocol's ``config`` frame, e.g. ``sample_rate=48000, language="en"``.
 
     Yields:
@@ -74,7 +74,7 @@ async def connect(
     async def reopen() -> ClientConnection:
         return await _open_connection(url, sent)
 
-    stream = await _open_stream(reopen, {"resumable": True, **config}, patience)
+    stream = await _open_stream(reopen, {"resumable": True, **config}, retry_seconds)
     try:
         yield stream
     finally:
@@ -86,7 +86,7 @@ async def transcribe(
     audio: Path | str | BinaryIO | NDArray[Any] | Iterable[NDArray[Any]] | AsyncIterable[NDArray[Any]],
     *,
     key: str | None = None,
-    patience: float = 0.0,
+    retry_seconds: float = 0.0,
     **config: object,
 ) -> list[Final]:
     """Send a recording as fast as the server accepts it and return the finals.
@@ -96,14 +96,16 @@ async def transcribe(
         audio: A file as for ``Stream.send_file``, an array of samples as for ``Stream.send``, or several,
             in order.
         key: The key.
-        patience: As for ``connect``.
+        retry_seconds: As for ``connect``.
         **config: Keys of the ``config`` frame.
 
     Raises:
         ServerError: As ``connect``, or the stream ended early.
         UnreadableAudio: As ``Stream.send_file``.
     """
-    async with connect(url, key=key, patience=patience, **{"enable_partial": False, **config}) as stream:
+    async with connect(
+        url, key=key, retry_seconds=retry_seconds, **{"enable_partial": False, **config}
+    ) as stream:
         if is_file(audio):
             await stream.send_file(audio)
         elif isinstance(audio, AsyncIterable):

@@ -271,7 +271,7 @@ async def _stream_recording(
 ) -> StreamResult:
     result = StreamResult()
     config = _build_stream_config(eval_config, entry)
-    async with connect(address, key=eval_config.api_key, patience=0.0, **config) as stream:
+    async with connect(address, key=eval_config.api_key, retry_seconds=0.0, **config) as stream:
         began = time.perf_counter()
         sending = asyncio.create_task(_send_audio(stream, audio, real_time=eval_config.real_time))
         try:

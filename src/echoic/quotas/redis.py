@@ -132,18 +132,20 @@ class RedisQuotaStore:
     Args:
         url: The server's URL: ``redis://``, ``rediss://`` or ``unix://``.
         prefix: The prefix of all keys.
-        patience: The timeout of connecting and of each answer, in seconds.
+        timeout_seconds: The timeout of connecting and of each answer, in seconds.
     """
 
-    def __init__(self, url: str, prefix: str = "echoic:quota:", patience: float = _TIMEOUT_SECONDS) -> None:
+    def __init__(
+        self, url: str, prefix: str = "echoic:quota:", timeout_seconds: float = _TIMEOUT_SECONDS
+    ) -> None:
         self._prefix = prefix
         self._client = Redis.from_pool(
             BlockingConnectionPool.from_url(
                 url,
                 max_connections=_MAX_CONNECTIONS,
                 timeout=_POOL_TIMEOUT_SECONDS,
-                socket_timeout=patience,
-                socket_connect_timeout=patience,
+                socket_timeout=timeout_seconds,
+                socket_connect_timeout=timeout_seconds,
                 retry=Retry(NoBackoff(), _MAX_RETRIES),
             )
         )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
-#: Made by whoever asks, or by the exporter of the process, which reports less on some systems.
+#: Series that Prometheus itself adds, or the exporter of the process, which reports less on some systems.
 NOT_OURS = {"up", "process_resident_memory_bytes", "process_cpu_seconds_total"}
 NAME = re.compile(r"(?<![\w$\"])[a-z][a-z0-9]*(?:_[a-z0-9]+)+\b(?!\s*\()|\bup\b")
 MATCHER = re.compile(r"\b(\w+)(?:=~|!~|!=|=)\"([^\"]*)\"")

@@ -84,7 +84,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("sortformer") / "tiny.nemo"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what NeMo's own libraries will no longer do
-        from nemo.collections.asr.models import SortformerEncLabelModel  # inside, for that  # noqa: PLC0415  # the same
+        from nemo.collections.asr.models import SortformerEncLabelModel  # noqa: PLC0415  # optional package, warns when imported
 
         SortformerEncLabelModel(cfg=OmegaConf.create(CONFIG), trainer=None).save_to(str(place))
     return place

@@ -74,7 +74,7 @@ async def test_clients_at_100_times_real_time_lose_no_word() -> None:
 
 
 async def flood(address: str) -> None:
-    """Flood a server and speak beside; however busy it is, nobody waits until the floods are over."""
+    """Flood a server while a live stream speaks, which gets its results before the floods are over."""
     long = draw_words(WORDS * 60)  # two minutes, sent as fast as the socket takes it
     unbroken = await stream_audio(f"ws://{address}", long, enable_partial=False)
     began = time.monotonic()

@@ -113,9 +113,9 @@ async def test_the_lookup_of_a_missing_key_returns_one_row_too(filed: KeyDatabas
     await filed.find_key(new.id)
     await filed.find_key("ffffffffffff")
     with closing(sqlite3.connect(file)) as database:
-        found, nobody = (database.execute(*asked).fetchall() for asked in statements)
-    assert [len(found), len(nobody)] == [1, 1]
-    assert list(map(type, nobody[0][2:6])) == list(map(type, found[0][2:6]))
+        found, missing = (database.execute(*asked).fetchall() for asked in statements)
+    assert [len(found), len(missing)] == [1, 1]
+    assert list(map(type, missing[0][2:6])) == list(map(type, found[0][2:6]))
 
 
 async def test_the_database_contains_no_secret(filed: KeyDatabase, file: Path) -> None:

@@ -187,20 +187,20 @@ def build_busy_server(
 
 async def test_a_busy_server_is_retried_as_often_as_it_advises() -> None:
     attempts, handle = build_busy_server(*[{"code": "server_busy", "retry_after": 0.05}] * 2)
-    async with serve_connections(handle) as url, connect(url, patience=20) as stream:
+    async with serve_connections(handle) as url, connect(url, retry_seconds=20) as stream:
         assert stream.configured.model == "parakeet"
     assert len(attempts) == 3
     assert all(later - earlier >= 0.05 for earlier, later in pairwise(attempts))
 
 
-async def test_patience_waits_for_another_stream_of_the_key(
+async def test_retrying_waits_for_another_stream_of_the_key(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(connector, "_STREAM_LIMIT_PAUSE", 0.01)
     attempts, handle = build_busy_server(
         {"code": "quota_exceeded", "quota": "concurrent_streams", "limit": 1, "used": 1}
     )
-    async with serve_connections(handle) as url, connect(url, patience=20) as stream:
+    async with serve_connections(handle) as url, connect(url, retry_seconds=20) as stream:
         assert stream.configured.model == "parakeet"
     assert len(attempts) == 2
 
@@ -214,7 +214,7 @@ async def test_a_key_with_control_characters_is_refused(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("refusal", "patience"),
+    ("refusal", "retry_seconds"),
     [
         ({"code": "quota_exceeded", "quota": "concurrent_streams"}, 0.0),
         ({"code": "quota_exceeded", "quota": "daily_minutes"}, 60.0),
@@ -225,12 +225,12 @@ async def test_a_key_with_control_characters_is_refused(key: str) -> None:
     ],
 )
 async def test_a_refusal_that_a_retry_cannot_help_is_raised(
-    refusal: dict[str, object], patience: float
+    refusal: dict[str, object], retry_seconds: float
 ) -> None:
     attempts, handle = build_busy_server(refusal)
     async with serve_connections(handle) as url:
         with pytest.raises(ServerError) as caught:
-            async with connect(url, patience=patience):
+            async with connect(url, retry_seconds=retry_seconds):
                 pass
     assert (caught.value.code, caught.value.close_code) == (refusal["code"], 1013)
     assert caught.value.detail.get("retry_after") == refusal.get("retry_after")

@@ -153,11 +153,11 @@ async def test_without_keys_the_limits_are_those_of_local_users(start_app: Start
 async def test_limits_need_the_key(start_app: StartApp) -> None:
     app = await start_app(api_key="right")
     async with open_client(app) as client:
-        nobody = await client.get(f"{API}/limits")
+        anonymous = await client.get(f"{API}/limits")
         wrong = await client.get(f"{API}/limits", headers={"x-api-key": "wrong"})
         right = await client.get(f"{API}/limits", headers={"authorization": "Bearer right"})
-    assert (nobody.status_code, wrong.status_code) == (401, 401)
-    assert nobody.json()["code"] == "unauthorized"
+    assert (anonymous.status_code, wrong.status_code) == (401, 401)
+    assert anonymous.json()["code"] == "unauthorized"
     assert right.json()["tier"] == "premium"
 
 

@@ -8,7 +8,7 @@ const CONFIGURED = { type: "status", state: "configured", sample_rate: 16000, ch
 const final = (id, start, end, more = {}) => ({ type: "final", text: `word ${id}`, segment_id: id, segment_start: start, segment_end: end, ...more });
 
 /** Run a scripted server after its config was answered; return the frames of a stream and its failure. */
-async function runServer(play, { greets = true, patience = 0 } = {}) {
+async function runServer(play, { greets = true, retrySeconds = 0 } = {}) {
   const server = new WebSocketServer({ port: 0, host: "127.0.0.1" });
   await new Promise((resolve) => server.on("listening", resolve));
   server.on("connection", (socket) => {
@@ -20,7 +20,7 @@ async function runServer(play, { greets = true, patience = 0 } = {}) {
   });
   const frames = [];
   try {
-    const stream = await connect(`ws://127.0.0.1:${server.address().port}/`, { WebSocket, patience });
+    const stream = await connect(`ws://127.0.0.1:${server.address().port}/`, { WebSocket, retrySeconds });
     for (let second = 0; second < 3; second++) stream.send(new Float32Array(16000)).catch(() => {});
     for await (const frame of stream) frames.push(frame);
     return { frames, stream };
@@ -119,7 +119,7 @@ for (const code of [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 
 test("retries back off and end if connections are lost at once", async () => {
   let count = 0;
   const hangUp = (_, socket) => count++ < 1000 && socket.close(1011);
-  const { failure } = await runServer(hangUp, { patience: 1 });
+  const { failure } = await runServer(hangUp, { retrySeconds: 1 });
   assert.equal(failure.code, "unreachable");
   assert.ok(count > 2 && count < 10, `${count} connections`);
 });

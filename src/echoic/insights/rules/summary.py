@@ -29,7 +29,7 @@ _MIN_CANDIDATES: Final = 3
 _LENGTH_EXPONENT: Final = 0.6
 #: The weight of a word that occurs once; each doubling of its count adds one.
 _SINGLE_USE_WEIGHT: Final = 0.15
-#: Openings of sentences that depend on the one before or address somebody (English).
+#: Openings of sentences that depend on the one before or address a person (English).
 _DEPENDENT_OPENINGS: Final = re.compile(
     r"^(?:now )?"
     r"(?:(?:it|that|this|these|those|he|she|they|which|because|and|but|or|there|yeah|yes|no|exactly|right"

@@ -15,7 +15,7 @@ import { AudioSourceError, canOpenTab, listMicrophones, openMicrophone, openTab,
 import { Transcript } from "./transcript.js";
 
 // Milliseconds.
-const STOP_PATIENCE = 3000; // after which stopping without the last words is offered
+const STOP_TIMEOUT = 3000; // after which stopping without the last words is offered
 const CONFIRM_TIMEOUT = 4000; // within which a second press clears
 /** Warnings that are not shown if the user left the model to the server. */
 const EXPECTED_WARNINGS = new Set(["model_fallback", "word_timestamps_unavailable"]);
@@ -175,7 +175,7 @@ async function stop(why = "") {
   const attempt = attempts;
   setPhase("stopping");
   showStatus("Waiting for the last words…");
-  setTimeout(() => attempt === attempts && offerToSkipWaiting(), STOP_PATIENCE);
+  setTimeout(() => attempt === attempts && offerToSkipWaiting(), STOP_TIMEOUT);
   try {
     await live?.stop();
     await recording?.stop();

@@ -18,7 +18,7 @@ import { SessionReplay } from "./replay.js";
  * @typedef {object} Options
  * @property {string} [key] The server's key, if it needs one.
  * @property {Record<string, any>} [config] Keys of the protocol's `config`.
- * @property {number} [patience] Seconds for which a lost connection is retried (60).
+ * @property {number} [retrySeconds] Seconds for which a lost connection is retried (60).
  * @property {any} [WebSocket] The class, where there is no global one.
  */
 
@@ -81,12 +81,12 @@ export async function connect(address, options = {}) {
 /** An open stream, made by `connect`. Iterate it for the server's frames; it throws a StreamError if it ends badly. */
 export class Stream {
   /** @param {string | URL} address @param {Options} options */
-  constructor(address, { key = "", config = {}, patience = 60, WebSocket = globalThis.WebSocket }) {
+  constructor(address, { key = "", config = {}, retrySeconds = 60, WebSocket = globalThis.WebSocket }) {
     this._address = new URL(address);
     this._address.protocol = this._address.protocol.replace("http", "ws");
     if (this._address.pathname === "/") this._address.pathname = STREAM_PATH;
     this._key = key;
-    this._patience = patience * 1000;
+    this._retryMilliseconds = retrySeconds * 1000;
     this._WebSocket = WebSocket;
     /** `open`, `lost` or `ended`. @type {string} */
     this.state = "lost";
@@ -355,7 +355,7 @@ export class Stream {
     this.state = "lost";
     this._deliver({ type: "connection", state: "lost" });
     if (performance.now() - this._lastFrameAt > MAX_RETRY) this._retryPause = 0;
-    if (!this._retryPause) this._retryDeadline = performance.now() + this._patience;
+    if (!this._retryPause) this._retryDeadline = performance.now() + this._retryMilliseconds;
     let failure = new StreamError("unreachable", "The server does not answer.");
     while (this.state === "lost") {
       if (this._retryPause && performance.now() > this._retryDeadline) return this._finish(failure);

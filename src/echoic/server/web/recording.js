@@ -3,7 +3,7 @@
 import { LatencyMeter } from "./latency.js";
 import { connect } from "./echoic.js";
 
-const PATIENCE = 600; // seconds for which sound is kept while the server is away
+const RETRY_SECONDS = 600; // seconds for which sound is kept while the server is away
 const FILE_CHUNK_SECONDS = 0.5;
 const RECONNECTED = new Set(["resumed", "anew"]);
 
@@ -24,7 +24,7 @@ export class Recording {
     /** @type {import("./echoic.js").Stream | null} */
     this.stream = null;
     this.isOver = false;
-    const options = { key, config: { ...config, audio_format: "s16le" }, patience: PATIENCE };
+    const options = { key, config: { ...config, audio_format: "s16le" }, retrySeconds: RETRY_SECONDS };
     /** Resolves when the stream is open. */
     this.ready = connect(address, options).then((stream) => this._start(stream));
     /** Resolves when the recording has ended; rejects with a StreamError. */

@@ -94,7 +94,7 @@ def test_windows_of_similar_length_share_one_encoder_call(
         sizes.append(len(features.frame_counts))
         return encode(features)
 
-    monkeypatch.setattr(engine._encoder, "encode", count_windows)  # noqa: SLF001  # the same
+    monkeypatch.setattr(engine._encoder, "encode", count_windows)  # noqa: SLF001  # counts calls of the encoder
     assert [one.committed for one in engine.decode(windows)] == alone
     assert sizes == [3]
 
@@ -111,7 +111,7 @@ def test_an_encoder_call_gets_at_most_a_minute_of_audio(
         sizes.append(len(features.frame_counts))
         return encode(features)
 
-    monkeypatch.setattr(engine._encoder, "encode", count_windows)  # noqa: SLF001  # the same
+    monkeypatch.setattr(engine._encoder, "encode", count_windows)  # noqa: SLF001  # counts calls of the encoder
     assert [one.committed for one in engine.decode(windows)] == [alone] * 5
     assert sizes == [2, 2, 1]
 

@@ -36,7 +36,7 @@ def sessions(tmp_path_factory: pytest.TempPathFactory) -> SplitSessions:
 def engine(sessions: SplitSessions) -> ParakeetOnnx:
     engine = ParakeetOnnx(TINY_PARAKEET_FOLDER)
     blank = len(engine._pieces)  # noqa: SLF001  # the decoder is replaced, which no option does
-    engine._decoder = SplitTransducer(sessions, blank, lookahead=2, max_symbols=10)  # noqa: SLF001  # the same
+    engine._decoder = SplitTransducer(sessions, blank, lookahead=2, max_symbols=10)  # noqa: SLF001  # replaces the decoder
     return engine
 
 
