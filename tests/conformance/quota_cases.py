@@ -29,14 +29,14 @@ ONE_STREAM = {"local": {"concurrent_streams": 1}}
 LITTLE = {"local": {"daily_minutes": 0.05}}
 
 
-async def refused(stream: ClientStream, quota: str) -> Json:
+async def check_refused(stream: ClientStream, quota: str) -> Json:
     error = await stream.receive()
     assert (error["type"], error["code"], error.get("quota")) == ("error", "quota_exceeded", quota), error
     assert await stream.receive() == {"type": "close", "code": 4003}
     return error
 
 
-async def standing(server: ConformanceServer) -> Json:
+async def fetch_limits(server: ConformanceServer) -> Json:
     code, body, _ = await server.fetch_http(LIMITS)
     assert code == 200
     return body
@@ -48,9 +48,9 @@ async def a_stream_over_the_users_limit_is_refused(server: ConformanceServer) ->
     async with server.open_stream() as first:
         await check_alive(first)
         async with server.open_stream() as second:
-            error = await refused(second, "concurrent_streams")
+            error = await check_refused(second, "concurrent_streams")
             assert (error["limit"], error["used"]) == (1, 1)
-        assert not (await standing(server))["can_start_stream"]
+        assert not (await fetch_limits(server))["can_start_stream"]
         await check_alive(first)
 
 
@@ -77,7 +77,7 @@ async def audio_beyond_the_quota_is_dropped(
         frames = await receive_until(stream, "full_transcript")
         assert filter_finals(frames)[-1]["segment_end"] == 3.0
         assert check_transcript(frames) == "one two three"
-        error = await refused(stream, "daily_minutes")
+        error = await check_refused(stream, "daily_minutes")
         assert (error["limit"], error["used"]) == (0.05, 0.05)
 
 
@@ -95,7 +95,7 @@ async def quota_cuts_at_the_same_sample_for_early_small_messages(
         frames = await receive_until(stream, "full_transcript")
         assert filter_finals(frames)[-1]["segment_end"] == 3.0
         assert check_transcript(frames) == "one two three"
-        await refused(stream, "daily_minutes")
+        await check_refused(stream, "daily_minutes")
 
 
 @server_case("P10.3", "P10.4", "P10.5", spends_server=True, tier_limits=LITTLE)
@@ -105,7 +105,7 @@ async def a_stream_without_minutes_left_ends_at_once(server: ConformanceServer) 
         await stream.send(build_silence(1.5))
         assert (await send_and_receive(stream, b"\0\0\0"))["code"] == "bad_audio"
         assert await send_commit(stream) == [{"type": "full_transcript", "text": ""}]
-        body = await standing(server)
+        body = await fetch_limits(server)
         assert body["limits"] == {"daily_minutes": 0.05, "concurrent_streams": None}
         assert (body["tier"], body["used_today_minutes"], body["remaining_minutes"]) == (
             "local",
@@ -114,12 +114,12 @@ async def a_stream_without_minutes_left_ends_at_once(server: ConformanceServer) 
         )
         assert (body["active_streams"], body["can_start_stream"]) == (1, True)
         await stream.send(build_silence(2.0))
-        error = await refused(stream, "daily_minutes")
+        error = await check_refused(stream, "daily_minutes")
         assert error["used"] == 0.05
     await server.wait_until_empty()
     async with server.open_stream() as stream:
-        await refused(stream, "daily_minutes")
-    body = await standing(server)
+        await check_refused(stream, "daily_minutes")
+    body = await fetch_limits(server)
     assert (body["remaining_minutes"], body["can_start_stream"]) == (0, False)
     _, _, lines = await server.fetch_http("/metrics")
     assert 'echoic_quota_refusals_total{quota="daily_minutes"} 2.0' in lines
@@ -131,4 +131,4 @@ async def the_core_endpoint_has_no_quotas(server: ConformanceServer) -> None:
         await stream.send(build_sound(1.0))
         await send_commit(stream)
     async with server.open_stream() as stream:
-        await refused(stream, "concurrent_streams")
+        await check_refused(stream, "concurrent_streams")

@@ -27,12 +27,12 @@ KEY = "correct horse"
 LIMITS = "/api/v1/audio/stream/limits"
 
 
-async def works(stream: ClientStream) -> None:
+async def check_stream(stream: ClientStream) -> None:
     await stream.send(build_speech("one"))
     assert check_transcript(await send_commit(stream)) == "one"
 
 
-async def refused(stream: ClientStream, code: str, close: int) -> Json:
+async def check_refused(stream: ClientStream, code: str, close: int) -> Json:
     error = await stream.receive()
     assert (error["type"], error["code"]) == ("error", code)
     assert await stream.receive() == {"type": "close", "code": close}
@@ -43,7 +43,7 @@ async def refused(stream: ClientStream, code: str, close: int) -> Json:
 async def both_endpoints_serve_streams(server: ConformanceServer) -> None:
     for path in (STREAM_PATH, CORE_PATH):
         async with server.open_stream(path) as stream:
-            await works(stream)
+            await check_stream(stream)
 
 
 @server_case("P1.3")
@@ -52,7 +52,7 @@ async def status_lists_models_and_add_ons(server: ConformanceServer) -> None:
     assert code == 200
     assert {"status", "available_models", "websocket_endpoint", "supported_features", "models"} <= set(body)
     assert (body["status"], body["websocket_endpoint"]) == ("available", STREAM_PATH)
-    models = {str(model["id"]): model for model in rows(body["models"])}
+    models = {str(model["id"]): model for model in check_rows(body["models"])}
     assert models["parakeet-onnx"] == {
         "id": "parakeet-onnx",
         "model": "parakeet",
@@ -129,7 +129,7 @@ async def a_stream_over_the_servers_limit_is_refused(server: ConformanceServer) 
     async with server.open_stream() as first:
         await check_alive(first)
         async with server.open_stream() as second:
-            error = await refused(second, "server_busy", 1013)
+            error = await check_refused(second, "server_busy", 1013)
             assert (error["limit"], error["retry_after"]) == (1, 5.0)
         await check_alive(first)
     await server.wait_until_empty()
@@ -150,16 +150,16 @@ async def a_draining_server_delivers_and_refuses_new_streams(server: Conformance
         assert await stream.receive() == {"type": "close", "code": 1001}
         await draining
     async with server.open_stream() as late:
-        assert (await refused(late, "draining", 1013))["retry_after"] == 5.0
+        assert (await check_refused(late, "draining", 1013))["retry_after"] == 5.0
 
 
 @server_case("P7.11", max_total_backlog_seconds=3)
 async def an_overloaded_server_refuses_new_streams(server: ConformanceServer) -> None:
     await server.wait_until_empty()
     async with server.open_stream() as first:
-        await held(first, server)
+        await hold_decode(first, server)
         async with server.open_stream() as second:
-            error = await refused(second, "server_busy", 1013)
+            error = await check_refused(second, "server_busy", 1013)
             assert (error["retry_after"], error.get("limit")) == (5.0, None)
         server.gate.released.set()
         assert check_transcript(await send_commit(first)) == "alpha one two three four"
@@ -167,7 +167,7 @@ async def an_overloaded_server_refuses_new_streams(server: ConformanceServer) ->
             await check_alive(third)
 
 
-async def held(stream: ClientStream, server: ConformanceServer) -> None:
+async def hold_decode(stream: ClientStream, server: ConformanceServer) -> None:
     """Block a stream in a decode, with 3.5 s queued."""
     await send_config(stream, model="gated", enable_partial=False)
     await stream.send(build_speech(("alpha", 1.9), ("one", 0.5), ("two", 0.5), ("three", 0.5), ("four", 0.5)))
@@ -179,7 +179,7 @@ async def a_fast_client_is_slowed_down_and_loses_nothing(
     server: ConformanceServer,
 ) -> None:
     async with server.open_stream() as stream:
-        await held(stream, server)
+        await hold_decode(stream, server)
         for _ in range(20):
             await stream.send(build_speech(("one", 0.9)))
         server.gate.released.set()
@@ -202,7 +202,7 @@ async def a_flooding_client_is_slowed_down_and_served(server: ConformanceServer)
 @server_case("P9.4", falling_behind_seconds=1)
 async def a_stream_that_falls_behind_is_warned_once(server: ConformanceServer) -> None:
     async with server.open_stream() as stream:
-        await held(stream, server)
+        await hold_decode(stream, server)
         warning = (await receive_until(stream, "warning"))[-1]
         assert warning["code"] == "falling_behind"
         assert isinstance(warning["lag"], float)
@@ -243,7 +243,7 @@ async def an_internal_error_ends_only_its_own_stream(server: ConformanceServer) 
     async with server.open_stream() as other, server.open_stream() as stream:
         await send_config(stream, model="faulty", enable_partial=False)
         await stream.send(build_speech(("one", 2.0)))
-        await refused(stream, "internal_error", 1011)
+        await check_refused(stream, "internal_error", 1011)
         await check_alive(other)
 
 
@@ -252,7 +252,7 @@ async def without_keys_credentials_are_ignored(server: ConformanceServer) -> Non
     async with server.open_stream(
         headers={"Authorization": "Bearer wrong"}, query="token=YOUR_API_KEY"
     ) as stream:
-        await works(stream)
+        await check_stream(stream)
 
 
 @server_case("P8.2", api_key=KEY)
@@ -266,23 +266,23 @@ async def a_key_is_accepted_in_header_or_query(server: ConformanceServer) -> Non
     ]
     for headers, query in right:
         async with server.open_stream(headers=headers, query=query) as stream:
-            await works(stream)
+            await check_stream(stream)
 
 
 @server_case("P8.2", api_key=KEY, allow_query_token=False)
 async def keys_in_the_query_can_be_forbidden(server: ConformanceServer) -> None:
     async with server.open_stream(query="token=correct%20horse") as stream:
         await stream.send({"type": "ping"})
-        await refused(stream, "unauthorized", 4401)
+        await check_refused(stream, "unauthorized", 4401)
 
 
 @server_case("P8.9", api_key=KEY, wrong_keys_per_minute=2)
 async def many_wrong_keys_throttle_their_address(server: ConformanceServer) -> None:
     for _ in range(2):
         async with server.open_stream(query="token=wrong") as stream:
-            await refused(stream, "unauthorized", 4401)
+            await check_refused(stream, "unauthorized", 4401)
     async with server.open_stream(query="token=wrong") as stream:
-        assert (await refused(stream, "server_busy", 1013))["retry_after"] == 30
+        assert (await check_refused(stream, "server_busy", 1013))["retry_after"] == 30
     assert (await server.fetch_http(LIMITS, {"X-API-KEY": "wrong"}))[0] == 429
 
 
@@ -293,7 +293,7 @@ async def a_key_is_accepted_in_the_first_message(server: ConformanceServer) -> N
             "type": "status",
             "state": "authenticated",
         }
-        await works(stream)
+        await check_stream(stream)
 
 
 @server_case("P8.4", "P7.10", api_key=KEY)
@@ -307,23 +307,23 @@ async def a_wrong_key_is_refused(server: ConformanceServer) -> None:
     ]
     for headers, query in wrong:
         async with server.open_stream(headers=headers, query=query) as stream:
-            await refused(stream, "unauthorized", 4401)
+            await check_refused(stream, "unauthorized", 4401)
     for message in ({"type": "auth", "token": "wrong"}, {"type": "config"}, b"\0\0\0\0", "nonsense"):
         async with server.open_stream() as stream:
             await stream.send(message)  # type: ignore[arg-type]  # messages of all kinds
-            await refused(stream, "unauthorized", 4401)
+            await check_refused(stream, "unauthorized", 4401)
 
 
 @server_case("P8.4", "P8.3", api_key=KEY, auth_timeout_seconds=0.1)
 async def a_client_without_a_key_in_time_is_refused(server: ConformanceServer) -> None:
     async with server.open_stream() as stream:
-        await refused(stream, "unauthorized", 4401)
+        await check_refused(stream, "unauthorized", 4401)
 
 
 @server_case("P1.2", api_key=KEY, core_endpoint=True)
 async def the_core_endpoint_needs_no_key(server: ConformanceServer) -> None:
     async with server.open_stream(CORE_PATH) as stream:
-        await works(stream)
+        await check_stream(stream)
 
 
 @server_case("P8.6", api_key=KEY)
@@ -332,24 +332,24 @@ async def a_later_auth_changes_nothing(server: ConformanceServer) -> None:
         for token in ("wrong", KEY):
             answer = await send_and_receive(stream, {"type": "auth", "token": token})
             assert answer == {"type": "status", "state": "authenticated"}
-        await works(stream)
+        await check_stream(stream)
 
 
 @server_case("P8.7", "P7.19", api_key=KEY, allowed_origins="https://friend.example")
 async def a_page_of_another_origin_is_refused(server: ConformanceServer) -> None:
     async with server.open_stream(headers={"X-API-KEY": KEY, "Origin": "https://friend.example"}) as stream:
-        await works(stream)
+        await check_stream(stream)
     async with server.open_stream(headers={"X-API-KEY": KEY, "Origin": "https://other.example"}) as stream:
-        await refused(stream, "forbidden", 4403)
+        await check_refused(stream, "forbidden", 4403)
 
 
 @server_case("P8.7", "P8.8")
 async def without_a_key_only_local_origins_and_hosts_are_served(server: ConformanceServer) -> None:
     for path in (STREAM_PATH, CORE_PATH):
         async with server.open_stream(path, headers={"Origin": "http://localhost:3000"}) as stream:
-            await works(stream)
+            await check_stream(stream)
         async with server.open_stream(path, headers={"Origin": "https://other.example"}) as stream:
-            await refused(stream, "forbidden", 4403)
+            await check_refused(stream, "forbidden", 4403)
     assert (await server.fetch_http(LIMITS, {"Host": "other.example"}))[0] == 403
     assert (await server.fetch_http(LIMITS, {"Host": "speech.local:8000"}))[0] == 200
 
@@ -357,7 +357,7 @@ async def without_a_key_only_local_origins_and_hosts_are_served(server: Conforma
 @server_case("P8.7", allowed_addresses="192.0.2.7")
 async def an_address_that_is_not_allowed_is_refused(server: ConformanceServer) -> None:
     async with server.open_stream() as stream:
-        await refused(stream, "forbidden", 4403)
+        await check_refused(stream, "forbidden", 4403)
     assert (await server.fetch_http(LIMITS))[0] == 403
 
 
@@ -378,6 +378,6 @@ async def a_lost_client_frees_its_slot(server: ConformanceServer) -> None:
     assert "echoic_streams_active 0.0" in lines
 
 
-def rows(value: object) -> list[dict[str, object]]:
+def check_rows(value: object) -> list[dict[str, object]]:
     assert isinstance(value, list)
     return value

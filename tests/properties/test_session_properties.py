@@ -56,7 +56,7 @@ def list_words(frames: list[Json]) -> list[str]:
 
 
 def run_conversation(
-    play: SessionDriver,
+    driver: SessionDriver,
     speech: SpokenWords,
     places: list[int],
     coding: SampleCoding | None = None,
@@ -65,11 +65,11 @@ def run_conversation(
     """Send speech in messages, with commits after some of them and at the end."""
     coding = coding or SampleCoding(speech.rate)
     for read_number, piece in enumerate(cut_bytes(coding.encode(speech.samples), coding.frame_bytes, places)):
-        play.send(piece)
+        driver.send(piece)
         if read_number in commits:
-            play.send(COMMIT)
-    play.send(COMMIT)
-    return play.frames
+            driver.send(COMMIT)
+    driver.send(COMMIT)
+    return driver.frames
 
 
 def read_number(frame: Json, key: str) -> float:
@@ -98,34 +98,36 @@ def test_windows_and_finals_do_not_depend_on_the_messages(
     durations: tuple[float, float],
     coding: SampleCoding,
     needs: EngineRequirements,
-    voice: Callable[[], VoiceActivityDetector] | None,
+    build_detector: Callable[[], VoiceActivityDetector] | None,
 ) -> None:
     speech = data.draw(spoken_words(rate=coding.rate))
-    heard, said = [], []
+    consumed, said = [], []
     for places in ([], data.draw(cut_places(len(speech.samples)))):
         engine = WindowRecorder(needs)
-        play = SessionDriver(engine, Session(voice))
-        play.send(build_config(durations, enable_partial=False, **coding.config_values))
-        run_conversation(play, speech, places, coding)
-        heard.append(engine.heard)
-        said.append(play.frames)
+        driver = SessionDriver(engine, Session(build_detector))
+        driver.send(build_config(durations, enable_partial=False, **coding.config_values))
+        run_conversation(driver, speech, places, coding)
+        consumed.append(engine.heard)
+        said.append(driver.frames)
     assert said[0] == said[1]
-    assert set(heard[0]) == set(heard[1])
+    assert set(consumed[0]) == set(consumed[1])
 
 
 @given(st.data(), CHUNK_AND_OVERLAP, VOICES)
 def test_partials_change_no_final(
-    data: st.DataObject, durations: tuple[float, float], voice: Callable[[], VoiceActivityDetector] | None
+    data: st.DataObject,
+    durations: tuple[float, float],
+    build_detector: Callable[[], VoiceActivityDetector] | None,
 ) -> None:
     speech = data.draw(spoken_words())
     places = data.draw(cut_places(len(speech.samples)))
     frames = []
     for partial in (True, False):
-        play = SessionDriver(ScriptedEngine(), Session(voice))
-        play.send(
+        driver = SessionDriver(ScriptedEngine(), Session(build_detector))
+        driver.send(
             build_config(durations, enable_partial=partial, partial_interval=0.1, min_partial_duration=0)
         )
-        frames.append(run_conversation(play, speech, places))
+        frames.append(run_conversation(driver, speech, places))
     assert [f for f in frames[0] if f["type"] in ("final", "full_transcript")] == frames[1][1:]
 
 
@@ -133,20 +135,20 @@ def test_partials_change_no_final(
 def test_reducing_partials_changes_no_final(
     data: st.DataObject,
     durations: tuple[float, float],
-    voice: Callable[[], VoiceActivityDetector] | None,
+    build_detector: Callable[[], VoiceActivityDetector] | None,
     needs: EngineRequirements,
 ) -> None:
     speech = data.draw(spoken_words())
     places = data.draw(cut_places(len(speech.samples)))
     frames = []
     for paces in (st.just(1), st.sampled_from([1, 2, 4, 64])):
-        play = SessionDriver(ScriptedEngine(needs), Session(voice))
-        play.send(build_config(durations, partial_interval=0.1, min_partial_duration=0))
+        driver = SessionDriver(ScriptedEngine(needs), Session(build_detector))
+        driver.send(build_config(durations, partial_interval=0.1, min_partial_duration=0))
         for piece in cut_bytes(SampleCoding(speech.rate).encode(speech.samples), 4, places):
-            play.session.partial_every = data.draw(paces)
-            play.send(piece)
-        play.send(COMMIT)
-        frames.append([f for f in play.frames if f["type"] != "partial"])
+            driver.session.partial_every = data.draw(paces)
+            driver.send(piece)
+        driver.send(COMMIT)
+        frames.append([f for f in driver.frames if f["type"] != "partial"])
     assert frames[0] == frames[1]
 
 
@@ -157,12 +159,12 @@ def test_every_sample_is_new_exactly_once(
     samples = data.draw(st.integers(1, 12 * rate))
     places = data.draw(cut_places(samples))
     commits = data.draw(st.sets(st.integers(0, len(places)), max_size=4))
-    play = SessionDriver(build_fixed_engine("foo"))
-    play.send(build_config(durations, enable_partial=False, sample_rate=rate))
+    driver = SessionDriver(build_fixed_engine("foo"))
+    driver.send(build_config(durations, enable_partial=False, sample_rate=rate))
     run_conversation(
-        play, SpokenWords((), rate, np.zeros(samples, np.float32)), places, commits=tuple(commits)
+        driver, SpokenWords((), rate, np.zeros(samples, np.float32)), places, commits=tuple(commits)
     )
-    finals = filter_frames(play.frames, "final")
+    finals = filter_frames(driver.frames, "final")
     edges = [0.0, *(read_number(f, "segment_end") for f in finals)]
     assert [f["segment_start"] for f in finals] == edges[:-1]
     assert edges[-1] == pytest.approx(samples / rate, abs=1e-6)
@@ -183,14 +185,14 @@ def test_a_stateful_engine_neither_repeats_nor_loses_words(
     data: st.DataObject,
     durations: tuple[float, float],
     coding: SampleCoding,
-    voice: Callable[[], VoiceActivityDetector] | None,
+    build_detector: Callable[[], VoiceActivityDetector] | None,
 ) -> None:
     speech = data.draw(spoken_words(rate=coding.rate))
     places = data.draw(cut_places(len(speech.samples)))
     commits = data.draw(st.sets(st.integers(0, len(places)), max_size=4))
-    play = SessionDriver(ScriptedEngine(STATEFUL), Session(voice))
-    play.send(build_config(durations, **coding.config_values))
-    frames = run_conversation(play, speech, places, coding, tuple(commits))
+    driver = SessionDriver(ScriptedEngine(STATEFUL), Session(build_detector))
+    driver.send(build_config(durations, **coding.config_values))
+    frames = run_conversation(driver, speech, places, coding, tuple(commits))
     assert list_words(frames) == list(speech.words)
     assert " ".join(frame_texts(frames)).split() == list(speech.words)
 
@@ -202,24 +204,26 @@ def test_a_right_context_neither_repeats_nor_loses_words(
     speech = data.draw(spoken_words())
     places = data.draw(cut_places(len(speech.samples)))
     commits = data.draw(st.sets(st.integers(0, len(places)), max_size=4))
-    play = SessionDriver(
+    driver = SessionDriver(
         ScriptedEngine(EngineRequirements("stateful", left_context=left, right_context=right))
     )
-    play.send(build_config(data.draw(CHUNK_AND_OVERLAP)))
-    assert list_words(run_conversation(play, speech, places, commits=tuple(commits))) == list(speech.words)
+    driver.send(build_config(data.draw(CHUNK_AND_OVERLAP)))
+    assert list_words(run_conversation(driver, speech, places, commits=tuple(commits))) == list(speech.words)
 
 
 @given(st.data(), CHUNK_AND_OVERLAP, VOICES)
 def test_word_times_neither_repeat_nor_lose_words(
-    data: st.DataObject, durations: tuple[float, float], voice: Callable[[], VoiceActivityDetector] | None
+    data: st.DataObject,
+    durations: tuple[float, float],
+    build_detector: Callable[[], VoiceActivityDetector] | None,
 ) -> None:
     assume(durations[1])  # without an overlap a cut word is two words to an engine without state
     speech = data.draw(spoken_words())
     places = data.draw(cut_places(len(speech.samples)))
     commits = data.draw(st.sets(st.integers(0, len(places)), max_size=4))
-    play = SessionDriver(TimedScripted(), Session(voice))
-    play.send(build_config(durations))
-    assert list_words(run_conversation(play, speech, places, commits=tuple(commits))) == list(speech.words)
+    driver = SessionDriver(TimedScripted(), Session(build_detector))
+    driver.send(build_config(durations))
+    assert list_words(run_conversation(driver, speech, places, commits=tuple(commits))) == list(speech.words)
 
 
 @given(st.data(), CHUNK_AND_OVERLAP, READINGS)
@@ -227,17 +231,17 @@ def test_a_reset_session_equals_a_fresh_one(
     data: st.DataObject, durations: tuple[float, float], needs: EngineRequirements
 ) -> None:
     old, fresh = SessionDriver(ScriptedEngine(needs)), SessionDriver(ScriptedEngine(needs))
-    for play in (old, fresh):
-        play.send(build_config(durations))
+    for driver in (old, fresh):
+        driver.send(build_config(durations))
     before, after = data.draw(spoken_words()), data.draw(spoken_words())
     places = data.draw(cut_places(len(before.samples)))
     for piece in cut_bytes(before.samples.tobytes(), 4, places):
         old.send(piece)
     assert old.send({"type": "reset"}) == [{"type": "status", "state": "reset"}]
     places = data.draw(cut_places(len(after.samples)))
-    for play in (old, fresh):
-        play.frames.clear()
-        run_conversation(play, after, places)
+    for driver in (old, fresh):
+        driver.frames.clear()
+        run_conversation(driver, after, places)
     assert old.frames == fresh.frames
 
 
@@ -249,9 +253,9 @@ def test_the_order_of_decodes_changes_no_frame(
     places = data.draw(cut_places(len(speech.samples)))
     frames = []
     for shuffle in (None, seed):
-        play = SessionDriver(ScriptedEngine(needs), shuffle_seed=shuffle)
-        play.send(build_config(durations))
-        frames.append(run_conversation(play, speech, places))
+        driver = SessionDriver(ScriptedEngine(needs), shuffle_seed=shuffle)
+        driver.send(build_config(durations))
+        frames.append(run_conversation(driver, speech, places))
     assert frames[0] == frames[1]
 
 
@@ -301,26 +305,26 @@ def test_nothing_follows_a_close(
     after: list[Json | bytes],
     stop: bool,  # noqa: FBT001  # Hypothesis draws it
 ) -> None:  # Hypothesis draws it
-    play = SessionDriver(ScriptedEngine())
+    driver = SessionDriver(ScriptedEngine())
     for frame in before:
-        play.send(frame)
+        driver.send(frame)
     if stop:
-        play.send({"type": "stop"})
+        driver.send({"type": "stop"})
     else:
-        play.perform_effects(play.session.end_stream(1001))
-        play.finish_all()
-    assert play.close_code == (1000 if stop else 1001)
-    assert all(play.send(frame) == [] for frame in after)
-    assert not play.open_decodes
+        driver.perform_effects(driver.session.end_stream(1001))
+        driver.finish_all()
+    assert driver.close_code == (1000 if stop else 1001)
+    assert all(driver.send(frame) == [] for frame in after)
+    assert not driver.open_decodes
 
 
 @given(st.lists(FRAMES, max_size=15))
 def test_clock_and_ids_only_increase_until_a_reset(frames: list[Json | bytes]) -> None:
-    play = SessionDriver(build_fixed_engine("foo"))
+    driver = SessionDriver(build_fixed_engine("foo"))
     for frame in frames:
-        play.send(frame)
+        driver.send(frame)
     since: list[Json] = []
-    for one in play.frames:
+    for one in driver.frames:
         if one == {"type": "status", "state": "reset"}:
             since = []
         elif one["type"] == "final":
@@ -347,15 +351,15 @@ def is_refused(message: str | bytes, config: StreamConfig) -> bool:
     return False
 
 
-def send_message(play: SessionDriver, message: str | bytes) -> None:
+def send_message(driver: SessionDriver, message: str | bytes) -> None:
     """Send a message as the server does: an invalid one becomes an error frame."""
     try:
         frame = decode_message(message)
     except ProtocolError as error:
-        play.frames.append({"type": "error", "code": str(error.code)})
+        driver.frames.append({"type": "error", "code": str(error.code)})
         return
-    play.perform_effects(play.session.receive(frame))
-    play.finish_all()
+    driver.perform_effects(driver.session.receive(frame))
+    driver.finish_all()
 
 
 @given(st.data(), CHUNK_AND_OVERLAP, st.integers(0, 2**32))
@@ -371,8 +375,8 @@ def test_garbage_between_messages_changes_nothing(
             seed, 3 * (len(places) + 2), StreamConfig(chunk_duration=chunk, overlap_duration=overlap)
         )
     )
-    for play in (clean, dirty):
-        play.send(build_config(durations))
+    for driver in (clean, dirty):
+        driver.send(build_config(durations))
     for piece in cut_bytes(speech.samples.tobytes(), 4, places):
         clean.send(piece)
         for message in islice(bad, 3):
@@ -388,23 +392,23 @@ def test_garbage_between_messages_changes_nothing(
 
 
 @pytest.mark.parametrize("strategy", ["stateful", "overlap", "local_agreement"])
-@pytest.mark.parametrize("voice", [None, PlateauDetector])
+@pytest.mark.parametrize("build_detector", [None, PlateauDetector])
 def test_an_hour_of_audio_is_processed_in_constant_memory(
-    strategy: str, voice: Callable[[], VoiceActivityDetector] | None
+    strategy: str, build_detector: Callable[[], VoiceActivityDetector] | None
 ) -> None:
     rate = 16_000
     engine: Engine = FunctionEngine(lambda _: "foo", EngineRequirements(strategy, sample_rate=rate))  # type: ignore[arg-type]  # all are strategies
-    play = SessionDriver(engine, Session(voice, StreamConfig(enable_partial=False)))
+    driver = SessionDriver(engine, Session(build_detector, StreamConfig(enable_partial=False)))
     rng = np.random.default_rng(1)
     sounds = [np.zeros(8 * rate, np.float32), np.full(8 * rate, 0.25, np.float32)]
-    heard, longest = 0, 0
-    while heard < 3_600 * rate:
+    consumed, longest = 0, 0
+    while consumed < 3_600 * rate:
         message = sounds[rng.integers(2)][: int(rng.integers(1, 8 * rate))]
-        play.push_audio(message)
-        play.frames.clear()
-        play.requested_decodes.clear()
-        heard += len(message)
-        pipeline = play.session._pipeline  # noqa: SLF001  # what it holds is seen nowhere else
+        driver.push_audio(message)
+        driver.frames.clear()
+        driver.requested_decodes.clear()
+        consumed += len(message)
+        pipeline = driver.session._pipeline  # noqa: SLF001  # what it holds is seen nowhere else
         assert pipeline
         longest = max(longest, pipeline._buffer.nbytes)  # noqa: SLF001  # memory is not visible from outside
     assert longest < 60 * rate * 4

@@ -116,52 +116,52 @@ def test_word_times_are_ordered_and_inside_their_segment(
     name: str,
     data: st.DataObject,
     durations: tuple[float, float],
-    voice: Callable[[], VoiceActivityDetector] | None,
+    build_detector: Callable[[], VoiceActivityDetector] | None,
 ) -> None:
     make, held = ENGINES[name]
     speech = data.draw(spoken_words())
-    play = SessionDriver(make(), Session(voice))
+    driver = SessionDriver(make(), Session(build_detector))
     chunk, overlap = durations
-    play.send(
+    driver.send(
         {"type": "config", "chunk_duration": chunk, "overlap_duration": overlap, "word_timestamps": True}
     )
     at = 0
     for place in [*data.draw(cut_places(len(speech.samples))), len(speech.samples)]:
-        play.push_audio(speech.samples[at:place])
+        driver.push_audio(speech.samples[at:place])
         at = place
         if change := data.draw(CHANGES):
-            play.send(change)
-    play.send({"type": "commit"})
-    check_words(play.frames, held)
+            driver.send(change)
+    driver.send({"type": "commit"})
+    check_words(driver.frames, held)
 
 
 @settings(max_examples=8)
 @given(st.data())
 def test_word_times_of_parakeet_are_ordered(data: st.DataObject) -> None:
     audio, _ = data.draw(st.sampled_from(read_talks()))
-    play = SessionDriver(parakeet(), Session())
-    play.send({"type": "config", "word_timestamps": True, "enable_partial": data.draw(st.booleans())})
+    driver = SessionDriver(parakeet(), Session())
+    driver.send({"type": "config", "word_timestamps": True, "enable_partial": data.draw(st.booleans())})
     at = 0
     for place in sorted(data.draw(st.lists(st.integers(1, len(audio) - 1), max_size=6, unique=True))):
-        play.push_audio(audio[at:place])
+        driver.push_audio(audio[at:place])
         at = place
         if change := data.draw(CHANGES):
-            play.send(change)
-    play.push_audio(audio[at:])
-    play.send({"type": "commit"})
-    assert check_words(play.frames, 4.0)
+            driver.send(change)
+    driver.push_audio(audio[at:])
+    driver.send({"type": "commit"})
+    assert check_words(driver.frames, 4.0)
 
 
 def test_a_word_has_the_time_at_which_it_was_spoken() -> None:
-    play = SessionDriver(ScriptedEngine(replace(STATEFUL, has_word_times=True)), Session(PlateauDetector))
-    play.send({"type": "config", "word_timestamps": True})
-    play.push_audio(build_silence_and_word("one"))
-    play.send({"type": "commit"})
-    play.push_audio(build_silence_and_word("two"))
-    play.send({"type": "reset"})
-    play.push_audio(build_silence_and_word("three"))
-    play.send({"type": "stop"})
-    found = [word for frame in filter_frames(play.frames, "final") for word in list_words(frame)]
+    driver = SessionDriver(ScriptedEngine(replace(STATEFUL, has_word_times=True)), Session(PlateauDetector))
+    driver.send({"type": "config", "word_timestamps": True})
+    driver.push_audio(build_silence_and_word("one"))
+    driver.send({"type": "commit"})
+    driver.push_audio(build_silence_and_word("two"))
+    driver.send({"type": "reset"})
+    driver.push_audio(build_silence_and_word("three"))
+    driver.send({"type": "stop"})
+    found = [word for frame in filter_frames(driver.frames, "final") for word in list_words(frame)]
     assert [word["word"] for word in found] == ["one", "two", "three"]
     assert [word["start"] for word in found] == pytest.approx([3.0, 8.4, 3.0], abs=0.1)
 

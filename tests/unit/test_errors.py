@@ -77,7 +77,7 @@ def test_a_failed_decode_has_a_generic_message() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("message", "public"),
     [
         ("There is no folder /srv/models/p.", "There is no folder p."),
         ("There is no folder /models.", "There is no folder models."),
@@ -88,10 +88,10 @@ def test_a_failed_decode_has_a_generic_message() -> None:
         ("Run `git lfs pull` there (.data).", "Run `git lfs pull` there (.data)."),
     ],
 )
-def test_folders_are_removed_from_messages(said: str, told: str) -> None:
-    assert strip_folders(said) == told
-    refusal = ModelUnavailable("m", said, "pip install x/y")
-    assert refusal.detail["reason"] == told
-    assert told in refusal.message
-    assert said in str(refusal)
-    assert refusal.reason == said
+def test_folders_are_removed_from_messages(message: str, public: str) -> None:
+    assert strip_folders(message) == public
+    refusal = ModelUnavailable("m", message, "pip install x/y")
+    assert refusal.detail["reason"] == public
+    assert public in refusal.message
+    assert message in str(refusal)
+    assert refusal.reason == message

@@ -11,9 +11,9 @@ def words(text: str) -> Words:
     return tuple(text.split())
 
 
-def build_text(said: str) -> AgreedText:
+def build_text(emitted: str) -> AgreedText:
     text = AgreedText()
-    text.close_utterance(words(said))
+    text.close_utterance(words(emitted))
     return text
 
 
@@ -64,7 +64,7 @@ def test_the_close_emits_the_rest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "whole", "rest"),
+    ("emitted", "whole", "rest"),
     [
         ("think Mr. Hell", "think Mr. Hale, you have", "you have"),
         ("by a law,", "My Allah, replied the", "replied the"),
@@ -78,14 +78,14 @@ def test_the_close_emits_the_rest() -> None:
         ("no no", "no no no", "no"),
     ],
 )
-def test_a_changed_decode_is_aligned_to_the_emitted_words(said: str, whole: str, rest: str) -> None:
-    assert build_text(said).close_utterance(words(whole)) == words(rest)
+def test_a_changed_decode_is_aligned_to_the_emitted_words(emitted: str, whole: str, rest: str) -> None:
+    assert build_text(emitted).close_utterance(words(whole)) == words(rest)
 
 
-@pytest.mark.parametrize(("most", "said"), [(None, "a b c"), (9, "a b c"), (2, "a b"), (1, "a"), (0, "")])
-def test_a_limit_delays_words_until_the_close(most: int | None, said: str) -> None:
+@pytest.mark.parametrize(("most", "emitted"), [(None, "a b c"), (9, "a b c"), (2, "a b"), (1, "a"), (0, "")])
+def test_a_limit_delays_words_until_the_close(most: int | None, emitted: str) -> None:
     text = AgreedText()
-    assert text.add_hypothesis(words("a b c d"), words("a b c x"), most) == words(said)
+    assert text.add_hypothesis(words("a b c d"), words("a b c x"), most) == words(emitted)
     assert text.emitted + text.close_utterance(words("a b c d e")) == words("a b c d e")
 
 
@@ -110,13 +110,13 @@ def test_emitted_words_are_the_sum_of_the_results(
     growing: list[tuple[Words, Words | None]], whole: Words
 ) -> None:
     text = AgreedText()
-    said: Words = ()
+    emitted: Words = ()
     for decode, probe in growing:
-        said += text.add_hypothesis(decode, probe)
-        assert text.emitted == said
-    assert text.emitted == said
-    said += text.close_utterance(whole)
-    assert text.emitted == said
+        emitted += text.add_hypothesis(decode, probe)
+        assert text.emitted == emitted
+    assert text.emitted == emitted
+    emitted += text.close_utterance(whole)
+    assert text.emitted == emitted
 
 
 @given(

@@ -13,7 +13,7 @@ OVERLAPS = st.floats(0, 10)
 
 
 @pytest.mark.parametrize(
-    ("said", "heard", "count"),
+    ("emitted", "decoded", "count"),
     [
         ("one two three", "two three four", 2),
         ("one two three", "Two, THREE! four", 2),
@@ -26,8 +26,8 @@ OVERLAPS = st.floats(0, 10)
         ("one two", "wo three", 0),
     ],
 )
-def test_words_that_repeat_the_end_are_counted(said: str, heard: str, count: int) -> None:
-    assert count_repeated_words(said.split(), heard.split(), 1.0) == count
+def test_words_that_repeat_the_end_are_counted(emitted: str, decoded: str, count: int) -> None:
+    assert count_repeated_words(emitted.split(), decoded.split(), 1.0) == count
 
 
 def test_the_longest_repetition_wins() -> None:
@@ -45,27 +45,29 @@ def test_without_an_overlap_nothing_is_repeated() -> None:
 
 @given(WORDS, WORDS, OVERLAPS)
 def test_no_more_words_are_removed_than_fit_the_overlap(
-    said: list[str], heard: list[str], overlap: float
+    emitted: list[str], decoded: list[str], overlap: float
 ) -> None:
-    count = count_repeated_words(said, heard, overlap)
+    count = count_repeated_words(emitted, decoded, overlap)
     assert 0 <= count <= math.ceil(overlap * FASTEST_WORDS_PER_SECOND)
-    assert count < max(len(heard), 1)
-    assert count <= len(said)
+    assert count < max(len(decoded), 1)
+    assert count <= len(emitted)
 
 
 @given(WORDS, WORDS, OVERLAPS)
-def test_removed_words_are_the_last_emitted_ones(said: list[str], heard: list[str], overlap: float) -> None:
-    count = count_repeated_words(said, heard, overlap)
-    tail = said[len(said) - count :]
-    assert [fold_word(word) for word in tail] == [fold_word(word) for word in heard[:count]]
+def test_removed_words_are_the_last_emitted_ones(
+    emitted: list[str], decoded: list[str], overlap: float
+) -> None:
+    count = count_repeated_words(emitted, decoded, overlap)
+    tail = emitted[len(emitted) - count :]
+    assert [fold_word(word) for word in tail] == [fold_word(word) for word in decoded[:count]]
 
 
 @given(WORDS, st.integers(0, 3), WORDS.filter(bool))
 def test_a_window_that_repeats_few_words_and_goes_on_loses_none(
-    said: list[str], again: int, new: list[str]
+    emitted: list[str], again: int, new: list[str]
 ) -> None:
-    tail = said[len(said) - again :] if again <= len(said) else []
-    assert count_repeated_words(said, [*tail, *new], 1.0) >= len(tail)
+    tail = emitted[len(emitted) - again :] if again <= len(emitted) else []
+    assert count_repeated_words(emitted, [*tail, *new], 1.0) >= len(tail)
 
 
 @pytest.mark.parametrize(

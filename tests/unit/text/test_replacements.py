@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from echoic.text.replacements import Edit, Replacements, ReplacementTable
 
 
-def replaced(text: str, meant: dict[str, str], *, case_sensitive: bool = False) -> str:
-    return Replacements(ReplacementTable(meant, case_sensitive=case_sensitive)).replace_text(text)
+def replaced(text: str, table: dict[str, str], *, case_sensitive: bool = False) -> str:
+    return Replacements(ReplacementTable(table, case_sensitive=case_sensitive)).replace_text(text)
 
 
 def edited(words: list[str], replacements: Replacements) -> list[str]:
@@ -25,7 +25,7 @@ def edited(words: list[str], replacements: Replacements) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("meant", "text", "becomes"),
+    ("table", "text", "becomes"),
     [
         # the semantics of where the settings come from
         (
@@ -42,7 +42,7 @@ def edited(words: list[str], replacements: Replacements) -> list[str]:
         # the longest counts
         ({"phase": "X", "phase or": "phasor"}, "phase or phase", "phasor X"),
         ({"a b c": "1", "b c d": "2"}, "a b c d", "1 d"),
-        # signs at the edges of what is heard
+        # punctuation at the edges of the text to find
         ({"C++": "cpp"}, "I like C++, c++; not C++11 (C++).", "I like cpp, cpp; not C++11 (cpp)."),
         ({"C": "sea"}, "C, C++ and C# C.", "sea, C++ and C# sea."),
         ({".NET": "dot net"}, "ASP.NET .NET, .Net", "ASP.NET dot net, dot net"),
@@ -64,13 +64,13 @@ def edited(words: list[str], replacements: Replacements) -> list[str]:
         ({"x": "y"}, "", ""),
     ],
 )
-def test_whole_words_are_replaced_in_one_pass(meant: dict[str, str], text: str, becomes: str) -> None:
-    assert replaced(text, meant) == becomes
+def test_whole_words_are_replaced_in_one_pass(table: dict[str, str], text: str, becomes: str) -> None:
+    assert replaced(text, table) == becomes
 
 
 def test_case_matters_if_case_sensitive() -> None:
-    meant = {"IOT": "IoT", "color": "colour"}
-    assert replaced("IOT iot Color color", meant, case_sensitive=True) == "IoT iot Color colour"
+    table = {"IOT": "IoT", "color": "colour"}
+    assert replaced("IOT iot Color color", table, case_sensitive=True) == "IoT iot Color colour"
 
 
 def test_the_longest_match_wins_then_the_first_table() -> None:
@@ -100,9 +100,9 @@ def test_replacements_without_entries_are_false() -> None:
     assert Replacements(ReplacementTable({"a": "b"}))
 
 
-heard = st.text("aAbB+.-\u0301é5 京", min_size=1, max_size=6).filter(str.strip)
-meant = st.text("xyYz !", min_size=1, max_size=6).filter(str.strip)
-tables = st.dictionaries(heard, meant, max_size=6)
+text = st.text("aAbB+.-\u0301é5 京", min_size=1, max_size=6).filter(str.strip)
+table = st.text("xyYz !", min_size=1, max_size=6).filter(str.strip)
+tables = st.dictionaries(text, table, max_size=6)
 words = st.lists(st.text("aAbBcé+.,-'5京\u0301", min_size=1, max_size=5), max_size=12)
 
 
@@ -156,8 +156,8 @@ def test_long_entries_take_little_memory_and_time(signs: str) -> None:
     began = time.process_time()
     replacements = Replacements(ReplacementTable(table))
     assert time.process_time() - began < 0.5
-    heard = next(iter(table))
-    assert replacements.replace_text(f"{heard[:100]} {heard} {heard[1:]}") == f"{heard[:100]} x {heard[1:]}"
+    text = next(iter(table))
+    assert replacements.replace_text(f"{text[:100]} {text} {text[1:]}") == f"{text[:100]} x {text[1:]}"
 
 
 def test_ten_thousand_entries_cost_as_much_as_one() -> None:
@@ -180,7 +180,7 @@ def test_ten_thousand_entries_cost_as_much_as_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("meant", "words", "first"),
+    ("table", "words", "first"),
     [
         ({"new york": "NYC"}, "in new", 1),
         ({"new york": "NYC"}, "in New", 1),
@@ -199,8 +199,8 @@ def test_ten_thousand_entries_cost_as_much_as_one() -> None:
         ({}, "in new", 2),
     ],
 )
-def test_words_are_held_where_a_phrase_may_start(meant: dict[str, str], words: str, first: int) -> None:
-    assert Replacements(ReplacementTable(meant)).count_finished_words(words.split()) == first
+def test_words_are_held_where_a_phrase_may_start(table: dict[str, str], words: str, first: int) -> None:
+    assert Replacements(ReplacementTable(table)).count_finished_words(words.split()) == first
 
 
 def test_words_are_held_for_phrases_of_all_tables() -> None:
@@ -217,9 +217,9 @@ def test_words_are_held_for_phrases_of_all_tables() -> None:
     st.integers(0, 12),
 )
 def test_finished_words_do_not_depend_on_later_words(
-    words: list[str], meant: dict[str, str], cut: int
+    words: list[str], table: dict[str, str], cut: int
 ) -> None:
-    replacements = Replacements(ReplacementTable(meant))
+    replacements = Replacements(ReplacementTable(table))
     first = replacements.count_finished_words(words[:cut])
     assert edited(words[:first], replacements) + edited(words[first:], replacements) == edited(
         words, replacements
