@@ -52,8 +52,8 @@ async def ledger(store: RedisQuotaStore) -> AsyncIterator[QuotaLedger]:
     await ledger.close()
 
 
-async def until(true: Callable[[], bool]) -> None:
-    while not true():  # noqa: ASYNC110  # the condition has no event
+async def wait_until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110  # the condition has no event
         await asyncio.sleep(0)
 
 
@@ -72,8 +72,8 @@ async def test_running_streams_go_on_and_are_charged_once_afterwards(
     server.start()
     await ledger.renew_leases()
     assert not ledger.is_store_unavailable
-    standing = await ledger.inspect_status(*ANN)
-    assert (standing.active_streams, standing.used_microseconds) == (1, 22 * SECOND)
+    status = await ledger.inspect_status(*ANN)
+    assert (status.active_streams, status.used_microseconds) == (1, 22 * SECOND)
     await ledger.renew_leases()
     await ledger.close_stream(stays)
     assert await store.read_usage("ann") == QuotaUsage(0, 22 * SECOND)
@@ -87,8 +87,8 @@ async def test_new_streams_use_the_fail_open_minutes_and_pay_later(
     with pytest.raises(AccessRefused) as many:
         await ledger.open_stream(*ANN)
     assert many.value.detail == {"quota": "concurrent_streams", "limit": 2, "used": 2}
-    standing = await ledger.inspect_status(*ANN)
-    assert (standing.active_streams, standing.used_microseconds, standing.can_open_stream) == (2, None, False)
+    status = await ledger.inspect_status(*ANN)
+    assert (status.active_streams, status.used_microseconds, status.can_open_stream) == (2, None, False)
     assert await request_audio(first, 2 * RATE) == 2 * RATE
     assert await request_audio(second, 2 * RATE) == RATE
     assert second.refusal is not None
@@ -125,39 +125,39 @@ async def test_every_sample_is_charged_once_whenever_the_store_dies(
     ledger: QuotaLedger, store: RedisQuotaStore, server: ValkeyServer
 ) -> None:
     user = ("bob", "premium")
-    heard = 0
+    granted = 0
     stop = asyncio.Event()
 
-    async def streams() -> None:
-        nonlocal heard
+    async def run_streams() -> None:
+        nonlocal granted
         while not stop.is_set():
             quota = await ledger.open_stream(*user)
             for number in range(50):
-                heard += await request_audio(quota, 1_000 + number)
+                granted += await request_audio(quota, 1_000 + number)
                 await asyncio.sleep(0)
             await ledger.close_stream(quota)
 
-    async def more_is_heard() -> None:
-        least = heard + 40 * RATE
-        await until(lambda: heard > least)
+    async def wait_for_more() -> None:
+        target = granted + 40 * RATE
+        await wait_until(lambda: granted > target)
 
-    async def faults() -> None:
+    async def cause_faults() -> None:
         for _ in range(4):
-            await more_is_heard()
+            await wait_for_more()
             await asyncio.to_thread(server.kill)
-            await more_is_heard()
+            await wait_for_more()
             await asyncio.to_thread(server.start)
             while ledger.is_store_unavailable:
                 await ledger.renew_leases()
         stop.set()
 
-    await asyncio.gather(streams(), streams(), faults())
+    await asyncio.gather(run_streams(), run_streams(), cause_faults())
     while ledger.is_store_unavailable:
         await ledger.renew_leases()
     billed = (await store.read_usage("bob")).used_microseconds
-    assert billed <= heard * SECOND // RATE
+    assert billed <= granted * SECOND // RATE
     assert (
-        heard * SECOND // RATE - billed < heard / 50_000 + 10
+        granted * SECOND // RATE - billed < granted / 50_000 + 10
     )  # each stream's last fraction of a microsecond
     assert (await store.read_usage("bob")).active_streams == 0
 
@@ -191,7 +191,7 @@ async def test_the_ledger_notices_the_end_of_an_outage(ledger: QuotaLedger, serv
     assert ledger.is_store_unavailable
     await asyncio.to_thread(server.start)
     async with asyncio.timeout(WAIT_SECONDS):
-        await until(lambda: not ledger.is_store_unavailable)
+        await wait_until(lambda: not ledger.is_store_unavailable)
     running.cancel()
     assert (await ledger.inspect_status(*ANN)).used_microseconds == SECOND
 
@@ -230,7 +230,7 @@ async def test_an_idle_ledger_notices_an_outage_and_its_end(
     async with asyncio.timeout(WAIT_SECONDS):
         await ledger.store_unavailable.wait()
         server.start()
-        await until(lambda: not ledger.is_store_unavailable)
+        await wait_until(lambda: not ledger.is_store_unavailable)
     running.cancel()
 
 

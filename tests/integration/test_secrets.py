@@ -184,7 +184,7 @@ async def test_a_server_writes_no_secret(tmp_path: Path, log_format: str) -> Non
         ) as server,
     ):
         traffic = SecretTraffic(server.address, keys)
-        await traffic.exhaust_quota()  # first: a key that was good once is heard however many wrong ones come
+        await traffic.exhaust_quota()  # first: a key that was valid once is checked despite many wrong ones
         await traffic.present_credentials()
         await traffic.resume_session()
         await traffic.send_requests()

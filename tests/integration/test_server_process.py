@@ -161,7 +161,7 @@ async def test_a_second_signal_ends_the_process_at_once() -> None:
         async with connect(f"ws://{server.address}{STREAM_PATH}") as client:
             await client.send(CONFIG)
             await client.recv()
-            server.process.send_signal(signal.SIGSTOP)  # both signals are there when it goes on
+            server.process.send_signal(signal.SIGSTOP)  # both signals are pending when it continues
             server.process.send_signal(signal.SIGTERM)
             server.process.send_signal(signal.SIGINT)
             server.process.send_signal(signal.SIGCONT)

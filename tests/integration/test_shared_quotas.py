@@ -117,7 +117,7 @@ async def test_a_killed_store_loses_no_word_and_no_charge(start_app: StartApp, v
         await asyncio.to_thread(valkey.kill)
         socket.send(audio)
         socket.send({"type": "commit"})
-        said = [(await socket.receive_until("full_transcript"))[-1]["text"]]
+        transcripts = [(await socket.receive_until("full_transcript"))[-1]["text"]]
         await get_ledger(app).renew_leases()
         assert get_ledger(app).is_store_unavailable
         body = await fetch_limits(app)
@@ -127,21 +127,21 @@ async def test_a_killed_store_loses_no_word_and_no_charge(start_app: StartApp, v
         await get_ledger(app).renew_leases()
         socket.send(audio)
         socket.send({"type": "commit"})
-        said.append((await socket.receive_until("full_transcript"))[-1]["text"])
-    assert " ".join(said).split() == [word for word, _ in WORDS] * 4
+        transcripts.append((await socket.receive_until("full_transcript"))[-1]["text"])
+    assert " ".join(transcripts).split() == [word for word, _ in WORDS] * 4
     assert (await fetch_limits(app))["used_today_minutes"] == pytest.approx(len(audio) / RATE / 60, abs=1e-6)
 
 
-@pytest.mark.parametrize("way", ["stop", "leave", "fault", "drain"])
+@pytest.mark.parametrize("end", ["stop", "leave", "fault", "drain"])
 async def test_every_end_of_a_stream_releases_and_charges(
-    start_app: StartApp, valkey: ValkeyServer, way: str
+    start_app: StartApp, valkey: ValkeyServer, end: str
 ) -> None:
     app = await start_app(api_key="k", redis_url=valkey.url, tier_limits=SMALL)
     async with MemorySocket(app, headers=KEY) as socket:
         socket.send(bytes(4 * RATE))
         socket.send({"type": "commit"})
         await socket.receive_until("full_transcript")
-        match way:
+        match end:
             case "stop":
                 socket.send({"type": "stop"})
                 await receive_until_close(socket)

@@ -25,19 +25,19 @@ DEPLOY = ROOT / "deploy"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8").replace("\\\n", " ")
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))
-#: What only Caddy reads.
-CADDYS = {"ECHOIC_SITE", "ECHOIC_UPSTREAM_HOST", "ECHOIC_UPSTREAM_PORT"}
+#: Variables that only Caddy reads.
+CADDY_VARIABLES = {"ECHOIC_SITE", "ECHOIC_UPSTREAM_HOST", "ECHOIC_UPSTREAM_PORT"}
 VARIABLES = {variable for setting in SETTINGS.values() for variable in setting.env_names}
 CADDY = (DEPLOY / "Caddyfile").read_text("utf-8")
 NGINX = re.sub(r"#.*", "", (DEPLOY / "nginx.conf").read_text("utf-8"))
 
 
-def instructions(name: str) -> list[str]:
+def find_instructions(name: str) -> list[str]:
     return re.findall(rf"^\s*{name} (.*)$", DOCKERFILE, re.MULTILINE)
 
 
-def unit() -> dict[str, list[str]]:
-    """Return what a unit says, by key; some keys stand there several times."""
+def read_unit() -> dict[str, list[str]]:
+    """Return the values of the systemd unit by key; some keys have several."""
     found: dict[str, list[str]] = {}
     for line in (DEPLOY / "echoic.service").read_text("utf-8").splitlines():
         key, sign, value = line.partition("=")
@@ -47,20 +47,20 @@ def unit() -> dict[str, list[str]]:
 
 
 def is_ignored(path: str) -> bool:
-    """Return whether .dockerignore keeps a file out: the last pattern that fits decides."""
+    """Return whether .dockerignore excludes a file; the last matching pattern decides."""
     ignored = False
     for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines():
         pattern = line.strip().removeprefix("!")
         folders = [path, *map(str, Path(path).parents)]
-        fits = any(fnmatch.fnmatch(one, pattern.removeprefix("**/")) for one in folders)
-        if line and not line.startswith("#") and fits:
+        matches = any(fnmatch.fnmatch(one, pattern.removeprefix("**/")) for one in folders)
+        if line and not line.startswith("#") and matches:
             ignored = not line.startswith("!")
     return ignored
 
 
 def test_files_copied_into_the_image_exist() -> None:
     sources = [
-        source for line in instructions("COPY") if "--from" not in line for source in line.split()[:-1]
+        source for line in find_instructions("COPY") if "--from" not in line for source in line.split()[:-1]
     ]
     assert {"pyproject.toml", "src"} <= set(sources)
     for source in sources:
@@ -75,19 +75,19 @@ def test_the_build_context_holds_nothing_else() -> None:
 
 
 def test_all_files_of_the_package_are_copied() -> None:
-    copied = " ".join(instructions("COPY")).split()
+    copied = " ".join(find_instructions("COPY")).split()
     assert PROJECT["readme"] in copied
     assert all(Path(file).parts[0] in copied for file in PROJECT["license-files"])
 
 
 def test_the_image_runs_the_echoic_command() -> None:
-    command = json.loads(instructions("CMD")[-1])
+    command = json.loads(find_instructions("CMD")[-1])
     assert command[0] in PROJECT["scripts"]
     assert command[1] in getattr(get_command(app), "commands", {})
 
 
 def test_the_health_check_reads_the_settings() -> None:
-    (check,) = instructions("HEALTHCHECK")
+    (check,) = find_instructions("HEALTHCHECK")
     program, command = json.loads(check[check.index("[") :])
     assert program in PROJECT["scripts"]
     assert command == "alive"
@@ -95,19 +95,19 @@ def test_the_health_check_reads_the_settings() -> None:
 
 
 def test_the_image_installs_existing_extras() -> None:
-    asked = [value for line in instructions("ARG") for value in line.partition("=")[2].split(",")]
+    defaults = [value for line in find_instructions("ARG") for value in line.partition("=")[2].split(",")]
     built = COMPOSE["services"]["server"]["build"]["args"]["EXTRAS"].split(",")
     cases = re.findall(r"\*,(\w+),\*", DOCKERFILE)
-    assert asked
-    assert {*asked, *built, *cases} <= set(PROJECT["optional-dependencies"])
+    assert defaults
+    assert {*defaults, *built, *cases} <= set(PROJECT["optional-dependencies"])
 
 
 def test_the_image_has_the_right_python_and_is_not_root() -> None:
     minor = PROJECT["requires-python"].removeprefix(">=")
-    bases = [line for line in instructions("FROM") if line.startswith("python:")]
+    bases = [line for line in find_instructions("FROM") if line.startswith("python:")]
     assert bases
     assert all(line.startswith(f"python:{minor}-") for line in bases)
-    assert instructions("USER") == ["echoic"]
+    assert find_instructions("USER") == ["echoic"]
 
 
 @pytest.mark.parametrize(
@@ -122,27 +122,29 @@ def test_the_image_has_the_right_python_and_is_not_root() -> None:
 )
 def test_every_named_variable_is_a_setting(file: Path) -> None:
     named = set(re.findall(rf"\b(?:{ENV_PREFIX}[A-Z_]+|REDIS_URL)\b", file.read_text("utf-8")))
-    assert named <= VARIABLES | CADDYS | FOREIGN_ENV_NAMES
+    assert named <= VARIABLES | CADDY_VARIABLES | FOREIGN_ENV_NAMES
 
 
-def given(lines: list[str]) -> dict[str, str]:
+def parse_assignments(lines: list[str]) -> dict[str, str]:
     return {name: value for line in lines for name, _, value in [line.partition("=")]}
 
 
 def test_the_environments_make_valid_settings() -> None:
-    image = given([word for line in instructions("ENV") for word in line.split() if "ECHOIC_" in word])
+    image = parse_assignments(
+        [word for line in find_instructions("ENV") for word in line.split() if "ECHOIC_" in word]
+    )
     compose = COMPOSE["services"]["server"]["environment"]
     together = load_settings(None, image | compose)
     assert (together.server.host, together.auth.is_key_required) == ("0.0.0.0", True)  # noqa: S104  # within the container
-    service = load_settings(None, given(unit()["Environment"]))
+    service = load_settings(None, parse_assignments(read_unit()["Environment"]))
     assert service.auth.is_key_required
 
 
 def test_stop_timeouts_exceed_the_drain_time() -> None:
     drain = Settings().server.drain_seconds
     assert float(COMPOSE["services"]["server"]["stop_grace_period"].removesuffix("s")) > drain + 5
-    assert float(unit()["TimeoutStopSec"][0]) > drain + 5
-    assert unit()["KillMode"] == ["mixed"]
+    assert float(read_unit()["TimeoutStopSec"][0]) > drain + 5
+    assert read_unit()["KillMode"] == ["mixed"]
 
 
 def test_compose_names_existing_files_and_volumes() -> None:
@@ -170,14 +172,14 @@ def test_the_systemd_unit_starts_the_echoic_command() -> None:
     parser = configparser.ConfigParser(strict=False, interpolation=None)
     parser.read(DEPLOY / "echoic.service", "utf-8")
     assert parser.sections() == ["Unit", "Service", "Install"]
-    program, command = shlex.split(unit()["ExecStart"][0])
+    program, command = shlex.split(read_unit()["ExecStart"][0])
     assert Path(program).name in PROJECT["scripts"]
     assert command in getattr(get_command(app), "commands", {})
 
 
 def test_the_systemd_unit_does_not_retry_invalid_settings() -> None:
     wrong = CliRunner().invoke(app, ["serve"], env={"ECHOIC_PORT": "none"})
-    assert unit()["RestartPreventExitStatus"] == [str(wrong.exit_code)] == ["2"]
+    assert read_unit()["RestartPreventExitStatus"] == [str(wrong.exit_code)] == ["2"]
 
 
 def test_nginx_forwards_websockets_and_logs_no_query() -> None:

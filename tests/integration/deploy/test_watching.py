@@ -21,38 +21,38 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
-#: Series that Prometheus itself adds, or the exporter of the process, which reports less on some systems.
+#: Metrics of Prometheus itself, or of the process collector, which some systems lack.
 NOT_OURS = {"up", "process_resident_memory_bytes", "process_cpu_seconds_total"}
 NAME = re.compile(r"(?<![\w$\"])[a-z][a-z0-9]*(?:_[a-z0-9]+)+\b(?!\s*\()|\bup\b")
 MATCHER = re.compile(r"\b(\w+)(?:=~|!~|!=|=)\"([^\"]*)\"")
 
 
-def alerts() -> list[dict[str, Any]]:
+def load_alerts() -> list[dict[str, Any]]:
     document = yaml.safe_load((DEPLOY / "alerts.yml").read_text("utf-8"))
     assert list(document) == ["groups"]
     return [rule for group in document["groups"] for rule in group["rules"]]
 
 
-def dashboard() -> dict[str, Any]:
+def load_dashboard() -> dict[str, Any]:
     found: dict[str, Any] = json.loads((DEPLOY / "grafana-dashboard.json").read_text("utf-8"))
     return found
 
 
-def expressions() -> Iterator[str]:
-    for panel in dashboard()["panels"]:
+def find_expressions() -> Iterator[str]:
+    for panel in load_dashboard()["panels"]:
         yield from (target["expr"] for target in panel["targets"])
-    yield from (rule["expr"] for rule in alerts())
-    for variable in dashboard()["templating"]["list"]:
+    yield from (rule["expr"] for rule in load_alerts())
+    for variable in load_dashboard()["templating"]["list"]:
         if variable["type"] == "query":
             yield variable["query"]["query"]
 
 
-def bare(expression: str) -> str:
+def strip_labels(expression: str) -> str:
     """Return an expression without its labels, whose names look like metrics' names."""
     return re.sub(r"\{[^}]*\}|\b(by|on)\s*\([^)]*\)", "", expression)
 
 
-async def exported() -> dict[str, list[dict[str, str]]]:
+async def collect_exported_labels() -> dict[str, list[dict[str, str]]]:
     """Return the labels of every sample of a server that has transcribed something, by name."""
     app = build_app(Settings.model_validate({"scripted_engine": True, "preload_model": "scripted"}))
     async with app.router.lifespan_context(app):
@@ -76,29 +76,29 @@ async def exported() -> dict[str, list[dict[str, str]]]:
 
 
 async def test_every_queried_metric_and_label_is_exported() -> None:
-    there = await exported()
-    for expression in expressions():
-        names = set(NAME.findall(bare(expression)))
+    exported = await collect_exported_labels()
+    for expression in find_expressions():
+        names = set(NAME.findall(strip_labels(expression)))
         assert names, expression
-        assert names <= set(there) | NOT_OURS, expression
+        assert names <= set(exported) | NOT_OURS, expression
         for group in re.findall(r"\bby\s*\(([^)]*)\)", expression):
             wanted = {label.strip() for label in group.split(",")} - {"instance"}
-            samples = [labels for name in names for labels in there.get(name, [])]
+            samples = [labels for name in names for labels in exported.get(name, [])]
             assert not samples or any(wanted <= set(labels) for labels in samples), expression
 
 
 def test_metric_names_are_found_in_expressions() -> None:
     expression = 'histogram_quantile(0.9, sum by (le, a_b) (rate(echoic_x_bucket{c_d="e_f"}[5m]))) > up'
-    assert NAME.findall(bare(expression)) == ["echoic_x_bucket", "up"]
+    assert NAME.findall(strip_labels(expression)) == ["echoic_x_bucket", "up"]
 
 
 def test_queried_error_codes_exist() -> None:
-    codes = {value for text in expressions() for name, value in MATCHER.findall(text) if name == "code"}
+    codes = {value for text in find_expressions() for name, value in MATCHER.findall(text) if name == "code"}
     assert codes
     assert codes <= {*ErrorCode, "falling_behind"}
 
 
-@pytest.mark.parametrize("rule", alerts(), ids=lambda rule: rule["alert"])
+@pytest.mark.parametrize("rule", load_alerts(), ids=lambda rule: rule["alert"])
 def test_each_alert_has_severity_and_summary(rule: dict[str, Any]) -> None:
     assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
     assert rule["labels"]["severity"] in {"warning", "critical"}
@@ -106,7 +106,7 @@ def test_each_alert_has_severity_and_summary(rule: dict[str, Any]) -> None:
     assert re.fullmatch(r"\d+[mh]", rule.get("for", "1m"))
 
 
-@pytest.mark.parametrize("expression", [*expressions()])
+@pytest.mark.parametrize("expression", [*find_expressions()])
 def test_brackets_of_expressions_are_balanced(expression: str) -> None:
     opened: list[str] = []
     for sign in re.sub(r'"[^"]*"', "", expression):
@@ -119,7 +119,7 @@ def test_brackets_of_expressions_are_balanced(expression: str) -> None:
 
 def test_dashboard_panels_do_not_overlap() -> None:
     taken: set[tuple[int, int]] = set()
-    for panel in dashboard()["panels"]:
+    for panel in load_dashboard()["panels"]:
         place = panel["gridPos"]
         cells = {
             (x, y)

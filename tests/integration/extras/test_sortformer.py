@@ -1,4 +1,4 @@
-"""Sortformer by NeMo: the true classes, small, with random weights; who is heard means nothing."""
+"""Sortformer with NeMo's real classes, small, with random weights: its speakers are arbitrary."""
 
 from __future__ import annotations
 
@@ -81,13 +81,13 @@ TALK = build_tones([(0, 5.0), (None, 1.5), (3, 5.0), (1, 12.0)])
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
-    place = tmp_path_factory.mktemp("sortformer") / "tiny.nemo"
+    path = tmp_path_factory.mktemp("sortformer") / "tiny.nemo"
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what NeMo's own libraries will no longer do
-        from nemo.collections.asr.models import SortformerEncLabelModel  # noqa: PLC0415  # optional package, warns when imported
+        warnings.simplefilter("ignore")  # deprecations in NeMo's own libraries
+        from nemo.collections.asr.models import SortformerEncLabelModel  # noqa: PLC0415  # here, so that its warnings are ignored
 
-        SortformerEncLabelModel(cfg=OmegaConf.create(CONFIG), trainer=None).save_to(str(place))
-    return place
+        SortformerEncLabelModel(cfg=OmegaConf.create(CONFIG), trainer=None).save_to(str(path))
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -95,27 +95,27 @@ def diarizer(file: Path) -> Diarizer:
     return models.load_diarizer("sortformer", file)
 
 
-def test_speech_is_given_to_somebody_and_pauses_to_nobody(diarizer: Diarizer) -> None:
-    heard = diarize_in_pieces(diarizer, TALK)
-    assert heard.turns[0].start == pytest.approx(0, abs=0.1)
-    assert heard.turns[-1].end == pytest.approx(23.5, abs=0.1)
-    assert all(one.end <= other.start + 1e-6 for one, other in pairwise(heard.turns))
-    assert not any(turn.start < 5.6 < turn.end for turn in heard.turns)
-    assert heard.speaker_order[0] == 0
+def test_speech_has_a_speaker_and_pauses_have_none(diarizer: Diarizer) -> None:
+    result = diarize_in_pieces(diarizer, TALK)
+    assert result.turns[0].start == pytest.approx(0, abs=0.1)
+    assert result.turns[-1].end == pytest.approx(23.5, abs=0.1)
+    assert all(one.end <= other.start + 1e-6 for one, other in pairwise(result.turns))
+    assert not any(turn.start < 5.6 < turn.end for turn in result.turns)
+    assert result.speaker_order[0] == 0
 
 
-def test_a_carry_can_be_taken_up_twice(diarizer: Diarizer) -> None:
-    carry = diarize_in_pieces(diarizer, TALK).state
-    first, second = (diarize_in_pieces(diarizer, TALK, start=23.5, state=carry) for _ in range(2))
+def test_a_state_can_be_continued_twice(diarizer: Diarizer) -> None:
+    state = diarize_in_pieces(diarizer, TALK).state
+    first, second = (diarize_in_pieces(diarizer, TALK, start=23.5, state=state) for _ in range(2))
     assert first.turns == second.turns
     assert diarizer.finalize(first.state)[0].start == pytest.approx(0, abs=0.1)
 
 
-def test_there_are_no_more_speakers_than_the_client_says(diarizer: Diarizer) -> None:
+def test_the_maximum_of_speakers_is_kept(diarizer: Diarizer) -> None:
     assert {*diarize_in_pieces(diarizer, TALK, options=SpeakerOptions(max_count=1)).speaker_order} == {0}
 
 
-def test_a_file_that_holds_none_is_unavailable(tmp_path: Path) -> None:
+def test_a_file_without_a_sortformer_is_unavailable(tmp_path: Path) -> None:
     other = tmp_path / "other.nemo"
     other.write_bytes(b"nothing")
     with pytest.raises(ModelUnavailable, match=r"other\.nemo holds no Sortformer"):

@@ -1,4 +1,4 @@
-"""Diarization error rates by pyannote.metrics; ``make test-extras``."""
+"""Diarization error rates by pyannote.metrics (``make test-extras``)."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_speakers_are_matched_whatever_their_names() -> None:
+def test_speakers_are_matched_despite_their_names() -> None:
     reference = [LabeledTurn(0, 4, "A"), LabeledTurn(4, 8, "B")]
-    heard = [LabeledTurn(0, 4, "1"), LabeledTurn(4, 8, "0")]
-    assert measure_diarization(reference, heard, 10.0) == DiarizationErrors(0, 0, 0, 8)
+    hypothesis = [LabeledTurn(0, 4, "1"), LabeledTurn(4, 8, "0")]
+    assert measure_diarization(reference, hypothesis, 10.0) == DiarizationErrors(0, 0, 0, 8)
 
 
 def test_missed_false_and_confused_seconds_are_counted() -> None:
     reference = [LabeledTurn(0, 4, "A"), LabeledTurn(4, 6, "B")]
-    heard = [LabeledTurn(1, 5, "0"), LabeledTurn(5, 7, "1")]
-    assert measure_diarization(reference, heard, 10.0) == DiarizationErrors(1, 1, 1, 6)
+    hypothesis = [LabeledTurn(1, 5, "0"), LabeledTurn(5, 7, "1")]
+    assert measure_diarization(reference, hypothesis, 10.0) == DiarizationErrors(1, 1, 1, 6)
 
 
-def test_overlap_counts_unless_it_is_left_out() -> None:
+def test_overlap_counts_unless_it_is_excluded() -> None:
     reference = [LabeledTurn(0, 4, "A"), LabeledTurn(3, 6, "B"), LabeledTurn(3, 3, "C")]
-    heard = [LabeledTurn(0, 4, "0"), LabeledTurn(4, 6, "1")]
-    assert measure_diarization(reference, heard, 10.0) == DiarizationErrors(1, 0, 0, 7)
-    assert measure_diarization(reference, heard, 10.0, count_overlap=False).rate == 0.0
+    hypothesis = [LabeledTurn(0, 4, "0"), LabeledTurn(4, 6, "1")]
+    assert measure_diarization(reference, hypothesis, 10.0) == DiarizationErrors(1, 0, 0, 7)
+    assert measure_diarization(reference, hypothesis, 10.0, count_overlap=False).rate == 0.0
 
 
-def test_empty_references_and_hypotheses() -> None:
+def test_empty_references_and_hypotheses_have_errors() -> None:
     assert measure_diarization([LabeledTurn(0, 4, "A")], [], 10.0).rate == 100.0
     assert measure_diarization([], [LabeledTurn(0, 4, "A")], 10.0) == DiarizationErrors(0, 4, 0, 0)
     assert measure_diarization([], [], 0.0) == DiarizationErrors()
@@ -71,10 +71,10 @@ def test_live_and_corrected_speakers_are_scored(tmp_path: Path) -> None:
         speaker_map=(SegmentSpeaker(2, 1, "SPEAKER_01"),), audio_path=None, speakers=()
     )
     finals = [build_final(1, 0, (1.0, 3.0)), build_final(2, 0, (3.0, 5.0))]
-    heard = StreamResult(finals=finals, summaries=[summary])
+    hypothesis = StreamResult(finals=finals, summaries=[summary])
     entry = ManifestEntry(2, tmp_path / "talk.wav", rttm_path=rttm)
     live, corrected = score_speakers(
-        EvalTarget("", AlwaysSpeech, None), entry, np.zeros(96_000, np.float32), heard
+        EvalTarget("", AlwaysSpeech, None), entry, np.zeros(96_000, np.float32), hypothesis
     )
     assert live is not None
     assert corrected is not None

@@ -1,4 +1,4 @@
-"""One contract for all Parakeets: onnxruntime, NeMo and MLX say the same of the same recordings."""
+"""Parakeet by onnxruntime, NeMo and MLX: the same recordings give the same tokens."""
 
 from __future__ import annotations
 
@@ -31,24 +31,26 @@ if TYPE_CHECKING:
 
     from echoic.interfaces.engine import Engine, Window
 
-#: Contexts that cover every recording of a sentence.
+#: Contexts longer than every recording of a sentence.
 COVERED = ParakeetOptions(left_context=30.0, right_context=30.0)
 
 
 @pytest.fixture(scope="module")
 def variants(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Engine]:
-    return loaded(tmp_path_factory.mktemp("covered"), COVERED)
+    return load_variants(tmp_path_factory.mktemp("covered"), COVERED)
 
 
-def loaded(folder: Path, tuning: ParakeetOptions) -> Mapping[str, Engine]:
+def load_variants(folder: Path, options: ParakeetOptions) -> Mapping[str, Engine]:
     return {
-        "onnx": ParakeetOnnx(TINY_PARAKEET_FOLDER, tuning),
-        "standard": ParakeetNemo(write_nemo_file(folder), tuning),
-        "mlx": ParakeetMlx(write_mlx_folder(folder), tuning),
+        "onnx": ParakeetOnnx(TINY_PARAKEET_FOLDER, options),
+        "standard": ParakeetNemo(write_nemo_file(folder), options),
+        "mlx": ParakeetMlx(write_mlx_folder(folder), options),
     }
 
 
-def said(engine: Engine, windows: list[Window]) -> list[list[tuple[str, float | None, float | None]]]:
+def decode_tokens(
+    engine: Engine, windows: list[Window]
+) -> list[list[tuple[str, float | None, float | None]]]:
     return [
         [(token.text, token.start, token.duration) for token in one.committed]
         for one in engine.decode(windows)
@@ -57,16 +59,16 @@ def said(engine: Engine, windows: list[Window]) -> list[list[tuple[str, float | 
 
 def test_the_same_recordings_give_the_same_tokens_and_times(variants: Mapping[str, Engine]) -> None:
     windows = [build_whole_window(audio) for audio, _ in read_recordings()]
-    onnx, standard, mlx = (said(engine, windows) for engine in variants.values())
+    onnx, standard, mlx = (decode_tokens(engine, windows) for engine in variants.values())
     assert onnx == standard == mlx
     assert all(onnx)
 
 
-def test_the_recordings_are_understood_by_all(variants: Mapping[str, Engine]) -> None:
+def test_all_variants_transcribe_the_recordings(variants: Mapping[str, Engine]) -> None:
     for audio, text in read_recordings():
         for name, engine in variants.items():
-            [heard] = engine.decode([build_whole_window(audio)])
-            assert join_tokens(heard.committed) == text, name
+            [result] = engine.decode([build_whole_window(audio)])
+            assert join_tokens(result.committed) == text, name
 
 
 def test_confidences_agree(variants: Mapping[str, Engine]) -> None:
@@ -80,13 +82,13 @@ def test_confidences_agree(variants: Mapping[str, Engine]) -> None:
 
 def test_a_live_talk_gives_the_same_segments(tmp_path: Path) -> None:
     audio, _ = read_talks()[0]
-    heard = []
-    for engine in loaded(tmp_path, ParakeetOptions()).values():
-        play = SessionDriver(engine)
-        play.send({"type": "config", "sample_rate": 16_000, "chunk_duration": 2.0, "overlap_duration": 0.5})
-        play.push_in_messages(audio, [5_000] * (audio.size // 5_000))
-        play.send({"type": "commit"})
-        heard.append(frame_texts(play.frames))
-    onnx, standard, mlx = heard
+    result = []
+    for engine in load_variants(tmp_path, ParakeetOptions()).values():
+        driver = SessionDriver(engine)
+        driver.send({"type": "config", "sample_rate": 16_000, "chunk_duration": 2.0, "overlap_duration": 0.5})
+        driver.push_in_messages(audio, [5_000] * (audio.size // 5_000))
+        driver.send({"type": "commit"})
+        result.append(frame_texts(driver.frames))
+    onnx, standard, mlx = result
     assert len(onnx) > 3
     assert onnx == standard == mlx

@@ -15,8 +15,7 @@ import pytest
 import websockets
 from websockets.asyncio.client import connect as open_socket
 
-from echoic.client import connect
-from echoic.client import resumption as threads
+from echoic.client import connect, resumption
 from echoic.engines.scripted import draw_words
 from support.cuttable_proxy import open_proxy
 from support.server_process import STREAM_PATH, ServerProcess
@@ -55,16 +54,16 @@ async def test_a_client_that_never_reads_delays_no_other(address: str) -> None:
     silent_reader.transport.pause_reading()
     long = json.dumps({"type": "config", "model": "scripted", "x" * 500_000: 1})  # and so is its answer
 
-    async def speak() -> None:
+    async def send_configs() -> None:
         with suppress(websockets.ConnectionClosed, OSError):
             while True:
                 await silent_reader.send(long)
 
-    speaking = asyncio.create_task(speak())
-    beside = await stream_audio(f"ws://{address}", AUDIO)
-    assert beside.finals == unbroken.finals
+    sending = asyncio.create_task(send_configs())
+    other = await stream_audio(f"ws://{address}", AUDIO)
+    assert other.finals == unbroken.finals
     await wait_until_closed(address)
-    speaking.cancel()
+    sending.cancel()
     silent_reader.transport.abort()
 
 
@@ -74,7 +73,7 @@ async def test_clients_at_100_times_real_time_lose_no_word() -> None:
 
 
 async def flood(address: str) -> None:
-    """Flood a server while a live stream speaks, which gets its results before the floods are over."""
+    """Flood a server, and stream another client that must not wait for the end of the floods."""
     long = draw_words(WORDS * 60)  # two minutes, sent as fast as the socket takes it
     unbroken = await stream_audio(f"ws://{address}", long, enable_partial=False)
     began = time.monotonic()
@@ -95,7 +94,7 @@ async def flood(address: str) -> None:
 async def test_a_silent_connection_is_replaced_without_lost_words(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(threads, "ANSWER_TIMEOUT", 0.3)
+    monkeypatch.setattr(resumption, "ANSWER_TIMEOUT", 0.3)
     with ServerProcess() as server:
         address = server.address
         unbroken = await stream_audio(f"ws://{address}", AUDIO)
@@ -122,7 +121,7 @@ async def test_a_vanished_client_is_closed_after_the_idle_timeout(address: str) 
         assert count_streams(address) == 1
         proxy.mute_connections()
         await wait_until_closed(address)
-        assert client.close_code is None  # it heard of nothing
+        assert client.close_code is None  # the client received no close
         client.transport.abort()
 
 
