@@ -107,7 +107,7 @@ class ParakeetCoreTranscriber:
     Frames are dicts as in docs/protocol.md. Concurrent calls wait for each other.
 
     Args:
-        config: Settings; None: the defaults.
+        config: Settings. None means the defaults.
         decode_fn: ``(float32 samples of shape (n,), sample rate) -> text``. A plain function runs in a thread
             and may block; a coroutine function is awaited. An exception becomes an ``error`` frame with the
             times of the lost audio.

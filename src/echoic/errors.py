@@ -34,7 +34,7 @@ class ErrorCode(StrEnum):
     INTERNAL_ERROR = "internal_error"
 
 
-#: WebSocket close code that follows an ``error`` frame; None: the session continues.
+#: WebSocket close code that follows an ``error`` frame, or None if the session continues.
 CLOSE_CODES: Mapping[ErrorCode, int | None] = MappingProxyType(
     {
         ErrorCode.BAD_JSON: None,

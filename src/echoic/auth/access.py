@@ -68,7 +68,7 @@ class AccessSettings(Protocol):
 
     @property
     def wrong_keys_per_minute(self) -> float:
-        """Wrong credentials checked per address and minute; 0: no limit."""
+        """Wrong credentials checked per address and minute. 0 means no limit."""
 
     @property
     def allowed_origins(self) -> str | None:

@@ -97,7 +97,7 @@ class Authenticator:
 
         Args:
             scope: The request's ASGI scope.
-            required_scope: What the credential must permit; None: any valid credential will do.
+            required_scope: What the credential must permit. If None, any valid credential is accepted.
             address: The client's address, or None if it is unknown.
 
         Raises:
@@ -158,7 +158,7 @@ class Authenticator:
 
         Args:
             key: The credential.
-            required_scope: What it must permit; None: any valid credential will do.
+            required_scope: What it must permit. If None, any valid credential is accepted.
             address: The client's address, or None if it is unknown.
 
         Raises:

@@ -137,7 +137,7 @@ def create_migrations_table(connection: Connection) -> None:
 
 
 def read_schema_version(connection: Connection) -> int:
-    """Return the number of the last applied migration; 0: none."""
+    """Return the number of the last applied migration, or 0 if there is none."""
     return int(
         connection.execute(
             sa.select(sa.func.coalesce(sa.func.max(_APPLIED_MIGRATIONS.c.step), 0))

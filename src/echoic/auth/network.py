@@ -104,7 +104,7 @@ class AllowedHosts:
     still carry ``Host: evil.example``, which a page cannot change.
     """
 
-    #: Further accepted names, in lower case and without ports; None: every host is accepted.
+    #: Further accepted names, in lower case and without ports. If None, every host is accepted.
     names: frozenset[str] | None = frozenset()
 
     def is_allowed(self, host: str) -> bool:
@@ -170,7 +170,7 @@ class AllowedOrigins:
 
     @property
     def host_names(self) -> frozenset[str] | None:
-        """The host names of the listed origins, without ports; None: any."""
+        """The host names of the listed origins, without ports, or None if every origin is allowed."""
         if _ANY_ORIGIN in self.allowed:
             return None
         origins = (origin for origin in map(_parse_origin, self.allowed) if origin is not None)
@@ -180,7 +180,7 @@ class AllowedOrigins:
         """Return whether a request may use the server.
 
         Args:
-            origin: The ``Origin`` header; None: the request does not come from a browser.
+            origin: The ``Origin`` header, or None if the request does not come from a browser.
             host: The ``Host`` header, which names the server's own origin.
         """
         if origin is None or _ANY_ORIGIN in self.allowed:

@@ -36,7 +36,8 @@ class AuthThrottle:
     """A leaky bucket of wrong credentials per client address.
 
     Args:
-        max_per_minute: Wrong credentials that are checked per address and minute (and at once); 0: any.
+        max_per_minute: Wrong credentials that are checked per address and minute (and at once). 0 means no
+            limit.
         clock: Returns the seconds of a monotonic clock.
         count_outcome: Called with ``wrong`` for a wrong credential, ``unheard`` for an unchecked one.
     """

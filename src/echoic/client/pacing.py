@@ -23,7 +23,7 @@ async def pace_audio(
     Args:
         chunks: float32, shape ``(n,)``.
         sample_rate: Their samples per second.
-        speed: Multiple of the pace of speech; None: without waiting.
+        speed: Multiple of the pace of speech. If None, it does not wait.
     """
     start, seconds = time.perf_counter(), 0.0
     while (piece := await asyncio.to_thread(next, chunks, None)) is not None:

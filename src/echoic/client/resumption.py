@@ -202,7 +202,7 @@ class ResumableTransport:
         return received
 
     async def _try_reconnect(self) -> list[ReceivedFrame] | None:
-        """Resume or re-create the session; None: retry later."""
+        """Resume or re-create the session. Return None if it should be tried again later."""
         try:
             if self._resume_token:
                 return self._apply_resumed(await self._resume_session())

@@ -92,7 +92,7 @@ class Stream:
 
         Args:
             source: Any audio or video file: its path, or the file open for reading bytes.
-            speed: Multiple of the pace of speech; None: as fast as the server accepts it.
+            speed: Multiple of the pace of speech. If None, audio is sent as fast as the server accepts it.
 
         Raises:
             UnreadableAudio: The file cannot be opened, or nothing of it can be decoded.

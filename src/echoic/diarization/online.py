@@ -59,7 +59,7 @@ class OnlineDiarizer:
 
     Args:
         embedder: The embedding model.
-        segmenter: The segmentation model; None: all speech in a chunk is one voice.
+        segmenter: The segmentation model. If None, all speech in a chunk is one voice.
         config: Windowing and clustering.
         name: Name in settings and frames.
     """

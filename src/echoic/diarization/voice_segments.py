@@ -71,7 +71,7 @@ def find_active_voices(
 
     Args:
         analysis_window: The audio.
-        segmenter: Separates voices; None: all speech is one voice.
+        segmenter: Separates voices. If None, all speech is one voice.
         padding: As in ``WindowingConfig``.
     """
     is_speech = np.zeros(-(-analysis_window.audio.size // HOP_SAMPLES), np.bool_)

@@ -41,7 +41,7 @@ def build_standard_registry(
     """Return the registry of all models of this version.
 
     Args:
-        settings: Where the models are, and how they decode; None: the defaults.
+        settings: Where the models are, and how they decode. None means the defaults.
         max_concurrency: The most decodes of one model that run at the same time.
         include_scripted: Add the scripted engine, for tests and load.
     """

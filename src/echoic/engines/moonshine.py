@@ -72,7 +72,7 @@ class Moonshine:
     """Moonshine tiny for English on onnxruntime (implements ``Engine``).
 
     Args:
-        folder: The folder of the weights; None: inside the package moonshine-voice.
+        folder: The folder of the weights. If None, those in the package moonshine-voice are used.
         max_concurrency: The most ``decode`` calls at the same time; each uses one core.
 
     Raises:

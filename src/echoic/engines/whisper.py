@@ -77,7 +77,7 @@ class WhisperOptions:
     max_concurrency: int = 2
     #: Beams of the search; 1 is a greedy search.
     beam_size: int = 5
-    #: Seconds of encoder input, at least, while an utterance goes on; None: 15 on a CPU, else
+    #: Seconds of encoder input, at least, while an utterance goes on. None means 15 on a CPU, else
     #: ``final_context``.
     partial_context: float | None = None
     #: Seconds of encoder input, at least, once an utterance is over; 30 is what Whisper was trained on.
@@ -88,7 +88,7 @@ class WhisperOptions:
     decode_interval: float = 1.5
     #: Confidence below which a word, and all words after it, wait for the end of the utterance.
     min_confidence: float = 0.5
-    #: Text for the decoder to continue, if a session has none; None: no text.
+    #: Text for the decoder to continue, if a session has none, or None.
     prompt: str | None = None
 
 

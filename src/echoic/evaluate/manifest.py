@@ -36,7 +36,7 @@ class ManifestEntry:
     line_number: int
     #: The recording.
     path: Path
-    #: The spoken text; None: unknown.
+    #: The spoken text, or None if unknown.
     reference: str | None = None
     #: The RTTM file with the speaker turns, or None.
     rttm_path: Path | None = None
@@ -46,7 +46,7 @@ class ManifestEntry:
     rare_words: tuple[str, ...] = ()
     #: Where the recording begins in its file, in seconds.
     offset: float = 0.0
-    #: Its length in seconds; None: up to the end of the file.
+    #: Its length in seconds. None means that it lasts until the end of the file.
     duration: float | None = None
 
 

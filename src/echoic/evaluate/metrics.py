@@ -215,7 +215,7 @@ def measure_latencies(
 
 @dataclass(frozen=True, slots=True)
 class EvaluationScore(Summable):
-    """Figures of one or more recordings; None: not measured."""
+    """Figures of one or more recordings; figures that were not measured are None."""
 
     recording_count: int = 0
     audio_seconds: float = 0.0
@@ -256,7 +256,8 @@ def score_recording(
         normalizer: Splits both texts into comparable words.
         audio_seconds: Length of the recording.
         processing_seconds: Seconds spent on transcribing it.
-        offline_text: The text of the same model without boundaries, for seam errors; None: skip them.
+        offline_text: The text of the same model without boundaries, for seam errors. If None, they are not
+            computed.
     """
     joined = count_seam_errors(offline_text, texts) if offline_text is not None else None
     if entry.reference is None:

@@ -60,7 +60,7 @@ class EvalTarget:
     address: str
     #: Creates the voice activity detector that finds utterances.
     build_detector: Callable[[], VoiceActivityDetector]
-    #: Models for decoding offline; None: do not decode offline.
+    #: Models for decoding offline. If None, nothing is decoded offline.
     registry: Registry | None
 
     def find_engine(self, name: str) -> Engine | None:
@@ -123,7 +123,7 @@ class StreamResult:
 class ModelResult:
     """The outcome of one model."""
 
-    #: The requested model; None: the server's default.
+    #: The requested model. None means the server's default.
     requested_model: str | None
     #: One result per row of the manifest, in order; fewer after an interruption.
     recordings: list[RecordingResult] = field(default_factory=list)
@@ -308,7 +308,7 @@ def _record_frame(frame: ReceivedFrame, result: StreamResult, elapsed_seconds: f
     Args:
         frame: The frame.
         result: Collects the frames.
-        elapsed_seconds: Time since streaming began; None: take the end of the segment as arrival time.
+        elapsed_seconds: Time since streaming began. If None, the end of the segment is taken as arrival time.
     """
     match frame:
         case Final():

@@ -47,13 +47,13 @@ _STATUS_MESSAGES: Final[Mapping[int, str]] = {
 class LlmRefusal:
     """A request that failed."""
 
-    #: The HTTP status; 0: there was no response.
+    #: The HTTP status, or 0 if there was no response.
     status: int
     #: The exception's class, for the log.
     exception_name: str
     #: The reason, as a sentence without text of the response.
     message: str
-    #: The server's ``Retry-After`` in seconds; 0: none.
+    #: The server's ``Retry-After`` in seconds, or 0.
     retry_after: float = 0.0
     #: The response's body; never logged.
     body: str = ""

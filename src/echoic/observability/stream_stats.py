@@ -63,7 +63,7 @@ class StreamStats:
         self._model = ""  # set before audio is counted
 
     def grant_samples(self, samples: int, rate: int) -> int | None:
-        """Return how many of the samples the quota allows, and count them; None: not yet known."""
+        """Return how many of the samples the quota allows, and count them, or None if it is not yet known."""
         granted = samples if self._grant is None else self._grant(samples, rate)
         if granted:
             self._count_audio(granted / rate)

@@ -22,7 +22,7 @@ class QuotaStoreUnavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TierLimits:
-    """The limits of a tier; None: unlimited."""
+    """The limits of a tier. A limit of None means unlimited."""
 
     #: Microseconds of audio per day (UTC).
     daily_microseconds: int | None = None

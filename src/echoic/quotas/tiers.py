@@ -22,7 +22,7 @@ _IGNORED_KEYS: Final = frozenset({"concurrent_jobs", "max_file_size_mb"})
 #: The tier whose limits apply to users of undefined tiers.
 FALLBACK_TIER: Final = "free"
 
-#: Overrides by tier and key; None: unlimited.
+#: Overrides by tier and key. None means unlimited.
 TierOverrides = Mapping[str, Mapping[str, float | None]]
 
 #: Source: the protocol this server implements, section 9.

@@ -37,9 +37,9 @@ class EnginePool:
         registry: The models.
         max_concurrency: The most threads of one model; its engine may allow fewer.
         close_timeout: Seconds that ``close`` waits for a model's threads, and for models being loaded.
-        idle_seconds: Seconds after which a model without clients is unloaded; 0: never.
+        idle_seconds: Seconds after which a model without clients is unloaded. 0 means never.
         hang_seconds: Seconds after which a decode counts as hung (``HealthPolicy.decode_timeout``).
-        call_later: Schedules a call, with the delay in seconds; None: the event loop's.
+        call_later: Schedules a call, with the delay in seconds. None means that of the event loop.
     """
 
     def __init__(
@@ -90,8 +90,8 @@ class EnginePool:
         Args:
             request: The requested model.
             fallback: Whether another model may be used if that one is unavailable.
-            client: Keeps the model loaded, and releases the model that it kept before; None: the model may be
-                unloaded when it is idle.
+            client: Keeps the model loaded, and releases the model that it kept before. If None, the model may
+                be unloaded when it is idle.
 
         Raises:
             ModelUnavailable: The model is unavailable, and so are its fallbacks.

@@ -43,7 +43,7 @@ class LoaderLimits:
     close_timeout: float
     """How long ``close`` waits for a model's threads, and for models that are being loaded."""
     idle_seconds: float
-    """After how long a model without clients is unloaded; 0: never."""
+    """After how long a model without clients is unloaded. 0 means never."""
 
 
 class ModelLoader:
@@ -57,7 +57,7 @@ class ModelLoader:
         create_worker: Returns a worker for a loaded engine, not started.
         is_awaited: Returns whether a client waits for results of a model.
         limits: Its times.
-        call_later: Schedules a call; None: the event loop's.
+        call_later: Schedules a call. None means that of the event loop.
     """
 
     def __init__(

@@ -23,7 +23,7 @@ class DecodeObserver:
         """Called before a window is queued."""
 
     def on_done(self, client: Hashable, key: int, outcome: Hypothesis | DecodeFailed | None) -> None:
-        """Called before the client gets the outcome of a decode; None: the decode was cancelled."""
+        """Called before the client gets the outcome of a decode, or with None if the decode was cancelled."""
 
     def on_client_removed(self, client: Hashable) -> None:
         """Called after the decodes of a client were cancelled and the client was removed."""

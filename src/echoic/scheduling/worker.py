@@ -156,7 +156,7 @@ class Worker:
         """Let the threads end; results of running batches are delivered either way.
 
         Args:
-            finish: True: after all queued jobs are decoded; False: drop them.
+            finish: Whether the queued jobs are decoded first; otherwise they are dropped.
         """
         with self._condition:
             self._is_closing = True

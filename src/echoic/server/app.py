@@ -39,8 +39,8 @@ def build_app(
 
     Args:
         settings: The server's settings.
-        registry: The models that streams may ask for; None: all models of this version.
-        tracing: Exports spans; None: to the collector that the settings name, if any.
+        registry: The models that streams may ask for. None means all models of this version.
+        tracing: Exports spans. If None, they go to the collector in the settings, if any.
     """
     context = build_context(
         settings, registry or build_registry(settings), tracing or build_tracing(settings.server)

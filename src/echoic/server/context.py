@@ -21,7 +21,7 @@ class ModelReadiness:
     """Whether the server's default model can transcribe yet."""
 
     def __init__(self) -> None:
-        #: Why the server cannot transcribe yet, as a sentence; None: it can.
+        #: Why the server cannot transcribe yet, as a sentence, or None if it can.
         self.waits_for: str | None = "The server is starting."
         #: The id of the default model once it is loaded.
         self.model: str | None = None
@@ -55,7 +55,7 @@ class ServerContext:
     readiness: ModelReadiness
     #: Admits streams and charges their audio.
     ledger: QuotaLedger
-    #: Exports spans; None: tracing is off.
+    #: Exports spans. If None, tracing is off.
     tracing: Tracing | None = None
     #: Logs refused requests.
     refusal_log: RefusalLog = field(default_factory=RefusalLog)

@@ -79,12 +79,12 @@ def core_router(
     Routers of different calls share nothing.
 
     Args:
-        registry: The models that streams may ask for; None: all models of this version.
-        build_detector: Builds the voice-activity detector of a stream; None: Silero's.
+        registry: The models that streams may ask for. None means all models of this version.
+        build_detector: Builds the voice-activity detector of a stream. None means Silero's.
         allowed_origins: Web origins that may open streams, such as ``https://a.example, https://b.example``;
             ``*``: any. The application's own origin and loopback origins always may.
-        speakers: Diarization and recordings; None: the defaults of a server.
-        insights: The provider of insights; None: the defaults of a server.
+        speakers: Diarization and recordings. None means the defaults of a server.
+        insights: The provider of insights. None means the defaults of a server.
 
     Raises:
         ValueError: ``allowed_origins`` contains an invalid origin.

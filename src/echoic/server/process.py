@@ -43,7 +43,7 @@ def serve(settings: Settings, registry: Registry | None = None) -> None:
 
     Args:
         settings: The server's settings.
-        registry: The models that streams may ask for; None: all models of this version.
+        registry: The models that streams may ask for. None means all models of this version.
 
     Raises:
         SystemExit: The server cannot listen on its address, or the key store cannot be opened (status 1).

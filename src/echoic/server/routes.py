@@ -165,7 +165,7 @@ def _describe_model(model: ModelStatus, *, loaded: bool) -> dict[str, object]:
 
 
 def _build_auth_schema(authenticator: Authenticator | None) -> dict[str, Any]:
-    """Return the OpenAPI description of an endpoint's authentication; None: it needs none."""
+    """Return the OpenAPI description of an endpoint's authentication, or None if it needs none."""
     needs_key = authenticator is not None and authenticator.is_auth_required
     query = authenticator is not None and authenticator.allow_query_token
     return {

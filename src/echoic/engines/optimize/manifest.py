@@ -34,7 +34,7 @@ class OptimizedManifest:
     """The content of ``optimized.json``."""
 
     encoder: str
-    """Name of the encoder's file: the optimized one or the original. Empty: the manifest is unreadable."""
+    """Name of the encoder's file: the optimized one or the original; empty if the manifest is unreadable."""
     networks: tuple[str, ...]
     """Names of the decoding networks: one file, three if they were split, none for a CTC model."""
     sources: Mapping[str, FileDigest]

@@ -42,7 +42,7 @@ class GraphRewriter:
     folder: Path
     """Holds the model's external tensors."""
     weight_steps: int | None
-    """Quantization steps of weights on each side of zero; None: products stay in float32."""
+    """Quantization steps of weights on each side of zero. If None, products stay in float32."""
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     _tensors: dict[str, TensorProto] = field(default_factory=dict)
     _quantized_rows: dict[str, tuple[str, str]] = field(default_factory=dict)

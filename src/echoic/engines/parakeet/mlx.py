@@ -54,13 +54,13 @@ _LOAD_ERRORS = (DaciteError, ValueError, RuntimeError, TypeError, KeyError, Attr
 class MlxOptions:
     """Options of MLX."""
 
-    #: Precision of the encoder; None: ``bfloat16`` on a GPU and ``float32`` on a CPU. The small decoding
+    #: Precision of the encoder. None means ``bfloat16`` on a GPU and ``float32`` on a CPU. The small decoding
     #: networks always use ``float32``.
     precision: Literal["bfloat16", "float16", "float32"] | None = None
-    #: Whether to encode and decode windows in batches; None: on a CPU only. A GPU may add numbers in another
-    #: order for larger arrays, so the output for a window could depend on the rest of its batch.
+    #: Whether to encode and decode windows in batches. If None, only on a CPU. A GPU may add numbers in
+    #: another order for larger arrays, so the output for a window could depend on the rest of its batch.
     allow_batching: bool | None = None
-    #: The head of a hybrid to use; None: the transducer, if there is one.
+    #: The head of a hybrid to use. If None, the transducer is used if there is one.
     head: DecodingHead | None = None
 
 
@@ -71,7 +71,7 @@ class ParakeetMlx(Parakeet):
 
     Args:
         folder: In the layout of ``mlx_files``.
-        options: Options of every Parakeet; ``max_concurrency`` has no effect. None: the defaults.
+        options: Options of every Parakeet; ``max_concurrency`` has no effect. None means the defaults.
         mlx_options: Options of MLX.
 
     Raises:

@@ -79,7 +79,7 @@ def inspect_mlx_folder(folder: Path, head: DecodingHead | None = None) -> MlxMod
 
     Args:
         folder: In parakeet-mlx's layout.
-        head: The head of a hybrid to use; None: the transducer, if there is one.
+        head: The head of a hybrid to use. If None, the transducer is used if there is one.
 
     Raises:
         ModelUnavailable: A file is missing or unusable.

@@ -34,7 +34,7 @@ class ParakeetNemo(Parakeet):
 
     Args:
         model_path: A ``.nemo`` file, or a folder (see ``nemo_files.inspect_nemo_model``).
-        options: Options of every Parakeet; None: the defaults.
+        options: Options of every Parakeet. None means the defaults.
         torch_options: Options of torch.
 
     Raises:

@@ -65,7 +65,7 @@ class TorchOptions:
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     #: Cores that one call uses on the CPU.
     cores: int = 1
-    #: The head of a hybrid to use; None: the transducer, if there is one.
+    #: The head of a hybrid to use. If None, the transducer is used if there is one.
     head: DecodingHead | None = None
 
 
@@ -154,7 +154,7 @@ def read_architecture(config: Mapping[str, object], head: DecodingHead | None = 
 
     Args:
         config: The content of ``model_config.yaml``, resolved.
-        head: The head of a hybrid to use; None: the transducer, if there is one.
+        head: The head of a hybrid to use. If None, the transducer is used if there is one.
 
     Raises:
         ModelUnavailable: The model is not a Parakeet, or of an unsupported kind.

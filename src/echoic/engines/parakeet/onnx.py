@@ -57,7 +57,7 @@ _FUSED_INTERFACE = (
 class OnnxOptions:
     """Options of onnxruntime."""
 
-    #: Quantization of the encoder; None: the fastest in the folder.
+    #: Quantization of the encoder. None means the fastest in the folder.
     quantization: str | None = None
     #: Cores that one call uses.
     cores: int = 1
@@ -73,8 +73,8 @@ class ParakeetOnnx(Parakeet):
 
     Args:
         folder: In the layout of ``onnx_files``.
-        options: Options of every Parakeet; None: the defaults.
-        onnx_options: Options of onnxruntime; None: the defaults.
+        options: Options of every Parakeet. None means the defaults.
+        onnx_options: Options of onnxruntime. None means the defaults.
 
     Raises:
         ModelUnavailable: A file is missing or broken, or the files do not belong together.

@@ -69,7 +69,7 @@ class OnnxModelFiles:
     max_symbols: int
     #: The projection, the prediction network and the joint network, if they are split.
     split_joint: tuple[Path, Path, Path] | None = None
-    #: Why optimized files are ignored: the original files have changed. Empty: none are ignored.
+    #: Why optimized files are ignored (the original files have changed), or empty if none are ignored.
     outdated_reason: str = ""
 
 
@@ -77,9 +77,9 @@ class OnnxModelFiles:
 class _OptimizedForms:
     """The optimized files that may be used."""
 
-    #: The chosen encoder; None: the first by ``ENCODER_QUANTIZATIONS``.
+    #: The chosen encoder. None means the first by ``ENCODER_QUANTIZATIONS``.
     encoder: str | None = None
-    #: The chosen decoding networks; None: the ones in the folder.
+    #: The chosen decoding networks. None means the ones in the folder.
     networks: tuple[str, ...] | None = None
     #: Whether any optimized file may be used.
     is_allowed: bool = True

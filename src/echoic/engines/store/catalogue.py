@@ -41,7 +41,7 @@ class ModelSource:
     """Its repository on the hub."""
     model_format: ModelFormat
     languages: tuple[str, ...] = ENGLISH_ONLY
-    """Lower-case, without region; empty: too many to list."""
+    """Lower-case, without region. Empty means too many to list."""
     model_type: str = "nemo-conformer-tdt"
     """``model_type`` of ``config.json``, for repositories without this file."""
 

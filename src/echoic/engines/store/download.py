@@ -36,7 +36,7 @@ class DownloadOptions:
     quantization: str | None = None
     """Of ONNX graphs: a suffix such as ``int8``, empty for float32, None: ``DEFAULT_QUANTIZATION``."""
     revision: str | None = None
-    """A commit, branch or tag; None: the newest."""
+    """A commit, branch or tag. None means the newest."""
 
 
 def download_model(
@@ -51,7 +51,7 @@ def download_model(
     Args:
         name: A key of ``catalogue.MODEL_SOURCES``.
         cache: The models folder.
-        hub: The hub; None: only verify the files in the folder.
+        hub: The hub. If None, only the files in the folder are verified.
         options: Which files.
         on_progress: Called for each block with the file's name, the bytes so far, and its size; before and
             after a file is verified with ``checking NAME``.

@@ -86,7 +86,7 @@ class Hub:
 
         Args:
             repository: Its name.
-            revision: A commit, branch or tag; None: the newest.
+            revision: A commit, branch or tag. None means the newest.
 
         Raises:
             HubError: The hub cannot be reached, answers with an error, or does not list files.

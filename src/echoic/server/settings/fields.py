@@ -126,7 +126,7 @@ RedisUrl = Annotated[str | None, BeforeValidator(_validate_redis_url)]
 CollectorUrl = Annotated[str | None, BeforeValidator(_validate_collector_url)]
 #: Seconds; out-of-range values are clamped.
 LeaseSeconds = Annotated[int, BeforeValidator(_clamp_ttl)]
-#: Changed limits by tier and key; None: unlimited.
+#: Changed limits by tier and key. None means unlimited.
 TierLimitsText = Annotated[dict[str, dict[str, float | None]], BeforeValidator(parse_tier_overrides)]
 TermsFile = Annotated[ExpandedPath | None, _validate_vocabulary_file(parse_terms)]
 ReplacementsFile = Annotated[ExpandedPath | None, _validate_vocabulary_file(parse_replacements)]

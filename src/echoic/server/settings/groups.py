@@ -77,7 +77,7 @@ class AuthSettings(BaseModel):
         le=1e6,
         description=(
             "[Wrong keys](operations.md#network-access) that are checked per address and minute, "
-            "and the size of a burst; 0: unlimited."
+            "and the size of a burst; 0 means unlimited."
         ),
     )
     keys_db: str | None = Field(
@@ -171,7 +171,7 @@ class SttSettings(EngineSettings):
         ge=0,
         le=MAX_SECONDS,
         description=(
-            "A model that no stream uses for this long is unloaded, and loaded again on demand; 0: never. "
+            "A model that no stream uses for this long is unloaded, and loaded again on demand; 0 means never. "
             "The preloaded model stays loaded."
         ),
     )
@@ -300,7 +300,7 @@ class SpeakerSettings(BaseModel):
         ),
     )
     audio_days: float = Field(
-        default=7.0, ge=0, le=36_500, description="Days after which a recording is deleted; 0: never."
+        default=7.0, ge=0, le=36_500, description="Days after which a recording is deleted; 0 means never."
     )
 
 

@@ -22,7 +22,7 @@ class ServerSettings(BaseModel):
             "The address to listen on. Other addresses than loopback need a key, or `allow_open_network`."
         ),
     )
-    port: int = Field(default=8000, ge=0, le=65_535, description="The port to listen on; 0: any free port.")
+    port: int = Field(default=8000, ge=0, le=65_535, description="The port to listen on; 0 means any free port.")
     allow_open_network: bool = Field(
         default=False,
         description="Listen beyond loopback without a key: everyone in the network may use the server.",
@@ -83,7 +83,7 @@ class ServerSettings(BaseModel):
         le=100_000,
         description=(
             "Seconds of audio that the server reads from one stream per second, "
-            "after a burst of `max_backlog_seconds`; 0: unlimited."
+            "after a burst of `max_backlog_seconds`; 0 means unlimited."
         ),
     )
     max_messages_per_second: float = Field(
@@ -92,7 +92,7 @@ class ServerSettings(BaseModel):
         le=100_000,
         description=(
             "Messages that the server reads from one stream per second, after a burst of twice as "
-            "many; 0: unlimited."
+            "many; 0 means unlimited."
         ),
     )
     send_queue_frames: int = Field(

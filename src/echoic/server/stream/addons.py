@@ -43,7 +43,7 @@ MAX_SECONDS_AHEAD: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class AddOnServices:
-    """The add-ons that all streams of a server share; None: not available."""
+    """The add-ons that all streams of a server share. Those that are not available are None."""
 
     #: The available add-ons, and why others are not available.
     capabilities: Capabilities = field(default_factory=Capabilities)

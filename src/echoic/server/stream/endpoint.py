@@ -48,9 +48,9 @@ class StreamEndpoint:
 
     Args:
         get_services: Returns the server's services; called for each stream, in the running event loop.
-        authenticator: Authenticates the clients; None: every client is let in.
+        authenticator: Authenticates the clients. If None, every client is admitted.
         fallback: Whether another model may stand in for one that is unavailable.
-        ledger: Enforces the quotas of users; None: there are no quotas.
+        ledger: Enforces the quotas of users. If None, there are no quotas.
     """
 
     def __init__(

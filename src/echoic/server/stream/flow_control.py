@@ -36,7 +36,7 @@ class TokenBucket:
     Source: the token bucket of traffic shaping (RFC 2697). Debts are allowed: messages cannot be sent back.
 
     Args:
-        rate: Tokens that flow in per second; 0: no limit.
+        rate: Tokens that flow in per second. 0 means no limit.
         size: The most tokens the bucket holds; it starts full.
     """
 
@@ -53,7 +53,7 @@ class TokenBucket:
         self._level -= amount
 
     def compute_wait(self, now: float) -> float:
-        """Return the seconds to wait before more tokens are taken; 0: none."""
+        """Return the seconds to wait before more tokens are taken, or 0."""
         if not self._rate:
             return 0.0
         self._refill_tokens(now)
@@ -98,7 +98,7 @@ class TotalBacklog:
     """Sums the undecoded audio of all streams of a server.
 
     Args:
-        marks: Water marks of the sum; None: 600 and 300 seconds.
+        marks: Water marks of the sum, by default 600 and 300 seconds.
     """
 
     def __init__(self, marks: WaterMarks | None = None) -> None:

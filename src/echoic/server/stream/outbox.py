@@ -133,7 +133,7 @@ class Outbox:
         self.dropped_partials = 0
         #: The code and reason that ``close`` was called with.
         self.requested_close: tuple[int, str] | None = None
-        #: Numbers and keeps the frames; None: the stream is not resumable.
+        #: Numbers and keeps the frames. If None, the stream is not resumable.
         self.replay_buffer: ReplayBuffer | None = None
 
     @property

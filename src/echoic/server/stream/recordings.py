@@ -41,7 +41,7 @@ class Recordings:
 
     Args:
         folder: Created if it is missing, readable by its owner alone.
-        retention_days: Days after which a file is removed; 0: never.
+        retention_days: Days after which a file is removed. 0 means never.
     """
 
     def __init__(self, folder: Path, retention_days: float = 7.0) -> None:

@@ -32,7 +32,7 @@ _CLIENT_GONE_ERRORS: Final = (OSError, RuntimeError, TimeoutError)
 class ResumePolicy:
     """How long and how many sessions are kept without a client."""
 
-    #: Seconds that a session waits for its client; 0: no session can be resumed.
+    #: Seconds that a session waits for its client. 0 means that no session can be resumed.
     wait_seconds: float = 30.0
     #: The most sessions that wait at the same time.
     max_sessions: int = 64

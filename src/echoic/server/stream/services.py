@@ -28,7 +28,7 @@ class StreamLimits:
     idle_seconds: float = 300.0
     #: An ending stream is cut off when it delivers no further result for this long.
     closing_seconds: float = 60.0
-    #: A stream that lasts this long gets ``time_limit``; 0: no limit.
+    #: A stream that lasts this long gets ``time_limit``. 0 means no limit.
     max_seconds: float = 0.0
     #: Size of the send queue of a slow client.
     outbox: OutboxLimits = field(default_factory=OutboxLimits)
