@@ -108,7 +108,7 @@ def test_another_server_is_evaluated_without_offline(folder: Path, scripted_serv
 def test_real_time_streams_at_the_pace_of_speech(folder: Path) -> None:
     file = folder / "out.json"
     path = write_manifest(folder, "second.wav,red blue green,")
-    args = ("--model", "scripted", "--real-time", "--no-offline", "--json", str(file))
+    args = ("--model", "scripted", "--real-time", "--json", str(file))
     assert run(path, *args).exit_code == 0
     found = read_results(file)["models"][0]["streamed"]
     assert found["processing_seconds"] >= found["audio_seconds"] - 0.2
