@@ -133,9 +133,11 @@ class SentLog:
 
 def _merge_configs(config: Mapping[str, object], changes: Mapping[str, object]) -> dict[str, object]:
     """Return a config with changes; one that names a model and no variant drops the old variant."""
-    given = {key: value for key, value in changes.items() if value is not None and key != "type"}
-    variants = {"model_variant", "variant"} if given.keys() & {"model", "model_variant", "variant"} else set()
-    return {key: value for key, value in config.items() if key not in variants} | given
+    new_values = {key: value for key, value in changes.items() if value is not None and key != "type"}
+    variants = (
+        {"model_variant", "variant"} if new_values.keys() & {"model", "model_variant", "variant"} else set()
+    )
+    return {key: value for key, value in config.items() if key not in variants} | new_values
 
 
 def _resolve_config(config: Mapping[str, object], configured: Configured) -> dict[str, object]:
@@ -249,8 +251,8 @@ class SessionReplay:
     def shift_times(self, body: Any) -> None:  # noqa: ANN401  # any JSON value
         """Change the times and ids in a frame of a new session to those of the first session, in place."""
         if isinstance(body, list):
-            for one in body:
-                self.shift_times(one)
+            for item in body:
+                self.shift_times(item)
         if not isinstance(body, dict) or not self._is_replaying:
             return
         for key, value in body.items():
@@ -260,7 +262,7 @@ class SessionReplay:
                 elif key in _SEGMENT_ID_KEYS:
                     body[key] = value + self._id_shift
             elif key == "segment_range" and isinstance(value, list):
-                body[key] = [one + self._id_shift if isinstance(one, int) else one for one in value]
+                body[key] = [item + self._id_shift if isinstance(item, int) else item for item in value]
             else:
                 self.shift_times(value)
 

@@ -91,7 +91,7 @@ def split_chunk(chunk: DiarizationChunk, max_seconds: float) -> Iterator[Diariza
     """Split a chunk into parts of equal length, each at most ``max_seconds``; yield at least one."""
     size = chunk.audio.size
     count = max(1, -(-size // round(max_seconds * DIARIZATION_SAMPLE_RATE)))
-    edges = [size * place // count for place in range(count + 1)]
+    edges = [size * index // count for index in range(count + 1)]
     for first, last in pairwise(edges):
         speech = tuple(
             (max(begin, first) - first, min(end, last) - first)

@@ -91,26 +91,28 @@ def assign_frame_speakers(
     ids = np.unique(groups.speakers[groups.speakers != UNKNOWN])
     centroids = np.stack([groups.sums[groups.speakers == speaker].sum(axis=0) for speaker in ids])
     centroids /= np.linalg.norm(centroids, axis=1, keepdims=True)
-    for one in sorted(segments, key=lambda one: one.segment.old_solo_count - len(one.segment.solo_frames)):
-        frames, voice = one.segment.new_frames, one.segment.voice
+    for embedded in sorted(
+        segments, key=lambda embedded: embedded.segment.old_solo_count - len(embedded.segment.solo_frames)
+    ):
+        frames, voice = embedded.segment.new_frames, embedded.segment.voice
         previous = _find_previous_speaker(active[:, voice], history)
-        if previous is None and one.windows and history:
+        if previous is None and embedded.windows and history:
             previous = history[-1][1]
-        if previous is None and not one.windows:
+        if previous is None and not embedded.windows:
             continue
         slots = np.array_split(frames, max(1, round(len(frames) / _DECISION_FRAMES)))
         taken = _OVERLAP_PENALTY * np.array(
             [[(speakers[slot] == speaker).any(axis=1).mean() for speaker in ids] for slot in slots]
         )
-        scores = one.score_speakers(centroids, slots) - np.where(
+        scores = embedded.score_speakers(centroids, slots) - np.where(
             taken > _OVERLAP_PENALTY * _MIN_OVERLAP_SHARE, taken, 0.0
         )
         path = find_best_path(
             scores, config.switch_penalty, None if previous is None else int(np.searchsorted(ids, previous))
         )
-        for slot, place, score in zip(slots, path, scores, strict=True):
-            if score[place] > -1:
-                speakers[slot, voice] = ids[place]
+        for slot, index, score in zip(slots, path, scores, strict=True):
+            if score[index] > -1:
+                speakers[slot, voice] = ids[index]
     return speakers
 
 
@@ -167,7 +169,7 @@ def _iterate_group_frames(
     """Yield each group with the first and last frame of a run."""
     windows = state.recent_windows
     starts, ends = (
-        (at - analysis_window.origin) * FRAMES_PER_SECOND for at in (windows.starts, windows.ends)
+        (times - analysis_window.origin) * FRAMES_PER_SECOND for times in (windows.starts, windows.ends)
     )
     window_voices = find_window_voices(state, analysis_window, active)
     penalties = np.where(ends - starts < min_seconds * FRAMES_PER_SECOND, _SHORT_WINDOW_PENALTY, 0)

@@ -133,7 +133,7 @@ class OnlineDiarizer:
             self._embed_segment(analysis_window, segment)
             for segment in find_voice_segments(active, start, windowing.max_pause)
         ]
-        if not sum(len(one.embeddings) for one in segments) and not len(state.groups):
+        if not sum(len(embedded.embeddings) for embedded in segments) and not len(state.groups):
             return state, ()
         state = self._add_windows(state, analysis_window, segments)
         state = assign_speakers(
@@ -158,20 +158,24 @@ class OnlineDiarizer:
         self, state: DiarizerState, analysis_window: AnalysisWindow, segments: Sequence[EmbeddedSegment]
     ) -> DiarizerState:
         """Add windows to the state: long ones as groups of their own, short ones to the nearest group."""
-        windows = [(one, window) for one in segments for window in one.windows]
+        windows = [(embedded, window) for embedded in segments for window in embedded.windows]
         if not windows:
             return state
-        embeddings = np.concatenate([one.embeddings for one in segments if one.windows])
+        embeddings = np.concatenate([embedded.embeddings for embedded in segments if embedded.windows])
         min_frames = self._config.windowing.min_length * FRAMES_PER_SECOND
         is_long = np.array([last - first >= min_frames for _, (first, last, _) in windows])
         if not len(state.groups):
             is_long[:] = True
-        seconds = [one.count_new_seconds(place) for one in segments for place in range(len(one.windows))]
+        seconds = [
+            embedded.count_new_seconds(index)
+            for embedded in segments
+            for index in range(len(embedded.windows))
+        ]
         first = len(state.groups)
         groups = state.groups.with_windows(embeddings[is_long], np.array(seconds, np.float32)[is_long])
         means = groups.sums / groups.seconds[:, np.newaxis]
         indices = np.where(is_long, first + np.cumsum(is_long) - 1, (embeddings @ means.T).argmax(axis=1))
-        spans = [one.get_window_span(window, analysis_window.origin) for one, window in windows]
+        spans = [embedded.get_window_span(window, analysis_window.origin) for embedded, window in windows]
         recent_windows = state.recent_windows.with_windows(analysis_window.origin, spans, indices)
         return replace(state, groups=groups, recent_windows=recent_windows)
 
@@ -193,7 +197,9 @@ class OnlineDiarizer:
             _to_frame_history(before, analysis_window, len(active)),
             config.clustering,
         )
-        spans = [((start, min(end, analysis_window.new_start)), one) for (start, end), one in before]
+        spans = [
+            ((start, min(end, analysis_window.new_start)), speaker_id) for (start, end), speaker_id in before
+        ]
         for speaker in np.unique(speakers[speakers != UNKNOWN]).tolist():
             for begin, end in find_runs((speakers == speaker).any(axis=1)):
                 start = max(analysis_window.new_start, analysis_window.origin + begin / FRAMES_PER_SECOND)
@@ -227,19 +233,19 @@ def _find_speaker_spans(
     intervals = state.intervals
     kept = intervals.ends > since
     spans = zip(intervals.starts[kept].tolist(), intervals.ends[kept].tolist(), strict=True)
-    found = zip(spans, speakers[intervals.groups[kept]].tolist(), strict=True)
-    return [(span, speaker) for span, speaker in found if speaker != UNKNOWN]
+    assigned = zip(spans, speakers[intervals.groups[kept]].tolist(), strict=True)
+    return [(span, speaker) for span, speaker in assigned if speaker != UNKNOWN]
 
 
 def _to_frame_history(
     earlier_spans: Sequence[tuple[TimeSpan, int]], analysis_window: AnalysisWindow, frame_count: int
 ) -> list[tuple[slice, int]]:
     """Return the speakers in the frames before the new audio."""
-    found = []
+    frame_spans = []
     for (start, end), speaker in earlier_spans:
         first, last = (
-            round((at - analysis_window.origin) * FRAMES_PER_SECOND)
-            for at in (start, min(end, analysis_window.new_start))
+            round((seconds - analysis_window.origin) * FRAMES_PER_SECOND)
+            for seconds in (start, min(end, analysis_window.new_start))
         )
-        found.append((slice(max(0, first), min(max(0, last), frame_count)), speaker))
-    return found
+        frame_spans.append((slice(max(0, first), min(max(0, last), frame_count)), speaker))
+    return frame_spans

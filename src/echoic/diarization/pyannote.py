@@ -50,13 +50,13 @@ class PyannoteEmbedder:
     ) -> NDArray[np.float32]:
         """Return a unit vector for each window: float32, shape ``(len(windows), size)``."""
         by_size: dict[int, list[int]] = defaultdict(list)
-        for place, (start, end) in enumerate(windows):
-            by_size[end - start].append(place)
-        found: dict[int, NDArray[np.float32]] = {}
-        for places in by_size.values():
-            batch = np.stack([audio[slice(*windows[place])] for place in places])
+        for index, (start, end) in enumerate(windows):
+            by_size[end - start].append(index)
+        embeddings: dict[int, NDArray[np.float32]] = {}
+        for indices in by_size.values():
+            batch = np.stack([audio[slice(*windows[index])] for index in indices])
             with self._torch.inference_mode():
                 vectors = self._model(self._torch.from_numpy(batch)[:, None]).numpy()
             vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
-            found |= zip(places, vectors, strict=True)
-        return np.stack([found[place] for place in range(len(windows))])
+            embeddings |= zip(indices, vectors, strict=True)
+        return np.stack([embeddings[index] for index in range(len(windows))])

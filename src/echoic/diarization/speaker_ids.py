@@ -73,13 +73,13 @@ def resolve_final_speakers(state: DiarizerState, config: SpeakerClusteringConfig
         known, ids[cluster] = ids[cluster], UNKNOWN
         if _is_new_speaker(cluster, labels, ids, groups, config):
             ids[cluster] = known
-    found = ids[labels]
-    if (found == UNKNOWN).any():
-        known_ids = np.unique(found[found != UNKNOWN])
-        centroids = np.stack([_compute_centroid(groups, found == one) for one in known_ids])
-        unknown = np.flatnonzero(found == UNKNOWN)
-        found[unknown] = known_ids[(groups.sums[unknown] @ centroids.T).argmax(axis=1)]
-    return found
+    speakers = ids[labels]
+    if (speakers == UNKNOWN).any():
+        known_ids = np.unique(speakers[speakers != UNKNOWN])
+        centroids = np.stack([_compute_centroid(groups, speakers == speaker) for speaker in known_ids])
+        unknown = np.flatnonzero(speakers == UNKNOWN)
+        speakers[unknown] = known_ids[(groups.sums[unknown] @ centroids.T).argmax(axis=1)]
+    return speakers
 
 
 def _cluster_by_similarity(
@@ -121,12 +121,12 @@ def _find_separate_voices(
     dominant = np.where(counts.any(axis=1), counts.argmax(axis=1), UNKNOWN)
     is_known = (dominant != UNKNOWN) & (ids[dominant] != UNKNOWN)
     has_one_speaker = np.count_nonzero(ids != UNKNOWN) == 1
-    found = set()
+    separate = set()
     for cluster in np.flatnonzero((ids == UNKNOWN) & counts.any(axis=0)).tolist():
         voice = int(counts[:, cluster].argmax())
         if (has_one_speaker or dominant[voice] == cluster) and np.delete(is_known, voice).any():
-            found.add(cluster)
-    return found
+            separate.add(cluster)
+    return separate
 
 
 def _is_new_speaker(

@@ -75,12 +75,12 @@ class GroupIntervals:
     def replace_since(self, since: float, spans: Sequence[TimeSpan], groups: Sequence[int]) -> GroupIntervals:
         """Keep the intervals before ``since`` and replace those after it; the new ones may be unsorted."""
         before = self.starts < since
-        starts, ends, places = self.starts[before], self.ends[before], self.groups[before]
-        order = sorted(range(len(spans)), key=lambda place: spans[place])
+        starts, ends, kept_groups = self.starts[before], self.ends[before], self.groups[before]
+        order = sorted(range(len(spans)), key=lambda index: spans[index])
         return _build_intervals(
-            np.concatenate((starts, [spans[place][0] for place in order])),
-            np.concatenate((np.minimum(ends, since), [spans[place][1] for place in order])),
-            np.concatenate((places, np.array([groups[place] for place in order], np.intp))),
+            np.concatenate((starts, [spans[index][0] for index in order])),
+            np.concatenate((np.minimum(ends, since), [spans[index][1] for index in order])),
+            np.concatenate((kept_groups, np.array([groups[index] for index in order], np.intp))),
         )
 
     def merge_pair(self, kept: int, merged: int) -> GroupIntervals:
@@ -89,9 +89,9 @@ class GroupIntervals:
 
     def merge_shortest(self) -> GroupIntervals:
         """Merge the shortest interval with the one before it."""
-        at = int((self.ends - self.starts)[1:].argmin()) + 1
-        ends, rest = self.ends.copy(), np.arange(len(self)) != at
-        ends[at - 1] = max(ends[at - 1], ends[at])
+        shortest = int((self.ends - self.starts)[1:].argmin()) + 1
+        ends, rest = self.ends.copy(), np.arange(len(self)) != shortest
+        ends[shortest - 1] = max(ends[shortest - 1], ends[shortest])
         return _build_intervals(self.starts[rest], ends[rest], self.groups[rest])
 
 
@@ -144,8 +144,8 @@ class DiarizerState:
         groups = (self.groups.sums, self.groups.seconds, self.groups.speakers)
         times = [
             array
-            for one in (self.intervals, self.recent_windows)
-            for array in (one.starts, one.ends, one.groups)
+            for intervals in (self.intervals, self.recent_windows)
+            for array in (intervals.starts, intervals.ends, intervals.groups)
         ]
         past = self.recent_audio.audio.nbytes if self.recent_audio else 0
         return sum(array.nbytes for array in (*groups, *times)) + past

@@ -47,11 +47,11 @@ def join_turns(spans: Iterable[tuple[TimeSpan, int]], max_pause: float) -> tuple
     turns: list[SpeakerTurn] = []
     latest: dict[int, int] = {}
     for (start, end), speaker in spans:
-        at = latest.get(speaker)
-        if at is not None and start - turns[at].end < max_pause:
-            last_end = turns[at].end
-            if start <= last_end or not any(turns[place].end > last_end for place in latest.values()):
-                turns[at] = SpeakerTurn(turns[at].start, max(last_end, end), speaker)
+        last_turn = latest.get(speaker)
+        if last_turn is not None and start - turns[last_turn].end < max_pause:
+            last_end = turns[last_turn].end
+            if start <= last_end or not any(turns[index].end > last_end for index in latest.values()):
+                turns[last_turn] = SpeakerTurn(turns[last_turn].start, max(last_end, end), speaker)
                 continue
         latest[speaker] = len(turns)
         turns.append(SpeakerTurn(start, end, speaker))

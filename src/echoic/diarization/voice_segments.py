@@ -54,12 +54,12 @@ class VoiceSegment:
     def split_windows(self, config: WindowingConfig) -> Iterator[tuple[int, int, int]]:
         """Yield windows as indices into ``solo_frames``: first, end, and the first new one."""
         length, hop = round(FRAMES_PER_SECOND * config.window_length), round(FRAMES_PER_SECOND * config.hop)
-        at, size = self.old_solo_count, len(self.solo_frames)
-        while at < size:
-            until = size if size - at < 1.5 * hop else at + hop
+        new_start, size = self.old_solo_count, len(self.solo_frames)
+        while new_start < size:
+            until = size if size - new_start < 1.5 * hop else new_start + hop
             first = max(0, min(until - length, until - hop, size - _MIN_WINDOW_FRAMES))
-            yield first, min(size, max(until, first + length)), at
-            at = until
+            yield first, min(size, max(until, first + length)), new_start
+            new_start = until
 
 
 def find_active_voices(
@@ -109,14 +109,14 @@ def find_voice_segments(active: NDArray[np.bool_], first_frame: int, max_pause: 
         max_pause: Seconds of silence that end a segment.
     """
     solo = active & (active.sum(axis=1, keepdims=True) == 1)
-    found = []
+    segments = []
     for voice in range(active.shape[1]):
         for begin, end in find_runs(active[:, voice], round(max_pause * FRAMES_PER_SECOND)):
             frames = begin + np.flatnonzero(active[begin:end, voice])
             if len(new := frames[frames >= first_frame]):
                 frames = _widen_to_window(begin + np.flatnonzero(solo[begin:end, voice]), len(active))
-                found.append(VoiceSegment(voice, new, frames, int(np.searchsorted(frames, first_frame))))
-    return found
+                segments.append(VoiceSegment(voice, new, frames, int(np.searchsorted(frames, first_frame))))
+    return segments
 
 
 def _widen_to_window(solo_frames: NDArray[np.intp], frame_count: int) -> NDArray[np.intp]:

@@ -39,10 +39,10 @@ def count_word_errors(
     reference: str, hypothesis: str, normalizer: TextNormalizer = normalize_text
 ) -> EditCounts:
     """Return the word edits between two texts, both normalized."""
-    expected, found = normalizer(reference), normalizer(hypothesis)
+    expected, recognized = normalizer(reference), normalizer(hypothesis)
     if not expected:
-        return EditCounts(insertions=len(found))
-    out = jiwer.process_words(" ".join(expected), " ".join(found))
+        return EditCounts(insertions=len(recognized))
+    out = jiwer.process_words(" ".join(expected), " ".join(recognized))
     return EditCounts(out.substitutions, out.deletions, out.insertions, len(expected))
 
 
@@ -50,10 +50,10 @@ def count_character_errors(
     reference: str, hypothesis: str, normalizer: TextNormalizer = normalize_text
 ) -> EditCounts:
     """Return the character edits between two texts, both normalized; spaces between words count."""
-    expected, found = " ".join(normalizer(reference)), " ".join(normalizer(hypothesis))
+    expected, recognized = " ".join(normalizer(reference)), " ".join(normalizer(hypothesis))
     if not expected:
-        return EditCounts(insertions=len(found))
-    out = jiwer.process_characters(expected, found)
+        return EditCounts(insertions=len(recognized))
+    out = jiwer.process_characters(expected, recognized)
     return EditCounts(out.substitutions, out.deletions, out.insertions, len(expected))
 
 
@@ -83,9 +83,11 @@ def count_term_errors(
         wanted: Terms of one or more words; those that the reference does not have do not count.
         normalizer: Splits both texts and the terms into words.
     """
-    expected, found = normalizer(reference), normalizer(hypothesis)
-    places = align_words(expected, found)
-    equal = [at is not None and found[at] == word for word, at in zip(expected, places, strict=True)]
+    expected, recognized = normalizer(reference), normalizer(hypothesis)
+    places = align_words(expected, recognized)
+    equal = [
+        index is not None and recognized[index] == word for word, index in zip(expected, places, strict=True)
+    ]
     total = TermErrors()
     for term in {tuple(normalizer(term)) for term in wanted} - {()}:
         for start in range(len(expected) - len(term) + 1):
@@ -126,38 +128,39 @@ def count_seam_errors(offline_text: str, segments: Iterable[str]) -> SeamErrors:
         offline_text: The transcript of the same audio, decoded without boundaries.
         segments: The texts of the segments, in order.
     """
-    found, edges = _join_segments(segments)
+    recognized, edges = _join_segments(segments)
     expected = normalize_text(offline_text)
-    if not expected or not found:
+    if not expected or not recognized:
         return SeamErrors(len(edges), 0, 0, 0)
     doubled = added = lost = 0
-    for chunk in jiwer.process_words(" ".join(expected), " ".join(found)).alignments[0]:
+    for chunk in jiwer.process_words(" ".join(expected), " ".join(recognized)).alignments[0]:
         if chunk.type == "delete" and _is_near_boundary(chunk.hyp_start_idx, edges):
             lost += chunk.ref_end_idx - chunk.ref_start_idx
         elif chunk.type == "insert":
-            for at in range(chunk.hyp_start_idx, chunk.hyp_end_idx):
-                if _is_near_boundary(at, edges):
+            for index in range(chunk.hyp_start_idx, chunk.hyp_end_idx):
+                if _is_near_boundary(index, edges):
                     again = (
-                        found[at]
-                        in found[max(0, at - _NEAR_WORDS) : at] + found[at + 1 : at + 1 + _NEAR_WORDS]
+                        recognized[index]
+                        in recognized[max(0, index - _NEAR_WORDS) : index]
+                        + recognized[index + 1 : index + 1 + _NEAR_WORDS]
                     )
                     doubled, added = doubled + again, added + (not again)
     return SeamErrors(len(edges), doubled, added, lost)
 
 
 def _join_segments(segments: Iterable[str]) -> tuple[list[str], list[int]]:
-    found: list[str] = []
+    recognized: list[str] = []
     edges: list[int] = []
     for text in segments:
         words = normalize_text(text)
-        if words and found:
-            edges.append(len(found))
-        found += words
-    return found, edges
+        if words and recognized:
+            edges.append(len(recognized))
+        recognized += words
+    return recognized, edges
 
 
-def _is_near_boundary(at: int, edges: Iterable[int]) -> bool:
-    return any(edge - _NEAR_WORDS <= at <= edge + _NEAR_WORDS for edge in edges)
+def _is_near_boundary(index: int, edges: Iterable[int]) -> bool:
+    return any(edge - _NEAR_WORDS <= index <= edge + _NEAR_WORDS for edge in edges)
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
@@ -191,7 +194,11 @@ def collect_delivered_words(finals: Iterable[tuple[str, float]]) -> list[Deliver
     Args:
         finals: Text and arrival time in seconds of audio of each final.
     """
-    return [DeliveredWord(word, at) for text, at in finals for word in normalize_text(text)]
+    return [
+        DeliveredWord(word, arrival_seconds)
+        for text, arrival_seconds in finals
+        for word in normalize_text(text)
+    ]
 
 
 def measure_latencies(
@@ -206,10 +213,10 @@ def measure_latencies(
     places = align_words([word for text in expected for word in text], [one.word for one in words])
     latencies, first = [], 0
     for utterance, text in zip(utterances, expected, strict=True):
-        found = [place for place in places[first : first + len(text)] if place is not None]
+        aligned = [place for place in places[first : first + len(text)] if place is not None]
         first += len(text)
-        if found:
-            latencies.append(words[found[-1]].delivered_at - utterance.end)
+        if aligned:
+            latencies.append(words[aligned[-1]].delivered_at - utterance.end)
     return latencies
 
 
@@ -317,13 +324,13 @@ def _summarize_latencies(latencies: Sequence[float]) -> dict[str, object] | None
     return {"utterances": len(latencies), **{name: round(value, _DECIMALS) for name, value in marks.items()}}
 
 
-def _describe_diarization(found: DiarizationErrors | None) -> dict[str, object] | None:
-    if found is None:
+def _describe_diarization(errors: DiarizationErrors | None) -> dict[str, object] | None:
+    if errors is None:
         return None
     parts = {
-        "missed": found.missed,
-        "false_alarm": found.false_alarm,
-        "confusion": found.confusion,
-        "total": found.total,
+        "missed": errors.missed,
+        "false_alarm": errors.false_alarm,
+        "confusion": errors.confusion,
+        "total": errors.total,
     }
-    return {"rate": _round_rate(found), **{name: round(value, _DECIMALS) for name, value in parts.items()}}
+    return {"rate": _round_rate(errors), **{name: round(value, _DECIMALS) for name, value in parts.items()}}

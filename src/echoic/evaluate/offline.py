@@ -99,11 +99,11 @@ def decode_audio(
 
 def _group_utterances(utterances: Sequence[Utterance], max_samples: int) -> Iterator[list[Utterance]]:
     group: list[Utterance] = []
-    for one in utterances:
-        if group and (one.end or 0) - group[0].start > max_samples:
+    for utterance in utterances:
+        if group and (utterance.end or 0) - group[0].start > max_samples:
             yield group
             group = []
-        group.append(one)
+        group.append(utterance)
     if group:
         yield group
 
@@ -113,16 +113,18 @@ def _to_reference_utterances(
 ) -> Iterator[ReferenceUtterance]:
     """Yield the utterances with the words that begin in them or before the next one."""
     words_by_utterance: list[list[str]] = [[] for _ in group]
-    at = 0
+    index = 0
     for word in words:
         while (
-            word.start is not None and at + 1 < len(group) and group[at + 1].start / SAMPLE_RATE <= word.start
+            word.start is not None
+            and index + 1 < len(group)
+            and group[index + 1].start / SAMPLE_RATE <= word.start
         ):
-            at += 1
-        words_by_utterance[at].append(word.text)
-    for one, texts in zip(group, words_by_utterance, strict=True):
+            index += 1
+        words_by_utterance[index].append(word.text)
+    for utterance, texts in zip(group, words_by_utterance, strict=True):
         yield ReferenceUtterance(
-            one.start / SAMPLE_RATE,
-            (audio_samples if one.end is None else one.end) / SAMPLE_RATE,
+            utterance.start / SAMPLE_RATE,
+            (audio_samples if utterance.end is None else utterance.end) / SAMPLE_RATE,
             " ".join(texts),
         )

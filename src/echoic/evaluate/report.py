@@ -45,29 +45,32 @@ def list_failures(results: Iterable[ModelResult], folder: Path) -> list[str]:
         folder: Of the manifest.
     """
     sentences = []
-    for one in results:
-        for row in one.recordings:
+    for result in results:
+        for row in result.recordings:
             if row.error:
                 name = render_source_name(row.source, folder)
                 sentences.append(f"{_render_line_prefix(row)}{name}: {row.error}")
-        if one.problem:
-            sentences.append(f"{one.name}: {one.problem}")
+        if result.problem:
+            sentences.append(f"{result.name}: {result.problem}")
     return sentences
 
 
 def build_recording_table(results: Iterable[ModelResult], folder: Path) -> ScoreTable:
     """Return a table with the scores of each recording under each model."""
     scores = [
-        ((render_source_name(row.source, folder), one.name), row.streamed_score, row.offline_score)
-        for one in results
-        for row in one.recordings
+        ((render_source_name(row.source, folder), result.name), row.streamed_score, row.offline_score)
+        for result in results
+        for row in result.recordings
     ]
     return _build_table(("Recording", "Model"), scores)
 
 
 def build_model_table(results: Iterable[ModelResult]) -> ScoreTable:
     """Return a table with the total scores of each model."""
-    scores = [((one.name, one.completed_count), one.streamed_score, one.offline_score) for one in results]
+    scores = [
+        ((result.name, result.completed_count), result.streamed_score, result.offline_score)
+        for result in results
+    ]
     return _build_table(("Model", "Done"), scores)
 
 
@@ -81,7 +84,7 @@ def write_results(results: Iterable[ModelResult], manifest: Path, normalizer: st
         "echoic": echoic.__version__,
         "manifest": str(manifest),
         "normalizer": normalizer,
-        "models": [_to_model_json(one, manifest.parent) for one in results],
+        "models": [_to_model_json(result, manifest.parent) for result in results],
     }
     file.write_text(json.dumps(body, ensure_ascii=False, indent=1) + "\n", "utf-8")
 
@@ -98,26 +101,32 @@ def _build_table(
         if score is not None and score.recording_count
     ]
     headings = [*key_headings, "", *(heading for heading, _ in _SCORE_COLUMNS)]
-    kept = [at for at in range(len(headings)) if at <= len(key_headings) or any(row[at] for row in rows)]
-    return ScoreTable([headings[at] for at in kept], [[row[at] for at in kept] for row in rows])
+    kept = [
+        column
+        for column in range(len(headings))
+        if column <= len(key_headings) or any(row[column] for row in rows)
+    ]
+    return ScoreTable(
+        [headings[column] for column in kept], [[row[column] for column in kept] for row in rows]
+    )
 
 
-def _render_delay(one: EvaluationScore, percent: int) -> str:
-    return f"{percentile(one.latencies, percent):.2f}" if one.latencies else ""
+def _render_delay(result: EvaluationScore, percent: int) -> str:
+    return f"{percentile(result.latencies, percent):.2f}" if result.latencies else ""
 
 
 def _render_line_prefix(row: RecordingResult) -> str:
     return f"line {row.source.line_number}, " if isinstance(row.source, ManifestEntry) else ""
 
 
-def _to_model_json(one: ModelResult, folder: Path) -> dict[str, object]:
+def _to_model_json(result: ModelResult, folder: Path) -> dict[str, object]:
     return {
-        "model": one.name,
-        "asked_for": one.requested_model,
-        "problem": one.problem or None,
-        "streamed": to_json(one.streamed_score),
-        "offline": to_json(one.offline_score) if one.offline_score.recording_count else None,
-        "recordings": [_to_recording_json(row, folder) for row in one.recordings],
+        "model": result.name,
+        "asked_for": result.requested_model,
+        "problem": result.problem or None,
+        "streamed": to_json(result.streamed_score),
+        "offline": to_json(result.offline_score) if result.offline_score.recording_count else None,
+        "recordings": [_to_recording_json(row, folder) for row in result.recordings],
     }
 
 

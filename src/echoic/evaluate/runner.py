@@ -189,8 +189,10 @@ def evaluate_model(
     except ServerError as error:
         result.problem = str(error)
         result.recordings += [
-            RecordingResult(one, error=one.reason if isinstance(one, InvalidRow) else _NOT_DONE_MESSAGE)
-            for one in sources[len(result.recordings) :]
+            RecordingResult(
+                remaining, error=remaining.reason if isinstance(remaining, InvalidRow) else _NOT_DONE_MESSAGE
+            )
+            for remaining in sources[len(result.recordings) :]
         ]
     except KeyboardInterrupt:
         result.is_interrupted = True
@@ -248,7 +250,7 @@ def _score_stream(
         return score
     words = collect_delivered_words(zip(texts, streamed.arrival_times, strict=True))
     last = row.audio_seconds - _TAIL_SECONDS
-    utterances = [one for one in offline.utterances if one.end <= last]
+    utterances = [utterance for utterance in offline.utterances if utterance.end <= last]
     return replace(score, latencies=tuple(measure_latencies(utterances, words)))
 
 
@@ -292,7 +294,7 @@ async def _stream_recording(
 
 async def _send_audio(stream: Stream, audio: NDArray[np.float32], *, real_time: bool) -> None:
     size = round((_REAL_TIME_PIECE_SECONDS if real_time else _FAST_PIECE_SECONDS) * SAMPLE_RATE)
-    pieces = (audio[at : at + size] for at in range(0, len(audio), size))
+    pieces = (audio[start : start + size] for start in range(0, len(audio), size))
     try:
         with suppress(ServerError):  # reading the stream raises the same error
             async for piece in pace_audio(pieces, SAMPLE_RATE, 1.0 if real_time else None):
@@ -369,7 +371,10 @@ def _decode_offline(
         row.error = "Decoding offline failed."
         return None
     transcript = OfflineTranscript(
-        tuple(replace(one, text=vocabulary.replacements.replace_text(one.text)) for one in decoded.utterances)
+        tuple(
+            replace(utterance, text=vocabulary.replacements.replace_text(utterance.text))
+            for utterance in decoded.utterances
+        )
     )
     row.offline_text = transcript.text
     row.offline_score = score_recording(
@@ -389,8 +394,11 @@ def score_speakers(
         return None, None
     seconds = len(audio) / SAMPLE_RATE
     turns = clip_turns(read_rttm(entry.rttm_path), entry.offset, seconds)
-    found = find_utterances(target.build_detector, audio, seconds)
-    speech = [(one.start / SAMPLE_RATE, (one.end or len(audio)) / SAMPLE_RATE) for one in found]
+    utterances = find_utterances(target.build_detector, audio, seconds)
+    speech = [
+        (utterance.start / SAMPLE_RATE, (utterance.end or len(audio)) / SAMPLE_RATE)
+        for utterance in utterances
+    ]
     corrected = result.finals
     for summary in result.summaries:
         corrected = apply_corrections(corrected, summary)

@@ -249,18 +249,20 @@ class Worker:
     def _replace_hung_threads(self) -> None:
         """Abandon the threads that hang; retry the finals that they decode on new threads."""
         with self._condition:
-            hung = [one for one in self._threads if one.measure_runtime() > self._policy.decode_timeout]
+            timeout = self._policy.decode_timeout
+            hung = [thread for thread in self._threads if thread.measure_runtime() > timeout]
             if not hung:
                 return
             # Threads that hang in the engine from before the last reload are the incident that led to it.
-            if self._health.is_ready and any(one.started_at >= self._health.reloaded_at for one in hung):
+            reloaded_at = self._health.reloaded_at
+            if self._health.is_ready and any(thread.started_at >= reloaded_at for thread in hung):
                 is_first = not any(thread.is_alive() for thread in self._hung_threads)
                 self._health.report_incident(time.monotonic(), can_reload=is_first)
             batches = [batch for thread in hung if (batch := thread.abandon()) is not None]
             failed = [job for batch in batches for job in self._schedule_retry(batch)]
             self._hung_threads += hung
             fresh = [] if self._health.is_unavailable else [self._create_thread() for _ in hung]
-            self._threads = [one for one in self._threads if one not in hung] + fresh
+            self._threads = [thread for thread in self._threads if thread not in hung] + fresh
         windows = sum(len(batch.jobs) for batch in batches)
         _log.error(
             "engine_hangs model=%s windows=%d given_up=%s", self.name, windows, self._health.is_unavailable
@@ -332,7 +334,7 @@ def decode_jobs(
             return engine.decode(windows)
 
     results = attempt_batch(decode, [job.window for job in jobs])
-    return [_to_decode_failed(one) if isinstance(one, Failure) else one for one in results]
+    return [_to_decode_failed(result) if isinstance(result, Failure) else result for result in results]
 
 
 def _to_decode_failed(failure: Failure) -> DecodeFailed:

@@ -134,9 +134,16 @@ async def _preload_model(context: ServerContext) -> None:
 
 async def _log_unmet_settings(context: ServerContext, active_model: str | None = None) -> None:
     """Log the model settings that cannot be honoured, and keep them for the startup message."""
-    found = await asyncio.to_thread(find_unmet_settings, context.settings, context.registry, active_model)
-    for one in found:
+    unmet_settings = await asyncio.to_thread(
+        find_unmet_settings, context.settings, context.registry, active_model
+    )
+    for unmet in unmet_settings:
         log_event(
-            log, logging.WARNING, "setting.unmet", setting=one.setting, model=one.model, reason=one.reason
+            log,
+            logging.WARNING,
+            "setting.unmet",
+            setting=unmet.setting,
+            model=unmet.model,
+            reason=unmet.reason,
         )
-    context.readiness.unmet_settings = tuple(one.message for one in found)
+    context.readiness.unmet_settings = tuple(unmet.message for unmet in unmet_settings)

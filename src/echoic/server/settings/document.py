@@ -82,14 +82,14 @@ def _list_section_names() -> Iterator[str]:
 
 
 def _render_section(name: str) -> str:
-    rows = "\n".join(_render_row(one) for one in SETTINGS.values() if one.section == name)
+    rows = "\n".join(_render_row(setting) for setting in SETTINGS.values() if setting.section == name)
     table = f"| Key | Environment | Default | Description |\n|---|---|---|---|\n{rows}"
     blocks = [f"## [{name}]", _INTROS.get(name), table, _NOTES.get(name)]
     return "\n\n".join(filter(None, blocks)) + "\n"
 
 
 def _render_row(setting: Setting) -> str:
-    variables = ", ".join(f"`{one}`" for one in setting.env_names)
+    variables = ", ".join(f"`{variable}`" for variable in setting.env_names)
     default = _render_default(setting.info.get_default(call_default_factory=True))
     return f"| `{setting.name}` | {variables} | {default} | {setting.info.description} |"
 

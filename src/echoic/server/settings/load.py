@@ -129,12 +129,12 @@ def _validate_given(given: _GivenSettings, problems: list[str]) -> tuple[Setting
     try:
         return Settings.model_validate(given.values), unusable
     except ValidationError as error:
-        names = {(one.group, one.field): name for name, one in SETTINGS.items()}
-        for one in error.errors(include_url=False, include_input=False, include_context=False):
-            group, field = map(str, one["loc"][:2])
+        names = {(setting.group, setting.field): name for name, setting in SETTINGS.items()}
+        for problem in error.errors(include_url=False, include_input=False, include_context=False):
+            group, field = map(str, problem["loc"][:2])
             name = names[group, field]
             unusable.add(name)
-            problems.append(f"{given.sources[name]}: {one['msg'][0].lower()}{one['msg'][1:]}.")
+            problems.append(f"{given.sources[name]}: {problem['msg'][0].lower()}{problem['msg'][1:]}.")
     usable = {name: value for name, value in given.values.items() if name not in unusable}
     return Settings.model_validate(usable), unusable
 
@@ -158,24 +158,24 @@ def _merge_tiers(
 
 def _list_sections() -> dict[str, dict[str, str]]:
     """Return, by section, each setting's name by the names that the file may use for it."""
-    found: dict[str, dict[str, str]] = {}
+    names_by_section: dict[str, dict[str, str]] = {}
     for name, setting in SETTINGS.items():
-        found.setdefault(setting.section, {}).update({setting.field: name, name: name})
-    return found
+        names_by_section.setdefault(setting.section, {}).update({setting.field: name, name: name})
+    return names_by_section
 
 
 def _describe_misplaced(section: str, name: str, sections: Mapping[str, Mapping[str, str]]) -> str:
     """Return the problem of a name that is unknown in its section."""
-    place = f"[{section}] {name}"
+    source = f"[{section}] {name}"
     homes = [f"[{other}]" for other, names in sections.items() if names.get(name) == name]
     if parse_tier_setting(name) is not None:
         homes.append(f"[{_QUOTA_SECTION}]")
     if homes:
-        return f"{place} is not a setting here. It belongs under {' or '.join(homes)}."
-    return _describe_unknown(place, name, {**SETTINGS, **sections[section]})
+        return f"{source} is not a setting here. It belongs under {' or '.join(homes)}."
+    return _describe_unknown(source, name, {**SETTINGS, **sections[section]})
 
 
 def _describe_unknown(source: str, name: str, known: Iterable[str]) -> str:
-    nearest = get_close_matches(name.lower(), (one.lower() for one in known), n=1, cutoff=0.5)
-    real = next((one for one in known if nearest and one.lower() == nearest[0]), None)
-    return f"{source} is not a setting." + (f" Did you mean {real}?" if real else "")
+    nearest = get_close_matches(name.lower(), (candidate.lower() for candidate in known), n=1, cutoff=0.5)
+    suggestion = next((candidate for candidate in known if nearest and candidate.lower() == nearest[0]), None)
+    return f"{source} is not a setting." + (f" Did you mean {suggestion}?" if suggestion else "")

@@ -163,8 +163,8 @@ class ResumeRegistry:
         """
         name, _, secret = request.token.partition(".")
         entry = self._entries.get(name)
-        given = secret.encode(errors="replace")
-        if entry is None or not compare_digest(entry.secret, given) or entry.user != user:
+        given_secret = secret.encode(errors="replace")
+        if entry is None or not compare_digest(entry.secret, given_secret) or entry.user != user:
             raise build_resume_error()
         if not entry.session.try_resume(peer, request.last_received):
             raise build_resume_error()
