@@ -15,7 +15,7 @@ ADVISORIES ?= pypi
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-# The program alone, then what its development takes.
+# The program, then its development dependencies.
 $(PROGRAM): pyproject.toml compat/tldw/pyproject.toml requirements/constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) -c requirements/constraints.txt -e .
@@ -26,7 +26,7 @@ $(STAMP): $(PROGRAM)
 	$(PIP) -c requirements/constraints.txt -e '.[dev]'
 	touch $@
 
-# What is written in JavaScript is tested where there is an npm that works.
+# The JavaScript client is tested where npm works.
 $(WS): tests/integration/clients/package.json
 	-if command -v npm >/dev/null; then npm install --prefix tests/integration/clients --no-package-lock --no-audit --no-fund --silent && touch $(WS); fi
 
@@ -38,8 +38,8 @@ run: $(PROGRAM)  ## start the server on loopback with the model that comes with 
 demo: $(PROGRAM)  ## stream a real recording through a server of its own, live transcript in the terminal
 	$(BIN)/echoic demo
 
-# Several at a time, but for the page: its browser hears sound as time goes by.
-test: $(STAMP) $(WS)  ## all tests; those of the page where there is a Chromium
+# In parallel, except the page: its browser plays audio in real time.
+test: $(STAMP) $(WS)  ## all tests; those of the page if there is a Chromium
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --ignore tests/web
 	$(BIN)/python -m pytest tests/web
 
@@ -50,20 +50,20 @@ chromium:
 	    apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; \
 	  else echo "The page is tested in Chromium: sudo apt-get install chromium" >&2; exit 1; fi
 
-test-page: $(STAMP) $(WS) chromium  ## the page alone, in Chromium, which it installs where it may
+test-page: $(STAMP) $(WS) chromium  ## tests of the page, in Chromium, which it installs where it can
 	$(BIN)/python -m pytest tests/web
 
 picture: $(STAMP) chromium  ## draw the pictures in docs/images from the page itself; needs the recordings
 	ECHOIC_PICTURES=docs/images $(BIN)/python -m pytest tests/web/test_pictures.py
 
-# PyTorch, NeMo, MLX and faster-whisper beside everything else, in versions known to go together.
+# PyTorch, NeMo, MLX and faster-whisper in an environment of their own, in versions that work together.
 $(EXTRAS)/.installed: pyproject.toml requirements/extras.txt
 	test -x $(EXTRAS)/bin/python || $(PYTHON) -m venv $(EXTRAS)
 	$(EXTRAS)/bin/python -m pip install --quiet --disable-pip-version-check -c requirements/extras.txt \
 	  torch -e '.[dev,nemo,mlx,whisper,optimize,eval]'
 	touch $@
 
-test-extras: $(EXTRAS)/.installed  ## the optional models, in an environment of 3 GB of their own
+test-extras: $(EXTRAS)/.installed  ## tests of the optional models, in an environment of 3 GB
 	HF_HUB_OFFLINE=1 $(EXTRAS)/bin/python -m pytest tests/integration/extras tests/unit/engines tests/contracts
 
 lint: $(STAMP)  ## style, types and layers

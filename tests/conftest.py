@@ -17,7 +17,7 @@ pytest_plugins = [
     "support.quota_stores",
 ]
 
-# A busy machine may pause any example: time is bounded a test by pytest-timeout, not an example.
+# A busy machine may pause any example, so pytest-timeout limits tests and Hypothesis no examples.
 settings.register_profile("shared-machine", deadline=None)
 settings.load_profile("shared-machine")
 
@@ -25,11 +25,11 @@ settings.load_profile("shared-machine")
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="echoic-tests-")
 atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
-# Several tests at a time have no terminal, but are told the size of one.
+# Workers have no terminal, but may inherit the size of one.
 for name in ("COLUMNS", "LINES"):
     os.environ.pop(name, None)
 
-# What a shell starts beside others takes no Ctrl-C, nor would what is started here.
+# A shell's background job ignores Ctrl-C, and so would the processes that the tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

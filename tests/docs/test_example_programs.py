@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -66,10 +67,16 @@ def list_words(lines: str) -> list[str]:
 
 
 @pytest.mark.parametrize("program", EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_prints_its_usage_for_wrong_arguments(program: Path) -> None:
-    done = run_program(program, *["a"] * 4) if program.stem != "batch" else run_program(program)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"Usage: python {program}")
+def test_an_example_prints_its_usage_for_wrong_arguments(
+    program: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [] if program.stem == "batch" else ["a"] * 4
+    monkeypatch.setattr(sys, "argv", [str(program), *arguments])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(program), run_name="__main__")
+    output, errors = capsys.readouterr()
+    assert (ended.value.code, output) == (2, "")
+    assert errors.startswith(f"Usage: python {program}")
 
 
 @pytest.mark.parametrize("program", EXAMPLES, ids=lambda path: path.stem)

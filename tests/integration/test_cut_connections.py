@@ -75,7 +75,7 @@ async def _cut_soon(proxy: CuttableProxy, cuts: random.Random, *, immediately: b
     proxy.cut_connections()
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 async def test_random_cuts_change_no_final(address: str, seed: int) -> None:
     rng = random.Random(seed)  # noqa: S311  # reproducible, not a secret
     audio = draw_words([(rng.choice(WORDS), rng.uniform(0.2, 0.6)) for _ in range(80)])
