@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import Final
 
@@ -28,3 +29,11 @@ def test_every_module_has_a_file_of_unit_tests() -> None:
 
 def test_every_file_of_unit_tests_is_named_for_a_module() -> None:
     assert sorted(list_tested_modules() - list_modules()) == []
+
+
+def test_model_libraries_are_forbidden_in_all_other_packages() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    name = "Only engines and diarization import model libraries"
+    (contract,) = (one for one in settings["contracts"] if one["name"] == name)
+    top_level = {f"echoic.{module.partition('/')[0]}" for module in list_modules()}
+    assert set(contract["source_modules"]) == top_level - {"echoic.engines", "echoic.diarization"}

@@ -19,13 +19,13 @@ async def make_key_in(
     user: str = "anna",
     tier: str | None = None,
     *,
-    rights: frozenset[Scope] = ALL_SCOPES,
+    scopes: frozenset[Scope] = ALL_SCOPES,
     expires: datetime | None = None,
 ) -> GeneratedKey:
     """Return a new key of the store in ``file``, which is created if it does not exist."""
     store = KeyDatabase(str(file))
     await store.open()
-    new, _ = await store.create_key(user, tier, scopes=rights, expires=expires)
+    new, _ = await store.create_key(user, tier, scopes=scopes, expires=expires)
     await store.close()
     return new
 

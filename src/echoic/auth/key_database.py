@@ -73,7 +73,7 @@ KEYS: Final = sa.Table(
     sa.Column("id", sa.String),
     sa.Column("digest", sa.String),
     sa.Column("user_name", sa.String),
-    sa.Column("rights", sa.String),
+    sa.Column("rights", sa.String),  # the scopes of the key
     sa.Column("created", UtcSeconds),
     sa.Column("expires", UtcSeconds),
     sa.Column("revoked", UtcSeconds),
@@ -413,7 +413,7 @@ def _from_row(row: sa.Row[tuple[object, ...]]) -> ApiKey:
         user=row.user_name,
         tier=row.tier,
         created=row.created,
-        scopes=frozenset(right for right in Scope if right in row.rights.split()),
+        scopes=frozenset(scope for scope in Scope if scope in row.rights.split()),
         expires=row.expires,
         revoked=row.revoked,
         last_used=row.last_used,

@@ -174,7 +174,7 @@ class Registry:
         return ResolvedModel(spec.id)
 
     def _suggest_easier_install(self, request: ModelRequest, missing: Unavailable) -> Unavailable:
-        """Suggest Parakeet on onnxruntime where any Parakeet will do and NeMo is not installed."""
+        """Suggest Parakeet on onnxruntime if any Parakeet was requested and NeMo is not installed."""
         other = self._specs.get("parakeet-onnx")
         wants_any = MODEL_ALIASES.get(request.model.strip().lower()) == ("parakeet", None)
         if (

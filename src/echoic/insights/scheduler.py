@@ -243,7 +243,7 @@ class InsightScheduler:
         except TimeoutError:
             message = f"The insight was not ready within {self._schedule.timeout:g} s."
             frame = InsightError(stage=job.stage, message=message)
-        except Exception as error:  # noqa: BLE001  # an add-on's call: the stream goes on without it
+        except Exception as error:  # noqa: BLE001  # an add-on's call: the stream continues without it
             log.warning("insight.broken", extra={"event_values": {"kind": type(error).__name__}})
             frame = InsightError(stage=job.stage, message=_FAILED_MESSAGE)
         if self._task is not asyncio.current_task():  # cancelled, although the provider finished

@@ -77,7 +77,7 @@ class QuotaObserver:
 class QuotaLedger:
     """Admits streams, renews their leases, and bridges outages of the store.
 
-    During an outage, admitted streams go on, and new ones may use ``failopen_microseconds`` per user.
+    During an outage, admitted streams continue, and new ones may use ``failopen_microseconds`` per user.
     Afterwards the outage's audio is charged, exactly once: charges state totals.
 
     Args:

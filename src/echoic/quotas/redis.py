@@ -236,7 +236,7 @@ class RedisQuotaStore:
 def _translate_errors() -> Iterator[None]:
     try:
         yield
-    except (RedisError, OSError) as error:  # permanent errors count as unavailable too: the stream goes on
+    except (RedisError, OSError) as error:  # permanent errors count as unavailable too: the stream continues
         raise QuotaStoreUnavailable(type(error).__name__) from error
 
 

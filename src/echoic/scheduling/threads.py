@@ -178,7 +178,7 @@ class BatchThread(Generic[_BatchT, _ResultT]):
             pass
 
     def _run_next(self) -> bool:
-        """Run a batch and return whether to go on. A waiting thread holds no reference to a batch."""
+        """Run a batch and return whether to take another. A waiting thread holds no reference to a batch."""
         with self._condition:
             batch = self.batch = self._take_batch()
             self.started_at = time.monotonic()

@@ -119,8 +119,8 @@ async def test_each_key_has_the_tier_of_its_user(start_app: StartApp, file: Path
 
 
 async def test_a_key_without_the_scope_is_forbidden(start_app: StartApp, file: Path) -> None:
-    reader = await make_key_in(file, rights=frozenset({Scope.READ}))
-    streamer = await make_key_in(file, rights=frozenset({Scope.STREAM}))
+    reader = await make_key_in(file, scopes=frozenset({Scope.READ}))
+    streamer = await make_key_in(file, scopes=frozenset({Scope.STREAM}))
     app = await start_app(keys_db=str(file))
     await expect_refusal(app, "forbidden", 4403, headers={"x-api-key": reader.text})
     assert (await get_limits(app, x_api_key=reader.text)).status_code == 200
@@ -408,7 +408,7 @@ async def test_wrong_keys_are_throttled_by_address_and_good_ones_never(
 
 async def test_only_unknown_credentials_count_as_wrong(start_app: StartApp, file: Path) -> None:
     expired = await make_key_in(file, expires=datetime.now(UTC) - timedelta(minutes=1))
-    reader = await make_key_in(file, rights=frozenset({Scope.READ}))
+    reader = await make_key_in(file, scopes=frozenset({Scope.READ}))
     app = await start_app(
         keys_db=str(file), jwt_secret=JWT_SECRET, wrong_keys_per_minute=1, auth_timeout_seconds=0.01
     )

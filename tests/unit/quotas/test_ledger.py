@@ -57,8 +57,8 @@ async def test_granted_audio_is_charged_exactly(ledger: QuotaLedger, store: Quot
     for rate in (44_100, 8_000):
         for _ in range(150):
             assert await request_audio(quota, rate // 100, rate) == rate // 100
-    standing = await ledger.inspect_status(*ANN)
-    assert (standing.active_streams, standing.used_microseconds) == (1, 3 * SECOND)
+    status = await ledger.inspect_status(*ANN)
+    assert (status.active_streams, status.used_microseconds) == (1, 3 * SECOND)
     await ledger.close_stream(quota)
     assert await store.read_usage("ann") == QuotaUsage(0, 3 * SECOND)
 

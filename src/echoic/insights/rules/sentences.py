@@ -30,7 +30,7 @@ _SUBJECT_STARTERS: Final = read_word_set("subject_starters")
 #: Words that do so only before one of ``_STARTER_FOLLOWERS``.
 _CONDITIONAL_STARTERS: Final = read_word_set("conditional_starters")
 _STARTER_FOLLOWERS: Final = read_word_set("starter_followers")
-#: Words after which the clause goes on.
+#: Words after which the clause continues.
 _CLAUSE_CONTINUERS: Final = read_word_set("clause_continuers")
 
 

@@ -45,7 +45,7 @@ _INTROS: Final[Mapping[str, str]] = MappingProxyType(
             "In the file the names may be written without `speakers_`: `diarizer = off`."
         ),
         "Insights": (
-            "The provider of [insights](insights.md), and when it is asked.\n"
+            "The provider of [insights](insights.md), and how often insights are made.\n"
             "In the file the names may be written without `insights_`: `provider = llm`."
         ),
     }

@@ -19,7 +19,7 @@ class OpenStream(Protocol):
 
     @property
     def is_behind(self) -> bool:
-        """Whether the stream's finals come late."""
+        """Whether the stream's finals are late."""
 
     def end_stream(self, code: int) -> None:
         """Deliver the results of the audio so far, then close with ``code``."""

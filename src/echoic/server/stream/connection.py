@@ -120,7 +120,7 @@ class Connection:
 
     @property
     def is_behind(self) -> bool:
-        """Whether the stream's finals come late."""
+        """Whether the stream's finals are late."""
         return self._flow.is_behind
 
     def start(self, peer: WebSocketPeer) -> None:

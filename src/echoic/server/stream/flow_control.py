@@ -121,8 +121,8 @@ class TotalBacklog:
     def seconds_per_stream(self) -> float:
         """Seconds of undecoded audio that each stream may have now; infinite while the sum is not too high.
 
-        While the sum is too high, streams above an equal share of the low mark are read no further, so that
-        streams that keep up with real time go on.
+        While the sum is too high, nothing more is read from streams above an equal share of the low mark, so
+        that streams that keep up with real time continue.
         """
         return self.marks.low / len(self._seconds_by_stream) if self.is_high else float("inf")
 

@@ -287,7 +287,7 @@ async def read_resume_request(peer: WebSocketPeer) -> tuple[ResumeRequest | None
     """Read the first message of a client.
 
     Returns:
-        The resume request in the message, or None, and the peer to go on with, which receives any other
+        The resume request in the message, or None, and the peer to continue with, which receives any other
         message again.
 
     Raises:

@@ -94,7 +94,7 @@ class StreamTimers:
 
     def _on_max_duration(self) -> None:
         limit = self._limits.max_seconds
-        message = f"The stream has reached the maximum duration of {limit:g} s. Connect again to go on."
+        message = f"The stream has reached the maximum duration of {limit:g} s. Connect again to continue."
         error = Error(code=ErrorCode.TIME_LIMIT, message=message, detail={"limit": limit})
         self._end_stream(CLOSE_GOING_AWAY, error)
 
