@@ -64,7 +64,7 @@ class UtteranceDetector:
         self._remainder: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
         self._processed = 0
         self._utterance_start: int | None = None  # first speech of the open utterance
-        self._last_speech_end = 0  # end of the last speech; 0: none yet
+        self._last_speech_end = 0  # end of the last speech, or 0 before any
         self._closed: list[Utterance] = []
         self._closed_until = 0
         self._speech_spans: list[tuple[int, int]] = []

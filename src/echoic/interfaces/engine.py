@@ -84,7 +84,7 @@ class EngineRequirements:
     strategy: Literal["stateful", "local_agreement", "overlap"]
     """How windows follow each other; see the module's docstring."""
     sample_rate: int | None = 16_000
-    """Samples per second of ``Window.audio``; None: the rate of the client's audio."""
+    """Samples per second of ``Window.audio``. None means the rate of the client's audio."""
     left_context: float = 0.0
     """Seconds of audio before the new part of a window (``stateful``)."""
     right_context: float = 0.0
@@ -93,7 +93,7 @@ class EngineRequirements:
     """Length of the longest window in seconds (``local_agreement``)."""
     window_step_seconds: float = 0.0
     """Seconds by which the window of an open utterance grows at least, for finals and partials alike
-    (``local_agreement``). For engines whose decode costs the same for short windows. 0: no minimum."""
+    (``local_agreement``). For engines whose decode costs the same for short windows. 0 means no minimum."""
     min_confidence: float = 0.0
     """Words below this confidence, and all words after them, are emitted only when their utterance is over
     (``local_agreement``)."""
@@ -207,4 +207,4 @@ class OpenedModel:
     fallback_reason: str | None = None
     """Why this model replaces the requested one (a sentence), or None."""
     languages: tuple[str, ...] = ()
-    """Language codes that it knows, in lower case, without region; empty: any or unknown."""
+    """Language codes that it knows, in lower case, without region. Empty means any or unknown."""

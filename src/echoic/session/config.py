@@ -70,11 +70,11 @@ class Capabilities:
     """Which optional features the server has besides speech recognition."""
 
     diarization: Unavailable | None = DIARIZATION_UNAVAILABLE
-    """Why speaker diarization is unavailable; None: it is available."""
+    """Why speaker diarization is unavailable, or None if it is available."""
     storage: Unavailable | None = STORAGE_UNAVAILABLE
-    """Why recording is unavailable; None: it is available."""
+    """Why recording is unavailable, or None if it is available."""
     insights: Callable[[InsightOptions], Unavailable | None] = _refuse_insights
-    """Returns why insights with these options are unavailable; None: they are available."""
+    """Returns why insights with these options are unavailable, or None if they are available."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class StreamConfig:
     model: str = "parakeet"
     """Model name as the client wrote it."""
     model_variant: Variant | None = None
-    """Explicit variant; None: the suffix of the name decides, else ``standard``."""
+    """Explicit variant. If None, the suffix of the name decides, else ``standard``."""
     sample_rate: int = 16_000
     """Samples per second and channel of the client's audio."""
     chunk_duration: float = 2.0
@@ -106,9 +106,9 @@ class StreamConfig:
     channels: int = 1
     """Number of interleaved channels; they are averaged to mono."""
     diarization: DiarizationOptions | None = None
-    """Options for diarization; None: not requested."""
+    """Options for diarization, or None if it was not requested."""
     insights: InsightOptions | None = None
-    """Options for insights; None: not requested."""
+    """Options for insights, or None if they were not requested."""
     vocabulary: Vocabulary = field(default_factory=Vocabulary)
     """Hotwords and replacements of the server and of the session."""
     resumable: bool = False
@@ -244,8 +244,8 @@ def _read_diarization(name: str, value: object) -> DiarizationOptions | None:
     count, max_count = parsed.get("num_speakers"), parsed.get("max_speakers")
     if isinstance(count, int) and isinstance(max_count, int) and count > max_count:
         raise _build_error(f"{name}.num_speakers", "at most max_speakers", count)
-    speakers = SpeakerOptions(count, max_count)  # type: ignore[arg-type]  # each reader returns its field's type
-    return DiarizationOptions(speakers, parsed.get("store_audio") is True)
+    speakers = SpeakerOptions(count, max_count)  # type: ignore[arg-type]  # each reader returns its field's
+    type return DiarizationOptions(speakers, parsed.get("store_audio") is True)
 
 
 def _read_insights(name: str, value: object) -> InsightOptions | None:

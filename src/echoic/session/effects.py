@@ -37,7 +37,7 @@ class Decode:
     model: str
     """``OpenedModel.name`` of the model to use."""
     is_final: bool
-    """Whether a final waits for the result; False: the decode is for a partial and comes after all finals."""
+    """Whether a final waits for the result. Decodes for partials come after all those for finals."""
 
 
 @dataclass(frozen=True, slots=True)

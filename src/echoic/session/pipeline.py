@@ -63,7 +63,7 @@ class PendingWindow:
         return self.result is not None and self.result.hypothesis is None and self.span.is_only_source
 
     def set_hypothesis(self, hypothesis: Hypothesis | None) -> None:
-        """Store the hypothesis; None: the decode failed for good."""
+        """Store the hypothesis, or None if the decode failed and is not tried again."""
         self.result = WindowResult(self.span, self.start_seconds, hypothesis)
 
 
@@ -182,7 +182,7 @@ class RecognitionPipeline:
     Args:
         config: Settings of the session.
         model: The model that decodes it.
-        build_detector: Builds the voice activity detector; None: all audio counts as speech.
+        build_detector: Builds the voice activity detector. If None, all audio counts as speech.
         base: Seconds on the session's clock at which the pipeline begins.
     """
 

@@ -130,7 +130,7 @@ class SpeakerTracker:
         return replace(request.chunk, state=self.state, options=self.options)
 
     def on_result(self, request: DiarizationRequest, result: DiarizationResult | None) -> bool:
-        """Store the result of a request; None: it failed.
+        """Store the result of a request, or None if it failed.
 
         Returns:
             Whether the client is to be warned that diarization pauses.
@@ -159,7 +159,7 @@ class SpeakerTracker:
     def label_words(
         self, segment_id: int, words: Sequence[TimedWord], start: float, end: float
     ) -> list[int | None]:
-        """Return the speaker of each word of a final; None: unknown.
+        """Return the speaker of each word of a final, or None if unknown.
 
         Args:
             segment_id: Id of the final.
@@ -197,7 +197,7 @@ class SpeakerTracker:
         """Return the speakers of the finals since the last call, and all speakers of the session.
 
         Args:
-            final_turns: Final turns of the session; None: the labels of the finals stand.
+            final_turns: Final turns of the session. If None, the labels of the finals are kept.
         """
         seen = {turn.speaker for turn in final_turns} if final_turns else self._seen_speakers
         mapped = []

@@ -32,7 +32,7 @@ class VocabularyError(ValueError):
 
     Args:
         requirement: The valid form: "text of 1 to 200 characters".
-        location: A key, index or line; empty: the whole vocabulary.
+        location: A key, index or line. Empty means the whole vocabulary.
     """
 
     def __init__(self, requirement: str, location: str = "") -> None:
@@ -77,7 +77,7 @@ class VocabularyPolicy:
     """How a server applies vocabularies."""
 
     template: str | None = PROMPT_TEMPLATE
-    """Prompt with ``{terms}`` in it; None: no prompts."""
+    """Prompt with ``{terms}`` in it, or None for no prompts."""
     replaces: bool = True
     """Whether replacements are applied."""
     case_sensitive: bool = False

@@ -34,7 +34,7 @@ class DownloadOptions:
     """Selects the files of a model to download."""
 
     quantization: str | None = None
-    """Of ONNX graphs: a suffix such as ``int8``, empty for float32, None: ``DEFAULT_QUANTIZATION``."""
+    """Suffix of ONNX graphs such as ``int8``; empty for float32, None for ``DEFAULT_QUANTIZATION``."""
     revision: str | None = None
     """A commit, branch or tag. None means the newest."""
 

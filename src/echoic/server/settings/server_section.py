@@ -22,7 +22,9 @@ class ServerSettings(BaseModel):
             "The address to listen on. Other addresses than loopback need a key, or `allow_open_network`."
         ),
     )
-    port: int = Field(default=8000, ge=0, le=65_535, description="The port to listen on; 0 means any free port.")
+    port: int = Field(
+        default=8000, ge=0, le=65_535, description="The port to listen on; 0 means any free port."
+    )
     allow_open_network: bool = Field(
         default=False,
         description="Listen beyond loopback without a key: everyone in the network may use the server.",
@@ -120,7 +122,7 @@ class ServerSettings(BaseModel):
         description=(
             "The longest duration of a stream. It then gets its remaining finals and is closed with "
             "`time_limit`; "
-            "0: unlimited."
+            "0 means unlimited."
         ),
     )
     handshake_timeout_seconds: float = Field(
@@ -143,7 +145,7 @@ class ServerSettings(BaseModel):
         le=600,
         description=(
             "How long a [resumable session](operations.md#lost-connections) waits for its client; "
-            "0: sessions are not resumable."
+            "0 means that sessions are not resumable."
         ),
     )
     resume_sessions: int = Field(

@@ -40,7 +40,8 @@ class LocalAgreementStrategy:
 
     Args:
         detector: Speech detector of the same audio.
-        step_seconds: Seconds by which windows of an open utterance grow; 0: up to the end of each segment.
+        step_seconds: Seconds by which windows of an open utterance grow. If 0, they grow to the end of each
+            segment.
         min_confidence: Confidence below which a word is emitted only when its utterance is closed.
     """
 

@@ -38,7 +38,7 @@ class StatefulStrategy:
         requirements: Requirements of the engine; its contexts are used.
         rate: Samples per second of the buffer.
         to_seconds: Converts a position in the buffer to seconds on the session's clock.
-        has_speech: Returns whether there is speech between two positions; None: decode everything.
+        has_speech: Returns whether there is speech between two positions. If None, everything is decoded.
     """
 
     repeats_windows = False

@@ -62,13 +62,13 @@ class TimedWord:
 
     @property
     def middle(self) -> float | None:
-        """Middle of the word in seconds, estimated if its times are unknown; None: unknown."""
+        """Middle of the word in seconds, estimated if its times are unknown, or None without an estimate."""
         span = self.span
         return None if span is None else (span[0] + span[1]) / 2
 
     @property
     def span(self) -> tuple[float, float] | None:
-        """Start and end in seconds, estimated if its times are unknown; None: unknown."""
+        """Start and end in seconds, estimated if its times are unknown, or None without an estimate."""
         return self.rough_span if self.start is None or self.end is None else (self.start, self.end)
 
 
