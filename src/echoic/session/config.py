@@ -244,8 +244,8 @@ def _read_diarization(name: str, value: object) -> DiarizationOptions | None:
     count, max_count = parsed.get("num_speakers"), parsed.get("max_speakers")
     if isinstance(count, int) and isinstance(max_count, int) and count > max_count:
         raise _build_error(f"{name}.num_speakers", "at most max_speakers", count)
-    speakers = SpeakerOptions(count, max_count)  # type: ignore[arg-type]  # each reader returns its field's
-    type return DiarizationOptions(speakers, parsed.get("store_audio") is True)
+    speakers = SpeakerOptions(count, max_count)  # type: ignore[arg-type]  # each reader returns its field's type
+    return DiarizationOptions(speakers, parsed.get("store_audio") is True)
 
 
 def _read_insights(name: str, value: object) -> InsightOptions | None:
