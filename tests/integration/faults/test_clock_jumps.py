@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from echoic.client import Stream
 
-AUDIO = draw_words(["one", "two", "three", "four", "five"] * 4)
+AUDIO = draw_words(["one", "two", "three", "four", "five"] * 10)
 SECONDS = len(AUDIO) / 16_000
 HOUR = timedelta(hours=1)
 LIMITS = json.dumps({"standard": {"daily_minutes": 100, "concurrent_streams": 3}})
@@ -56,6 +56,7 @@ class FakeClock:
             f"LD_PRELOAD={LIBFAKETIME}",
             f"FAKETIME_TIMESTAMP_FILE={self._file}",
             "FAKETIME_DONT_FAKE_MONOTONIC=1",
+            "FAKETIME_FORCE_MONOTONIC_FIX=0",  # otherwise threads that wait with a timeout spin
             "FAKETIME_NO_CACHE=1",
         )
 
