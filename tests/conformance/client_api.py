@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 
 from echoic.engines.scripted import draw_words
+from echoic.protocol.constants import STREAM_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     Json = dict[str, object]
     Message = Json | bytes | str
 
-STREAM_PATH = "/api/v1/audio/stream/transcribe"
 CORE_PATH = "/core/parakeet/stream"
 #: Placeholder in a case's settings for a temporary folder.
 CASE_FOLDER = object()

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from conformance.client_api import (
     CORE_PATH,
-    STREAM_PATH,
     ConformanceServer,
     build_speech,
     check_alive,
@@ -18,6 +17,7 @@ from conformance.client_api import (
     send_config,
     server_case,
 )
+from echoic.protocol.constants import STREAM_PATH
 from support.timing import WAIT_SECONDS
 
 if TYPE_CHECKING:

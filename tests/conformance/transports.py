@@ -13,12 +13,13 @@ import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from conformance.client_api import CASE_FOLDER, CORE_PATH, STREAM_PATH
+from conformance.client_api import CASE_FOLDER, CORE_PATH
 from conformance.models import DecodeGate, build_case_registry
 from echoic.diarization.scripted import ScriptedDiarizer
 from echoic.engines.scripted import PlateauDetector
 from echoic.errors import CLOSE_CODES, ModelUnavailable, ProtocolError
 from echoic.interfaces.engine import OpenedModel
+from echoic.protocol.constants import STREAM_PATH
 from echoic.server.app import build_app
 from echoic.server.process import EchoicServer
 from echoic.server.settings.groups import Settings

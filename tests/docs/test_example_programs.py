@@ -151,9 +151,7 @@ def test_a_batch_waits_for_a_busy_server(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is not sent that way there")
-def test_ctrl_c_prints_all_captions_of_the_microphone(
-    address: str, tmp_path: Path
-) -> None:
+def test_ctrl_c_prints_all_captions_of_the_microphone(address: str, tmp_path: Path) -> None:
     samples, text = read_recordings()[3]
     file = tmp_path / "spoken.f32"
     samples.astype("<f4").tofile(file)

@@ -12,10 +12,11 @@ import pytest
 import trustme
 from websockets.sync.client import connect
 
+from echoic.protocol.constants import STREAM_PATH
 from echoic.server.settings.groups import SETTINGS
 from echoic.server.settings.load import load_settings
 from support.documents import GUIDES, find_blocks, find_inline_code, to_relative_name
-from support.server_process import STREAM_PATH, ServerProcess
+from support.server_process import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -22,8 +22,9 @@ from websockets.exceptions import ConnectionClosed
 from echoic.engines.scripted import draw_words
 from echoic.errors import ErrorCode, ProtocolError
 from echoic.protocol.codec import decode_message
+from echoic.protocol.constants import STREAM_PATH
 from support.random_messages import Message, generate_random_messages
-from support.server_process import STREAM_PATH, ServerProcess, read_resident_mib
+from support.server_process import ServerProcess, read_resident_mib
 
 MESSAGE_COUNT = int(os.environ.get("FUZZ_MESSAGES", "2000"))
 MESSAGES_PER_STREAM = 250

@@ -17,12 +17,13 @@ from echoic.auth.key_database import KeyDatabase
 from echoic.engines.scripted import draw_words
 from echoic.errors import AccessRefused
 from echoic.observability.logging import build_log_formatter
+from echoic.protocol.constants import STREAM_PATH
 from echoic.quotas.model import StreamLease, TierLimits
 from echoic.quotas.redis import RedisQuotaStore
 from support.builders import make_key_in
 from support.database_servers import ValkeyServer
 from support.memory_socket import MemorySocket
-from support.server_process import STREAM_PATH, ServerProcess
+from support.server_process import ServerProcess
 from support.timing import WAIT_SECONDS
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 from urllib.request import urlopen
 
-from support.server_process import STREAM_PATH, ServerProcess, read_resident_mib
+from echoic.protocol.constants import STREAM_PATH
+from support.server_process import ServerProcess, read_resident_mib
 from tools.benchmarks.raw_clients import run_streams
 
 STREAM_COUNT = 20

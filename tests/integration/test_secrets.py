@@ -17,9 +17,10 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from echoic.engines.scripted import draw_words
+from echoic.protocol.constants import STREAM_PATH
 from support.builders import make_key_in
 from support.database_servers import ValkeyServer
-from support.server_process import STREAM_PATH, ServerProcess
+from support.server_process import ServerProcess
 from support.timing import WAIT_SECONDS
 
 if TYPE_CHECKING:

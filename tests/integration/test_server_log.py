@@ -10,7 +10,8 @@ import pytest
 from websockets.asyncio.client import connect
 
 from echoic.engines.scripted import draw_words
-from support.server_process import STREAM_PATH, ServerProcess
+from echoic.protocol.constants import STREAM_PATH
+from support.server_process import ServerProcess
 
 KEY = "hush-4417-keep-it"
 WRONG = "wrong-9920-key"

@@ -16,7 +16,8 @@ from websockets.asyncio.client import connect
 
 from echoic.engines.scripted import draw_words
 from echoic.protocol.codec import MAX_MESSAGE_BYTES
-from support.server_process import STREAM_PATH, ServerProcess
+from echoic.protocol.constants import STREAM_PATH
+from support.server_process import ServerProcess
 from support.timing import WAIT_SECONDS
 
 if TYPE_CHECKING:

@@ -11,9 +11,10 @@ import pytest
 from websockets.asyncio.client import connect
 
 from echoic.engines.scripted import draw_words
+from echoic.protocol.constants import STREAM_PATH
 from support.database_servers import ValkeyServer
 from support.memory_socket import MemorySocket
-from support.server_process import STREAM_PATH, ServerProcess
+from support.server_process import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,8 +19,9 @@ from echoic.cli.models import fetch_models
 from echoic.client import ServerError
 from echoic.client import connect as client_connect
 from echoic.engines.scripted import draw_words
+from echoic.protocol.constants import STREAM_PATH
 from support.certificates import CertificateFiles
-from support.server_process import STREAM_PATH, ServerProcess
+from support.server_process import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,8 @@ import pytest
 from websockets.asyncio.client import connect
 
 from echoic.engines.scripted import draw_words
-from support.server_process import STREAM_PATH, ServerProcess
+from echoic.protocol.constants import STREAM_PATH
+from support.server_process import ServerProcess
 
 pytest.importorskip("opentelemetry.sdk")
 pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
@@ -20,7 +21,7 @@ pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
 WORDS = [("alpha", 1.0), ("bravo", 1.0), ("charlie", 1.0), ("delta", 1.0)]
 
 
-KEY = "a-key-that-nobody-may-see"
+KEY = "a-key-that-stays-secret"
 
 
 class Collector:

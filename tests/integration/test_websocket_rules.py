@@ -12,6 +12,7 @@ from urllib.request import urlopen
 import pytest
 
 from echoic.engines.scripted import draw_words
+from echoic.protocol.constants import STREAM_PATH
 from integration.websocket_cases import HELLO, MIB, Case, cases
 from support.raw_websocket import (
     BINARY,
@@ -25,7 +26,7 @@ from support.raw_websocket import (
     build_fragments,
     build_frame,
 )
-from support.server_process import STREAM_PATH, ServerProcess, read_resident_mib
+from support.server_process import ServerProcess, read_resident_mib
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

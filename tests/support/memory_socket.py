@@ -6,6 +6,7 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any, Self
 
+from echoic.protocol.constants import STREAM_PATH
 from support.timing import WAIT_SECONDS
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
         [AsgiMessage, Callable[[], Awaitable[AsgiMessage]], Callable[[AsgiMessage], Awaitable[None]]],
         Awaitable[None],
     ]
-
-STREAM_PATH = "/api/v1/audio/stream/transcribe"
 
 
 class MemorySocket:

@@ -17,8 +17,6 @@ from typing import Self
 
 from support.timing import WAIT_SECONDS
 
-STREAM_PATH = "/api/v1/audio/stream/transcribe"
-
 #: The program of ``echoic serve``, with settings from the environment alone.
 SERVE_PROGRAM = """
 import os, sys

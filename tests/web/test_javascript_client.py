@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 from echoic.engines.scripted import draw_words
+from echoic.protocol.constants import STREAM_PATH
 from support.client_actions import WORDS, build_actions, build_sends
 from support.cuttable_proxy import CuttableProxy, open_proxy
-from support.server_process import STREAM_PATH, ServerProcess, run_restartable_server
+from support.server_process import ServerProcess, run_restartable_server
 from web.node import build_program_folder, find_node
 
 if TYPE_CHECKING:

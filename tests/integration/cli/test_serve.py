@@ -11,8 +11,9 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from echoic.protocol.constants import STREAM_PATH
 from support.command_line import WORDS, run_command
-from support.server_process import STREAM_PATH, ServerProcess
+from support.server_process import ServerProcess
 from support.terminal import start_command
 from support.timing import WAIT_SECONDS
 

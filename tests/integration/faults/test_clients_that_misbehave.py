@@ -17,8 +17,9 @@ from websockets.asyncio.client import connect as open_socket
 
 from echoic.client import connect, resumption
 from echoic.engines.scripted import draw_words
+from echoic.protocol.constants import STREAM_PATH
 from support.cuttable_proxy import open_proxy
-from support.server_process import STREAM_PATH, ServerProcess
+from support.server_process import ServerProcess
 from support.stream_audio import stream_audio
 from support.timing import WAIT_SECONDS
 

@@ -13,7 +13,8 @@ import websockets
 from websockets.asyncio.client import connect
 
 from echoic.engines.scripted import draw_words
-from support.server_process import STREAM_PATH, ServerProcess
+from echoic.protocol.constants import STREAM_PATH
+from support.server_process import ServerProcess
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection

@@ -17,11 +17,12 @@ from echoic.auth.key_store import KeyStoreUnavailable
 from echoic.auth.keys import generate_key
 from echoic.engines.scripted import draw_words
 from echoic.observability.logging import build_log_formatter
+from echoic.protocol.constants import STREAM_PATH
 from echoic.server.app import build_app
 from echoic.server.settings.groups import Settings
 from echoic.server.settings.load import SettingsError, load_settings
 from support.builders import make_key_in
-from support.memory_socket import STREAM_PATH, MemorySocket
+from support.memory_socket import MemorySocket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

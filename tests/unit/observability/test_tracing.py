@@ -11,13 +11,13 @@ from pydantic import ValidationError
 
 from echoic.engines.registry import ModelSpec, Registry
 from echoic.engines.scripted import ScriptedEngine, draw_words
+from echoic.protocol.constants import STREAM_PATH
 from echoic.quotas.ledger import QuotaLedger
 from echoic.quotas.memory import MemoryQuotaStore
 from echoic.quotas.model import Charge, QuotaStoreUnavailable
 from echoic.server.app import build_app
 from echoic.server.settings.groups import Settings
 from support.memory_socket import MemorySocket
-from support.server_process import STREAM_PATH
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable

@@ -12,9 +12,9 @@ from uvicorn.server import ServerState
 from websockets.asyncio.client import connect
 
 from echoic.engines.scripted import draw_words
+from echoic.protocol.constants import STREAM_PATH
 from echoic.server.uvicorn_protocols import BoundedWebSocketProtocol, TimedHttpProtocol
 from support.in_memory_app import build_blocking_registry
-from support.memory_socket import STREAM_PATH
 from support.raw_websocket import BINARY, PING, PONG, TEXT, RawWebSocket, build_close, build_frame
 from support.scripted_engines import BlockingHook
 from support.timing import WAIT_SECONDS
