@@ -86,13 +86,15 @@ def check_words(frames: list[Json], held: float) -> int:
     return count
 
 
+#: Engines, and the seconds that a word may begin before its segment. A word may last 1.8 s: its samples are
+#: played at half their rate after a ``config`` that halves the sample rate.
 ENGINES: dict[str, tuple[Callable[[], Engine], float]] = {
-    "stateful": (lambda: ScriptedEngine(replace(STATEFUL, has_word_times=True)), 1.5),
+    "stateful": (lambda: ScriptedEngine(replace(STATEFUL, has_word_times=True)), 2.5),
     "stateful, right context": (
         lambda: ScriptedEngine(replace(STATEFUL, has_word_times=True, right_context=0.4)),
-        2.0,
+        3.0,
     ),
-    "overlap": (TimedScripted, 1.5),
+    "overlap": (TimedScripted, 2.5),
     "local_agreement": (JitteringEngine, 22.0),
 }
 CHANGES: st.SearchStrategy[Json | None] = st.sampled_from(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,8 +21,9 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     async def sleep(seconds: float) -> None:
         recorded.append(seconds)
 
-    monkeypatch.setattr("time.perf_counter", lambda: sum(recorded))
-    monkeypatch.setattr("asyncio.sleep", sleep)
+    # The module's own names: servers in other threads sleep by the real ones.
+    monkeypatch.setattr(pacing, "time", SimpleNamespace(perf_counter=lambda: sum(recorded)))
+    monkeypatch.setattr(pacing, "asyncio", SimpleNamespace(sleep=sleep, to_thread=asyncio.to_thread))
     return recorded
 
 
