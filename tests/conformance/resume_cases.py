@@ -160,7 +160,7 @@ async def a_disconnected_session_keeps_its_slot(server: ConformanceServer) -> No
 @server_case("P11.7", "P7.20")
 async def an_invalid_resume_is_refused(server: ConformanceServer) -> None:
     async with server.open_stream() as stream:
-        await stream.send({"type": "config", "resume": "nobody.knows"})
+        await stream.send({"type": "config", "resume": "unknown.token"})
         await check_refused(stream)
     async with cut_connection_after(server, "one") as status:
         name = str(status["session"])

@@ -209,7 +209,7 @@ def _build_mlx_spec(settings: EngineSettings, options: ParakeetOptions) -> Model
         return folder
 
     def load_engine() -> Engine:
-        from echoic.engines.parakeet.mlx import ParakeetMlx  # the same  # noqa: PLC0415  # not installed everywhere
+        from echoic.engines.parakeet.mlx import ParakeetMlx  # noqa: PLC0415  # imported when the model is loaded
 
         return ParakeetMlx(check_weights(), options)
 

@@ -163,7 +163,7 @@ def parse_pieces(data: bytes) -> tuple[bytes, ...]:
     while position < len(data):
         length = data[position]
         position += 1
-        if length >= 128:  # the high bit: a second byte follows  # noqa: PLR2004  # the bit that says a second byte follows
+        if length >= 128:  # noqa: PLR2004  # the high bit is set: a second byte follows
             length += 128 * data[position] - 128
             position += 1
         pieces.append(data[position : position + length])

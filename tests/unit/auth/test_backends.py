@@ -110,7 +110,7 @@ async def test_every_wrong_key_takes_the_same_steps(monkeypatch: pytest.MonkeyPa
 
 
 async def test_a_stored_placeholder_key_is_not_accepted() -> None:
-    store = RecordingKeyStore(ApiKey(NO_KEY_ID, NO_DIGEST, "nobody", "free", NOW))
+    store = RecordingKeyStore(ApiKey(NO_KEY_ID, NO_DIGEST, "no-user", "free", NOW))
     assert await KeyStoreBackend(store).identify_user("") is None
 
 

@@ -156,7 +156,7 @@ async def test_a_tier_belongs_to_the_user(store: KeyDatabase) -> None:
     _, second = await store.create_key("anna")
     assert [key.tier for key in await store.list_keys()] == ["premium", "premium"]
     assert second.tier == "premium"
-    assert not await store.set_tier("nobody", "free")
+    assert not await store.set_tier("no-user", "free")
 
 
 async def test_keys_are_listed_by_user_the_oldest_first(store: KeyDatabase) -> None:
@@ -164,7 +164,7 @@ async def test_keys_are_listed_by_user_the_oldest_first(store: KeyDatabase) -> N
         await store.create_key(user)
     assert len(await store.list_keys()) == 3
     assert [key.user for key in await store.list_keys("anna")] == ["anna", "anna"]
-    assert await store.list_keys("nobody") == []
+    assert await store.list_keys("no-user") == []
 
 
 async def test_a_second_revocation_changes_nothing(store: KeyDatabase) -> None:

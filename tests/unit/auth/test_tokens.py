@@ -101,7 +101,7 @@ async def test_a_wrong_signature_is_rejected() -> None:
         ({"tier": "Gold Plated"}, "no valid tier name"),
         ({"tier": 7}, "no valid tier name"),
         ({"tier": "local"}, "no valid tier name"),
-        ({"aud": "somebody"}, "another audience"),
+        ({"aud": "another"}, "another audience"),
     ],
 )
 async def test_an_invalid_token_with_a_valid_signature_is_explained(

@@ -66,7 +66,7 @@ def test_lists_and_items_of_an_answer_are_bounded_and_cleaned() -> None:
             {"description": "Do", "owner": " ", "type": "error"},
         ],
         "type": "error",
-        "provider": "somebody",
+        "provider": "unknown",
     }
     found = parse_findings(json.dumps(wild))
     assert found.summary[0] == "a b c"

@@ -134,8 +134,8 @@ async def test_an_invalid_decode_is_refused_at_once() -> None:
             ann.submit_words(1, "one")
         gate.opened.set()
         await ann.wait_for_answers(1)
-        engines.remove_client("nobody")
-        engines.cancel_decodes("nobody", (1,))
+        engines.remove_client("unknown")
+        engines.cancel_decodes("unknown", (1,))
 
 
 async def test_a_thousand_clients_get_their_own_results() -> None:

@@ -303,7 +303,7 @@ async def test_a_client_that_switches_releases_its_old_model() -> None:
     timers.run_all()
     assert engines.loaded_models == ("other",)
     with pytest.raises(ModelUnavailable):
-        await engines.open_model(ModelRequest("nobody's", "standard"), fallback=False, client="ann")
+        await engines.open_model(ModelRequest("unknown", "standard"), fallback=False, client="ann")
     timers.run_all()
     assert engines.loaded_models == ("other",)
     await engines.close()

@@ -171,8 +171,8 @@ class SttSettings(EngineSettings):
         ge=0,
         le=MAX_SECONDS,
         description=(
-            "A model that no stream uses for this long is unloaded, and loaded again on demand; 0 means never. "
-            "The preloaded model stays loaded."
+            "A model that no stream uses for this long is unloaded, and loaded again on demand; "
+            "0 means never. The preloaded model stays loaded."
         ),
     )
     decode_timeout_seconds: float = Field(

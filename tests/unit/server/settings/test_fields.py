@@ -52,7 +52,7 @@ def test_lease_times_are_clamped(given: object, expected: int) -> None:
         (CollectorUrl, "localhost:4317", "it should begin with http://"),
         (AddressText, "10.0.0.0/40", "10.0.0.0/40"),
         (OriginText, "https://a.example/path", "https://a.example/path"),
-        (DiarizerName, "nobody", "it should be one of off, "),
+        (DiarizerName, "unknown", "it should be one of off, "),
         (FileContents, "/nowhere/key.pem", "this file cannot be read"),
         (TermsFile, "/nowhere/terms.txt", "a file that can be read"),
         (KeyDigest, "sha256:00", "64 hexadecimal digits"),

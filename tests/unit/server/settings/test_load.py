@@ -185,7 +185,7 @@ def test_the_file_may_leave_out_a_section_prefix(write_file: Callable[[str], Pat
         ("model_idle_seconds", "-1"),
         ("allowed_addresses", "10.0.0.0/40"),
         ("allowed_origins", "https://a.example/path"),
-        ("speakers_diarizer", "nobody"),
+        ("speakers_diarizer", "unknown"),
     ],
 )
 def test_an_invalid_value_is_reported_by_its_variable(name: str, value: str) -> None:
