@@ -1,4 +1,7 @@
-"""Voice activity: detects utterances from speech probabilities, with hysteresis and padding."""
+"""Voice activity: detects utterances from speech probabilities, with hysteresis and padding.
+
+The session uses ``SpeechDetector``: an ``UtteranceDetector`` whose positions are those of the audio buffer.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Maps model names to models, checks their availability and chooses fallbacks; ``models`` fills it."""
+"""Maps model names to models, checks their availability and chooses fallbacks; ``models`` registers them."""
 
 from __future__ import annotations
 

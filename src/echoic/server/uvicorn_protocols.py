@@ -1,4 +1,4 @@
-"""Hardens uvicorn's protocols: request timeouts, bounded WebSocket buffers, prompt pongs and fair parsing."""
+"""Hardens uvicorn's protocols: request timeouts, limits on queued messages, prompt pongs and fair parsing."""
 
 from __future__ import annotations
 

@@ -362,7 +362,7 @@ class Session:
         yield Continue()
 
     def _close_segment(self, *, flush: bool) -> Iterator[Effect]:
-        """End the open segment, unless it is empty."""
+        """End the open segment, unless it is empty; its final is sent once its windows are decoded."""
         pipeline = self._pipeline
         if pipeline is None or not (pipeline.clock.pending or (flush and pipeline.holds_words)):
             return
