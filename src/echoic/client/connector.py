@@ -144,7 +144,7 @@ async def _open_stream(
             pause = _find_retry_pause(error)
             if pause is None or clock() + pause > end:
                 raise
-            await asyncio.sleep(pause * random.uniform(1.0, 1.2))  # noqa: S311  # spreads clients, no secret
+            await asyncio.sleep(pause * random.uniform(1.0, 1.2))  # noqa: S311  # jitter, not a secret
         except BaseException:
             await stream.close()
             raise
