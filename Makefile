@@ -64,7 +64,8 @@ $(EXTRAS)/.installed: pyproject.toml requirements/extras.txt
 	touch $@
 
 test-extras: $(EXTRAS)/.installed  ## tests of the optional models, in an environment of 3 GB
-	HF_HUB_OFFLINE=1 $(EXTRAS)/bin/python -m pytest tests/integration/extras tests/unit/engines tests/contracts
+	HF_HUB_OFFLINE=1 $(EXTRAS)/bin/python -m pytest tests/integration/extras tests/contracts \
+	  tests/unit/engines/parakeet tests/unit/engines/test_whisper.py
 
 lint: $(STAMP)  ## style, types and layers
 	$(BIN)/ruff check .
