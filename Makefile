@@ -38,10 +38,10 @@ run: $(PROGRAM)  ## start the server on loopback with the model that comes with 
 demo: $(PROGRAM)  ## stream a real recording through a server of its own, live transcript in the terminal
 	$(BIN)/echoic demo
 
-# In parallel, except the page: its browser plays audio in real time.
+# The page's browsers play audio in real time, so only three run beside each other.
 test: $(STAMP) $(WS)  ## all tests; those of the page if there is a Chromium
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --ignore tests/web
-	$(BIN)/python -m pytest tests/web
+	$(BIN)/python -m pytest -n 4 --dist loadfile --ignore tests/web
+	$(BIN)/python -m pytest -n 3 --dist load tests/web
 
 # Installs Debian's Chromium if root calls it; other users get the command to run.
 chromium:
@@ -51,7 +51,7 @@ chromium:
 	  else echo "The page is tested in Chromium: sudo apt-get install chromium" >&2; exit 1; fi
 
 test-page: $(STAMP) $(WS) chromium  ## tests of the page, in Chromium, which it installs where it can
-	$(BIN)/python -m pytest tests/web
+	$(BIN)/python -m pytest -n 3 --dist load tests/web
 
 picture: $(STAMP) chromium  ## draw the pictures in docs/images from the page itself; needs the recordings
 	ECHOIC_PICTURES=docs/images $(BIN)/python -m pytest tests/web/test_pictures.py
