@@ -94,7 +94,7 @@ ENGINES: dict[str, tuple[Callable[[], Engine], float]] = {
         lambda: ScriptedEngine(replace(STATEFUL, has_word_times=True, right_context=0.4)),
         3.0,
     ),
-    "overlap": (TimedScripted, 2.5),
+    "overlap": (TimedScripted, 1.5),
     "local_agreement": (JitteringEngine, 22.0),
 }
 CHANGES: st.SearchStrategy[Json | None] = st.sampled_from(
